@@ -1,0 +1,1 @@
+"""A message queue on Redis lists: deduplicated publish, leases, dead letters, drain."""

@@ -1,0 +1,1 @@
+"""The worker process of RedisQueue: runs a handler on the messages of one queue."""
