@@ -1,0 +1,67 @@
+# The two commands that matter are `make demo` and `make test`; `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# MODE: local, cluster, or auto (a cluster when one is at hand, else local).
+MODE ?= auto
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit test-cluster lint format types test-pythons images cluster-up cluster-down clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "RedisQueue needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1): make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)…"
+	@$(PYTHON) -m venv $(VENV)
+
+# Two stamps, so that the demo does not wait for the developers' tools.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "Installing the library, the worker and local mode into $(VENV) (about half a minute)…"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[worker,local]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "Installing everything that development needs into $(VENV) (about a minute)…"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## Run the main job on real input (MODE=local|cluster|auto)
+	@MODE=$(MODE) tests/cluster/demo $(ARGS)
+
+test: $(VENV)/.dev ## Run the tests; the cluster's too with CLUSTER=native|kind|current or CI=true
+	@$(BIN)/pytest $(ARGS)
+
+test-unit: $(VENV)/.dev ## Run only the tests that need neither server nor cluster
+	@$(BIN)/pytest tests/unit tests/golden $(ARGS)
+
+test-cluster: $(VENV)/.dev ## Run only the tests on a real cluster (builds a native one where neither kind nor a cluster is named)
+	@CLUSTER=$${CLUSTER:-native} $(BIN)/pytest tests/e2e $(ARGS)
+
+test-pythons: ## Run unit and conformance tests on each other supported Python that is installed
+	@tests/support/each_python $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, formatting and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the code and fix what can be fixed
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+images: $(VENV)/.dev ## Build the worker's and the operator's image (BASE_IMAGE=python:3.13-slim)
+	@tests/cluster/cluster images
+
+cluster-up: $(VENV)/.dev ## Start a local Kubernetes for trying things out, with the images loaded
+	@tests/cluster/cluster up
+
+cluster-down: ## Stop it and leave nothing behind
+	@tests/cluster/cluster down
+
+clean: ## Remove virtual environments and caches of this folder
+	@rm -rf $(VENV) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
