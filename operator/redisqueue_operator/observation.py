@@ -1,0 +1,91 @@
+"""What the operator saw: plain, frozen data between the I/O that observes and the functions that decide.
+
+Nothing here reads a clock, Redis or Kubernetes. An age is measured by whoever observed, so that two clocks are
+never compared. What could not be read is `None`, never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class QueueObservation:
+    """Counters of one queue, read together from Redis. Counts are messages."""
+
+    pending: int
+    delayed: int
+    delayed_due: int
+    """Delayed messages whose time has come: work, although no consumer promoted them yet."""
+    next_due_seconds: float | None
+    """Until the next delayed message is due; None when none waits."""
+    in_flight: int
+    """Claimed messages with a lease, expired ones included."""
+    expired: int
+    """Leases that ran out. Only a consumer takes such a message back."""
+    orphaned: int
+    """Messages in processing without a lease: nobody will ever take them back by itself."""
+    failed: int
+    dead_letter: int
+    claims_total: int | None
+    """Claims ever made (the lease token counter); None when unknown. A smaller value later is a reset."""
+    time_ms: int
+    """Redis' own clock at the sample, in milliseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerObservation:
+    """What one worker last said of itself. `id` is its pod's name (or the local process' name)."""
+
+    id: str
+    pod_uid: str
+    slots: int
+    busy: int
+    oldest_start_age_seconds: float | None
+    """Age of the oldest handler that runs; None when none runs."""
+    draining: bool
+    age_seconds: float
+    """Age of this report by Redis' clock."""
+    retired: bool
+    """The operator asked this idle worker to claim nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodObservation:
+    """One worker pod as the cluster knows it."""
+
+    name: str
+    uid: str
+    ready: bool
+    terminating: bool
+    age_seconds: float
+    unschedulable: bool
+    failing: str
+    """Why it cannot work (`CrashLoopBackOff`, `ImagePullBackOff`, …); empty when nothing is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything that one decision is made from."""
+
+    queue: QueueObservation | None
+    """None when Redis could not be read; `redis_reason` then says why."""
+    redis_reason: str
+    """`Connected`, or a reason of `redis_reason.classify`."""
+    redis_message: str
+    workers: tuple[WorkerObservation, ...]
+    pods: tuple[PodObservation, ...]
+    replicas: int | None
+    """The Deployment's `spec.replicas`; None while there is no Deployment."""
+    ready_replicas: int
+    active_replica_sets: int
+    """ReplicaSets that want pods: more than one means that a rollout is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOutcome:
+    """How the last apply of the child objects ended. `reason` is CamelCase and shown in conditions."""
+
+    ok: bool
+    reason: str
+    message: str
