@@ -1,0 +1,89 @@
+"""What the engine needs from the place where workers run: Kubernetes, or the processes of this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from redis_message_queue.connection import ConnectionSettings
+    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.observation import ApplyOutcome, PodObservation
+    from redisqueue_operator.status import EventRecord
+
+
+class Conflict(Exception):
+    """The object changed since it was observed: observe again and decide again."""
+
+
+class SettingsUnavailable(Exception):
+    """The connection settings cannot be built yet, for example because a Secret is missing.
+
+    `reason` is a CamelCase word for a condition, the message is for a person and holds no credential.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The workers of one RedisQueue, as the platform sees them now."""
+
+    replicas: int | None = None
+    """How many workers are asked for; None while there is nothing to scale yet."""
+    ready_replicas: int = 0
+    active_replica_sets: int = 0
+    """Generations of the worker template that have workers; above 1 a rollout is under way."""
+    pods: tuple[PodObservation, ...] = ()
+    version: str = ""
+    """Opaque. `Platform.scale` raises Conflict when the workers' object has moved on from it."""
+
+
+class Platform(Protocol):
+    """The engine's only way to the world. Reads are cheap (fed by watches), writes happen only on change.
+
+    Every method may raise OSError, TimeoutError or a platform error: the engine then retries that key with backoff.
+    """
+
+    async def keys(self) -> list[Key]:
+        """Every RedisQueue there is: a fresh list, not a cached one, where that makes a difference."""
+        ...
+
+    async def get(self, key: Key) -> dict[str, Any] | None:
+        """The raw RedisQueue, or None when it is gone."""
+        ...
+
+    async def observe(self, rq: RedisQueue) -> Fleet: ...
+
+    async def apply(self, rq: RedisQueue) -> ApplyOutcome:
+        """Make the children what the spec says, except for the number of workers (it starts at 0).
+
+        Called at every reconcile, so it must write nothing, and cost next to nothing, when nothing changed.
+        """
+        ...
+
+    async def scale(self, rq: RedisQueue, fleet: Fleet, replicas: int, victims: tuple[str, ...]) -> None:
+        """Ask for that many workers. `victims` are the ids (pod names) to go first when it shrinks.
+
+        Raises Conflict when the workers' object is no longer at `fleet.version`.
+        """
+        ...
+
+    async def connection_settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
+        """How to reach the queue's Redis, credentials included; `fresh` reads the Secrets again (an auth error).
+
+        Raises SettingsUnavailable or ValueError.
+        """
+        ...
+
+    async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
+        """Replace .status. Raises Conflict when the object has moved on from `rq.raw`."""
+        ...
+
+    async def emit(self, rq: RedisQueue, event: EventRecord) -> None: ...
+
+    async def forget(self, key: Key) -> None:
+        """The RedisQueue is gone: drop all that is remembered of it (and stop workers nobody else would stop)."""
+        ...
