@@ -1,0 +1,123 @@
+# shellcheck shell=bash
+# The tools at fixed versions: Go programs from source (their modules are checked against the public
+# checksum database), the container tools from the distribution, the base image by debootstrap.
+
+kubernetes_version=1.34.4 # the last minor release whose kubelet also runs on cgroup v1
+helm_version=3.19.0
+etcd_version=3.6.5
+coredns_version=1.12.4
+base_image=localhost/python:3.13-slim
+
+go_tool() { # NAME MODULE VERSION PACKAGE: one program out of one module
+  printf 'module local/%s\ngo 1.24.0\ntool %s\nrequire %s v%s\n' "$1" "$4" "$2" "$3" >go.mod
+  go_build
+}
+
+go_build() {
+  go mod tidy
+  CGO_ENABLED=0 go build -trimpath -o "$bin/" \
+    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v$kubernetes_version" tool
+}
+
+# Kubernetes as a dependency: its staging modules carry v0.0.0 there and need to be told their version.
+go_kubernetes() {
+  local program module
+  {
+    echo "module local/kubernetes"
+    echo "go 1.24.0"
+    echo "require k8s.io/kubernetes v$kubernetes_version"
+    for program in kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet; do
+      echo "tool k8s.io/kubernetes/cmd/$program"
+    done
+    for module in api apiextensions-apiserver apimachinery apiserver cli-runtime client-go cloud-provider \
+      cluster-bootstrap code-generator component-base component-helpers controller-manager cri-api cri-client \
+      csi-translation-lib dynamic-resource-allocation endpointslice externaljwt kms kube-aggregator \
+      kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics mount-utils \
+      pod-security-admission sample-apiserver sample-cli-plugin sample-controller; do
+      echo "replace k8s.io/$module => k8s.io/$module v0.${kubernetes_version#1.}"
+    done
+  } >go.mod
+  go_build
+}
+
+# with_source NAME FUNCTION...: runs the function in an empty folder; done only when NAME's program is not there.
+with_source() {
+  local name=$1
+  shift
+  [ -x "$bin/$name" ] && return
+  command -v go >/dev/null || die "building $name needs Go 1.24 or newer on PATH"
+  rm -rf "$cache/src/$name" && mkdir -p "$cache/src/$name"
+  step "build $name" in_folder "$cache/src/$name" "$@"
+}
+in_folder() { cd "$1" && shift && "$@"; }
+
+build_etcd() {
+  go_tool etcd go.etcd.io/etcd/server/v3 $etcd_version go.etcd.io/etcd/server/v3
+  mv "$bin/server" "$bin/etcd"
+}
+
+system_packages() {
+  apt-get update -q
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends containerd runc \
+    containernetworking-plugins iptables ipset conntrack buildah debootstrap iproute2 openssl gcc libc6-dev
+}
+
+system_tools_present() {
+  command -v containerd runc iptables conntrack buildah debootstrap ip openssl gcc >/dev/null &&
+    [ -x /usr/lib/cni/bridge ]
+}
+
+# A stand-in for python:3.13-slim that needs no registry: Debian 13 with its own Python 3.13.
+build_base_image() {
+  local root=$cache/rootfs mirror container
+  if [ ! -x "$root/usr/bin/python3" ]; then
+    mirror=$(apt-cache policy debootstrap | grep -oE 'https?://[^ ]+' | head -1)
+    rm -rf "$root"
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates trixie "$root.new" "$mirror"
+    mv "$root.new" "$root"
+  fi
+  rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale,info}/*
+  ln -sf python3 "$root/usr/bin/python"
+  container=$(buildah from scratch)
+  buildah add -q "$container" "$root" /
+  buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
+  buildah commit -q --rm "$container" $base_image
+}
+
+# The process that holds a pod's namespaces, in a dozen lines of C instead of an image to pull.
+build_pause_image() {
+  local folder=$cache/src/pause container
+  mkdir -p "$folder"
+  gcc -static -Os -s -o "$folder/pause" "$here/lib/pause.c"
+  container=$(buildah from scratch)
+  buildah copy -q "$container" "$folder/pause" /pause
+  buildah config --entrypoint '["/pause"]' "$container"
+  buildah commit -q --rm "$container" localhost/pause:3.10
+  rm -f "$cache/pause.tar"
+  buildah push -q localhost/pause:3.10 "docker-archive:$cache/pause.tar:localhost/pause:3.10"
+}
+
+native_build() {
+  [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] ||
+    die "the native cluster needs root on Linux; elsewhere use CLUSTER=kind (Docker) or CLUSTER=current"
+  if ! system_tools_present; then
+    command -v apt-get >/dev/null || die "no apt-get: install containerd, runc, CNI plugins, iptables, conntrack, buildah, debootstrap"
+    step "install system packages" system_packages
+  fi
+  with_source kubelet go_kubernetes
+  with_source helm go_tool helm helm.sh/helm/v3 $helm_version helm.sh/helm/v3/cmd/helm
+  with_source etcd build_etcd
+  with_source coredns go_tool coredns github.com/coredns/coredns $coredns_version github.com/coredns/coredns
+  export BUILDAH_ISOLATION=chroot
+  buildah inspect --type image $base_image >/dev/null 2>&1 || step "make the base image" build_base_image
+  [ -f "$cache/pause.tar" ] || step "make the pause image" build_pause_image
+}
+
+kind_build() {
+  command -v kind >/dev/null && command -v kubectl >/dev/null && command -v helm >/dev/null && docker info >/dev/null 2>&1 ||
+    die "CLUSTER=kind needs kind, kubectl, helm and a running Docker"
+}
+
+current_build() {
+  command -v kubectl >/dev/null && command -v helm >/dev/null || die "CLUSTER=current needs kubectl and helm"
+}

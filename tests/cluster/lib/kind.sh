@@ -1,0 +1,25 @@
+# shellcheck shell=bash
+# kind on a running Docker: the usual way on a developer's machine.
+
+kind_name=redisqueue
+
+kind_up() {
+  kind_build
+  kind_down
+  step "start the kind cluster" kind create cluster --name $kind_name --kubeconfig "$kubeconfig" --wait 120s
+  echo "$kubeconfig"
+}
+
+kind_down() {
+  kind delete cluster --name $kind_name --kubeconfig "$kubeconfig" >&2
+  rm -f "$kubeconfig"
+}
+
+kind_load() { kind load image-archive --name $kind_name "$1" >&2; }
+
+kind_kubeconfig() { native_kubeconfig; }
+
+kind_status() {
+  echo "provider: kind"
+  if [ -f "$kubeconfig" ]; then kubectl --kubeconfig "$kubeconfig" get nodes -o wide; else echo "cluster: down"; fi
+}
