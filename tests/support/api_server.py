@@ -1,0 +1,159 @@
+"""A real API server for tests: etcd and kube-apiserver on loopback, nothing else of Kubernetes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import yaml
+
+PLACES = ("~/.cache/redisqueue/cluster/bin", "~/.cache/redisqueue-cluster/bin")
+START_SECONDS = 45.0
+
+
+def binaries() -> Path | None:
+    """The folder that holds etcd, kube-apiserver and kubectl, or None."""
+    candidates = [os.environ.get("REDISQUEUE_CLUSTER_BIN", ""), *PLACES]
+    for folder in (Path(place).expanduser() for place in candidates if place):
+        if all((folder / name).is_file() for name in ("etcd", "kube-apiserver", "kubectl")):
+            return folder
+    return None
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class ApiServer:
+    """Starts on `with`, stops what it started at the end. `kubectl` answers (exit code, output)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._bin = folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._directory = Path(tempfile.mkdtemp(prefix="redisqueue-api-"))
+        self._token = secrets.token_hex(16)
+        self.kubeconfig = self._directory / "kubeconfig"
+        self.url = ""
+
+    def __enter__(self) -> ApiServer:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        """Run kubectl as cluster admin; stdout and stderr together."""
+        done = subprocess.run(
+            [self._bin / "kubectl", "--kubeconfig", self.kubeconfig, *arguments],
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        return done.returncode, done.stdout
+
+    def _start(self) -> None:
+        etcd, peer, port = _free_port(), _free_port(), _free_port()
+        etcd_url, self.url = f"http://127.0.0.1:{etcd}", f"https://127.0.0.1:{port}"
+        keys = self._directory / "keys"
+        keys.mkdir()
+        private, public = keys / "sa.key", keys / "sa.pub"
+        openssl = shutil.which("openssl") or "openssl"
+        subprocess.run([openssl, "genrsa", "-out", private, "2048"], check=True, capture_output=True)
+        subprocess.run(
+            [openssl, "rsa", "-in", private, "-pubout", "-out", public], check=True, capture_output=True
+        )
+        tokens = self._directory / "tokens.csv"
+        tokens.write_text(f'{self._token},admin,admin,"system:masters"\n')
+        self._write_kubeconfig()
+        self._spawn(
+            "etcd",
+            f"--data-dir={self._directory / 'etcd'}",
+            "--unsafe-no-fsync",
+            f"--listen-client-urls={etcd_url}",
+            f"--advertise-client-urls={etcd_url}",
+            f"--listen-peer-urls=http://127.0.0.1:{peer}",
+            f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+            f"--initial-cluster=default=http://127.0.0.1:{peer}",
+        )
+        self._spawn(
+            "kube-apiserver",
+            f"--etcd-servers={etcd_url}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={port}",
+            f"--cert-dir={keys}",
+            f"--token-auth-file={tokens}",
+            "--authorization-mode=RBAC",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={public}",
+            f"--service-account-signing-key-file={private}",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--endpoint-reconciler-type=none",
+        )
+        self._await_ready()
+
+    def _write_kubeconfig(self) -> None:
+        cluster = {"server": self.url, "insecure-skip-tls-verify": True}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "admin", "user": {"token": self._token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "current-context": "test",
+        }
+        self.kubeconfig.write_text(yaml.safe_dump(config))
+
+    def _spawn(self, name: str, *arguments: str) -> None:
+        with (self._directory / f"{name}.log").open("wb") as log:
+            self._processes.append(
+                subprocess.Popen([self._bin / name, *arguments], stdout=log, stderr=subprocess.STDOUT)
+            )
+
+    def _await_ready(self) -> None:
+        trust = ssl.create_default_context()
+        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE  # its certificate is minted at start
+        request = urllib.request.Request(
+            f"{self.url}/readyz", headers={"Authorization": f"Bearer {self._token}"}
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            for process in self._processes:
+                if process.poll() is not None:
+                    raise RuntimeError(f"{process.args} ended: {self._last_log_lines()}")
+            try:
+                with urllib.request.urlopen(request, timeout=2, context=trust):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)  # it opens no port before it is nearly ready: there is nothing to wait on
+        raise RuntimeError(f"the API server was not ready within {START_SECONDS:.0f} s: {self._last_log_lines()}")
+
+    def _last_log_lines(self) -> str:
+        logs = sorted(self._directory.glob("*.log"))
+        return "\n".join(line for log in logs for line in log.read_text(errors="replace").splitlines()[-5:])
