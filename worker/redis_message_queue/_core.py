@@ -1,0 +1,272 @@
+"""Every Redis operation of a queue as plain data: the script, its keys and arguments, how to read the reply.
+
+Nothing here does I/O: `_sync.execute` and `_async.execute` send a `Call`. This module has the operations of a
+single message; the batched ones of the consumer are in `_batch`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from redis_message_queue._scripts import Script, script
+from redis_message_queue.keys import LeaseKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+Text: TypeAlias = str | bytes
+PENDING_FULL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One script call. `raw` asks for a reply in bytes whatever the client decodes."""
+
+    script: Script
+    keys: tuple[str, ...]
+    args: tuple[str | bytes | int | float, ...]
+    parse: Callable[[Any], T]
+    raw: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedClaim:
+    """What a claim with leases answered.
+
+    `stored` and `token` are None when nothing was claimed. `problem` says why a claim could not be
+    stored: the message is back in pending then.
+    """
+
+    stored: Text | None
+    token: str | None
+    reclaimed: int = 0
+    dead_lettered: int = 0
+    problem: str | None = None
+
+
+def as_text(value: Text) -> str:
+    """A short ASCII reply as str, whatever the client decodes."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, at least 1."""
+    return max(1, round(seconds * 1000))
+
+
+def script_failure(error: ResponseError) -> str | None:
+    """The text of an error that a script of ours reported, None for any other server error.
+
+    redis-py cuts known first words off, so the text is put back as the script wrote it: `WRONGTYPE …` or
+    `OOM during publish; …`.
+    """
+    text = str(error)
+    if text.startswith(("WRONGTYPE ", "OOM during publish;")):
+        return text
+    if isinstance(error, OutOfMemoryError) and text.startswith("during publish;"):
+        return f"OOM {text}"
+    return None
+
+
+# -- publishing --
+
+
+def publish(
+    *,
+    pending: str,
+    deduplication_key: str,
+    stored: Text,
+    deduplication_ttl_seconds: int,
+    replay_key: str,
+    replay_ttl_ms: int,
+    max_pending_length: int | None = None,
+    overload_policy: str = "raise",
+) -> Call[int]:
+    """Publish once for each deduplication key: 1 published, 0 duplicate, -1 (`PENDING_FULL`) nothing done.
+
+    A repeat with the same `replay_key` within `replay_ttl_ms` answers as the first time did.
+    """
+    cap = "" if max_pending_length is None else max_pending_length
+    return Call(
+        script("publish"),
+        (deduplication_key, pending, replay_key),
+        (deduplication_ttl_seconds, stored, replay_ttl_ms, cap, overload_policy),
+        int,
+    )
+
+
+def add_bounded(
+    *, pending: str, stored: Text, max_pending_length: int, overload_policy: str = "raise"
+) -> Call[int]:
+    """Publish into a list with a cap: 1 published, -1 (`PENDING_FULL`) nothing done."""
+    return Call(script("add"), (pending,), (stored, max_pending_length, overload_policy), int)
+
+
+def add_delayed(*, delayed: str, stored: Sequence[Text], delay_seconds: float) -> Call[int]:
+    """Publish for later, by the server's clock. Only consumers of this library promote what is due."""
+    return Call(script("add_delayed"), (delayed,), (milliseconds(delay_seconds), *stored), int)
+
+
+# -- claiming --
+
+
+def claim_plain(*, pending: str, processing: str, claim_id: str, record_ttl_ms: int) -> Call[Text | None]:
+    """Claim one message without a lease: stored message or None; a repeat of `claim_id` gives the same."""
+    lease = LeaseKeys(processing)
+    return Call(
+        script("claim_plain"),
+        (
+            pending,
+            processing,
+            lease.claim_result(claim_id),
+            lease.claim_result_ids,
+            lease.claim_result_backrefs,
+        ),
+        (record_ttl_ms, claim_id),
+        lambda reply: reply,
+    )
+
+
+def claim_leased(
+    *,
+    pending: str,
+    processing: str,
+    claim_id: str,
+    visibility_timeout_ms: int,
+    max_delivery_count: int | None = None,
+    dead_letter_queue: str | None = None,
+) -> Call[LeasedClaim]:
+    """Put expired leases back, then claim one message with a lease; a repeat of `claim_id` gives the same."""
+    lease = LeaseKeys(processing)
+    return Call(
+        script("claim_leased"),
+        (
+            pending,
+            processing,
+            lease.deadlines,
+            lease.tokens,
+            lease.token_counter,
+            lease.delivery_counts,
+            dead_letter_queue or lease.dead_letter_placeholder,
+            lease.claim_result(claim_id),
+            lease.claim_result_refs,
+            lease.claim_result_ids,
+            lease.claim_result_backrefs,
+        ),
+        (visibility_timeout_ms, max_delivery_count or 0, visibility_timeout_ms, claim_id),
+        _leased_claim,
+    )
+
+
+def _leased_claim(reply: Sequence[Text] | None) -> LeasedClaim:
+    if reply is None:
+        return LeasedClaim(None, None)
+    reclaimed, dead = (int(reply[2]), int(reply[3])) if len(reply) >= 4 else (0, 0)
+    if not reply[1]:
+        problem = reply[4] if len(reply) > 4 else None
+        return LeasedClaim(None, None, reclaimed, dead, None if problem is None else as_text(problem))
+    return LeasedClaim(reply[0], as_text(reply[1]), reclaimed, dead)
+
+
+def parse_claim_record(value: Text | None) -> tuple[str, str] | None:
+    """Stored message and token of a leased claim's record; None when it is missing or damaged (a miss)."""
+    try:
+        pair = json.loads(value or "null")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(pair, list) or len(pair) < 2 or not all(isinstance(item, str) for item in pair[:2]):
+        return None
+    return pair[0], pair[1]
+
+
+def requeue_plain(*, pending: str, processing: str, claim_id: str, stored: Text) -> Call[bool]:
+    """Give an unhandled claim without a lease back, next to be claimed; False: not in processing any more."""
+    lease = LeaseKeys(processing)
+    return Call(
+        script("requeue_plain"),
+        (
+            pending,
+            processing,
+            lease.claim_result(claim_id),
+            lease.claim_result_ids,
+            lease.claim_result_backrefs,
+        ),
+        (claim_id, stored),
+        bool,
+    )
+
+
+# -- finishing --
+
+
+def remove(
+    *, processing: str, stored: Text, lease_token: str | None, replay_key: str, replay_ttl_ms: int
+) -> Call[bool]:
+    """Acknowledge: True removed, False not there or the lease was lost (nothing changed).
+
+    `replay_key` is `LeaseKeys.operation_result(id)`, with leases `operation_result(f"{token}:{id}")`.
+    """
+    keys = _finish_keys(processing, replay_key)
+    return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms, ""), bool)
+
+
+def move(
+    *,
+    processing: str,
+    destination: str,
+    stored: Text,
+    payload: Text,
+    lease_token: str | None,
+    replay_key: str,
+    replay_ttl_ms: int,
+) -> Call[bool]:
+    """Push `payload` to the head of `destination` and remove `stored`; False as in `remove`."""
+    keys = (*_finish_keys(processing, replay_key), destination)
+    return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms, payload), bool)
+
+
+def _finish_keys(processing: str, replay_key: str) -> tuple[str, ...]:
+    lease = LeaseKeys(processing)
+    return (
+        processing,
+        lease.deadlines,
+        lease.tokens,
+        lease.token_counter,
+        lease.delivery_counts,
+        lease.claim_result_refs,
+        lease.claim_result_ids,
+        lease.claim_result_backrefs,
+        replay_key,
+    )
+
+
+def renew(*, processing: str, stored: Text, lease_token: str, visibility_timeout_ms: int) -> Call[bool]:
+    """Extend one lease to now + timeout; False when it was lost."""
+    call = renew_many(
+        processing=processing, leases=((stored, lease_token),), visibility_timeout_ms=visibility_timeout_ms
+    )
+    return Call(call.script, call.keys, call.args, _single)
+
+
+def renew_many(
+    *, processing: str, leases: Sequence[tuple[Text, str]], visibility_timeout_ms: int
+) -> Call[tuple[bool, ...]]:
+    """Extend many leases in one call; one answer for each, in order."""
+    lease = LeaseKeys(processing)
+    pairs = (part for pair in leases for part in pair)
+    return Call(
+        script("renew"),
+        (lease.deadlines, lease.tokens, lease.claim_result_refs),
+        (visibility_timeout_ms, *pairs),
+        lambda reply: tuple(bool(flag) for flag in reply),
+    )
+
+
+def _single(reply: Any) -> bool:
+    # A duck-typed client may answer with a bare number, as one lease needs no list.
+    return bool(reply[0] if isinstance(reply, list) else reply)

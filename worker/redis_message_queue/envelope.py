@@ -1,0 +1,65 @@
+"""The stored form of a message: a prefix, then JSON with a fresh id, so that equal payloads stay distinct."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any, NamedTuple
+
+PREFIX = "\x1eRMQ1:"
+_PREFIX_BYTES = PREFIX.encode()
+
+
+class Envelope(NamedTuple):
+    """A message as read back.
+
+    `id` is None for a value that is no envelope; `payload` has the type (str or bytes) of the stored value,
+    except binary payloads, which are always bytes.
+    """
+
+    id: str | None
+    payload: str | bytes
+
+
+def encode(payload: str, message_id: str | None = None) -> str:
+    """The stored form of `payload` under `message_id` (default: a fresh one, 32 hex characters)."""
+    content = {"id": message_id or uuid.uuid4().hex, "payload": payload}
+    return PREFIX + json.dumps(content, separators=(",", ":"))
+
+
+def decode(stored: str | bytes) -> Envelope:
+    """Read a stored value; what is no valid envelope passes through unchanged with the id None."""
+    content = _content(stored)
+    if content is None:
+        return Envelope(None, stored)
+    message_id, payload = content.get("id"), content.get("payload")
+    if not isinstance(message_id, str):
+        return Envelope(None, stored)
+    if isinstance(payload, str):
+        if isinstance(stored, str):
+            return Envelope(message_id, payload)
+        # A lone surrogate is valid in JSON but not in UTF-8: hand out what the producer wrote, never raise.
+        return Envelope(message_id, payload.encode("utf-8", "surrogatepass"))
+    binary = content.get("payload_hex")
+    if isinstance(binary, str):
+        try:
+            return Envelope(message_id, bytes.fromhex(binary))
+        except ValueError:
+            return Envelope(None, stored)
+    return Envelope(None, stored)
+
+
+def _content(stored: str | bytes) -> dict[str, Any] | None:
+    try:
+        if isinstance(stored, bytes):
+            if not stored.startswith(_PREFIX_BYTES):
+                return None
+            text = stored[len(_PREFIX_BYTES) :].decode()
+        else:
+            if not stored.startswith(PREFIX):
+                return None
+            text = stored[len(PREFIX) :]
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None

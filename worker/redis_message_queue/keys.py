@@ -1,0 +1,164 @@
+"""The Redis key names of a queue: the wire contract that every process of a queue shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LeaseKeys:
+    """Keys that hang off a processing list; their suffixes use a single colon, whatever the separator is."""
+
+    processing: str
+
+    @property
+    def deadlines(self) -> str:
+        """Sorted set: stored message → end of its lease, ms since the epoch by the server's clock."""
+        return f"{self.processing}:lease_deadlines"
+
+    @property
+    def tokens(self) -> str:
+        """Hash: stored message → current lease token."""
+        return f"{self.processing}:lease_tokens"
+
+    @property
+    def token_counter(self) -> str:
+        """Integer string: the source of lease tokens; never reset, so it counts claims."""
+        return f"{self.processing}:lease_token_counter"
+
+    @property
+    def delivery_counts(self) -> str:
+        """Hash: stored message → number of deliveries so far."""
+        return f"{self.processing}:delivery_counts"
+
+    @property
+    def claim_result_refs(self) -> str:
+        """Hash: lease token → name of its claim record."""
+        return f"{self.processing}:claim_result_refs"
+
+    @property
+    def claim_result_ids(self) -> str:
+        """Hash: claim id → content of its claim record."""
+        return f"{self.processing}:claim_result_ids"
+
+    @property
+    def claim_result_backrefs(self) -> str:
+        """Hash: lease token (or, without leases, stored message) → claim id."""
+        return f"{self.processing}:claim_result_backrefs"
+
+    def claim_result(self, claim_id: str) -> str:
+        """String: what the claim with this id was given, so that a lost reply can be repeated."""
+        return f"{self.processing}:claim_result:{claim_id}"
+
+    def operation_result(self, operation_id: str) -> str:
+        """String: what the ack or move with this id answered."""
+        return f"{self.processing}:operation_result:{operation_id}"
+
+    @property
+    def dead_letter_placeholder(self) -> str:
+        """Never written: stands in for a dead-letter list where none is configured."""
+        return f"{self.processing}:dead_letter_placeholder"
+
+
+@dataclass(frozen=True)
+class QueueKeys:
+    """All key names of the queue `name`."""
+
+    name: str
+    separator: str = "::"
+
+    def _key(self, suffix: str) -> str:
+        return f"{self.name}{self.separator}{suffix}"
+
+    @property
+    def pending(self) -> str:
+        """List: newest at the head (left), next to claim at the tail (right)."""
+        return self._key("pending")
+
+    @property
+    def processing(self) -> str:
+        """List: messages in flight, newest claim at the head."""
+        return self._key("processing")
+
+    @property
+    def completed(self) -> str:
+        """List: payloads that were handled, newest at the head."""
+        return self._key("completed")
+
+    @property
+    def failed(self) -> str:
+        """List: payloads whose handler failed, newest at the head."""
+        return self._key("failed")
+
+    @property
+    def dead_letter(self) -> str:
+        """List: payloads that were given up, newest at the head."""
+        return self._key("dlq")
+
+    @property
+    def dead_letter_info(self) -> str:
+        """List: a JSON record (id, reason, digest, time) of each dead letter, newest at the head, capped."""
+        return self._key("dlq_info")
+
+    @property
+    def delayed(self) -> str:
+        """Sorted set: stored message → when it is due, ms since the epoch by the server's clock."""
+        return self._key("delayed")
+
+    @property
+    def workers(self) -> str:
+        """Hash: worker id → its JSON state; the whole key expires 60 s after the last report."""
+        return self._key("workers")
+
+    @property
+    def deduplication_prefix(self) -> str:
+        """What every deduplication marker's name begins with."""
+        return f"{self._key('deduplication')}{self.separator}"
+
+    def deduplication(self, text: str) -> str:
+        """Name of the marker for one deduplication text."""
+        return f"{self.deduplication_prefix}{text}"
+
+    @property
+    def leases(self) -> LeaseKeys:
+        """The keys that hang off the processing list."""
+        return LeaseKeys(self.processing)
+
+    @property
+    def lease_deadlines(self) -> str:
+        """See `LeaseKeys.deadlines`."""
+        return self.leases.deadlines
+
+    @property
+    def lease_tokens(self) -> str:
+        """See `LeaseKeys.tokens`."""
+        return self.leases.tokens
+
+    @property
+    def lease_token_counter(self) -> str:
+        """See `LeaseKeys.token_counter`."""
+        return self.leases.token_counter
+
+    @property
+    def delivery_counts(self) -> str:
+        """See `LeaseKeys.delivery_counts`."""
+        return self.leases.delivery_counts
+
+    @property
+    def claim_result_refs(self) -> str:
+        """See `LeaseKeys.claim_result_refs`."""
+        return self.leases.claim_result_refs
+
+    @property
+    def claim_result_ids(self) -> str:
+        """See `LeaseKeys.claim_result_ids`."""
+        return self.leases.claim_result_ids
+
+    @property
+    def claim_result_backrefs(self) -> str:
+        """See `LeaseKeys.claim_result_backrefs`."""
+        return self.leases.claim_result_backrefs
+
+    def claim_result(self, claim_id: str) -> str:
+        """See `LeaseKeys.claim_result`."""
+        return self.leases.claim_result(claim_id)

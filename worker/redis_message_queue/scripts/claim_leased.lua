@@ -1,0 +1,68 @@
+-- Put back what expired, then claim one message with a lease.
+-- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 dead letters or a placeholder,
+--       8 claim record, 9 refs, 10 ids, 11 backrefs
+-- ARGV  1 lease ms, 2 delivery limit or 0, 3 record TTL ms, 4 claim id
+-- reply {stored, token} the same claim again; {stored, token, reclaimed, dead-lettered}, with two empty strings when
+--       nothing was claimed; a fifth string says why a claim could not be stored (the message is back in pending)
+-- cost  O(1), and O(length of processing) for each of a bounded number of expired leases
+local L = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
+  counts = KEYS[6], refs = KEYS[9], ids = KEYS[10], backrefs = KEYS[11] }
+local dead_list, record, claim_id, limit = KEYS[7], KEYS[8], ARGV[4], tonumber(ARGV[2])
+local wrong = check_leases(L) or check({ record, 'string' }) or (limit > 0 and check({ dead_list, 'list' }))
+if wrong then return wrong end
+admit(L)
+local now = now_ms()
+
+local function remember(stored, token, value)
+  call('ZADD', L.deadlines, text(now + tonumber(ARGV[1])), stored)
+  call('HSET', L.tokens, stored, token)
+  call('SET', record, value, 'PX', ARGV[3])
+  call('HSET', L.refs, token, record)
+  call('HSET', L.ids, claim_id, value)
+  call('HSET', L.backrefs, token, claim_id)
+end
+
+local function replay(value)
+  local ok, pair = pcall(cjson.decode, value)
+  if not ok or type(pair) ~= 'table' or type(pair[1]) ~= 'string' or type(pair[2]) ~= 'string' then return nil end
+  -- Whoever holds a newer token owns the message now: an old record must not give it out a second time.
+  if call('HGET', L.tokens, pair[1]) ~= pair[2] then return nil end
+  remember(pair[1], pair[2], value)
+  return pair
+end
+
+local value = call('GET', record)
+local again = value and replay(value)
+if again then return again end
+if value then call('DEL', record) end
+value = call('HGET', L.ids, claim_id)
+again = value and replay(value)
+if again then return again end
+if value then call('HDEL', L.ids, claim_id) end
+
+local reclaimed, dead = reclaim(L, now), 0
+for _ = 1, 100 do
+  local stored = call('LMOVE', L.pending, L.processing, 'RIGHT', 'LEFT')
+  if not stored then break end
+  local count = limit > 0 and pcall_redis('HINCRBY', L.counts, stored, 1) or 0
+  if type(count) == 'table' then
+    give_back(L, stored, false)
+    return { '', '', text(reclaimed), text(dead), 'delivery count: ' .. count.err }
+  end
+  if count > limit then
+    local _, payload = unwrap(stored)
+    call('LPUSH', dead_list, payload)
+    call('LPOP', L.processing)
+    call('HDEL', L.counts, stored)
+    dead = dead + 1
+  else
+    local token, problem = next_token(L)
+    if not token then
+      give_back(L, stored, limit > 0)
+      return { '', '', text(reclaimed), text(dead), 'lease token: ' .. problem }
+    end
+    remember(stored, token, cjson.encode({ stored, token }))
+    return { stored, token, text(reclaimed), text(dead) }
+  end
+end
+return { '', '', text(reclaimed), text(dead) }

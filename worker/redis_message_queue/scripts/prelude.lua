@@ -1,0 +1,116 @@
+-- Shared by every script: it is put in front of each of them when they are loaded.
+-- L is a table of key names: pending, processing, deadlines, tokens, counter, counts, refs, ids, backrefs, dead.
+
+local call, pcall_redis = redis.call, redis.pcall
+local PREFIX = '\30RMQ1:'
+
+-- An error reply unless every key is missing or of the type that follows it in the list. Runs before any write.
+local function check(list)
+  for i = 1, #list, 2 do
+    local actual = call('TYPE', list[i])['ok']
+    if actual ~= 'none' and actual ~= list[i + 1] then
+      return redis.error_reply('WRONGTYPE ' .. list[i] .. ' is a ' .. actual .. ', expected a ' .. list[i + 1])
+    end
+  end
+end
+
+local function check_leases(L)
+  return check({ L.pending, 'list', L.processing, 'list', L.deadlines, 'zset', L.tokens, 'hash', L.counter, 'string',
+    L.counts, 'hash', L.refs, 'hash', L.ids, 'hash', L.backrefs, 'hash' })
+end
+
+-- At maxmemory the server refuses a script's first command that may grow memory, and no later one once the script
+-- has written. Taking work out must always be possible, so such scripts begin with a write that changes nothing.
+local function admit(L)
+  call('HDEL', L.refs, '')
+end
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function now_ms()
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Lua numbers are doubles: beyond 2^53 only the stored text of the counter is exact.
+local function next_token(L)
+  local number = pcall_redis('INCR', L.counter)
+  if type(number) == 'table' then return nil, number.err end
+  if number < 9007199254740992 then return text(number) end
+  return call('GET', L.counter)
+end
+
+-- message id and payload of a stored message; nil and the value itself when it is no envelope.
+local function unwrap(stored)
+  if string.sub(stored, 1, #PREFIX) ~= PREFIX then return nil, stored end
+  local ok, content = pcall(cjson.decode, string.sub(stored, #PREFIX + 1))
+  if not ok or type(content) ~= 'table' or type(content.id) ~= 'string' then return nil, stored end
+  if type(content.payload) == 'string' then return content.id, content.payload end
+  if type(content.payload_hex) == 'string' and #content.payload_hex % 2 == 0
+      and not string.find(content.payload_hex, '%X') then
+    return content.id, (string.gsub(content.payload_hex, '%x%x', function(byte)
+      return string.char(tonumber(byte, 16))
+    end))
+  end
+  return nil, stored
+end
+
+-- Remove one list entry. The newest claim is at the head, and at most (counter - token) claims came after this one:
+-- that tells which end is nearer, and keeps the search short in a long list.
+local function take_out(L, stored, token)
+  local count = 1
+  if token then
+    local later = (tonumber(call('GET', L.counter)) or 0) - (tonumber(token) or 0)
+    if later >= call('LLEN', L.processing) / 2 then count = -1 end
+  end
+  return call('LREM', L.processing, count, stored)
+end
+
+-- Drop the lease and the claim record that a peer may keep for it. The record's name is data, so in a cluster it may
+-- be out of reach: then its own expiry removes it.
+local function forget(L, stored, token)
+  call('ZREM', L.deadlines, stored)
+  call('HDEL', L.tokens, stored)
+  if not token then return end
+  local record = call('HGET', L.refs, token)
+  if record then
+    pcall_redis('DEL', record)
+    call('HDEL', L.refs, token)
+  end
+  local claim = call('HGET', L.backrefs, token)
+  if claim then
+    call('HDEL', L.ids, claim)
+    call('HDEL', L.backrefs, token)
+  end
+end
+
+-- Put messages with an expired lease back to the tail of pending, earliest deadline next. Each is pushed before it is
+-- taken out, so no failure in between can lose it. The batch shrinks as the list grows: removal is linear in it.
+local function reclaim(L, now)
+  local length = math.max(1, call('LLEN', L.processing))
+  local most = math.max(10, math.min(100, math.floor(500000 / length)))
+  local expired = call('ZRANGEBYSCORE', L.deadlines, '-inf', text(now), 'LIMIT', 0, most)
+  local reclaimed = 0
+  for i = #expired, 1, -1 do
+    local stored = expired[i]
+    local token = call('HGET', L.tokens, stored)
+    call('RPUSH', L.pending, stored)
+    if take_out(L, stored, token) == 1 then
+      reclaimed = reclaimed + 1
+    else
+      call('RPOP', L.pending)
+      call('HDEL', L.counts, stored)
+    end
+    forget(L, stored, token)
+  end
+  return reclaimed
+end
+
+-- Undo the LMOVE of a claim that could not be granted.
+local function give_back(L, stored, counted)
+  call('LMOVE', L.processing, L.pending, 'LEFT', 'RIGHT')
+  if counted and call('HINCRBY', L.counts, stored, -1) <= 0 then call('HDEL', L.counts, stored) end
+end
+
