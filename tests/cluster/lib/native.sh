@@ -7,10 +7,8 @@ host_ip=10.199.0.1 # what pods call to reach a server of this machine
 pod_network=10.244.0.0/24
 service_network=10.96.0.0/16
 
-node_pid() { # the first process of the node, if it is alive and really ours
-  local pid
-  pid=$(cat "$state/pid" 2>/dev/null) && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$here/lib/node" && echo "$pid"
-}
+# The first process of the node. It is found by its arguments, so that no file has to be right after a crash.
+node_pid() { pgrep -f "^[^ ]*bash [^ ]*/lib/node $state "; }
 
 native_up() {
   native_build
@@ -27,15 +25,13 @@ native_start() {
   for controller in $(cgroup_controllers); do mkdir -p "$controller/redisqueue"; done
   setsid unshare --net --mount --pid --fork --kill-child=KILL --mount-proc \
     "$here/lib/node" "$state" "$bin" "$node_ip" "$service_network" >"$state/log/node.log" 2>&1 </dev/null 9>&- &
-  until_ok 10 test -s "$state/init"
-  # The node knows itself as process 1; its number out here is the child of unshare.
-  pgrep -P $! >"$state/pid"
+  until_ok 10 test -e "$state/namespaces-ready"
   ip link add rq0 type veth peer name rq1
-  ip link set rq1 netns "$(cat "$state/pid")"
+  ip link set rq1 netns "$(node_pid)"
   ip addr add $host_ip/30 dev rq0
   ip link set rq0 up
-  ip route add $pod_network via $node_ip 2>/dev/null || { sleep 0.5; ip route replace $pod_network via $node_ip dev rq0; }
-  ip route replace $service_network via $node_ip dev rq0
+  ip route add $pod_network via $node_ip dev rq0
+  ip route add $service_network via $node_ip dev rq0
   until_ok 60 kubectl --kubeconfig "$kubeconfig" get --raw /readyz
   until_ok 60 ctr -a "$state/containerd.sock" version
   native_load "$cache/pause.tar"
@@ -46,7 +42,7 @@ native_start() {
 
 cgroup_controllers() {
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then echo /sys/fs/cgroup; else
-    awk '$3 == "cgroup" {print $2}' /proc/mounts
+    awk '$3 ~ /^cgroup2?$/ {print $2}' /proc/mounts
   fi
 }
 
@@ -129,7 +125,7 @@ native_down() {
   if pid=$(node_pid); then kill -KILL "$pid"; fi
   until_ok 15 native_gone || die "some processes of the node did not end; their cgroup is /redisqueue"
   for controller in $(cgroup_controllers); do
-    [ -d "$controller/redisqueue" ] && find "$controller/redisqueue" -depth -type d -exec rmdir {} +
+    if [ -d "$controller/redisqueue" ]; then find "$controller/redisqueue" -depth -type d -exec rmdir {} +; fi
   done
   ip link del rq0 2>/dev/null || true
   if [ -f "$state/created" ]; then xargs rmdir --ignore-fail-on-non-empty <"$state/created"; fi
@@ -137,10 +133,9 @@ native_down() {
 }
 
 native_gone() {
-  local pid=""
-  [ ! -s "$state/pid" ] || ! node_pid || return 1
-  pid=$(find $(cgroup_controllers) -path '*/redisqueue/*' -name cgroup.procs -exec cat {} + 2>/dev/null | head -1)
-  [ -z "$pid" ]
+  local controllers
+  mapfile -t controllers < <(cgroup_controllers)
+  ! node_pid && [ -z "$(find "${controllers[@]/%//redisqueue}" -name cgroup.procs -exec cat {} + 2>/dev/null)" ]
 }
 
 native_kubeconfig() {
