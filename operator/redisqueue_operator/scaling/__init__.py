@@ -1,0 +1,25 @@
+"""How many workers a queue needs: `decide` turns what was observed into one number and its reasons.
+
+Pure: plain data in, plain data out; time is an argument.
+"""
+
+from redisqueue_operator.scaling.decide import decide
+from redisqueue_operator.scaling.decision import Decision, Rates, Term
+from redisqueue_operator.scaling.explain import explain
+from redisqueue_operator.scaling.fleet import FRESH_SECONDS, to_retire
+from redisqueue_operator.scaling.history import STEP_SECONDS, History
+from redisqueue_operator.scaling.policy import Mode, Policy
+
+__all__ = [
+    "FRESH_SECONDS",
+    "STEP_SECONDS",
+    "Decision",
+    "History",
+    "Mode",
+    "Policy",
+    "Rates",
+    "Term",
+    "decide",
+    "explain",
+    "to_retire",
+]

@@ -1,0 +1,235 @@
+"""Observation, policy and history in; one number with its reasons out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.scaling.decision import Decision
+from redisqueue_operator.scaling.fleet import Fleet, State
+from redisqueue_operator.scaling.history import push_highest, push_lowest
+from redisqueue_operator.scaling.need import Need, need_of
+
+if TYPE_CHECKING:
+    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.scaling.history import History
+    from redisqueue_operator.scaling.policy import Policy
+
+
+def decide(
+    observation: Observation, policy: Policy, history: History, now: float
+) -> tuple[Decision, History]:
+    """How many workers there shall be, and the history to pass in next time.
+
+    `now` is in seconds of any clock that does not go back, the same one as in `history`.
+    """
+    if observation.replicas is None:
+        return Decision(0, 0, "DeploymentMissing"), history
+    current = observation.replicas
+    fleet = Fleet.of(observation, policy)
+    need = need_of(observation, policy, fleet, history)
+    known, history = _remember(need, current, policy, history, now)
+    path = _Path(observation, policy, fleet, history, now, current, current)
+    if policy.manual_replicas is not None:
+        path.reason, path.to = "ManualReplicas", policy.manual_replicas
+    elif need is None:
+        _without_redis(path)
+    else:
+        _by_need(path, need)
+    return _decision(path, known), history
+
+
+def _remember(
+    need: Need | None, current: int, policy: Policy, history: History, now: float
+) -> tuple[Need, History]:
+    """Push the need into both windows. What nobody could read counts as a need for what there is."""
+    first, history = history.untouched, history.saw(now, current)
+    if need is None:
+        highest = push_highest(history.highest, now, current, policy.down_stabilization_seconds)
+        since = history.unreadable_since
+        since = now if since is None else since
+        return Need(current), replace(history, active_at=now, unreadable_since=since, highest=highest)
+    if first:
+        history = replace(history, highest=((now, current),), lowest=((now, current),))
+    return need, replace(
+        history,
+        active_at=history.active_at if need.empty else now,
+        unreadable_since=None,
+        highest=push_highest(history.highest, now, need.value, policy.down_stabilization_seconds),
+        lowest=push_lowest(history.lowest, now, need.value, policy.up_stabilization_seconds),
+        rates=need.history,
+    )
+
+
+@dataclass(slots=True)
+class _Path:
+    """The way from the need to the number: each gate may move `to`, and says so."""
+
+    observation: Observation
+    policy: Policy
+    fleet: Fleet
+    history: History
+    now: float
+    current: int
+    to: int
+    reason: str = ""
+    blocked_by: str = ""
+    wanted: int | None = None
+    clamps: list[str] = field(default_factory=list)
+    recheck: list[float] = field(default_factory=list)
+
+    def at_least(self, floor: int, why: str, recheck: float = math.inf) -> None:
+        """Shrink no further than to `floor`, and never turn a shrink into growth."""
+        self._hold(max(self.to, min(floor, self.current)), why, recheck)
+
+    def at_most(self, ceiling: int, why: str, recheck: float = math.inf) -> None:
+        """Grow no further than to `ceiling`, and never turn growth into a shrink."""
+        self._hold(min(self.to, max(ceiling, self.current)), why, recheck)
+
+    def _hold(self, to: int, why: str, recheck: float) -> None:
+        if to == self.to:
+            return
+        self.to, self.blocked_by = to, why
+        self.recheck.append(recheck)
+
+
+def _clamped(value: int, policy: Policy) -> int:
+    return min(max(value, policy.min_replicas), policy.max_replicas)
+
+
+def _by_need(path: _Path, need: Need) -> None:
+    policy = path.policy
+    path.to = path.wanted = _clamped(need.value, policy)
+    path.reason = need.reason
+    if path.to > need.value:
+        path.clamps.append("MinReplicas")
+        path.reason = "MinReplicas"
+    elif path.to < need.value:
+        path.clamps.append("MaxReplicas")
+    if need.next_due_seconds is not None:
+        path.recheck.append(need.next_due_seconds)
+    if path.to > path.current:
+        _grow(path, need)
+    elif path.to < path.current:
+        _shrink(path, need)
+    _obey_mode(path)
+
+
+def _grow(path: _Path, need: Need) -> None:
+    policy, history = path.policy, path.history
+    # Waking up is never delayed: a window that starts at zero would let the first message wait for nothing.
+    steady = max(history.lowest[0][1], need.activation)
+    path.at_most(
+        _clamped(steady, policy),
+        "StabilizationWindow",
+        history.lowest[0][0] + policy.up_stabilization_seconds - path.now,
+    )
+    if any(pod.unschedulable and not pod.terminating for pod in path.observation.pods):
+        path.at_most(path.current, "UnschedulablePods")
+    _step_up(path)
+
+
+def _step_up(path: _Path) -> None:
+    base = path.history.step_base(growing=True)
+    ends_in = path.history.step_ends_in(path.now)
+    if path.policy.up_max_step is not None:
+        _cut(path, base + path.policy.up_max_step, "MaxStep", ends_in)
+    if path.policy.up_max_percent is not None and base > 0:
+        _cut(path, base + max(1, base * path.policy.up_max_percent // 100), "MaxPercent", ends_in)
+
+
+def _cut(path: _Path, ceiling: int, why: str, recheck: float) -> None:
+    before = path.to
+    path.at_most(ceiling, why, recheck)
+    if path.to != before:
+        path.clamps.append(why)
+
+
+def _shrink(path: _Path, need: Need) -> None:
+    policy, history, fleet = path.policy, path.history, path.fleet
+    since, highest = history.highest[0]
+    until = since + policy.down_stabilization_seconds - path.now
+    path.at_least(_clamped(highest, policy), "StabilizationWindow", until)
+    if path.to == 0:
+        idle = path.now - history.active_at
+        if not need.empty or idle < policy.idle_seconds:
+            path.at_least(min(1, policy.max_replicas), "IdleSeconds", policy.idle_seconds - idle)
+    if path.observation.active_replica_sets > 1:
+        # The Deployment would share the shrink out between its ReplicaSets, busy pods included.
+        path.at_least(path.current, "RolloutInProgress")
+    if policy.down_max_percent is not None:
+        base = history.step_base(growing=False)
+        floor = base - max(1, base * policy.down_max_percent // 100)
+        before = path.to
+        path.at_least(floor, "MaxPercent", history.step_ends_in(path.now))
+        if path.to != before:
+            path.clamps.append("MaxPercent")
+    if not policy.drain_busy:
+        path.at_least(_busy_floor(path.current, fleet, need.in_flight), "BusyWorkers")
+    removable = len(fleet.removable(policy, need.in_flight))
+    young = fleet.young_for_seconds(policy)
+    path.at_least(
+        len(fleet.members) - removable, "MinRunSeconds" if young < math.inf else "BusyWorkers", young
+    )
+
+
+def _busy_floor(current: int, fleet: Fleet, in_flight: int) -> int:
+    """Workers that hold a message, or may: without a lease nobody does, so the leases bound the guess."""
+    unseen = max(0, current - len(fleet.members))
+    return min(fleet.count(State.BUSY, State.UNKNOWN) + unseen, in_flight)
+
+
+def _without_redis(path: _Path) -> None:
+    """Unknown is never zero: keep what there is, and after a while no less than the fallback."""
+    policy, since = path.policy, path.history.unreadable_since
+    path.reason = path.blocked_by = "RedisUnreadable"
+    path.to = max(path.current, min(policy.min_replicas, policy.max_replicas))
+    if path.to > path.current:
+        path.reason = "MinReplicas"
+    if policy.fallback_replicas is not None and since is not None:
+        remaining = since + policy.fallback_after_seconds - path.now
+        floor = min(policy.fallback_replicas, policy.max_replicas)
+        if remaining > 0:
+            path.recheck.append(remaining)
+        elif floor >= path.to:
+            path.to, path.reason = floor, "Fallback"
+    path.wanted = path.to
+    if any(pod.unschedulable and not pod.terminating for pod in path.observation.pods):
+        path.at_most(path.current, "UnschedulablePods")
+    _step_up(path)
+    _obey_mode(path)
+
+
+def _obey_mode(path: _Path) -> None:
+    match path.policy.mode:
+        case "Auto":
+            return
+        case "UpOnly":
+            path.at_least(path.current, "UpOnly")
+        case "DownOnly":
+            path.at_most(path.current, "DownOnly")
+        case "Paused" | "DryRun" | "External" as mode:
+            path.wanted = path.to
+            path.blocked_by = mode if path.to != path.current else ""
+            path.to, path.reason = path.current, mode
+
+
+def _decision(path: _Path, need: Need) -> Decision:
+    shrinks = path.to < path.current
+    manual = path.policy.manual_replicas is not None
+    gone = max(0, len(path.fleet.members) - path.to) if shrinks else 0
+    candidates = path.fleet.members if manual else path.fleet.removable(path.policy, need.in_flight)
+    return Decision(
+        from_replicas=path.current,
+        to_replicas=path.to,
+        reason=path.reason,
+        terms=need.terms,
+        clamps=tuple(path.clamps),
+        blocked_by=path.blocked_by,
+        victims=tuple(member.name for member in candidates[:gone]),
+        recheck_after_seconds=max(0.0, min(path.recheck, default=math.inf)),
+        wanted_replicas=path.to if path.wanted is None else path.wanted,
+        drain_busy=manual or path.policy.drain_busy,
+        rates=need.history.rates(),
+    )

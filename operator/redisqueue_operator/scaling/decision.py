@@ -1,0 +1,59 @@
+"""The answer of `decide`: a frozen value that can be logged, compared and shown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One rule's opinion of how many replicas are needed."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Measured from Redis' counters; None is unknown."""
+
+    arrivals_per_second: float | None = None
+    claims_per_second: float | None = None
+    eta_seconds: float | None = None
+    """Until the backlog is gone at the present rates; None when unknown or when it grows."""
+    oldest_age_seconds: float | None = None
+    """Age of the message that waits longest, a lower bound while the history is short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many replicas there shall be, and why.
+
+    `reason`, the names of `terms`, `clamps` and `blocked_by` are CamelCase words and a stable API.
+    """
+
+    from_replicas: int
+    to_replicas: int
+    reason: str
+    """What settled the number: the name of the largest term, or `ManualReplicas`, `Paused`, `Fallback`, …"""
+    terms: tuple[Term, ...] = ()
+    clamps: tuple[str, ...] = ()
+    """The limits that cut the need, in the order they were applied."""
+    blocked_by: str = ""
+    """What keeps `to_replicas` from `wanted_replicas` for now; empty when nothing does."""
+    victims: tuple[str, ...] = ()
+    """Names of the pods to go, best first: exactly as many as go, less those that have no pod yet."""
+    recheck_after_seconds: float = math.inf
+    """When time alone can change the answer; infinite when only a new fact can."""
+    wanted_replicas: int = 0
+    """The need within minimum and maximum, before anything holds it back; in `DryRun`, `External` and `Paused`
+    what would have been written."""
+    drain_busy: bool = False
+    """The shrink stands although a victim is busy: a person's number, or `busyPolicy: Drain`."""
+    rates: Rates = Rates()
+
+    @property
+    def changes(self) -> bool:
+        """Whether a write is due."""
+        return self.to_replicas != self.from_replicas

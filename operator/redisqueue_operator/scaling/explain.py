@@ -1,0 +1,79 @@
+"""A decision in sentences, for `redisqueue explain` and for logs."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.scaling.fleet import Fleet, State
+
+if TYPE_CHECKING:
+    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.scaling.decision import Decision
+    from redisqueue_operator.scaling.policy import Policy
+
+_BLOCKED = {
+    "StabilizationWindow": "a need within the stabilization window was different",
+    "IdleSeconds": "the last worker goes when the queue was empty for {idle:g} s",
+    "BusyWorkers": "{busy} workers are busy and {unknown} do not say",
+    "MinRunSeconds": "idle workers are younger than {min_run:g} s",
+    "RolloutInProgress": "a rollout is under way, and a shrink now could hit busy workers",
+    "UnschedulablePods": "the cluster has no room for the pods there are already",
+    "MaxStep": "at most {step} more at a time",
+    "MaxPercent": "at most a part of the workers changes at a time",
+    "UpOnly": "the mode forbids to shrink",
+    "DownOnly": "the mode forbids to grow",
+    "Paused": "scaling is paused",
+    "DryRun": "a dry run writes nothing",
+    "External": "somebody else scales the Deployment",
+    "RedisUnreadable": "Redis cannot be read, and unknown is never zero",
+}
+
+
+def explain(decision: Decision, observation: Observation, policy: Policy) -> list[str]:
+    """The decision line by line: what was seen, what each rule says, what cuts or holds it, who goes."""
+    fleet = Fleet.of(observation, policy)
+    lines = [_seen(observation), _fleet(observation, fleet)]
+    lines += [f"{term.name} asks for {term.value}" for term in decision.terms]
+    if decision.clamps:
+        lines.append(f"limited by {', '.join(decision.clamps)}")
+    lines.append(_result(decision))
+    if decision.blocked_by:
+        lines.append(f"held back: {_blocked(decision, fleet, policy)}")
+    if decision.victims:
+        lines.append(f"first to go: {', '.join(decision.victims)}")
+    if math.isfinite(decision.recheck_after_seconds):
+        lines.append(f"looks again in {decision.recheck_after_seconds:.1f} s at the latest")
+    return lines
+
+
+def _seen(observation: Observation) -> str:
+    queue = observation.queue
+    if queue is None:
+        return f"Redis cannot be read: {observation.redis_reason}: {observation.redis_message}"
+    text = f"{queue.pending} pending, {queue.in_flight} in flight, {queue.expired} expired"
+    if queue.delayed:
+        text += f", {queue.delayed} delayed ({queue.delayed_due} due)"
+    return text
+
+
+def _fleet(observation: Observation, fleet: Fleet) -> str:
+    busy, unknown = fleet.count(State.BUSY, State.HUNG), fleet.count(State.UNKNOWN)
+    text = f"{observation.replicas or 0} workers wanted, {observation.ready_replicas} ready, {busy} busy"
+    return f"{text}, {unknown} of unknown state" if unknown else text
+
+
+def _result(decision: Decision) -> str:
+    if not decision.changes:
+        return f"stays at {decision.to_replicas} ({decision.reason})"
+    return f"goes from {decision.from_replicas} to {decision.to_replicas} ({decision.reason})"
+
+
+def _blocked(decision: Decision, fleet: Fleet, policy: Policy) -> str:
+    return _BLOCKED[decision.blocked_by].format(
+        idle=policy.idle_seconds,
+        busy=fleet.count(State.BUSY),
+        unknown=fleet.count(State.UNKNOWN),
+        min_run=policy.min_run_seconds,
+        step=policy.up_max_step,
+    )

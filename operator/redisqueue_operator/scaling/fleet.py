@@ -1,0 +1,138 @@
+"""Pods joined with what their workers last said: who is busy, who may go, and in which order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redisqueue_operator.observation import Observation, PodObservation, WorkerObservation
+    from redisqueue_operator.scaling.decision import Decision
+    from redisqueue_operator.scaling.policy import Policy
+
+FRESH_SECONDS = 10.0
+"""A worker refreshes its report every 2 s; one older than this says nothing about now."""
+
+
+class State(IntEnum):
+    """What one live pod is doing, in the order in which pods are given up."""
+
+    UNSTARTED = 0
+    """Cannot hold a message: unschedulable, failing, or not ready and never reported."""
+    RETIRED = 1
+    """Idle, and told already to claim nothing."""
+    IDLE = 2
+    HUNG = 3
+    """Its only handler runs for longer than any may."""
+    UNKNOWN = 4
+    """Runs, but has no fresh report: it may be busy."""
+    BUSY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A live (not terminating) pod."""
+
+    name: str
+    state: State
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The live pods, best victim first, and what still runs outside of them."""
+
+    members: tuple[Member, ...]
+    busy_slots: int
+    """Slots that work in live pods."""
+    draining_busy: int
+    """Messages that terminating pods still work on: these need no other worker."""
+
+    @classmethod
+    def of(cls, observation: Observation, policy: Policy) -> Fleet:
+        """Join pods and reports by pod uid (by name where a worker knows no uid)."""
+        members: list[Member] = []
+        busy_slots = draining_busy = 0
+        for pod in observation.pods:
+            reports = _reports_of(pod, observation)
+            fresh = [worker for worker in reports if is_fresh(worker)]
+            busy = sum(worker.busy for worker in fresh)
+            if pod.terminating:
+                draining_busy += busy
+                continue
+            busy_slots += busy
+            members.append(Member(pod.name, _state(pod, reports, fresh, policy), pod.age_seconds))
+        members.sort(key=lambda member: (member.state, member.age_seconds, member.name))
+        return cls(tuple(members), busy_slots, draining_busy)
+
+    def count(self, *states: State) -> int:
+        """How many live pods are in one of these states."""
+        return sum(member.state in states for member in self.members)
+
+    def removable(self, policy: Policy, in_flight: int) -> tuple[Member, ...]:
+        """The pods that may go now, best first.
+
+        A pod of unknown state counts as busy, unless there is no lease at all: then nobody is busy.
+        """
+        allowed = {State.UNSTARTED, State.RETIRED, State.IDLE, State.HUNG}
+        if policy.drain_busy:
+            allowed |= {State.UNKNOWN, State.BUSY}
+        elif in_flight == 0:
+            allowed.add(State.UNKNOWN)
+        return tuple(m for m in self.members if m.state in allowed and not _too_young(m, policy))
+
+    def young_for_seconds(self, policy: Policy) -> float:
+        """Until the next pod has run for `minRunSeconds`; infinite when there is none to wait for."""
+        waits = (policy.min_run_seconds - m.age_seconds for m in self.members if _too_young(m, policy))
+        return min(waits, default=math.inf)
+
+
+def is_fresh(worker: WorkerObservation) -> bool:
+    """Whether a report still says something about now."""
+    return worker.age_seconds <= FRESH_SECONDS
+
+
+def is_hung(worker: WorkerObservation, policy: Policy) -> bool:
+    """Whether the worker's oldest handler runs for longer than any may."""
+    age, limit = worker.oldest_start_age_seconds, policy.max_in_flight_seconds
+    return worker.busy > 0 and age is not None and limit is not None and age > limit
+
+
+def to_retire(decision: Decision, observation: Observation) -> tuple[str, ...]:
+    """Worker ids that must accept `retire` before the shrink is safe: the victims that reported to be idle.
+
+    The other victims never started, are hung, or have no report; there is nobody to ask.
+    """
+    names = set(decision.victims)
+    victims = [pod for pod in observation.pods if pod.name in names and not pod.terminating]
+    return tuple(
+        worker.id
+        for pod in victims
+        for worker in _reports_of(pod, observation)
+        if is_fresh(worker) and worker.busy == 0
+    )
+
+
+def _reports_of(pod: PodObservation, observation: Observation) -> list[WorkerObservation]:
+    return [w for w in observation.workers if (w.pod_uid == pod.uid if w.pod_uid else w.id == pod.name)]
+
+
+def _state(
+    pod: PodObservation, reports: list[WorkerObservation], fresh: list[WorkerObservation], policy: Policy
+) -> State:
+    busy = sum(worker.busy for worker in fresh)
+    if busy:
+        hung = sum(is_hung(worker, policy) for worker in fresh)
+        # Only the oldest start is known: with a second handler beside the hung one, the pod does work.
+        return State.HUNG if hung and busy <= hung else State.BUSY
+    if pod.unschedulable or pod.failing or (not pod.ready and not reports):
+        return State.UNSTARTED
+    if not fresh or len(fresh) < len(reports):
+        return State.UNKNOWN
+    return State.RETIRED if all(worker.retired or worker.draining for worker in fresh) else State.IDLE
+
+
+def _too_young(member: Member, policy: Policy) -> bool:
+    return member.state is not State.UNSTARTED and member.age_seconds < policy.min_run_seconds

@@ -1,0 +1,91 @@
+"""The terms: how many workers the work itself asks for, before any limit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.scaling.decision import Rates, Term
+from redisqueue_operator.scaling.rates import RateHistory
+
+if TYPE_CHECKING:
+    from redisqueue_operator.observation import Observation, QueueObservation
+    from redisqueue_operator.scaling.fleet import Fleet
+    from redisqueue_operator.scaling.history import History
+    from redisqueue_operator.scaling.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """The largest term, and what the gates must know of the queue."""
+
+    value: int
+    reason: str = ""
+    terms: tuple[Term, ...] = ()
+    activation: int = 0
+    empty: bool = False
+    """Nothing pending, due, in flight or expired."""
+    in_flight: int = 0
+    next_due_seconds: float | None = None
+    history: RateHistory = field(default_factory=RateHistory)
+
+
+def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: History) -> Need | None:
+    """What the queue asks for; None when Redis could not be read."""
+    queue = observation.queue
+    if queue is None:
+        return None
+    rates_history = history.rates.add(queue, fleet.busy_slots)
+    activation = int(queue.pending > 0 or queue.delayed_due > 0 or queue.expired > 0)
+    terms = [Term("BacklogPerSlot", _backlog_term(queue, policy, fleet)), Term("Activation", activation)]
+    rates = rates_history.rates()
+    terms += _drain_within(queue, policy, rates, rates_history.claims_per_slot)
+    terms += _message_age(observation, policy, rates)
+    best = max(terms, key=lambda term: term.value)
+    return Need(
+        value=best.value,
+        reason=_name(best, activation),
+        terms=tuple(terms),
+        activation=activation,
+        empty=not (queue.pending or queue.delayed_due or queue.in_flight or queue.expired),
+        in_flight=queue.in_flight,
+        next_due_seconds=queue.next_due_seconds,
+        history=rates_history,
+    )
+
+
+def _name(best: Term, activation: int) -> str:
+    """Why: one worker for anything at all is an activation, and no worker is idleness."""
+    if best.value == 0:
+        return "Idle"
+    return "Activation" if best.value == activation else best.name
+
+
+def _backlog_term(queue: QueueObservation, policy: Policy, fleet: Fleet) -> int:
+    """What terminating pods work on needs no worker beside them; once handed back, it is pending again."""
+    in_flight = max(0, queue.in_flight - fleet.draining_busy)
+    backlog = queue.pending + queue.delayed_due + in_flight
+    return math.ceil(backlog / (policy.backlog_per_slot * policy.concurrency))
+
+
+def _drain_within(
+    queue: QueueObservation, policy: Policy, rates: Rates, claims_per_slot: float | None
+) -> list[Term]:
+    """Enough for what arrives, and for the backlog within the given time; off without a measured speed."""
+    arrivals, seconds = rates.arrivals_per_second, policy.drain_within_seconds
+    if seconds is None or arrivals is None or not claims_per_slot:
+        return []
+    per_second = arrivals + (queue.pending + queue.delayed_due) / seconds
+    return [Term("DrainWithin", math.ceil(per_second / (claims_per_slot * policy.concurrency)))]
+
+
+def _message_age(observation: Observation, policy: Policy, rates: Rates) -> list[Term]:
+    """Up to twice the workers when a message waits too long; the next step only when the last one is ready."""
+    age, limit = rates.oldest_age_seconds, policy.max_message_age_seconds
+    if limit is None or age is None or age <= limit:
+        return []
+    current, ready = observation.replicas or 0, observation.ready_replicas
+    if ready < current:
+        return [Term("MessageAge", current)]
+    return [Term("MessageAge", max(1, math.ceil(ready * min(2.0, age / limit))))]

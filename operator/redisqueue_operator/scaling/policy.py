@@ -1,0 +1,69 @@
+"""What the user asked for, as the numbers that `decide` needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from redisqueue_operator.api.model import Spec
+
+Mode = Literal["Auto", "Paused", "UpOnly", "DownOnly", "DryRun", "External"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How one queue's workers are scaled. Counts are replicas, percents are whole numbers (25: a quarter)."""
+
+    mode: Mode = "Auto"
+    manual_replicas: int | None = None
+    """A person's explicit number (`kubectl scale`); while set it wins over everything else here."""
+    min_replicas: int = 0
+    max_replicas: int = 10
+    concurrency: int = 1
+    """Slots of one worker."""
+    backlog_per_slot: int = 5
+    drain_within_seconds: float | None = None
+    max_message_age_seconds: float | None = None
+    up_stabilization_seconds: float = 0.0
+    up_max_step: int | None = None
+    up_max_percent: int | None = None
+    idle_seconds: float = 30.0
+    """How long the queue must have been empty before the last worker goes."""
+    down_stabilization_seconds: float = 60.0
+    down_max_percent: int | None = None
+    min_run_seconds: float = 20.0
+    drain_busy: bool = False
+    """Busy workers may be chosen too (`busyPolicy: Drain`); they finish or hand back what they run."""
+    fallback_replicas: int | None = None
+    """A floor while Redis cannot be read (`behavior: AtLeast`); None holds."""
+    fallback_after_seconds: float = 30.0
+    max_in_flight_seconds: float | None = 3600.0
+    """A handler that runs for longer is hung and no longer protects its pod; None: never."""
+
+    @classmethod
+    def of(cls, spec: Spec) -> Policy:
+        """The policy of a parsed `RedisQueue.spec`."""
+        scaling, up, down = spec.scaling, spec.scaling.scale_up, spec.scaling.scale_down
+        fallback = scaling.fallback
+        return cls(
+            mode=scaling.mode,
+            manual_replicas=spec.replicas,
+            min_replicas=scaling.min_replicas,
+            max_replicas=scaling.max_replicas,
+            concurrency=spec.worker.concurrency,
+            backlog_per_slot=scaling.backlog_per_slot,
+            drain_within_seconds=scaling.drain_within_seconds,
+            max_message_age_seconds=scaling.max_message_age_seconds,
+            up_stabilization_seconds=up.stabilization_seconds,
+            up_max_step=up.max_step,
+            up_max_percent=up.max_percent,
+            idle_seconds=down.idle_seconds,
+            down_stabilization_seconds=down.stabilization_seconds,
+            down_max_percent=down.max_percent,
+            min_run_seconds=down.min_run_seconds,
+            drain_busy=down.busy_policy == "Drain",
+            fallback_replicas=fallback.replicas if fallback.behavior == "AtLeast" else None,
+            fallback_after_seconds=fallback.after_seconds,
+            max_in_flight_seconds=spec.queue.max_in_flight_seconds,
+        )
