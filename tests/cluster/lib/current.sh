@@ -20,3 +20,7 @@ current_load() {
 current_kubeconfig() { echo "${KUBECONFIG:-$HOME/.kube/config}"; }
 
 current_status() { echo "provider: current ($(current_kubeconfig))" && kubectl get nodes -o wide; }
+
+current_host() { echo "${HOST_ADDRESS:?CLUSTER=current needs HOST_ADDRESS, at which pods reach this machine}"; }
+
+current_kill() { die "CLUSTER=current has no way to a node's processes"; }

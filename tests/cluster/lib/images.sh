@@ -10,7 +10,11 @@ images="worker operator valkey"
 # docker where kind runs, buildah elsewhere: the two take the same arguments.
 image_tool() { if [ "$(provider)" = kind ]; then docker "$@"; else BUILDAH_ISOLATION=chroot buildah "$@"; fi; }
 
-image_base() { if [ "$(provider)" = kind ]; then echo "python:$image_python-slim"; else echo "$base_image"; fi; }
+image_base() {
+  if [ -n "${BASE_IMAGE:-}" ]; then echo "$BASE_IMAGE"
+  elif [ "$(provider)" = kind ]; then echo "python:$image_python-slim"
+  else echo "$base_image"; fi
+}
 
 build_images() {
   local name
@@ -66,4 +70,10 @@ pack_image() {
   if [ "$(provider)" = kind ]; then docker save -o "$archive" "$image"; else
     buildah push -q "$image" "docker-archive:$archive:$image"
   fi
+}
+
+load_images() {
+  local archive
+  [ -f "$("$(provider)_kubeconfig" 2>/dev/null)" ] || { say "no cluster is up; the images are in $cache/images"; return; }
+  for archive in "$cache"/images/*.tar; do "$(provider)_load" "$archive"; done
 }

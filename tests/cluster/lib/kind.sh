@@ -23,3 +23,7 @@ kind_status() {
   echo "provider: kind"
   if [ -f "$kubeconfig" ]; then kubectl --kubeconfig "$kubeconfig" get nodes -o wide; else echo "cluster: down"; fi
 }
+
+kind_host() { docker network inspect kind --format '{{range .IPAM.Config}}{{println .Gateway}}{{end}}' | grep -m1 '\.'; }
+
+kind_kill() { docker exec -i $kind_name-control-plane bash -c "$(declare -f kill_pod); kill_pod $1 /sys/fs/cgroup"; }

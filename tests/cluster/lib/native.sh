@@ -152,3 +152,11 @@ native_status() {
   kubectl --kubeconfig "$kubeconfig" get nodes -o wide
   ctr -a "$state/containerd.sock" -n k8s.io images ls | awk '$1 !~ /^sha256/ {print $1, $4, $5}'
 }
+
+native_host() { echo $host_ip; }
+
+native_kill() {
+  local controllers
+  mapfile -t controllers < <(cgroup_controllers)
+  kill_pod "$1" "${controllers[@]/%//redisqueue}"
+}
