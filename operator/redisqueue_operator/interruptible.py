@@ -1,0 +1,43 @@
+"""Run a coroutine so that Ctrl-C, SIGTERM and a closed terminal cancel it, and its clean-up runs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run `main` to its end and return its result, or 128 + the signal's number when a signal cancelled it.
+
+    A second signal cancels the clean-up as well, so `main` must then end at once by other means.
+    """
+    return asyncio.run(cancelled_by_signals(main))
+
+
+async def cancelled_by_signals(main: Coroutine[Any, Any, int]) -> int:
+    """Await `main`; each signal cancels what it is waiting for at that moment."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(main)
+    seen: list[int] = []
+
+    def received(number: int) -> None:
+        seen.append(number)
+        task.cancel()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, received, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not seen:
+            raise
+        return 128 + seen[0]
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,77 @@
+"""Tables on a terminal: redrawn in place on a TTY, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+UP_AND_CLEAR = "\x1b[{}F\x1b[J"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Aligned lines, numbers to the right; None is shown as `?`: unknown is never zero."""
+    cells = [["?" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
+    right = [bool(cells) and all(is_numeric(row[column]) for row in cells) for column in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        parts = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
+        return "  ".join(parts).rstrip()
+
+    return [line(header), *(line(row) for row in cells)]
+
+
+def is_numeric(cell: str) -> bool:
+    """Whether a cell is a number, possibly with a unit, or unknown."""
+    return cell in {"?", "-"} or cell[:1].isdigit()
+
+
+class Screen:
+    """A block of lines that stays at the bottom of a terminal, with plain lines above it.
+
+    Where the output is not a terminal, `draw` prints the block only when it changed, as further lines.
+    """
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self.out = out or sys.stdout
+        self.live = self.out.isatty()
+        self._drawn = 0
+        self._last: list[str] = []
+
+    def say(self, text: str = "") -> None:
+        """Print a line that stays, above the block."""
+        self._clear()
+        print(text, file=self.out)
+        if self.live and self._last:
+            self._put(self._last)
+        self.out.flush()
+
+    def draw(self, lines: Sequence[str], plain: str = "") -> None:
+        """Show the block; elsewhere than on a terminal `plain`, if given, is printed in its place."""
+        shown = list(lines) if self.live or not plain else [plain]
+        if shown == self._last:
+            return
+        self._clear()
+        self._put(shown)
+        self._last = shown
+        self.out.flush()
+
+    def leave(self) -> None:
+        """Let the block stay as it is and go on below it."""
+        self._drawn = 0
+        self._last = []
+
+    def _clear(self) -> None:
+        if self.live and self._drawn:
+            self.out.write(UP_AND_CLEAR.format(self._drawn))
+        self._drawn = 0
+
+    def _put(self, lines: Sequence[str]) -> None:
+        width = shutil.get_terminal_size().columns if self.live else 10_000
+        for line in lines:
+            print(line[:width], file=self.out)
+        self._drawn = len(lines)
