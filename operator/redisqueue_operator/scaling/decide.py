@@ -43,22 +43,25 @@ def decide(
 def _remember(
     need: Need | None, current: int, policy: Policy, history: History, now: float
 ) -> tuple[Need, History]:
-    """Push the need into both windows. What nobody could read counts as a need for what there is."""
-    first, history = history.untouched, history.saw(now, current)
-    if need is None:
-        highest = push_highest(history.highest, now, current, policy.down_stabilization_seconds)
-        since = history.unreadable_since
-        since = now if since is None else since
-        return Need(current), replace(history, active_at=now, unreadable_since=since, highest=highest)
-    if first:
-        history = replace(history, highest=((now, current),), lowest=((now, current),))
-    return need, replace(
-        history,
-        active_at=history.active_at if need.empty else now,
-        unreadable_since=None,
-        highest=push_highest(history.highest, now, need.value, policy.down_stabilization_seconds),
-        lowest=push_lowest(history.lowest, now, need.value, policy.up_stabilization_seconds),
-        rates=need.history,
+    """Push the need into both windows. What nobody could read counts as a need for what there is.
+
+    Decisions come when something changed, so the need before was in force until now: it is pushed once more.
+    """
+    known = Need(current, history=history.rates) if need is None else need
+    highest, lowest = history.highest, history.lowest
+    for value in (current if history.need is None else history.need, known.value):
+        highest = push_highest(highest, now, value, policy.down_stabilization_seconds)
+        lowest = push_lowest(lowest, now, value, policy.up_stabilization_seconds)
+    since = now if history.unreadable_since is None else history.unreadable_since
+    return known, replace(
+        history.saw(now, current),
+        active_at=history.active_at if known.empty and not history.active else now,
+        active=not known.empty,
+        need=known.value,
+        unreadable_since=since if need is None else None,
+        highest=highest,
+        lowest=lowest,
+        rates=known.history,
     )
 
 
@@ -107,8 +110,7 @@ def _by_need(path: _Path, need: Need) -> None:
         path.reason = "MinReplicas"
     elif path.to < need.value:
         path.clamps.append("MaxReplicas")
-    if need.next_due_seconds is not None:
-        path.recheck.append(need.next_due_seconds)
+    path.recheck.append(need.changes_in_seconds)
     if path.to > path.current:
         _grow(path, need)
     elif path.to < path.current:
@@ -166,7 +168,8 @@ def _shrink(path: _Path, need: Need) -> None:
         if path.to != before:
             path.clamps.append("MaxPercent")
     if not policy.drain_busy:
-        path.at_least(_busy_floor(path.current, fleet, need.in_flight), "BusyWorkers")
+        floor = _busy_floor(path.current, fleet, need.in_flight)
+        path.at_least(floor, "BusyWorkers", fleet.hung_in_seconds)
     removable = len(fleet.removable(policy, need.in_flight))
     young = fleet.young_for_seconds(policy)
     path.at_least(

@@ -22,6 +22,8 @@ class Rates:
     claims_per_second: float | None = None
     eta_seconds: float | None = None
     """Until the backlog is gone at the present rates; None when unknown or when it grows."""
+    waiting: int = 0
+    """Messages pending or due at the last sample."""
     oldest_age_seconds: float | None = None
     """Age of the message that waits longest, a lower bound while the history is short."""
 
@@ -47,8 +49,8 @@ class Decision:
     recheck_after_seconds: float = math.inf
     """When time alone can change the answer; infinite when only a new fact can."""
     wanted_replicas: int = 0
-    """The need within minimum and maximum, before anything holds it back; in `DryRun`, `External` and `Paused`
-    what would have been written."""
+    """The need within minimum and maximum, before anything holds it back; what would have been written
+    in the modes that write nothing."""
     drain_busy: bool = False
     """The shrink stands although a victim is busy: a person's number, or `busyPolicy: Drain`."""
     rates: Rates = Rates()

@@ -49,12 +49,15 @@ class Fleet:
     """Slots that work in live pods."""
     draining_busy: int
     """Messages that terminating pods still work on: these need no other worker."""
+    hung_in_seconds: float
+    """Until the next handler of a live pod has run for longer than any may; infinite when none runs."""
 
     @classmethod
     def of(cls, observation: Observation, policy: Policy) -> Fleet:
         """Join pods and reports by pod uid (by name where a worker knows no uid)."""
         members: list[Member] = []
         busy_slots = draining_busy = 0
+        hung_in = math.inf
         for pod in observation.pods:
             reports = _reports_of(pod, observation)
             fresh = [worker for worker in reports if is_fresh(worker)]
@@ -63,9 +66,10 @@ class Fleet:
                 draining_busy += busy
                 continue
             busy_slots += busy
+            hung_in = min(hung_in, *(_hung_in(worker, policy) for worker in fresh), math.inf)
             members.append(Member(pod.name, _state(pod, reports, fresh, policy), pod.age_seconds))
         members.sort(key=lambda member: (member.state, member.age_seconds, member.name))
-        return cls(tuple(members), busy_slots, draining_busy)
+        return cls(tuple(members), busy_slots, draining_busy, hung_in)
 
     def count(self, *states: State) -> int:
         """How many live pods are in one of these states."""
@@ -98,6 +102,13 @@ def is_hung(worker: WorkerObservation, policy: Policy) -> bool:
     """Whether the worker's oldest handler runs for longer than any may."""
     age, limit = worker.oldest_start_age_seconds, policy.max_in_flight_seconds
     return worker.busy > 0 and age is not None and limit is not None and age > limit
+
+
+def _hung_in(worker: WorkerObservation, policy: Policy) -> float:
+    age, limit = worker.oldest_start_age_seconds, policy.max_in_flight_seconds
+    if age is None or limit is None or age > limit:
+        return math.inf
+    return limit - age
 
 
 def to_retire(decision: Decision, observation: Observation) -> tuple[str, ...]:

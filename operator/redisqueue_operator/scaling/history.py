@@ -23,6 +23,10 @@ class History:
 
     active_at: float
     """When there was last anything to do, or when nobody could tell."""
+    active: bool = True
+    """Whether that was so at the last decision: then it lasted until the next one."""
+    need: int | None = None
+    """The need at the last decision, which was in force until the next one; None before the first."""
     unreadable_since: float | None = None
     highest: Timed = ()
     """Needs that may still be the highest of the scale-down window; falling, so the first one is it."""
@@ -36,11 +40,6 @@ class History:
     def fresh(cls, now: float) -> History:
         """Nothing is known yet: as if there had been work just now."""
         return cls(active_at=now)
-
-    @property
-    def untouched(self) -> bool:
-        """No decision was made with it yet."""
-        return not self.seen
 
     def saw(self, now: float, replicas: int) -> History:
         """Note the observed replicas, so that steps are bounded over time, whoever made them."""

@@ -27,7 +27,8 @@ class Need:
     empty: bool = False
     """Nothing pending, due, in flight or expired."""
     in_flight: int = 0
-    next_due_seconds: float | None = None
+    changes_in_seconds: float = math.inf
+    """When time alone changes the need: a delayed message is due, or one has waited too long."""
     history: RateHistory = field(default_factory=RateHistory)
 
 
@@ -50,9 +51,22 @@ def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: His
         activation=activation,
         empty=not (queue.pending or queue.delayed_due or queue.in_flight or queue.expired),
         in_flight=queue.in_flight,
-        next_due_seconds=queue.next_due_seconds,
+        changes_in_seconds=min(_due_in(queue), _too_old_in(policy, rates)),
         history=rates_history,
     )
+
+
+def _due_in(queue: QueueObservation) -> float:
+    # What is due already is work, and is counted as such: there is no time left to wait for.
+    return queue.next_due_seconds if queue.next_due_seconds and queue.next_due_seconds > 0 else math.inf
+
+
+def _too_old_in(policy: Policy, rates: Rates) -> float:
+    """Beyond the limit the term goes on growing with the age: once a second is often enough."""
+    age, limit = rates.oldest_age_seconds, policy.max_message_age_seconds
+    if age is None or limit is None or not rates.waiting:
+        return math.inf
+    return max(1.0, limit - age)
 
 
 def _name(best: Term, activation: int) -> str:
@@ -81,7 +95,7 @@ def _drain_within(
 
 
 def _message_age(observation: Observation, policy: Policy, rates: Rates) -> list[Term]:
-    """Up to twice the workers when a message waits too long; the next step only when the last one is ready."""
+    """Up to twice the workers when a message waits too long; the next step once the last one is ready."""
     age, limit = rates.oldest_age_seconds, policy.max_message_age_seconds
     if limit is None or age is None or age <= limit:
         return []

@@ -58,11 +58,12 @@ class RateHistory:
         waiting = now.arrived - now.claims
         draining = claims is not None and arrivals is not None and claims > arrivals
         eta = waiting / (claims - arrivals) if draining and claims and arrivals is not None else None
-        return Rates(arrivals, claims, 0.0 if waiting == 0 else eta, self._oldest_age())
+        return Rates(arrivals, claims, 0.0 if waiting == 0 else eta, waiting, self._oldest_age())
 
     def _per_second(self) -> tuple[float | None, float | None]:
         now = self.points[-1]
-        start = next(point for point in self.points if point.at >= now.at - RATE_SECONDS)
+        past = (point for point in reversed(self.points) if point.at <= now.at - RATE_SECONDS)
+        start = next(past, self.points[0])
         seconds = now.at - start.at
         if seconds < 1.0:
             return None, None
