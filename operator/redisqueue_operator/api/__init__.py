@@ -1,0 +1,7 @@
+"""The RedisQueue API: typed, parsed and checked by the CustomResourceDefinition, its one source."""
+
+from redisqueue_operator.api.model import Key, RedisQueue, Spec
+from redisqueue_operator.api.parsing import parse
+from redisqueue_operator.api.validation import Problem, validate
+
+__all__ = ["Key", "Problem", "RedisQueue", "Spec", "parse", "validate"]

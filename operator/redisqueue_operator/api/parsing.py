@@ -1,0 +1,86 @@
+"""A raw object → `RedisQueue`: structural defaults, then the two defaults that follow from other fields."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from redisqueue_operator.api import definition
+from redisqueue_operator.api.defaults import with_defaults
+from redisqueue_operator.api.model import Key, RedisQueue, Spec
+
+
+def parse(obj: dict[str, Any]) -> RedisQueue:
+    """The typed RedisQueue.
+
+    Args:
+        obj: the object as the API server stores it or as a person wrote it; it is not changed.
+
+    Raises ValueError, naming the field, for what cannot be typed at all; all other judging is `validate`.
+    """
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise ValueError("metadata.name: must be set to the name of the RedisQueue")
+    spec = with_defaults(obj, definition.schema()).get("spec")
+    if not isinstance(spec, dict):
+        raise ValueError(f"spec: must be an object with redis and worker, is {spec!r}")
+    if isinstance(queue := spec.get("queue"), dict):
+        queue.setdefault("name", metadata["name"])
+        if isinstance(timeout := queue.get("visibilityTimeoutSeconds"), int):
+            queue.setdefault("heartbeatSeconds", timeout / 4)
+    return RedisQueue(
+        key=Key(metadata.get("namespace") or "default", metadata["name"]),
+        uid=metadata.get("uid") or "",
+        generation=metadata.get("generation") or 0,
+        deletion=bool(metadata.get("deletionTimestamp")),
+        spec=_build(Spec, spec, "spec"),
+        raw=obj,
+    )
+
+
+def _build(cls: Any, value: Any, path: str) -> Any:
+    """A dataclass from a JSON object, by the types of its fields. Names it does not know are passed over."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: must be an object, is {value!r}")
+    hints, arguments = _hints(cls), {}
+    for item in fields(cls):
+        name = camel_case(item.name)
+        if name in value:
+            arguments[item.name] = _convert(hints[item.name], value[name], f"{path}.{name}")
+        elif item.default is MISSING and item.default_factory is MISSING:
+            raise ValueError(f"{path}.{name}: must be set")
+    return cls(**arguments)
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        hint = next(item for item in arguments if item is not type(None))
+        return _convert(hint, value, path)
+    if is_dataclass(hint):
+        return _build(hint, value, path)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{path}: must be a list, is {value!r}")
+        return tuple(_convert(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value))
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{path}: must be one of {', '.join(arguments)}, is {value!r}")
+        return value
+    expected = origin or hint
+    if isinstance(value, bool) or not isinstance(value, (int, float) if expected is float else expected):
+        raise ValueError(f"{path}: must be of type {expected.__name__}, is {value!r}")
+    return value
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def camel_case(name: str) -> str:
+    """`max_in_flight_seconds` → `maxInFlightSeconds`."""
+    first, *others = name.split("_")
+    return first + "".join(part.capitalize() for part in others)

@@ -1,0 +1,54 @@
+"""The other half of a verdict: the CEL rules of the CRD, evaluated by a CEL library.
+
+The library is `common-expression-language` (the Rust implementation): one wheel per platform, and the same
+regular expressions as the API server's. It parses no optional chaining (`.?`), so the CRD uses has().
+Import this module late: the library brings a command line's worth of modules along.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import cel
+
+from redisqueue_operator.api.structure import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redisqueue_operator.api.definition import Schema
+
+_MISSING = object()
+
+
+def check(value: Any, schema: Schema, path: str, old: Any = _MISSING) -> Iterator[Problem]:
+    """Every rule that `value` breaks. `old` is what stood there; without it no transition rule is tried."""
+    for rule in schema.get("x-kubernetes-validations", []):
+        if not _holds(rule["rule"], value, old):
+            where = f"{path}{rule.get('fieldPath', '')}".removeprefix(".")
+            shown = value if isinstance(value, (str, int, float)) else None
+            yield Problem(where, shown, rule["message"])
+    if isinstance(value, dict):
+        before = old if isinstance(old, dict) else {}
+        properties: dict[str, Schema] = schema.get("properties", {})
+        for name, part in properties.items():
+            if name in value:
+                where = f"{path}.{name}".removeprefix(".")
+                yield from check(value[name], part, where, before.get(name, _MISSING))
+    elif isinstance(value, list):
+        # No rule of ours compares an entry with its predecessor, so none is looked for.
+        for index, item in enumerate(value):
+            yield from check(item, schema.get("items", {}), f"{path}[{index}]")
+
+
+def _holds(rule: str, value: Any, old: Any) -> bool:
+    program = _compiled(rule)
+    if "oldSelf" not in program.variables():
+        return bool(program.execute({"self": value}))
+    return old is _MISSING or bool(program.execute({"self": value, "oldSelf": old}))
+
+
+@cache
+def _compiled(rule: str) -> cel.Program:
+    return cel.compile(rule)

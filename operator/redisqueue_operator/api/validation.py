@@ -1,0 +1,58 @@
+"""The API server's verdict without an API server: for `redisqueue lint`, local mode and tests."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from redisqueue_operator.api import definition, structure
+from redisqueue_operator.api.defaults import with_defaults
+from redisqueue_operator.api.structure import Problem
+
+__all__ = ["Problem", "validate"]
+
+# What Kubernetes asks of the name of any object.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+def validate(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Problem]:
+    """Why the API server would refuse `obj`; empty when it would not.
+
+    Args:
+        obj: the whole RedisQueue; its status is not looked at, as with any write that is not to /status.
+        old: what it replaces, for the rules on immutable fields.
+
+    An unknown field is a problem too: kubectl refuses it.
+    """
+    problems = list(_check_identity(obj))
+    schema = definition.schema()
+    new = with_defaults(_judged(obj), schema)
+    problems += structure.check(new, schema, "")
+    if any(problem.blocks_rules for problem in problems):
+        return problems
+    from redisqueue_operator.api import rules  # noqa: PLC0415 - the operator never needs it, and it is heavy
+
+    before = () if old is None else (with_defaults(_judged(old), schema),)
+    return problems + list(rules.check(new, schema, "", *before))
+
+
+def _check_identity(obj: dict[str, Any]) -> list[Problem]:
+    problems = []
+    if obj.get("apiVersion") != definition.API_VERSION:
+        message = f"must be {definition.API_VERSION}"
+        problems.append(Problem("apiVersion", obj.get("apiVersion"), message, blocks_rules=True))
+    if obj.get("kind") != definition.KIND:
+        problems.append(Problem("kind", obj.get("kind"), f"must be {definition.KIND}", blocks_rules=True))
+    metadata = obj.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(name, str) or len(name) > 253 or not _NAME.fullmatch(name):
+        message = "must be set, in lower case letters, digits and '-', with a letter or digit at both ends"
+        problems.append(Problem("metadata.name", name, message, blocks_rules=True))
+    return problems
+
+
+def _judged(obj: dict[str, Any]) -> dict[str, Any]:
+    """The part of an object that a write is judged by; of metadata a rule sees the name alone."""
+    metadata = obj.get("metadata")
+    name = {"name": metadata["name"]} if isinstance(metadata, dict) and "name" in metadata else {}
+    return {key: value for key, value in obj.items() if key != "status"} | {"metadata": name}

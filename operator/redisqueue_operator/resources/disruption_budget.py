@@ -1,0 +1,24 @@
+"""The PodDisruptionBudget: a node drain takes one worker at a time, each with its whole grace period."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.resources import identity
+
+if TYPE_CHECKING:
+    from redisqueue_operator.api.model import RedisQueue
+
+
+def manifest(rq: RedisQueue, operator_version: str) -> dict[str, Any]:
+    """The PodDisruptionBudget. Pods that are not ready may always go."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": identity.metadata(rq, identity.deployment_name(rq.key.name), operator_version),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": identity.selector_labels(rq.key.name)},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }

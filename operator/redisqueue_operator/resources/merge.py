@@ -1,0 +1,63 @@
+"""Strategic merge: the user's pod template over ours, with the rules that `kubectl patch` has."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+# Lists of a pod template whose entries are merged by a key; every other list is replaced as a whole.
+_MERGE_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "env": "name",
+    "volumes": "name",
+    "imagePullSecrets": "name",
+    "resourceClaims": "name",
+    "volumeMounts": "mountPath",
+    "volumeDevices": "devicePath",
+    "ports": "containerPort",
+    "hostAliases": "ip",
+    "topologySpreadConstraints": "topologyKey",
+}
+# Of these an entry is one choice among several (value or valueFrom, emptyDir or configMap): half of the old
+# choice beside the new one would be refused, so the new entry replaces the old one.
+_WHOLE_ENTRIES = ("env", "volumes")
+_DIRECTIVE = "$patch"
+
+
+def merged(base: Any, patch: Any, name: str = "") -> Any:
+    """`base` with `patch` over it; neither is changed.
+
+    Maps are merged by key, and null removes one. Lists with a merge key are merged entry by entry: new entries
+    go to the end, `$patch: delete` in an entry removes it. Anything else is replaced. `name` is the field that
+    holds the two.
+    """
+    if isinstance(base, dict) and isinstance(patch, dict):
+        return _merged_maps(base, patch)
+    if isinstance(base, list) and isinstance(patch, list) and name in _MERGE_KEYS:
+        return _merged_lists(base, patch, name)
+    return copy.deepcopy(patch)
+
+
+def _merged_maps(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    result = copy.deepcopy(base)
+    for key, value in patch.items():
+        if key == _DIRECTIVE:
+            continue
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value, key)
+    return result
+
+
+def _merged_lists(base: list[Any], patch: list[Any], name: str) -> list[Any]:
+    key = _MERGE_KEYS[name]
+    result = {item.get(key): item for item in copy.deepcopy(base)}
+    for item in patch:
+        identity = item.get(key)
+        if item.get(_DIRECTIVE) == "delete":
+            result.pop(identity, None)
+        else:
+            result[identity] = merged({} if name in _WHOLE_ENTRIES else result.get(identity, {}), item)
+    return list(result.values())
