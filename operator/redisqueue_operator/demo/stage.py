@@ -112,7 +112,7 @@ async def cluster_stage(run: str) -> AsyncIterator[ClusterStage]:
 
     Raises StageError when a variable is missing or kubectl fails.
     """
-    namespace = os.environ.get(NAMESPACE_VARIABLE, "default")
+    namespace = os.environ.get(NAMESPACE_VARIABLE, "redisqueue-demo")
     urls = [os.environ.get(name, "") for name in (HOST_URL_VARIABLE, POD_URL_VARIABLE)]
     if not all(urls):
         raise StageError(

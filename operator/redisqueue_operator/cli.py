@@ -1,0 +1,71 @@
+"""`redisqueue`, also `kubectl redisqueue`: what a person does with queues from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import redis
+
+from redisqueue_operator.commands import UserError, lint, local, peek, publish, top
+from redisqueue_operator.embedded_redis import NoServerFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = (local, lint, publish, top, peek)
+EPILOG = """\
+examples:
+  redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
+  redisqueue lint queue.yaml                      what the API server would say, without one
+  redisqueue publish emails '{"to": "ann@example.com"}'
+  tail -f jobs.jsonl | redisqueue publish jobs    one message per line
+  redisqueue top                                  all queues of a Redis, live
+  redisqueue peek emails --of dead-letters        look, without taking anything out
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    result = argparse.ArgumentParser(
+        prog="redisqueue",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        "--version", action="version", version=f"redisqueue {version('redis-queue-operator')}"
+    )
+    subcommands = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_to(subcommands)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. 0: done; 1: a problem, named on stderr; 2: wrong usage; 128 + n: a signal."""
+    options = parser().parse_args(argv)
+    try:
+        result: int = options.run(options)
+        sys.stdout.flush()
+    except (UserError, NoServerFound) as error:
+        print(f"redisqueue: {error}", file=sys.stderr)
+        return 1
+    except redis.RedisError as error:
+        print(
+            f"redisqueue: Redis: {error} (its address: --redis-url or REDISQUEUE_REDIS_URL)", file=sys.stderr
+        )
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""`redisqueue local`: a RedisQueue on this machine; the same engine, worker processes instead of pods."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from redisqueue_operator import interruptible
+from redisqueue_operator.api import parse
+from redisqueue_operator.commands.lint import problem_lines
+from redisqueue_operator.commands.options import UserError
+from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.engine import Engine
+from redisqueue_operator.local import DefinitionError, Definitions, LocalPlatform
+from redisqueue_operator.local.template import ignored_fields
+from redisqueue_operator.screen import Screen, table
+
+if TYPE_CHECKING:
+    import argparse
+
+    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.engine import QueueRow
+
+REDRAW_SECONDS = 0.25
+PLAIN_SECONDS = 1.0
+HEADER = ("QUEUE", "PENDING", "DELAYED", "IN FLIGHT", "FAILED", "DLQ", "REPLICAS", "READY", "BUSY", "REASON")
+
+
+def add_to(subcommands: Subcommands) -> None:
+    """Declare the command."""
+    parser = subcommands.add_parser("local", help="run a RedisQueue on this machine", description=__doc__)
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="YAML with RedisQueues and their handlers' ConfigMaps"
+    )
+    parser.add_argument(
+        "--redis-url", metavar="URL", help="use this Redis, not an embedded one; spec.redis is not used"
+    )
+    parser.add_argument(
+        "--port", type=int, metavar="N", help="port of the embedded server (default: a free one)"
+    )
+    parser.add_argument(
+        "--handler-path",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="folder to import handlers from; may be repeated (default: the folder of FILE, then this one)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run until Ctrl-C, then drain the workers; a second Ctrl-C ends them at once."""
+    return interruptible.run(LocalRun(options, read_checked(options.file)).play())
+
+
+def read_checked(path: Path) -> Definitions:
+    """The objects of a file that the API server would accept. Raises UserError naming what it would not."""
+    try:
+        definitions = Definitions.read(path)
+    except DefinitionError as error:
+        raise UserError(str(error)) from error
+    problems = [line for item in definitions.queues.values() for line in problem_lines(item)]
+    if problems:
+        raise UserError("\n  ".join([f"{path} would be refused:", *problems]))
+    return definitions
+
+
+class LocalRun:
+    """One `redisqueue local`, from start to end."""
+
+    def __init__(self, options: argparse.Namespace, definitions: Definitions) -> None:
+        self.file: Path = options.file
+        self.url: str | None = options.redis_url
+        self.port: int | None = options.port
+        self.handler_path = options.handler_path or [self.file.parent, Path.cwd()]
+        self.definitions = definitions
+        self.screen = Screen()
+        self._changed_at = self.file.stat().st_mtime_ns
+        self._next_plain = 0.0
+
+    async def play(self) -> int:
+        """Start everything, draw until cancelled, clear up."""
+        logging.basicConfig(
+            handlers=[ScreenHandler(self.screen)], level=logging.WARNING, format="%(message)s"
+        )
+        async with AsyncExitStack() as stack:
+            url = self.url or stack.enter_context(EmbeddedRedis(port=self.port)).url
+            platform = LocalPlatform(
+                self.definitions,
+                redis_url=url,
+                handler_path=self.handler_path,
+                say=lambda worker, line: self.screen.say(f"{worker} | {line}"),
+                tell=lambda queue, event: self.screen.say(f"{queue}: {event.reason}: {event.message}"),
+            )
+            stack.push_async_callback(self._drain, platform)
+            engine = Engine(platform)
+            platform.changed = engine.notify
+            stop = asyncio.Event()
+            task = asyncio.create_task(engine.run(stop), name="engine")
+            stack.push_async_callback(end, task, stop)
+            self._greet(url)
+            await self._watch(platform, engine, task)
+        return 0
+
+    async def _watch(self, platform: LocalPlatform, engine: Engine, task: asyncio.Task[None]) -> None:
+        while not task.done():
+            self._draw(engine.snapshot())
+            await asyncio.wait([task], timeout=REDRAW_SECONDS)
+            self._reload(platform)
+        task.result()
+
+    def _reload(self, platform: LocalPlatform) -> None:
+        """Take the file again when it was saved; a faulty one changes nothing."""
+        try:
+            saved_at = self.file.stat().st_mtime_ns
+        except FileNotFoundError:  # an editor is about to put the new one in its place
+            return
+        if saved_at == self._changed_at:
+            return
+        self._changed_at = saved_at
+        try:
+            platform.load(read_checked(self.file))
+        except UserError as error:
+            self.screen.say(f"{error}\nthe former version stays in force")
+        else:
+            self.screen.say(f"{self.file} was saved: taken over")
+
+    def _greet(self, url: str) -> None:
+        say = self.screen.say
+        for item in self.definitions.queues.values():
+            rq = parse(item)
+            say(f"{rq.key.name}: redisqueue publish {rq.spec.queue.name} --redis-url {url} MESSAGE")
+            if ignored := ignored_fields(rq):
+                say(f"{rq.key.name}: not used in local mode: {', '.join(ignored)}")
+        say(f"{self.file} is read again whenever it is saved; Ctrl-C drains the workers and ends.\n")
+
+    def _draw(self, rows: list[QueueRow]) -> None:
+        now = time.monotonic()
+        if not self.screen.live and now < self._next_plain:
+            return
+        self._next_plain = now + PLAIN_SECONDS
+        self.screen.draw(table(HEADER, [cells(row) for row in rows]), "\n".join(plain(row) for row in rows))
+
+    async def _drain(self, platform: LocalPlatform) -> None:
+        self.screen.leave()
+        self.screen.say("draining the workers; Ctrl-C again ends them at once")
+        await platform.close()
+
+
+def cells(row: QueueRow) -> tuple[object, ...]:
+    """A row of the table."""
+    return (
+        row.key.name,
+        row.pending,
+        row.delayed,
+        row.in_flight,
+        row.failed,
+        row.dead_letter,
+        row.replicas,
+        row.ready,
+        row.busy,
+        row.reason,
+    )
+
+
+def plain(row: QueueRow) -> str:
+    """The same as one line, for a log."""
+    shown = ["?" if value is None else str(value) for value in (row.pending, row.in_flight, row.replicas)]
+    return (
+        f"{row.key.name}: pending {shown[0]}, in flight {shown[1]}, replicas {shown[2]} ({row.ready} ready)"
+    )
+
+
+async def end(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Stop the engine and wait for it; its error, if any, was raised where it was watched."""
+    stop.set()
+    await asyncio.wait([task])
+
+
+class ScreenHandler(logging.Handler):
+    """Log lines go above the table, not through it."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self.screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        self.screen.say(self.format(record))

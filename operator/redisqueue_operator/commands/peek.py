@@ -1,0 +1,72 @@
+"""`redisqueue peek`: look at messages without taking any out of the queue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from redis_message_queue.envelope import decode
+from redisqueue_operator.commands.options import add_redis, connect, count, queue_keys
+
+if TYPE_CHECKING:
+    import argparse
+
+    import redis
+
+    from redis_message_queue.keys import QueueKeys
+    from redisqueue_operator.commands.options import Subcommands
+
+PLACES = ("pending", "processing", "delayed", "failed", "completed", "dead-letters")
+
+
+def add_to(subcommands: Subcommands) -> None:
+    """Declare the command."""
+    parser = subcommands.add_parser("peek", help="look at messages", description=__doc__)
+    parser.add_argument("queue", metavar="QUEUE", help="the queue's name")
+    parser.add_argument(
+        "--of", choices=PLACES, default="pending", help="which messages (default: pending, next one first)"
+    )
+    parser.add_argument("--count", type=count, default=10, metavar="N", help="at most so many (default: 10)")
+    add_redis(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print one line per message: its id, its due time when it is delayed, its payload."""
+    with connect(options) as client:
+        found = (
+            delayed(client, queue_keys(options), options.count)
+            if options.of == "delayed"
+            else listed(client, options)
+        )
+    for remark, stored in found:
+        envelope = decode(stored)
+        print("  ".join([envelope.id or "-", *remark, printable(envelope.payload)]))
+    if not found:
+        print(f"{options.queue}: no {options.of} messages")
+    return 0
+
+
+def listed(client: redis.Redis, options: argparse.Namespace) -> list[tuple[list[str], bytes]]:
+    """Messages of a list; pending ones in the order in which they will be claimed, others newest first."""
+    name = getattr(queue_keys(options), options.of.replace("dead-letters", "dead_letter"))
+    if options.of == "pending":
+        found = cast("list[bytes]", client.lrange(name, -options.count, -1))[::-1]
+    else:
+        found = cast("list[bytes]", client.lrange(name, 0, options.count - 1))
+    return [([], stored) for stored in found]
+
+
+def delayed(client: redis.Redis, keys: QueueKeys, most: int) -> list[tuple[list[str], bytes]]:
+    """Delayed messages with their due time, soonest first."""
+    found = cast("list[tuple[bytes, float]]", client.zrange(keys.delayed, 0, most - 1, withscores=True))
+    return [
+        ([datetime.fromtimestamp(due / 1000, UTC).isoformat(timespec="seconds")], stored)
+        for stored, due in found
+    ]
+
+
+def printable(payload: str | bytes) -> str:
+    """One line of text; control characters and bytes that are no text are escaped."""
+    text = payload.decode(errors="backslashreplace") if isinstance(payload, bytes) else payload
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,62 @@
+"""`redisqueue publish`: messages from arguments, or one per line of standard input."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from redis_message_queue import ConfigurationError, RedisMessageQueue
+from redisqueue_operator.commands.options import UserError, add_redis, connect
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from redisqueue_operator.commands.options import Subcommands
+
+
+def add_to(subcommands: Subcommands) -> None:
+    """Declare the command."""
+    parser = subcommands.add_parser("publish", help="put messages into a queue", description=__doc__)
+    parser.add_argument("queue", metavar="QUEUE", help="the queue's name")
+    parser.add_argument(
+        "messages", nargs="*", metavar="MESSAGE", help="text of a message; none: lines of standard input"
+    )
+    parser.add_argument(
+        "--deduplicate",
+        action="store_true",
+        help="skip a message that was published with this option in the last hour",
+    )
+    add_redis(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Publish, and say how many messages the queue took."""
+    with connect(options) as client:
+        try:
+            queue = RedisMessageQueue(
+                options.queue,
+                client=client,
+                key_separator=options.key_separator,
+                deduplication=options.deduplicate,
+            )
+        except ConfigurationError as error:
+            raise UserError(str(error)) from error
+        published = skipped = 0
+        for message in options.messages or lines_of_input():
+            if queue.publish(message):
+                published += 1
+            else:
+                skipped += 1
+    print(
+        f"published {published} to {options.queue}" + (f", skipped {skipped} duplicates" if skipped else "")
+    )
+    return 0
+
+
+def lines_of_input() -> Iterator[str]:
+    """Each line of standard input that is not blank, as it arrives."""
+    if sys.stdin.isatty():
+        print("one message per line; end with Ctrl-D", file=sys.stderr)
+    return (line for line in (raw.rstrip("\r\n") for raw in sys.stdin) if line.strip())

@@ -1,0 +1,91 @@
+"""`redisqueue top`: the queues of a Redis, read from Redis itself, once a second."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from redis_message_queue.sample import QueueSample, sample
+
+from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.commands.options import add_redis, connect
+from redisqueue_operator.screen import Screen, table
+
+if TYPE_CHECKING:
+    import argparse
+
+    import redis
+
+    from redisqueue_operator.commands.options import Subcommands
+
+INTERVAL_SECONDS = 1.0
+HEADER = ("QUEUE", "PENDING", "DELAYED", "IN FLIGHT", "FAILED", "DLQ", "WORKERS", "BUSY", "SLOTS", "CLAIMS/S")
+
+
+def add_to(subcommands: Subcommands) -> None:
+    """Declare the command."""
+    parser = subcommands.add_parser("top", help="show queues, live", description=__doc__)
+    parser.add_argument(
+        "queues", nargs="*", metavar="QUEUE", help="names of queues; none: all that are found"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="print once and end; so does output to a file or pipe"
+    )
+    add_redis(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw until Ctrl-C, or once."""
+    screen = Screen()
+    before: dict[str, QueueSample] = {}
+    with connect(options) as client:
+        while True:
+            names = options.queues or discover(client, options.key_separator)
+            keys = [QueueKeys(name, options.key_separator) for name in names]
+            seen = dict(zip(names, sample(client, keys), strict=True)) if keys else {}
+            rows = [row(name, queue, before.get(name)) for name, queue in seen.items()]
+            screen.draw(
+                table(HEADER, rows) if rows else ["no queue found: name one, or look at another database"]
+            )
+            if options.once or not screen.live:
+                return 0
+            before = {name: queue for name, queue in seen.items() if isinstance(queue, QueueSample)}
+            time.sleep(INTERVAL_SECONDS)
+
+
+def discover(client: redis.Redis, separator: str) -> list[str]:
+    """Names of queues that hold messages or have workers, found by their keys."""
+    names: set[str] = set()
+    for place in ("pending", "processing", "delayed", "failed", "dlq", "workers"):
+        suffix = f"{separator}{place}"
+        for key in client.scan_iter(match=f"*{suffix}", count=1000):
+            text = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
+            names.add(text.removesuffix(suffix))
+    return sorted(names)
+
+
+def row(name: str, queue: QueueSample | Exception, before: QueueSample | None) -> tuple[object, ...]:
+    """The cells of one queue; None where something is not known."""
+    if isinstance(queue, Exception):
+        return (name, *[None] * (len(HEADER) - 2), str(queue))
+    return (
+        name,
+        queue.pending,
+        queue.delayed,
+        queue.in_flight,
+        queue.failed,
+        queue.dead_letter,
+        len(queue.workers),
+        sum(worker.busy for worker in queue.workers),
+        sum(worker.slots for worker in queue.workers),
+        claims_per_second(queue, before),
+    )
+
+
+def claims_per_second(queue: QueueSample, before: QueueSample | None) -> str | None:
+    """From the counter of claims; None for the first look, or after the counter was reset."""
+    if before is None or queue.claims_total is None or before.claims_total is None:
+        return None
+    claims, seconds = queue.claims_total - before.claims_total, (queue.time_ms - before.time_ms) / 1000
+    return f"{claims / seconds:.1f}" if claims >= 0 and seconds > 0 else None
