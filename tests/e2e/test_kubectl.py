@@ -1,0 +1,36 @@
+"""kubectl does with a RedisQueue what people expect of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support.cluster import wait_until
+
+if TYPE_CHECKING:
+    from tests.support.story import Story
+
+
+def test_scale_get_explain_wait_describe(story: Story) -> None:
+    def kubectl(*arguments: str) -> str:
+        return story.cluster.kubectl("-n", story.namespace, *arguments)
+
+    story.apply()
+    kubectl("wait", "--for=condition=Ready", f"rq/{story.name}", "--timeout=30s")
+
+    kubectl("scale", f"redisqueue/{story.name}", "--replicas=3")
+    wait_until(lambda: story.resource()["status"]["workers"].get("ready") == 3, 60, "three workers are ready")
+    assert story.replicas() == 3
+
+    header, row = kubectl("get", "rq", story.name).splitlines()
+    assert header.split() == ["NAME", "PENDING", "INFLIGHT", "DLQ", "READY", "DESIRED", "STATE", "AGE"]
+    columns = dict(zip(header.split(), row.split(), strict=True))
+    assert (columns["PENDING"], columns["READY"], columns["DESIRED"]) == ("0", "3", "3")
+
+    explained = kubectl("explain", "rq.spec.scaling")
+    assert "maxReplicas" in explained
+    assert "scaleDown" in explained
+
+    wait_until(
+        lambda: "Scaled" in kubectl("describe", "rq", story.name), 20, "describe shows the scaling's Event"
+    )
+    assert f"{story.name}" in kubectl("get", "all")

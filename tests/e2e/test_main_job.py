@@ -1,0 +1,29 @@
+"""The main job: workers appear for messages, handle each of them, and go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.support.story import Story
+    from tests.support.v7 import V7Producer
+
+
+def test_two_thousand_messages_from_both_producers(story: Story, v7: V7Producer) -> None:
+    story.apply(scaling={"maxReplicas": 6})
+    story.cluster.kubectl(
+        "-n", story.namespace, "wait", "--for=condition=Ready", f"redisqueue/{story.name}", "--timeout=30s"
+    )
+    assert story.replicas() == 0, "an empty queue needs no worker"
+
+    ours = [{"id": f"ours-{number}", "seconds": 0.05} for number in range(1000)]
+    theirs = [{"id": f"v7-{number}", "seconds": 0.05} for number in range(1000)]
+    v7.publish(story.name, theirs)
+    story.publish(ours)
+
+    story.wait_for_ends(2000, seconds=180)
+    story.wait_for_zero(seconds=90)
+
+    story.assert_each_once(job["id"] for job in ours + theirs)
+    pods = {entry.pod for entry in story.starts()}
+    assert len(pods) >= 4, f"only {len(pods)} workers shared the work"

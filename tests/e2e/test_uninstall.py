@@ -1,0 +1,85 @@
+"""Trying it out with the chart's own Valkey, and leaving: nothing stays behind, and no namespace hangs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.e2e.conftest import HELM, VALUES
+from tests.support.cluster import Cluster, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMESPACE = "redisqueue-trial"
+HANDLER = "import time\n\ndef handle(payload: str) -> None:\n    time.sleep(0.05)\n"
+
+
+@pytest.fixture
+def trial(installed: Cluster) -> Iterator[Cluster]:
+    """A second operator with the in-cluster Valkey, in a namespace of its own."""
+    installed.helm(
+        *(
+            "install",
+            "trial",
+            HELM / "redis-queue-operator",
+            "--values",
+            VALUES,
+            "--set",
+            "valkey.enabled=true",
+        ),
+        *("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"),
+    )
+    yield installed
+    installed.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
+
+
+def test_nothing_is_left(trial: Cluster) -> None:
+    def kubectl(*arguments: str, stdin: str | None = None) -> str:
+        return trial.kubectl("-n", NAMESPACE, *arguments, stdin=stdin)
+
+    (valkey,) = [one for one in trial.list("services", NAMESPACE) if "valkey" in one["metadata"]["name"]]
+    trial.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "handler", "namespace": NAMESPACE},
+            "data": {"handler.py": HANDLER},
+        },
+        {
+            "apiVersion": "redisqueue.dev/v1alpha1",
+            "kind": "RedisQueue",
+            "metadata": {"name": "jobs", "namespace": NAMESPACE},
+            "spec": {
+                "redis": {"url": f"redis://{valkey['metadata']['name']}:6379/0"},
+                "worker": {"handler": "handler:handle", "source": {"configMapRef": {"name": "handler"}}},
+                "scaling": {"minReplicas": 1},
+            },
+        },
+    )
+    kubectl("wait", "--for=condition=Ready", "rq/jobs", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/jobs-worker", "--timeout=60s")
+
+    kubectl("delete", "rq", "jobs", "--timeout=30s")
+    wait_until(lambda: not _owned(trial), 90, "the children of the RedisQueue are gone")
+    trial.helm("uninstall", "trial", "--namespace", NAMESPACE, "--wait", "--timeout", "60s")
+    kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,networkpolicies"
+    left = json.loads(kubectl("get", kinds, "-o", "json"))["items"]
+    ours = [f"{one['kind']}/{one['metadata']['name']}" for one in left if not _of_kubernetes(one)]
+    assert ours == ["ConfigMap/handler"], "only what the user made may stay"
+    cluster_wide = json.loads(trial.kubectl("get", "clusterroles,clusterrolebindings", "-o", "json"))["items"]
+    assert not [one for one in cluster_wide if "trial" in one["metadata"]["name"]]
+    trial.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
+
+
+def _owned(cluster: Cluster) -> list[str]:
+    kinds = "deployments,replicasets,pods,configmaps"
+    items = cluster.list(kinds, NAMESPACE, "app.kubernetes.io/managed-by=redisqueue-operator")
+    return [f"{one['kind']}/{one['metadata']['name']}" for one in items]
+
+
+def _of_kubernetes(item: dict[str, object]) -> bool:
+    """What Kubernetes itself puts into each namespace."""
+    metadata = item["metadata"]
+    return isinstance(metadata, dict) and metadata["name"] in ("kube-root-ca.crt", "default")
