@@ -54,6 +54,12 @@ def as_text(value: Text) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
+def decodes(client: object) -> bool:
+    """Whether replies of this client come as str (`decode_responses=True`)."""
+    encoder = getattr(client, "get_encoder", None)
+    return bool(encoder and encoder().decode_responses)
+
+
 def milliseconds(seconds: float) -> int:
     """Whole milliseconds, at least 1."""
     return max(1, round(seconds * 1000))

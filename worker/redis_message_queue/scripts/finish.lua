@@ -32,6 +32,7 @@ else
   if claim then
     call('HDEL', L.ids, claim)
     call('HDEL', L.backrefs, stored)
+    pcall_redis('DEL', L.processing .. ':claim_result:' .. claim)
   end
 end
 -- With a lease only success is recorded: a failure can be found out again.

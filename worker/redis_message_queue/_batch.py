@@ -1,0 +1,306 @@
+"""The consumer's batched operations as pure calls, and the little state that makes them safe to repeat."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import threading
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from redis_message_queue import envelope
+from redis_message_queue._core import Call, Text, as_text, milliseconds, renew_many
+from redis_message_queue._scripts import script
+from redis_message_queue.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis_message_queue.keys import QueueKeys
+
+# A record has to outlive the repeats of its call; the next call removes it much earlier.
+_SHORTEST_RECORD_MS = 60_000
+_SPENT_AT_ONCE = 64
+RECOVER_ALL = 1_000_000
+_DETAIL_LENGTH = 4096
+
+
+class Outcome(StrEnum):
+    """What became of a claimed message."""
+
+    DONE = "done"  # to the completed list, if it is kept
+    FAILED = "failed"  # to the failed list, if it is kept; removed otherwise
+    DEAD = "dead"  # to the dead letters, with a record of why
+    RETRY = "retry"  # again after `delay_seconds`; the delivery counts
+    RELEASE = "release"  # back to the front of pending; the delivery does not count
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """Who claims: shown in the queue's hash of workers, so that an operator can protect or retire it."""
+
+    id: str
+    slots: int
+    pod_uid: str = ""
+    owner_uid: str = ""
+    config_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One leased message. `payload` has the type of `stored`; `id` is None for a value without envelope."""
+
+    stored: Text
+    token: str
+    id: str | None
+    payload: Text
+    delivery_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimReply:
+    """What a claim answered.
+
+    `retired`: the operator asked this worker to stop claiming. The two times are None when there is no such
+    message, and when as many messages came as were asked for: then claim again rather than wait.
+    """
+
+    claims: tuple[Claim, ...]
+    reclaimed: int = 0
+    dead_lettered: int = 0
+    retired: bool = False
+    next_due_seconds: float | None = None
+    next_expiry_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of one claim. `reason` (a word) and `detail` are kept with a dead letter."""
+
+    claim: Claim
+    outcome: Outcome
+    delay_seconds: float = 0.0
+    reason: str = ""
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError for a delay that is negative or not finite."""
+        if not (math.isfinite(self.delay_seconds) and self.delay_seconds >= 0):
+            raise ConfigurationError(f"'delay_seconds' must be finite and >= 0, got {self.delay_seconds!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class SettleReply:
+    """`applied` answers each settlement: False means that the lease was lost and nothing changed."""
+
+    applied: tuple[bool, ...]
+    claimed: ClaimReply
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call under way: its claim id is kept until the reply was seen."""
+
+    call: Call[tuple[SettleReply, int]]
+    claim_id: str | None
+    records: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerOptions:
+    """The checked arguments of a consumer."""
+
+    keys: QueueKeys
+    visibility_timeout_seconds: float
+    max_delivery_count: int | None
+    keep_completed: int
+    keep_failed: int
+    keep_dead_letter_info: int
+    worker: WorkerIdentity | None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError naming the first argument that cannot work."""
+        if not self.keys.name.strip():
+            raise ConfigurationError("'name' must be a non-empty string")
+        if not self.keys.separator.strip():
+            raise ConfigurationError("'key_separator' must be a non-empty string")
+        timeout = self.visibility_timeout_seconds
+        if not (math.isfinite(timeout) and timeout > 0):
+            raise ConfigurationError(
+                f"'visibility_timeout_seconds' must be a finite number > 0, got {timeout!r}"
+            )
+        if self.max_delivery_count is not None and self.max_delivery_count < 1:
+            raise ConfigurationError(
+                f"'max_delivery_count' must be >= 1, or None for no limit; got {self.max_delivery_count!r}"
+            )
+        for field in ("keep_completed", "keep_failed", "keep_dead_letter_info"):
+            value = getattr(self, field)
+            if value < 0:
+                raise ConfigurationError(f"'{field}' must be >= 0 (0 keeps nothing), got {value!r}")
+
+
+class ConsumerState:
+    """Builds the calls of one consumer and remembers which claim ids have no known outcome. Thread-safe."""
+
+    def __init__(self, options: ConsumerOptions, *, decode: bool) -> None:
+        self.options = options
+        self._decode = decode
+        self._nonce = uuid.uuid4().hex
+        self._lock = threading.Lock()
+        self._unresolved: deque[str] = deque()
+        self._spent: deque[str] = deque()
+        self._seen = 0
+
+    @property
+    def unresolved(self) -> int:
+        """How many claims have lost their reply so far and were not repeated."""
+        return len(self._unresolved)
+
+    def begin(self, settlements: Sequence[Settlement], count: int, *, fresh: bool = True) -> Attempt:
+        """The next call. It repeats a claim of unknown outcome first, if there is one."""
+        lease, options = self.options.keys.leases, self.options
+        with self._lock:
+            claim_id = None
+            if count > 0:
+                claim_id = self._unresolved.popleft() if self._unresolved else uuid.uuid4().hex
+            spent = tuple(self._spent.popleft() for _ in range(min(len(self._spent), _SPENT_AT_ONCE)))
+        settled = lease.operation_result(self._settle_id(settlements) if settlements else "none")
+        claimed = lease.claim_result(claim_id or "none")
+        lease_ms = milliseconds(options.visibility_timeout_seconds)
+        keys = (*_queue_keys(options.keys), settled, claimed, *spent)
+        args = (
+            max(0, count),
+            int(fresh),
+            lease_ms,
+            options.max_delivery_count or 0,
+            max(lease_ms, _SHORTEST_RECORD_MS),
+            options.keep_completed,
+            options.keep_failed,
+            options.keep_dead_letter_info,
+            options.worker.id if options.worker else "",
+            _worker_json(options.worker, busy=0, draining=False) if options.worker else "",
+            *(part for settlement in settlements for part in _settlement_args(settlement)),
+        )
+        records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
+        return Attempt(Call(script("consume"), keys, args, self._parse, raw=True), claim_id, records)
+
+    def done(self, attempt: Attempt, reply: tuple[SettleReply, int]) -> SettleReply:
+        """Note that the reply arrived: nobody will repeat this call, so its records may go."""
+        with self._lock:
+            self._spent.extend(attempt.records)
+            if reply[1]:
+                self._seen = reply[1]
+        return reply[0]
+
+    def lost(self, attempt: Attempt) -> None:
+        """Note that the call raised: the next claim repeats it under the same id."""
+        if attempt.claim_id:
+            with self._lock:
+                self._unresolved.append(attempt.claim_id)
+
+    def renew(self, claims: Sequence[Claim]) -> Call[tuple[bool, ...]]:
+        """Extend the leases of `claims`."""
+        return renew_many(
+            processing=self.options.keys.processing,
+            leases=[(claim.stored, claim.token) for claim in claims],
+            visibility_timeout_ms=milliseconds(self.options.visibility_timeout_seconds),
+        )
+
+    def report(self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool) -> Call[int]:
+        """Refresh the worker's field. Raises ConfigurationError without a worker identity."""
+        worker = self.worker
+        age = "" if oldest_start_age_seconds is None else round(oldest_start_age_seconds * 1000)
+        state = _worker_json(worker, busy=busy, draining=draining)
+        return Call(
+            script("report"), (self.options.keys.workers,), (worker.id, self._seen, state, age), self._noted
+        )
+
+    @property
+    def worker(self) -> WorkerIdentity:
+        """The identity that reports. Raises ConfigurationError when the consumer has none."""
+        if self.options.worker is None:
+            raise ConfigurationError("reporting needs 'worker': pass a WorkerIdentity to the Consumer")
+        return self.options.worker
+
+    def _noted(self, version: Any) -> int:
+        self._seen = int(version)
+        return self._seen
+
+    def _settle_id(self, settlements: Sequence[Settlement]) -> str:
+        # The same settlements give the same id, so a caller repeats a call by calling again.
+        digest = hashlib.sha1(self._nonce.encode(), usedforsecurity=False)
+        for settlement in settlements:
+            stored = settlement.claim.stored
+            digest.update(f"|{settlement.claim.token}|{settlement.outcome}|".encode())
+            digest.update(stored if isinstance(stored, bytes) else stored.encode())
+        return digest.hexdigest()
+
+    def _parse(self, reply: Sequence[bytes]) -> tuple[SettleReply, int]:
+        applied, retired, reclaimed, dead, due, expiry, version = map(as_text, reply[:7])
+        claims = tuple(self._claim(*reply[at : at + 3]) for at in range(7, len(reply), 3))
+        claimed = ClaimReply(
+            claims, int(reclaimed), int(dead), retired == "1", _seconds(due), _seconds(expiry)
+        )
+        return SettleReply(tuple(flag == "1" for flag in applied), claimed), int(version)
+
+    def _claim(self, stored: Text, token: Text, deliveries: Text) -> Claim:
+        # A value that is not UTF-8 stays bytes: raising here would lose the reply for ever.
+        if self._decode and isinstance(stored, bytes):
+            with contextlib.suppress(UnicodeDecodeError):
+                stored = stored.decode()
+        message = envelope.decode(stored)
+        return Claim(stored, as_text(token), message.id, message.payload, int(deliveries))
+
+
+def _seconds(text: str) -> float | None:
+    return int(text) / 1000 if text else None
+
+
+def _queue_keys(keys: QueueKeys) -> tuple[str, ...]:
+    lease = keys.leases
+    return (
+        keys.pending,
+        keys.processing,
+        lease.deadlines,
+        lease.tokens,
+        lease.token_counter,
+        lease.delivery_counts,
+        lease.claim_result_refs,
+        lease.claim_result_ids,
+        lease.claim_result_backrefs,
+        keys.delayed,
+        keys.completed,
+        keys.failed,
+        keys.dead_letter,
+        keys.dead_letter_info,
+        keys.workers,
+    )
+
+
+def _settlement_args(settlement: Settlement) -> tuple[str | bytes | int, ...]:
+    return (
+        settlement.claim.stored,
+        settlement.claim.token,
+        settlement.outcome.value,
+        round(settlement.delay_seconds * 1000),
+        settlement.reason[:_DETAIL_LENGTH].encode("utf-8", "replace"),
+        settlement.detail[:_DETAIL_LENGTH].encode("utf-8", "replace"),
+    )
+
+
+def _worker_json(worker: WorkerIdentity, *, busy: int, draining: bool) -> str:
+    state = {
+        "v": 1,
+        "pod": worker.pod_uid,
+        "owner": worker.owner_uid,
+        "slots": worker.slots,
+        "busy": busy,
+        "draining": draining,
+        "config": worker.config_hash,
+    }
+    return json.dumps(state, separators=(",", ":"))

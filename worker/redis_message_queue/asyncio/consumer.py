@@ -1,0 +1,150 @@
+"""The asyncio consumer for workers: batched claims, settle and claim in one call, wake-up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.client import NEVER_DECODE
+
+from redis_message_queue import _async
+from redis_message_queue._batch import (
+    RECOVER_ALL,
+    Claim,
+    ClaimReply,
+    ConsumerOptions,
+    ConsumerState,
+    Outcome,
+    Settlement,
+    SettleReply,
+    WorkerIdentity,
+)
+from redis_message_queue._cluster import require_one_slot
+from redis_message_queue._core import decodes
+from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import redis.asyncio
+
+__all__ = ["Claim", "ClaimReply", "Consumer", "Outcome", "SettleReply", "Settlement", "WorkerIdentity"]
+
+# No wait blocks longer in one command: short enough to notice a stop, and well under any socket timeout.
+LONGEST_BLOCK_SECONDS = 1.0
+_SHORTEST_BLOCK_SECONDS = 0.01
+
+
+class Consumer:
+    """Claims and settles messages of one queue over a redis-py client. Tasks may share it.
+
+    Every call raises `redis.RedisError` on trouble and may then be repeated: a call whose reply was lost
+    is not done twice, and its messages are given again.
+
+    Args:
+        client: a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`.
+        name: the queue's name; in a cluster with a hash tag, such as `{jobs}`.
+        key_separator: between the name and the rest of each key.
+        visibility_timeout_seconds: how long a lease lasts without renewal.
+        max_delivery_count: deliveries before a message becomes a dead letter; None = no limit.
+        keep_completed: payloads kept of handled messages, 0 = none.
+        keep_failed: payloads kept of failed messages, 0 = none.
+        keep_dead_letter_info: records kept of why messages became dead letters, 0 = none.
+        worker: who claims; needed for `report` and for being retired.
+
+    Raises:
+        ConfigurationError: a value that cannot work, named in the text.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        name: str,
+        *,
+        key_separator: str = "::",
+        visibility_timeout_seconds: float = 120,
+        max_delivery_count: int | None = 10,
+        keep_completed: int = 0,
+        keep_failed: int = 1000,
+        keep_dead_letter_info: int = 1000,
+        worker: WorkerIdentity | None = None,
+    ) -> None:
+        options = ConsumerOptions(
+            QueueKeys(name, key_separator),
+            visibility_timeout_seconds,
+            max_delivery_count,
+            keep_completed,
+            keep_failed,
+            keep_dead_letter_info,
+            worker,
+        )
+        require_one_slot(client, options.keys)
+        self._client: Any = client
+        self._state = ConsumerState(options, decode=decodes(client))
+
+    @property
+    def keys(self) -> QueueKeys:
+        """The key names of the queue."""
+        return self._state.options.keys
+
+    async def claim(self, count: int) -> ClaimReply:
+        """Claim up to `count` messages, oldest first; claims nothing when `count` is not positive."""
+        return (await self.settle((), claim=count)).claimed
+
+    async def settle(self, settlements: Sequence[Settlement], claim: int = 0) -> SettleReply:
+        """Settle messages and claim up to `claim` new ones, in one round trip."""
+        attempt = self._state.begin(settlements, claim)
+        try:
+            reply = await _async.execute(self._client, attempt.call)
+        except BaseException:
+            self._state.lost(attempt)
+            raise
+        return self._state.done(attempt, reply)
+
+    async def recover(self) -> tuple[Claim, ...]:
+        """What claims with a lost reply were given, and nothing new: to be released when a worker stops."""
+        recovered: list[Claim] = []
+        for _ in range(self._state.unresolved):
+            attempt = self._state.begin((), RECOVER_ALL, fresh=False)
+            try:
+                reply = await _async.execute(self._client, attempt.call)
+            except BaseException:
+                self._state.lost(attempt)
+                raise
+            recovered.extend(self._state.done(attempt, reply).claimed.claims)
+        return tuple(recovered)
+
+    async def renew(self, claims: Sequence[Claim]) -> tuple[bool, ...]:
+        """Extend leases in one round trip; False for each that was lost."""
+        return await _async.execute(self._client, self._state.renew(claims)) if claims else ()
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        """Block until pending has a message (True) or the time is over (False). Takes nothing.
+
+        Blocks in slices of at most 1 s, each on a connection of its own from the client's pool.
+        """
+        pending = self.keys.pending
+        clock = asyncio.get_running_loop().time
+        end = clock() + timeout_seconds
+        while True:
+            left = end - clock()
+            block = max(_SHORTEST_BLOCK_SECONDS, min(LONGEST_BLOCK_SECONDS, left))
+            # Tail to tail: the list stays as it is. The message itself may be anything, so it is not decoded.
+            woken = await self._client.execute_command(
+                "BLMOVE", pending, pending, "RIGHT", "RIGHT", block, **{NEVER_DECODE: True}
+            )
+            if woken is not None:
+                return True
+            if left <= LONGEST_BLOCK_SECONDS:
+                return False
+
+    async def report(self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool) -> None:
+        """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence."""
+        call = self._state.report(
+            busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining
+        )
+        await _async.execute(self._client, call)
+
+    async def deregister(self) -> None:
+        """Remove the worker's field."""
+        await self._client.hdel(self.keys.workers, self._state.worker.id)

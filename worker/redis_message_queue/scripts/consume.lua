@@ -1,0 +1,255 @@
+-- Settle what a worker finished, then claim its next messages: one round trip, atomic.
+-- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 refs, 8 ids, 9 backrefs, 10 delayed,
+--       11 completed, 12 failed, 13 dead letters, 14 dead-letter info, 15 workers, 16 settle record, 17 claim record,
+--       then records of earlier calls that nobody needs any more
+-- ARGV  1 messages to claim, 2 '1' = new ones too, '0' = only what the claim record remembers, 3 lease ms,
+--       4 delivery limit or 0, 5 record TTL ms, 6-8 lengths kept of completed, failed, dead-letter info,
+--       9 worker id or '', 10 the worker's state to start from (JSON),
+--       then for each settlement: stored, token, outcome, delay ms, reason, detail
+-- reply { one digit for each settlement: 1 applied, 0 the lease was lost; 1 when the worker is retired; reclaimed;
+--       dead-lettered; ms to the next due message or ''; ms to the next lease expiry or ''; version of the worker's
+--       state; then stored, token, delivery count of each claim }
+-- cost  O(log N) for each message, O(distance from the nearer end of processing) to take it out
+local L = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
+  counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9] }
+local DELAYED, COMPLETED, FAILED, DEAD, INFO, WORKERS = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
+local SETTLED, CLAIMED = KEYS[16], KEYS[17]
+local count, lease, limit, record_ttl = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local worker = ARGV[9]
+
+local wrong = check_leases(L) or check({ DELAYED, 'zset', COMPLETED, 'list', FAILED, 'list', DEAD, 'list',
+  INFO, 'list', WORKERS, 'hash', SETTLED, 'string', CLAIMED, 'string' })
+if wrong then return wrong end
+admit(L)
+for i = 18, #KEYS do
+  call('DEL', KEYS[i])
+end
+local now = now_ms()
+
+local function push_capped(list, value, cap)
+  call('LPUSH', list, value)
+  call('LTRIM', list, 0, cap - 1)
+end
+
+local function tell_why(stored, reason, detail, deliveries)
+  local keep = tonumber(ARGV[8])
+  if keep == 0 then return end
+  local id, payload = unwrap(stored)
+  push_capped(INFO, cjson.encode({ id = id, reason = reason, detail = detail, deliveries = deliveries, at = now,
+    digest = redis.sha1hex(payload), worker = worker }), keep)
+end
+
+local function deliveries(stored)
+  return tonumber(call('HGET', L.counts, stored)) or 0
+end
+
+-- Each outcome writes the message to its next place, takes it out of processing, and only then drops the lease.
+-- In: stored message, delay ms. Out: a function that undoes the write.
+local place = {
+  done = function(stored)
+    if tonumber(ARGV[6]) == 0 then return end
+    local _, payload = unwrap(stored)
+    call('LPUSH', COMPLETED, payload)
+    return function() call('LPOP', COMPLETED) end
+  end,
+  failed = function(stored)
+    if tonumber(ARGV[7]) == 0 then return end
+    local _, payload = unwrap(stored)
+    call('LPUSH', FAILED, payload)
+    return function() call('LPOP', FAILED) end
+  end,
+  dead = function(stored)
+    local _, payload = unwrap(stored)
+    call('LPUSH', DEAD, payload)
+    return function() call('LPOP', DEAD) end
+  end,
+  retry = function(stored, delay)
+    call('ZADD', DELAYED, text(now + delay), stored)
+    return function() call('ZREM', DELAYED, stored) end
+  end,
+  release = function(stored)
+    call('RPUSH', L.pending, stored)
+    return function() call('RPOP', L.pending) end
+  end,
+}
+
+local function uncount(stored)
+  local left = pcall_redis('HINCRBY', L.counts, stored, -1)
+  if type(left) == 'table' or left <= 0 then call('HDEL', L.counts, stored) end
+end
+
+local function settle(stored, token, outcome, delay, reason, detail)
+  if call('HGET', L.tokens, stored) ~= token then return 0 end
+  local undo = place[outcome](stored, delay)
+  if take_out(L, stored, token) == 0 then
+    if undo then undo() end
+    return 0
+  end
+  forget(L, stored, token)
+  if outcome == 'dead' then tell_why(stored, reason, detail, deliveries(stored)) end
+  if outcome == 'release' then
+    uncount(stored)
+  elseif outcome ~= 'retry' then
+    call('HDEL', L.counts, stored)
+  end
+  return 1
+end
+
+local function settle_all(first)
+  local applied = {}
+  local function one(i)
+    local at = first + (i - 1) * 6
+    applied[i] = settle(ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5])
+  end
+  local total = (#ARGV - first + 1) / 6
+  for i = 1, total do
+    if ARGV[first + (i - 1) * 6 + 2] ~= 'release' then one(i) end
+  end
+  -- Released in reverse, so that the one claimed first is the next to be claimed again.
+  for i = total, 1, -1 do
+    if applied[i] == nil then one(i) end
+  end
+  if total > 0 then
+    if tonumber(ARGV[6]) > 0 then call('LTRIM', COMPLETED, 0, ARGV[6] - 1) end
+    if tonumber(ARGV[7]) > 0 then call('LTRIM', FAILED, 0, ARGV[7] - 1) end
+  end
+  return table.concat(applied)
+end
+
+-- What the claim record still holds: those of its tokens that are current, found from the head of processing, where
+-- the newest claims are. Their leases start anew; what is more than was asked for goes back to pending.
+local function replay(record)
+  local wanted, oldest, missing = {}, math.huge, 0
+  for token in string.gmatch(record, '%d+') do
+    wanted[token], oldest, missing = true, math.min(oldest, tonumber(token)), missing + 1
+  end
+  local found, from, length = {}, 0, call('LLEN', L.processing)
+  while missing > 0 and from < length do
+    local chunk = call('LRANGE', L.processing, from, from + 99)
+    local tokens = call('HMGET', L.tokens, unpack(chunk))
+    for i = 1, #chunk do
+      local token = tokens[i]
+      if token and tonumber(token) < oldest then missing = 0 end
+      if token and wanted[token] then
+        wanted[token], missing = nil, missing - 1
+        table.insert(found, 1, { chunk[i], token })
+      end
+    end
+    from = from + 100
+  end
+  local again = {}
+  for i = #found, 1, -1 do
+    local stored, token = found[i][1], found[i][2]
+    if i > count then settle(stored, token, 'release') end
+  end
+  for i = 1, math.min(count, #found) do
+    local stored, token = found[i][1], found[i][2]
+    call('ZADD', L.deadlines, text(now + lease), stored)
+    again[#again + 1], again[#again + 2], again[#again + 3] = stored, token, text(deliveries(stored))
+  end
+  return again, #found - #again / 3
+end
+
+local function promote()
+  local due = call('ZRANGEBYSCORE', DELAYED, '-inf', text(now), 'LIMIT', 0, count)
+  for i = #due, 1, -1 do
+    call('RPUSH', L.pending, due[i])
+    call('ZREM', DELAYED, due[i])
+  end
+end
+
+-- Leases go by value. A second copy of a value in flight (a producer that writes no envelopes) gets its own envelope.
+local function distinct(stored, number)
+  if call('HEXISTS', L.tokens, stored) == 0 and not call('ZSCORE', DELAYED, stored) then return stored end
+  local _, payload = unwrap(stored)
+  local content = { id = string.sub(redis.sha1hex(CLAIMED .. number), 1, 32) }
+  if string.find(payload, '[\128-\255]') then
+    content.payload_hex = string.gsub(payload, '.', function(char) return string.format('%02x', string.byte(char)) end)
+  else
+    content.payload = payload
+  end
+  local copy = PREFIX .. cjson.encode(content)
+  call('LSET', L.processing, 0, copy)
+  return copy
+end
+
+local function take()
+  local taken, tokens, dead = {}, {}, 0
+  for round = 1, count + 100 do
+    if #tokens == count then break end
+    local moved = call('LMOVE', L.pending, L.processing, 'RIGHT', 'LEFT')
+    if not moved then break end
+    local stored = distinct(moved, round)
+    local delivery = pcall_redis('HINCRBY', L.counts, stored, 1)
+    local problem = type(delivery) == 'table' and delivery.err or nil
+    if not problem and limit > 0 and delivery > limit then
+      local _, payload = unwrap(stored)
+      call('LPUSH', DEAD, payload)
+      call('LPOP', L.processing)
+      tell_why(stored, 'MaxDeliveries', '', delivery - 1)
+      call('HDEL', L.counts, stored)
+      dead = dead + 1
+    else
+      local token
+      if not problem then token, problem = next_token(L) end
+      if not token then
+        give_back(L, stored, type(delivery) == 'number')
+        return taken, tokens, dead, problem
+      end
+      call('ZADD', L.deadlines, text(now + lease), stored)
+      call('HSET', L.tokens, stored, token)
+      tokens[#tokens + 1] = token
+      taken[#taken + 1], taken[#taken + 2], taken[#taken + 3] = stored, token, text(delivery)
+    end
+  end
+  return taken, tokens, dead
+end
+
+local change = 0
+local applied = call('GET', SETTLED)
+if not applied then
+  applied = settle_all(11)
+  change = -#applied
+  if #applied > 0 then call('SET', SETTLED, applied, 'PX', record_ttl) end
+end
+
+local state = worker ~= '' and worker_state(WORKERS, worker) or nil
+local retired = is_retired(state, now)
+local taken, reclaimed, dead, problem = {}, 0, 0, nil
+if count > 0 then
+  local record, tokens = call('GET', CLAIMED), {}
+  if record then
+    local released
+    taken, released = replay(record)
+    change = change - released
+  elseif ARGV[2] == '1' and not retired then
+    promote()
+    reclaimed = reclaim(L, now)
+    taken, tokens, dead, problem = take()
+    change = change + #tokens
+    if #tokens > 0 then call('SET', CLAIMED, table.concat(tokens, ' '), 'PX', record_ttl) end
+  end
+end
+
+if worker ~= '' and (change ~= 0 or not state) then
+  state = state or cjson.decode(ARGV[10])
+  state.busy = math.max(0, (tonumber(state.busy) or 0) + change)
+  state.n = (tonumber(state.n) or 0) + 1
+  state.at = now
+  call('HSET', WORKERS, worker, cjson.encode(state))
+  call('PEXPIRE', WORKERS, 60000)
+end
+if problem and #taken == 0 then return redis.error_reply('ERR a claim could not be stored: ' .. problem) end
+
+local function until_first(zset)
+  if #taken / 3 >= count then return '' end
+  local first = call('ZRANGE', zset, 0, 0, 'WITHSCORES')
+  return first[2] and text(math.max(0, tonumber(first[2]) - now)) or ''
+end
+
+local reply = { applied, retired and '1' or '0', text(reclaimed), text(dead), until_first(DELAYED),
+  until_first(L.deadlines), text(state and tonumber(state.n) or 0) }
+for i = 1, #taken do
+  reply[#reply + 1] = taken[i]
+end
+return reply

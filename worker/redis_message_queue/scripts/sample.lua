@@ -1,0 +1,24 @@
+-- All numbers of one queue at one moment. Writes nothing.
+-- KEYS  1 pending, 2 processing, 3 completed, 4 failed, 5 dead letters, 6 deadlines, 7 counter, 8 delayed, 9 workers
+-- reply { time ms, pending, processing, completed, failed, dead letters, in flight, expired, next deadline or '',
+--       delayed, due, next due or '', counter or '', then worker id and state of each worker }
+-- cost  O(log N) and O(workers)
+local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'list', KEYS[4], 'list', KEYS[5], 'list',
+  KEYS[6], 'zset', KEYS[7], 'string', KEYS[8], 'zset', KEYS[9], 'hash' })
+if wrong then return wrong end
+local now = text(now_ms())
+local reply = { now }
+for i = 1, 5 do
+  reply[#reply + 1] = text(call('LLEN', KEYS[i]))
+end
+for _, zset in ipairs({ KEYS[6], KEYS[8] }) do
+  local first = call('ZRANGE', zset, 0, 0, 'WITHSCORES')
+  reply[#reply + 1] = text(call('ZCARD', zset))
+  reply[#reply + 1] = text(call('ZCOUNT', zset, '-inf', now))
+  reply[#reply + 1] = first[2] and text(tonumber(first[2])) or ''
+end
+reply[#reply + 1] = call('GET', KEYS[7]) or ''
+for _, part in ipairs(call('HGETALL', KEYS[9])) do
+  reply[#reply + 1] = part
+end
+return reply
