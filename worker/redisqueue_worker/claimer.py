@@ -1,0 +1,383 @@
+"""The claim loop: one thread that settles what ended and claims for the slots that are free.
+
+Both go in one round trip. It never claims ahead of its slots, so that a message waits in Redis,
+where any worker can take it, and not in this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from redis import RedisError
+from tenacity.wait import wait_random_exponential
+
+from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
+from redisqueue_worker.context import Context, message_logger
+from redisqueue_worker.flights import Flight, Flights
+from redisqueue_worker.policy import HandlerTimeout, RetryPolicy, wait_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redisqueue_worker.health import Pulse
+    from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.waiter import Waiter
+
+log = logging.getLogger(__name__)
+handler_log = logging.getLogger("handler")
+
+REPORT_SECONDS = 2.0
+# An idle worker looks for messages that came due without a wake-up (delayed by others, leases expired).
+POLL_SECONDS = 1.0
+RETIRED_SECONDS = 0.5
+# How long a drain tries to learn what became of a claim whose reply was lost; its lease covers the rest.
+RECOVERY_SECONDS = 10.0
+_RECONNECT = wait_random_exponential(multiplier=0.1, max=5)
+_FRUITLESS = wait_random_exponential(multiplier=0.02, max=0.25)
+
+Finished = tuple[Flight, BaseException | None]
+
+
+class Claimer(threading.Thread):
+    """Owns the worker's claims from their arrival to their settlement.
+
+    Args:
+        connect: a Consumer on a connection of this thread's own; may raise redis.RedisError.
+        start: runs a flight in a slot, told to `finish` when it ends.
+        changed: called when something happened that a drain may be waiting for.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Consumer],
+        flights: Flights,
+        *,
+        slots: int,
+        policy: RetryPolicy,
+        timeout_seconds: float | None,
+        metrics: Metrics,
+        pulse: Pulse,
+        changed: Callable[[], None],
+    ) -> None:
+        super().__init__(name="claimer", daemon=True)
+        self._connect = connect
+        self._flights = flights
+        self._slots = slots
+        self._policy = policy
+        self._timeout_seconds = timeout_seconds
+        self._metrics = metrics
+        self._pulse = pulse
+        self._changed = changed
+        self._start: Callable[[Flight], None] = lambda _flight: None
+        self._waiter: Waiter | None = None
+        self._consumer: Consumer | None = None
+        self._inbox: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
+        self._unsettled: dict[object, Settlement] = {}
+        self._sent: list[Settlement] = []  # what the last call carried; repeated as it was until answered
+        self._unanswered = False  # a claim was sent and its reply has not come
+        self._draining = threading.Event()
+        self._quiet = False
+        self._last_words: Callable[[], list[Settlement]] | None = None
+        self._deregister = True
+        self._closed_at = 0.0
+        self._next_claim_at = 0.0
+        self._held_until = 0.0
+        self._next_report_at = 0.0
+        self._retry_at = 0.0
+        self._failures = 0
+        self._fruitless = 0
+        self.settled_total = 0
+
+    def attach(self, start: Callable[[Flight], None], waiter: Waiter) -> None:
+        """Give it its slots and its waiter; before `start()`."""
+        self._start = start
+        self._waiter = waiter
+
+    # ---- called from other threads -------------------------------------------------
+
+    def finish(self, flight: Flight, error: BaseException | None) -> None:
+        """A handler ended: returned if `error` is None, else raised it."""
+        self._inbox.put((flight, error))
+
+    def poke(self) -> None:
+        """Look again at what there is to do."""
+        self._inbox.put(None)
+
+    def close_gate(self) -> None:
+        """Claim nothing from now on; what an outstanding reply brings is released."""
+        self._closed_at = time.monotonic()
+        self._draining.set()
+        self.poke()
+
+    def open_gate(self) -> None:
+        self._quiet = False
+        self._draining.clear()
+        self.poke()
+
+    def remaining(self) -> int:
+        """What a drain has to wait for. It is 0 only when nothing is in hand and nothing can come."""
+        if self._quiet:
+            return 0
+        return max(1, sum(not flight.abandoned for flight in self._flights.all()))
+
+    def leave(self, *, release: bool, deregister: bool, timeout_seconds: float) -> bool:
+        """Settle what can be settled, and end the thread.
+
+        Args:
+            release: put what still runs back to the front of the queue; else its lease is left to expire.
+            deregister: take the worker out of the queue's table.
+
+        Returns whether that was done within the timeout.
+        """
+
+        def last_words() -> list[Settlement]:
+            return [
+                self._given_up(flight) for flight in self._flights.running() if release or flight.abandoned
+            ]
+
+        self._deregister = deregister
+        self._last_words = last_words
+        self.poke()
+        self.join(timeout_seconds)
+        return not self.is_alive()
+
+    def _given_up(self, flight: Flight) -> Settlement:
+        if flight.abandoned:
+            return self._policy.settlement(
+                flight.claim, HandlerTimeout(f"ran for {flight.age_seconds:.1f} s")
+            )
+        return Settlement(flight.claim, Outcome.RELEASE)
+
+    # ---- the loop ------------------------------------------------------------------
+
+    def run(self) -> None:
+        while self._last_words is None:
+            self._collect(self._patience(time.monotonic()))
+            self._pulse.beat()
+            try:
+                with self._pulse.away():
+                    self._exchange(time.monotonic())
+            except (RedisError, OSError) as error:
+                self._trouble(error)
+            self._settle_down()
+        self._say_goodbye()
+
+    def _collect(self, patience_seconds: float) -> None:
+        """Take in what slots and waiter have to say; wait for the first of it."""
+        try:
+            news = (
+                self._inbox.get(timeout=patience_seconds)
+                if patience_seconds > 0
+                else self._inbox.get_nowait()
+            )
+            while True:
+                if news is not None:
+                    self._take_outcome(*news)
+                news = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _patience(self, now: float) -> float:
+        """Seconds until there is something to do without any news."""
+        if now < self._retry_at:
+            return self._retry_at - now
+        if self._unsettled or (self._draining.is_set() and self._unanswered):
+            return 0.0
+        due = self._next_report_at
+        if self._free() > 0 and not self._draining.is_set():
+            due = min(due, max(self._next_claim_at, self._held_until))
+        return max(0.0, due - now)
+
+    def _exchange(self, now: float) -> None:
+        """One round: report if due, then settle and claim in one call."""
+        if now < self._retry_at:
+            return
+        self._consumer = self._consumer or self._connect()
+        if self._failures:
+            self._recover(self._consumer)
+        if now >= self._next_report_at:
+            self._report(self._consumer)
+            self._next_report_at = now + REPORT_SECONDS
+        wanted = self._wanted(now)
+        self._sent = self._sent or list(self._unsettled.values())
+        if self._sent or wanted:
+            self._unanswered = self._unanswered or wanted > 0
+            reply = self._consumer.settle(self._sent, claim=wanted)
+            self._settled(self._sent, reply.applied)
+            self._sent = []
+            self._take_claims(reply.claimed)
+            if wanted:
+                self._unanswered = False
+                self._plan(reply.claimed, wanted)
+        elif self._unanswered:  # and draining: what that claim was given goes back
+            self._release(self._consumer.recover())
+            self._unanswered = False
+
+    def _wanted(self, now: float) -> int:
+        if self._draining.is_set() or now < self._held_until:
+            return 0
+        return self._free() if self._unsettled or now >= self._next_claim_at else 0
+
+    def _free(self) -> int:
+        return self._slots - len(self._flights.running())
+
+    def _report(self, consumer: Consumer) -> None:
+        consumer.report(
+            busy=len(self._flights),
+            oldest_start_age_seconds=self._flights.oldest_age_seconds(),
+            draining=self._draining.is_set(),
+        )
+
+    # ---- what came -----------------------------------------------------------------
+
+    def _take_claims(self, reply: ClaimReply) -> None:
+        for claim in reply.claims:
+            if self._draining.is_set():
+                self._release((claim,))
+                continue
+            flight = self._flight(claim)
+            self._flights.add(flight)
+            if claim.delivery_count > 1:
+                self._metrics.redeliveries.inc()
+            self._start(flight)
+        if reply.dead_lettered:
+            log.warning("messages spent their deliveries", extra={"dead_lettered": reply.dead_lettered})
+
+    def _release(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            self._unsettled[claim.token] = Settlement(claim, Outcome.RELEASE)
+
+    def _flight(self, claim: Claim) -> Flight:
+        context = Context(
+            id=claim.id,
+            delivery_count=claim.delivery_count,
+            timeout_seconds=self._timeout_seconds,
+            logger=message_logger(handler_log, claim.id, claim.delivery_count),
+            draining=self._draining,
+        )
+        return Flight(claim, context)
+
+    def _plan(self, reply: ClaimReply, wanted: int) -> None:
+        """When to claim next, given what this claim brought."""
+        now = time.monotonic()
+        self._fruitless = 0 if reply.claims else self._fruitless + 1
+        if reply.retired:
+            if now >= self._held_until + REPORT_SECONDS:
+                log.info("retired by the operator: not claiming")
+            self._held_until = now + _jittered(RETIRED_SECONDS)
+        elif len(reply.claims) == wanted:
+            self._next_claim_at = now
+        else:
+            hints = (
+                _jittered(POLL_SECONDS),
+                reply.next_due_seconds,
+                reply.next_expiry_seconds,
+            )
+            self._next_claim_at = now + max(0.01, min(hint for hint in hints if hint is not None))
+            if self._waiter:
+                self._waiter.arm()
+
+    def woken(self) -> None:
+        """Messages may have come. Called by the waiter."""
+        # A wake-up that brought nothing means that others are quicker: do not all run again at once.
+        pause = wait_seconds(_FRUITLESS, self._fruitless - 1) if self._fruitless > 1 else 0.0
+        self._next_claim_at = min(self._next_claim_at, time.monotonic() + pause)
+        self.poke()
+
+    def _take_outcome(self, flight: Flight, error: BaseException | None) -> None:
+        flight.finished = True
+        seconds = flight.age_seconds
+        settlement = self._policy.settlement(flight.claim, error)
+        self._metrics.handler_seconds.observe(seconds)
+        self._unsettled[flight.claim.token] = settlement
+        fields = {
+            "message_id": flight.claim.id,
+            "delivery_count": flight.claim.delivery_count,
+            "outcome": settlement.outcome.value,
+            "seconds": round(seconds, 6),
+        }
+        if error is None:
+            log.debug("handled", extra=fields)
+            return
+        if settlement.outcome is Outcome.RETRY:
+            fields["delay_seconds"] = round(settlement.delay_seconds, 3)
+        detail = (type(error), error, error.__traceback__) if settlement.detail else None
+        log.warning("not handled", extra={**fields, "reason": settlement.reason}, exc_info=detail)
+
+    def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
+        for settlement, ok in zip(settlements, applied, strict=True):
+            claim = settlement.claim
+            flight = self._flights.of(claim)
+            self._unsettled.pop(claim.token, None)
+            if flight:
+                self._flights.remove(flight)
+            self._metrics.messages.labels(settlement.outcome.value if ok else "lost").inc()
+            if not ok:
+                log.error("lease lost: this outcome does not count", extra={"message_id": claim.id})
+        self.settled_total += len(settlements)
+
+    # ---- trouble, drain, end -------------------------------------------------------
+
+    def _trouble(self, error: Exception) -> None:
+        self._failures += 1
+        pause = wait_seconds(_RECONNECT, self._failures)
+        self._retry_at = time.monotonic() + pause
+        self._metrics.redis_errors.labels("claimer").inc()
+        level = (
+            logging.WARNING if self._failures in (1, 2, 4, 8) or self._failures % 16 == 0 else logging.DEBUG
+        )
+        fields = {"error": f"{type(error).__name__}: {error}", "failures": self._failures}
+        log.log(
+            level, "Redis does not answer, trying again", extra={**fields, "pause_seconds": round(pause, 3)}
+        )
+
+    def _recover(self, consumer: Consumer) -> None:
+        """First thing after trouble: renew, so that the next claim cannot reclaim our own messages."""
+        consumer.renew(self._flights.leased())
+        log.info("Redis answers again", extra={"failures": self._failures, "in_flight": len(self._flights)})
+        self._failures = 0
+        self._next_report_at = 0.0
+
+    def _settle_down(self) -> None:
+        """Publish where the loop stands after a round."""
+        self._metrics.in_flight.set(len(self._flights))
+        if self._waiter and (self._draining.is_set() or self._free() <= 0):
+            self._waiter.disarm()
+        if not self._draining.is_set():
+            return
+        given_up = time.monotonic() > self._closed_at + RECOVERY_SECONDS
+        waiting = self._unsettled or (self._unanswered and not given_up)
+        held = [flight for flight in self._flights.all() if not flight.abandoned]
+        if not waiting and not held:
+            self._quiet = True
+        self._changed()
+
+    def _say_goodbye(self) -> None:
+        """The last round trip: what ended, what is given up, and the worker's own field."""
+        self._collect(0.0)
+        given_up = self._last_words() if self._last_words else []
+        try:
+            with self._pulse.away():
+                consumer = self._consumer or self._connect()
+                if self._sent:  # repeated as it was, or Redis would take it for news
+                    self._settled(self._sent, consumer.settle(self._sent).applied)
+                if self._unanswered:
+                    self._release(consumer.recover())
+                if settlements := [*self._unsettled.values(), *given_up]:
+                    self._settled(settlements, consumer.settle(settlements).applied)
+                if self._deregister:
+                    consumer.deregister()
+        except (RedisError, OSError) as error:
+            log.warning(
+                "Redis does not answer: leases are left to expire",
+                extra={"in_flight": len(self._flights), "error": str(error)},
+            )
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311  (spreads load, hides nothing)

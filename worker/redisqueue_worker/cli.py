@@ -1,0 +1,88 @@
+"""The command line `redisqueue-worker`: run, drain, resume, check.
+
+Exit codes: 0 drained, 1 crash (or, for `check`, Redis does not answer), 2 wrong settings or handler,
+4 forced to stop with messages in hand.
+Each sub-command imports what it needs and no more: `drain` must start at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+EXIT_WRONG = 2
+_USAGE = """\
+usage: redisqueue-worker COMMAND [options]
+
+  run      handle the messages of a queue until told to stop
+  drain    ask the worker of this container to stop claiming, wait until it has nothing in hand
+           (--status: only look; --run-dir FOLDER; --timeout SECONDS)
+  resume   take a drain by command back (--run-dir FOLDER)
+  check    import the handler, reach Redis, and say what is wrong
+
+Every option of run and check is also an environment variable: redisqueue-worker run --help
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one sub-command; the exit code."""
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    match command:
+        case "drain" | "resume":
+            return _control(command, rest)
+        case "run" | "check":
+            return _worker(command, rest)
+        case "-h" | "--help" | "help":
+            print(_USAGE, end="")
+            return 0
+        case "--version":
+            from importlib.metadata import version  # noqa: PLC0415
+
+            print(version("redis-queue-operator"))
+            return 0
+    problem = f"unknown command {command!r}" if command else "no command given"
+    print(f"redisqueue-worker: {problem}\n\n{_USAGE}", end="", file=sys.stderr)
+    return EXIT_WRONG
+
+
+def _control(command: str, rest: list[str]) -> int:
+    """drain and resume parse by hand: they must start at once, and argparse alone would double their time."""
+    from redisqueue_worker import control_client  # noqa: PLC0415
+
+    run_dir: str | None = None
+    timeout: float | None = None
+    words = iter(rest)
+    for word in words:
+        name, _, value = word.partition("=")
+        if word == "--status" and command == "drain":
+            command = "status"
+        elif name == "--run-dir" and (value := value or next(words, "")):
+            run_dir = value
+        elif name == "--timeout" and (value := value or next(words, "")).replace(".", "", 1).isdigit():
+            timeout = float(value)
+        else:
+            print(
+                f"redisqueue-worker {command}: cannot make sense of {word!r}\n\n{_USAGE}",
+                end="",
+                file=sys.stderr,
+            )
+            return EXIT_WRONG
+    return control_client.main(command, run_dir=run_dir, timeout_seconds=timeout)
+
+
+def _worker(command: str, rest: list[str]) -> int:
+    try:
+        from redisqueue_worker import commands  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        print(
+            "redisqueue-worker: install the 'worker' extra: pip install 'redis-queue-operator[worker]'",
+            file=sys.stderr,
+        )
+        return EXIT_WRONG
+    return commands.run(rest, os.environ) if command == "run" else commands.check(rest, os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The sub-commands that need the whole worker: `run` and `check`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from redis import RedisError
+from redis_message_queue.sample import QueueSample, sample
+
+from redis_message_queue.keys import QueueKeys
+from redisqueue_worker import logs
+from redisqueue_worker.loader import HandlerError, load
+from redisqueue_worker.metrics import Metrics
+from redisqueue_worker.runner import PlatformError, Worker
+from redisqueue_worker.settings import OPTIONS, Settings, SettingsError, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+EXIT_OK = 0
+EXIT_NO_REDIS = 1
+EXIT_WRONG = 2
+
+log = logging.getLogger(__name__)
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """`redisqueue-worker run`; the exit code."""
+    try:
+        settings = _settings("run", arguments, environment)
+    except SettingsError as error:
+        return _complain(error.problems)
+    logs.configure(settings.log_level)
+    try:
+        return Worker(settings, Metrics()).run()
+    except HandlerError as error:
+        log.debug("the handler cannot be used", exc_info=error)
+        return _complain([f"REDISQUEUE_HANDLER (--handler): {error}"])
+    except PlatformError as error:
+        return _complain([str(error)])
+
+
+def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """`redisqueue-worker check`; the exit code. Says everything that is wrong, changes nothing."""
+    try:
+        settings = _settings("check", arguments, environment)
+    except SettingsError as error:
+        return _complain(error.problems)
+    problems = []
+    try:
+        handler = load(settings.handler, settings.handler_path)
+        print(f"handler  ok: {settings.handler} ({'async' if handler.is_async else 'threads'})")
+    except HandlerError as error:
+        problems.append(f"REDISQUEUE_HANDLER (--handler): {error}")
+    unreachable = _check_redis(settings)
+    _complain([*problems, *unreachable])
+    return EXIT_WRONG if problems else EXIT_NO_REDIS if unreachable else EXIT_OK
+
+
+def _check_redis(settings: Settings) -> list[str]:
+    """What is wrong with Redis; prints what is right."""
+    where = settings.connection.redacted
+    try:
+        client = settings.connection.connect()
+        client.ping()
+        found = sample(client, [QueueKeys(settings.queue, settings.key_separator)])[0]
+    except (RedisError, OSError) as error:
+        return [f"Redis at {where}: {type(error).__name__}: {error}"]
+    if not isinstance(found, QueueSample):
+        return [f"queue {settings.queue!r} at {where}: {type(found).__name__}: {found}"]
+    print(f"redis    ok: {where}")
+    print(
+        f"queue    ok: {settings.queue}: {found.pending} pending, {found.in_flight} in flight, "
+        f"{found.dead_letter} dead letters, {len(found.workers)} workers"
+    )
+    return []
+
+
+def _settings(command: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    parser = argparse.ArgumentParser(
+        prog=f"redisqueue-worker {command}",
+        description="Each option is also an environment variable (REDISQUEUE_QUEUE for --queue); options win.",
+        allow_abbrev=False,
+    )
+    for option in OPTIONS:
+        shown = "" if option.default in (None, "", ()) else f" (default {option.default})"
+        parser.add_argument(
+            option.flag, dest=option.name, metavar="VALUE", help=(option.help + shown).replace("%", "%%")
+        )
+    return read_settings(vars(parser.parse_args(arguments)), environment)
+
+
+def _complain(problems: Sequence[str]) -> int:
+    for problem in problems:
+        print(f"redisqueue-worker: {problem}", file=sys.stderr)
+    return EXIT_WRONG

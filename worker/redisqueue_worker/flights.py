@@ -1,0 +1,88 @@
+"""The messages that this process holds: claimed, and not yet settled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis_message_queue.consumer import Claim
+    from redisqueue_worker.context import Context
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One claimed message on its way through the handler.
+
+    Attributes:
+        cancel: stops the handler, where that is possible (async handlers, once they run).
+        timed_out_at: when the handler overran its deadline, on the monotonic clock.
+        abandoned: nobody waits for this handler any more; the process must be replaced to be rid of it.
+        finished: the handler has ended, the outcome is not settled yet.
+        lost: somebody else holds the lease.
+    """
+
+    claim: Claim
+    context: Context
+    started: float = field(default_factory=time.monotonic)
+    cancel: Callable[[], object] | None = None
+    timed_out_at: float | None = None
+    abandoned: bool = False
+    finished: bool = False
+    lost: bool = False
+
+    @property
+    def age_seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+class Flights:
+    """The table of flights, shared by the claim loop, the lease keeper and the supervisor."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_token: dict[object, Flight] = {}
+
+    def add(self, flight: Flight) -> None:
+        with self._lock:
+            self._by_token[flight.claim.token] = flight
+
+    def remove(self, flight: Flight) -> None:
+        with self._lock:
+            self._by_token.pop(flight.claim.token, None)
+
+    def of(self, claim: Claim) -> Flight | None:
+        with self._lock:
+            return self._by_token.get(claim.token)
+
+    def all(self) -> list[Flight]:
+        with self._lock:
+            return list(self._by_token.values())
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def running(self) -> list[Flight]:
+        """Those whose handler has not ended."""
+        return [flight for flight in self.all() if not flight.finished]
+
+    def leased(self) -> list[Claim]:
+        """What must be renewed: finished ones too, for as long as Redis has not heard of their outcome."""
+        return [flight.claim for flight in self.all() if not flight.lost]
+
+    def mark_lost(self, claim: Claim) -> bool:
+        """Note that `claim` belongs to somebody else; False when its handler has ended anyway."""
+        flight = self.of(claim)
+        if flight is None or flight.finished or flight.lost:
+            return False
+        flight.lost = True
+        flight.context.mark_lease_lost()
+        return True
+
+    def oldest_age_seconds(self) -> float | None:
+        """The age of the oldest running handler; None when none runs."""
+        return max((flight.age_seconds for flight in self.running()), default=None)

@@ -1,0 +1,108 @@
+"""Probes and metrics over HTTP. None of them asks Redis: an outage of Redis must not restart workers."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+GRACE_SECONDS = 15.0
+# A call to Redis may take as long as its timeouts and retries allow; this bounds even that.
+AWAY_GRACE_SECONDS = 120.0
+
+
+class Pulse:
+    """The heartbeat of one loop: `beat` in each round, `away` around a call that waits for Redis."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due = clock() + GRACE_SECONDS
+
+    def beat(self) -> None:
+        self._due = self._clock() + GRACE_SECONDS
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Within it the loop waits for Redis, which is not the loop's fault."""
+        self._due = self._clock() + AWAY_GRACE_SECONDS
+        try:
+            yield
+        finally:
+            self.beat()
+
+    @property
+    def late_seconds(self) -> float:
+        """How long the loop is overdue; 0 while it is healthy."""
+        return max(0.0, self._clock() - self._due)
+
+
+def stalled(pulses: Mapping[str, Pulse]) -> list[str]:
+    """The names of the loops that stopped beating."""
+    return [name for name, pulse in pulses.items() if pulse.late_seconds > 0]
+
+
+class HealthServer:
+    """Serves /livez, /readyz and /metrics on all interfaces until `close`.
+
+    Args:
+        port: TCP port; 0 takes a free one, see `port`.
+        live: names of stalled loops; empty is healthy.
+        ready: whether the worker has started and is not draining.
+
+    Raises OSError when the port is taken.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        live: Callable[[], list[str]],
+        ready: Callable[[], bool],
+        registry: CollectorRegistry,
+    ) -> None:
+        class Probe(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                if path == "/livez":
+                    late = live()
+                    self._answer(503 if late else 200, f"stalled: {', '.join(late)}\n" if late else "ok\n")
+                elif path == "/readyz":
+                    is_ready = ready()
+                    self._answer(
+                        200 if is_ready else 503, "ok\n" if is_ready else "not started, or draining\n"
+                    )
+                elif path == "/metrics":
+                    self._answer(200, generate_latest(registry).decode(), CONTENT_TYPE_LATEST)
+                else:
+                    self._answer(404, "paths: /livez /readyz /metrics\n")
+
+            def _answer(
+                self, status: int, body: str, content_type: str = "text/plain; charset=utf-8"
+            ) -> None:
+                data = body.encode()
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
+                """Probes come every few seconds: they are not worth a line each."""
+
+        Probe.timeout = 5
+        self._server = ThreadingHTTPServer(("", port), Probe)
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,128 @@
+"""Imports the user's handler and finds out how it wants to be called."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import traceback
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redisqueue_worker.context import Context
+from redisqueue_worker.payload import Decode, decoder_for
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class HandlerError(Exception):
+    """The handler cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A user's function, ready to be called."""
+
+    function: Callable[..., Any]
+    decode: Decode
+    is_async: bool
+    takes_context: bool
+
+    def call(self, payload: str | bytes, context: Context) -> Any:
+        """What the function returns: for an async one, a coroutine.
+
+        Raises InvalidPayload, or whatever the handler raises.
+        """
+        decoded = self.decode(payload)
+        return self.function(decoded, context) if self.takes_context else self.function(decoded)
+
+
+def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
+    """Import `module:function` with the working directory and `search_path` importable.
+
+    Raises HandlerError when that fails or the function cannot take a message.
+    """
+    _extend_path([Path.cwd(), *search_path])
+    module_name, _, attribute = reference.partition(":")
+    if not module_name or not attribute:
+        raise HandlerError(f"{reference!r} is not of the form module:function")
+    try:
+        target: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise HandlerError(_import_problem(module_name, error)) from error
+    for part in attribute.split("."):
+        try:
+            target = getattr(target, part)
+        except AttributeError:
+            offered = [
+                name for name, value in vars(target).items() if callable(value) and not name.startswith("_")
+            ]
+            raise HandlerError(
+                f"{reference!r}: {module_name!r} has no {attribute!r}; "
+                f"it offers {', '.join(offered) or 'no function'}"
+            ) from None
+    return inspected(target, reference)
+
+
+def inspected(function: Any, reference: str) -> Handler:
+    """How `function` is to be called. Raises HandlerError when it cannot take a message."""
+    if not callable(function) or inspect.isclass(function):
+        raise HandlerError(f"{reference!r} is a {type(function).__name__}, not a function")
+    try:
+        signature = inspect.signature(function)
+        hints = _hints(function)
+    except Exception as error:
+        raise HandlerError(
+            f"{reference!r}: cannot read its signature: {type(error).__name__}: {error}"
+        ) from error
+    positional = [
+        one
+        for one in signature.parameters.values()
+        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD, one.VAR_POSITIONAL)
+    ]
+    required = [
+        one
+        for one in signature.parameters.values()
+        if one.default is one.empty and not one.kind.name.startswith("VAR")
+    ]
+    if not positional or len(required) > 2 or any(one.kind is one.KEYWORD_ONLY for one in required):
+        raise HandlerError(
+            f"{reference!r} has the signature {signature}; it must take (payload) or (payload, context)"
+        )
+    first = positional[0]
+    try:
+        decode = decoder_for(hints.get(first.name, str))
+    except TypeError as error:
+        raise HandlerError(f"{reference!r}: {error}") from None
+    second = positional[1] if len(positional) > 1 else None
+    takes_context = second is not None and (
+        second in required or second.name == "context" or hints.get(second.name) is Context
+    )
+    called = function if inspect.isroutine(function) else type(function).__call__
+    return Handler(function, decode, inspect.iscoroutinefunction(called), takes_context)
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    plain = function if inspect.isroutine(function) else type(function).__call__
+    return typing.get_type_hints(inspect.unwrap(plain))
+
+
+def _extend_path(folders: Sequence[Path]) -> None:
+    for folder in reversed(folders):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+
+def _import_problem(module_name: str, error: Exception) -> str:
+    """Where in the user's own code the import failed, without the frames of the import system."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
+    place = f" ({os.path.relpath(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+    hint = ""
+    if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
+        hint = f"; looked in {', '.join(sys.path[:3])} and the installed packages"
+    return f"cannot import {module_name!r}: {type(error).__name__}: {error}{place}{hint}"

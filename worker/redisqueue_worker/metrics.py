@@ -1,0 +1,46 @@
+"""What one worker process tells Prometheus; the depth of the queue is the operator's to tell."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
+
+
+class Metrics:
+    """The worker's metrics, in the default registry so that a handler's own ones are exposed beside them."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
+        self.messages = Counter(
+            "redisqueue_worker_messages", "Messages settled, by outcome.", ["outcome"], registry=registry
+        )
+        self.redeliveries = Counter(
+            "redisqueue_worker_redeliveries",
+            "Messages claimed that were delivered before.",
+            registry=registry,
+        )
+        self.handler_seconds = Histogram(
+            "redisqueue_worker_handler_seconds",
+            "Time spent in the handler.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.timeouts = Counter(
+            "redisqueue_worker_handler_timeouts", "Handlers timed out.", registry=registry
+        )
+        self.in_flight = Gauge(
+            "redisqueue_worker_in_flight", "Messages claimed, not settled.", registry=registry
+        )
+        self.slots = Gauge("redisqueue_worker_slots", "Messages handled at once at most.", registry=registry)
+        self.draining = Gauge("redisqueue_worker_draining", "1 from the start of a drain.", registry=registry)
+        self.lease_renewals = Counter(
+            "redisqueue_worker_lease_renewals", "Lease renewals, by result.", ["result"], registry=registry
+        )
+        self.redis_errors = Counter(
+            "redisqueue_worker_redis_errors", "Failed calls to Redis, by loop.", ["loop"], registry=registry
+        )
+        for outcome in ("done", "failed", "dead", "retry", "release", "lost"):
+            self.messages.labels(outcome)
+        for result in ("ok", "lost", "error"):
+            self.lease_renewals.labels(result)

@@ -1,0 +1,79 @@
+"""Decides what becomes of a message from how its handler ended. Pure."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+
+from tenacity import RetryCallState, Retrying
+from tenacity.wait import wait_base, wait_exponential, wait_random
+
+from redis_message_queue.consumer import Claim, Outcome, Settlement
+from redisqueue_worker.outcomes import DeadLetter, Retry
+from redisqueue_worker.payload import InvalidPayload
+
+# What is kept beside a dead letter: enough for a traceback's end, small enough for thousands of them.
+MAX_DETAIL_CHARACTERS = 4000
+
+
+class HandlerTimeout(Exception):
+    """The handler ran longer than it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How failures are repeated.
+
+    Attributes:
+        max_attempts: deliveries before a failing message becomes a dead letter; with 1 the first failure
+            is final and the message goes to the failed ones.
+    """
+
+    max_attempts: int = 3
+    initial_seconds: float = 1.0
+    max_seconds: float = 300.0
+
+    def delay_seconds(self, attempt: int) -> float:
+        """How long to wait after the `attempt`-th failure: doubled each time, up to a quarter of jitter."""
+        wait = wait_exponential(multiplier=self.initial_seconds, max=self.max_seconds)
+        base = wait_seconds(wait, attempt)
+        return base + wait_seconds(wait_random(0, base / 4), attempt)
+
+    def settlement(self, claim: Claim, error: BaseException | None) -> Settlement:
+        """What becomes of `claim` after its handler returned (`error` is None) or raised `error`."""
+        match error:
+            case None:
+                return Settlement(claim, Outcome.DONE)
+            case Retry(delay_seconds=delay):
+                chosen = self.delay_seconds(claim.delivery_count) if delay is None else delay
+                return Settlement(claim, Outcome.RETRY, delay_seconds=chosen, reason="retry")
+            case DeadLetter(reason=reason):
+                return Settlement(claim, Outcome.DEAD, reason=reason)
+            case InvalidPayload():
+                return Settlement(claim, Outcome.DEAD, reason=f"invalid payload: {error}")
+        reason = _reason(error)
+        if self.max_attempts == 1:
+            return Settlement(claim, Outcome.FAILED, reason=reason, detail=_detail(error))
+        if claim.delivery_count >= self.max_attempts:
+            spent = f"{reason} (attempt {claim.delivery_count} of {self.max_attempts})"
+            return Settlement(claim, Outcome.DEAD, reason=spent, detail=_detail(error))
+        delay = self.delay_seconds(claim.delivery_count)
+        return Settlement(claim, Outcome.RETRY, delay_seconds=delay, reason=reason)
+
+
+def wait_seconds(wait: wait_base, attempt: int) -> float:
+    """What a tenacity wait strategy gives after `attempt` failures."""
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = max(1, attempt)
+    return wait(state)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, HandlerTimeout):
+        return f"timeout: {error}"
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _detail(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-MAX_DETAIL_CHARACTERS:]

@@ -1,0 +1,345 @@
+"""One worker process: starts the loops, then decides on the main thread what signals and commands mean."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from redis_message_queue.consumer import Consumer, WorkerIdentity
+from redisqueue_worker.claimer import Claimer
+from redisqueue_worker.control import ControlServer
+from redisqueue_worker.drain import Drain, Effect, Event, Phase, step
+from redisqueue_worker.flights import Flight, Flights
+from redisqueue_worker.health import HealthServer, Pulse, stalled
+from redisqueue_worker.leases import LeaseKeeper
+from redisqueue_worker.loader import Handler, load
+from redisqueue_worker.policy import RetryPolicy
+from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots
+from redisqueue_worker.waiter import Waiter
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EXIT_DRAINED = 0
+EXIT_FORCED = 4
+TICK_SECONDS = 0.25
+# Within the 15 s that the grace period has beyond the drain timeout.
+LAST_WORDS_SECONDS = 8.0
+# How long a cancelled async handler may take to end before it counts as one that never will.
+CANCEL_SECONDS = 5.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class PlatformError(Exception):
+    """Something around the process is not as the settings say: a port in use, a folder not writable."""
+
+
+class Worker:
+    """Runs the handler of `settings` until told to stop. One per process; `run` needs the main thread."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._state = Drain(settings.drain_timeout_seconds)
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._flights = Flights()
+        self._pulses = {name: Pulse() for name in ("main", "claimer", "leases", "waiter")}
+        self._started = False
+        self._warned: set[Flight] = set()
+        policy = RetryPolicy(
+            settings.max_attempts, settings.retry_initial_seconds, settings.retry_max_seconds
+        )
+        self._claimer = Claimer(
+            lambda: self._consumer(
+                WorkerIdentity(
+                    id=settings.worker_id,
+                    slots=settings.concurrency,
+                    pod_uid=settings.pod_uid,
+                    owner_uid=settings.owner_uid,
+                    config_hash=settings.config_hash,
+                )
+            ),
+            self._flights,
+            slots=settings.concurrency,
+            policy=policy,
+            timeout_seconds=settings.handler_timeout_seconds,
+            metrics=metrics,
+            pulse=self._pulses["claimer"],
+            changed=lambda: self._events.put(Event.TICK),
+        )
+        self._keeper = LeaseKeeper(
+            self._consumer,
+            self._flights,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            metrics=metrics,
+            pulse=self._pulses["leases"],
+        )
+        self._waiter = Waiter(self._consumer, self._claimer.woken, self._pulses["waiter"])
+
+    def run(self) -> int:
+        """Work until drained and told to stop; the process's exit code.
+
+        Does not return when it is forced to stop (the process leaves with 4 at once, whatever its
+        threads do) and when it starts afresh (the process is replaced).
+
+        Raises HandlerError for a handler that cannot be used, PlatformError for a port or folder.
+        """
+        self._catch_signals()
+        with ExitStack() as doors:
+            self._open_doors(doors)
+            handler = load(self._settings.handler, self._settings.handler_path)
+            slots = self._make_slots(handler)
+            self._begin(handler, slots)
+            last = self._live()
+            return self._end(last, slots)
+
+    # ---- start ---------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+        # A predecessor that replaced itself by this process blocked them, so that none was lost between.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if not self._started:
+            raise SystemExit(EXIT_DRAINED)  # nothing is claimed yet
+        self._events.put(Event(signal.Signals(number).name))
+
+    def _open_doors(self, doors: ExitStack) -> None:
+        settings = self._settings
+        if settings.http_port:
+            try:
+                health = HealthServer(
+                    settings.http_port,
+                    live=lambda: stalled(self._pulses),
+                    ready=self._ready,
+                    registry=self._metrics.registry,
+                )
+            except OSError as error:
+                raise PlatformError(
+                    f"REDISQUEUE_HTTP_PORT (--http-port): {settings.http_port}: {error.strerror}"
+                ) from error
+            doors.callback(health.close)
+        try:
+            control = ControlServer(
+                settings.run_dir, self._events.put, lambda: (self._state, len(self._flights))
+            )
+        except OSError as error:
+            problem = f"REDISQUEUE_RUN_DIR (--run-dir): '{settings.run_dir}': {error.strerror or error}"
+            if settings.run_dir_required:
+                raise PlatformError(problem) from error
+            log.warning(
+                "no control socket: 'redisqueue-worker drain' cannot reach this worker",
+                extra={"reason": problem},
+            )
+        else:
+            doors.callback(control.close)
+
+    def _make_slots(self, handler: Handler) -> Slots:
+        if handler.is_async:
+            pulse = self._pulses["event-loop"] = Pulse()
+            return TaskSlots(handler, self._claimer.finish, pulse)
+        return ThreadSlots(handler, self._settings.concurrency, self._claimer.finish)
+
+    def _begin(self, handler: Handler, slots: Slots) -> None:
+        settings = self._settings
+        self._claimer.attach(slots.start, self._waiter)
+        self._metrics.slots.set(settings.concurrency)
+        self._metrics.draining.set(0)
+        grace = settings.grace_period_seconds
+        log.info(
+            "started",
+            extra={
+                "queue": settings.queue,
+                "redis": settings.connection.redacted,
+                "handler": settings.handler,
+                "mode": "async" if handler.is_async else "threads",
+                "concurrency": settings.concurrency,
+                "drain_timeout_seconds": settings.drain_timeout_seconds,
+                "grace_period_seconds": grace,
+            },
+        )
+        if grace is not None and settings.drain_timeout_seconds >= grace:
+            log.warning(
+                "the grace period ends before the drain timeout: handlers may be killed at work",
+                extra={
+                    "drain_timeout_seconds": settings.drain_timeout_seconds,
+                    "grace_period_seconds": grace,
+                },
+            )
+        self._started = True
+        for thread in (self._keeper, self._waiter, self._claimer):
+            thread.start()
+
+    def _consumer(self, identity: WorkerIdentity | None = None) -> Consumer:
+        settings = self._settings
+        return Consumer(
+            settings.connection.connect(),
+            settings.queue,
+            key_separator=settings.key_separator,
+            visibility_timeout_seconds=settings.visibility_timeout_seconds,
+            max_delivery_count=settings.max_delivery_count,
+            keep_completed=settings.keep_completed,
+            keep_failed=settings.keep_failed,
+            worker=identity,
+        )
+
+    def _ready(self) -> bool:
+        return self._started and self._state.phase is Phase.RUNNING
+
+    # ---- the main loop -------------------------------------------------------------
+
+    def _live(self) -> Effect:
+        """Until the state machine says how to leave."""
+        while True:
+            try:
+                event = self._events.get(timeout=TICK_SECONDS)
+            except queue.Empty:
+                event = Event.TICK
+            self._pulses["main"].beat()
+            self._watch_handlers()
+            if event is Event.TICK and self._wants_recycling():
+                event = Event.RECYCLE
+            for effect in self._apply(event):
+                if effect is Effect.STOP_CLAIMING:
+                    self._claimer.close_gate()
+                    self._metrics.draining.set(1)
+                elif effect is Effect.START_CLAIMING:
+                    self._claimer.open_gate()
+                    self._metrics.draining.set(0)
+                else:
+                    return effect
+
+    def _apply(self, event: Event) -> tuple[Effect, ...]:
+        before = self._state
+        after, effects = step(before, event, now=time.monotonic(), in_flight=self._claimer.remaining())
+        self._state = after
+        self._tell(event, before, after)
+        return effects
+
+    def _tell(self, event: Event, before: Drain, after: Drain) -> None:
+        fields = {"reason": str(after.cause or before.cause or ""), "in_flight": len(self._flights)}
+        if event in (Event.SIGTERM, Event.SIGINT):
+            log.info("%s received", event, extra={**fields, "reason": str(event)})
+        if after.cause and after.cause is not before.cause:
+            log.info(
+                "drain started by %s",
+                after.cause,
+                extra={**fields, "drain_timeout_seconds": after.timeout_seconds},
+            )
+        if after.phase is Phase.DRAINED and before.phase is not Phase.DRAINED:
+            log.info("nothing in flight, staying until SIGTERM or resume", extra=fields)
+        if after.phase is Phase.RUNNING and before.phase is not Phase.RUNNING:
+            log.info("resumed", extra={**fields, "reason": "command"})
+
+    def _watch_handlers(self) -> None:
+        """Stop handlers that overran their deadline; abandon those that cannot be stopped."""
+        now = time.monotonic()
+        for flight in self._flights.running():
+            remaining = flight.context.remaining_seconds
+            if remaining is None:
+                self._report_hung(flight)
+            elif flight.timed_out_at is None and remaining <= 0:
+                flight.timed_out_at = now
+                self._metrics.timeouts.inc()
+                self._log_flight("handler timed out", flight)
+                if flight.cancel:
+                    flight.cancel()
+            waited = CANCEL_SECONDS if flight.cancel else 0.0
+            if (
+                flight.timed_out_at is not None
+                and now >= flight.timed_out_at + waited
+                and not flight.abandoned
+            ):
+                flight.abandoned = True
+                self._log_flight(
+                    "handler cannot be stopped: replacing the process when the others are done", flight
+                )
+        self._warned.intersection_update(self._flights.all())
+
+    def _report_hung(self, flight: Flight) -> None:
+        if flight.age_seconds > self._settings.max_in_flight_seconds and flight not in self._warned:
+            self._warned.add(flight)
+            self._log_flight("handler seems to hang; consider a handler timeout", flight)
+
+    def _log_flight(self, message: str, flight: Flight) -> None:
+        log.error(message, extra={"message_id": flight.claim.id, "age_seconds": round(flight.age_seconds, 1)})
+
+    def _wants_recycling(self) -> bool:
+        if self._state.phase is not Phase.RUNNING:
+            return False
+        settings = self._settings
+        if any(flight.abandoned for flight in self._flights.running()):
+            return True
+        if settings.max_messages and self._claimer.settled_total >= settings.max_messages:
+            return True
+        return settings.max_memory_mib is not None and _resident_mib() > settings.max_memory_mib
+
+    # ---- the end -------------------------------------------------------------------
+
+    def _end(self, last: Effect, slots: Slots) -> int:
+        """Leave as `last` says. Returns only when no handler runs and nothing replaces the process."""
+        self._keeper.end()
+        self._waiter.end()
+        forced = last is Effect.FORCE_EXIT
+        fields = {"reason": str(self._state.cause or ""), "in_flight": len(self._flights)}
+        if forced:
+            log.error(
+                "giving up what still runs",
+                extra={
+                    **fields,
+                    "release": not self._settings.leave_lease,
+                    "message_ids": [flight.claim.id for flight in self._flights.running()],
+                },
+            )
+        recycle = last is Effect.RECYCLE
+        self._claimer.leave(
+            release=not self._settings.leave_lease, deregister=not recycle, timeout_seconds=LAST_WORDS_SECONDS
+        )
+        if recycle:
+            self._recycle(fields)
+        log.info("forced to stop" if forced else "drained", extra={**fields, "in_flight": len(self._flights)})
+        logging.shutdown()
+        if forced:
+            os._exit(EXIT_FORCED)
+        if self._flights.running():  # abandoned ones: their threads would outlive an orderly exit
+            os._exit(EXIT_DRAINED)
+        slots.close()
+        return EXIT_DRAINED
+
+    def _recycle(self, fields: dict[str, object]) -> None:
+        """Replace this process by a fresh one with the same arguments, unless told to stop meanwhile."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        with suppress(queue.Empty):
+            while True:
+                event = self._events.get_nowait()
+                if event in (Event.SIGTERM, Event.SIGINT):
+                    log.info("%s received", event, extra={**fields, "reason": str(event)})
+                    return
+        log.info("starting afresh", extra={**fields, "settled": self._claimer.settled_total})
+        logging.shutdown()
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (ourselves)
+
+
+def _resident_mib() -> float:
+    """The size of this process in memory."""
+    with suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    import resource  # noqa: PLC0415  (not on Linux: the peak is the next best)
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,314 @@
+"""Every setting of `redisqueue-worker run`: its flag, its environment variable, its type, its default.
+
+One table (`OPTIONS`) is the source of the parser, of `--help` and of the checks; a wrong value never
+stops the reading, so that one start names everything that is wrong.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from redis_message_queue.connection import ConnectionSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ENVIRONMENT_PREFIX = "REDISQUEUE_"
+DEFAULT_RUN_DIR = Path("/run/redisqueue")
+# A Unix socket's path must fit sockaddr_un, the smallest common size of which is 104 with its final NUL.
+_MAX_SOCKET_PATH_BYTES = 103
+
+
+class SettingsError(ValueError):
+    """Some settings are wrong. `problems` names each one, its value and the way out."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _path(value: str) -> Path:
+    return Path(value)
+
+
+def _addresses(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    limits = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = minimum - 1
+        if number < minimum or (maximum is not None and number > maximum):
+            raise ValueError(f"must be a whole number {limits}")
+        return number
+
+    return parse
+
+
+def _seconds(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ValueError("must be a number of seconds above 0")
+    return number
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+class Option(NamedTuple):
+    """One setting. `parse` raises ValueError with what the value must be."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    help: str
+    secret: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+OPTIONS = (
+    Option("handler", _text, None, "what handles a message: module:function (required)"),
+    Option(
+        "handler_path",
+        _text,
+        None,
+        "folders to import it from, separated by ':' (default /handler if it exists)",
+    ),
+    Option("queue", _text, None, "the queue's name (required)"),
+    Option("key_separator", _text, "::", "what separates the parts of the queue's keys"),
+    Option("redis_url", _text, None, "redis://, rediss:// or unix:// URL", secret=True),
+    Option("redis_url_file", _path, None, "a file that holds the URL"),
+    Option("redis_mode", _one_of("Standalone", "Sentinel", "Cluster"), "Standalone", "kind of Redis"),
+    Option("redis_database", _whole(0), None, "database number"),
+    Option("redis_username_file", _path, None, "a file that holds the user's name, read at each connect"),
+    Option("redis_password_file", _path, None, "a file that holds the password, read at each connect"),
+    Option("sentinel_master", _text, None, "the master's name in Sentinel"),
+    Option("sentinel_addresses", _addresses, (), "host:port of each Sentinel, separated by commas"),
+    Option("sentinel_username_file", _path, None, "a file that holds the user's name for Sentinel"),
+    Option("sentinel_password_file", _path, None, "a file that holds the password for Sentinel"),
+    Option("tls_ca_file", _path, None, "the authority that signed the server's certificate"),
+    Option("tls_cert_file", _path, None, "the worker's own certificate"),
+    Option("tls_key_file", _path, None, "the key of the worker's own certificate"),
+    Option("tls_server_name", _text, None, "the name that the server's certificate must bear"),
+    Option("visibility_timeout_seconds", _whole(1), 120, "a lease ends this long after its last renewal"),
+    Option(
+        "heartbeat_seconds", _seconds, None, "time between lease renewals (default: a quarter of the lease)"
+    ),
+    Option("max_delivery_count", _whole(0), 10, "deliveries before a message is a dead letter; 0: no limit"),
+    Option("keep_completed", _whole(0), 0, "how many completed messages to keep"),
+    Option("keep_failed", _whole(0), 1000, "how many failed messages to keep"),
+    Option(
+        "max_in_flight_seconds",
+        _seconds,
+        3600.0,
+        "a handler without a timeout is reported as hung after this",
+    ),
+    Option("concurrency", _whole(1, 1000), 1, "messages handled at once"),
+    Option(
+        "handler_timeout_seconds", _seconds, None, "a handler that runs longer is stopped (default: no limit)"
+    ),
+    Option(
+        "max_attempts",
+        _whole(1),
+        3,
+        "deliveries before a failing message is a dead letter; 1: a failure is final",
+    ),
+    Option("retry_initial_seconds", _seconds, 1.0, "the first delay of the exponential backoff"),
+    Option("retry_max_seconds", _seconds, 300.0, "the longest delay of the exponential backoff"),
+    Option(
+        "drain_timeout_seconds", _seconds, 300.0, "how long handlers may take to finish when the worker stops"
+    ),
+    Option(
+        "grace_period_seconds", _seconds, None, "time between SIGTERM and SIGKILL, as the platform has it"
+    ),
+    Option(
+        "on_drain_timeout",
+        _one_of("ReturnToFront", "LeaveLease"),
+        "ReturnToFront",
+        "for what runs at that time",
+    ),
+    Option("max_messages", _whole(1), None, "start afresh after this many messages"),
+    Option("max_memory_mib", _whole(1), None, "start afresh when the process is larger than this"),
+    Option("worker_id", _text, None, "this worker's unique name (default: the host's name)"),
+    Option("pod_uid", _text, "", "the UID of the worker's pod"),
+    Option("owner_uid", _text, "", "the UID of the RedisQueue"),
+    Option("config_hash", _text, "", "identifies the configuration that the worker runs with"),
+    Option("http_port", _whole(0, 65535), 8080, "port of /livez, /readyz and /metrics; 0: none"),
+    Option("run_dir", _path, None, f"folder of the control socket (default {DEFAULT_RUN_DIR})"),
+    Option("log_level", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "least level of a log line"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one worker, checked. Times are in seconds; None means no limit."""
+
+    handler: str
+    handler_path: tuple[Path, ...]
+    queue: str
+    key_separator: str
+    connection: ConnectionSettings
+    visibility_timeout_seconds: int
+    heartbeat_seconds: float
+    max_delivery_count: int | None
+    keep_completed: int
+    keep_failed: int
+    max_in_flight_seconds: float
+    concurrency: int
+    handler_timeout_seconds: float | None
+    max_attempts: int
+    retry_initial_seconds: float
+    retry_max_seconds: float
+    drain_timeout_seconds: float
+    grace_period_seconds: float | None
+    leave_lease: bool
+    max_messages: int | None
+    max_memory_mib: int | None
+    worker_id: str
+    pod_uid: str
+    owner_uid: str
+    config_hash: str
+    http_port: int
+    run_dir: Path
+    run_dir_required: bool
+    log_level: str
+
+
+def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """The settings from flags, then the environment, then the defaults.
+
+    Args:
+        flags: option name → text, None or absent when not given.
+        environment: the process's; an empty value counts as absent.
+
+    Raises SettingsError that names everything that is wrong.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for option in OPTIONS:
+        text = flags.get(option.name) or environment.get(option.variable) or None
+        values[option.name] = option.default
+        if text is None:
+            continue
+        try:
+            values[option.name] = option.parse(text)
+        except ValueError as error:
+            problems.append(f"{_called(option.name)}: {text!r} {error}")
+    problems += _contradictions(values)
+    connection = _connection(values, problems)
+    if problems or connection is None:
+        raise SettingsError(problems)
+    return _assemble(values, connection)
+
+
+def _called(name: str) -> str:
+    option = next(option for option in OPTIONS if option.name == name)
+    return f"{option.variable} ({option.flag})"
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong between settings, or with one beyond its type."""
+    found = [f"{_called(name)}: is missing" for name in ("handler", "queue") if not values[name]]
+    lease, heartbeat = values["visibility_timeout_seconds"], values["heartbeat_seconds"]
+    if heartbeat is not None and heartbeat > lease / 2:
+        found.append(
+            f"{_called('heartbeat_seconds')}: {heartbeat:g} must be at most half of "
+            f"{_called('visibility_timeout_seconds')} = {lease}, or one lost renewal loses the lease"
+        )
+    attempts, deliveries = values["max_attempts"], values["max_delivery_count"]
+    if 0 < deliveries < attempts:
+        found.append(
+            f"{_called('max_attempts')}: {attempts} must not exceed "
+            f"{_called('max_delivery_count')} = {deliveries}"
+        )
+    if values["retry_initial_seconds"] > values["retry_max_seconds"]:
+        found.append(
+            f"{_called('retry_initial_seconds')}: {values['retry_initial_seconds']:g} must not exceed "
+            f"{_called('retry_max_seconds')} = {values['retry_max_seconds']:g}"
+        )
+    run_dir = values["run_dir"]
+    if run_dir is not None and len(bytes(run_dir / "worker.sock")) > _MAX_SOCKET_PATH_BYTES:
+        found.append(f"{_called('run_dir')}: '{run_dir}' is too long for a Unix socket; use a shorter path")
+    return found
+
+
+def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSettings | None:
+    """Where Redis is; appends to `problems` and gives None when that cannot be told."""
+    url = values["redis_url"]
+    if url and values["redis_url_file"]:
+        problems.append(f"{_called('redis_url')} and {_called('redis_url_file')}: give one of them, not both")
+        return None
+    if values["redis_url_file"]:
+        try:
+            url = values["redis_url_file"].read_text().strip()
+        except OSError as error:
+            problems.append(
+                f"{_called('redis_url_file')}: cannot read '{values['redis_url_file']}': {error.strerror}"
+            )
+            return None
+    if not url and values["redis_mode"] != "Sentinel":
+        problems.append(f"{_called('redis_url')} or {_called('redis_url_file')}: is missing")
+        return None
+    names = (
+        *("sentinel_master", "sentinel_addresses", "sentinel_username_file", "sentinel_password_file"),
+        *("tls_ca_file", "tls_cert_file", "tls_key_file", "tls_server_name"),
+    )
+    same = {name: values[name] for name in names if values[name]}
+    try:
+        return ConnectionSettings(
+            url=url or "redis://",
+            mode=values["redis_mode"],
+            database=values["redis_database"],
+            username_file=values["redis_username_file"],
+            password_file=values["redis_password_file"],
+            client_name=f"redisqueue-worker:{values['worker_id'] or socket.gethostname()}".replace(" ", "-"),
+            **same,
+        )
+    except ValueError as error:
+        problems.append(f"Redis connection: {error}")
+        return None
+
+
+def _assemble(values: dict[str, Any], connection: ConnectionSettings) -> Settings:
+    default_path = [Path("/handler")] if Path("/handler").is_dir() else []
+    given_path = [Path(part) for part in (values["handler_path"] or "").split(":") if part]
+    fields = {name: value for name, value in values.items() if name in Settings.__slots__}
+    fields |= {
+        "connection": connection,
+        "handler_path": tuple(given_path or default_path),
+        "heartbeat_seconds": values["heartbeat_seconds"] or values["visibility_timeout_seconds"] / 4,
+        "max_delivery_count": values["max_delivery_count"] or None,
+        "leave_lease": values["on_drain_timeout"] == "LeaveLease",
+        "worker_id": values["worker_id"] or socket.gethostname(),
+        "run_dir": values["run_dir"] or DEFAULT_RUN_DIR,
+        "run_dir_required": values["run_dir"] is not None,
+    }
+    return Settings(**fields)

@@ -1,0 +1,114 @@
+"""Where handlers run: threads for sync ones, tasks on one event loop for async ones."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import queue
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from redisqueue_worker.flights import Flight
+from redisqueue_worker.policy import HandlerTimeout
+
+if TYPE_CHECKING:
+    from redisqueue_worker.health import Pulse
+    from redisqueue_worker.loader import Handler
+
+# Told once per flight, from the slot's thread: the flight, and what the handler raised.
+Done = Callable[[Flight, BaseException | None], None]
+
+
+class Slots(Protocol):
+    def start(self, flight: Flight) -> None:
+        """Run the handler on `flight`; the caller starts no more than there are slots."""
+
+    def close(self) -> None:
+        """Let idle slots end; nothing is started afterwards."""
+
+
+class ThreadSlots:
+    """`count` daemon threads: one that never comes back must not keep the process from leaving."""
+
+    def __init__(self, handler: Handler, count: int, done: Done) -> None:
+        self._handler = handler
+        self._done = done
+        self._work: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"slot-{index}", daemon=True) for index in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def start(self, flight: Flight) -> None:
+        self._work.put(flight)
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._work.put(None)
+
+    def _serve(self) -> None:
+        while (flight := self._work.get()) is not None:
+            self._done(flight, self._error_of(flight))
+
+    def _error_of(self, flight: Flight) -> BaseException | None:
+        try:
+            result = self._handler.call(flight.claim.payload, flight.context)
+        except BaseException as error:
+            return error
+        if inspect.iscoroutine(result):
+            result.close()
+            return TypeError(
+                "the handler returned a coroutine that nobody awaits; define it with 'async def'"
+            )
+        return None
+
+
+class TaskSlots:
+    """Tasks on one event loop in a thread of its own: a busy handler delays neither leases nor drain."""
+
+    def __init__(self, handler: Handler, done: Done, pulse: Pulse) -> None:
+        self._handler = handler
+        self._done = done
+        self._pulse = pulse
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="event-loop", daemon=True)
+        self._thread.start()
+
+    def start(self, flight: Flight) -> None:
+        self._loop.call_soon_threadsafe(self._spawn, flight)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._tick()
+        self._loop.run_forever()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def _tick(self) -> None:
+        self._pulse.beat()
+        self._loop.call_later(1.0, self._tick)
+
+    def _spawn(self, flight: Flight) -> None:
+        task = self._loop.create_task(self._run(flight))
+        flight.cancel = lambda: self._loop.call_soon_threadsafe(task.cancel)
+
+    async def _run(self, flight: Flight) -> None:
+        error: BaseException | None = None
+        try:
+            if flight.timed_out_at is None:  # else the loop was blocked until the deadline had passed
+                await self._handler.call(flight.claim.payload, flight.context)
+            else:
+                error = asyncio.CancelledError()
+        except BaseException as caught:
+            error = caught
+        if isinstance(error, asyncio.CancelledError) and flight.timed_out_at is not None:
+            error = HandlerTimeout(f"ran for {flight.age_seconds:.1f} s")
+        self._done(flight, error)
