@@ -1,0 +1,148 @@
+"""One function per condition: facts in, verdict out. The reasons are a stable API; messages are for people.
+
+A verdict of None leaves the condition as it was: what could not be observed has not changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from redisqueue_operator.scaling.fleet import is_fresh, is_hung
+from redisqueue_operator.status.rounding import rounded
+
+if TYPE_CHECKING:
+    from redisqueue_operator.observation import ApplyOutcome, Observation, QueueObservation
+    from redisqueue_operator.scaling import Decision, Policy
+
+
+class Verdict(NamedTuple):
+    """What a condition says now."""
+
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+NOT_OBSERVED = Verdict("Unknown", "NotObserved", "Not looked at yet.")
+
+
+def ready(applied: ApplyOutcome) -> Verdict:
+    """The spec is valid and the child objects are applied. Load and outages never flip it."""
+    if applied.ok:
+        return Verdict(
+            "True", applied.reason or "Applied", applied.message or "The workers are as the spec says."
+        )
+    return Verdict("False", applied.reason or "ApplyFailed", applied.message)
+
+
+def redis_reachable(observation: Observation | None) -> Verdict | None:
+    """The queue could be read at the last sample."""
+    if observation is None:
+        return None
+    if observation.queue is not None:
+        return Verdict("True", "Connected", "The queue is sampled.")
+    if not observation.redis_reason:
+        return Verdict("Unknown", "NotSampled", "The queue has not been sampled yet.")
+    return Verdict("False", observation.redis_reason, observation.redis_message)
+
+
+_INACTIVE = {
+    "ManualReplicas": "spec.replicas is set: the number of workers is fixed until it is removed.",
+    "Paused": "spec.scaling.mode is Paused: the number of workers is left as it is.",
+    "DryRun": "spec.scaling.mode is DryRun: decisions are made and shown, nothing is written.",
+    "External": "spec.scaling.mode is External: another autoscaler chooses the number of workers.",
+}
+_UNABLE = {
+    "RedisUnreadable": "Redis cannot be read: the number of workers is held.",
+    "Fallback": "Redis cannot be read: at least spec.scaling.fallback.replicas workers are kept.",
+    "DeploymentMissing": "There is no Deployment to scale yet.",
+}
+
+
+def _choice(policy: Policy) -> str:
+    """Who chooses the number of workers, when it is not the rules."""
+    return "ManualReplicas" if policy.manual_replicas is not None else policy.mode
+
+
+def scaling_active(
+    observation: Observation | None, decision: Decision | None, policy: Policy
+) -> Verdict | None:
+    """The number of workers follows the queue."""
+    if observation is None or decision is None:
+        return None
+    if (choice := _choice(policy)) in _INACTIVE:
+        return Verdict("False", choice, _INACTIVE[choice])
+    if observation.replicas is None:
+        return Verdict("False", "DeploymentMissing", _UNABLE["DeploymentMissing"])
+    if observation.queue is None:
+        reason = "Fallback" if decision.reason == "Fallback" else "RedisUnreadable"
+        return Verdict("False", reason, _UNABLE[reason])
+    limits = f"between {policy.min_replicas} and {policy.max_replicas} workers"
+    return Verdict("True", policy.mode, f"The number of workers follows the queue, {limits}.")
+
+
+def paused(policy: Policy) -> Verdict:
+    """Somebody wanted the number of workers not to follow the queue."""
+    choice = _choice(policy)
+    if choice in _INACTIVE:
+        return Verdict("True", choice, _INACTIVE[choice])
+    return Verdict("False", "NotPaused", "The number of workers follows the queue.")
+
+
+def progressing(observation: Observation | None, decision: Decision | None) -> Verdict | None:
+    """Workers are on their way to what is wanted: their number, or their template."""
+    if observation is None or decision is None:
+        return None
+    if any(pod.unschedulable and not pod.terminating for pod in observation.pods):
+        return Verdict("False", "UnschedulablePods", "The cluster has no room for some of the worker pods.")
+    if observation.active_replica_sets > 1:
+        return Verdict("True", "RollingOut", "Workers of an older template are being replaced.")
+    if observation.ready_replicas < decision.to_replicas:
+        return Verdict("True", "ScalingUp", "Workers are starting.")
+    return Verdict("False", "Stable", "All wanted workers are ready.")
+
+
+def degraded(observation: Observation | None, policy: Policy, warn_above: int, before: str) -> Verdict | None:
+    """Something needs a person. `before` is the reason of the last time, empty when nothing was wrong.
+
+    `warn_above`: more dead letters than this are a problem.
+    """
+    if observation is None:
+        return None
+    problems = _pods_failing(observation, before) + _hung(observation, policy)
+    if observation.queue is not None:
+        problems += _lost(observation.queue, warn_above)
+    elif before in ("HungHandler", "OrphanedMessages", "DeadLetters") and not problems:
+        return None
+    if not problems:
+        return Verdict("False", "Healthy", "Nothing needs attention.")
+    return Verdict("True", problems[0][0], "; ".join(text for _, text in problems) + ".")
+
+
+def _pods_failing(observation: Observation, before: str) -> list[tuple[str, str]]:
+    live = [pod for pod in observation.pods if not pod.terminating]
+    failing = sorted({pod.failing for pod in live if pod.failing})
+    if failing:
+        return [("PodsFailing", f"worker pods fail: {', '.join(failing)}")]
+    # Between two crashes a pod looks like one that starts: it is well again once it is ready.
+    if before == "PodsFailing" and any(not pod.ready for pod in live):
+        return [("PodsFailing", "worker pods that failed are not ready yet")]
+    return []
+
+
+def _hung(observation: Observation, policy: Policy) -> list[tuple[str, str]]:
+    hung = sorted(w.id for w in observation.workers if is_fresh(w) and is_hung(w, policy))
+    if not hung:
+        return []
+    some = ", ".join(hung[:3]) + (", …" if len(hung) > 3 else "")
+    return [("HungHandler", f"a handler runs for longer than {policy.max_in_flight_seconds:g} s in {some}")]
+
+
+def _lost(queue: QueueObservation, warn_above: int) -> list[tuple[str, str]]:
+    problems = []
+    if queue.orphaned:
+        text = f"{rounded(queue.orphaned)} messages in processing have no lease and are never taken back"
+        problems.append(("OrphanedMessages", text))
+    if queue.dead_letter > warn_above:
+        problems.append(("DeadLetters", f"{rounded(queue.dead_letter)} dead letters"))
+    return problems

@@ -1,0 +1,91 @@
+"""What is worth an Event: changes from one status to the next, each told once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Condition = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One Event about a RedisQueue, in the words of events.k8s.io/v1 (`message` is its note)."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+    action: str
+
+
+def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> list[EventRecord]:
+    """The Events of the step from one status to the next; none when both say the same."""
+    return [
+        *_scaled(previous.get("decision") or {}, new.get("decision") or {}),
+        *_ready(*_pair(previous, new, "Ready")),
+        *_redis(*_pair(previous, new, "RedisReachable")),
+        *_degraded(*_pair(previous, new, "Degraded")),
+        *_unschedulable(*_pair(previous, new, "Progressing")),
+        *_paused(*_pair(previous, new, "Paused")),
+    ]
+
+
+def _pair(previous: Mapping[str, Any], new: Mapping[str, Any], kind: str) -> tuple[Condition, Condition]:
+    def find(status: Mapping[str, Any]) -> Condition:
+        return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
+
+    return find(previous), find(new)
+
+
+def _became(before: Condition, after: Condition, status: str) -> bool:
+    return after.get("status") == status and before.get("status") != status
+
+
+def _scaled(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventRecord]:
+    if after and after != before and after["reason"] != "DryRun":
+        text = f"from {after['from']} to {after['to']} workers: {after['reason']}"
+        if after["clamps"]:
+            text += f", limited by {', '.join(after['clamps'])}"
+        if after["blockedBy"]:
+            text += f", held back by {after['blockedBy']}"
+        yield EventRecord("Normal", "Scaled", text, "Scale")
+
+
+def _ready(before: Condition, after: Condition) -> Iterator[EventRecord]:
+    if after.get("status") == "False" and (before.get("status"), before.get("reason")) != (
+        "False",
+        after["reason"],
+    ):
+        yield EventRecord("Warning", after["reason"], after["message"], "Apply")
+    elif _became(before, after, "True") and before:
+        yield EventRecord("Normal", "Applied", after["message"], "Apply")
+
+
+def _redis(before: Condition, after: Condition) -> Iterator[EventRecord]:
+    if _became(before, after, "False"):
+        yield EventRecord("Warning", "RedisUnreachable", f"{after['reason']}: {after['message']}", "Sample")
+    elif _became(before, after, "True") and before.get("status") == "False":
+        yield EventRecord("Normal", "RedisReachable", "The queue can be read again.", "Sample")
+
+
+def _degraded(before: Condition, after: Condition) -> Iterator[EventRecord]:
+    known = before.get("reason") if before.get("status") == "True" else None
+    if after.get("status") == "True" and after["reason"] != known:
+        yield EventRecord("Warning", after["reason"], after["message"], "Observe")
+    elif after.get("status") == "False" and known:
+        yield EventRecord("Normal", "Recovered", f"{known} is over.", "Observe")
+
+
+def _unschedulable(before: Condition, after: Condition) -> Iterator[EventRecord]:
+    if after.get("reason") == "UnschedulablePods" != before.get("reason"):
+        yield EventRecord("Warning", "UnschedulablePods", after["message"], "Observe")
+
+
+def _paused(before: Condition, after: Condition) -> Iterator[EventRecord]:
+    if _became(before, after, "True"):
+        yield EventRecord("Normal", "Paused", after["message"], "Scale")
+    elif _became(before, after, "False") and before:
+        yield EventRecord("Normal", "Resumed", after["message"], "Scale")
