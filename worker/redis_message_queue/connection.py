@@ -1,0 +1,287 @@
+"""How to reach a Redis: one checked description, from which blocking and asyncio clients are made."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+import redis.asyncio.sentinel
+import redis.connection
+import redis.sentinel
+from redis.credentials import CredentialProvider
+
+from redis_message_queue import _tls
+from redis_message_queue.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Mode = Literal["Standalone", "Sentinel", "Cluster"]
+_SENTINEL_PORT = 26379
+# redis-py types these loosely.
+_parse_url: Any = redis.connection.parse_url
+_Sentinel: Any = redis.sentinel.Sentinel
+_AsyncSentinel: Any = redis.asyncio.sentinel.Sentinel
+
+
+class FileCredentials(CredentialProvider):
+    """Reads user name and password from files at every connect, so that a rotation needs no restart."""
+
+    def __init__(self, username_file: Path | None, password_file: Path | None, username: str | None) -> None:
+        self._username_file = username_file
+        self._password_file = password_file
+        self._username = username
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """User name (when there is one) and password.
+
+        Raises redis.AuthenticationError when a file cannot be read: a trouble of the connection.
+        """
+        username = _read(self._username_file) if self._username_file else self._username
+        password = _read(self._password_file) if self._password_file else ""
+        return (username, password) if username else (password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """As `get_credentials`, without blocking the loop."""
+        return await asyncio.to_thread(self.get_credentials)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise redis.AuthenticationError(f"cannot read the Redis credentials file {path}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionSettings:
+    """A Redis and how to log in.
+
+    Credentials come from the files, else from `username`/`password`, else from the URL. With Sentinel the URL
+    may be left out; its scheme still says whether to use TLS, its path which database.
+
+    Raises:
+        ConfigurationError (a ValueError): naming the field that cannot work.
+    """
+
+    url: str = field(default="", repr=False)
+    mode: Mode = "Standalone"
+    database: int | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    username_file: Path | None = None
+    password_file: Path | None = None
+    sentinel_master: str = ""
+    sentinel_addresses: tuple[str, ...] = ()
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    sentinel_username_file: Path | None = None
+    sentinel_password_file: Path | None = None
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_server_name: str = ""
+    socket_timeout_seconds: float = 5.0
+    client_name: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the whole before anything is dialled."""
+        if self.mode not in ("Standalone", "Sentinel", "Cluster"):
+            raise ConfigurationError(f"'mode' must be Standalone, Sentinel or Cluster, got {self.mode!r}")
+        if self.mode != "Sentinel" and not self.url:
+            raise ConfigurationError(f"'url' is required with mode {self.mode}, as redis://host:port")
+        _check_url(self.url)
+        if self.database is not None and self.database < 0:
+            raise ConfigurationError(f"'database' must be >= 0, got {self.database}")
+        if self.mode == "Cluster" and self._database:
+            raise ConfigurationError("'database' must be 0 with mode Cluster: a cluster has no other")
+        if self.mode == "Sentinel":
+            self._check_sentinel()
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ConfigurationError("'tls_cert_file' and 'tls_key_file' are needed together")
+        if self.mode == "Cluster" and self.tls_server_name:
+            raise ConfigurationError(
+                "'tls_server_name' does not work with mode Cluster: let the nodes announce host names "
+                "that their certificates contain"
+            )
+        if not self.socket_timeout_seconds > 1:
+            raise ConfigurationError(
+                f"'socket_timeout_seconds' must be > 1, got {self.socket_timeout_seconds}: "
+                "a waiting consumer blocks for 1 s at a time"
+            )
+
+    def _check_sentinel(self) -> None:
+        if not self.sentinel_master:
+            raise ConfigurationError("'sentinel_master' is required with mode Sentinel: the master's name")
+        if not self.sentinel_addresses:
+            raise ConfigurationError(
+                "'sentinel_addresses' is required with mode Sentinel: one or more of host:port"
+            )
+        for address in self.sentinel_addresses:
+            host_and_port(address)
+
+    @property
+    def redacted(self) -> str:
+        """Where this leads, without any credential: for logs."""
+        if self.mode == "Sentinel":
+            return f"sentinel://{','.join(self.sentinel_addresses)}/{self.sentinel_master}/{self._database}"
+        parts = urlsplit(self.url)
+        place = (
+            parts.path if parts.scheme == "unix" else f"{parts.netloc.rpartition('@')[2]}/{self._database}"
+        )
+        return f"{parts.scheme}://{place}"
+
+    def connect(self) -> redis.Redis | redis.RedisCluster:
+        """A blocking client. Dials nothing itself, except in a cluster, where it asks for the nodes."""
+        options = self._options()
+        if self.mode == "Cluster":
+            return redis.RedisCluster(**self._for_cluster(options))
+        if self.mode == "Sentinel":
+            if self._tls:
+                base = redis.sentinel.SentinelManagedSSLConnection
+                options["connection_class"] = _tls.sync_connection(self.tls_server_name, base)
+            manager = _Sentinel(self._sentinels, sentinel_kwargs=self._sentinel_options(), **options)
+            master: redis.Redis = manager.master_for(self.sentinel_master)
+            return master
+        kind = _tls.sync_connection(self.tls_server_name) if self._tls else self._plain_connection(redis)
+        return redis.Redis.from_pool(redis.ConnectionPool(connection_class=kind, **options))
+
+    def connect_async(self) -> redis.asyncio.Redis | redis.asyncio.RedisCluster:
+        """An asyncio client. Dials nothing before its first command."""
+        options = self._options()
+        if self.mode == "Cluster":
+            return redis.asyncio.RedisCluster(**self._for_cluster(options))
+        if self.mode == "Sentinel":
+            if self._tls:
+                base = redis.asyncio.sentinel.SentinelManagedSSLConnection
+                options["connection_class"] = _tls.asyncio_connection(self.tls_server_name, base)
+            manager = _AsyncSentinel(self._sentinels, sentinel_kwargs=self._sentinel_options(), **options)
+            master: redis.asyncio.Redis = manager.master_for(self.sentinel_master)
+            return master
+        if self._tls:
+            kind: Any = _tls.asyncio_connection(self.tls_server_name)
+        else:
+            kind = self._plain_connection(redis.asyncio)
+        return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(connection_class=kind, **options))
+
+    @property
+    def _tls(self) -> bool:
+        return self.url.startswith("rediss://")
+
+    @property
+    def _database(self) -> int:
+        if self.database is not None:
+            return self.database
+        return int(_parse_url(self.url).get("db", 0)) if self.url else 0
+
+    @property
+    def _sentinels(self) -> list[tuple[str, int]]:
+        return [host_and_port(address) for address in self.sentinel_addresses]
+
+    def _plain_connection(self, package: Any) -> Any:
+        unix = self.url.startswith("unix://")
+        return package.UnixDomainSocketConnection if unix else package.Connection
+
+    def _options(self) -> dict[str, Any]:
+        """Arguments of one connection: the URL's, overridden by the fields."""
+        options: dict[str, Any] = _parse_url(self.url) if self.url else {}
+        options.pop("connection_class", None)
+        options = self._timeouts() | options
+        options["db"] = self._database
+        username, password = options.pop("username", None), options.pop("password", None)
+        options |= _login(
+            self.username_file,
+            self.password_file,
+            self.username or username,
+            password if self.password is None else self.password,
+        )
+        if self.client_name:
+            options["client_name"] = self.client_name
+        if self.mode == "Sentinel":
+            options = {key: value for key, value in options.items() if key not in ("host", "port", "path")}
+        return options | self._tls_options()
+
+    def _timeouts(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "socket_timeout": self.socket_timeout_seconds,
+            "socket_connect_timeout": self.socket_timeout_seconds,
+        }
+        if not self.url.startswith("unix://"):
+            options["socket_keepalive"] = True
+        return options
+
+    def _tls_options(self) -> dict[str, Any]:
+        if not self._tls:
+            return {}
+        files = {
+            "ssl_ca_certs": self.tls_ca_file,
+            "ssl_certfile": self.tls_cert_file,
+            "ssl_keyfile": self.tls_key_file,
+        }
+        return {"ssl_check_hostname": True} | {name: str(path) for name, path in files.items() if path}
+
+    def _sentinel_options(self) -> dict[str, Any]:
+        login = _login(
+            self.sentinel_username_file,
+            self.sentinel_password_file,
+            self.sentinel_username,
+            self.sentinel_password,
+        )
+        tls = self._tls_options() | ({"ssl": True} if self._tls else {})
+        return self._timeouts() | login | tls
+
+    def _for_cluster(self, options: dict[str, Any]) -> dict[str, Any]:
+        options = {key: value for key, value in options.items() if key != "db"}
+        return options | ({"ssl": True} if self._tls else {})
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Split `host`, `host:port` or `[v6]:port`; the port defaults to Sentinel's."""
+    try:
+        parts = urlsplit(f"//{address.strip()}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host:
+        raise ConfigurationError(f"'sentinel_addresses' must hold host:port entries, got {address!r}")
+    return host, port or _SENTINEL_PORT
+
+
+def _check_url(url: str) -> None:
+    if not url:
+        return
+    # The URL may carry a password: no message here may repeat it.
+    try:
+        _parse_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"'url' is no Redis URL: {_safe(error)}") from None
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ConfigurationError("'url' lacks the path of the socket: unix:///path/to/socket")
+        return
+    if not parts.hostname:
+        raise ConfigurationError("'url' lacks a host: redis://host:port")
+    database = parts.path.strip("/")
+    if database and not (database.isascii() and database.isdigit()):
+        raise ConfigurationError("the path of 'url' must be a database number: redis://host:port/0")
+
+
+def _safe(error: ValueError) -> str:
+    text = str(error)
+    if text.startswith(("Redis URL must", "Invalid value for")):
+        return text
+    return "use redis://host:port, rediss://host:port or unix:///path"
+
+
+def _login(
+    username_file: Path | None, password_file: Path | None, username: str | None, password: str | None
+) -> dict[str, Any]:
+    if username_file or password_file:
+        return {"credential_provider": FileCredentials(username_file, password_file, username)}
+    login = {"username": username, "password": password}
+    return {name: value for name, value in login.items() if value}
