@@ -1,1 +1,39 @@
-"""The library for asyncio."""
+"""The queue for asyncio: the same names as in `redis_message_queue`."""
+
+from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
+from redis_message_queue.asyncio._redis_gateway import RedisGateway
+from redis_message_queue.asyncio.redis_message_queue import RedisMessageQueue
+from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent
+from redis_message_queue.exceptions import (
+    CleanupFailedError,
+    ConfigurationError,
+    GatewayContractError,
+    LuaScriptError,
+    QueueBackpressureError,
+    QueueDrainedError,
+    RedisMessageQueueError,
+    RetryBudgetExhaustedError,
+)
+from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler, GracefulInterruptHandler
+from redis_message_queue.messages import ClaimedMessage, MessageData
+
+__all__ = [  # noqa: RUF022 - the documented order
+    "RedisMessageQueue",
+    "RedisGateway",
+    "AbstractRedisGateway",
+    "ClaimedMessage",
+    "MessageData",
+    "GracefulInterruptHandler",
+    "BaseGracefulInterruptHandler",
+    "QueueEvent",
+    "EventOperation",
+    "EventOutcome",
+    "RedisMessageQueueError",
+    "ConfigurationError",
+    "GatewayContractError",
+    "LuaScriptError",
+    "QueueBackpressureError",
+    "QueueDrainedError",
+    "CleanupFailedError",
+    "RetryBudgetExhaustedError",
+]

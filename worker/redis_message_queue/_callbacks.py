@@ -1,0 +1,99 @@
+"""Calling what the user gave us: nothing a callback does may undo what Redis has committed."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, get_origin
+
+logger = logging.getLogger(__name__)
+
+# The warnings filter belongs to the process; re-entrant because a signal handler may warn as well.
+_filter_lock = threading.RLock()
+
+
+def warn(text: str) -> None:
+    """Issue a RuntimeWarning that no filter can turn into an exception."""
+    with _filter_lock, warnings.catch_warnings():
+        warnings.simplefilter("always", RuntimeWarning)
+        try:
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+        except Exception:
+            logger.exception("Could not show the warning: %s", text)
+
+
+def _call_method(instance: object) -> object:
+    return getattr(type(instance), "__call__", None)  # noqa: B004 - the function itself is wanted
+
+
+def is_async_callable(function: object) -> bool:
+    """True for a coroutine function, a partial of one, or an object with an async `__call__`."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_call_method(function))
+
+
+def promises_awaitable(function: Callable[..., object]) -> bool:
+    """True unless `function` is plainly synchronous: a function whose result is not declared awaitable."""
+    if is_async_callable(function):
+        return True
+    target = function if inspect.isroutine(function) else _call_method(function)
+    declared = getattr(target, "__annotations__", {}).get("return")
+    if isinstance(declared, str):
+        return declared.partition("[")[0].rpartition(".")[2] in ("Awaitable", "Coroutine", "Future", "Task")
+    origin = get_origin(declared) or declared
+    return isinstance(origin, type) and issubclass(origin, (Awaitable, Coroutine))
+
+
+def discard_awaitable(value: object) -> str | None:
+    """Close or cancel an awaitable nobody will await; return what it was, None if it was none."""
+    if inspect.iscoroutine(value):
+        value.close()
+        return "a coroutine"
+    if isinstance(value, asyncio.Future):
+        value.cancel()
+        return "an awaitable"
+    return "an awaitable" if inspect.isawaitable(value) else None
+
+
+def call_plain(function: Callable[..., object], *args: object) -> object:
+    """Call a synchronous callback. Raises TypeError if it answers with an awaitable."""
+    result = function(*args)
+    kind = discard_awaitable(result)
+    if kind:
+        raise TypeError(f"the callback returned {kind}; use it with the async RedisMessageQueue")
+    return result
+
+
+def call_returning_text(function: Callable[..., object], *args: object) -> object:
+    """Call a synchronous deduplication callable. Raises TypeError if it answers with an awaitable."""
+    result = function(*args)
+    kind = discard_awaitable(result)
+    if kind:
+        raise TypeError(
+            f"'get_deduplication_key' returned {kind} (it returned an awaitable); use it with the async"
+            " RedisMessageQueue"
+        )
+    return result
+
+
+async def call_awaited(function: Callable[..., Any], *args: object) -> object:
+    """Call an asynchronous callback and await it. Raises TypeError if there is nothing to await."""
+    result = function(*args)
+    if not inspect.isawaitable(result):
+        raise TypeError(f"the callback returned {type(result).__name__}, which cannot be awaited")
+    return await result
+
+
+async def call_either(function: Callable[..., Any], *args: object) -> object:
+    """Call a callback that may be synchronous or asynchronous."""
+    result = function(*args)
+    return await result if inspect.isawaitable(result) else result
+
+
+def report_callback_failure(name: str, error: BaseException) -> None:
+    """Log and warn that the callback `name` raised."""
+    logger.error("%s callback raised", name, exc_info=error)
+    warn(f"{name} callback raised {type(error).__name__}")

@@ -1,0 +1,88 @@
+"""Refusing Redis clients that would misbehave later, by name and with the way out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import redis
+import redis.asyncio
+import redis.asyncio.client
+import redis.asyncio.sentinel
+import redis.client
+import redis.cluster
+import redis.sentinel
+from redis.crc import key_slot
+
+from redis_message_queue.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from redis_message_queue.keys import QueueKeys
+
+_SENTINELS = (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
+_PIPELINES = (
+    redis.client.Pipeline,
+    redis.asyncio.client.Pipeline,
+    redis.cluster.ClusterPipeline,
+    redis.asyncio.cluster.ClusterPipeline,
+)
+
+
+def check_sync_client(client: object) -> None:
+    """Raise TypeError for a client the sync face cannot use."""
+    _check_manager(client)
+    if isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
+        raise TypeError(
+            f"'redis_client' is an async Redis client ({type(client).__name__});"
+            " use redis_message_queue.asyncio with it, or a redis.Redis here"
+        )
+    _check_pooled(client, redis.Redis)
+
+
+def check_async_client(client: object) -> None:
+    """Raise TypeError for a client the asyncio face cannot use."""
+    _check_manager(client)
+    if isinstance(client, (redis.Redis, redis.RedisCluster)):
+        raise TypeError(
+            f"'redis_client' is a sync Redis client ({type(client).__name__});"
+            " use redis_message_queue with it, or a redis.asyncio.Redis here"
+        )
+    _check_pooled(client, redis.asyncio.Redis)
+    if isinstance(client, redis.asyncio.Redis) and getattr(client, "single_connection_client", False):
+        _refuse_single()
+
+
+def _check_manager(client: object) -> None:
+    if isinstance(client, _SENTINELS):
+        raise TypeError("'redis_client' is a Sentinel manager object; pass sentinel.master_for(name) instead")
+    if isinstance(client, _PIPELINES):
+        raise TypeError("'redis_client' is a Pipeline, which only collects commands; pass the client itself")
+
+
+def _check_pooled(client: object, kind: type[Any]) -> None:
+    if isinstance(client, kind) and getattr(client, "connection", None) is not None:
+        _refuse_single()
+
+
+def _refuse_single() -> None:
+    raise TypeError(
+        "'redis_client' is a single-connection client; heartbeats and handlers would share one connection:"
+        " build it without single_connection_client=True"
+    )
+
+
+def check_cluster_keys(keys: QueueKeys, dead_letter_queue: str | None) -> None:
+    """Raise ConfigurationError unless all keys of a queue live in one slot of a cluster."""
+    prefix = keys.deduplication_prefix
+    tag = prefix.partition("{")[2].partition("}")
+    names = (keys.pending, keys.processing, keys.completed, keys.failed, keys.dead_letter, prefix)
+    slots = {name: key_slot(name.encode()) for name in names}
+    if not tag[0] or not tag[1] or len(set(slots.values())) > 1:
+        raise ConfigurationError(
+            "Redis Cluster requires queue keys to share a hash tag: put it in the name, like"
+            f" '{{orders}}'; the slots are {slots}"
+        )
+    if dead_letter_queue and key_slot(dead_letter_queue.encode()) != slots[keys.pending]:
+        raise ConfigurationError(
+            f"'dead_letter_queue' {dead_letter_queue!r} is in another slot than the queue's keys:"
+            " Redis Cluster requires queue keys to share a hash tag"
+        )

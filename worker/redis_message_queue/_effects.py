@@ -1,0 +1,103 @@
+"""Protocols are generators: they yield effects and are sent the results, or are thrown the exceptions.
+
+So every loop, deadline and "which error may be repeated" exists once, whichever way the I/O is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_STEP_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Call `action`; under asyncio an awaitable result is awaited."""
+
+    action: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Do nothing for that long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Read the clock that `Sleep` follows, in seconds."""
+
+
+Effect = Perform | Sleep | Now
+Flow = Generator[Effect, Any, T]
+
+
+def run(flow: Flow[T]) -> T:
+    """Run a flow in the calling thread."""
+    try:
+        effect = next(flow)
+        while True:
+            try:
+                result = _perform(effect)
+            except BaseException as error:
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(result)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+def _perform(effect: Effect) -> object:
+    match effect:
+        case Perform(action):
+            return action()
+        case Sleep(seconds):
+            time.sleep(seconds)
+            return None
+        case Now():
+            return time.monotonic()
+
+
+async def run_async(flow: Flow[T]) -> T:
+    """Run a flow in the current task."""
+    try:
+        effect = next(flow)
+        while True:
+            try:
+                result = await _perform_async(effect)
+            except BaseException as error:
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(result)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+async def _perform_async(effect: Effect) -> object:
+    match effect:
+        case Perform(action):
+            result = action()
+            return await result if inspect.isawaitable(result) else result
+        case Sleep(seconds):
+            await asyncio.sleep(seconds)
+            return None
+        case Now():
+            return asyncio.get_running_loop().time()
+
+
+def pause(seconds: float, stopped: Callable[[], bool] | None) -> Flow[None]:
+    """Sleep, but wake within 50 ms once `stopped` says so."""
+    if stopped is None:
+        yield Sleep(seconds)
+        return
+    while seconds > 0 and not stopped():
+        step = min(_STEP_SECONDS, seconds)
+        yield Sleep(step)
+        seconds -= step

@@ -1,0 +1,288 @@
+"""What both gateways do: settings, and each operation once, as a flow."""
+
+from __future__ import annotations
+
+import functools
+import random
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis.exceptions
+
+from redis_message_queue import _core, envelope, options
+from redis_message_queue._effects import Flow, Now, Perform, pause
+from redis_message_queue._observer import current
+from redis_message_queue._retry import RetryPolicy, retrying, translated
+from redis_message_queue.exceptions import ConfigurationError, QueueBackpressureError
+from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
+from redis_message_queue.keys import LeaseKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis_message_queue._pending_claims import PendingClaims
+    from redis_message_queue.messages import MessageData
+
+T = TypeVar("T")
+
+DEFAULT_DEDUPLICATION_TTL_SECONDS = 3600
+DEFAULT_WAIT_INTERVAL_SECONDS = 5
+# A replay record must outlive every repeat of its call.
+_REPLAY_MARGIN_SECONDS = 180
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """The constructor arguments of a gateway, checked in their documented order."""
+
+    interrupt: BaseGracefulInterruptHandler | None
+    message_deduplication_log_ttl_seconds: int | None
+    message_wait_interval_seconds: int | None
+    message_visibility_timeout_seconds: int | None
+    retry_budget_seconds: int
+    retry_max_delay_seconds: float
+    retry_initial_delay_seconds: float
+    max_delivery_count: int | None
+    dead_letter_queue: str | None
+    max_pending_length: int | None
+    pending_overload_policy: options.OverloadPolicy
+    pending_overload_block_timeout_seconds: float
+
+    def __post_init__(self) -> None:
+        if self.interrupt is not None and not isinstance(self.interrupt, BaseGracefulInterruptHandler):
+            raise TypeError(
+                f"'interrupt' must be a BaseGracefulInterruptHandler, got {type(self.interrupt).__name__}"
+            )
+        waits = {
+            "message_deduplication_log_ttl_seconds": self.message_deduplication_log_ttl_seconds,
+            "message_wait_interval_seconds": self.message_wait_interval_seconds,
+        }
+        options.check_types(**waits)
+        options.check_ranges(**waits)
+        options.check(
+            message_visibility_timeout_seconds=self.message_visibility_timeout_seconds,
+            retry_budget_seconds=self.retry_budget_seconds,
+            retry_max_delay_seconds=self.retry_max_delay_seconds,
+            retry_initial_delay_seconds=self.retry_initial_delay_seconds,
+        )
+        if self.retry_initial_delay_seconds > self.retry_max_delay_seconds:
+            raise ConfigurationError(
+                "'retry_initial_delay_seconds' must not be greater than 'retry_max_delay_seconds'"
+            )
+        self._check_dead_letters()
+        options.check_backpressure(
+            self.max_pending_length,
+            self.pending_overload_policy,
+            self.pending_overload_block_timeout_seconds,
+            max_delivery_count=self.max_delivery_count,
+        )
+
+    def _check_dead_letters(self) -> None:
+        options.check(max_delivery_count=self.max_delivery_count, dead_letter_queue=self.dead_letter_queue)
+        if self.dead_letter_queue and not self.dead_letter_queue.strip():
+            raise ConfigurationError("'dead_letter_queue' must not be blank")
+        if self.max_delivery_count is not None:
+            if self.message_visibility_timeout_seconds is None:
+                raise ConfigurationError("'max_delivery_count' requires 'message_visibility_timeout_seconds'")
+            if not self.dead_letter_queue:
+                raise ConfigurationError("'dead_letter_queue' is required with 'max_delivery_count'")
+        elif self.dead_letter_queue:
+            raise ConfigurationError("'max_delivery_count' is required with 'dead_letter_queue'")
+
+    @property
+    def deduplication_ttl_seconds(self) -> int:
+        """How long a deduplication marker lasts."""
+        return self.message_deduplication_log_ttl_seconds or DEFAULT_DEDUPLICATION_TTL_SECONDS
+
+    @property
+    def wait_interval_seconds(self) -> int:
+        """How long one claim waits; 0 means one attempt."""
+        wait = self.message_wait_interval_seconds
+        return DEFAULT_WAIT_INTERVAL_SECONDS if wait is None else wait
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How idempotent calls are repeated."""
+        return RetryPolicy(
+            self.retry_budget_seconds, self.retry_initial_delay_seconds, self.retry_max_delay_seconds
+        )
+
+    def replay_ttl_ms(self, at_least_seconds: int) -> int:
+        """How long the server remembers what one call answered."""
+        return max(at_least_seconds, self.retry_budget_seconds + _REPLAY_MARGIN_SECONDS) * 1000
+
+
+class GatewayFlows:
+    """The operations of `RedisGateway`, without the I/O: `execute` sends a call over the client."""
+
+    _options: GatewayOptions
+    _client: Any
+    _execute: Callable[[Any, _core.Call[Any]], Any]
+    _claims: PendingClaims
+
+    @property
+    def message_visibility_timeout_seconds(self) -> int | None:
+        """How long a lease lasts without renewal; None means claims carry no lease."""
+        return self._options.message_visibility_timeout_seconds
+
+    @property
+    def max_delivery_count(self) -> int | None:
+        """Deliveries of one message before it becomes a dead letter; None means no limit."""
+        return self._options.max_delivery_count
+
+    @property
+    def dead_letter_queue(self) -> str | None:
+        """The key dead letters go to."""
+        return self._options.dead_letter_queue or None
+
+    def _call(self, call: _core.Call[T]) -> Flow[T]:
+        """Send one call, once."""
+        try:
+            return (yield Perform(functools.partial(self._execute, self._client, call)))  # type: ignore[no-any-return]
+        except redis.exceptions.ResponseError as error:
+            better = translated(error)
+            if better is error:
+                raise
+            raise better from error
+
+    def _call_retrying(
+        self, call: _core.Call[T], interrupts: Sequence[BaseGracefulInterruptHandler] = ()
+    ) -> Flow[T]:
+        """Send one idempotent call until it is answered or the retry budget is spent."""
+        own = self._options.interrupt
+        if own is not None:
+            interrupts = (*interrupts, own)
+        try:
+            reply: T = yield from retrying(
+                f"{call.script.name} on {call.keys[0]}",
+                functools.partial(self._execute, self._client, call),
+                self._options.retry,
+                interrupts,
+            )
+            return reply
+        except redis.exceptions.ResponseError as error:
+            better = translated(error)
+            if better is error:
+                raise
+            raise better from error
+
+    def _command(self, name: str, *args: object) -> Flow[Any]:
+        """Call one client method, looked up now."""
+        return (yield Perform(functools.partial(getattr(self._client, name), *args)))
+
+    # -- publishing --
+
+    def _publish(self, queue: str, message: str, dedup_key: str) -> Flow[bool]:
+        if not isinstance(dedup_key, str) or not dedup_key:
+            raise ConfigurationError(f"'dedup_key' must be a non-empty string, got {dedup_key!r}")
+        if self._options.pending_overload_policy == "drop_oldest":
+            raise ConfigurationError(
+                "a gateway with drop_oldest cannot deduplicate: publishing a dropped message again would be"
+                " silently suppressed; use add_message"
+            )
+        call = _core.publish(
+            pending=queue,
+            deduplication_key=dedup_key,
+            stored=envelope.encode(message),
+            deduplication_ttl_seconds=self._options.deduplication_ttl_seconds,
+            replay_key=f"{dedup_key}:publish_operation_result:{uuid.uuid4().hex}",
+            replay_ttl_ms=self._options.replay_ttl_ms(0),
+            max_pending_length=self._options.max_pending_length,
+            overload_policy=self._options.pending_overload_policy,
+        )
+        reply = yield from self._bounded(queue, lambda: self._call_retrying(call))
+        return reply == 1
+
+    def _add(self, queue: str, message: str) -> Flow[None]:
+        stored = envelope.encode(message)
+        cap = self._options.max_pending_length
+        if cap is None:
+            yield from self._command("lpush", queue, stored)
+            return
+        call = _core.add_bounded(
+            pending=queue,
+            stored=stored,
+            max_pending_length=cap,
+            overload_policy=self._options.pending_overload_policy,
+        )
+        yield from self._bounded(queue, lambda: self._call(call))
+
+    def _bounded(self, queue: str, attempt: Callable[[], Flow[int]]) -> Flow[int]:
+        """Run `attempt`; while pending is full, wait as the overload policy says.
+
+        The deadline belongs to the whole publish call and is tested after each attempt.
+        """
+        cap, timeout = self._options.max_pending_length, self._options.pending_overload_block_timeout_seconds
+        if cap is None or self._options.pending_overload_policy != "block":
+            reply = yield from attempt()
+            if reply == _core.PENDING_FULL:
+                raise QueueBackpressureError(f"{queue} is at its limit, max_pending_length={cap}")
+            return reply
+        deadline = (yield Now()) + timeout
+        delay, longest = 0.01, min(0.5, timeout / 10)
+        while True:
+            reply = yield from attempt()
+            if reply != _core.PENDING_FULL:
+                return reply
+            if self._stopped():
+                raise QueueBackpressureError(f"{queue} is full and this process is shutting down")
+            remaining = deadline - (yield Now())
+            if remaining <= 0:
+                raise QueueBackpressureError(f"{queue} stayed at max_pending_length={cap} for {timeout} s")
+            jitter = 0.8 + 0.4 * random.random()  # noqa: S311 - spreads waiters, protects nothing
+            yield from pause(min(min(delay, longest) * jitter, remaining), self._stopped)
+            delay *= 2
+
+    # -- settling --
+
+    def _remove(self, queue: str, message: MessageData, lease_token: str | None) -> Flow[bool]:
+        call = _core.remove(
+            processing=queue,
+            stored=message,
+            lease_token=lease_token,
+            replay_key=_replay_key(queue, lease_token),
+            replay_ttl_ms=self._options.replay_ttl_ms(self.message_visibility_timeout_seconds or 0),
+        )
+        return (yield from self._call_retrying(call))
+
+    def _move(
+        self, from_queue: str, to_queue: str, message: MessageData, lease_token: str | None
+    ) -> Flow[bool]:
+        call = _core.move(
+            processing=from_queue,
+            destination=to_queue,
+            stored=message,
+            payload=envelope.decode(message).payload,
+            lease_token=lease_token,
+            replay_key=_replay_key(from_queue, lease_token),
+            replay_ttl_ms=self._options.replay_ttl_ms(self.message_visibility_timeout_seconds or 0),
+        )
+        return (yield from self._call_retrying(call))
+
+    def _renew(
+        self,
+        queue: str,
+        message: MessageData,
+        lease_token: str,
+        is_interrupted: BaseGracefulInterruptHandler | None,
+    ) -> Flow[bool]:
+        timeout = self.message_visibility_timeout_seconds
+        if timeout is None:
+            return False
+        call = _core.renew(
+            processing=queue, stored=message, lease_token=lease_token, visibility_timeout_ms=timeout * 1000
+        )
+        return (yield from self._call_retrying(call, () if is_interrupted is None else (is_interrupted,)))
+
+    def _trim(self, queue: str, max_length: int) -> Flow[None]:
+        yield from self._command("ltrim", queue, 0, max_length - 1)
+
+    def _stopped(self) -> bool:
+        interrupt = self._options.interrupt
+        return current().stopped() or (interrupt is not None and interrupt.is_interrupted())
+
+
+def _replay_key(processing: str, lease_token: str | None) -> str:
+    operation = uuid.uuid4().hex
+    return LeaseKeys(processing).operation_result(f"{lease_token}:{operation}" if lease_token else operation)

@@ -1,0 +1,55 @@
+"""How a gateway reports to the queue that is waiting on it.
+
+A context variable carries it, so that queues sharing a gateway, threads and tasks never mix up, and nothing
+has to be registered or forgotten.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redis_message_queue._effects import Flow
+    from redis_message_queue.events import EventOperation, EventOutcome
+
+
+class Emit(Protocol):
+    """Report one event; fields are those of `QueueEvent`."""
+
+    def __call__(self, operation: EventOperation, outcome: EventOutcome, **fields: object) -> Flow[None]: ...
+
+
+def _nothing(*_: object, **__: object) -> Flow[None]:
+    return
+    yield  # pragma: no cover - makes it a flow
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Where events go, and whether the queue wants its waits to end."""
+
+    emit: Emit = _nothing
+    stopped: Callable[[], bool] = lambda: False
+
+
+_current: ContextVar[Observer] = ContextVar("redis_message_queue_observer", default=Observer())  # noqa: B039 - frozen
+
+
+def current() -> Observer:
+    """The observer of the call in progress; outside any queue's call one that ignores everything."""
+    return _current.get()
+
+
+@contextmanager
+def observed_by(observer: Observer) -> Iterator[None]:
+    """Make `observer` current."""
+    token = _current.set(observer)
+    try:
+        yield
+    finally:
+        _current.reset(token)

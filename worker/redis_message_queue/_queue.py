@@ -1,0 +1,221 @@
+"""What both queue classes do: set-up, publishing, claiming and draining, each once, as a flow."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from redis_message_queue import options
+from redis_message_queue._activity import Activity
+from redis_message_queue._callbacks import discard_awaitable
+from redis_message_queue._clients import check_cluster_keys
+from redis_message_queue._effects import Flow, Now, Perform, Sleep
+from redis_message_queue._gateway import GatewayFlows
+from redis_message_queue._observer import Observer, observed_by
+from redis_message_queue._payload import default_deduplication_key
+from redis_message_queue._processing import InHand, Op, Out, ProcessingFlows, elapsed_ms
+from redis_message_queue._retry import is_retryable
+from redis_message_queue.exceptions import (
+    ConfigurationError,
+    GatewayContractError,
+    QueueDrainedError,
+    RedisMessageQueueError,
+    with_context,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis_message_queue._queue_options import Flavour, QueueOptions
+
+logger = logging.getLogger(__name__)
+
+_DRAIN_POLL_SECONDS = 0.005
+
+
+class QueueFlows(ProcessingFlows):
+    """The part of a queue that does not care whether it runs in a thread or on an event loop."""
+
+    def _set_up(
+        self,
+        settings: QueueOptions,
+        flavour: Flavour,
+        gateway: Any,
+        client: Any,
+        build_gateway: Callable[..., Any],
+    ) -> None:
+        settings.validate(flavour)
+        self._options, self._flavour = settings, flavour
+        self.key = settings.keys
+        if gateway is not None:
+            self._gateway_timeout = settings.check_gateway(gateway, client, flavour)
+            self._gateway = gateway
+            if gateway.is_redis_cluster:
+                check_cluster_keys(self.key, gateway.dead_letter_queue)
+        elif client is not None:
+            self._gateway_timeout = settings.visibility_timeout_seconds
+            self._gateway = self._own_gateway(client, build_gateway)
+        else:
+            raise ConfigurationError("'client' or 'gateway' must be provided")
+        settings.check_heartbeat_callback()
+        self._activity = Activity()
+        self._drained = False
+        self._warned_leaseless = False
+        self._observer = Observer(self._emit, lambda: self._activity.stopping)
+
+    def _own_gateway(self, client: Any, build_gateway: Callable[..., Any]) -> Any:
+        settings = self._options
+        settings.check_own_client()
+        gateway = build_gateway(
+            redis_client=client,
+            interrupt=settings.interrupt,
+            message_visibility_timeout_seconds=settings.visibility_timeout_seconds,
+            max_delivery_count=settings.max_delivery_count,
+            dead_letter_queue=None if settings.max_delivery_count is None else self.key.dead_letter,
+            max_pending_length=settings.max_pending_length,
+            pending_overload_policy=settings.pending_overload_policy,
+            pending_overload_block_timeout_seconds=settings.pending_overload_block_timeout_seconds,
+        )
+        if gateway.is_redis_cluster:
+            check_cluster_keys(self.key, gateway.dead_letter_queue)
+        return gateway
+
+    def __repr__(self) -> str:
+        return f"<RedisMessageQueue name={self._options.name!r} drained={self._activity.stopping}>"
+
+    @property
+    def is_draining(self) -> bool:
+        """True from the first `drain()` until one has succeeded."""
+        return self._activity.stopping and not self._drained
+
+    @property
+    def is_drained(self) -> bool:
+        """True once a `drain()` has returned True."""
+        return self._drained
+
+    # -- publish --
+
+    def _publish_reported(self, enqueue: Callable[[], Flow[bool]]) -> Flow[bool]:
+        """Run `enqueue` as a publish of this queue and report how it ended."""
+        began = time.monotonic()
+        try:
+            with self._activity.of(self._flavour.caller()) as admitted:
+                if not admitted:
+                    raise QueueDrainedError("queue is drained")
+                with observed_by(self._observer):
+                    enqueued = yield from enqueue()
+        except BaseException as error:
+            if isinstance(error, RedisMessageQueueError):
+                with_context(error, queue=self._options.name, operation="publish")
+            yield from self._emit(Op.PUBLISH, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
+            raise
+        operation, outcome = (Op.PUBLISH, Out.SUCCESS) if enqueued else (Op.PUBLISH_DEDUP_HIT, Out.SKIPPED)
+        yield from self._emit(operation, outcome, duration_ms=elapsed_ms(began))
+        return enqueued
+
+    def _enqueue(self, message: str | dict[str, Any]) -> Flow[bool]:
+        text = self._options.limits.text(message)
+        if not self._options.deduplication:
+            answer = yield Perform(lambda: self._gateway.add_message(self.key.pending, text))
+            if answer is not None:
+                raise GatewayContractError(
+                    f"gateway.add_message() must return None, got {type(answer).__name__}"
+                )
+            return True
+        marker = self.key.deduplication((yield from self._deduplication_text(message, text)))
+        enqueued = yield Perform(lambda: self._gateway.publish_message(self.key.pending, text, marker))
+        if not isinstance(enqueued, bool):
+            raise GatewayContractError(
+                f"gateway.publish_message() must return bool, got {type(enqueued).__name__}"
+            )
+        return enqueued
+
+    def _deduplication_text(self, message: str | dict[str, Any], text: str) -> Flow[str]:
+        function = self._options.get_deduplication_key
+        if function is None:
+            return text
+        if function is default_deduplication_key:
+            return default_deduplication_key(text)
+        result = yield Perform(functools.partial(self._flavour.call_key, function, message))
+        if not isinstance(result, str):
+            kind = discard_awaitable(result) or type(result).__name__
+            raise TypeError(
+                f"'get_deduplication_key' must return a string (it must return a str), got {kind}"
+            )
+        if not result:
+            raise ConfigurationError(
+                "'get_deduplication_key' returned '': every message would be a duplicate of the first"
+            )
+        return result
+
+    # -- claim --
+
+    def _claim_message(self) -> Flow[InHand | None]:
+        began = time.monotonic()
+        with self._activity.of(self._flavour.caller()) as admitted:
+            if not admitted:
+                yield Sleep(0)
+                yield from self._emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
+                return None
+            try:
+                with observed_by(self._observer):
+                    claimed = yield Perform(
+                        lambda: self._gateway.wait_for_message_and_move(self.key.pending, self.key.processing)
+                    )
+                message = None if claimed is None else self._in_hand(claimed)
+            except Exception as error:
+                if isinstance(error, RedisMessageQueueError):
+                    with_context(error, queue=self._options.name, operation="claim")
+                yield from self._emit(Op.CLAIM, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
+                raise
+        if message is None:
+            yield from self._emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
+            return None
+        yield from self._emit(Op.CLAIM, Out.SUCCESS, **message.facts, duration_ms=elapsed_ms(began))
+        return message
+
+    # -- drain --
+
+    def _drain(self, timeout: float | None, caller: object) -> Flow[bool]:
+        """Stop publishing and claiming, wait for who is inside, settle claims of unknown outcome.
+
+        True once nothing is left. False (the time was too short, or Redis unreachable) may be tried again.
+        """
+        options.check_types(timeout=timeout)
+        if timeout is not None and timeout < 0:
+            raise ConfigurationError(f"'timeout' must not be negative, got {timeout!r}")
+        self._activity.stop()
+        began = yield Now()
+
+        def out_of_time(now: float) -> bool:
+            return timeout is not None and now - began >= timeout
+
+        yield Sleep(0)
+        while not self._drained:
+            with self._activity.draining(caller) as leads:
+                if leads:
+                    deadline = None if timeout is None else began + timeout
+                    self._drained = yield from self._drain_gateway(deadline)
+                    return self._drained
+            if out_of_time((yield Now())):
+                return False
+            yield Sleep(_DRAIN_POLL_SECONDS)
+        return True
+
+    def _drain_gateway(self, deadline: float | None) -> Flow[bool]:
+        hook = getattr(self._gateway, "_drain_pending_claim_ids", None)
+        if hook is None:
+            return True
+        # Only our own hook is known to take the name of the list that claims return to.
+        extra = {"pending_key": self.key.pending} if isinstance(self._gateway, GatewayFlows) else {}
+        try:
+            return bool(
+                (yield Perform(lambda: hook(self.key.processing, deadline_monotonic=deadline, **extra)))
+            )
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            logger.warning("Transient error while draining %s: %s", self._options.name, error)
+            return False

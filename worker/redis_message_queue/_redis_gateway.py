@@ -1,0 +1,125 @@
+"""The built-in gateway of the sync face."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import redis
+
+from redis_message_queue import _sync, options
+from redis_message_queue._abstract_gateway import AbstractRedisGateway
+from redis_message_queue._claiming import ClaimFlows
+from redis_message_queue._clients import check_sync_client
+from redis_message_queue._effects import run
+from redis_message_queue._gateway import GatewayOptions
+from redis_message_queue._pending_claims import PendingClaims
+
+if TYPE_CHECKING:
+    from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
+    from redis_message_queue.messages import ClaimedMessage, MessageData
+
+
+class RedisGateway(ClaimFlows, AbstractRedisGateway):
+    """Redis work over one pooled client.
+
+    Usable directly, with explicit list names. `retry_budget_seconds` bounds the repeats of idempotent calls
+    (0: none), `message_wait_interval_seconds` one wait for a message (None: 5, 0: a single attempt),
+    `message_deduplication_log_ttl_seconds` the life of a deduplication marker (None: 3600).
+
+    Raises TypeError for a client or an argument of the wrong type, ConfigurationError for a wrong value.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis_client: redis.Redis | redis.RedisCluster,
+        retry_budget_seconds: int = 120,
+        retry_max_delay_seconds: float = 5.0,
+        retry_initial_delay_seconds: float = 0.01,
+        message_deduplication_log_ttl_seconds: int | None = None,
+        message_wait_interval_seconds: int | None = None,
+        message_visibility_timeout_seconds: int | None = None,
+        max_delivery_count: int | None = None,
+        dead_letter_queue: str | None = None,
+        max_pending_length: int | None = None,
+        pending_overload_policy: options.OverloadPolicy = "raise",
+        pending_overload_block_timeout_seconds: float = 1.0,
+        interrupt: BaseGracefulInterruptHandler | None = None,
+    ) -> None:
+        check_sync_client(redis_client)
+        self._options = GatewayOptions(
+            interrupt=interrupt,
+            message_deduplication_log_ttl_seconds=message_deduplication_log_ttl_seconds,
+            message_wait_interval_seconds=message_wait_interval_seconds,
+            message_visibility_timeout_seconds=message_visibility_timeout_seconds,
+            retry_budget_seconds=retry_budget_seconds,
+            retry_max_delay_seconds=retry_max_delay_seconds,
+            retry_initial_delay_seconds=retry_initial_delay_seconds,
+            max_delivery_count=max_delivery_count,
+            dead_letter_queue=dead_letter_queue,
+            max_pending_length=max_pending_length,
+            pending_overload_policy=pending_overload_policy,
+            pending_overload_block_timeout_seconds=pending_overload_block_timeout_seconds,
+        )
+        self._client = redis_client
+        self._execute = _sync.execute
+        self._claims = PendingClaims()
+
+    @property
+    def is_redis_cluster(self) -> bool:
+        """True if the client is a cluster client."""
+        return isinstance(self._client, redis.RedisCluster)
+
+    def publish_message(self, queue: str, message: str, dedup_key: str) -> bool:
+        """Enqueue `message` unless `dedup_key` is marked; True if enqueued, False for a duplicate.
+
+        Raises QueueBackpressureError when the list is full, RetryBudgetExhaustedError, LuaScriptError.
+        """
+        return run(self._publish(queue, message, dedup_key))
+
+    def add_message(self, queue: str, message: str) -> None:
+        """Enqueue `message`; never repeated, because a repeat may duplicate.
+
+        Raises QueueBackpressureError when the list is full, and what redis-py raises.
+        """
+        run(self._add(queue, message))
+
+    def move_message(
+        self, from_queue: str, to_queue: str, message: MessageData, *, lease_token: str | None = None
+    ) -> bool:
+        """Move a claimed message's payload to the head of `to_queue`; False if it is no longer ours."""
+        return run(self._move(from_queue, to_queue, message, lease_token))
+
+    def remove_message(self, queue: str, message: MessageData, *, lease_token: str | None = None) -> bool:
+        """Remove a claimed message; False if it is no longer ours."""
+        return run(self._remove(queue, message, lease_token))
+
+    def renew_message_lease(
+        self,
+        queue: str,
+        message: MessageData,
+        lease_token: str,
+        *,
+        is_interrupted: BaseGracefulInterruptHandler | None = None,
+    ) -> bool:
+        """Extend the lease to now + visibility timeout; False if it was lost, or without leases."""
+        return run(self._renew(queue, message, lease_token, is_interrupted))
+
+    def wait_for_message_and_move(
+        self, from_queue: str, to_queue: str
+    ) -> ClaimedMessage | MessageData | None:
+        """Claim the next message, waiting up to `message_wait_interval_seconds`; None if there was none.
+
+        Raises RetryBudgetExhaustedError when Redis stayed unreachable, ClaimStoreFailedError, LuaScriptError.
+        """
+        return run(self._wait(from_queue, to_queue))
+
+    def trim_queue(self, queue: str, max_length: int) -> None:
+        """Keep the newest `max_length` entries of a list."""
+        run(self._trim(queue, max_length))
+
+    def _drain_pending_claim_ids(
+        self, processing_key: str, *, deadline_monotonic: float | None = None, pending_key: str | None = None
+    ) -> bool:
+        """Called by a draining queue; see `ClaimFlows._drain_claims`."""
+        return run(self._drain_claims(pending_key, processing_key, deadline_monotonic))

@@ -1,0 +1,107 @@
+"""Which errors are worth repeating a call for, how often and how far apart."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import redis.exceptions
+import tenacity
+
+from redis_message_queue._core import script_failure
+from redis_message_queue._effects import Flow, Perform, pause
+from redis_message_queue.exceptions import LuaScriptError, RetryBudgetExhaustedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+_RETRYABLE = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.NoScriptError,
+)
+_FINAL = (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """True if the same call may succeed later without anybody changing anything."""
+    if isinstance(error, _FINAL):
+        return False
+    if isinstance(error, redis.exceptions.ClusterError) and str(error).startswith("TTL exhausted"):
+        return True
+    return isinstance(error, _RETRYABLE)
+
+
+def translated(error: redis.exceptions.ResponseError) -> redis.exceptions.ResponseError:
+    """The library's error for a refusal by one of its scripts, any other error unchanged."""
+    text = None if isinstance(error, LuaScriptError) else script_failure(error)
+    return error if text is None else LuaScriptError(text)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Budget and spacing of the repeats of one idempotent call; a budget of 0 means one attempt."""
+
+    budget_seconds: int = 120
+    initial_delay_seconds: float = 0.01
+    max_delay_seconds: float = 5.0
+
+    def build(self) -> tenacity.Retrying:
+        """Compose tenacity's parts. Costs more than a round trip, so it is done after a first failure."""
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_retryable),
+            stop=tenacity.stop_after_delay(self.budget_seconds),
+            wait=tenacity.wait_exponential_jitter(
+                initial=self.initial_delay_seconds, max=self.max_delay_seconds, jitter=0.1
+            ),
+        )
+
+
+def retrying(
+    what: str,
+    action: Callable[[], T],
+    policy: RetryPolicy,
+    interrupts: Sequence[BaseGracefulInterruptHandler] = (),
+) -> Flow[T]:
+    """Perform `action`, again while its error is retryable and the budget lasts.
+
+    Raises RetryBudgetExhaustedError from the last error; an interrupt lets the original error through.
+    """
+    began = time.monotonic()
+    try:
+        return (yield Perform(action))  # type: ignore[no-any-return]
+    except Exception as error:
+        if policy.budget_seconds == 0 or not is_retryable(error):
+            raise
+        failure = error
+    tenacious = policy.build()
+    state = tenacity.RetryCallState(tenacious, None, (), {})
+    state.start_time = began
+
+    def interrupted() -> bool:
+        return any(handler.is_interrupted() for handler in interrupts)
+
+    while True:
+        state.set_exception((type(failure), failure, failure.__traceback__))
+        if interrupted() or not tenacious.retry(state):
+            raise failure
+        attempts = state.attempt_number
+        if tenacious.stop(state):
+            raise RetryBudgetExhaustedError(f"{what} gave up after {attempts} attempts") from failure
+        logger.warning("%s: attempt %d failed, trying again: %s", what, attempts, failure)
+        yield from pause(tenacious.wait(state), interrupted if interrupts else None)
+        state.prepare_for_next_attempt()
+        try:
+            return (yield Perform(action))  # type: ignore[no-any-return]
+        except Exception as error:
+            failure = error

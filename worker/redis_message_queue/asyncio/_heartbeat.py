@@ -1,0 +1,53 @@
+"""Keeps the lease of one message while its handler runs, from a task."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from redis_message_queue._heartbeat import HEARTBEAT_NAME
+from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class LeaseHeartbeat(BaseGracefulInterruptHandler):
+    """Awaits `beat(self)` every `interval_seconds` until it returns False or `stop()` is called.
+
+    It is the stop signal of its own renewals as well. Without an interval it does nothing.
+    """
+
+    def __init__(
+        self, interval_seconds: float | None, beat: Callable[[LeaseHeartbeat], Awaitable[bool]]
+    ) -> None:
+        self._interval = interval_seconds
+        self._beat = beat
+        self._stopped = False
+        self._task: asyncio.Task[None] | None = None
+        self.suppressed = False
+        """Set once the handler has ended: losing the lease is then reported by the settlement."""
+
+    def is_interrupted(self) -> bool:
+        """True since `stop()`."""
+        return self._stopped
+
+    def start(self) -> None:
+        """Begin."""
+        if self._interval is not None:
+            self._task = asyncio.create_task(self._run(self._interval), name=HEARTBEAT_NAME)
+
+    async def stop(self) -> bool:
+        """End, cancelling a renewal on its way; False if that took too long. Harmless when repeated."""
+        self._stopped = True
+        if self._task is None or self._interval is None:
+            return True
+        self._task.cancel()
+        done, _ = await asyncio.wait({self._task}, timeout=max(2 * self._interval, 0.1))
+        return bool(done)
+
+    async def _run(self, interval: float) -> None:
+        while not self._stopped:
+            await asyncio.sleep(interval)
+            if not await self._beat(self):
+                return

@@ -1,0 +1,212 @@
+"""Validation of constructor arguments: one table, one interpreter, and the few rules between arguments."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, get_args
+
+from redis_message_queue._callbacks import is_async_callable, promises_awaitable
+from redis_message_queue.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+OverloadPolicy = Literal["raise", "drop_oldest", "block"]
+
+DEFAULT_HISTORY_LENGTH = 1000
+DEFAULT_DELIVERY_COUNT = 10
+DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 300
+DEFAULT_BLOCK_TIMEOUT_SECONDS = 1.0
+
+
+class Kind(Enum):
+    """A type as the library means it: no bool passes for a number, no 0 for a bool."""
+
+    INT = "an int"
+    NUMBER = "a number"
+    BOOL = "a bool"
+    STRING = "a string"
+    STR = "a str"
+    CALLABLE = "callable"
+
+    def matches(self, value: object) -> bool:
+        """True if `value` is of this kind."""
+        match self:
+            case Kind.BOOL:
+                return isinstance(value, bool)
+            case Kind.INT:
+                return isinstance(value, int) and not isinstance(value, bool)
+            case Kind.NUMBER:
+                return isinstance(value, (int, float)) and not isinstance(value, bool)
+            case Kind.STRING | Kind.STR:
+                return isinstance(value, str)
+            case Kind.CALLABLE:
+                return callable(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one argument may be; `above` and `least` are the exclusive and the inclusive lower bound."""
+
+    kind: Kind
+    optional: bool = False
+    above: float | None = None
+    least: float | None = None
+    blank: bool = True
+
+
+RULES: Mapping[str, Rule] = {
+    "name": Rule(Kind.STRING, blank=False),
+    "key_separator": Rule(Kind.STRING, blank=False),
+    "deduplication": Rule(Kind.BOOL),
+    "enable_completed_queue": Rule(Kind.BOOL),
+    "enable_failed_queue": Rule(Kind.BOOL),
+    "max_completed_length": Rule(Kind.INT, optional=True, above=0),
+    "max_failed_length": Rule(Kind.INT, optional=True, above=0),
+    "max_delivery_count": Rule(Kind.INT, optional=True, above=0),
+    "visibility_timeout_seconds": Rule(Kind.INT, optional=True, above=0),
+    "get_deduplication_key": Rule(Kind.CALLABLE, optional=True),
+    "max_pending_length": Rule(Kind.INT, optional=True, above=0),
+    "pending_overload_policy": Rule(Kind.STR),
+    "pending_overload_block_timeout_seconds": Rule(Kind.NUMBER, least=0),
+    "on_heartbeat_failure": Rule(Kind.CALLABLE, optional=True),
+    "on_event": Rule(Kind.CALLABLE, optional=True),
+    "heartbeat_interval_seconds": Rule(Kind.NUMBER, optional=True, above=0),
+    "max_payload_bytes": Rule(Kind.INT, optional=True, above=0),
+    "max_payload_depth": Rule(Kind.INT, optional=True, above=0),
+    # Gateway
+    "message_deduplication_log_ttl_seconds": Rule(Kind.INT, optional=True, above=0),
+    "message_wait_interval_seconds": Rule(Kind.INT, optional=True, least=0),
+    "message_visibility_timeout_seconds": Rule(Kind.INT, optional=True, above=0),
+    "retry_budget_seconds": Rule(Kind.INT, least=0),
+    "retry_max_delay_seconds": Rule(Kind.NUMBER, above=0),
+    "retry_initial_delay_seconds": Rule(Kind.NUMBER, above=0),
+    "dead_letter_queue": Rule(Kind.STR, optional=True),
+    # Calls
+    "timeout": Rule(Kind.NUMBER, optional=True),
+    "delay_seconds": Rule(Kind.NUMBER, optional=True, least=0),
+    "count": Rule(Kind.INT, above=0),
+    "max_messages": Rule(Kind.INT, optional=True, above=0),
+}
+
+
+def check_types(**values: object) -> None:
+    """Raise TypeError naming the first argument whose type is wrong."""
+    for name, value in values.items():
+        rule = RULES[name]
+        if (rule.optional and value is None) or rule.kind.matches(value):
+            continue
+        wanted = rule.kind.value + (" or None" if rule.optional else "")
+        raise TypeError(f"'{name}' must be {wanted}, got {type(value).__name__}")
+
+
+def check_ranges(**values: object) -> None:
+    """Raise ConfigurationError naming the first argument whose value is out of range."""
+    for name, value in values.items():
+        rule = RULES[name]
+        if isinstance(value, str):
+            if not rule.blank and not value.strip():
+                raise ConfigurationError(f"'{name}' must be a non-empty string, got {value!r}")
+        elif isinstance(value, (int, float)):
+            _check_number(name, value, rule)
+
+
+def _check_number(name: str, value: float, rule: Rule) -> None:
+    bounded = rule.above is not None or rule.least is not None
+    if bounded and not math.isfinite(value):
+        raise ConfigurationError(f"'{name}' must be a finite number, got {value!r}")
+    if rule.above is not None and value <= rule.above:
+        raise ConfigurationError(f"'{name}' must be positive, got {value!r}")
+    if rule.least is not None and value < rule.least:
+        raise ConfigurationError(f"'{name}' must not be below {rule.least:g}, got {value!r}")
+
+
+def check(**values: object) -> None:
+    """Check type, then range, of each argument in the order given."""
+    for name, value in values.items():
+        check_types(**{name: value})
+        check_ranges(**{name: value})
+
+
+def check_name(name: str, key_separator: str) -> None:
+    """Check the queue's name together with the separator of its keys."""
+    check(name=name, key_separator=key_separator)
+    if "\x00" in name:
+        raise ConfigurationError(
+            "'name' must not contain null bytes: many tools end a key there; use another character"
+        )
+    if key_separator in name:
+        raise ConfigurationError(
+            f"'name' {name!r} must not contain the key separator {key_separator!r};"
+            " rename the queue or pass another 'key_separator'"
+        )
+
+
+def check_history(max_length_name: str, max_length: int | None, flag_name: str, enabled: bool) -> None:
+    """Check the cap of a history list; a cap of our own choice makes sense only with the list enabled."""
+    check(**{max_length_name: max_length})
+    if not enabled and max_length not in (None, DEFAULT_HISTORY_LENGTH):
+        raise ConfigurationError(f"'{max_length_name}' requires '{flag_name}=True'")
+
+
+def check_backpressure(
+    max_pending_length: int | None,
+    policy: str,
+    block_timeout_seconds: float,
+    *,
+    max_delivery_count: int | None,
+    deduplicates: bool = False,
+) -> None:
+    """Check the three backpressure arguments against each other and against what they exclude."""
+    check(max_pending_length=max_pending_length)
+    check_types(pending_overload_policy=policy)
+    if policy not in get_args(OverloadPolicy):
+        choices = ", ".join(map(repr, get_args(OverloadPolicy)))
+        raise ConfigurationError(f"'pending_overload_policy' must be one of {choices}, got {policy!r}")
+    check(pending_overload_block_timeout_seconds=block_timeout_seconds)
+    if policy != "raise" and max_pending_length is None:
+        raise ConfigurationError(f"pending_overload_policy={policy} requires max_pending_length to be set")
+    if policy != "drop_oldest":
+        return
+    if deduplicates:
+        raise ConfigurationError(
+            "drop_oldest cannot be combined with deduplication: publishing a dropped message again would be"
+            " silently suppressed; pass deduplication=False"
+        )
+    if max_delivery_count is not None:
+        raise ConfigurationError(
+            "drop_oldest is incompatible with max_delivery_count: a dropped message never reaches the dead"
+            " letters; pass max_delivery_count=None"
+        )
+
+
+def check_heartbeat(
+    interval: float | None, visibility_timeout_seconds: int | None, *, without_timeout: str
+) -> None:
+    """Check the renewal interval against the lease; `without_timeout` is the error when there is no lease."""
+    check(heartbeat_interval_seconds=interval)
+    if interval is None:
+        return
+    if visibility_timeout_seconds is None:
+        raise ConfigurationError(without_timeout)
+    if interval >= visibility_timeout_seconds / 2:
+        raise ConfigurationError(
+            f"'heartbeat_interval_seconds' must be less than half of the visibility timeout"
+            f" ({visibility_timeout_seconds} s), so that one renewal may fail; got {interval!r}"
+        )
+
+
+def check_sync_callable(name: str, value: Callable[..., object] | None) -> None:
+    """Check an optional callback of the sync flavour: it must not be async."""
+    check_types(**{name: value})
+    if value is not None and is_async_callable(value):
+        raise TypeError(f"'{name}' is an async callable; use it with the async RedisMessageQueue")
+
+
+def check_async_callable(name: str, value: Callable[..., object] | None) -> None:
+    """Check an optional callback of the async flavour that must give an awaitable."""
+    check_types(**{name: value})
+    if value is not None and not promises_awaitable(value):
+        raise TypeError(f"'{name}' must be an async callable; the sync RedisMessageQueue takes plain ones")

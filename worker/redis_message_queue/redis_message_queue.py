@@ -1,0 +1,138 @@
+"""The queue."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from redis_message_queue._abstract_gateway import AbstractRedisGateway
+from redis_message_queue._effects import run
+from redis_message_queue._heartbeat import LeaseHeartbeat
+from redis_message_queue._payload import default_deduplication_key
+from redis_message_queue._queue import QueueFlows
+from redis_message_queue._queue_options import QueueOptions, sync_flavour
+from redis_message_queue._redis_gateway import RedisGateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import redis
+
+    from redis_message_queue import options
+    from redis_message_queue._processing import InHand
+    from redis_message_queue.events import QueueEvent
+    from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
+    from redis_message_queue.messages import MessageData
+
+_FLAVOUR = sync_flavour(AbstractRedisGateway)
+
+
+class RedisMessageQueue(QueueFlows):
+    """A queue named `name` over `client` (or over a `gateway` configured by you).
+
+    Lengths are numbers of messages, `_seconds` are seconds; `None` switches a limit off. With a visibility
+    timeout a message is delivered at least once and comes back when its consumer dies, at most
+    `max_delivery_count` times, then it goes to the dead letters. `key` has the names of the Redis keys.
+
+    Raises TypeError for arguments of the wrong type, ConfigurationError for values or combinations that
+    cannot work, GatewayContractError for a gateway of the other flavour.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        gateway: AbstractRedisGateway | None = None,
+        client: redis.Redis | redis.RedisCluster | None = None,
+        deduplication: bool = True,
+        enable_completed_queue: bool = False,
+        enable_failed_queue: bool = False,
+        visibility_timeout_seconds: int | None = 300,
+        heartbeat_interval_seconds: int | float | None = None,
+        max_completed_length: int | None = 1000,
+        max_failed_length: int | None = 1000,
+        max_delivery_count: int | None = 10,
+        max_pending_length: int | None = None,
+        pending_overload_policy: options.OverloadPolicy = "raise",
+        pending_overload_block_timeout_seconds: float = 1.0,
+        key_separator: str = "::",
+        get_deduplication_key: Callable[[Any], str] | None = default_deduplication_key,
+        interrupt: BaseGracefulInterruptHandler | None = None,
+        on_heartbeat_failure: Callable[[], None] | None = None,
+        on_event: Callable[[QueueEvent], None] | None = None,
+        max_payload_bytes: int | None = None,
+        max_payload_depth: int | None = None,
+    ) -> None:
+        settings = QueueOptions(
+            name=name,
+            key_separator=key_separator,
+            deduplication=deduplication,
+            enable_completed_queue=enable_completed_queue,
+            enable_failed_queue=enable_failed_queue,
+            max_completed_length=max_completed_length,
+            max_failed_length=max_failed_length,
+            max_delivery_count=max_delivery_count,
+            visibility_timeout_seconds=visibility_timeout_seconds,
+            get_deduplication_key=get_deduplication_key,
+            max_pending_length=max_pending_length,
+            pending_overload_policy=pending_overload_policy,
+            pending_overload_block_timeout_seconds=pending_overload_block_timeout_seconds,
+            on_heartbeat_failure=on_heartbeat_failure,
+            on_event=on_event,
+            heartbeat_interval_seconds=heartbeat_interval_seconds,
+            interrupt=interrupt,
+            max_payload_bytes=max_payload_bytes,
+            max_payload_depth=max_payload_depth,
+        )
+        self._set_up(settings, _FLAVOUR, gateway, client, RedisGateway)
+
+    def publish(self, message: str | dict[str, Any]) -> bool:
+        """Enqueue a text or a JSON object; True if enqueued, False if it was a duplicate.
+
+        Raises TypeError or ValueError for a message that cannot be stored, QueueBackpressureError when the
+        queue is full, QueueDrainedError after `drain()`, and redis-py's errors without deduplication;
+        RetryBudgetExhaustedError with it.
+        """
+        return run(self._publish_reported(lambda: self._enqueue(message)))
+
+    @contextmanager
+    def process_message(self) -> Iterator[MessageData | None]:
+        """Claim a message, hand its payload to the `with` block and settle it by how the block ends.
+
+        The payload is bytes, or str with a decoding client; None when there was nothing to do. An exception
+        in the block is final for the message (the failed list, if enabled) and propagates.
+        """
+        message = run(self._claim_message())
+        if message is None:
+            yield None
+            return
+        heartbeat = self._heartbeat_of(message)
+        try:
+            heartbeat.start()
+            try:
+                yield message.payload
+            except BaseException as error:
+                heartbeat.suppressed = True
+                if not _FLAVOUR.aborts(error):
+                    run(self._fail(message, error))
+                raise
+            heartbeat.suppressed = True
+            run(self._succeed(message))
+        finally:
+            if not heartbeat.stop():
+                run(self._heartbeat_stuck(message))
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Refuse new work, wait up to `timeout` seconds for calls in progress; True once nothing is left.
+
+        Handlers that are running go on and may settle. Redis and the client are left as they are.
+        """
+        return run(self._drain(timeout, _FLAVOUR.caller()))
+
+    def close(self, timeout: float | None = None) -> bool:
+        """The same as `drain()`."""
+        return self.drain(timeout)
+
+    def _heartbeat_of(self, message: InHand) -> LeaseHeartbeat:
+        interval = None if message.token is None else self._options.heartbeat_interval_seconds
+        return LeaseHeartbeat(interval, lambda stop: run(self._renew_once(message, stop)))
