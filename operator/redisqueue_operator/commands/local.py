@@ -16,6 +16,7 @@ from redisqueue_operator.commands.options import UserError
 from redisqueue_operator.embedded_redis import EmbeddedRedis
 from redisqueue_operator.engine import Engine
 from redisqueue_operator.local import DefinitionError, Definitions, LocalPlatform
+from redisqueue_operator.local.log_line import LogLine
 from redisqueue_operator.local.template import ignored_fields
 from redisqueue_operator.screen import Screen, table
 
@@ -93,7 +94,7 @@ class LocalRun:
                 self.definitions,
                 redis_url=url,
                 handler_path=self.handler_path,
-                say=lambda worker, line: self.screen.say(f"{worker} | {line}"),
+                say=lambda worker, line: self.screen.say(f"{worker} | {LogLine.read(line).text}"),
                 tell=lambda queue, event: self.screen.say(f"{queue}: {event.reason}: {event.message}"),
             )
             stack.push_async_callback(self._drain, platform)

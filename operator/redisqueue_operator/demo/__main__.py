@@ -16,6 +16,7 @@ from redisqueue_operator.demo.corpus import input_line, standard_library
 from redisqueue_operator.demo.driver import Driver
 from redisqueue_operator.demo.stage import StageError, cluster_stage, local_stage
 from redisqueue_operator.embedded_redis import NoServerFound
+from redisqueue_operator.local.log_line import LogLine
 from redisqueue_operator.screen import Screen
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ async def demo(options: argparse.Namespace) -> int:
     screen.say(f"Input: {input_line(files)}.\n")
 
     def say(worker: str, line: str) -> None:
-        if options.verbose or "starts again in" in line:
-            screen.say(f"{worker} | {line}")
+        read = LogLine.read(line)
+        if options.verbose or read.loud or "starts again in" in line:
+            screen.say(f"{worker} | {read.text}")
 
     setting = local_stage(run, say) if options.mode == "local" else cluster_stage(run)
     async with setting as stage:

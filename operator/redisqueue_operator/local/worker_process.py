@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,6 @@ READY_POLL_SECONDS = 0.1
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 STEADY_SECONDS = 60.0  # a process that ran so long starts its backoff anew, as kubelet does after ten minutes
-LINES_KEPT = 20
 LONGEST_LINE_BYTES = 1 << 20
 
 
@@ -64,7 +62,7 @@ class WorkerProcess:
     """It ended and will not come back."""
     restarts: int = 0
     born: float = field(default_factory=time.monotonic)
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
+    last_line: str = ""
     _process: asyncio.subprocess.Process | None = None
     _life: asyncio.Task[None] | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,9 +82,18 @@ class WorkerProcess:
             await asyncio.wait([self._life])
 
     def kill(self) -> None:
-        """End it at once, without a drain; its messages come back when their leases expire."""
+        """End it for good and at once, without a drain; its messages come back when their leases expire."""
         self.stop()
+        self.kill_process()
+
+    def kill_process(self) -> None:
+        """End its present process as a crash would: the worker starts another one."""
         self._signal(signal.SIGKILL)
+
+    @property
+    def pid(self) -> int | None:
+        """Its present process; None while none runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
 
     @property
     def pod(self) -> PodObservation:
@@ -105,7 +112,10 @@ class WorkerProcess:
             backoff = FIRST_BACKOFF_SECONDS if time.monotonic() - begun > STEADY_SECONDS else backoff
             self.restarts += 1
             self.failing = "CrashLoopBackOff"
-            self.say(self.name, f"{failure}; starts again in {backoff:g} s")
+            self.say(
+                self.name,
+                f"{failure}; starts again in {backoff:g} s; its last words: {self.last_line or '-'}",
+            )
             self.changed()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), backoff)
@@ -157,7 +167,7 @@ class WorkerProcess:
             if not line:
                 return
             text = line.decode(errors="replace").rstrip()
-            self.lines.append(text)
+            self.last_line = text or self.last_line
             self.say(self.name, text)
 
     async def _end_when_asked(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from redisqueue_operator.local import DefinitionError, Definitions
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def test_queues_and_config_maps_are_found_and_other_kinds_passed_over() -> None:
 
 def test_a_queue_gets_the_same_uid_each_time_and_another_name_another_one() -> None:
     first, again = (Definitions.parse(QUEUE).queues["default", "emails"]["metadata"]["uid"] for _ in range(2))
-    other = Definitions.parse(QUEUE.replace("emails", "images")).queues["default", "images"]["metadata"]["uid"]
+    other = Definitions.parse(QUEUE.replace("emails", "images")).queues["default", "images"]["metadata"][
+        "uid"
+    ]
     assert first == again != other
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from redisqueue_operator.demo.checks import Outcome, checks
 from redisqueue_operator.demo.handler import describe, pack, unpack
 
@@ -44,8 +45,14 @@ def test_a_good_run_passes_and_says_what_it_proved() -> None:
         ({"reports": {**GOOD.reports, "c.py": report()}}, "1 unknown (c.py)"),
         ({"handlings": {"a.py": 1, "b.py": 2}}, "not exactly once (b.py)"),
         ({"handlings": {"a.py": 1}}, "1 files handled"),
-        ({"reports": {**GOOD.reports, "b.py": report(classes=2)}}, "1 reports differ from the direct count (b.py)"),
-        ({"reports": {**GOOD.reports, "b.py": report(sha256="0")}}, "1 reports differ from the direct count (b.py)"),
+        (
+            {"reports": {**GOOD.reports, "b.py": report(classes=2)}},
+            "1 reports differ from the direct count (b.py)",
+        ),
+        (
+            {"reports": {**GOOD.reports, "b.py": report(sha256="0")}},
+            "1 reports differ from the direct count (b.py)",
+        ),
         ({"direct": {}}, "reports differ from the direct count"),
         ({"left_over": {"pending": 0, "dead letters": 3}}, "3 dead letters"),
         ({"replicas": [0, 4, 1]}, "replicas went 0 → 4 → 1"),
@@ -67,7 +74,9 @@ def test_a_file_that_only_the_other_python_parses_is_compared_by_content() -> No
 
 def test_the_same_python_must_parse_the_same_files() -> None:
     unparsed = report(functions=0, classes=0, error="SyntaxError")
-    assert not all(verdict.ok for verdict in checks(replace(GOOD, reports={**GOOD.reports, "b.py": unparsed})))
+    assert not all(
+        verdict.ok for verdict in checks(replace(GOOD, reports={**GOOD.reports, "b.py": unparsed}))
+    )
 
 
 def test_the_handler_counts_functions_and_classes_and_survives_what_is_no_python() -> None:
