@@ -16,12 +16,12 @@ def sync_connection(server_name: str, base: Any = redis.SSLConnection) -> Any:
     class NamedConnection(base):  # type: ignore[misc]
         def _wrap_socket_with_ssl(self, sock: Any) -> Any:
             # redis-py takes the expected name from `host`, and has no argument of its own for it.
-            dialled: str = self.host
-            self.host = server_name
+            connection: Any = self
+            dialled, connection.host = connection.host, server_name
             try:
                 return super()._wrap_socket_with_ssl(sock)
             finally:
-                self.host = dialled
+                connection.host = dialled
 
     return NamedConnection
 

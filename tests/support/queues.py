@@ -1,0 +1,101 @@
+"""Queues as a test sees them: publish, look, let time pass, lose a reply."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import redis
+import redis.asyncio
+
+from redis_message_queue import _core, _sync, envelope
+
+if TYPE_CHECKING:
+    from redis_message_queue.keys import QueueKeys
+
+
+def publish(client: redis.Redis, keys: QueueKeys, *payloads: str) -> None:
+    """Publish in this order."""
+    for payload in payloads:
+        client.lpush(keys.pending, envelope.encode(payload))
+
+
+def payloads(client: redis.Redis, key: str) -> list[str]:
+    """The payloads of a list, the next to be claimed (the tail) first."""
+    values = [envelope.decode(stored).payload for stored in client.lrange(key, 0, -1)]
+    return [value.decode() if isinstance(value, bytes) else value for value in reversed(values)]
+
+
+def claim_as_v7(
+    client: redis.Redis, keys: QueueKeys, claim_id: str, *, limit: int | None = 10
+) -> _core.LeasedClaim:
+    """Claim one message the way an older worker does, with all the records it keeps."""
+    call = _core.claim_leased(
+        pending=keys.pending,
+        processing=keys.processing,
+        claim_id=claim_id,
+        visibility_timeout_ms=300_000,
+        max_delivery_count=limit,
+        dead_letter_queue=keys.dead_letter,
+    )
+    return _sync.execute(client, call)
+
+
+def let_leases_expire(client: redis.Redis, keys: QueueKeys) -> None:
+    """Move all deadlines into the past; their order stays."""
+    for position, stored in enumerate(client.zrange(keys.lease_deadlines, 0, -1)):
+        client.zadd(keys.lease_deadlines, {stored: position + 1}, xx=True)
+
+
+def let_delayed_be_due(client: redis.Redis, keys: QueueKeys) -> None:
+    """Move the due times of all delayed messages into the past; their order stays."""
+    for position, stored in enumerate(client.zrange(keys.delayed, 0, -1)):
+        client.zadd(keys.delayed, {stored: position + 1}, xx=True)
+
+
+def everything(client: redis.Redis) -> dict[str, Any]:
+    """The whole database as plain values (times to live left out)."""
+    readers = {
+        "list": lambda key: client.lrange(key, 0, -1),
+        "hash": client.hgetall,
+        "zset": lambda key: dict(client.zrange(key, 0, -1, withscores=True)),
+        "string": client.get,
+    }
+    return {key.decode(): readers[client.type(key).decode()](key) for key in sorted(client.keys())}
+
+
+def lease_sets(client: redis.Redis, keys: QueueKeys) -> tuple[Counter[bytes], ...]:
+    """Entries of processing, members of the deadlines, fields of the tokens."""
+    return (
+        Counter(client.lrange(keys.processing, 0, -1)),
+        Counter(client.zrange(keys.lease_deadlines, 0, -1)),
+        Counter(client.hkeys(keys.lease_tokens)),
+    )
+
+
+class LossyRedis(redis.Redis):
+    """A client whose next `lose` replies are lost after the server has done the work."""
+
+    lose = 0
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run the command, then fail if a loss is due."""
+        reply = super().execute_command(*args, **options)
+        if self.lose:
+            self.lose -= 1
+            raise redis.ConnectionError("the reply was lost")
+        return reply
+
+
+class AsyncLossyRedis(redis.asyncio.Redis):
+    """As `LossyRedis`, for asyncio."""
+
+    lose = 0
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run the command, then fail if a loss is due."""
+        reply = await super().execute_command(*args, **options)
+        if self.lose:
+            self.lose -= 1
+            raise redis.ConnectionError("the reply was lost")
+        return reply

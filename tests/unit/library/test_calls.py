@@ -1,0 +1,102 @@
+"""Operations as plain data: what is sent, and how replies of any client are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from redis_message_queue import _async, _core, _sync
+from redis_message_queue._scripts import script
+
+
+class CannedClient:
+    """A duck-typed client that offers `eval` alone."""
+
+    def __init__(self, reply: Any) -> None:
+        self.reply = reply
+        self.calls: list[tuple[Any, ...]] = []
+
+    def eval(self, *args: Any) -> Any:
+        self.calls.append(args)
+        return self.reply
+
+
+class CannedAsyncClient(CannedClient):
+    async def eval(self, *args: Any) -> Any:
+        return super().eval(*args)
+
+
+def claim() -> _core.Call[_core.LeasedClaim]:
+    return _core.claim_leased(pending="p", processing="q", claim_id="c", visibility_timeout_ms=1000)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (None, _core.LeasedClaim(None, None)),
+        ([b"m", b"7"], _core.LeasedClaim(b"m", "7")),
+        (["m", "7"], _core.LeasedClaim("m", "7")),
+        ([b"m", b"7", b"2", b"1"], _core.LeasedClaim(b"m", "7", 2, 1)),
+        ([b"", b"", b"2", b"1"], _core.LeasedClaim(None, None, 2, 1)),
+        ([b"", b"", b"0", b"0", b"why"], _core.LeasedClaim(None, None, 0, 0, "why")),
+    ],
+)
+def test_claim_reply_is_read_as_bytes_or_text_short_or_long(reply: Any, expected: _core.LeasedClaim) -> None:
+    assert _sync.execute(CannedClient(reply), claim()) == expected
+
+
+async def test_duck_typed_clients_get_exactly_one_plain_eval() -> None:
+    call = claim()
+    expected = (call.script.text, len(call.keys), *call.keys, *call.args)
+    blocking, loop_bound = CannedClient(None), CannedAsyncClient(None)
+    _sync.execute(blocking, call)
+    await _async.execute(loop_bound, call)
+    assert blocking.calls == loop_bound.calls == [expected]
+
+
+@pytest.mark.parametrize("reply", [1, [1]])
+def test_one_renewal_may_be_answered_without_a_list(reply: Any) -> None:
+    call = _core.renew(processing="q", stored="m", lease_token="1", visibility_timeout_ms=1)
+    assert _sync.execute(CannedClient(reply), call) is True
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (b'["m","7"]', ("m", "7")),
+        ('["a\\/b","7","extra"]', ("a/b", "7")),
+        (None, None),
+        (b"", None),
+        (b"\xff", None),
+        (b"{}", None),
+        (b'["m"]', None),
+        (b'["m",7]', None),
+        ("not json", None),
+    ],
+)
+def test_a_damaged_claim_record_is_a_miss(record: Any, expected: tuple[str, str] | None) -> None:
+    assert _core.parse_claim_record(record) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("WRONGTYPE a is a string", "WRONGTYPE a is a string"),
+        ("OOM during publish; x", "OOM during publish; x"),
+        ("OOM command not allowed", None),
+        ("unknown command", None),
+    ],
+)
+def test_own_script_errors_are_told_from_the_servers(text: str, expected: str | None) -> None:
+    assert _core.script_failure(ResponseError(text)) == expected
+
+
+def test_every_script_says_its_keys_arguments_reply_and_cost() -> None:
+    for name in ("publish", "add", "add_delayed", "claim_plain", "claim_leased", "finish", "renew",
+                 "requeue_plain", "consume", "report", "retire", "sample"):  # fmt: skip
+        body = script(name).text
+        header = body[body.rindex("\n-- KEYS") :]
+        assert "-- reply" in header, name
+        assert "-- cost" in header, name

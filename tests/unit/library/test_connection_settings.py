@@ -1,0 +1,92 @@
+"""Connection settings: wrong ones are named before anything is dialled, secrets stay out of texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from redis_message_queue.connection import ConnectionSettings, FileCredentials, host_and_port
+
+SENTINEL: dict[str, Any] = {
+    "mode": "Sentinel",
+    "sentinel_master": "main",
+    "sentinel_addresses": ("s1:26379", "s2"),
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({}, "url"),
+        ({"url": "http://h"}, "url"),
+        ({"url": "redis://"}, "url"),
+        ({"url": "redis://h/queue"}, "url"),
+        ({"url": "unix://"}, "url"),
+        ({"url": "redis://h", "mode": "Single"}, "mode"),
+        ({"url": "redis://h", "database": -1}, "database"),
+        ({"url": "redis://h/2", "mode": "Cluster"}, "database"),
+        ({"url": "rediss://h", "tls_cert_file": Path("c")}, "tls_key_file"),
+        ({"url": "rediss://h", "mode": "Cluster", "tls_server_name": "n"}, "tls_server_name"),
+        ({"url": "redis://h", "socket_timeout_seconds": 1}, "socket_timeout_seconds"),
+        ({"mode": "Sentinel", "sentinel_addresses": ("s",)}, "sentinel_master"),
+        ({"mode": "Sentinel", "sentinel_master": "main"}, "sentinel_addresses"),
+        ({**SENTINEL, "sentinel_addresses": ("s:port",)}, "sentinel_addresses"),
+    ],
+)
+def test_a_wrong_field_is_named(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=f"'{named}'"):
+        ConnectionSettings(**arguments)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://u:hunter2@h:x/0", "htp://u:hunter2@h", "redis://u:hunter2@h/hunter2"]
+)
+def test_no_error_repeats_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match="url") as raised:
+        ConnectionSettings(url=url)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_texts_hide_credentials() -> None:
+    settings = ConnectionSettings(url="redis://u:hunter2@h:7/3", password="hunter3")
+    assert settings.redacted == "redis://h:7/3"
+    assert "hunter" not in repr(settings)
+
+
+def test_redacted_names_what_is_dialled() -> None:
+    assert ConnectionSettings(url="rediss://h", database=2).redacted == "rediss://h/2"
+    assert ConnectionSettings(url="unix:///run/redis.sock").redacted == "unix:///run/redis.sock"
+    assert ConnectionSettings(**SENTINEL).redacted == "sentinel://s1:26379,s2/main/0"
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("h:1", ("h", 1)), ("h", ("h", 26379)), ("[::1]:2", ("::1", 2)), (" h:3 ", ("h", 3))],
+)
+def test_sentinel_addresses(address: str, expected: tuple[str, int]) -> None:
+    assert host_and_port(address) == expected
+
+
+async def test_credential_files_are_read_at_each_connect(tmp_path: Path) -> None:
+    user, password = tmp_path / "username", tmp_path / "password"
+    user.write_text("alice\n")
+    password.write_text("one\n")
+    provider = FileCredentials(user, password, None)
+    assert provider.get_credentials() == ("alice", "one")
+    password.write_text("two")
+    assert await provider.get_credentials_async() == ("alice", "two")
+    password.unlink()
+    with pytest.raises(redis.AuthenticationError, match="password"):
+        provider.get_credentials()
+
+
+@pytest.mark.parametrize("server_name", ["", "redis.internal"])
+async def test_tls_options_reach_both_kinds_of_connection(server_name: str) -> None:
+    settings = ConnectionSettings(url="rediss://h:1", tls_server_name=server_name)
+    blocking, loop_bound = settings.connect(), settings.connect_async()
+    assert issubclass(blocking.connection_pool.connection_class, redis.SSLConnection)
+    connection = loop_bound.connection_pool.make_connection()
+    assert connection._connection_arguments().get("server_hostname", "") == server_name
