@@ -152,7 +152,9 @@ class ApiServer:
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)  # it opens no port before it is nearly ready: there is nothing to wait on
-        raise RuntimeError(f"the API server was not ready within {START_SECONDS:.0f} s: {self._last_log_lines()}")
+        raise RuntimeError(
+            f"the API server was not ready within {START_SECONDS:.0f} s: {self._last_log_lines()}"
+        )
 
     def _last_log_lines(self) -> str:
         logs = sorted(self._directory.glob("*.log"))

@@ -29,8 +29,8 @@ def merged(base: Any, patch: Any, name: str = "") -> Any:
     """`base` with `patch` over it; neither is changed.
 
     Maps are merged by key, and null removes one. Lists with a merge key are merged entry by entry: a new one
-    goes to the end, `$patch: delete` in one removes it. Anything else is replaced. `name`: the field that holds
-    the two.
+    goes to the end, `$patch: delete` in one removes it. Anything else is replaced. `name` is the field that
+    holds the two.
     """
     if isinstance(base, dict) and isinstance(patch, dict):
         return _merged_maps(base, patch)

@@ -1,0 +1,12 @@
+"""`pytest tests/golden --update-golden` writes the expected manifests anew; read the difference before a commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/manifests anew")

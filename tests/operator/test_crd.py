@@ -1,0 +1,94 @@
+"""The CRD on a real API server, and that `api.validate` gives the same verdicts without one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis_queue, sample_objects
+
+from redisqueue_operator import api
+from redisqueue_operator.api.defaults import with_defaults
+from redisqueue_operator.api.definition import definition, schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.api_server import ApiServer
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def server(api_server: ApiServer) -> ApiServer:
+    """With the CRD installed, strictly: an unknown field of the CRD itself would be refused."""
+    code, output = api_server.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(definition()))
+    assert code == 0, output
+    wait = ("wait", "--for=condition=Established", "crd/redisqueues.redisqueue.dev", "--timeout=20s")
+    code, output = api_server.kubectl(*wait)
+    assert code == 0, output
+    return api_server
+
+
+def try_create(server: ApiServer, obj: dict[str, Any]) -> tuple[int, str]:
+    return server.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(obj))
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_good_is_accepted_and_defaulted_alike(server: ApiServer, case: str) -> None:
+    code, output = try_create(server, GOOD[case])
+    assert code == 0, output
+    assert json.loads(output)["spec"] == with_defaults(GOOD[case], schema())["spec"]
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_samples_are_accepted(server: ApiServer, path: Path) -> None:
+    for item in sample_objects(path):
+        code, output = try_create(server, item)
+        assert code == 0, output
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_is_refused_naming_the_field(server: ApiServer, case: str) -> None:
+    bad = BAD[case]
+    if bad.old is None:
+        code, output = try_create(server, bad.obj)
+    else:
+        code, output = server.kubectl("create", "-f", "-", stdin=json.dumps(bad.old))
+        assert code == 0, output
+        code, output = server.kubectl("replace", "--dry-run=server", "-f", "-", stdin=json.dumps(bad.obj))
+        server.kubectl("delete", "-f", "-", stdin=json.dumps(bad.old))
+    assert code != 0, output
+    assert bad.field in output
+    assert "hunter2" not in output, "a refusal must not show the password"
+    assert api.validate(bad.obj, bad.old), "refused here, so it has to be refused offline"
+
+
+def test_scale_subresource(server: ApiServer) -> None:
+    queue = redis_queue(name="scaled")
+    assert server.kubectl("create", "-f", "-", stdin=json.dumps(queue))[0] == 0
+    status = {"replicas": 2, "selector": "redisqueue.dev/queue=scaled"}
+    patch = json.dumps({"status": status})
+    assert server.kubectl("patch", "rq/scaled", "--subresource=status", "--type=merge", "-p", patch)[0] == 0
+    code, output = server.kubectl("scale", "rq/scaled", "--replicas=3")
+    assert code == 0, output
+    scale = json.loads(server.kubectl("get", "rq", "scaled", "--subresource=scale", "-o", "json")[1])
+    assert (scale["spec"], scale["status"]) == ({"replicas": 3}, status)
+    code, output = server.kubectl("scale", "rq/scaled", "--replicas=11")
+    assert code != 0
+    assert "spec.scaling.maxReplicas" in output
+
+
+def test_columns(server: ApiServer) -> None:
+    assert server.kubectl("create", "-f", "-", stdin=json.dumps(redis_queue(name="listed")))[0] == 0
+    header = server.kubectl("get", "rq", "listed")[1].splitlines()[0]
+    assert header.split() == ["NAME", "PENDING", "INFLIGHT", "DLQ", "READY", "DESIRED", "STATE", "AGE"]
+
+
+def test_explain_describes_every_field(server: ApiServer) -> None:
+    code, output = server.kubectl("explain", "rq.spec", "--recursive=false")
+    assert code == 0, output
+    assert "How many workers to run for how much work." in output
+    for part in ("redis", "queue", "worker", "scaling", "scaling.scaleDown", "drain"):
+        assert "<no description>" not in server.kubectl("explain", f"rq.spec.{part}")[1]

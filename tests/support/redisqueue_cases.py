@@ -1,0 +1,206 @@
+"""RedisQueues that must be refused, and the field that the refusal has to name.
+
+The same table is judged offline (tests/unit/api) and by a real API server (tests/operator), so that the two
+verdicts cannot part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+SAMPLES = Path(__file__).parents[2] / "crds" / "samples"
+
+SMALL_REDIS: Object = {"url": "redis://redis:6379"}
+SMALL_WORKER: Object = {"handler": "tasks:handle"}
+
+
+def redis_queue(name: str = "emails", **spec: Any) -> Object:
+    """The smallest good RedisQueue, with parts of its spec replaced."""
+    return {
+        "apiVersion": "redisqueue.dev/v1alpha1",
+        "kind": "RedisQueue",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"redis": SMALL_REDIS, "worker": SMALL_WORKER, **spec},
+    }
+
+
+def redis(**fields: Any) -> Object:
+    return redis_queue(redis={**SMALL_REDIS, **fields})
+
+
+def worker(**fields: Any) -> Object:
+    return redis_queue(worker={**SMALL_WORKER, **fields})
+
+
+def sample_objects(path: Path) -> list[Object]:
+    """The objects of one sample file."""
+    return [item for item in yaml.safe_load_all(path.read_text()) if item]
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An object, and the field that its refusal must name; `old` is what it would replace."""
+
+    obj: Object
+    field: str
+    old: Object | None = None
+
+
+SECRET_URL: Object = {"secretKeyRef": {"name": "redis"}}
+AT_LEAST: Object = {"behavior": "AtLeast"}
+
+BAD: dict[str, Bad] = {
+    # Structure.
+    "no redis": Bad(redis_queue(redis=None), "spec.redis"),
+    "no worker": Bad(redis_queue(worker=None), "spec.worker"),
+    "unknown mode": Bad(redis(mode="Replicated"), "spec.redis.mode"),
+    "text for a number": Bad(worker(concurrency="2"), "spec.worker.concurrency"),
+    "zero concurrency": Bad(worker(concurrency=0), "spec.worker.concurrency"),
+    "too many replicas": Bad(redis_queue(scaling={"maxReplicas": 100_000}), "spec.scaling.maxReplicas"),
+    "no time to drain": Bad(redis_queue(drain={"timeoutSeconds": 0}), "spec.drain.timeoutSeconds"),
+    "endless drain": Bad(redis_queue(drain={"timeoutSeconds": 90_000}), "spec.drain.timeoutSeconds"),
+    "unknown field": Bad(redis_queue(scaling={"maxReplica": 3}), "spec.scaling.maxReplica"),
+    "Secret without name": Bad(redis(auth={"secretRef": {}}), "spec.redis.auth.secretRef.name"),
+    "variable twice": Bad(worker(env=[{"name": "A"}, {"name": "A"}]), "spec.worker.env[1]"),
+    "image with a blank": Bad(worker(image="my worker:1"), "spec.worker.image"),
+    "no such quantity": Bad(
+        worker(resources={"limits": {"memory": "much"}}), "spec.worker.resources.limits.memory"
+    ),
+    "Sentinel without port": Bad(
+        redis(mode="Sentinel", sentinel={"masterName": "m", "addresses": ["host"]}),
+        "spec.redis.sentinel.addresses[0]",
+    ),
+    "container without name": Bad(
+        worker(template={"spec": {"containers": [{"image": "a"}]}}),
+        "spec.worker.template.spec.containers[0].name",
+    ),
+    # How to reach Redis.
+    "url twice": Bad(redis(urlFrom=SECRET_URL), "spec.redis.url"),
+    "no url": Bad(redis_queue(redis={}), "spec.redis.url"),
+    "url of another kind": Bad(redis(url="http://redis:6379"), "spec.redis.url"),
+    "password": Bad(redis(url="redis://:hunter2@redis:6379"), "spec.redis.url"),
+    "user and password": Bad(redis(url="redis://app:hunter2@redis:6379/0"), "spec.redis.url"),
+    "password with an @": Bad(redis(url="redis://app:p@ss@redis:6379/0"), "spec.redis.url"),
+    "password with a slash": Bad(redis(url="redis://app:p/ss@redis:6379/0"), "spec.redis.url"),
+    "password as an option": Bad(redis(url="redis://redis:6379/0?password=hunter2"), "spec.redis.url"),
+    "database twice": Bad(redis(url="redis://redis:6379/2", database=2), "spec.redis.database"),
+    "user twice": Bad(
+        redis(url="redis://app@redis:6379", auth={"secretRef": {"name": "a", "usernameKey": "u"}}),
+        "spec.redis.auth",
+    ),
+    "TLS without TLS": Bad(redis(tls={"serverName": "redis"}), "spec.redis.tls"),
+    "two CAs": Bad(
+        redis(
+            url="rediss://redis:6379",
+            tls={"caFrom": {"secretKeyRef": {"name": "a"}, "configMapKeyRef": {"name": "a"}}},
+        ),
+        "spec.redis.tls.caFrom",
+    ),
+    "Sentinel without master": Bad(redis(mode="Sentinel"), "spec.redis.sentinel.masterName"),
+    "master without Sentinel": Bad(redis(sentinel={"masterName": "m"}), "spec.redis.sentinel"),
+    "Cluster with default name": Bad(redis(mode="Cluster"), "spec.queue.name"),
+    "Cluster without hash tag": Bad(
+        redis_queue(redis={**SMALL_REDIS, "mode": "Cluster"}, queue={"name": "emails"}), "spec.queue.name"
+    ),
+    "Cluster with an empty first hash tag": Bad(
+        redis_queue(redis={**SMALL_REDIS, "mode": "Cluster"}, queue={"name": "{}{emails}"}), "spec.queue.name"
+    ),
+    "Cluster with database": Bad(
+        redis_queue(redis={**SMALL_REDIS, "mode": "Cluster", "database": 1}, queue={"name": "{a}"}),
+        "spec.redis.database",
+    ),
+    "Cluster with database in url": Bad(
+        redis_queue(redis={"url": "redis://redis:6379/1", "mode": "Cluster"}, queue={"name": "{a}"}),
+        "spec.redis.url",
+    ),
+    # The queue.
+    "name with separator": Bad(redis_queue(queue={"name": "a::b"}), "spec.queue.name"),
+    "default name with separator": Bad(
+        redis_queue(name="two-words", queue={"keySeparator": "-"}), "spec.queue.keySeparator"
+    ),
+    "blank name": Bad(redis_queue(queue={"name": "  "}), "spec.queue.name"),
+    "blank separator": Bad(redis_queue(queue={"keySeparator": " "}), "spec.queue.keySeparator"),
+    "slow heartbeat": Bad(
+        redis_queue(queue={"visibilityTimeoutSeconds": 10, "heartbeatSeconds": 5}),
+        "spec.queue.heartbeatSeconds",
+    ),
+    "renamed": Bad(redis_queue(queue={"name": "b"}), "spec.queue.name", redis_queue(queue={"name": "a"})),
+    "renamed from the default": Bad(redis_queue(queue={"name": "b"}), "spec.queue.name", redis_queue()),
+    "renamed to the default": Bad(redis_queue(), "spec.queue.name", redis_queue(queue={"name": "a"})),
+    "other separator": Bad(
+        redis_queue(queue={"keySeparator": "/"}), "spec.queue.keySeparator", redis_queue()
+    ),
+    # The worker.
+    "handler and command": Bad(worker(command=["run"], image="a"), "spec.worker.handler"),
+    "neither handler nor command": Bad(redis_queue(worker={}), "spec.worker.handler"),
+    "handler without function": Bad(worker(handler="tasks.handle"), "spec.worker.handler"),
+    "command in our image": Bad(redis_queue(worker={"command": ["run"]}), "spec.worker.image"),
+    "arguments of a handler": Bad(worker(args=["--fast"]), "spec.worker.args"),
+    "source of a command": Bad(
+        redis_queue(worker={"command": ["run"], "image": "a", "source": {"configMapRef": {"name": "files"}}}),
+        "spec.worker.source",
+    ),
+    "more attempts than deliveries": Bad(
+        redis_queue(queue={"maxDeliveryCount": 2}), "spec.worker.retry.maxAttempts"
+    ),
+    "times out after it hangs": Bad(
+        redis_queue(worker={**SMALL_WORKER, "handlerTimeoutSeconds": 60}, queue={"maxInFlightSeconds": 30}),
+        "spec.worker.handlerTimeoutSeconds",
+    ),
+    "variable of the operator": Bad(
+        worker(env=[{"name": "REDISQUEUE_QUEUE", "value": "other"}]), "spec.worker.env[0].name"
+    ),
+    "variable with two values": Bad(
+        worker(env=[{"name": "A", "value": "a", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+        "spec.worker.env[0]",
+    ),
+    "own grace period": Bad(
+        worker(template={"spec": {"terminationGracePeriodSeconds": 30}}),
+        "spec.worker.template.spec.terminationGracePeriodSeconds",
+    ),
+    "runs once": Bad(
+        worker(template={"spec": {"restartPolicy": "Never"}}), "spec.worker.template.spec.restartPolicy"
+    ),
+    # Scaling and the rest.
+    "min above max": Bad(
+        redis_queue(scaling={"minReplicas": 5, "maxReplicas": 2}), "spec.scaling.minReplicas"
+    ),
+    "min above the default max": Bad(redis_queue(scaling={"minReplicas": 11}), "spec.scaling.minReplicas"),
+    "replicas above max": Bad(redis_queue(replicas=11), "spec.replicas"),
+    "fallback to nothing": Bad(redis_queue(scaling={"fallback": AT_LEAST}), "spec.scaling.fallback.replicas"),
+    "fallback that is not read": Bad(
+        redis_queue(scaling={"fallback": {"replicas": 2}}), "spec.scaling.fallback.replicas"
+    ),
+    "fallback above max": Bad(
+        redis_queue(scaling={"fallback": {**AT_LEAST, "replicas": 11}}), "spec.scaling.fallback.replicas"
+    ),
+    "deadline before the drain ends": Bad(
+        redis_queue(deletionPolicy="Drain", deletionDeadlineSeconds=60), "spec.deletionDeadlineSeconds"
+    ),
+    "name too long": Bad(redis_queue(name="a" * 57), "metadata.name"),
+    "name with a dot": Bad(redis_queue(name="shop.emails"), "metadata.name"),
+    "name in capitals": Bad(redis_queue(name="Emails"), "metadata.name"),
+}
+
+GOOD: dict[str, Object] = {
+    "smallest": redis_queue(),
+    "longest name": redis_queue(name="a" * 56),
+    "user in url": redis(url="redis://app@redis:6379/3"),
+    "address in version 6": redis(url="redis://[::1]:6379/3"),
+    "nulls are left out": redis_queue(scaling=None, replicas=None, queue={"name": None}),
+    "heartbeat just below half": redis_queue(queue={"visibilityTimeoutSeconds": 11, "heartbeatSeconds": 5}),
+    "hash tag inside": redis_queue(
+        redis={**SMALL_REDIS, "mode": "Cluster", "database": 0}, queue={"name": "shop:{emails}"}
+    ),
+    "unknown fields in the template": worker(
+        template={"spec": {"runtimeClassName": "gvisor", "new": {"a": 1}}}
+    ),
+    "number as quantity": worker(resources={"limits": {"cpu": 2, "memory": "1.5Gi"}}),
+    "off": redis_queue(scaling={"maxReplicas": 0}),
+    "own variable": worker(env=[{"name": "REDISQUEUE_HANDLER_PATH", "value": "/app"}]),
+}

@@ -1,0 +1,88 @@
+"""The offline verdict. That it is the API server's is shown on the same table in tests/operator/test_crd.py."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis, redis_queue, sample_objects, worker
+
+from redisqueue_operator import api
+from redisqueue_operator.api import definition
+from redisqueue_operator.resources.environment import pod_environment
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_good(case: str) -> None:
+    assert api.validate(GOOD[case]) == []
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_samples_are_good(path: object) -> None:
+    queues = [item for item in sample_objects(path) if item["kind"] == "RedisQueue"]  # type: ignore[arg-type]
+    assert queues
+    for queue in queues:
+        assert api.validate(queue, old=queue) == []
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_is_refused_naming_the_field(case: str) -> None:
+    bad = BAD[case]
+    problems = api.validate(bad.obj, bad.old)
+    assert any(bad.field in f"{problem.field} {problem.message}" for problem in problems), problems
+    assert bad.old is None or api.validate(bad.old) == []
+
+
+def test_a_password_is_not_shown() -> None:
+    problems = api.validate(redis(url="redis://:hunter2@redis:6379"))
+    assert problems
+    assert "hunter2" not in "".join(map(str, problems))
+
+
+def test_a_typing_error_comes_with_the_right_name() -> None:
+    (problem,) = api.validate(redis_queue(scaling={"maxRelicas": 3}))
+    assert str(problem) == "spec.scaling.maxRelicas: unknown field: did you mean maxReplicas?"
+
+
+def test_problem_shows_field_value_and_way_out() -> None:
+    (problem,) = api.validate(worker(concurrency=0))
+    assert (problem.field, problem.value) == ("spec.worker.concurrency", 0)
+    assert str(problem) == "spec.worker.concurrency: 0: must be at least 1"
+
+
+def test_the_default_name_may_be_written_out() -> None:
+    named = redis_queue(name="emails", queue={"name": "emails"})
+    assert api.validate(named, old=redis_queue(name="emails")) == []
+
+
+def test_status_is_not_judged() -> None:
+    assert api.validate({**redis_queue(), "status": {"replicas": "many"}}) == []
+
+
+def test_not_a_redisqueue() -> None:
+    fields = {problem.field for problem in api.validate({"apiVersion": "v1", "kind": "Pod", "metadata": {}})}
+    assert {"apiVersion", "kind", "metadata.name", "spec"} <= fields
+
+
+def test_judging_changes_nothing() -> None:
+    obj = redis_queue(scaling={"scaleUp": None})
+    before = copy.deepcopy(obj)
+    api.validate(obj, obj)
+    api.parse(obj)
+    assert obj == before
+
+
+def test_every_variable_of_the_operator_is_reserved() -> None:
+    reserved = _reserved_names()
+    everything = sample_objects(SAMPLES / "sentinel.yaml")[0]
+    everything["metadata"]["uid"] = "1"
+    queue = api.parse(everything)
+    assert {variable["name"] for variable in pod_environment(queue)} <= reserved
+    assert "REDISQUEUE_HANDLER_PATH" not in reserved, "it belongs to the user"
+
+
+def _reserved_names() -> set[str]:
+    worker_schema = definition.schema()["properties"]["spec"]["properties"]["worker"]
+    name = worker_schema["properties"]["env"]["items"]["properties"]["name"]
+    rule: str = name["x-kubernetes-validations"][0]["rule"]
+    return {part for part in rule.split('"') if part.startswith("REDISQUEUE_")}
