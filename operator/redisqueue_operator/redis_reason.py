@@ -1,7 +1,7 @@
 """Why Redis could not be read, as one CamelCase word and one sentence.
 
-The words are the reasons of the condition RedisReachable, a stable API. The sentences are fixed: an error's own
-text may hold a URL, a user or a host, so none of it is passed on.
+The words are the reasons of the condition RedisReachable, a stable API. The sentences are fixed: an error's
+own text may hold a URL, a user or a host, so none of it is passed on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BY_TYPE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
 """Looked up in this order; the first that any error of the chain is, wins."""
 
 _CODE = re.compile(r"(?:^|-)([A-Z]{3,})\b")
-"""An error code of the protocol: the first word, or after a dash where old servers report it from a script."""
+"""An error code of the protocol: the first word, or after a dash where an old server quotes it."""
 
 _BY_CODE = {
     "NOAUTH": "AuthenticationFailed",
@@ -92,7 +92,7 @@ _SENTENCES = {
     "ReadOnly": "Redis is a read-only replica: connect to the primary.",
     "TooManyConnections": "Redis accepts no more connections.",
     "OutOfMemory": "Redis is out of memory and refuses to write.",
-    "ClusterRedirect": "Redis is a cluster and redirects: set spec.redis.mode to Cluster and tag the queue name.",
+    "ClusterRedirect": "Redis is a cluster and redirects: set spec.redis.mode to Cluster.",
     "ClusterDown": "The Redis cluster is not available as a whole.",
     "ConnectionRefused": "Nothing accepts connections at Redis' address.",
     "ConnectionLost": "Redis closed the connection.",

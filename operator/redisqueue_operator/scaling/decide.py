@@ -82,6 +82,15 @@ class _Path:
     clamps: list[str] = field(default_factory=list)
     recheck: list[float] = field(default_factory=list)
 
+    @property
+    def pods(self) -> int:
+        """Live pods, those that the cluster is about to create or that were not seen yet included."""
+        return max(self.current, len(self.fleet.members))
+
+    @property
+    def unseen(self) -> int:
+        return self.pods - len(self.fleet.members)
+
     def at_least(self, floor: int, why: str, recheck: float = math.inf) -> None:
         """Shrink no further than to `floor`, and never turn a shrink into growth."""
         self._hold(max(self.to, min(floor, self.current)), why, recheck)
@@ -168,19 +177,15 @@ def _shrink(path: _Path, need: Need) -> None:
         if path.to != before:
             path.clamps.append("MaxPercent")
     if not policy.drain_busy:
-        floor = _busy_floor(path.current, fleet, need.in_flight)
-        path.at_least(floor, "BusyWorkers", fleet.hung_in_seconds)
+        # Without a lease nobody is busy, so the leases bound the guess.
+        busy = fleet.count(State.BUSY, State.UNKNOWN) + path.unseen
+        path.at_least(min(busy, need.in_flight), "BusyWorkers", fleet.hung_in_seconds)
     removable = len(fleet.removable(policy, need.in_flight))
+    unseen = 0 if need.in_flight and not policy.drain_busy else path.unseen
     young = fleet.young_for_seconds(policy)
     path.at_least(
-        len(fleet.members) - removable, "MinRunSeconds" if young < math.inf else "BusyWorkers", young
+        path.pods - removable - unseen, "MinRunSeconds" if young < math.inf else "BusyWorkers", young
     )
-
-
-def _busy_floor(current: int, fleet: Fleet, in_flight: int) -> int:
-    """Workers that hold a message, or may: without a lease nobody does, so the leases bound the guess."""
-    unseen = max(0, current - len(fleet.members))
-    return min(fleet.count(State.BUSY, State.UNKNOWN) + unseen, in_flight)
 
 
 def _without_redis(path: _Path) -> None:
@@ -219,9 +224,8 @@ def _obey_mode(path: _Path) -> None:
 
 
 def _decision(path: _Path, need: Need) -> Decision:
-    shrinks = path.to < path.current
     manual = path.policy.manual_replicas is not None
-    gone = max(0, len(path.fleet.members) - path.to) if shrinks else 0
+    gone = path.pods - path.to if path.to < path.current else 0
     candidates = path.fleet.members if manual else path.fleet.removable(path.policy, need.in_flight)
     return Decision(
         from_replicas=path.current,

@@ -45,7 +45,7 @@ class Decision:
     blocked_by: str = ""
     """What keeps `to_replicas` from `wanted_replicas` for now; empty when nothing does."""
     victims: tuple[str, ...] = ()
-    """Names of the pods to go, best first: exactly as many as go, less those that have no pod yet."""
+    """Names of the pods to go, best first: as many as go, or fewer where pods do not exist yet."""
     recheck_after_seconds: float = math.inf
     """When time alone can change the answer; infinite when only a new fact can."""
     wanted_replicas: int = 0

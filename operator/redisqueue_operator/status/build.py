@@ -30,8 +30,8 @@ def build_status(
 ) -> Json:
     """The status to write in place of `previous`; `now` in seconds since the epoch.
 
-    Pass the raw object when its spec is not valid. What could not be observed, or read from Redis, stays as it
-    was; `queue.sampledAt` says how old the counters are.
+    Pass the raw object when its spec is not valid. What could not be observed, or read from Redis, stays as
+    it was; `queue.sampledAt` says how old the counters are.
     """
     if isinstance(rq, RedisQueue):
         name, generation, policy = rq.key.name, rq.generation, Policy.of(rq.spec)

@@ -14,7 +14,7 @@ COUNTERS_SECONDS = 30.0
 def worth_writing(
     previous: Mapping[str, Any], new: Mapping[str, Any], seconds_since_last_write: float
 ) -> bool:
-    """A decision or a condition at once, counters at most every 30 s, a newer sample of the same ones never."""
+    """A decision or a condition at once, counters at most every 30 s, a newer sample alone never."""
     if _urgent(previous) != _urgent(new):
         return True
     return seconds_since_last_write >= COUNTERS_SECONDS and _lasting(previous) != _lasting(new)

@@ -1,0 +1,235 @@
+"""Shrinking: late, never below the busy workers, and only pods that hold nothing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from tests.support.observations import OLD, Story, fleet, once, pod, queue, seen, settled, worker
+
+from redisqueue_operator.scaling import Policy, to_retire
+
+
+def test_down_to_the_highest_need_of_the_window() -> None:
+    story = Story(Policy(max_replicas=100))
+    story.at(0.0, fleet(queue(41, in_flight=4), busy=4, idle=6))
+    story.at(30.0, fleet(queue(21, in_flight=4), busy=4, idle=6))
+    held = story.at(60.0, fleet(queue(in_flight=4), busy=4, idle=6))
+    assert (held.to_replicas, held.blocked_by, held.recheck_after_seconds) == (9, "StabilizationWindow", 30.0)
+    assert story.at(91.0, fleet(queue(in_flight=4), busy=4, idle=6)).to_replicas == 5
+    assert story.at(121.0, fleet(queue(in_flight=4), busy=4, idle=6)).to_replicas == 4
+
+
+def test_a_need_lasts_until_the_next_decision() -> None:
+    """Nothing changed for ten minutes, so nothing was decided: the need was there all the same."""
+    story = Story()
+    story.at(0.0, fleet(queue(41, in_flight=9), busy=9))
+    assert story.at(600.0, fleet(queue(), idle=9)).to_replicas == 9
+
+
+def test_a_restarted_operator_shrinks_nothing_at_first() -> None:
+    decision = once(fleet(queue(), idle=5))
+    assert (decision.changes, decision.blocked_by, decision.recheck_after_seconds) == (
+        False,
+        "StabilizationWindow",
+        60.0,
+    )
+
+
+def test_the_last_worker_waits_for_idle_seconds() -> None:
+    story = Story(Policy(down_stabilization_seconds=0))
+    story.at(0.0, fleet(queue(1, in_flight=1), busy=1))
+    held = story.at(100.0, fleet(queue(), idle=1))
+    assert (held.to_replicas, held.blocked_by, held.recheck_after_seconds) == (1, "IdleSeconds", 30.0)
+    assert story.at(129.0, fleet(queue(), idle=1)).to_replicas == 1
+    gone = story.at(130.0, fleet(queue(), idle=1))
+    assert (gone.to_replicas, gone.reason, gone.victims) == (0, "Idle", ("idle-0",))
+
+
+def test_all_but_one_may_go_before_idle_seconds() -> None:
+    story = Story(Policy(down_stabilization_seconds=0))
+    story.at(0.0, fleet(queue(9), idle=4))
+    assert story.at(1.0, fleet(queue(), idle=4)).to_replicas == 1
+
+
+@pytest.mark.parametrize("of", [queue(1), queue(due=1), queue(in_flight=1), queue(expired=1, in_flight=1)])
+def test_never_zero_while_there_is_anything_to_do(of: object) -> None:
+    assert settled(fleet(of, idle=1)).to_replicas == 1  # type: ignore[arg-type]
+
+
+def test_never_zero_while_a_draining_pod_holds_the_last_message() -> None:
+    leaving, stays = pod("leaving", ready=False, terminating=True), pod("stays")
+    reports = [worker("leaving", 1, draining=True), worker("stays")]
+    decision = settled(seen(queue(in_flight=1), [leaving, stays], reports))
+    assert (decision.to_replicas, decision.blocked_by) == (1, "IdleSeconds")
+
+
+def test_an_empty_queue_at_zero_stays_at_zero() -> None:
+    decision = once(seen(queue(), replicas=0))
+    assert (decision.to_replicas, decision.blocked_by) == (0, "")
+    assert math.isinf(decision.recheck_after_seconds)
+
+
+def test_max_zero_switches_off_without_waiting_but_not_under_a_busy_worker() -> None:
+    off = Policy(max_replicas=0)
+    assert once(fleet(queue(50), idle=3), off).to_replicas == 0
+    assert once(fleet(queue(50, in_flight=1), busy=1, idle=3), off).to_replicas == 1
+
+
+def test_a_lowered_maximum_applies_at_once() -> None:
+    assert once(fleet(queue(50), idle=8), Policy(max_replicas=3)).to_replicas == 3
+
+
+def test_never_below_the_busy_workers() -> None:
+    decision = settled(fleet(queue(in_flight=6), busy=6, idle=2), Policy(backlog_per_slot=100))
+    assert (decision.to_replicas, decision.blocked_by) == (6, "BusyWorkers")
+    assert decision.victims == ("idle-0", "idle-1")
+
+
+def test_a_worker_without_a_fresh_report_counts_as_busy() -> None:
+    pods = [pod(name) for name in ("mute", "stale", "idle")]
+    reports = [worker("stale", age=11.0), worker("idle")]
+    decision = settled(seen(queue(in_flight=3), pods, reports))
+    assert (decision.to_replicas, decision.victims) == (2, ("idle",))
+
+
+def test_leases_bound_how_many_may_be_busy_unseen() -> None:
+    """One lease: of three mute pods one at most is busy. But which one is not known, so none may go."""
+    mute = [pod(f"mute-{n}") for n in range(3)]
+    decision = settled(seen(queue(in_flight=1), mute))
+    assert (decision.to_replicas, decision.blocked_by) == (3, "BusyWorkers")
+    assert settled(seen(queue(in_flight=1), [*mute, pod("idle")], [worker("idle")])).victims == ("idle",)
+
+
+def test_without_a_lease_nobody_is_busy() -> None:
+    mute = [pod(f"mute-{n}") for n in range(3)]
+    assert settled(seen(queue(), mute)).to_replicas == 0
+
+
+def test_a_report_without_its_pod_protects_nothing() -> None:
+    decision = settled(
+        seen(
+            queue(in_flight=1),
+            [pod("idle"), pod("rest")],
+            [worker("idle"), worker("rest"), worker("gone", 1)],
+        )
+    )
+    assert decision.to_replicas == 1
+
+
+def test_pods_not_seen_yet_may_be_busy() -> None:
+    decision = settled(seen(queue(in_flight=4), [pod("idle")], [worker("idle")], replicas=4))
+    assert (decision.to_replicas, decision.victims) == (3, ("idle",))
+
+
+def test_a_worker_without_a_uid_is_found_by_its_name() -> None:
+    pods = [pod("local-0"), pod("local-1")]
+    reports = [worker("local-0", 1, uid=""), worker("local-1", uid="")]
+    decision = settled(seen(queue(in_flight=1), pods, reports))
+    assert (decision.to_replicas, decision.victims) == (1, ("local-1",))
+
+
+def test_a_hung_handler_does_not_protect_its_pod() -> None:
+    pods = [pod("hung"), pod("busy")]
+    hung = worker("hung", 1, running=3601.0)
+    decision = settled(seen(queue(in_flight=2), pods, [hung, worker("busy", 1, running=5.0)]))
+    assert (decision.to_replicas, decision.victims) == (1, ("hung",))
+
+
+def test_a_second_handler_beside_the_hung_one_does() -> None:
+    pods = [pod("hung"), pod("idle")]
+    reports = [worker("hung", 2, slots=2, running=3601.0), worker("idle", slots=2)]
+    decision = settled(seen(queue(in_flight=2), pods, reports), Policy(concurrency=2))
+    assert (decision.to_replicas, decision.victims) == (1, ("idle",))
+
+
+def test_recheck_when_a_handler_becomes_hung() -> None:
+    pods = [pod("a"), pod("b")]
+    reports = [worker("a", 1, running=3590.0), worker("b", 1, running=5.0)]
+    assert settled(seen(queue(in_flight=2), pods, reports)).recheck_after_seconds == 10.0
+
+
+def test_who_goes_first() -> None:
+    pods = [
+        pod("unknown"),
+        pod("idle-old"),
+        pod("idle-young", age=100.0),
+        pod("retired"),
+        pod("starting", ready=False, age=5.0),
+        pod("crashing", ready=False, failing="CrashLoopBackOff"),
+        pod("busy"),
+    ]
+    reports = [
+        worker("idle-old"),
+        worker("idle-young"),
+        worker("retired", retired=True),
+        worker("busy", 1),
+        worker("crashing", age=30.0),
+    ]
+    decision = settled(seen(queue(in_flight=2), pods, reports))
+    assert decision.to_replicas == 2
+    assert decision.victims == ("starting", "crashing", "retired", "idle-young", "idle-old")
+
+
+def test_only_reporting_idle_victims_are_asked_to_retire() -> None:
+    pods = [pod("idle"), pod("starting", ready=False), pod("mute"), pod("hung")]
+    observation = seen(queue(), pods, [worker("idle"), worker("hung", 1, running=4000.0)])
+    decision = settled(observation)
+    assert set(decision.victims) == {"idle", "starting", "mute", "hung"}
+    assert to_retire(decision, observation) == ("idle",)
+
+
+def test_young_workers_get_the_chance_to_claim() -> None:
+    pods = [pod("old"), pod("young", age=5.0), pod("younger", age=2.0)]
+    reports = [worker(name) for name in ("old", "young", "younger")]
+    decision = settled(seen(queue(in_flight=1), pods, reports))
+    assert (decision.to_replicas, decision.victims) == (2, ("old",))
+    assert (decision.blocked_by, decision.recheck_after_seconds) == ("MinRunSeconds", 15.0)
+
+
+def test_a_pod_that_never_started_is_not_young() -> None:
+    pods = [pod("old"), pod("starting", ready=False, age=1.0)]
+    decision = settled(seen(queue(1), pods, [worker("old")]))
+    assert decision.victims == ("starting",)
+
+
+def test_no_shrink_during_a_rollout() -> None:
+    decision = settled(fleet(queue(), idle=4, replica_sets=2))
+    assert (decision.to_replicas, decision.blocked_by) == (4, "RolloutInProgress")
+
+
+@pytest.mark.parametrize(("idle", "percent", "to"), [(8, 25, 6), (8, 10, 7), (2, 25, 1), (10, 100, 0)])
+def test_max_percent_of_those_that_run_at_least_one(idle: int, percent: int, to: int) -> None:
+    assert settled(fleet(queue(), idle=idle), Policy(down_max_percent=percent)).to_replicas == to
+
+
+def test_max_percent_counts_from_the_most_of_ten_seconds() -> None:
+    story = Story(Policy(down_max_percent=25))
+    story.at(0.0, fleet(queue(), idle=8))
+    assert story.at(1000.0, fleet(queue(), idle=8)).to_replicas == 6
+    held = story.at(1001.0, fleet(queue(), idle=6))
+    assert (held.to_replicas, held.blocked_by, held.recheck_after_seconds) == (6, "MaxPercent", 10.0)
+    assert story.at(1011.0, fleet(queue(), idle=6)).to_replicas == 5
+
+
+def test_busy_policy_drain_takes_idle_ones_first_and_then_busy_ones() -> None:
+    policy = Policy(drain_busy=True, backlog_per_slot=4)
+    decision = settled(fleet(queue(in_flight=4), busy=4, idle=2), policy)
+    assert decision.to_replicas == 1
+    assert decision.victims[:2] == ("idle-0", "idle-1")
+    assert decision.drain_busy
+
+
+def test_pods_that_go_already_are_named_again_with_the_next_ones() -> None:
+    """The Deployment went from 5 to 4, its ReplicaSet has not chosen yet: the retired one stays first."""
+    names = [f"p{n}" for n in range(5)]
+    pods = [pod(name) for name in names]
+    reports = [worker("p0", 1), *(worker(name, retired=name == "p4") for name in names[1:])]
+    decision = settled(seen(queue(6, in_flight=4), pods, reports, replicas=4))
+    assert decision.to_replicas == 2
+    assert decision.victims == ("p4", "p1", "p2")
+
+
+def test_an_age_that_nobody_reports_is_not_hung() -> None:
+    observation = seen(queue(in_flight=1), [pod("a", age=OLD), pod("b")], [worker("a", 1), worker("b")])
+    assert settled(observation).victims == ("b",)
