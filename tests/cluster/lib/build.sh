@@ -45,7 +45,7 @@ with_source() {
   local name=$1
   shift
   [ -x "$bin/$name" ] && return
-  command -v go >/dev/null || die "building $name needs Go 1.24 or newer on PATH"
+  have go || die "building $name needs Go 1.24 or newer on PATH"
   rm -rf "$cache/src/$name" && mkdir -p "$cache/src/$name"
   step "build $name" in_folder "$cache/src/$name" "$@"
 }
@@ -59,12 +59,11 @@ build_etcd() {
 system_packages() {
   apt-get update -q
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends containerd runc \
-    containernetworking-plugins iptables ipset conntrack buildah debootstrap iproute2 openssl gcc libc6-dev
+    containernetworking-plugins iptables conntrack buildah debootstrap iproute2 procps openssl gcc libc6-dev
 }
 
 system_tools_present() {
-  command -v containerd runc iptables conntrack buildah debootstrap ip openssl gcc >/dev/null &&
-    [ -x /usr/lib/cni/bridge ]
+  have containerd runc iptables conntrack buildah debootstrap ip pgrep openssl gcc && [ -x /usr/lib/cni/bridge ]
 }
 
 # A stand-in for python:3.13-slim that needs no registry: Debian 13 with its own Python 3.13.
@@ -101,7 +100,7 @@ native_build() {
   [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] ||
     die "the native cluster needs root on Linux; elsewhere use CLUSTER=kind (Docker) or CLUSTER=current"
   if ! system_tools_present; then
-    command -v apt-get >/dev/null || die "no apt-get: install containerd, runc, CNI plugins, iptables, conntrack, buildah, debootstrap"
+    have apt-get || die "no apt-get: install containerd, runc, CNI plugins, iptables, conntrack, buildah, debootstrap"
     step "install system packages" system_packages
   fi
   with_source kubelet go_kubernetes
@@ -114,10 +113,10 @@ native_build() {
 }
 
 kind_build() {
-  command -v kind >/dev/null && command -v kubectl >/dev/null && command -v helm >/dev/null && docker info >/dev/null 2>&1 ||
+  have kind kubectl helm docker && docker info >/dev/null 2>&1 ||
     die "CLUSTER=kind needs kind, kubectl, helm and a running Docker"
 }
 
 current_build() {
-  command -v kubectl >/dev/null && command -v helm >/dev/null || die "CLUSTER=current needs kubectl and helm"
+  have kubectl helm buildah || die "CLUSTER=current needs kubectl, helm and buildah"
 }

@@ -4,6 +4,11 @@
 say() { echo "$*" >&2; }
 die() { say "cluster: $*"; exit 1; }
 
+have() { # NAME...: are all these programs on PATH?
+  local name
+  for name; do command -v "$name" >/dev/null || return; done
+}
+
 duration() { if [ "$1" -lt 60 ]; then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi; }
 
 # step NAME COMMAND...: runs the command with its output in a log; the log's end is shown when it fails.
