@@ -44,7 +44,7 @@ class Fleet:
 class Platform(Protocol):
     """The engine's only way to the world. Reads are cheap (fed by watches), writes happen only on change.
 
-    Every method may raise OSError, TimeoutError or a platform error: the engine then retries that key with backoff.
+    Every method may raise (OSError, TimeoutError, a platform's own error): the engine retries that key.
     """
 
     async def keys(self) -> list[Key]:
@@ -72,7 +72,7 @@ class Platform(Protocol):
         ...
 
     async def connection_settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
-        """How to reach the queue's Redis, credentials included; `fresh` reads the Secrets again (an auth error).
+        """How to reach the queue's Redis, with credentials; `fresh` reads the Secrets again (an auth error).
 
         Raises SettingsUnavailable or ValueError.
         """
@@ -85,5 +85,5 @@ class Platform(Protocol):
     async def emit(self, rq: RedisQueue, event: EventRecord) -> None: ...
 
     async def forget(self, key: Key) -> None:
-        """The RedisQueue is gone: drop all that is remembered of it (and stop workers nobody else would stop)."""
+        """The RedisQueue is gone: drop what is remembered of it, and stop workers nobody else would stop."""
         ...

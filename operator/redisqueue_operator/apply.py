@@ -1,0 +1,156 @@
+"""The only writer to the API server: one method per kind of write, each called only for a change."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.kubernetes_api import KubernetesApi, Object, path_of
+from redisqueue_operator.observe import DEPLOYMENTS, PODS, REDISQUEUES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.status import EventRecord
+
+MANAGER = "redisqueue-operator"
+SCALE_MANAGER = "redisqueue-operator-scale"
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+FIRST_TO_GO = "-1000"
+WRITES_PER_SECOND, BURST = 100.0, 200
+# Kinds whose plural is not their name in lower case and an s.
+_PLURALS = {"NetworkPolicy": "networkpolicies"}
+
+
+class TokenBucket:
+    """At most `burst` at once and `per_second` on average; waiters are served in order."""
+
+    def __init__(self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._clock = clock
+        self._tokens = float(burst)
+        self._at = clock()
+
+    async def take(self) -> None:
+        """Wait for a token. The debt of those who wait is kept, so everybody waits for its own turn."""
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second) - 1
+        self._at = now
+        if self._tokens < 0:
+            await asyncio.sleep(-self._tokens / self._per_second)
+
+
+class Writer:
+    """Writes behind one token bucket; the Lease is written elsewhere and never waits here."""
+
+    def __init__(self, api: KubernetesApi, *, instance: str, bucket: TokenBucket | None = None) -> None:
+        self._api = api
+        self._instance = instance
+        self._bucket = bucket or TokenBucket(WRITES_PER_SECOND, BURST)
+        self.writes = 0
+
+    async def apply(self, manifest: Object) -> Object:
+        """Server-side apply of a child."""
+        await self._admit()
+        return await self._api.apply(path_of_manifest(manifest), manifest, MANAGER)
+
+    async def create_scaled_to_zero(self, manifest: Object) -> Object:
+        """A new Deployment with 0 replicas that a later apply, without replicas, leaves at whatever they are.
+
+        Who applied `replicas` once and leaves it out later resets it, unless somebody else owns it too:
+        so the scale manager takes it over before the template's manager lets it go.
+        """
+        zero = {"spec": {"replicas": 0}}
+        identity = {name: manifest[name] for name in ("apiVersion", "kind")}
+        metadata = {name: manifest["metadata"][name] for name in ("name", "namespace")}
+        path = path_of_manifest(manifest)
+        await self._admit()
+        await self._api.apply(path, {**manifest, "spec": {**manifest["spec"], **zero["spec"]}}, MANAGER)
+        await self._admit()
+        await self._api.apply(path, {**identity, "metadata": metadata, **zero}, SCALE_MANAGER)
+        return await self.apply(manifest)
+
+    async def delete(self, manifest: Object) -> None:
+        await self._admit()
+        await self._api.request("DELETE", path_of_manifest(manifest))
+
+    async def scale(self, deployment: Key, replicas: int, version: str) -> Object:
+        """Set /scale if the Deployment is still at that resourceVersion; the Scale object."""
+        await self._admit()
+        path = _path(DEPLOYMENTS, deployment, "scale")
+        patch = {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}
+        return await self._api.merge(path, patch, SCALE_MANAGER)
+
+    async def first_to_go(self, pod: Key, uid: str) -> None:
+        """Have the ReplicaSet prefer this very pod when it shrinks."""
+        await self._admit()
+        patch = {"metadata": {"uid": uid, "annotations": {DELETION_COST: FIRST_TO_GO}}}
+        await self._api.merge(_path(PODS, pod), patch, SCALE_MANAGER)
+
+    async def status(self, rq: RedisQueue, status: Object) -> Object:
+        """Replace .status if the object is still the one that was read; the new object."""
+        await self._admit()
+        patch = {
+            "metadata": {"resourceVersion": rq.raw["metadata"]["resourceVersion"]},
+            "status": merge_patch(rq.raw.get("status") or {}, status),
+        }
+        return await self._api.merge(_path(REDISQUEUES, rq.key, "status"), patch, MANAGER)
+
+    async def event(self, rq: RedisQueue, event: EventRecord) -> None:
+        """Tell people. `kubectl describe` shows it."""
+        await self._admit()
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{rq.key.name[:50].rstrip('.-')}-", "namespace": rq.key.namespace},
+            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": "redisqueue.dev/operator",
+            "reportingInstance": self._instance[:128],
+            "action": event.action,
+            "reason": event.reason,
+            "type": event.type,
+            "note": event.message[:1024],
+            "regarding": {
+                "apiVersion": rq.raw["apiVersion"],
+                "kind": rq.raw["kind"],
+                "namespace": rq.key.namespace,
+                "name": rq.key.name,
+                "uid": rq.uid,
+                "resourceVersion": rq.raw["metadata"]["resourceVersion"],
+            },
+        }
+        path = path_of("events.k8s.io", "v1", "events", rq.key.namespace)
+        await self._api.request("POST", path, query={"fieldManager": MANAGER}, body=body)
+
+    async def _admit(self) -> None:
+        await self._bucket.take()
+        self.writes += 1
+
+
+def merge_patch(old: Object, new: Object) -> Object:
+    """The JSON merge-patch that turns `old` into `new`: what is gone is null, what is equal is left out."""
+    patch: dict[str, Any] = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            if inner := merge_patch(before, value):
+                patch[name] = inner
+        elif value != before:
+            patch[name] = value
+    return patch
+
+
+def path_of_manifest(manifest: Object) -> str:
+    """The URL path of a child, from its manifest."""
+    group, _, version = manifest["apiVersion"].rpartition("/")
+    kind = manifest["kind"]
+    plural = _PLURALS.get(kind, f"{kind.lower()}s")
+    return path_of(group, version, plural, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+
+
+def _path(resource: Any, key: Key, subresource: str = "") -> str:
+    return path_of(resource.group, resource.version, resource.plural, key.namespace, key.name, subresource)

@@ -1,0 +1,117 @@
+"""`spec.redis` and the Secrets it names → how the operator connects."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from redis_message_queue.connection import ConnectionSettings
+from redisqueue_operator.api.model import Auth, Key, RedisQueue
+from redisqueue_operator.platform import SettingsUnavailable
+from redisqueue_operator.references import References, value_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redisqueue_operator.api.model import Tls
+
+CLIENT_NAME = "redisqueue-operator"
+
+
+class Connections:
+    """Builds connection settings.
+
+    Args:
+        references: where Secrets and ConfigMaps come from.
+        folder: a private, writable folder for TLS files (the TLS library reads files only).
+        allowed_hosts: hosts or `*.domains` that the operator may connect to; empty allows all.
+    """
+
+    def __init__(self, references: References, folder: Path, allowed_hosts: tuple[str, ...] = ()) -> None:
+        self._references = references
+        self._folder = folder
+        self._allowed_hosts = allowed_hosts
+
+    async def settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
+        """Raises SettingsUnavailable or ValueError, both without a credential in the text."""
+        redis, namespace = rq.spec.redis, rq.key.namespace
+        url = redis.url
+        if redis.url_from is not None:
+            ref = redis.url_from.secret_key_ref
+            url = value_of(await self._references.secret(Key(namespace, ref.name), fresh=fresh), ref.key)
+        if not url:
+            raise SettingsUnavailable("UrlMissing", "spec.redis: set url or urlFrom")
+        username, password = await self._login(redis.auth, namespace, fresh)
+        fields: dict[str, Any] = {}
+        addresses: tuple[str, ...] = ()
+        if redis.sentinel is not None:
+            addresses = redis.sentinel.addresses
+            sentinel_username, sentinel_password = await self._login(redis.sentinel.auth, namespace, fresh)
+            fields |= {
+                "sentinel_master": redis.sentinel.master_name,
+                "sentinel_addresses": addresses,
+                "sentinel_username": sentinel_username,
+                "sentinel_password": sentinel_password,
+            }
+        self._check_hosts(url, addresses)
+        if redis.tls is not None:
+            fields |= await self._tls(redis.tls, namespace, fresh)
+        return ConnectionSettings(
+            url=url,
+            mode=redis.mode,
+            database=redis.database,
+            username=username,
+            password=password,
+            client_name=CLIENT_NAME,
+            **fields,
+        )
+
+    async def _login(self, auth: Auth | None, namespace: str, fresh: bool) -> tuple[str | None, str | None]:
+        if auth is None:
+            return None, None
+        ref = auth.secret_ref
+        secret = await self._references.secret(Key(namespace, ref.name), fresh=fresh)
+        username = value_of(secret, ref.username_key) if ref.username_key else None
+        return username, value_of(secret, ref.password_key)
+
+    async def _tls(self, tls: Tls, namespace: str, fresh: bool) -> dict[str, Any]:
+        fields: dict[str, Any] = {"tls_server_name": tls.server_name or ""}
+        if tls.ca_from is not None and (ref := tls.ca_from.secret_key_ref) is not None:
+            secret = await self._references.secret(Key(namespace, ref.name), fresh=fresh)
+            fields["tls_ca_file"] = self._file(value_of(secret, ref.key))
+        elif tls.ca_from is not None and (ref := tls.ca_from.config_map_key_ref) is not None:
+            found = await self._references.config_map(Key(namespace, ref.name))
+            if found is None:
+                text = f"ConfigMap {ref.name!r} does not exist in {namespace}"
+                raise SettingsUnavailable("ConfigMapMissing", text)
+            fields["tls_ca_file"] = self._file(value_of(found, ref.key, secret=False))
+        if tls.cert_from is not None:
+            cert = tls.cert_from.secret_ref
+            secret = await self._references.secret(Key(namespace, cert.name), fresh=fresh)
+            fields["tls_cert_file"] = self._file(value_of(secret, cert.cert_key))
+            fields["tls_key_file"] = self._file(value_of(secret, cert.key_key))
+        return fields
+
+    def _file(self, content: str) -> Path:
+        """A file with this content, readable by us alone, named by its content: equal settings stay equal."""
+        path = self._folder / hashlib.sha256(content.encode()).hexdigest()
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as out:
+                out.write(content)
+        return path
+
+    def _check_hosts(self, url: str, addresses: tuple[str, ...]) -> None:
+        if not self._allowed_hosts:
+            return
+        hosts = [urlsplit(url).hostname or "", *(address.rpartition(":")[0] for address in addresses)]
+        for host in hosts:
+            if not any(_matches(host, allowed) for allowed in self._allowed_hosts):
+                text = f"host {host!r} is not among the allowed Redis hosts of this operator"
+                raise SettingsUnavailable("HostNotAllowed", text)
+
+
+def _matches(host: str, allowed: str) -> bool:
+    return host == allowed or (allowed.startswith("*.") and host.endswith(allowed[1:]))

@@ -1,0 +1,351 @@
+"""The control loop: what to look at (work queue), what is there (platform, sampler), what to do (pure).
+
+Level-triggered: an event, a sample or a resync only says which RedisQueue to look at. Everything remembered
+here is a cache or a history, and is rebuilt after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from redis import RedisError
+
+from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.api import parse
+from redisqueue_operator.observation import ApplyOutcome, Observation
+from redisqueue_operator.observed import queue_of, unreadable, workers_of
+from redisqueue_operator.platform import Conflict, Fleet, SettingsUnavailable
+from redisqueue_operator.sampler import Sampler, Watched
+from redisqueue_operator.scaling import Decision, History, Policy, decide, to_retire
+from redisqueue_operator.status import build_status, events_between, worth_writing
+from redisqueue_operator.workqueue import WorkQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis_message_queue.connection import ConnectionSettings
+    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.platform import Platform
+
+log = logging.getLogger(__name__)
+
+RESYNC_SECONDS = 300.0
+AT_ONCE = 16
+STATUS_LOOK_SECONDS = 1.0
+SETTINGS_SECONDS = 60.0
+NO_SPEC = ApplyOutcome(ok=False, reason="InvalidSpec", message="")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """One RedisQueue for a table. Unknown is None."""
+
+    key: Key
+    pending: int | None
+    in_flight: int | None
+    delayed: int | None
+    failed: int | None
+    dead_letter: int | None
+    claims_total: int | None
+    replicas: int | None
+    ready: int
+    busy: int
+    wanted: int | None
+    reason: str
+
+
+@dataclass(slots=True)
+class _Tracked:
+    """What we remember of one RedisQueue between two looks."""
+
+    uid: str
+    history: History
+    raw: dict[str, Any] | None = None
+    rq: RedisQueue | None = None
+    problem: str = ""
+    settings: ConnectionSettings | None = None
+    settings_error: Exception | None = None
+    settings_at: float = float("-inf")
+    status_looked_at: float = float("-inf")
+    status_written_at: float = float("-inf")
+    outcome: ApplyOutcome = NO_SPEC
+    observation: Observation | None = None
+    decision: Decision | None = None
+
+
+class Engine:
+    """Runs the loop over any Platform.
+
+    Args:
+        platform: the world.
+        clock: seconds, monotonic: for histories and intervals.
+        wall: seconds since the epoch: for what status shows.
+        resync_seconds: how often every object is looked at whether or not anything was told.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        resync_seconds: float = RESYNC_SECONDS,
+    ) -> None:
+        self._platform = platform
+        self._clock = clock
+        self._wall = wall
+        self._resync_seconds = resync_seconds
+        self._queue: WorkQueue[Key] = WorkQueue(clock=clock)
+        self._tracked: dict[Key, _Tracked] = {}
+        self._sampler: Sampler[Key] | None = None
+        self.last_tick = clock()
+        self.running = False
+
+    def notify(self, key: Key) -> None:
+        """Something about this RedisQueue or its children changed: look at it now."""
+        self._queue.add(key, skip_backoff=True)
+
+    def snapshot(self) -> list[QueueRow]:
+        """What was last seen and decided, by namespace and name."""
+        return [
+            _row(key, tracked)
+            for key, tracked in sorted(self._tracked.items(), key=lambda item: str(item[0]))
+        ]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. Raises what no retry can mend."""
+        self._sampler = Sampler(self._queue.add)
+        self.running = True
+        tasks = [asyncio.create_task(self._work(), name=f"reconcile {n}") for n in range(AT_ONCE)]
+        tasks.append(asyncio.create_task(self._resync(), name="resync"))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self.running = False
+            for task in (stopped, *tasks):
+                task.cancel()
+            await asyncio.gather(stopped, *tasks, return_exceptions=True)
+            await self._sampler.close()
+
+    async def _resync(self) -> None:
+        while True:
+            try:
+                present = set(await self._platform.keys())
+            except Exception as error:
+                log.warning("resync failed: %s", error)
+                await asyncio.sleep(random.uniform(1.0, 5.0))  # noqa: S311
+                continue
+            for key in present | set(self._tracked):
+                self._queue.add(key)
+            self.last_tick = self._clock()
+            await asyncio.sleep(self._resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            self.last_tick = self._clock()
+            try:
+                await self._reconcile(key)
+            except Conflict as conflict:
+                log.debug("%s: %s", key, conflict)
+                self._queue.done(key)
+                self._queue.add(key, after_seconds=0.05)
+            except Exception as error:
+                known = isinstance(error, (OSError, TimeoutError, RedisError))
+                seconds = self._queue.failed(key)
+                log.warning("%s: %s; again in %.1f s", key, error, seconds, exc_info=None if known else error)
+            else:
+                self._queue.done(key)
+
+    async def _reconcile(self, key: Key) -> None:
+        raw = await self._platform.get(key)
+        if raw is None:
+            await self._forget(key)
+            return
+        tracked = self._track(key, raw)
+        if tracked.rq is None or tracked.rq.deletion:
+            await self._without_spec(key, tracked, raw)
+            return
+        rq = tracked.rq
+        tracked.outcome = await self._platform.apply(rq)
+        fleet = await self._platform.observe(rq)
+        await self._find_redis(key, tracked)
+        observation = self._observation(key, tracked, fleet)
+        decision, tracked.history = decide(observation, Policy.of(rq.spec), tracked.history, self._clock())
+        tracked.observation, tracked.decision = observation, decision
+        self._recheck(key, tracked, decision)
+        if decision.changes:
+            await self._scale(key, rq, fleet, observation, decision)
+            tracked.status_looked_at = float("-inf")
+        await self._report(key, tracked, raw)
+
+    def _track(self, key: Key, raw: dict[str, Any]) -> _Tracked:
+        """The memory of this object: a new one when the name was given to a new object."""
+        assert self._sampler is not None  # noqa: S101  (set by run)
+        tracked = self._tracked.get(key)
+        uid = raw["metadata"]["uid"]
+        if tracked is None or tracked.uid != uid:
+            self._sampler.unwatch(key)
+            tracked = self._tracked[key] = _Tracked(uid, History.fresh(self._clock()))
+        if tracked.raw is not raw:
+            _parse_into(tracked, raw)
+            tracked.status_looked_at = float("-inf")
+        return tracked
+
+    async def _without_spec(self, key: Key, tracked: _Tracked, raw: dict[str, Any]) -> None:
+        """A spec that says nothing usable, or an object on its way out: touch nothing that runs."""
+        assert self._sampler is not None  # noqa: S101  (set by run)
+        self._sampler.unwatch(key)
+        tracked.settings, tracked.settings_at = None, float("-inf")
+        if tracked.rq is not None:
+            return
+        tracked.outcome = replace(NO_SPEC, message=tracked.problem)
+        tracked.decision = tracked.observation = None
+        await self._report(key, tracked, raw)
+
+    async def _find_redis(self, key: Key, tracked: _Tracked) -> None:
+        """Have the queue sampled at the right place with today's credentials."""
+        assert self._sampler is not None  # noqa: S101  (set by run)
+        assert tracked.rq is not None  # noqa: S101  (a parsed spec is why we are here)
+        rq, now = tracked.rq, self._clock()
+        last = self._sampler.last(key)
+        refused = isinstance(last, Exception) and unreadable(last)[0] == "AuthenticationFailed"
+        if now - tracked.settings_at >= (5.0 if refused or tracked.settings is None else SETTINGS_SECONDS):
+            try:
+                tracked.settings = await self._platform.connection_settings(rq, fresh=refused)
+                tracked.settings_error = None
+            except (SettingsUnavailable, ValueError) as error:
+                tracked.settings_error = error
+            tracked.settings_at = now
+        if tracked.settings_error is not None or tracked.settings is None:
+            self._sampler.unwatch(key)
+            return
+        queue, scaling = rq.spec.queue, rq.spec.scaling
+        scales_up = (
+            scaling.mode in ("Auto", "UpOnly") and scaling.max_replicas > 0 and rq.spec.replicas is None
+        )
+        wake = scaling.wake == "Auto" and scales_up
+        keys = QueueKeys(queue.name, queue.key_separator)
+        self._sampler.watch(key, Watched(keys, tracked.settings, wake))
+
+    def _observation(self, key: Key, tracked: _Tracked, fleet: Fleet) -> Observation:
+        assert self._sampler is not None  # noqa: S101  (set by run)
+        seen = tracked.settings_error or self._sampler.last(key)
+        reason, message = (
+            unreadable(seen) if seen is None or isinstance(seen, Exception) else ("Connected", "")
+        )
+        sampled = None if seen is None or isinstance(seen, Exception) else seen
+        return Observation(
+            queue=queue_of(sampled) if sampled else None,
+            redis_reason=reason,
+            redis_message=message,
+            workers=workers_of(sampled, tracked.uid) if sampled else (),
+            pods=fleet.pods,
+            replicas=fleet.replicas,
+            ready_replicas=fleet.ready_replicas,
+            active_replica_sets=fleet.active_replica_sets,
+        )
+
+    async def _scale(
+        self, key: Key, rq: RedisQueue, fleet: Fleet, observation: Observation, decision: Decision
+    ) -> None:
+        """One write. A shrink first has its idle victims refuse new messages: who claimed meanwhile stays."""
+        assert self._sampler is not None  # noqa: S101  (set by run)
+        target, victims = decision.to_replicas, decision.victims
+        asked = to_retire(decision, observation) if target < decision.from_replicas else ()
+        retired = await self._sampler.retire(key, asked) if asked else ()
+        if not decision.drain_busy:
+            refused = set(asked) - set(retired)
+            victims = tuple(name for name in victims if name not in refused)
+            target += len(refused)
+        if target == decision.from_replicas:
+            return
+        try:
+            await self._platform.scale(rq, fleet, target, victims)
+        except BaseException:
+            if retired:
+                await self._sampler.unretire(key, retired)
+            raise
+        log.info("%s: %d → %d (%s)", key, decision.from_replicas, target, decision.reason)
+
+    def _recheck(self, key: Key, tracked: _Tracked, decision: Decision) -> None:
+        """Time alone can change the answer, and so can a Secret."""
+        after = min(decision.recheck_after_seconds, SETTINGS_SECONDS * random.uniform(1.0, 1.1))  # noqa: S311
+        if tracked.settings_error is not None:
+            after = min(after, 5.0)
+        self._queue.add(key, after_seconds=max(after, 0.05))
+
+    async def _report(self, key: Key, tracked: _Tracked, raw: dict[str, Any]) -> None:
+        """Status and events, when they are worth a write; a busy queue is looked at once a second."""
+        now = self._clock()
+        if now - tracked.status_looked_at < STATUS_LOOK_SECONDS:
+            self._queue.add(key, after_seconds=STATUS_LOOK_SECONDS)
+            return
+        tracked.status_looked_at = now
+        previous = raw.get("status") or {}
+        status = build_status(
+            tracked.rq or raw, tracked.observation, tracked.decision, tracked.outcome, previous, self._wall()
+        )
+        if not worth_writing(previous, status, now - tracked.status_written_at):
+            return
+        rq = tracked.rq or _stand_in(raw)
+        await self._platform.write_status(rq, status)
+        tracked.status_written_at = now
+        for event in events_between(previous, status):
+            await self._platform.emit(rq, event)
+
+    async def _forget(self, key: Key) -> None:
+        assert self._sampler is not None  # noqa: S101  (set by run)
+        self._sampler.unwatch(key)
+        self._queue.forget(key)
+        if self._tracked.pop(key, None) is not None:
+            await self._platform.forget(key)
+
+
+def _parse_into(tracked: _Tracked, raw: dict[str, Any]) -> None:
+    """Type the object anew when its spec changed; a newer status alone costs nothing."""
+    metadata = raw["metadata"]
+    deletion = bool(metadata.get("deletionTimestamp"))
+    known = tracked.rq
+    tracked.raw = raw
+    if known is not None and known.generation == metadata.get("generation"):
+        tracked.rq = replace(known, raw=raw, deletion=deletion)
+        return
+    try:
+        tracked.rq, tracked.problem = parse(raw), ""
+    except ValueError as error:
+        tracked.rq, tracked.problem = None, str(error)
+    tracked.settings_at = float("-inf")
+
+
+def _stand_in(raw: dict[str, Any]) -> RedisQueue:
+    """Who an unusable object is, for writing down why it is: its identity with the smallest spec there is."""
+    smallest = {"redis": {"url": "redis://unused"}, "worker": {"handler": "unused:unused"}}
+    return replace(parse({**raw, "spec": smallest}), raw=raw)
+
+
+def _row(key: Key, tracked: _Tracked) -> QueueRow:
+    seen, decision = tracked.observation, tracked.decision
+    queue = seen.queue if seen else None
+    return QueueRow(
+        key=key,
+        pending=queue.pending if queue else None,
+        in_flight=queue.in_flight if queue else None,
+        delayed=queue.delayed if queue else None,
+        failed=queue.failed if queue else None,
+        dead_letter=queue.dead_letter if queue else None,
+        claims_total=queue.claims_total if queue else None,
+        replicas=seen.replicas if seen else None,
+        ready=seen.ready_replicas if seen else 0,
+        busy=sum(worker.busy for worker in seen.workers) if seen else 0,
+        wanted=decision.to_replicas if decision else None,
+        reason=decision.reason if decision else tracked.outcome.reason,
+    )

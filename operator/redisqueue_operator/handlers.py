@@ -1,0 +1,156 @@
+"""What kopf is for here: login and watches. Every event only says which RedisQueue to look at.
+
+Only `on.event` handlers: they write nothing to the objects (no annotations, no finalizers).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+import kopf
+
+from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT
+from redisqueue_operator.observe import WATCHED, Resource, Store, key_of, version_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+
+    from redisqueue_operator.api.model import Key
+
+BACKOFF_SECONDS = (0.5, 1, 2, 3)
+WATCH_SECONDS = 300
+
+
+class Forever:
+    """Backoffs without end: an API server that is away for an hour is no reason to give up watching."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain(BACKOFF_SECONDS, itertools.repeat(5))
+
+
+class NoDiff(kopf.DiffBaseStorage):
+    """Keeps no last-seen state on objects: nobody asks what changed."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Keeps no handler progress on objects: no handler has any."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
+def registry_for(store: Store, notify: Callable[[Key], None]) -> kopf.OperatorRegistry:
+    """The handlers: each watched kind's events go to the store, and what was news to `notify`."""
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry, retries=3)(login)
+    for resource in WATCHED:
+        _watch(registry, resource, store, notify)
+    return registry
+
+
+def _watch(
+    registry: kopf.OperatorRegistry, resource: Resource, store: Store, notify: Callable[[Key], None]
+) -> None:
+    @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)
+    async def seen(event: kopf.RawEvent, **_: Any) -> None:
+        obj: dict[str, Any] = dict(event["object"])
+        if event["type"] == "DELETED":
+            concerned = store.drop(resource, key_of(obj), version_of(obj))
+        else:
+            concerned = store.put(resource, obj)
+        if concerned is not None:
+            notify(concerned)
+
+
+def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """The pod's service account, read again at every call because its token rotates; else $KUBECONFIG."""
+    token = SERVICE_ACCOUNT / "token"
+    if not token.exists():
+        return kopf.login_with_kubeconfig(**kwargs)
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    return kopf.ConnectionInfo(
+        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        ca_path=str(SERVICE_ACCOUNT / "ca.crt"),
+        token=token.read_text().strip(),
+    )
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf as a watcher and nothing else: no writes, no scanning, and it never gives up."""
+    result = kopf.OperatorSettings()
+    result.posting.enabled = False
+    result.scanning.disabled = True
+    result.process.ultimate_exiting_timeout = None
+    result.persistence.finalizer = "redisqueue.dev/unused"
+    result.persistence.diffbase_storage = NoDiff()
+    result.persistence.progress_storage = NoProgress()
+    result.networking.request_timeout = 30
+    result.networking.connect_timeout = 5
+    result.networking.error_backoffs = Forever()
+    result.watching.connect_timeout = 5
+    result.watching.server_timeout = WATCH_SECONDS
+    for resource in WATCHED:
+        if resource.selector:
+            name = (resource.group, resource.version, resource.plural)
+            result.watching.label_selectors[name] = resource.selector
+    return result
+
+
+async def watch(
+    store: Store,
+    notify: Callable[[Key], None],
+    namespaces: tuple[str, ...],
+    stop: asyncio.Event,
+    ready: asyncio.Event,
+) -> None:
+    """Watch until `stop`. Raises when the API server refuses us for good: the process then starts anew."""
+    await kopf.operator(
+        registry=registry_for(store, notify),
+        settings=settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        ready_flag=ready,
+        stop_flag=stop,
+    )
+
+
+def quiet_logs() -> None:
+    """kopf speaks of every event at INFO and of every failed try at ERROR, with whole URLs."""
+    for name in ("kopf.objects", "kopf.activities", "kopf._core.engines.activities"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("kopf._cogs.clients").addFilter(_as_warning)
+    for name in ("watching", "api", "fetching", "errors"):
+        logging.getLogger(f"kopf._cogs.clients.{name}").addFilter(_as_warning)
+
+
+def _as_warning(record: logging.LogRecord) -> bool:
+    if record.levelno >= logging.ERROR:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = None
+    return record.levelno >= logging.WARNING

@@ -1,0 +1,58 @@
+"""/livez, /readyz and /metrics on one small HTTP server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+
+class HealthServer:
+    """Answers probes from two functions; an async context manager.
+
+    Args:
+        port: 0 takes a free one; `bound_port` says which.
+        live: why the process should be restarted, empty when it should not.
+        ready: why it does not do its work yet, empty when it does.
+    """
+
+    def __init__(
+        self, port: int, *, live: Callable[[], str], ready: Callable[[], str], registry: CollectorRegistry
+    ) -> None:
+        self._port = port
+        self.bound_port = port
+        application = web.Application()
+        application.router.add_get("/livez", _probe(live))
+        application.router.add_get("/readyz", _probe(ready))
+        application.router.add_get("/metrics", _metrics(registry))
+        self._runner = web.AppRunner(application, access_log=None)
+
+    async def __aenter__(self) -> HealthServer:
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, port=self._port)
+        await site.start()
+        self.bound_port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+
+Handler = Callable[[web.Request], "web.StreamResponse"]
+
+
+def _probe(check: Callable[[], str]):  # type: ignore[no-untyped-def]
+    async def answer(_: web.Request) -> web.Response:
+        problem = check()
+        return web.Response(text=(problem or "ok") + "\n", status=503 if problem else 200)
+
+    return answer
+
+
+def _metrics(registry: CollectorRegistry):  # type: ignore[no-untyped-def]
+    async def answer(_: web.Request) -> web.Response:
+        body = generate_latest(registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return answer

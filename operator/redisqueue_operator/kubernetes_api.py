@@ -1,0 +1,135 @@
+"""Kubernetes over plain dicts: the official client for login, TLS and transport, JSON for everything else.
+
+The server is the only judge of an object: a client-side model would refuse fields newer than itself.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+TIMEOUT_SECONDS = 10.0
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+Object = dict[str, Any]
+
+
+class ApiError(Exception):
+    """The API server refused a request. `status` is the HTTP status, `reason` its CamelCase word."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class KubernetesApi:
+    """One connection pool to one API server; an async context manager.
+
+    Credentials are those of the pod, when it has a service account, else those of $KUBECONFIG.
+    """
+
+    def __init__(self) -> None:
+        self._client: Any = None
+
+    async def __aenter__(self) -> KubernetesApi:
+        configuration = client.Configuration()
+        if (SERVICE_ACCOUNT / "token").exists():
+            config.load_incluster_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration
+            )
+        else:
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration
+            )
+        self._client = client.ApiClient(configuration)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Object:
+        """One call. Raises ApiError for an answer >= 400, ConnectionError or TimeoutError without one."""
+        resource = path + (f"?{urlencode(query)}" if query else "")
+        method, url, headers, _, _ = await self._client.param_serialize(
+            method,
+            resource,
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._client.call_api(method, url, headers, body, None, timeout_seconds)
+            data = await response.read()
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"{method} {path}: {type(error).__name__}: {error}") from error
+        answer = _decoded(data)
+        if response.status >= 400:
+            raise ApiError(
+                response.status, answer.get("reason") or "Unknown", answer.get("message") or str(data[:300])
+            )
+        return answer
+
+    async def get(self, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Object | None:
+        """The object, or None where there is none."""
+        try:
+            return await self.request("GET", path, timeout_seconds=timeout_seconds)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(self, path: str, selector: str = "") -> tuple[list[Object], int]:
+        """All objects, in chunks, and the resourceVersion of the list."""
+        items: list[Object] = []
+        query = {"limit": "500"} | ({"labelSelector": selector} if selector else {})
+        while True:
+            page = await self.request("GET", path, query=query, timeout_seconds=60.0)
+            items += page.get("items") or []
+            if not (token := page["metadata"].get("continue")):
+                return items, int(page["metadata"]["resourceVersion"])
+            query["continue"] = token
+
+    async def apply(self, path: str, manifest: Object, manager: str) -> Object:
+        """Server-side apply; unknown fields are refused, not dropped."""
+        query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
+        return await self.request("PATCH", path, query=query, body=manifest, content_type=APPLY)
+
+    async def merge(self, path: str, patch: Object, manager: str) -> Object:
+        """JSON merge-patch."""
+        return await self.request(
+            "PATCH", path, query={"fieldManager": manager}, body=patch, content_type=MERGE
+        )
+
+
+def path_of(
+    group: str, version: str, plural: str, namespace: str | None = None, name: str = "", subresource: str = ""
+) -> str:
+    """The URL path of a resource, an object or a subresource; `namespace` None lists all namespaces."""
+    parts = ["apis", group, version] if group else ["api", version]
+    parts += ["namespaces", namespace] if namespace else []
+    parts += [plural, *(part for part in (name, subresource) if part)]
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _decoded(data: bytes) -> Object:
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

@@ -1,0 +1,280 @@
+"""The Platform that is a Kubernetes cluster: reads from watch-fed stores, writes through `apply.Writer`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.api.model import Key
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.observation import ApplyOutcome
+from redisqueue_operator.observe import DEPLOYMENTS, REDISQUEUES, WATCHED, Store, fleet_of
+from redisqueue_operator.platform import Conflict, Fleet, SettingsUnavailable
+from redisqueue_operator.references import References, identity_of
+from redisqueue_operator.resources import SourceMissingError, children
+from redisqueue_operator.resources.identity import OPERATOR_VERSION, OWNER_UID, deployment_name
+
+if TYPE_CHECKING:
+    from redis_message_queue.connection import ConnectionSettings
+    from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.apply import Writer
+    from redisqueue_operator.connections import Connections
+    from redisqueue_operator.status import EventRecord
+
+RETRY_REFUSED_SECONDS = 30.0
+# 422 and 400: the template is wrong; 403: not allowed. The same request would get the same answer.
+REFUSALS = (400, 403, 422)
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What the last apply was made from, and how it ended."""
+
+    wanted: str
+    live: str
+    outcome: ApplyOutcome
+    at: float
+
+    def still_holds(self, wanted: str, live: str) -> bool:
+        """Whether another apply would change nothing; what was refused is tried again after a while."""
+        same = (self.wanted, self.live) == (wanted, live)
+        return same and (self.outcome.ok or time.monotonic() - self.at < RETRY_REFUSED_SECONDS)
+
+
+class KubernetesPlatform:
+    """Implements `platform.Platform`.
+
+    Args:
+        namespaces: those that are watched; empty = all.
+        worker_image: the image where a spec names none.
+        version: the operator's own, written on children.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        store: Store,
+        writer: Writer,
+        references: References,
+        connections: Connections,
+        *,
+        worker_image: str,
+        version: str,
+        namespaces: tuple[str, ...] = (),
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._writer = writer
+        self._references = references
+        self._connections = connections
+        self._worker_image = worker_image
+        self._version = version
+        self._namespaces = namespaces
+        self._applied: dict[Key, _Applied] = {}
+        self._manifests: dict[Key, tuple[tuple[object, ...], list[Object], str]] = {}
+
+    async def keys(self) -> list[Key]:
+        """A fresh list of all watched kinds, which also heals what the watches missed."""
+        for resource in WATCHED:
+            for namespace in self._namespaces or (None,):
+                path = path_of(resource.group, resource.version, resource.plural, namespace)
+                items, version = await self._api.list(path, resource.selector)
+                self._store.replace(resource, items, version, namespace)
+        return self._store.keys(REDISQUEUES)
+
+    async def get(self, key: Key) -> Object | None:
+        """The newest version that a watch, a list or a write of ours has shown."""
+        return self._store.get(REDISQUEUES, key)
+
+    async def observe(self, rq: RedisQueue) -> Fleet:
+        """The Deployment, if it is this RedisQueue's own, and the pods."""
+        deployment = self._store.get(DEPLOYMENTS, _deployment_key(rq))
+        if deployment is not None and owner_uid_of(deployment) != rq.uid:
+            deployment = None
+        return fleet_of(self._store, rq.key, deployment, time.time())
+
+    async def apply(self, rq: RedisQueue) -> ApplyOutcome:
+        """Apply all children when what they shall be, or what the Deployment is, has changed."""
+        try:
+            manifests, wanted = await self._wanted(rq)
+        except (SourceMissingError, SettingsUnavailable) as error:
+            reason = error.reason if isinstance(error, SettingsUnavailable) else "SourceMissing"
+            return ApplyOutcome(ok=False, reason=reason, message=str(error))
+        live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
+        last = self._applied.get(rq.key)
+        if last is not None and last.still_holds(wanted, fingerprint(live)):
+            return last.outcome
+        outcome = await self._apply_all(rq, manifests)
+        live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
+        self._applied[rq.key] = _Applied(wanted, fingerprint(live), outcome, time.monotonic())
+        return outcome
+
+    async def scale(self, rq: RedisQueue, fleet: Fleet, replicas: int, victims: tuple[str, ...]) -> None:
+        """Mark the victims, then one write to /scale. Raises Conflict."""
+        uids = {pod.name: pod.uid for pod in fleet.pods}
+        for name in victims:
+            try:
+                await self._writer.first_to_go(Key(rq.key.namespace, name), uids[name])
+            except ApiError as error:
+                if error.status not in (404, 422):  # the pod is gone, or another one has its name
+                    raise
+        key = _deployment_key(rq)
+        try:
+            scale = await self._writer.scale(key, replicas, fleet.version)
+        except ApiError as error:
+            raise self._conflict(error, key) from error
+        deployment = self._store.get(DEPLOYMENTS, key)
+        if deployment is not None:
+            version = scale["metadata"]["resourceVersion"]
+            self._store.put(
+                DEPLOYMENTS,
+                {
+                    **deployment,
+                    "metadata": {**deployment["metadata"], "resourceVersion": version},
+                    "spec": {**deployment["spec"], "replicas": replicas},
+                },
+            )
+
+    async def connection_settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
+        """From `spec.redis` and its Secrets. Raises SettingsUnavailable or ValueError."""
+        return await self._connections.settings(rq, fresh=fresh)
+
+    async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
+        """Merge-patch of /status. Raises Conflict."""
+        try:
+            self._store.put(REDISQUEUES, await self._writer.status(rq, status))
+        except ApiError as error:
+            if error.status == 409:
+                raise Conflict(str(error)) from error
+            if error.status != 404:  # deleted meanwhile: the watch will tell
+                raise
+
+    async def emit(self, rq: RedisQueue, event: EventRecord) -> None:
+        """An events.k8s.io Event."""
+        await self._writer.event(rq, event)
+
+    async def forget(self, key: Key) -> None:
+        """Garbage collection deletes the children; only our memory is left to drop."""
+        self._applied.pop(key, None)
+        self._manifests.pop(key, None)
+
+    async def _wanted(self, rq: RedisQueue) -> tuple[list[Object], str]:
+        """The children's manifests and their fingerprint, built anew only from new inputs."""
+        versions = {}
+        for name in rq.spec.redis.secret_names:
+            versions[name] = identity_of(await self._references.secret(Key(rq.key.namespace, name)))
+        source = None
+        if rq.spec.worker.source is not None:
+            source = await self._references.config_map(
+                Key(rq.key.namespace, rq.spec.worker.source.config_map_ref.name)
+            )
+        inputs = (rq.uid, rq.generation, tuple(versions.items()), source and identity_of(source))
+        known = self._manifests.get(rq.key)
+        if known is None or known[0] != inputs:
+            manifests = children(
+                rq,
+                default_image=self._worker_image,
+                operator_version=self._version,
+                secret_versions=versions,
+                source=(source.get("data") or {}) if source else None,
+            )
+            known = self._manifests[rq.key] = (inputs, manifests, _digest(manifests))
+        return known[1], known[2]
+
+    async def _apply_all(self, rq: RedisQueue, manifests: list[Object]) -> ApplyOutcome:
+        refusal = await self._refusal(rq)
+        if refusal is not None:
+            return refusal
+        try:
+            for manifest in manifests:
+                await self._apply_one(rq, manifest)
+        except ApiError as error:
+            if error.status not in REFUSALS:
+                raise
+            return ApplyOutcome(ok=False, reason="ApplyRefused", message=str(error))
+        return ApplyOutcome(ok=True, reason="Applied", message="")
+
+    async def _refusal(self, rq: RedisQueue) -> ApplyOutcome | None:
+        """Why the children are not ours to write: a foreign Deployment, or a newer operator."""
+        key = _deployment_key(rq)
+        deployment = self._store.get(DEPLOYMENTS, key)
+        if deployment is None:
+            # Before creating anything, look at the server itself: what we know may be older than a deletion.
+            live = await self._api.get(_path(REDISQUEUES, rq.key))
+            if live is None or live["metadata"]["uid"] != rq.uid:
+                self._store.drop(REDISQUEUES, rq.key, int(rq.raw["metadata"]["resourceVersion"]))
+                raise Conflict(f"RedisQueue {rq.key} is gone")
+            deployment = await self._api.get(_path(DEPLOYMENTS, key))
+        if deployment is None:
+            return None
+        if owner_uid_of(deployment) != rq.uid:
+            text = f"Deployment {key} exists and belongs to somebody else: rename or delete one of the two"
+            return ApplyOutcome(ok=False, reason="NameConflict", message=text)
+        theirs = (deployment["metadata"].get("annotations") or {}).get(OPERATOR_VERSION, "")
+        if _release(theirs) > _release(self._version):
+            text = f"Deployment {key} was written by operator {theirs}, this one is {self._version}"
+            return ApplyOutcome(ok=False, reason="NewerOperator", message=text)
+        self._store.put(DEPLOYMENTS, deployment)
+        return None
+
+    async def _apply_one(self, rq: RedisQueue, manifest: Object) -> None:
+        if manifest["kind"] != "Deployment":
+            await self._writer.apply(manifest)
+            return
+        live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
+        if live is None:
+            self._store.put(DEPLOYMENTS, await self._writer.create_scaled_to_zero(manifest))
+            return
+        # With its uid the write fails where the Deployment was deleted meanwhile, and does not bring it back.
+        pinned = {**manifest, "metadata": {**manifest["metadata"], "uid": live["metadata"]["uid"]}}
+        try:
+            self._store.put(DEPLOYMENTS, await self._writer.apply(pinned))
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            raise self._conflict(error, _deployment_key(rq)) from error
+
+    def _conflict(self, error: ApiError, deployment: Key) -> Exception:
+        """The error as Conflict where another look helps; a Deployment that is gone is also forgotten."""
+        if error.status == 404:
+            live = self._store.get(DEPLOYMENTS, deployment)
+            if live is not None:
+                self._store.drop(DEPLOYMENTS, deployment, int(live["metadata"]["resourceVersion"]))
+        return Conflict(str(error)) if error.status in (404, 409) else error
+
+
+def owner_uid_of(deployment: Object) -> str:
+    """The uid of the RedisQueue that a Deployment belongs to; empty for a foreign one."""
+    metadata = deployment["metadata"]
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return str(owner["uid"])
+    return str((metadata.get("annotations") or {}).get(OWNER_UID, ""))
+
+
+def fingerprint(deployment: Object | None) -> str:
+    """Changes when somebody changes or removes what we applied; scaling and status do not count."""
+    if deployment is None:
+        return ""
+    metadata = deployment["metadata"]
+    spec = {name: value for name, value in deployment["spec"].items() if name != "replicas"}
+    return _digest([metadata["uid"], metadata.get("labels"), metadata.get("ownerReferences"), spec])
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:3])
+
+
+def _deployment_key(rq: RedisQueue) -> Key:
+    return Key(rq.key.namespace, deployment_name(rq.key.name))
+
+
+def _path(resource: Any, key: Key) -> str:
+    return path_of(resource.group, resource.version, resource.plural, key.namespace, key.name)

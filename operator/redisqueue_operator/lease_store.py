@@ -1,0 +1,41 @@
+"""The Lease object on the API server; its calls pass no rate limiter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redisqueue_operator.kubernetes_api import KubernetesApi, path_of
+
+GROUP, VERSION, PLURAL = "coordination.k8s.io", "v1", "leases"
+NAME = "redisqueue-operator"
+
+
+class KubernetesLease:
+    """Implements `lease.LeaseStore`: a replace succeeds only on the version that was read."""
+
+    def __init__(self, api: KubernetesApi, namespace: str, name: str = NAME) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._name = name
+
+    async def get(self, timeout_seconds: float) -> dict[str, Any] | None:
+        """The Lease, or None. Raises ApiError, OSError, TimeoutError, as the others do."""
+        return await self._api.get(self._path(self._name), timeout_seconds=timeout_seconds)
+
+    async def create(self, lease: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+        """Create it; fails when it exists."""
+        body = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            **lease,
+        }
+        return await self._api.request("POST", self._path(""), body=body, timeout_seconds=timeout_seconds)
+
+    async def replace(self, lease: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+        """Write it back; fails when somebody else wrote in between."""
+        path = self._path(self._name)
+        return await self._api.request("PUT", path, body=lease, timeout_seconds=timeout_seconds)
+
+    def _path(self, name: str) -> str:
+        return path_of(GROUP, VERSION, PLURAL, self._namespace, name)

@@ -1,0 +1,246 @@
+"""`redisqueue-operator`: watch, lead, reconcile, leave cleanly."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY
+
+from redisqueue_operator import handlers
+from redisqueue_operator.apply import Writer
+from redisqueue_operator.connections import Connections
+from redisqueue_operator.engine import Engine
+from redisqueue_operator.health import HealthServer
+from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT, ApiError, KubernetesApi, path_of
+from redisqueue_operator.kubernetes_platform import KubernetesPlatform
+from redisqueue_operator.lease import Election
+from redisqueue_operator.lease_store import KubernetesLease
+from redisqueue_operator.observe import REDISQUEUES, Store
+from redisqueue_operator.references import References
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger("redisqueue_operator")
+
+STUCK_SECONDS = 60.0
+EXIT_USAGE = 2
+CRD = "redisqueues.redisqueue.dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the process is told by flags or environment."""
+
+    worker_image: str
+    namespaces: tuple[str, ...]
+    own_namespace: str
+    identity: str
+    allowed_redis_hosts: tuple[str, ...]
+    port: int
+    log_level: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; status 1 when the Lease or the watches are lost, 2 for wrong options."""
+    options = read_options(arguments)
+    logging.basicConfig(
+        level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    handlers.quiet_logs()
+    with tempfile.TemporaryDirectory(prefix="redisqueue-") as folder:
+        return asyncio.run(Operator(options, Path(folder)).run())
+
+
+def read_options(arguments: Sequence[str] | None) -> Options:
+    """Flags win over the environment. Exits with status 2 and one line for what cannot be used."""
+    env = os.environ
+    parser = argparse.ArgumentParser(
+        prog="redisqueue-operator", description="Runs and scales the workers of RedisQueue resources."
+    )
+    parser.add_argument(
+        "--worker-image",
+        default=env.get("REDISQUEUE_WORKER_IMAGE", f"redisqueue-worker:{version('redis-queue-operator')}"),
+        help="image of workers whose spec names none (REDISQUEUE_WORKER_IMAGE)",
+    )
+    parser.add_argument(
+        "--watch-namespaces",
+        default=env.get("REDISQUEUE_WATCH_NAMESPACES", ""),
+        help="comma-separated; empty watches all (REDISQUEUE_WATCH_NAMESPACES)",
+    )
+    parser.add_argument(
+        "--namespace",
+        default=env.get("REDISQUEUE_NAMESPACE", ""),
+        help="where the operator's Lease is; its own by default (REDISQUEUE_NAMESPACE)",
+    )
+    parser.add_argument(
+        "--pod-name",
+        default=env.get("POD_NAME") or env.get("REDISQUEUE_POD_NAME") or os.uname().nodename,
+        help="who holds the Lease (POD_NAME)",
+    )
+    parser.add_argument(
+        "--allowed-redis-hosts",
+        default=env.get("REDISQUEUE_ALLOWED_REDIS_HOSTS", ""),
+        help="comma-separated hosts or *.domains; empty allows all (REDISQUEUE_ALLOWED_REDIS_HOSTS)",
+    )
+    parser.add_argument(
+        "--http-port",
+        type=int,
+        default=env.get("REDISQUEUE_HTTP_PORT", "8080"),
+        help="of /livez, /readyz and /metrics (REDISQUEUE_HTTP_PORT)",
+    )
+    parser.add_argument(
+        "--log-level",
+        default=env.get("REDISQUEUE_LOG_LEVEL", "INFO").upper(),
+        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        help="REDISQUEUE_LOG_LEVEL",
+    )
+    given = parser.parse_args(arguments)
+    return Options(
+        worker_image=given.worker_image,
+        namespaces=_names(given.watch_namespaces),
+        own_namespace=given.namespace or _own_namespace(),
+        identity=f"{given.pod_name}_{uuid.uuid4().hex[:8]}",
+        allowed_redis_hosts=_names(given.allowed_redis_hosts),
+        port=given.http_port,
+        log_level=given.log_level,
+    )
+
+
+class Operator:
+    """One process from start to end."""
+
+    def __init__(self, options: Options, folder: Path) -> None:
+        self._options = options
+        self._folder = folder
+        self._engine: Engine | None = None
+        self._watching = asyncio.Event()
+        self._failure = ""
+
+    async def run(self) -> int:
+        """The exit status."""
+        options = self._options
+        async with KubernetesApi() as api:
+            if problem := await _missing_crd(api):
+                log.error("%s", problem)
+                return 1
+            health = HealthServer(options.port, live=self._live, ready=self._ready, registry=REGISTRY)
+            async with health:
+                log.info("serving /livez, /readyz and /metrics on port %d", health.bound_port)
+                return await self._lead(api)
+
+    async def _lead(self, api: KubernetesApi) -> int:
+        options = self._options
+        store = Store()
+        references = References(api)
+        platform = KubernetesPlatform(
+            api,
+            store,
+            Writer(api, instance=options.identity),
+            references,
+            Connections(references, self._folder, options.allowed_redis_hosts),
+            worker_image=options.worker_image,
+            version=version("redis-queue-operator"),
+            namespaces=options.namespaces,
+        )
+        engine = self._engine = Engine(platform)
+        election = Election(KubernetesLease(api, options.own_namespace), options.identity)
+        told, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
+        watches = asyncio.create_task(
+            handlers.watch(store, engine.notify, options.namespaces, stop_watching, self._watching)
+        )
+        await self._until_watching(watches)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):  # after kopf has installed its own
+            loop.add_signal_handler(number, told.set)
+        leading = asyncio.create_task(self._reign(election, engine, stop_engine))
+        leaving = asyncio.create_task(told.wait())
+        await asyncio.wait([watches, leading, leaving], return_when=asyncio.FIRST_COMPLETED)
+        # First our own tasks, then kopf: it cancels at its end whatever was started after it.
+        stop_engine.set()
+        if not election.holding:
+            leading.cancel()
+        outcomes = list(await asyncio.gather(leading, return_exceptions=True))
+        await election.release()
+        leaving.cancel()
+        stop_watching.set()
+        outcomes += await asyncio.gather(watches, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                log.error("ended by %s: %s", type(outcome).__name__, outcome)
+        return 0 if told.is_set() else 1
+
+    async def _until_watching(self, watches: asyncio.Task[None]) -> None:
+        ready = asyncio.create_task(self._watching.wait())
+        await asyncio.wait([watches, ready], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+
+    async def _reign(self, election: Election, engine: Engine, stop: asyncio.Event) -> None:
+        """Wait for the Lease, then reconcile for as long as it is held."""
+        await election.acquire()
+        holding = asyncio.create_task(election.hold())
+        working = asyncio.create_task(engine.run(stop))
+        try:
+            done, _ = await asyncio.wait([holding, working], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (holding, working):
+                task.cancel()
+            await asyncio.gather(holding, working, return_exceptions=True)
+
+    def _live(self) -> str:
+        engine = self._engine
+        if engine is None or not engine.running:
+            return ""
+        silent = time.monotonic() - engine.last_tick
+        return f"the control loop has not moved for {silent:.0f} s" if silent > STUCK_SECONDS else ""
+
+    def _ready(self) -> str:
+        return "" if self._watching.is_set() else "the watches have not started"
+
+
+async def _missing_crd(api: KubernetesApi) -> str:
+    """Wait for an API server that answers; what is wrong with it when it knows no RedisQueue."""
+    while True:
+        try:
+            path = path_of(REDISQUEUES.group, REDISQUEUES.version, "")
+            listed = await api.get(path.rstrip("/"))
+        except (OSError, TimeoutError, ApiError) as error:
+            log.warning("the API server does not answer: %s", error)
+            await asyncio.sleep(1.0)
+            continue
+        known = {each["name"] for each in (listed or {}).get("resources") or ()}
+        return (
+            ""
+            if REDISQUEUES.plural in known
+            else f"CustomResourceDefinition {CRD} is missing: install it first"
+        )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
+
+
+def _own_namespace() -> str:
+    with contextlib.suppress(OSError):
+        return (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    return "default"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

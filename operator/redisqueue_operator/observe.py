@@ -1,0 +1,165 @@
+"""What the watches told, by object, and how it reads as a Fleet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.api.model import Key
+from redisqueue_operator.observation import PodObservation
+from redisqueue_operator.platform import Fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Object = dict[str, Any]
+
+MANAGED = "app.kubernetes.io/managed-by=redisqueue-operator"
+QUEUE_LABEL = "redisqueue.dev/queue"
+# What a container waits for when it does not get better by waiting a moment.
+_HARMLESS = {"", "ContainerCreating", "PodInitializing"}
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind that is watched, and the label selector that the server applies."""
+
+    group: str
+    version: str
+    plural: str
+    selector: str = ""
+
+
+REDISQUEUES = Resource("redisqueue.dev", "v1alpha1", "redisqueues")
+DEPLOYMENTS = Resource("apps", "v1", "deployments", MANAGED)
+REPLICASETS = Resource("apps", "v1", "replicasets", MANAGED)
+PODS = Resource("", "v1", "pods", MANAGED)
+WATCHED = (REDISQUEUES, DEPLOYMENTS, REPLICASETS, PODS)
+
+
+class Store:
+    """The newest version seen of every watched object. Older news never replaces newer."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Resource, dict[Key, Object]] = {resource: {} for resource in WATCHED}
+        self._children: dict[tuple[Resource, Key], dict[Key, Object]] = {}
+
+    def get(self, resource: Resource, key: Key) -> Object | None:
+        return self._objects[resource].get(key)
+
+    def keys(self, resource: Resource) -> list[Key]:
+        return list(self._objects[resource])
+
+    def children(self, resource: Resource, owner: Key) -> Iterable[Object]:
+        """The objects of that kind that carry the RedisQueue's label."""
+        return self._children.get((resource, owner), {}).values()
+
+    def put(self, resource: Resource, obj: Object) -> Key | None:
+        """Remember the object; the RedisQueue it is about, or None when it was old news."""
+        key = key_of(obj)
+        known = self._objects[resource].get(key)
+        if known is not None and version_of(known) >= version_of(obj):
+            return None
+        slim = _slim(resource, obj)
+        self._objects[resource][key] = slim
+        owner = owner_of(resource, obj)
+        if resource is not REDISQUEUES and owner is not None:
+            self._children.setdefault((resource, owner), {})[key] = slim
+        return owner
+
+    def drop(self, resource: Resource, key: Key, version: int) -> Key | None:
+        """Forget the object unless something newer is known; the RedisQueue it was about."""
+        known = self._objects[resource].get(key)
+        if known is None or version_of(known) > version:
+            return None
+        del self._objects[resource][key]
+        owner = owner_of(resource, known)
+        if resource is not REDISQUEUES and owner is not None:
+            siblings = self._children.get((resource, owner), {})
+            siblings.pop(key, None)
+            if not siblings:
+                self._children.pop((resource, owner), None)
+        return owner
+
+    def replace(self, resource: Resource, listed: list[Object], version: int, namespace: str | None) -> None:
+        """Take a fresh list for the truth: a watch does not tell what was deleted while it was broken."""
+        present = {key_of(obj) for obj in listed}
+        for obj in listed:
+            self.put(resource, obj)
+        for key in self.keys(resource):
+            if key not in present and namespace in (None, key.namespace):
+                self.drop(resource, key, version)
+
+
+def key_of(obj: Object) -> Key:
+    return Key(obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def version_of(obj: Object) -> int:
+    """resourceVersion as a number: they are comparable within one API server."""
+    return int(obj["metadata"]["resourceVersion"])
+
+
+def owner_of(resource: Resource, obj: Object) -> Key | None:
+    """The RedisQueue that an object is about."""
+    if resource is REDISQUEUES:
+        return key_of(obj)
+    name = (obj["metadata"].get("labels") or {}).get(QUEUE_LABEL)
+    return Key(obj["metadata"]["namespace"], name) if name else None
+
+
+def _slim(resource: Resource, obj: Object) -> Object:
+    """Without what nobody reads: 1000 whole pods would be most of the operator's memory."""
+    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    slim = {**obj, "metadata": metadata}
+    if resource is PODS:
+        status = obj.get("status") or {}
+        kept = ("phase", "conditions", "containerStatuses", "initContainerStatuses")
+        return {"metadata": metadata, "status": {name: status[name] for name in kept if name in status}}
+    if resource is REPLICASETS:
+        return {"metadata": metadata, "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 0)}}
+    return slim
+
+
+def fleet_of(store: Store, owner: Key, deployment: Object | None, now: float) -> Fleet:
+    """The workers of one RedisQueue. `deployment` is known to be its own; `now` is wall time."""
+    pods = tuple(
+        pod_of(pod, now)
+        for pod in store.children(PODS, owner)
+        if (pod["status"].get("phase") or "Pending") in ("Pending", "Running")
+    )
+    if deployment is None:
+        return Fleet(pods=pods)
+    sets = store.children(REPLICASETS, owner)
+    return Fleet(
+        replicas=int(deployment["spec"].get("replicas", 1)),
+        ready_replicas=int((deployment.get("status") or {}).get("readyReplicas") or 0),
+        active_replica_sets=sum(each["spec"]["replicas"] > 0 for each in sets),
+        pods=pods,
+        version=deployment["metadata"]["resourceVersion"],
+    )
+
+
+def pod_of(pod: Object, now: float) -> PodObservation:
+    metadata, status = pod["metadata"], pod["status"]
+    conditions = {each["type"]: each for each in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled") or {}
+    created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
+    return PodObservation(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        ready=(conditions.get("Ready") or {}).get("status") == "True",
+        terminating=bool(metadata.get("deletionTimestamp")),
+        age_seconds=max(0.0, now - created),
+        unschedulable=scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
+        failing=_failing(status),
+    )
+
+
+def _failing(status: Object) -> str:
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = str(((container.get("state") or {}).get("waiting") or {}).get("reason") or "")
+        if waiting not in _HARMLESS:
+            return waiting
+    return ""

@@ -1,0 +1,58 @@
+"""A sample of the library → the plain data that decisions are made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.observation import QueueObservation, WorkerObservation
+from redisqueue_operator.platform import SettingsUnavailable
+from redisqueue_operator.redis_reason import classify
+
+if TYPE_CHECKING:
+    from redis_message_queue.sample import QueueSample
+
+
+def queue_of(sample: QueueSample) -> QueueObservation:
+    """The queue's counters."""
+    return QueueObservation(
+        pending=sample.pending,
+        delayed=sample.delayed,
+        delayed_due=sample.delayed_due,
+        next_due_seconds=sample.next_due_seconds,
+        in_flight=sample.in_flight,
+        expired=sample.expired,
+        orphaned=sample.orphaned,
+        failed=sample.failed,
+        dead_letter=sample.dead_letter,
+        claims_total=sample.claims_total,
+        time_ms=sample.time_ms,
+    )
+
+
+def workers_of(sample: QueueSample, owner_uid: str) -> tuple[WorkerObservation, ...]:
+    """The workers of one RedisQueue; others may consume from the same queue. All ages are by Redis' clock."""
+    return tuple(
+        WorkerObservation(
+            id=worker.id,
+            pod_uid=worker.pod_uid,
+            slots=worker.slots,
+            busy=worker.busy,
+            oldest_start_age_seconds=(
+                None if worker.oldest_start_ms is None else (sample.time_ms - worker.oldest_start_ms) / 1000
+            ),
+            draining=worker.draining,
+            age_seconds=(sample.time_ms - worker.updated_ms) / 1000,
+            retired=worker.retired,
+        )
+        for worker in sample.workers
+        if worker.owner_uid in ("", owner_uid)
+    )
+
+
+def unreadable(error: Exception | None) -> tuple[str, str]:
+    """Why there is no sample: a reason for conditions (empty: not sampled yet) and a message for people."""
+    if error is None:
+        return "", ""
+    if isinstance(error, SettingsUnavailable):
+        return error.reason, str(error)
+    return classify(error)

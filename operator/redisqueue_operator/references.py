@@ -1,0 +1,93 @@
+"""Secrets and ConfigMaps that a spec names: read on first use, again after a minute, never listed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.platform import SettingsUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redisqueue_operator.api.model import Key
+
+FRESH_SECONDS = 60.0
+ABSENT_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    obj: Object | None = None
+    read_at: float = float("-inf")
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class References:
+    """A cache of named objects; many RedisQueues that name one Secret cost one GET a minute."""
+
+    def __init__(self, api: KubernetesApi, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api = api
+        self._clock = clock
+        self._entries: dict[tuple[str, Key], _Entry] = {}
+
+    async def secret(self, key: Key, *, fresh: bool = False) -> Object:
+        """The Secret; `fresh` for one that may have been replaced just now. Raises SettingsUnavailable."""
+        obj = await self._read("secrets", key, fresh)
+        if obj is None:
+            raise SettingsUnavailable(
+                "SecretMissing", f"Secret {key.name!r} does not exist in {key.namespace}"
+            )
+        return obj
+
+    async def config_map(self, key: Key) -> Object | None:
+        """The ConfigMap, or None where there is none."""
+        return await self._read("configmaps", key, fresh=False)
+
+    async def _read(self, plural: str, key: Key, fresh: bool) -> Object | None:
+        entry = self._entries.setdefault((plural, key), _Entry())
+        asked_at = self._clock()
+        async with entry.lock:
+            limit = ABSENT_SECONDS if fresh or entry.obj is None else FRESH_SECONDS
+            if asked_at - entry.read_at < limit:
+                return entry.obj
+            try:
+                entry.obj = await self._api.get(path_of("", "v1", plural, key.namespace, key.name))
+            except ApiError as error:
+                if error.status != 403:
+                    raise
+                text = f"the operator may not read {plural} {key.name!r} in {key.namespace}: {error}"
+                raise SettingsUnavailable("Forbidden", text) from error
+            except (OSError, TimeoutError):
+                if entry.obj is None:
+                    raise
+                return entry.obj  # an unreachable API server is no reason to forget a password
+            entry.read_at = self._clock()
+            return entry.obj
+
+
+def identity_of(obj: Object) -> str:
+    """What changes whenever the content may have changed, and says nothing about the content."""
+    return f"{obj['metadata']['uid']}.{obj['metadata']['resourceVersion']}"
+
+
+def value_of(obj: Object, name: str, *, secret: bool = True) -> str:
+    """One key of a Secret or ConfigMap as text. Raises SettingsUnavailable."""
+    kind = "Secret" if secret else "ConfigMap"
+    raw = (obj.get("data") or {}).get(name)
+    if raw is None:
+        known = ", ".join(sorted(obj.get("data") or {})) or "none"
+        text = f"{kind} {obj['metadata']['name']!r} has no key {name!r} (its keys: {known})"
+        raise SettingsUnavailable("SecretKeyMissing", text)
+    if not secret:
+        return str(raw)
+    try:
+        return base64.b64decode(raw, validate=True).decode().strip("\r\n")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        text = f"key {name!r} of Secret {obj['metadata']['name']!r} is not UTF-8 text"
+        raise SettingsUnavailable("SecretInvalid", text) from error

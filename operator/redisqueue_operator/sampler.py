@@ -1,0 +1,242 @@
+"""Redis at a glance: one connection per endpoint and user, its queues in one pipeline, every moment.
+
+A queue that was sampled empty is also waited on with a blocking, non-consuming pop, so that its first message
+is seen at once and not at the next sample.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from redis import RedisError
+
+from redis_message_queue.asyncio.consumer import Consumer
+from redis_message_queue.asyncio.sample import retire, sample, unretire
+
+if TYPE_CHECKING:
+    from redis_message_queue.connection import ConnectionSettings
+    from redis_message_queue.keys import QueueKeys
+    from redis_message_queue.sample import QueueSample
+
+log = logging.getLogger(__name__)
+K = TypeVar("K", bound=Hashable)
+
+FASTEST_SECONDS, SLOWEST_SECONDS = 0.2, 1.0
+FEW_QUEUES, MANY_QUEUES = 20, 300
+MOST_SLEEPERS = 64
+WAIT_SECONDS = 60.0
+SAMPLE_TIMEOUT_SECONDS = 10.0
+
+
+def interval_seconds(queues: int) -> float:
+    """Pause between two samples of an endpoint with that many queues: 0.2 s for few, 1 s for many."""
+    share = (queues - FEW_QUEUES) / (MANY_QUEUES - FEW_QUEUES)
+    return FASTEST_SECONDS + (SLOWEST_SECONDS - FASTEST_SECONDS) * min(1.0, max(0.0, share))
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One queue to sample. `wake`: whether its first message may and shall wake us through a blocking pop."""
+
+    keys: QueueKeys
+    settings: ConnectionSettings
+    wake: bool = True
+
+
+class Sampler(Generic[K]):
+    """Samples what it is told to `watch`; calls `changed(key)` when a decision could come out differently."""
+
+    def __init__(self, changed: Callable[[K], None]) -> None:
+        self._changed = changed
+        self._endpoints: dict[ConnectionSettings, _Endpoint[K]] = {}
+        self._at: dict[K, _Endpoint[K]] = {}
+        self._sleepers = asyncio.Semaphore(MOST_SLEEPERS)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def watch(self, key: K, watched: Watched) -> None:
+        """Sample this queue from now on; harmless when that is the case already."""
+        endpoint = self._at.get(key)
+        if endpoint is not None and endpoint.settings != watched.settings:
+            self.unwatch(key)
+            endpoint = None
+        if endpoint is None:
+            endpoint = self._endpoints.get(watched.settings)
+            if endpoint is None:
+                endpoint = _Endpoint(watched.settings, self._changed, self._sleepers)
+                self._endpoints[watched.settings] = endpoint
+            self._at[key] = endpoint
+        endpoint.put(key, watched)
+
+    def unwatch(self, key: K) -> None:
+        """Forget the queue; the last one of an endpoint closes its connections."""
+        endpoint = self._at.pop(key, None)
+        if endpoint is None:
+            return
+        endpoint.drop(key)
+        if not endpoint.queues:
+            del self._endpoints[endpoint.settings]
+            task = asyncio.create_task(endpoint.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def last(self, key: K) -> QueueSample | Exception | None:
+        """The newest sample, or why there is none; None before the first."""
+        endpoint = self._at.get(key)
+        return endpoint.queues[key].last if endpoint else None
+
+    async def retire(self, key: K, worker_ids: Sequence[str]) -> tuple[str, ...]:
+        """Ask idle workers to claim nothing more; the ids of those that will not. Raises RedisError."""
+        endpoint = self._at[key]
+        client = await endpoint.client()
+        return tuple(await retire(client, endpoint.queues[key].watched.keys, worker_ids))
+
+    async def unretire(self, key: K, worker_ids: Sequence[str]) -> None:
+        """Take that back. Raises RedisError."""
+        endpoint = self._at[key]
+        await unretire(await endpoint.client(), endpoint.queues[key].watched.keys, worker_ids)
+
+    async def close(self) -> None:
+        """End every loop and connection."""
+        self._at.clear()
+        endpoints = list(self._endpoints.values())
+        self._endpoints.clear()
+        await asyncio.gather(*(endpoint.close() for endpoint in endpoints), *self._closing)
+
+
+@dataclass(slots=True)
+class _Queue:
+    watched: Watched
+    last: QueueSample | Exception | None = None
+    waiter: asyncio.Task[None] | None = None
+    wakes_in_vain: int = 0
+    news: tuple[object, ...] = field(default=())
+
+
+class _Endpoint(Generic[K]):
+    """One Redis, one user: its client, the loop that samples, the waiters of its sleeping queues."""
+
+    def __init__(
+        self, settings: ConnectionSettings, changed: Callable[[K], None], sleepers: asyncio.Semaphore
+    ) -> None:
+        self.settings = settings
+        self.queues: dict[K, _Queue] = {}
+        self._changed = changed
+        self._sleepers = sleepers
+        self._client: Any = None
+        self._hurry = asyncio.Event()
+        self._failures = 0
+        self._loop = asyncio.create_task(self._run(), name=f"sample {settings.redacted}")
+
+    async def client(self) -> Any:
+        """The one client of this endpoint (redis-py's clients are untyped where they are awaited)."""
+        if self._client is None:
+            self._client = self.settings.connect_async()
+        return self._client
+
+    def put(self, key: K, watched: Watched) -> None:
+        known = self.queues.get(key)
+        if known is None:
+            self.queues[key] = _Queue(watched)
+            self._hurry.set()
+        elif known.watched != watched:
+            if known.watched.keys != watched.keys:
+                known.last, known.news = None, ()
+            _cancel(known.waiter)
+            known.watched, known.waiter = watched, None
+            self._hurry.set()
+
+    def drop(self, key: K) -> None:
+        _cancel(self.queues.pop(key).waiter)
+
+    async def close(self) -> None:
+        tasks = [self._loop, *(queue.waiter for queue in self.queues.values() if queue.waiter)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._client is not None:
+            with contextlib.suppress(RedisError, OSError):
+                await self._client.aclose()
+
+    async def _run(self) -> None:
+        while True:
+            self._hurry.clear()
+            await self._sample_all()
+            pause = interval_seconds(len(self.queues)) * 2 ** min(self._failures, 3)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, SLOWEST_SECONDS) * random.uniform(0.9, 1.1)):  # noqa: S311
+                    await self._hurry.wait()
+
+    async def _sample_all(self) -> None:
+        queues = dict(self.queues)
+        if not queues:
+            return
+        try:
+            async with asyncio.timeout(SAMPLE_TIMEOUT_SECONDS):
+                client = await self.client()
+                samples = await sample(client, [queue.watched.keys for queue in queues.values()])
+        except Exception as error:
+            samples = [error] * len(queues)
+        failed = all(isinstance(each, Exception) for each in samples)
+        self._failures = self._failures + 1 if failed else 0
+        for (key, queue), seen in zip(queues.items(), samples, strict=True):
+            if self.queues.get(key) is queue:
+                self._take(key, queue, seen)
+
+    def _take(self, key: K, queue: _Queue, seen: QueueSample | Exception) -> None:
+        news = _news(seen)
+        changed, queue.news, queue.last = news != queue.news, news, seen
+        if changed:
+            self._changed(key)
+        if isinstance(seen, Exception) or not _sleeps(seen) or not queue.watched.wake:
+            return
+        if queue.waiter is None or queue.waiter.done():
+            queue.waiter = asyncio.create_task(self._wait(queue), name=f"wait {queue.watched.keys.name}")
+
+    async def _wait(self, queue: _Queue) -> None:
+        """Sleep in a blocking pop until the queue has a message, then have it sampled."""
+        if self._sleepers.locked():
+            return  # enough connections sleep already: this queue is seen by the sample alone
+        async with self._sleepers:
+            started = asyncio.get_running_loop().time()
+            try:
+                consumer = Consumer(
+                    await self.client(), queue.watched.keys.name, key_separator=queue.watched.keys.separator
+                )
+                woken = await consumer.wait(WAIT_SECONDS)
+            except (RedisError, OSError) as error:
+                log.debug("cannot wait for %s: %s", queue.watched.keys.name, error)
+                await asyncio.sleep(SLOWEST_SECONDS)
+                return
+            if not woken:
+                return
+            self._hurry.set()
+            # Somebody else may take the message before we look: do not spin with whoever is that fast.
+            short = asyncio.get_running_loop().time() - started < SLOWEST_SECONDS
+            queue.wakes_in_vain = queue.wakes_in_vain + 1 if short else 0
+            if queue.wakes_in_vain:
+                await asyncio.sleep(min(0.25, 0.01 * 2**queue.wakes_in_vain) * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+def _cancel(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+
+
+def _sleeps(seen: QueueSample) -> bool:
+    """Nothing to do and nobody there: the next thing to happen is a message."""
+    return seen.pending == 0 and seen.in_flight == 0 and not seen.workers
+
+
+def _news(seen: QueueSample | Exception) -> tuple[object, ...]:
+    """The part of a sample that can change a decision; ages and clocks move without being news."""
+    if isinstance(seen, Exception):
+        return (type(seen), str(seen))
+    workers = tuple((w.id, w.slots, w.busy, w.draining, w.retired, w.config_hash) for w in seen.workers)
+    counters = (seen.pending, seen.delayed, seen.delayed_due, seen.in_flight, seen.expired, seen.orphaned)
+    return (*counters, seen.failed, seen.dead_letter, seen.claims_total, workers)
