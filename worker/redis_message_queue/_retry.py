@@ -61,9 +61,8 @@ class RetryPolicy:
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_retryable),
             stop=tenacity.stop_after_delay(self.budget_seconds),
-            wait=tenacity.wait_exponential_jitter(
-                initial=self.initial_delay_seconds, max=self.max_delay_seconds, jitter=0.1
-            ),
+            wait=tenacity.wait_exponential(multiplier=self.initial_delay_seconds, max=self.max_delay_seconds)
+            + tenacity.wait_random(0, 0.1),
         )
 
 
@@ -99,7 +98,9 @@ def retrying(
         if tenacious.stop(state):
             raise RetryBudgetExhaustedError(f"{what} gave up after {attempts} attempts") from failure
         logger.warning("%s: attempt %d failed, trying again: %s", what, attempts, failure)
-        yield from pause(tenacious.wait(state), interrupted if interrupts else None)
+        yield from pause(
+            min(tenacious.wait(state), policy.max_delay_seconds), interrupted if interrupts else None
+        )
         state.prepare_for_next_attempt()
         try:
             return (yield Perform(action))  # type: ignore[no-any-return]
