@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from typing import TYPE_CHECKING, TextIO
@@ -75,3 +76,15 @@ class Screen:
         for line in lines:
             print(line[:width], file=self.out)
         self._drawn = len(lines)
+
+
+class ScreenHandler(logging.Handler):
+    """Log lines go above the table, not through it."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self.screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        self.screen.say(self.format(record))

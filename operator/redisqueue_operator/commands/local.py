@@ -18,7 +18,7 @@ from redisqueue_operator.engine import Engine
 from redisqueue_operator.local import DefinitionError, Definitions, LocalPlatform
 from redisqueue_operator.local.log_line import LogLine
 from redisqueue_operator.local.template import ignored_fields
-from redisqueue_operator.screen import Screen, table
+from redisqueue_operator.screen import Screen, ScreenHandler, table
 
 if TYPE_CHECKING:
     import argparse
@@ -180,15 +180,3 @@ async def end(task: asyncio.Task[None], stop: asyncio.Event) -> None:
     """Stop the engine and wait for it; its error, if any, was raised where it was watched."""
     stop.set()
     await asyncio.wait([task])
-
-
-class ScreenHandler(logging.Handler):
-    """Log lines go above the table, not through it."""
-
-    def __init__(self, screen: Screen) -> None:
-        super().__init__()
-        self.screen = screen
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Show one record."""
-        self.screen.say(self.format(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 import sys
 import time
@@ -17,7 +18,7 @@ from redisqueue_operator.demo.driver import Driver
 from redisqueue_operator.demo.stage import StageError, cluster_stage, local_stage
 from redisqueue_operator.embedded_redis import NoServerFound
 from redisqueue_operator.local.log_line import LogLine
-from redisqueue_operator.screen import Screen
+from redisqueue_operator.screen import Screen, ScreenHandler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,7 @@ async def demo(options: argparse.Namespace) -> int:
     """Set the stage, play, judge, clear up."""
     began = time.monotonic()
     screen = Screen()
+    logging.basicConfig(handlers=[ScreenHandler(screen)], level=logging.WARNING, format="%(message)s")
     files = standard_library(options.limit)
     run = f"stdlib-demo-{secrets.token_hex(3)}"
     screen.say(PLACES[options.mode])

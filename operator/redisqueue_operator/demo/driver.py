@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
-from redis_message_queue.asyncio.sample import sample
 
 from redis_message_queue.asyncio import RedisMessageQueue
+from redis_message_queue.asyncio.sample import sample
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.demo.checks import Outcome
 from redisqueue_operator.demo.corpus import count_directly
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redis_message_queue.sample import QueueSample
-
     from redisqueue_operator.demo.corpus import File
     from redisqueue_operator.demo.stage import Stage
     from redisqueue_operator.screen import Screen
@@ -46,7 +45,7 @@ class Driver:
     stage: Stage
     files: Sequence[File]
     screen: Screen
-    patience_seconds: float = 120.0
+    patience_seconds: float = 60.0
     replicas_seen: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,14 +93,15 @@ class Driver:
         """Watch and draw until `reached`. Raises StageError when nothing moves any more."""
         while True:
             queue = await self._look()
-            self._draw(queue)
-            if reached(queue):
-                return
             view = (queue.pending, queue.in_flight, self._done, self._replicas)
             now = time.monotonic()
-            if view != self._last_view:
+            moved = view != self._last_view
+            if moved:
                 self._last_view, self._moved = view, now
-            elif now - self._moved > self.patience_seconds:
+            self._draw(queue, moved=moved)
+            if reached(queue):
+                return
+            if not moved and now - self._moved > self.patience_seconds:
                 raise StageError(
                     f"nothing has moved for {self.patience_seconds:g} s "
                     f"(try --verbose to see what the workers say): {self._line(queue)}"
@@ -121,7 +121,7 @@ class Driver:
                 self.replicas_seen.append(asked)
         return queue
 
-    def _draw(self, queue: QueueSample) -> None:
+    def _draw(self, queue: QueueSample, *, moved: bool) -> None:
         if self.screen.live:
             asked, ready = self._replicas
             row = (
@@ -133,7 +133,7 @@ class Driver:
                 f"{self.elapsed_seconds:.1f} s",
             )
             self.screen.draw(table(("PENDING", "IN FLIGHT", "REPLICAS", "READY", "DONE", "TIME"), [row]))
-        elif time.monotonic() >= self._next_plain:
+        elif moved and time.monotonic() >= self._next_plain:
             self.screen.say(self._line(queue))
             self._next_plain = time.monotonic() + PLAIN_LINE_SECONDS
 

@@ -13,11 +13,15 @@ import hashlib
 import json
 import os
 import platform
+import threading
 import warnings
 import zlib
 from typing import Any
 
 import redis
+
+# Neither `catch_warnings` nor, in Python 3.11, the depth counter of `ast.parse` is made for threads.
+one_at_a_time = threading.Lock()
 
 
 def reports_key(run: str) -> str:
@@ -42,7 +46,7 @@ def describe(source: bytes) -> dict[str, Any]:
         "sha256": hashlib.sha256(source).hexdigest(),
     }
     try:
-        with warnings.catch_warnings():
+        with one_at_a_time, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError) as error:
