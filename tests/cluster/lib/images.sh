@@ -8,17 +8,17 @@ wheels=$repository/wheels
 images="worker operator valkey"
 
 # docker where kind runs, buildah elsewhere: the two take the same arguments.
-image_tool() { if [ "$(provider)" = kind ]; then docker "$@"; else BUILDAH_ISOLATION=chroot buildah "$@"; fi; }
+image_tool() { if [ "$provider" = kind ]; then docker "$@"; else BUILDAH_ISOLATION=chroot buildah "$@"; fi; }
 
 image_base() {
   if [ -n "${BASE_IMAGE:-}" ]; then echo "$BASE_IMAGE"
-  elif [ "$(provider)" = kind ]; then echo "python:$image_python-slim"
+  elif [ "$provider" = kind ]; then echo "python:$image_python-slim"
   else echo "$base_image"; fi
 }
 
 build_images() {
   local name
-  "$(provider)_build"
+  "${provider}_build"
   rm -rf "$cache/images.new" && mkdir -p "$cache/images.new"
   step "fetch wheels" build_wheels
   for name in $images; do
@@ -67,13 +67,13 @@ DOCKERFILE
 
 pack_image() {
   local image=localhost/redisqueue-$1:$image_tag archive=$cache/images.new/$1.tar
-  if [ "$(provider)" = kind ]; then docker save -o "$archive" "$image"; else
+  if [ "$provider" = kind ]; then docker save -o "$archive" "$image"; else
     buildah push -q "$image" "docker-archive:$archive:$image"
   fi
 }
 
 load_images() {
   local archive
-  [ -f "$("$(provider)_kubeconfig" 2>/dev/null)" ] || { say "no cluster is up; the images are in $cache/images"; return; }
-  for archive in "$cache"/images/*.tar; do "$(provider)_load" "$archive"; done
+  [ -f "$("${provider}_kubeconfig" 2>/dev/null)" ] || { say "no cluster is up; the images are in $cache/images"; return; }
+  for archive in "$cache"/images/*.tar; do "${provider}_load" "$archive"; done
 }
