@@ -42,9 +42,9 @@ def claim_as_v7(
 
 
 def let_leases_expire(client: redis.Redis, keys: QueueKeys) -> None:
-    """Move all deadlines into the past; their order stays."""
-    for position, stored in enumerate(client.zrange(keys.lease_deadlines, 0, -1)):
-        client.zadd(keys.lease_deadlines, {stored: position + 1}, xx=True)
+    """Move all deadlines into the past by the same time: their order stays, equal ones stay equal."""
+    for stored, deadline in client.zrange(keys.lease_deadlines, 0, -1, withscores=True):
+        client.zadd(keys.lease_deadlines, {stored: deadline - 1_000_000_000}, xx=True)
 
 
 def let_delayed_be_due(client: redis.Redis, keys: QueueKeys) -> None:

@@ -91,11 +91,21 @@ end
 local function reclaim(L, now)
   local length = math.max(1, call('LLEN', L.processing))
   local most = math.max(10, math.min(100, math.floor(500000 / length)))
-  local expired = call('ZRANGEBYSCORE', L.deadlines, '-inf', text(now), 'LIMIT', 0, most)
+  local found = call('ZRANGEBYSCORE', L.deadlines, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, most)
+  local expired = {}
+  for i = 1, #found, 2 do
+    local token = call('HGET', L.tokens, found[i])
+    expired[#expired + 1] = { stored = found[i], token = token, deadline = tonumber(found[i + 1]),
+      order = tonumber(token) or 0 }
+  end
+  -- A batch shares its deadline: then the tokens tell who was claimed first.
+  table.sort(expired, function(a, b)
+    if a.deadline ~= b.deadline then return a.deadline < b.deadline end
+    return a.order < b.order
+  end)
   local reclaimed = 0
   for i = #expired, 1, -1 do
-    local stored = expired[i]
-    local token = call('HGET', L.tokens, stored)
+    local stored, token = expired[i].stored, expired[i].token
     call('RPUSH', L.pending, stored)
     if take_out(L, stored, token) == 1 then
       reclaimed = reclaimed + 1

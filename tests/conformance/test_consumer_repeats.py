@@ -1,0 +1,195 @@
+"""Lost replies: the call is repeated, its work is not done twice, its messages are given again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from tests.support.queues import (
+    AsyncLossyRedis,
+    LossyRedis,
+    everything,
+    lease_sets,
+    let_leases_expire,
+    payloads,
+    publish,
+)
+
+from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
+from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.sample import sample
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+KEYS = QueueKeys("jobs")
+
+
+@pytest.fixture
+def lossy(redis_url: str) -> Iterator[LossyRedis]:
+    with LossyRedis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_lossy(redis_url: str) -> AsyncIterator[AsyncLossyRedis]:
+    async with AsyncLossyRedis.from_url(redis_url) as client:
+        yield client
+
+
+def lose_claim(client: LossyRedis, consumer: Consumer, count: int) -> None:
+    client.lose = 1
+    with pytest.raises(redis.ConnectionError):
+        consumer.claim(count)
+
+
+def test_a_repeated_claim_gives_the_same_messages(lossy: LossyRedis) -> None:
+    publish(lossy, KEYS, *"abcd")
+    consumer = Consumer(lossy, "jobs")
+    consumer.claim(0)  # the server knows the script now
+    lose_claim(lossy, consumer, 2)
+    first = consumer.claim(2).claims
+    assert [claim.payload for claim in first] == [b"a", b"b"]
+    assert [(claim.token, claim.delivery_count) for claim in first] == [("1", 1), ("2", 1)]
+    assert [claim.payload for claim in consumer.claim(2).claims] == [b"c", b"d"]
+
+
+def test_a_repeat_finds_its_messages_behind_many_newer_claims(
+    lossy: LossyRedis, redis_client: redis.Redis
+) -> None:
+    publish(lossy, KEYS, *map(str, range(300)))
+    consumer, other = Consumer(lossy, "jobs"), Consumer(redis_client, "jobs")
+    other.claim(20)
+    lose_claim(lossy, consumer, 3)
+    other.claim(250)
+    assert [claim.payload for claim in consumer.claim(3).claims] == [b"20", b"21", b"22"]
+
+
+def test_a_repeat_starts_the_leases_anew(lossy: LossyRedis) -> None:
+    publish(lossy, KEYS, "a")
+    consumer = Consumer(lossy, "jobs")
+    consumer.claim(0)
+    lose_claim(lossy, consumer, 1)
+    let_leases_expire(lossy, KEYS)
+    consumer.claim(1)
+    (queue,) = sample(lossy, [KEYS])
+    assert not isinstance(queue, Exception)
+    assert (queue.in_flight, queue.expired) == (1, 0)
+
+
+def test_a_repeat_leaves_out_what_others_took_meanwhile(lossy: LossyRedis, redis_client: redis.Redis) -> None:
+    publish(lossy, KEYS, "a", "b")
+    consumer = Consumer(lossy, "jobs")
+    consumer.claim(0)
+    lose_claim(lossy, consumer, 2)
+    let_leases_expire(redis_client, KEYS)
+    (stolen,) = Consumer(redis_client, "jobs").claim(1).claims
+    assert stolen.payload == b"a"
+    assert consumer.claim(2).claims == ()  # both were put back, so none is ours any more
+    assert [claim.payload for claim in consumer.claim(2).claims] == [b"b"]
+
+
+def test_a_repeat_asking_for_less_gives_the_rest_back(lossy: LossyRedis) -> None:
+    publish(lossy, KEYS, *"abc")
+    consumer = Consumer(lossy, "jobs")
+    consumer.claim(0)
+    lose_claim(lossy, consumer, 3)
+    assert [claim.payload for claim in consumer.claim(1).claims] == [b"a"]
+    assert payloads(lossy, KEYS.pending) == ["b", "c"]
+    assert [claim.delivery_count for claim in consumer.claim(2).claims] == [1, 1]
+
+
+def test_a_repeated_settlement_answers_as_the_first_time(lossy: LossyRedis) -> None:
+    publish(lossy, KEYS, *"abc")
+    consumer = Consumer(lossy, "jobs", keep_completed=10, worker=WorkerIdentity("w", 2))
+    a, b = consumer.claim(2).claims
+    let_leases_expire(lossy, KEYS)
+    Consumer(lossy, "jobs").claim(1)  # reclaims both, takes "a" again
+    publish(lossy, KEYS, "d")
+    (c,) = consumer.claim(1).claims
+    assert c.payload == b"b"
+    settlements = [Settlement(a, Outcome.DONE), Settlement(c, Outcome.DONE)]
+    lossy.lose = 1
+    with pytest.raises(redis.ConnectionError):
+        consumer.settle(settlements, claim=1)
+    reply = consumer.settle(settlements, claim=1)
+    assert reply.applied == (False, True)
+    assert [claim.payload for claim in reply.claimed.claims] == [b"c"]
+    assert lossy.lrange(KEYS.completed, 0, -1) == [b"b"]
+    del b
+
+
+def test_busy_is_counted_once_however_often_a_call_is_repeated(lossy: LossyRedis) -> None:
+    publish(lossy, KEYS, *"abcd")
+    consumer = Consumer(lossy, "jobs", worker=WorkerIdentity("w", 4))
+    consumer.claim(0)
+    lose_claim(lossy, consumer, 3)
+    lose_claim(lossy, consumer, 3)
+    claims = consumer.claim(3).claims
+    lossy.lose = 1
+    with pytest.raises(redis.ConnectionError):
+        consumer.settle([Settlement(claims[0], Outcome.DONE)])
+    consumer.settle([Settlement(claims[0], Outcome.DONE)])
+    (queue,) = sample(lossy, [KEYS])
+    assert not isinstance(queue, Exception)
+    assert queue.workers[0].busy == 2
+
+
+def test_recover_gives_what_was_claimed_and_nothing_new(lossy: LossyRedis) -> None:
+    publish(lossy, KEYS, *"abcde")
+    consumer = Consumer(lossy, "jobs")
+    consumer.claim(0)
+    assert consumer.recover() == ()
+    lose_claim(lossy, consumer, 2)
+    recovered = consumer.recover()
+    assert [claim.payload for claim in recovered] == [b"a", b"b"]
+    consumer.settle([Settlement(claim, Outcome.RELEASE) for claim in recovered])
+    assert payloads(lossy, KEYS.pending) == list("abcde")
+    assert consumer.recover() == ()
+
+
+def test_records_of_answered_calls_do_not_pile_up(lossy: LossyRedis) -> None:
+    consumer = Consumer(lossy, "jobs")
+    reply = consumer.claim(1)
+    for number in range(20):
+        publish(lossy, KEYS, str(number))
+        settlements = [Settlement(claim, Outcome.DONE) for claim in reply.claims]
+        reply = consumer.settle(settlements, claim=1).claimed
+    records = [key for key in everything(lossy) if "_result:" in key]
+    assert len(records) == 2  # the settlement and the claim of the last call
+    assert all(0 < lossy.pttl(key) <= 120_000 for key in records)
+
+
+async def test_the_asyncio_consumer_repeats_alike(
+    async_lossy: AsyncLossyRedis, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, KEYS, *"abc")
+    consumer = AsyncConsumer(async_lossy, "jobs")
+    await consumer.claim(0)
+    async_lossy.lose = 1
+    with pytest.raises(redis.ConnectionError):
+        await consumer.claim(2)
+    assert [claim.payload for claim in await consumer.recover()] == [b"a", b"b"]
+    async_lossy.lose = 1
+    with pytest.raises(redis.ConnectionError):
+        await consumer.claim(1)
+    (claim,) = (await consumer.claim(1)).claims
+    settlements = [Settlement(claim, Outcome.DONE)]
+    async_lossy.lose = 1
+    with pytest.raises(redis.ConnectionError):
+        await consumer.settle(settlements)
+    assert (await consumer.settle(settlements)).applied == (True,)
+    assert await consumer.renew([claim]) == (False,)
+    assert lease_sets(redis_client, KEYS)[0].total() == 2
+
+
+async def test_the_asyncio_consumer_waits_without_taking(
+    async_lossy: AsyncLossyRedis, redis_client: redis.Redis
+) -> None:
+    consumer = AsyncConsumer(async_lossy, "jobs")
+    assert await consumer.wait(0.02) is False
+    publish(redis_client, KEYS, "a")
+    assert await consumer.wait(5) is True
+    assert payloads(redis_client, KEYS.pending) == ["a"]
