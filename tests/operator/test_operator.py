@@ -1,0 +1,201 @@
+"""The operator process on a real API server and a real Valkey: what it writes, and when it writes nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.operator_process import Cluster, OperatorProcess, until
+from tests.support.queues import publish
+
+from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+    from tests.support.api_server import ApiServer
+
+
+@pytest.fixture(scope="module")
+def cluster(api_server: ApiServer) -> Cluster:
+    cluster = Cluster(api_server)
+    cluster.run("apply", "--server-side", "-f", "crds/redisqueue.dev_redisqueues.yaml")
+    cluster.run("wait", "--for=condition=Established", "crd/redisqueues.redisqueue.dev", "--timeout=20s")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """One operator for the tests that only need it to be there."""
+    log = tmp_path_factory.mktemp("operator") / "log"
+    with OperatorProcess(cluster.server, log, "--worker-image=example.org/worker:1") as process:
+        yield process
+
+
+def redisqueue(name: str, redis_url: str, **spec: Any) -> dict[str, Any]:
+    """A RedisQueue that goes to sleep as soon as it may."""
+    down = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
+    merged = {
+        "redis": {"url": redis_url},
+        "worker": {"handler": "app:handle"},
+        "scaling": {"maxReplicas": 10, "backlogPerSlot": 5, "scaleDown": down},
+        **spec,
+    }
+    return {
+        "apiVersion": "redisqueue.dev/v1alpha1",
+        "kind": "RedisQueue",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": merged,
+    }
+
+
+def test_workers_come_with_the_messages_and_go_with_them(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    cluster.apply(redisqueue("first", redis_url))
+    until(lambda: cluster.replicas("first") == 0, "a Deployment with 0 replicas")
+    until(lambda: cluster.condition("first", "RedisReachable").get("status") == "True", "Redis is sampled")
+
+    publish(redis_client, QueueKeys("first"), *(str(n) for n in range(23)))
+    until(lambda: cluster.replicas("first") == 5, "ceil(23 / 5) workers")
+
+    redis_client.delete(QueueKeys("first").pending)
+    until(lambda: cluster.replicas("first") == 0, "no workers without messages")
+    assert cluster.condition("first", "Ready")["status"] == "True"
+    cluster.run("delete", "rq", "first")
+
+
+def test_from_nothing_to_all_workers_in_one_write(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    cluster.apply(redisqueue("burst", redis_url))
+    until(lambda: cluster.condition("burst", "RedisReachable").get("status") == "True", "Redis is sampled")
+    redis_client.lpush(QueueKeys("burst").pending, *(f"message {n}" for n in range(50)))
+    until(lambda: cluster.replicas("burst"), "workers")
+    assert cluster.replicas("burst") == 10
+
+    decision = until(lambda: cluster.status("burst").get("decision"), "the decision in status")
+    assert (decision["from"], decision["to"]) == (0, 10)
+    cluster.run("delete", "rq", "burst")
+
+
+def test_an_idle_fleet_costs_no_write(cluster: Cluster, operator: OperatorProcess, redis_url: str) -> None:
+    names = [f"idle-{n}" for n in range(5)]
+    cluster.apply(*(redisqueue(name, redis_url) for name in names))
+    for name in names:
+        until(lambda name=name: cluster.status(name).get("state") == "Idle", f"{name} is idle")
+    time.sleep(1.5)  # whatever follows the last status has followed
+    before = cluster.writes()
+    time.sleep(4)  # the absence of writes can only be waited for
+    assert cluster.writes() == before
+    cluster.run("delete", "rq", *names)
+
+
+def test_a_changed_template_is_applied_and_the_number_of_workers_stays(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    rq = redisqueue("edited", redis_url)
+    rq["spec"]["worker"]["env"] = [{"name": "COLOUR", "value": "blue"}]
+    cluster.apply(rq)
+    until(lambda: cluster.replicas("edited") == 0, "a Deployment")
+    assert "COLOUR" in cluster.environment("edited")
+    publish(redis_client, QueueKeys("edited"), *(str(n) for n in range(15)))
+    until(lambda: cluster.replicas("edited") == 3, "3 workers")
+
+    rq["spec"]["worker"] |= {"env": [], "concurrency": 1, "image": "example.org/worker:2"}
+    cluster.apply(rq)
+    until(lambda: cluster.container("edited")["image"] == "example.org/worker:2", "the new image")
+    assert "COLOUR" not in cluster.environment("edited")
+    assert cluster.replicas("edited") == 3
+    cluster.run("delete", "rq", "edited")
+
+
+def test_what_somebody_else_breaks_is_mended(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str
+) -> None:
+    cluster.apply(redisqueue("mended", redis_url))
+    until(lambda: cluster.replicas("mended") == 0, "a Deployment")
+    cluster.run("set", "image", "deployment/mended-worker", "worker=example.org/wrong:1")
+    until(lambda: cluster.container("mended")["image"] == "example.org/worker:1", "our image again")
+
+    cluster.run("delete", "deployment", "mended-worker")
+    until(lambda: cluster.replicas("mended") == 0, "a new Deployment")
+    cluster.run("delete", "rq", "mended")
+
+
+def test_a_foreign_deployment_is_left_alone(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str
+) -> None:
+    cluster.run("create", "deployment", "taken-worker", "--image=example.org/other:1", "--replicas=2")
+    cluster.apply(redisqueue("taken", redis_url))
+    ready = until(lambda: cluster.condition("taken", "Ready"), "a verdict")
+    assert (ready["status"], ready["reason"]) == ("False", "NameConflict")
+    assert cluster.replicas("taken") == 2
+    assert cluster.get("deployment", "taken-worker")["metadata"].get("ownerReferences") is None
+    cluster.run("delete", "rq/taken", "deployment/taken-worker")
+
+
+def test_a_template_that_the_server_refuses_is_told(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str
+) -> None:
+    rq = redisqueue("misspelt", redis_url)
+    rq["spec"]["worker"]["template"] = {"spec": {"terminationGracePeriodSecond": 5}}
+    cluster.apply(rq)
+    ready = until(lambda: cluster.condition("misspelt", "Ready"), "a verdict")
+    assert (ready["status"], ready["reason"]) == ("False", "ApplyRefused")
+    assert "terminationGracePeriodSecond" in ready["message"]
+
+    rq["spec"]["worker"]["template"] = {}
+    cluster.apply(rq)
+    until(
+        lambda: cluster.condition("misspelt", "Ready")["status"] == "True", "well again after the correction"
+    )
+    cluster.run("delete", "rq", "misspelt")
+
+
+def test_credentials_come_from_a_secret_and_follow_it(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    redis_client.acl_setuser("alice", enabled=True, passwords=["+first"], keys=["*"], commands=["+@all"])
+    rq = redisqueue("guarded", redis_url)
+    rq["spec"]["redis"]["auth"] = {
+        "secretRef": {"name": "login", "usernameKey": "username", "passwordKey": "password"}
+    }
+    cluster.apply(rq)
+    missing = until(lambda: cluster.condition("guarded", "RedisReachable"), "a verdict")
+    assert (missing["status"], missing["reason"]) == ("False", "SecretMissing")
+
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}}
+    cluster.apply({**secret, "stringData": {"username": "alice", "password": "first"}})
+    until(lambda: cluster.condition("guarded", "RedisReachable")["status"] == "True", "connected", seconds=30)
+    publish(redis_client, QueueKeys("guarded"), "one")
+    until(lambda: cluster.replicas("guarded") == 1, "a worker")
+
+    redis_client.acl_setuser("alice", enabled=True, passwords=["-first", "+second"])
+    redis_client.client_kill_filter(user="alice", skipme=False)
+    until(
+        lambda: cluster.condition("guarded", "RedisReachable")["reason"] == "AuthenticationFailed", "refused"
+    )
+    assert cluster.replicas("guarded") == 1
+    cluster.apply({**secret, "stringData": {"username": "alice", "password": "second"}})
+    until(lambda: cluster.condition("guarded", "RedisReachable")["status"] == "True", "again", seconds=30)
+    log = operator.log.read_text()
+    assert "first" not in [word for line in log.splitlines() for word in line.split("'")]
+    cluster.run("delete", "rq/guarded", "secret/login")
+    redis_client.acl_deluser("alice")
+
+
+def test_a_decision_is_told_as_an_event(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    cluster.apply(redisqueue("told", redis_url))
+    until(lambda: cluster.condition("told", "RedisReachable").get("status") == "True", "Redis is sampled")
+    publish(redis_client, QueueKeys("told"), "one")
+    text = until(
+        lambda: cluster.run("get", "events", "--field-selector", "involvedObject.name=told"), "events"
+    )
+    until(lambda: "Scaled" in cluster.run("describe", "rq", "told"), "a scaling event")
+    assert "No resources" not in text
+    cluster.run("delete", "rq", "told")

@@ -1,0 +1,144 @@
+"""A `redisqueue-operator` process against a test API server, and eyes on that server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redisqueue_operator.embedded_redis import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.api_server import ApiServer
+
+T = TypeVar("T")
+_WRITE = re.compile(
+    r'^apiserver_request_total\{(?=[^}]*verb="(?:POST|PUT|PATCH|APPLY|DELETE)")(?P<labels>[^}]*)\} (?P<count>\S+)'
+)
+
+
+def until(look: Callable[[], T], what: str, *, seconds: float = 20.0) -> T:
+    """Look again and again until there is something true; fails naming `what` and what was seen last."""
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}; last seen: {seen!r}")
+        time.sleep(0.05)
+    return seen
+
+
+class Cluster:
+    """What a test does to the API server and reads from it."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self.server = server
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """`kubectl apply`; fails with kubectl's words."""
+        for each in objects:
+            self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(each))
+
+    def run(self, *arguments: str, stdin: str = "") -> str:
+        """kubectl; its output. Fails when it does."""
+        code, text = self.server.kubectl(*arguments, stdin=stdin)
+        assert code == 0, f"kubectl {' '.join(arguments)}: {text}"
+        return text
+
+    def get(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any] | None:
+        """The object, or None."""
+        code, text = self.server.kubectl("get", kind, name, "-n", namespace, "-o", "json")
+        return json.loads(text) if code == 0 else None
+
+    def replicas(self, name: str, namespace: str = "default") -> int | None:
+        """`spec.replicas` of the queue's Deployment, or None where there is none."""
+        deployment = self.get("deployment", f"{name}-worker", namespace)
+        return None if deployment is None else deployment["spec"]["replicas"]
+
+    def container(self, name: str) -> dict[str, Any]:
+        """The worker container of the queue's Deployment."""
+        deployment = self.get("deployment", f"{name}-worker")
+        assert deployment is not None, f"no Deployment for {name}"
+        found: dict[str, Any] = deployment["spec"]["template"]["spec"]["containers"][0]
+        return found
+
+    def environment(self, name: str) -> set[str]:
+        """The names of the worker's environment variables."""
+        return {each["name"] for each in self.container(name).get("env") or ()}
+
+    def status(self, name: str, namespace: str = "default") -> dict[str, Any]:
+        """A RedisQueue's status; empty where there is none."""
+        return (self.get("rq", name, namespace) or {}).get("status") or {}
+
+    def condition(self, name: str, kind: str, namespace: str = "default") -> dict[str, Any]:
+        """That condition of a RedisQueue; empty where there is none."""
+        conditions = self.status(name, namespace).get("conditions") or []
+        return next((each for each in conditions if each["type"] == kind), {})
+
+    def writes(self) -> int:
+        """Write requests so far, Leases and what tests do with kubectl to RedisQueues included, reads not."""
+        text = self.run("get", "--raw", "/metrics")
+        found = (match for match in map(_WRITE.match, text.splitlines()) if match)
+        return sum(int(float(each["count"])) for each in found if 'resource="leases"' not in each["labels"])
+
+
+class OperatorProcess:
+    """Starts on `with`, ends with SIGTERM at the latest on leaving it. Its log is in `log`."""
+
+    def __init__(self, server: ApiServer, log: Path, *arguments: str) -> None:
+        self.log = log
+        self.port = free_port()
+        self._command = [
+            sys.executable,
+            "-m",
+            "redisqueue_operator.main",
+            f"--http-port={self.port}",
+            *arguments,
+        ]
+        self._environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig)}
+        self._environment.pop("KUBERNETES_SERVICE_HOST", None)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> OperatorProcess:
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(self._command, env=self._environment, stdout=out, stderr=out)
+        until(lambda: self.answer("/readyz") == 200 or self.ended, "the operator is ready")
+        assert not self.ended, self.log.read_text()[-3000:]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def answer(self, path: str) -> int:
+        """The HTTP status of a probe; 0 without an answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return int(error.code)
+        except OSError:
+            return 0
+
+    def stop(self, *, kill: bool = False) -> int:
+        """SIGTERM (or SIGKILL) and wait; the exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.kill() if kill else self.process.terminate()
+        try:
+            return self.process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
