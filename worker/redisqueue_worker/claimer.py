@@ -112,11 +112,13 @@ class Claimer(threading.Thread):
         """Claim nothing from now on; what an outstanding reply brings is released."""
         self._closed_at = time.monotonic()
         self._draining.set()
+        self._next_report_at = 0.0
         self.poke()
 
     def open_gate(self) -> None:
         self._quiet = False
         self._draining.clear()
+        self._next_report_at = 0.0
         self.poke()
 
     def remaining(self) -> int:

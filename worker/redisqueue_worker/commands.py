@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from redis import RedisError
-from redis_message_queue.sample import QueueSample, sample
 
 from redis_message_queue.keys import QueueKeys
+from redis_message_queue.sample import QueueSample, sample
 from redisqueue_worker import logs
 from redisqueue_worker.loader import HandlerError, load
 from redisqueue_worker.metrics import Metrics
@@ -82,7 +82,7 @@ def _check_redis(settings: Settings) -> list[str]:
 def _settings(command: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     parser = argparse.ArgumentParser(
         prog=f"redisqueue-worker {command}",
-        description="Each option is also an environment variable (REDISQUEUE_QUEUE for --queue); options win.",
+        description="Each option is also an environment variable: REDISQUEUE_QUEUE for --queue. Options win.",
         allow_abbrev=False,
     )
     for option in OPTIONS:

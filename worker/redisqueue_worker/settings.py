@@ -155,7 +155,7 @@ OPTIONS = (
         "ReturnToFront",
         "for what runs at that time",
     ),
-    Option("max_messages", _whole(1), None, "start afresh after this many messages"),
+    Option("max_messages", _whole(1), None, "start afresh after about this many messages"),
     Option("max_memory_mib", _whole(1), None, "start afresh when the process is larger than this"),
     Option("worker_id", _text, None, "this worker's unique name (default: the host's name)"),
     Option("pod_uid", _text, "", "the UID of the worker's pod"),

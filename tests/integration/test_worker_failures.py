@@ -1,0 +1,203 @@
+"""What happens to messages when processes, Redis or settings fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
+
+from redis_message_queue import sample as samples
+from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_after_sigkill_only_the_unfinished_message_is_handled_again(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, "a", "b")
+    with WorkerProcess(tmp_path, redis_url, "gated", visibility_timeout_seconds=1) as first:
+        first.open_gate("a")
+        first.until_noted("started", 2)
+        eventually(lambda: counters(redis_client).in_flight == 1, "a is settled")
+        first.signal(signal.SIGKILL)
+        first.wait()
+    settings = {"visibility_timeout_seconds": 1, "worker_id": "worker-2"}
+    with WorkerProcess(tmp_path, redis_url, "gated", **settings) as second:
+        second.open_gate()
+        assert second.until_noted("finished", 2) == ["a", "b"]
+    assert second.noted("started") == ["a", "b", "b"]
+
+
+def test_the_lease_is_kept_for_as_long_as_the_handler_runs(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, "a")
+    with (
+        WorkerProcess(tmp_path, redis_url, "gated", visibility_timeout_seconds=1) as first,
+        WorkerProcess(
+            tmp_path, redis_url, "gated", visibility_timeout_seconds=1, worker_id="worker-2"
+        ) as second,
+    ):
+        started = time.monotonic()
+        first.until_noted("started", 1)
+        eventually(lambda: time.monotonic() > started + 2.5, "two and a half leases")
+        assert counters(redis_client).expired == 0
+        first.open_gate()
+        eventually(lambda: counters(redis_client).processing == 0, "settled")
+        assert first.noted("started") == ["a"]
+        assert second.running
+
+
+def test_redis_away_and_back(tmp_path: Path) -> None:
+    arguments = ("--appendonly", "yes", "--appendfsync", "always")
+    with EmbeddedRedis(arguments=arguments) as server, redis.Redis.from_url(server.url) as client:
+        publish(client, "a", "b")
+        with WorkerProcess(tmp_path, server.url, "gated", visibility_timeout_seconds=30) as worker:
+            worker.until_noted("started", 1)
+            server.stop()
+            worker.open_gate()  # it ends while nobody can be told
+            worker.logged("Redis does not answer, trying again")
+            server.start()
+            assert worker.until_noted("finished", 2) == ["a", "b"]
+            eventually(lambda: counters(client).processing == 0, "both settled")
+            worker.logged("Redis answers again")
+            worker.signal(signal.SIGTERM)
+            assert worker.wait() == 0
+        assert worker.noted("started") == ["a", "b"]
+
+
+def test_a_worker_starts_without_redis_and_works_when_it_comes(tmp_path: Path) -> None:
+    with EmbeddedRedis() as server:
+        server.stop()
+        with WorkerProcess(tmp_path, server.url, "gated") as worker:
+            worker.open_gate()
+            worker.logged("Redis does not answer, trying again")
+            server.start()
+            with redis.Redis.from_url(server.url) as client:
+                publish(client, "a")
+                assert worker.until_noted("finished", 1) == ["a"]
+
+
+def test_a_drain_ends_while_redis_is_away(tmp_path: Path) -> None:
+    with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as client:
+        publish(client, "a")
+        with WorkerProcess(tmp_path, server.url, "gated", drain_timeout_seconds=0.5) as worker:
+            worker.until_noted("started", 1)
+            server.stop(kill=True)
+            worker.signal(signal.SIGTERM)
+            assert worker.wait() == 4
+
+
+def test_a_retired_worker_claims_nothing(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    with WorkerProcess(tmp_path, redis_url, "gated") as worker:
+        worker.open_gate()
+        eventually(lambda: counters(redis_client).workers, "registered")
+        assert samples.retire(redis_client, KEYS, ["worker-1"], ttl_seconds=30) == ("worker-1",)
+        publish(redis_client, "a")
+        worker.logged("retired by the operator: not claiming")
+        assert counters(redis_client).pending == 1
+        samples.unretire(redis_client, KEYS, ["worker-1"])
+        assert worker.until_noted("finished", 1) == ["a"]
+
+
+def run(folder: Path, **settings: str) -> tuple[int, str]:
+    """`redisqueue-worker run` to its end: exit code and output."""
+    ours = {f"REDISQUEUE_{name.upper()}": value for name, value in settings.items()}
+    done = subprocess.run(
+        [sys.executable, "-m", "redisqueue_worker.cli", "run"],
+        env={**os.environ, **ours},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:
+    code, said = run(tmp_path, concurrency="zero", max_attempts="20", http_port="99999", queue="")
+    assert code == 2
+    lines = [line.removeprefix("redisqueue-worker: REDISQUEUE_") for line in said.splitlines()]
+    deliveries = "REDISQUEUE_MAX_DELIVERY_COUNT (--max-delivery-count) = 10"
+    assert lines == [
+        "CONCURRENCY (--concurrency): 'zero' must be a whole number from 1 to 1000",
+        "HTTP_PORT (--http-port): '99999' must be a whole number from 0 to 65535",
+        "HANDLER (--handler): is missing",
+        "QUEUE (--queue): is missing",
+        f"MAX_ATTEMPTS (--max-attempts): 20 must not exceed {deliveries}",
+        "REDIS_URL (--redis-url) or REDISQUEUE_REDIS_URL_FILE (--redis-url-file): is missing",
+    ]
+
+
+def test_a_handler_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import no_such_module_at_all\n")
+    fine = {"queue": "jobs", "redis_url": "redis://127.0.0.1:1", "http_port": "0", "run_dir": str(tmp_path)}
+    code, said = run(tmp_path, handler="broken:handle", **fine)
+    assert code == 2
+    assert "REDISQUEUE_HANDLER (--handler): cannot import 'broken': ModuleNotFoundError" in said
+    assert "(broken.py, line 1)" in said
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize("handler", ["gated", "gated_async"])
+def test_probes_and_metrics(tmp_path: Path, redis_url: str, redis_client: redis.Redis, handler: str) -> None:
+    base = f"http://127.0.0.1:{(port := free_port())}"
+    publish(redis_client, "a", "b")
+    with WorkerProcess(tmp_path, redis_url, handler, http_port=port) as worker:
+        worker.open_gate("a")
+        worker.until_noted("started", 2)
+        assert get(f"{base}/livez") == (200, "ok\n")
+        assert get(f"{base}/readyz") == (200, "ok\n")
+        worker.signal(signal.SIGTERM)
+        worker.logged("drain started by SIGTERM")
+        assert get(f"{base}/readyz")[0] == 503
+        assert get(f"{base}/livez")[0] == 200
+        metrics = get(f"{base}/metrics")[1]
+        worker.open_gate()
+        assert worker.wait() == 0
+    for line in (
+        'redisqueue_worker_messages_total{outcome="done"} 1.0',
+        "redisqueue_worker_handler_seconds_count 1.0",
+        "redisqueue_worker_in_flight 1.0",
+        "redisqueue_worker_slots 1.0",
+        "redisqueue_worker_draining 1.0",
+    ):
+        assert line in metrics.splitlines()
+
+
+def test_check_says_what_is_wrong(tmp_path: Path, redis_url: str) -> None:
+    worker = WorkerProcess(tmp_path, redis_url, "gated")
+    fine = worker.command("check")
+    said, _ = fine.communicate(timeout=20)
+    assert (fine.returncode, said.count(" ok: ")) == (0, 3), said
+    worker.settings["redis_url"] = "redis://:secret@127.0.0.1:1"
+    away = worker.command("check")
+    said, _ = away.communicate(timeout=20)
+    assert away.returncode == 1, said
+    assert "Redis at redis://" in said
+    assert "secret" not in said
+    worker.settings |= {"redis_url": redis_url, "handler": "test_handlers:absent"}
+    wrong = worker.command("check")
+    said, _ = wrong.communicate(timeout=20)
+    assert wrong.returncode == 2, said
+    assert "has no 'absent'; it offers" in said

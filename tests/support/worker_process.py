@@ -1,0 +1,215 @@
+"""Starts real worker processes on a handler module of the test's own, and waits for what they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redis_message_queue import envelope
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.sample import QueueSample, sample
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import redis
+
+QUEUE = "jobs"
+KEYS = QueueKeys(QUEUE)
+T = TypeVar("T")
+
+# Handlers talk to the test by files, so that they do not care whether Redis is there.
+HANDLERS = """
+import asyncio, os, time
+from dataclasses import dataclass
+from pathlib import Path
+from redisqueue_worker import Context, DeadLetter, Retry
+
+FOLDER = Path(__file__).parent
+
+def note(what, text):
+    with open(FOLDER / what, "a") as file:
+        file.write(f"{text}\\n")
+
+def gate_is_open(text):
+    return (FOLDER / "go").exists() or (FOLDER / f"go-{text}").exists()
+
+def gated(payload: str, context: Context):
+    note("started", payload)
+    while not gate_is_open(payload):
+        time.sleep(0.01)
+    note("finished", payload)
+
+async def gated_async(payload: str, context: Context):
+    note("started", payload)
+    while not gate_is_open(payload):
+        await asyncio.sleep(0.01)
+    note("finished", payload)
+
+def outcome(payload: str, context: Context):
+    note("started", f"{payload} {context.delivery_count}")
+    if payload == "retry" and context.delivery_count == 1:
+        raise Retry(0.05)
+    if payload == "dead":
+        raise DeadLetter("nobody wants it")
+    if payload == "boom":
+        raise RuntimeError("boom happened")
+    note("finished", f"{payload} {context.delivery_count}")
+
+@dataclass
+class Order:
+    id: int
+
+def order(order: Order):
+    note("finished", order.id)
+
+def hang_once(payload: str, context: Context):
+    note("started", f"{payload} {os.getpid()}")
+    if context.delivery_count == 1:
+        time.sleep(60)
+    note("finished", payload)
+
+async def hang_once_async(payload: str, context: Context):
+    note("started", f"{payload} {os.getpid()}")
+    if context.delivery_count == 1:
+        await asyncio.sleep(60)
+    note("finished", payload)
+"""
+
+
+def eventually(look: Callable[[], T], what: str, timeout_seconds: float = 15.0) -> T:
+    """The first true value of `look`; fails naming `what` when there is none in time."""
+    deadline = time.monotonic() + timeout_seconds
+    while not (value := look()):
+        assert time.monotonic() < deadline, f"not in {timeout_seconds:g} s: {what}"
+        time.sleep(0.01)
+    return value
+
+
+def publish(client: redis.Redis, *payloads: str) -> None:
+    """Put messages at the end of the queue, in this order."""
+    client.lpush(KEYS.pending, *(envelope.encode(payload) for payload in payloads))
+
+
+def counters(client: redis.Redis) -> QueueSample:
+    """The queue's counters."""
+    found = sample(client, [KEYS])[0]
+    assert isinstance(found, QueueSample), found
+    return found
+
+
+class WorkerProcess:
+    """One `redisqueue-worker run`; a context manager that never leaves a process behind.
+
+    Args:
+        folder: where the handler module and what it notes live; shared by workers of one test.
+        settings: by their names, such as `max_attempts=1`.
+    """
+
+    def __init__(self, folder: Path, redis_url: str, handler: str, **settings: object) -> None:
+        self.folder = folder
+        (folder / "test_handlers.py").write_text(HANDLERS)
+        self.name = str(settings.get("worker_id", "worker-1"))
+        self.settings = {
+            "redis_url": redis_url,
+            "queue": QUEUE,
+            "handler": f"test_handlers:{handler}",
+            "worker_id": self.name,
+            "run_dir": folder / self.name,
+            "http_port": 0,
+            "retry_initial_seconds": 0.05,
+            **settings,
+        }
+        self.log_file = folder / f"{self.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        ours = {f"REDISQUEUE_{name.upper()}": str(value) for name, value in self.settings.items()}
+        return {**os.environ, **ours}
+
+    def command(self, *words: str) -> subprocess.Popen[str]:
+        """Start another sub-command with the same environment."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "redisqueue_worker.cli", *words],
+            env=self.environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def start(self) -> WorkerProcess:
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "redisqueue_worker.cli", "run"],
+                env=self.environment,
+                cwd=self.folder,
+                stderr=log,
+            )
+        return self
+
+    def __enter__(self) -> WorkerProcess:
+        self.start()
+        self.logged("started")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def wait(self, timeout_seconds: float = 15.0) -> int:
+        """The exit code."""
+        assert self.process is not None
+        return self.process.wait(timeout_seconds)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        lines = self.log_file.read_text().splitlines() if self.log_file.exists() else []
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def messages(self) -> list[str]:
+        return [line["message"] for line in self.log_lines()]
+
+    def logged(self, message: str, count: int = 1) -> dict[str, Any]:
+        """Wait for a log line with this text (the `count`-th)."""
+
+        def look() -> dict[str, Any] | None:
+            found = [line for line in self.log_lines() if line["message"] == message]
+            return found[count - 1] if len(found) >= count else None
+
+        try:
+            line = eventually(look, f"log line {message!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the log:\n{self.log_file.read_text()}") from None
+        assert line is not None
+        return line
+
+    def noted(self, what: str) -> list[str]:
+        """What handlers noted, in order."""
+        file = self.folder / what
+        return file.read_text().splitlines() if file.exists() else []
+
+    def until_noted(self, what: str, count: int) -> list[str]:
+        """Wait until handlers noted something `count` times."""
+        return eventually(
+            lambda: noted if len(noted := self.noted(what)) >= count else None, f"{count} x {what}"
+        )
+
+    def open_gate(self, payload: str = "") -> None:
+        """Let gated handlers finish: all, or those of one payload."""
+        (self.folder / (f"go-{payload}" if payload else "go")).touch()

@@ -1,0 +1,90 @@
+"""Pulses, probes and JSON log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import urllib.error
+import urllib.request
+
+from prometheus_client import CollectorRegistry
+
+from redisqueue_worker.health import HealthServer, Pulse, stalled
+from redisqueue_worker.logs import JsonFormatter
+from redisqueue_worker.metrics import Metrics
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_loop_is_stalled_after_fifteen_seconds_without_a_beat() -> None:
+    clock = Clock()
+    pulses = {"a": Pulse(clock), "b": Pulse(clock)}
+    clock.now = 14
+    pulses["a"].beat()
+    clock.now = 16
+    assert stalled(pulses) == ["b"]
+    pulses["b"].beat()
+    assert stalled(pulses) == []
+
+
+def test_waiting_for_redis_is_not_a_stall_but_has_an_end() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    with pulse.away():
+        clock.now = 60
+        assert pulse.late_seconds == 0
+        clock.now = 121
+        assert pulse.late_seconds == 1
+    assert pulse.late_seconds == 0
+    clock.now = 137
+    assert pulse.late_seconds == 1
+
+
+def status(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_probes_say_what_they_are_told() -> None:
+    late: list[str] = []
+    ready = False
+    metrics = Metrics(CollectorRegistry())
+    metrics.messages.labels("done").inc()
+    server = HealthServer(0, live=lambda: late, ready=lambda: ready, registry=metrics.registry)
+    try:
+        base = f"http://127.0.0.1:{server.port}"
+        assert status(f"{base}/readyz") == (503, "not started, or draining\n")
+        ready = True
+        assert status(f"{base}/readyz?verbose") == (200, "ok\n")
+        assert status(f"{base}/livez")[0] == 200
+        late.append("claimer")
+        assert status(f"{base}/livez") == (503, "stalled: claimer\n")
+        assert 'redisqueue_worker_messages_total{outcome="done"} 1.0' in status(f"{base}/metrics")[1]
+        assert status(f"{base}/nothing")[0] == 404
+    finally:
+        server.close()
+
+
+def test_a_log_line_is_one_json_object() -> None:
+    try:
+        raise ValueError("no\nway")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed %s", ("é",), sys.exc_info())
+    record.message_id = "7"
+    text = JsonFormatter().format(record)
+    assert "\n" not in text
+    line = json.loads(text)
+    assert (line["level"], line["message"], line["message_id"]) == ("error", "failed é", "7")
+    assert line["time"].endswith("+00:00")
+    assert line["traceback"].endswith("ValueError: no\nway\n")

@@ -1,0 +1,140 @@
+"""Importing a handler and finding out how it wants to be called."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from redisqueue_worker import Context
+from redisqueue_worker.context import message_logger
+from redisqueue_worker.loader import HandlerError, inspected, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _own_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def a_context(timeout_seconds: float | None = None) -> Context:
+    return Context(
+        id="1",
+        delivery_count=1,
+        timeout_seconds=timeout_seconds,
+        logger=message_logger(logging.getLogger("handler"), "1", 1),
+        draining=threading.Event(),
+    )
+
+
+def plain(payload: str) -> str:
+    return payload
+
+
+def with_context(payload: bytes, context: Context) -> tuple[bytes, str | None]:
+    return payload, context.id
+
+
+async def asynchronous(payload: dict[str, Any], context: Context | None = None) -> None: ...
+
+
+def with_default(payload: str, tries: int = 3) -> tuple[str, int]:
+    return payload, tries
+
+
+def without_annotation(payload, context):  # type: ignore[no-untyped-def]
+    return payload, context is not None
+
+
+class Callable:
+    async def __call__(self, payload: bytes) -> None: ...
+
+
+def test_how_handlers_are_called() -> None:
+    context = a_context()
+    assert inspected(plain, "x").call(b"p", context) == "p"
+    assert inspected(with_context, "x").call(b"p", context) == (b"p", "1")
+    assert inspected(with_default, "x").call(b"p", context) == ("p", 3)
+    assert inspected(without_annotation, "x").call(b"p", context) == ("p", True)
+    assert inspected(asynchronous, "x").takes_context
+    assert [inspected(one, "x").is_async for one in (plain, asynchronous, Callable())] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (lambda: None, "must take (payload) or (payload, context)"),
+        (lambda a, b, c: None, "must take (payload) or (payload, context)"),
+        (lambda a, *, b: None, "must take (payload) or (payload, context)"),
+        ("text", "'x' is a str, not a function"),
+        (Callable, "'x' is a type, not a function"),
+    ],
+)
+def test_what_cannot_take_a_message(function: object, problem: str) -> None:
+    with pytest.raises(HandlerError) as raised:
+        inspected(function, "x")
+    assert problem in str(raised.value)
+
+
+def test_imports_from_the_working_directory_and_the_search_path(tmp_path: Path) -> None:
+    (tmp_path / "here_handlers.py").write_text("class Box:\n  @staticmethod\n  def f(payload): return 1\n")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "there_handlers.py").write_text("def f(payload): return 2\n")
+    assert load("here_handlers:Box.f").call("", a_context()) == 1
+    assert load("there_handlers:f", [folder]).call("", a_context()) == 2
+
+
+@pytest.mark.parametrize(
+    ("reference", "problem"),
+    [
+        ("handlers_only", "is not of the form module:function"),
+        ("absent_handlers:f", "cannot import 'absent_handlers': ModuleNotFoundError"),
+        ("some_handlers:absent", "'some_handlers' has no 'absent'; it offers f, g"),
+        ("some_handlers:g", "annotated with <class 'int'>; use str"),
+        (
+            "bad_handlers:f",
+            "ZeroDivisionError: division by zero (bad_handlers.py, line 2)",
+        ),
+        ("wrong_handlers:f", "cannot read its signature: NameError"),
+    ],
+)
+def test_what_cannot_be_imported(tmp_path: Path, reference: str, problem: str) -> None:
+    (tmp_path / "some_handlers.py").write_text("def f(payload): ...\ndef g(payload: int): ...\n")
+    (tmp_path / "bad_handlers.py").write_text("\n1 / 0\n")
+    (tmp_path / "wrong_handlers.py").write_text("def f(payload: 'Unknown'): ...\n")
+    with pytest.raises(HandlerError) as raised:
+        load(reference)
+    assert problem in str(raised.value)
+
+
+def test_a_deadline_only_moves_away() -> None:
+    context = a_context(timeout_seconds=10)
+    context.extend(5)
+    assert context.remaining_seconds == pytest.approx(10, abs=1)
+    context.extend(100)
+    assert context.remaining_seconds == pytest.approx(100, abs=1)
+    assert context.deadline is not None
+    with pytest.raises(ValueError, match="seconds: 0 must be above 0"):
+        context.extend(0)
+    without = a_context()
+    without.extend(5)
+    assert without.deadline is None
+
+
+def test_the_logger_of_a_message_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        a_context().logger.info("working on %d", 7, extra={"step": 2})
+    (record,) = caplog.records
+    assert (record.getMessage(), vars(record)["message_id"], vars(record)["step"]) == ("working on 7", "1", 2)

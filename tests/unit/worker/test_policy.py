@@ -1,0 +1,62 @@
+"""What becomes of a message, from how its handler ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from redis_message_queue.consumer import Claim, Outcome
+from redisqueue_worker import DeadLetter, Retry
+from redisqueue_worker.payload import InvalidPayload
+from redisqueue_worker.policy import HandlerTimeout, RetryPolicy
+
+POLICY = RetryPolicy(max_attempts=3, initial_seconds=2, max_seconds=60)
+FINAL = RetryPolicy(max_attempts=1)
+
+
+def claim(delivery_count: int) -> Claim:
+    return Claim(stored="x", token="1", id="1", payload="x", delivery_count=delivery_count)
+
+
+@pytest.mark.parametrize(
+    ("policy", "delivery", "error", "outcome", "reason"),
+    [
+        (POLICY, 1, None, Outcome.DONE, ""),
+        (POLICY, 1, ValueError("no"), Outcome.RETRY, "ValueError: no"),
+        (POLICY, 3, ValueError("no"), Outcome.DEAD, "ValueError: no (attempt 3 of 3)"),
+        (POLICY, 5, SystemExit(1), Outcome.DEAD, "SystemExit: 1 (attempt 5 of 3)"),
+        (POLICY, 2, HandlerTimeout("ran for 3.0 s"), Outcome.RETRY, "timeout: ran for 3.0 s"),
+        (POLICY, 9, Retry(), Outcome.RETRY, "retry"),
+        (POLICY, 1, DeadLetter("nobody"), Outcome.DEAD, "nobody"),
+        (POLICY, 1, InvalidPayload("not JSON"), Outcome.DEAD, "invalid payload: not JSON"),
+        (FINAL, 1, ValueError("no"), Outcome.FAILED, "ValueError: no"),
+        (FINAL, 1, Retry(1), Outcome.RETRY, "retry"),
+    ],
+)
+def test_settlement(
+    policy: RetryPolicy, delivery: int, error: BaseException | None, outcome: Outcome, reason: str
+) -> None:
+    settlement = policy.settlement(claim(delivery), error)
+    assert (settlement.outcome, settlement.reason) == (outcome, reason)
+
+
+def test_backoff_doubles_up_to_its_maximum_with_jitter() -> None:
+    for attempt, base in ((1, 2), (2, 4), (3, 8), (6, 60), (2000, 60)):
+        delays = {POLICY.delay_seconds(attempt) for _ in range(20)}
+        assert all(base <= delay <= base * 1.25 for delay in delays)
+        assert len(delays) > 1
+
+
+def test_an_explicit_delay_is_kept_exactly() -> None:
+    assert POLICY.settlement(claim(1), Retry(7.5)).delay_seconds == 7.5
+    assert POLICY.settlement(claim(1), Retry(0)).delay_seconds == 0
+    with pytest.raises(ValueError, match="delay: -1 is not a number of seconds"):
+        Retry(-1)
+
+
+def test_the_detail_of_a_dead_letter_is_the_end_of_its_traceback() -> None:
+    try:
+        raise RuntimeError("x" * 10_000)
+    except RuntimeError as error:
+        settlement = POLICY.settlement(claim(3), error)
+    assert len(settlement.detail) == 4000
+    assert len(settlement.reason) < 250
