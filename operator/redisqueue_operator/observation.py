@@ -1,6 +1,6 @@
 """What the operator saw: plain, frozen data between the I/O that observes and the functions that decide.
 
-Nothing here reads a clock, Redis or Kubernetes. An age is measured by whoever observed, so that two clocks are
+Nothing here reads a clock, Redis or Kubernetes. An age is measured by whoever observed: two clocks are
 never compared. What could not be read is `None`, never zero.
 """
 
