@@ -9,11 +9,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
 
 START_TIMEOUT_SECONDS = 10.0
 
@@ -58,7 +61,9 @@ class EmbeddedRedis:
         arguments: further server options, such as ("--appendonly", "yes").
     """
 
-    def __init__(self, *, binary: str | None = None, port: int | None = None, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, binary: str | None = None, port: int | None = None, arguments: Sequence[str] = ()
+    ) -> None:
         self.binary = binary or find_server()
         self.port = port or free_port()
         self.arguments = tuple(arguments)
@@ -76,10 +81,24 @@ class EmbeddedRedis:
         Raises RuntimeError with the server's own last words if it does not.
         """
         log = self.folder / "server.log"
-        command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
+        command = [
+            self.binary,
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(self.folder),
+        ]
         with log.open("ab") as out:
             self.process = subprocess.Popen(  # noqa: S603  (our own arguments)
-                [*command, *self.arguments], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+                [*command, *self.arguments],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         with redis.Redis(port=self.port) as client:
