@@ -111,7 +111,7 @@ class EmbeddedRedis:
         raise RuntimeError(f"{self.binary} did not start on port {self.port}: {log.read_text()[-2000:]}")
 
     def stop(self, *, kill: bool = False) -> None:
-        """End the process (SIGTERM, or SIGKILL if `kill`) and wait for it; harmless when it is not running."""
+        """End the process (SIGTERM, or SIGKILL if `kill`) and wait for it; harmless when none runs."""
         if self.process is None:
             return
         if kill:
