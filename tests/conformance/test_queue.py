@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.support.faces import until
 
 from redis_message_queue import (
     ClaimedMessage,
@@ -28,7 +29,7 @@ AT_MOST_ONCE = {"visibility_timeout_seconds": None, "max_delivery_count": None}
 
 def durable(client: redis.Redis) -> set[str]:
     """Names of all keys but the replay records, which expire by themselves."""
-    names = {name.decode() for name in client.keys()}
+    names = {name.decode() for name in client.scan_iter()}
     records = {name for name in names if "operation_result" in name}
     assert all(client.pttl(name) > 0 for name in records)
     return names - records
@@ -211,7 +212,7 @@ async def test_a_lost_lease_makes_the_settlement_a_reported_no_op(
     events: list[object] = []
     queue = face.queue(enable_completed_queue=True, on_event=face.callback(events.append))
     await face.call(queue.publish, "x")
-    with pytest.warns(RuntimeWarning, match=r"successful processing.*lease expired"):
+    with pytest.warns(RuntimeWarning, match=r"successful processing.*lease expired"):  # noqa: PT031
         async with face.process(queue):
             stored = redis_client.lindex("jobs::processing", 0)
             redis_client.hset("jobs::processing:lease_tokens", stored, "99")
@@ -231,7 +232,7 @@ async def test_an_expired_message_is_delivered_again_and_at_last_becomes_a_dead_
     queue = face.queue(max_delivery_count=2, on_event=face.callback(events.append))
     await face.call(queue.publish, "poison")
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
             async with face.process(queue) as payload:
                 assert payload == b"poison"
                 raise KeyboardInterrupt
@@ -254,9 +255,7 @@ async def test_a_heartbeat_keeps_a_lease_longer_than_its_timeout(
     async with face.process(queue):
         stored = redis_client.lindex("jobs::processing", 0)
         first = redis_client.zscore("jobs::processing:lease_deadlines", stored)
-        async with asyncio.timeout(5):
-            while redis_client.zscore("jobs::processing:lease_deadlines", stored) < first + 200:
-                await asyncio.sleep(0.02)
+        await until(lambda: redis_client.zscore("jobs::processing:lease_deadlines", stored) > first + 200)
     assert redis_client.llen("jobs::processing") == 0
 
 
@@ -268,12 +267,10 @@ async def test_a_lost_lease_is_told_while_the_handler_runs(face: Face, redis_cli
         on_heartbeat_failure=lambda: lost.append(True),
     )
     await face.call(queue.publish, "slow")
-    with pytest.warns(RuntimeWarning, match="lease expired"):
+    with pytest.warns(RuntimeWarning, match="lease expired"):  # noqa: PT031
         async with face.process(queue):
             redis_client.delete("jobs::processing:lease_tokens")
-            async with asyncio.timeout(5):
-                while not lost:
-                    await asyncio.sleep(0.02)
+            await until(lambda: lost)
     assert lost == [True]
 
 
@@ -398,7 +395,7 @@ async def test_a_lost_claim_reply_is_recovered_by_the_next_wait(
     assert redis_client.llen("jobs::processing") == 1
     async with face.process(queue) as payload:
         assert payload == b"x"
-        assert not [name for name in redis_client.keys() if b":claim_result:" in name]
+        assert not [name for name in redis_client.scan_iter() if b":claim_result:" in name]
     assert redis_client.llen("jobs::processing") == 0
 
 

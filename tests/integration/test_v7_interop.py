@@ -1,4 +1,4 @@
-"""Processes of redis-message-queue 7.0.0 and ours share a queue in both directions and leave the same keys."""
+"""Processes of redis-message-queue 7.0.0 and ours share a queue, both ways, and leave the same keys."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def expire(client: redis.Redis) -> None:
 def key_space(client: redis.Redis) -> dict[str, Any]:
     """Every key and content but replay records, which expire, and what differs by nature (ids, counters)."""
     content: dict[str, Any] = {}
-    for name in sorted(key.decode() for key in client.keys()):
+    for name in sorted(key.decode() for key in client.scan_iter()):
         if "operation_result" in name:
             assert client.pttl(name) > 0
             continue
@@ -88,7 +88,7 @@ def test_we_reclaim_what_their_crashed_consumer_held(
     assert v7.claim_and_crash(redis_url, "q") == ["v7-0"]
     expire(redis_client)
     assert list(take(queue, 2)) == ["v7-0", "v7-1"]
-    leftovers = {name for name in redis_client.keys() if b"claim_result" in name or b"lease_t" in name}
+    leftovers = {name for name in redis_client.scan_iter() if b"claim_result" in name or b"lease_t" in name}
     assert leftovers == {b"q::processing:lease_token_counter"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,14 @@ import redis_message_queue
 import redis_message_queue.asyncio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+
+async def until(fact: Callable[[], object], seconds: float = 5) -> None:
+    """Wait for a fact; TimeoutError if it does not come true."""
+    async with asyncio.timeout(seconds):
+        while not fact():  # noqa: ASYNC110 - facts of another process raise no event here
+            await asyncio.sleep(0.01)
 
 
 class SyncFace:

@@ -77,7 +77,10 @@ def _python312() -> Iterator[str]:
     candidates = [sys.executable, shutil.which("python3.12"), *pyenv.glob("3.12*/bin/python")]
     check = "import sys, venv, ensurepip; raise SystemExit(sys.version_info[:2] != (3, 12))"
     for candidate in candidates:
-        if candidate and subprocess.run([candidate, "-c", check], capture_output=True).returncode == 0:
+        if (
+            candidate
+            and subprocess.run([candidate, "-c", check], capture_output=True, check=False).returncode == 0
+        ):
             yield str(candidate)
 
 
@@ -104,7 +107,11 @@ def require_v7() -> None:
 def _ask(url: str, queue: str, options: dict[str, Any], **request: Any) -> list[Any]:
     question = json.dumps({"url": url, "queue": queue, "options": options, **request})
     answer = subprocess.run(
-        [str(v7_python()), "-I", "-c", _PROGRAM, question], capture_output=True, text=True, timeout=50
+        [str(v7_python()), "-I", "-c", _PROGRAM, question],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=50,
     )
     if answer.returncode:
         raise AssertionError(f"7.0.0 failed: {answer.stderr}")

@@ -1,0 +1,120 @@
+"""At maxmemory publishing is refused, and everything that takes work out still runs to its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from tests.support.queues import (
+    claim_as_v7,
+    everything,
+    let_delayed_be_due,
+    let_leases_expire,
+    payloads,
+    publish,
+)
+
+from redis_message_queue import _core, _sync, envelope
+from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.sample import retire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KEYS = QueueKeys("jobs")
+
+
+@pytest.fixture
+def fill_up(redis_client: redis.Redis) -> Iterator[Callable[..., None]]:
+    def full(*time_passes: Callable[[redis.Redis, QueueKeys], None]) -> None:
+        redis_client.config_set("maxmemory", 0)
+        for passes in time_passes:
+            passes(redis_client, KEYS)
+        redis_client.config_set("maxmemory", 1)
+        with pytest.raises(redis.ResponseError):
+            redis_client.set("more", "data")
+
+    yield full
+    redis_client.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_consumer_claims_renews_settles_and_reclaims(
+    redis_client: redis.Redis, fill_up: Callable[..., None], outcome: Outcome
+) -> None:
+    publish(redis_client, KEYS, "a", "b")
+    consumer = Consumer(redis_client, "jobs", keep_completed=5, worker=WorkerIdentity("w", 2))
+    fill_up()
+    consumer.report(busy=0, oldest_start_age_seconds=None, draining=False)
+    assert retire(redis_client, KEYS, ["w"], ttl_seconds=0.001) == ("w",)
+    while consumer.claim(1).retired:
+        pass
+    fill_up(let_leases_expire)
+    reply = consumer.claim(2)
+    assert [claim.payload for claim in reply.claims] == [b"a", b"b"]
+    assert consumer.renew(reply.claims) == (True, True)
+    assert consumer.settle([Settlement(claim, outcome) for claim in reply.claims]).applied == (True, True)
+    fill_up(let_delayed_be_due)
+    assert len(consumer.claim(2).claims) == (2 if outcome in (Outcome.RETRY, Outcome.RELEASE) else 0)
+
+
+def test_the_calls_of_the_queue_face_take_work_out(
+    redis_client: redis.Redis, fill_up: Callable[..., None]
+) -> None:
+    publish(redis_client, KEYS, "a", "b", "c")
+    fill_up()
+    first = claim_as_v7(redis_client, KEYS, "one", limit=1)
+    fill_up(let_leases_expire)
+    second = claim_as_v7(redis_client, KEYS, "two", limit=1)
+    assert redis_client.lrange(KEYS.dead_letter, 0, -1) == [b"a"]
+    assert first.stored is not None
+    assert second.stored is not None
+    assert second.token is not None
+    renew = _core.renew(
+        processing=KEYS.processing, stored=second.stored, lease_token=second.token, visibility_timeout_ms=1000
+    )
+    assert _sync.execute(redis_client, renew) is True
+    move = _core.move(
+        processing=KEYS.processing,
+        destination=KEYS.completed,
+        stored=second.stored,
+        payload="b",
+        lease_token=second.token,
+        replay_key=KEYS.leases.operation_result("2:x"),
+        replay_ttl_ms=1000,
+    )
+    assert _sync.execute(redis_client, move) is True
+    plain = _core.claim_plain(
+        pending=KEYS.pending, processing=KEYS.processing, claim_id="three", record_ttl_ms=1000
+    )
+    third = _sync.execute(redis_client, plain)
+    assert third is not None
+    back = _core.requeue_plain(
+        pending=KEYS.pending, processing=KEYS.processing, claim_id="three", stored=third
+    )
+    assert _sync.execute(redis_client, back) is True
+    assert payloads(redis_client, KEYS.pending) == ["c"]
+
+
+def test_a_refused_publish_leaves_nothing(redis_client: redis.Redis, fill_up: Callable[..., None]) -> None:
+    publish(redis_client, KEYS, "a")
+    fill_up()
+    before = everything(redis_client)
+    call = _core.publish(
+        pending=KEYS.pending,
+        deduplication_key=KEYS.deduplication("k"),
+        stored=envelope.encode("b"),
+        deduplication_ttl_seconds=60,
+        replay_key="replay",
+        replay_ttl_ms=1000,
+    )
+    with pytest.raises(redis.ResponseError) as raised:
+        _sync.execute(redis_client, call)
+    failure = _core.script_failure(raised.value)
+    assert failure is not None
+    assert failure.startswith("OOM during publish;")
+    assert everything(redis_client) == before
+    redis_client.config_set("maxmemory", 0)
+    assert _sync.execute(redis_client, call) == 1

@@ -1,0 +1,68 @@
+"""The two faces offer the same names with the same parameters, so that neither drifts."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import redis
+
+import redis_message_queue as sync_face
+import redis_message_queue.asyncio as async_face
+from redis_message_queue import EventOperation, QueueEvent
+
+OWN_TO_A_FACE = {"close", "aclose"}
+
+
+def public(cls: type) -> dict[str, object]:
+    members = {name for name in dir(cls) if not name.startswith("_")} | {"__init__"}
+    return {name: inspect.getattr_static(cls, name) for name in members - OWN_TO_A_FACE}
+
+
+def parameters(member: object) -> list[tuple[str, object, object]] | None:
+    if not callable(member):
+        return None
+    return [(p.name, p.kind, p.default) for p in inspect.signature(member).parameters.values()]
+
+
+@pytest.mark.parametrize("name", ["RedisMessageQueue", "RedisGateway", "AbstractRedisGateway"])
+def test_signatures_are_equal(name: str) -> None:
+    ours, theirs = public(getattr(sync_face, name)), public(getattr(async_face, name))
+    assert ours.keys() == theirs.keys()
+    for member in ours:
+        assert parameters(ours[member]) == parameters(theirs[member]), member
+
+
+def test_closing_names() -> None:
+    assert hasattr(sync_face.RedisMessageQueue, "close")
+    assert not hasattr(sync_face.RedisMessageQueue, "aclose")
+    assert hasattr(async_face.RedisMessageQueue, "aclose")
+    assert not hasattr(async_face.RedisMessageQueue, "close")
+
+
+def test_only_three_names_differ() -> None:
+    assert sync_face.__all__ == async_face.__all__
+    different = {n for n in sync_face.__all__ if getattr(sync_face, n) is not getattr(async_face, n)}
+    assert different == {"RedisMessageQueue", "RedisGateway", "AbstractRedisGateway"}
+
+
+def test_documented_shapes() -> None:
+    assert len(EventOperation) == 19
+    assert EventOperation.CLAIM_RECLAIM == "claim_reclaim"
+    assert list(QueueEvent.__dataclass_fields__) == [
+        "queue",
+        "operation",
+        "outcome",
+        "message_id",
+        "claim_id",
+        "lease_token_hash",
+        "destination_queue",
+        "exception_type",
+        "duration_ms",
+        "error",
+    ]
+    assert sync_face.ConfigurationError.__mro__[1:3] == (sync_face.RedisMessageQueueError, ValueError)
+    assert sync_face.LuaScriptError.__bases__ == (
+        redis.exceptions.ResponseError,
+        sync_face.RedisMessageQueueError,
+    )
