@@ -1,0 +1,84 @@
+{{- /* Name of all objects of this release. */}}
+{{- define "operator.name" -}}
+{{ printf "%s-operator" (trimSuffix "-operator" .Release.Name) | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* Name of cluster-wide objects: two releases of one name may live in two namespaces. */}}
+{{- define "operator.clusterName" -}}
+{{ include "operator.name" . }}:{{ .Release.Namespace }}
+{{- end }}
+
+{{- define "operator.selector" -}}
+app.kubernetes.io/name: redis-queue-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "operator.labels" -}}
+{{ include "operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: redisqueue
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- /* registry/repository:tag of (dict "image" values "default" version). */}}
+{{- define "operator.image" -}}
+{{ with .image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ .image.repository }}:{{ .image.tag | default .default }}
+{{- end }}
+
+{{- /* The watched namespaces, with their templates filled in, as a comma-separated text. */}}
+{{- define "operator.watchNamespaces" -}}
+{{- $names := list }}
+{{- range .Values.watchNamespaces }}{{ $names = append $names (tpl . $ | trim) }}{{ end }}
+{{- $names | uniq | join "," }}
+{{- end }}
+
+{{- /* What the operator does to RedisQueues and their workers; nothing is ever deleted by it, no Secret listed. */}}
+{{- define "operator.rules" -}}
+- apiGroups: [redisqueue.dev]
+  resources: [redisqueues]
+  verbs: [get, list, watch]
+- apiGroups: [redisqueue.dev]
+  resources: [redisqueues/status]
+  verbs: [patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [patch]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, patch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, patch]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [create, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end }}
+
+{{- /* The container settings of the restricted Pod Security Standard. */}}
+{{- define "operator.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+readOnlyRootFilesystem: true
+{{- end }}
+
+{{- define "operator.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
