@@ -19,7 +19,7 @@ from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.api import parse
 from redisqueue_operator.observation import ApplyOutcome, Observation
 from redisqueue_operator.observed import queue_of, unreadable, workers_of
-from redisqueue_operator.platform import Conflict, Fleet, SettingsUnavailable
+from redisqueue_operator.platform import Conflict, PlatformError, SettingsUnavailable
 from redisqueue_operator.sampler import Sampler, Watched
 from redisqueue_operator.scaling import Decision, History, Policy, decide, to_retire
 from redisqueue_operator.status import build_status, events_between, worth_writing
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.platform import Platform
+    from redisqueue_operator.platform import Fleet, Platform
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ RESYNC_SECONDS = 300.0
 AT_ONCE = 16
 STATUS_LOOK_SECONDS = 1.0
 SETTINGS_SECONDS = 60.0
+UNUSABLE_SETTINGS_SECONDS = 5.0
 NO_SPEC = ApplyOutcome(ok=False, reason="InvalidSpec", message="")
 
 
@@ -71,6 +72,7 @@ class _Tracked:
     settings: ConnectionSettings | None = None
     settings_error: Exception | None = None
     settings_at: float = float("-inf")
+    settings_for: float = 0.0
     status_looked_at: float = float("-inf")
     status_written_at: float = float("-inf")
     outcome: ApplyOutcome = NO_SPEC
@@ -159,7 +161,7 @@ class Engine:
                 self._queue.done(key)
                 self._queue.add(key, after_seconds=0.05)
             except Exception as error:
-                known = isinstance(error, (OSError, TimeoutError, RedisError))
+                known = isinstance(error, (OSError, TimeoutError, RedisError, PlatformError))
                 seconds = self._queue.failed(key)
                 log.warning("%s: %s; again in %.1f s", key, error, seconds, exc_info=None if known else error)
             else:
@@ -218,7 +220,9 @@ class Engine:
         rq, now = tracked.rq, self._clock()
         last = self._sampler.last(key)
         refused = isinstance(last, Exception) and unreadable(last)[0] == "AuthenticationFailed"
-        if now - tracked.settings_at >= (5.0 if refused or tracked.settings is None else SETTINGS_SECONDS):
+        unusable = refused or tracked.settings is None or tracked.settings_error is not None
+        tracked.settings_for = UNUSABLE_SETTINGS_SECONDS if unusable else SETTINGS_SECONDS
+        if now - tracked.settings_at >= tracked.settings_for:
             try:
                 tracked.settings = await self._platform.connection_settings(rq, fresh=refused)
                 tracked.settings_error = None
@@ -278,10 +282,8 @@ class Engine:
 
     def _recheck(self, key: Key, tracked: _Tracked, decision: Decision) -> None:
         """Time alone can change the answer, and so can a Secret."""
-        after = min(decision.recheck_after_seconds, SETTINGS_SECONDS * random.uniform(1.0, 1.1))  # noqa: S311
-        if tracked.settings_error is not None:
-            after = min(after, 5.0)
-        self._queue.add(key, after_seconds=max(after, 0.05))
+        settings = tracked.settings_at + tracked.settings_for - self._clock()
+        self._queue.add(key, after_seconds=max(0.05, min(decision.recheck_after_seconds, settings)))
 
     async def _report(self, key: Key, tracked: _Tracked, raw: dict[str, Any]) -> None:
         """Status and events, when they are worth a write; a busy queue is looked at once a second."""

@@ -13,6 +13,8 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
+from redisqueue_operator.platform import PlatformError
+
 TIMEOUT_SECONDS = 10.0
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE = "application/merge-patch+json"
@@ -21,7 +23,7 @@ APPLY = "application/apply-patch+yaml"
 Object = dict[str, Any]
 
 
-class ApiError(Exception):
+class ApiError(PlatformError):
     """The API server refused a request. `status` is the HTTP status, `reason` its CamelCase word."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from redisqueue_operator.status import EventRecord
 
 RETRY_REFUSED_SECONDS = 30.0
-# 422 and 400: the template is wrong; 403: not allowed. The same request would get the same answer.
-REFUSALS = (400, 403, 422)
+# 400 and 422: the template is wrong; 403: not allowed; 500: a field the schema does not know, or a webhook
+# that is broken. The same request would get the same answer, so people are told.
+REFUSALS = (400, 403, 422, 500)
 
 
 @dataclass(frozen=True, slots=True)

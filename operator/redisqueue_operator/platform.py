@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from redisqueue_operator.status import EventRecord
 
 
-class Conflict(Exception):
+class PlatformError(Exception):
+    """The platform answered, and refused: worth a line in the log, and another try later."""
+
+
+class Conflict(PlatformError):
     """The object changed since it was observed: observe again and decide again."""
 
 
@@ -44,7 +48,7 @@ class Fleet:
 class Platform(Protocol):
     """The engine's only way to the world. Reads are cheap (fed by watches), writes happen only on change.
 
-    Every method may raise (OSError, TimeoutError, a platform's own error): the engine retries that key.
+    Every method may raise OSError, TimeoutError or PlatformError: the engine retries that key.
     """
 
     async def keys(self) -> list[Key]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _WRITE = re.compile(
-    r'^apiserver_request_total\{(?=[^}]*verb="(?:POST|PUT|PATCH|APPLY|DELETE)")(?P<labels>[^}]*)\} (?P<count>\S+)'
+    r'^apiserver_request_total\{(?=[^}]*verb="(?:POST|PUT|PATCH|APPLY|DELETE)")'
+    r"(?P<labels>[^}]*)\} (?P<count>\S+)"
 )
 
 

@@ -1,0 +1,128 @@
+"""A Platform in memory: objects, workers that are ready at once, and a record of every write."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from redis_message_queue.connection import ConnectionSettings
+from redisqueue_operator.api.model import Key
+from redisqueue_operator.observation import ApplyOutcome, PodObservation
+from redisqueue_operator.platform import Conflict, Fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.status import EventRecord
+
+
+class FakePlatform:
+    """Implements `platform.Platform`; `writes` holds ("scale", name, number, victims), ("status", name) ….
+
+    `refuse` are errors for the next attempts to scale; `before_scale` is called at each.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self.redis_url = redis_url
+        self.objects: dict[Key, dict[str, Any]] = {}
+        self.fleets: dict[Key, Fleet] = {}
+        self.writes: list[tuple[Any, ...]] = []
+        self.refuse: list[Exception] = []
+        self.before_scale: Callable[[], None] = lambda: None
+        self._numbers = itertools.count(1)
+
+    def put(self, name: str, **spec: Any) -> Key:
+        """Create or change a RedisQueue, as `kubectl apply` would."""
+        key = Key("default", name)
+        number = str(next(self._numbers))
+        old = self.objects.get(key)
+        uid = old["metadata"]["uid"] if old else f"uid-{number}"
+        down = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
+        base = {
+            "redis": {"url": self.redis_url},
+            "worker": {"handler": "app:handle"},
+            "scaling": {"maxReplicas": 10, "backlogPerSlot": 5, "scaleDown": down},
+        }
+        self.objects[key] = {
+            "apiVersion": "redisqueue.dev/v1alpha1",
+            "kind": "RedisQueue",
+            "metadata": {"name": name, "namespace": "default", "uid": uid, "generation": int(number)},
+            "spec": {**base, **spec},
+            "status": old.get("status", {}) if old else {},
+        }
+        return key
+
+    def scales(self, key: Key) -> list[int]:
+        """The numbers of workers that were written, in order."""
+        return [write[2] for write in self.writes if write[0] == "scale" and write[1] == key.name]
+
+    def writes_of(self, key: Key) -> list[tuple[int, tuple[str, ...]]]:
+        """The scale writes with their victims."""
+        return [write[2:] for write in self.writes if write[:2] == ("scale", key.name)]
+
+    def status(self, key: Key) -> dict[str, Any]:
+        found: dict[str, Any] = self.objects[key].get("status") or {}
+        return found
+
+    def condition(self, key: Key, kind: str) -> dict[str, Any]:
+        conditions = self.status(key).get("conditions") or []
+        return next((each for each in conditions if each["type"] == kind), {})
+
+    def have_pods(self, key: Key, *names: str) -> None:
+        """These ready workers, as many as are asked for."""
+        pods = tuple(
+            PodObservation(
+                name=name,
+                uid=name,
+                ready=True,
+                terminating=False,
+                age_seconds=100.0,
+                unschedulable=False,
+                failing="",
+            )
+            for name in names
+        )
+        self.fleets[key] = Fleet(
+            replicas=len(names), ready_replicas=len(names), active_replica_sets=1, pods=pods, version="0"
+        )
+
+    async def keys(self) -> list[Key]:
+        return list(self.objects)
+
+    async def get(self, key: Key) -> dict[str, Any] | None:
+        return self.objects.get(key)
+
+    async def observe(self, rq: RedisQueue) -> Fleet:
+        return self.fleets.get(rq.key, Fleet())
+
+    async def apply(self, rq: RedisQueue) -> ApplyOutcome:
+        if rq.key not in self.fleets:
+            self.writes.append(("apply", rq.key.name))
+            self.fleets[rq.key] = Fleet(replicas=0, version="0")
+        return ApplyOutcome(ok=True, reason="Applied", message="")
+
+    async def scale(self, rq: RedisQueue, fleet: Fleet, replicas: int, victims: tuple[str, ...]) -> None:
+        self.before_scale()
+        if self.refuse:
+            raise self.refuse.pop(0)
+        if self.fleets[rq.key].version != fleet.version:
+            raise Conflict("scaled meanwhile")
+        self.writes.append(("scale", rq.key.name, replicas, victims))
+        kept = [pod for pod in fleet.pods if pod.name not in victims][:replicas]
+        names = [pod.name for pod in kept]
+        names += [f"{rq.key.name}-{next(self._numbers)}" for _ in range(replicas - len(names))]
+        self.have_pods(rq.key, *names)
+
+    async def connection_settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
+        return ConnectionSettings(url=rq.spec.redis.url or "", client_name="engine")
+
+    async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
+        self.writes.append(("status", rq.key.name))
+        self.objects[rq.key] = {**self.objects[rq.key], "status": status}
+
+    async def emit(self, rq: RedisQueue, event: EventRecord) -> None:
+        self.writes.append(("event", rq.key.name, event.reason))
+
+    async def forget(self, key: Key) -> None:
+        self.fleets.pop(key, None)

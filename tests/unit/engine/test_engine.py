@@ -1,0 +1,228 @@
+"""The control loop on a platform in memory and a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.fake_platform import FakePlatform
+
+from redis_message_queue.consumer import Consumer, WorkerIdentity
+from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.engine import Engine
+from redisqueue_operator.platform import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import redis
+
+    from redisqueue_operator.api.model import Key
+
+
+@pytest.fixture
+def platform(redis_url: str) -> FakePlatform:
+    return FakePlatform(redis_url)
+
+
+@pytest.fixture
+async def engine(platform: FakePlatform) -> AsyncIterator[Engine]:
+    stop = asyncio.Event()
+    engine = Engine(platform)
+    task = asyncio.create_task(engine.run(stop))
+    yield engine
+    stop.set()
+    await task
+
+
+async def until(look: Callable[[], object], what: str, seconds: float = 8.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+async def sampled(platform: FakePlatform, engine: Engine, name: str, **spec: object) -> Key:
+    """A RedisQueue that the engine knows and reads."""
+    key = platform.put(name, **spec)
+    engine.notify(key)
+    await until(
+        lambda: platform.condition(key, "RedisReachable").get("status") == "True", f"{name} is sampled"
+    )
+    return key
+
+
+def workers(client: redis.Redis, platform: FakePlatform, key: Key, count: int) -> list[Consumer]:
+    """Idle workers that have reported, one for each pod."""
+    names = [f"pod-{n}" for n in range(count)]
+    uid = platform.objects[key]["metadata"]["uid"]
+    found = []
+    for name in names:
+        identity = WorkerIdentity(name, 1, pod_uid=name, owner_uid=uid)
+        consumer = Consumer(client, key.name, worker=identity)
+        consumer.report(busy=0, oldest_start_age_seconds=None, draining=False)
+        found.append(consumer)
+    platform.have_pods(key, *names)
+    return found
+
+
+async def test_from_nothing_to_the_whole_need_in_one_write(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    key = await sampled(platform, engine, "jobs")
+    redis_client.lpush(QueueKeys("jobs").pending, *(f"m{n}" for n in range(23)))
+    await until(lambda: platform.scales(key), "a scale write")
+    assert platform.scales(key) == [5]
+    row = next(row for row in engine.snapshot() if row.key == key)
+    await until(lambda: platform.status(key)["decision"]["to"] == 5, "the decision in status")
+    assert (row.pending, row.wanted) == (23, 5)
+
+
+async def test_the_first_message_of_a_sleeping_queue_is_answered_at_once(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    took = []
+    for n in range(10):
+        key = await sampled(platform, engine, f"q{n}")
+        await asyncio.sleep(0.3)  # asleep, as a queue is before its first message
+        start = time.monotonic()
+        redis_client.lpush(QueueKeys(f"q{n}").pending, "m")
+        await until(lambda key=key: platform.scales(key), "a scale write")
+        took.append(time.monotonic() - start)
+    assert max(took) < 0.3, took
+
+
+async def test_an_idle_fleet_costs_no_write(platform: FakePlatform, engine: Engine) -> None:
+    for n in range(20):
+        await sampled(platform, engine, f"q{n}")
+    await until(
+        lambda: all(platform.status(key).get("state") == "Idle" for key in platform.objects), "all idle"
+    )
+    await asyncio.sleep(1.2)
+    before = len(platform.writes)
+    await asyncio.sleep(2.0)  # the absence of writes can only be waited for
+    assert platform.writes[before:] == []
+
+
+async def test_an_outage_of_redis_holds_the_workers(platform: FakePlatform) -> None:
+    with EmbeddedRedis() as server:
+        platform.redis_url = server.url
+        stop = asyncio.Event()
+        engine = Engine(platform)
+        task = asyncio.create_task(engine.run(stop))
+        key = await sampled(platform, engine, "jobs")
+        server.stop(kill=True)
+        await until(lambda: platform.condition(key, "RedisReachable")["status"] == "False", "outage told")
+        assert platform.condition(key, "RedisReachable")["reason"] in ("ConnectionRefused", "ConnectionLost")
+        platform.have_pods(key, "a", "b", "c")
+        engine.notify(key)
+        await asyncio.sleep(1.0)
+        assert platform.scales(key) == []  # unknown is never zero
+        server.start()
+        await until(lambda: platform.scales(key) == [0], "an empty queue needs nobody", seconds=15)
+        stop.set()
+        await task
+
+
+async def test_a_victim_refuses_messages_before_it_goes(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    key = platform.put("jobs", replicas=3)
+    idle = workers(redis_client, platform, key, 3)
+    claims: list[int] = []
+
+    def arrive() -> None:
+        """A message that arrives when the workers are told already, but still there."""
+        redis_client.lpush(QueueKeys("jobs").pending, "late")
+        claims.extend(len(worker.claim(1).claims) for worker in idle)
+
+    platform.before_scale = arrive
+    platform.put(
+        "jobs", scaling={"scaleDown": {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}}
+    )
+    engine.notify(key)
+    await until(lambda: platform.scales(key), "a shrink")
+    assert platform.scales(key)[0] == 0
+    assert claims[:3] == [0, 0, 0]
+
+
+async def test_who_claimed_meanwhile_stays(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    key = platform.put("jobs", scaling={"mode": "Paused"})
+    first, second = workers(redis_client, platform, key, 2)
+    redis_client.lpush(QueueKeys("jobs").pending, "m")
+    assert len(first.claim(1).claims) == 1
+    platform.put("jobs")
+    engine.notify(key)
+    await until(lambda: platform.scales(key), "a shrink")
+    assert platform.writes_of(key) == [(1, ("pod-1",))]
+    assert second.claim(1).retired
+
+
+async def test_a_failed_shrink_gives_the_victims_back(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    key = platform.put("jobs")
+    platform.refuse = [Conflict("somebody was faster")]
+    (worker,) = workers(redis_client, platform, key, 1)
+    retired = []
+
+    def look() -> None:
+        retired.append(worker.claim(1).retired)
+        if len(retired) == 1:
+            redis_client.lpush(QueueKeys("jobs").pending, "m")  # so that there is work when it is given back
+
+    platform.before_scale = look
+    engine.notify(key)
+    await until(lambda: retired == [True], "the attempt")
+    await until(lambda: worker.claim(1).claims, "the worker claims again")
+
+
+async def test_a_spec_that_says_nothing_usable_is_told_and_touches_nothing(
+    platform: FakePlatform, engine: Engine
+) -> None:
+    key = platform.put("jobs", worker={"handler": 5})
+    engine.notify(key)
+    await until(lambda: platform.condition(key, "Ready"), "a verdict")
+    ready = platform.condition(key, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
+    assert "spec.worker.handler" in ready["message"]
+    assert not [write for write in platform.writes if write[0] in ("apply", "scale")]
+
+    platform.put("jobs")
+    engine.notify(key)
+    await until(lambda: platform.condition(key, "Ready")["status"] == "True", "well after the correction")
+
+
+async def test_queues_of_one_redis_share_a_connection_and_the_last_one_closes_it(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    keys = [await sampled(platform, engine, f"q{n}", scaling={"wake": "Poll"}) for n in range(5)]
+    assert connections(redis_client) == 1
+    for key in keys:
+        del platform.objects[key]
+        engine.notify(key)
+    await until(lambda: connections(redis_client) == 0, "all connections closed")
+    assert engine.snapshot() == []
+
+
+async def test_one_bad_object_does_not_stop_the_others(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    platform.refuse = [RuntimeError("a bug")] * 3
+    redis_client.lpush(QueueKeys("bad").pending, "m")
+    bad = platform.put("bad")
+    engine.notify(bad)
+    await until(lambda: len(platform.refuse) < 3, "the failure")
+    good = await sampled(platform, engine, "good")
+    redis_client.lpush(QueueKeys("good").pending, "m")
+    await until(lambda: platform.scales(good), "the good one scales")
+    await until(lambda: platform.scales(bad), "and so does the bad one in the end")
+
+
+def connections(client: redis.Redis) -> int:
+    return sum(each["name"] == "engine" for each in client.client_list())

@@ -1,0 +1,136 @@
+"""The work queue: one look for many reasons, never two at once, patience with what fails."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from redisqueue_operator.workqueue import LAST_BACKOFF_SECONDS, WorkQueue
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock: Clock) -> WorkQueue[str]:
+    return WorkQueue(clock=clock, jitter=lambda: 1.0)
+
+
+async def taken(queue: WorkQueue[str]) -> str | None:
+    """The next key, or None when none is due now."""
+    try:
+        async with asyncio.timeout(0.01):
+            return await queue.get()
+    except TimeoutError:
+        return None
+
+
+async def test_many_reasons_are_one_look(queue: WorkQueue[str]) -> None:
+    for _ in range(100):
+        queue.add("a")
+    assert await taken(queue) == "a"
+    queue.done("a")
+    assert await taken(queue) is None
+
+
+async def test_keys_are_served_in_the_order_they_became_due(queue: WorkQueue[str]) -> None:
+    for key in "cab":
+        queue.add(key)
+    assert [await taken(queue) for _ in range(3)] == ["c", "a", "b"]
+
+
+async def test_a_key_is_never_worked_on_twice_at_once(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    assert await taken(queue) == "a"
+    queue.add("a")
+    assert await taken(queue) is None
+    queue.done("a")
+    assert await taken(queue) == "a"
+
+
+async def test_a_key_at_work_does_not_hold_up_others(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    await taken(queue)
+    queue.add("a")
+    queue.add("b")
+    assert await taken(queue) == "b"
+
+
+async def test_the_earliest_of_several_times_counts(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add("a", after_seconds=60)
+    queue.add("a", after_seconds=5)
+    queue.add("a", after_seconds=30)
+    assert await taken(queue) is None
+    clock.now += 5
+    assert await taken(queue) == "a"
+    queue.done("a")
+    clock.now += 100
+    assert await taken(queue) is None
+
+
+async def test_who_waits_is_woken_by_a_new_key(queue: WorkQueue[str]) -> None:
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")
+    assert await asyncio.wait_for(waiting, 1) == "a"
+
+
+async def test_failures_back_off_ever_longer_up_to_a_limit(queue: WorkQueue[str], clock: Clock) -> None:
+    waits = []
+    queue.add("a")
+    for _ in range(12):
+        assert await taken(queue) == "a"
+        waits.append(queue.failed("a"))
+        assert await taken(queue) is None
+        clock.now += waits[-1]
+    assert waits[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert waits[-1] == LAST_BACKOFF_SECONDS
+
+
+async def test_an_ordinary_reason_waits_for_the_backoff_and_a_new_spec_does_not(
+    queue: WorkQueue[str], clock: Clock
+) -> None:
+    queue.add("a")
+    await taken(queue)
+    queue.failed("a")
+    queue.add("a")
+    assert await taken(queue) is None
+    queue.add("a", skip_backoff=True)
+    assert await taken(queue) == "a"
+
+
+async def test_success_starts_the_backoff_anew(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add("a")
+    for _ in range(5):
+        await taken(queue)
+        clock.now += queue.failed("a")
+    await taken(queue)
+    queue.done("a")
+    queue.add("a")
+    await taken(queue)
+    assert queue.failed("a") == 0.1
+
+
+async def test_jitter_spreads_retries_below_the_backoff(clock: Clock) -> None:
+    queue: WorkQueue[str] = WorkQueue(clock=clock, jitter=lambda: 0.0)
+    queue.add("a")
+    await taken(queue)
+    assert queue.failed("a") == 0.05
+
+
+async def test_a_forgotten_key_is_not_served(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add("a", after_seconds=1)
+    queue.forget("a")
+    clock.now += 2
+    assert await taken(queue) is None
