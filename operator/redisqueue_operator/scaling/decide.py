@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.scaling.decision import Decision
 from redisqueue_operator.scaling.fleet import Fleet, State
-from redisqueue_operator.scaling.history import push_highest, push_lowest
+from redisqueue_operator.scaling.history import SHRINK_PAUSE_SECONDS, push_highest, push_lowest
 from redisqueue_operator.scaling.need import Need, need_of
 
 if TYPE_CHECKING:
@@ -162,6 +162,9 @@ def _shrink(path: _Path, need: Need) -> None:
     since, highest = history.highest[0]
     until = since + policy.down_stabilization_seconds - path.now
     path.at_least(_clamped(highest, policy), "StabilizationWindow", until)
+    pause = SHRINK_PAUSE_SECONDS - history.shrank_for_seconds(path.now)
+    if pause > 0:
+        path.at_least(path.current, "RecentShrink", pause)
     if path.to == 0:
         idle = path.now - history.active_at
         if not need.empty or idle < policy.idle_seconds:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from redisqueue_operator.scaling.decision import Decision
     from redisqueue_operator.scaling.policy import Policy
 
-_BLOCKED = {
+BLOCKED = {
     "StabilizationWindow": "a need within the stabilization window was different",
+    "RecentShrink": "workers went a moment ago",
     "IdleSeconds": "the last worker goes when the queue was empty for {idle:g} s",
     "BusyWorkers": "{busy} workers are busy and {unknown} do not say",
     "MinRunSeconds": "idle workers are younger than {min_run:g} s",
@@ -70,7 +71,7 @@ def _result(decision: Decision) -> str:
 
 
 def _blocked(decision: Decision, fleet: Fleet, policy: Policy) -> str:
-    return _BLOCKED[decision.blocked_by].format(
+    return BLOCKED[decision.blocked_by].format(
         idle=policy.idle_seconds,
         busy=fleet.count(State.BUSY),
         unknown=fleet.count(State.UNKNOWN),

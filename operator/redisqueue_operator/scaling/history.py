@@ -5,6 +5,7 @@ A lost history (restart, new leader) counts as "active now": nothing shrinks bef
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from redisqueue_operator.scaling.rates import RateHistory
@@ -12,6 +13,10 @@ from redisqueue_operator.scaling.rates import RateHistory
 STEP_SECONDS = 10.0
 """`maxStep` and `maxPercent` bound the change within any ten seconds. Samples come several times a second:
 a bound on a single decision would bound nothing."""
+
+SHRINK_PAUSE_SECONDS = 5.0
+"""Between two shrinks: the end of a burst is a few writes then, not one for every sample, and the ReplicaSet
+has removed the pods of one shrink before the next ones are chosen."""
 
 Timed = tuple[tuple[float, int], ...]
 """(time in seconds, value), oldest first."""
@@ -49,6 +54,12 @@ class History:
         while len(seen) > 1 and seen[1][0] <= now - STEP_SECONDS:
             seen = seen[1:]
         return self if seen is self.seen else replace(self, seen=seen)
+
+    def shrank_for_seconds(self, now: float) -> float:
+        """Since the last shrink that was seen; infinite when it is long ago."""
+        if len(self.seen) > 1 and self.seen[-1][1] < self.seen[-2][1]:
+            return now - self.seen[-1][0]
+        return math.inf
 
     def step_base(self, *, growing: bool) -> int:
         """What a step counts from: the fewest (growing) or the most replicas of the step window."""

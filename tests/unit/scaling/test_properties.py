@@ -16,6 +16,7 @@ from redisqueue_operator.observation import (
 )
 from redisqueue_operator.scaling import Decision, History, Policy, decide, explain
 
+on_a_busy_machine = settings(deadline=None)
 counts = st.integers(0, 60)
 modes = st.sampled_from(["Auto", "Paused", "UpOnly", "DownOnly", "DryRun", "External"])
 maybe_count = st.none() | st.integers(1, 20)
@@ -107,7 +108,7 @@ def _later(observation: Observation, policy: Policy) -> Decision:
 
 
 @given(st.lists(observations(), min_size=1, max_size=6), policies)
-@settings(max_examples=80)
+@on_a_busy_machine
 def test_between_the_bounds_or_on_the_way_to_them(row: list[Observation], policy: Policy) -> None:
     story = Story(policy)
     for step, observation in enumerate(row):
@@ -121,7 +122,7 @@ def test_between_the_bounds_or_on_the_way_to_them(row: list[Observation], policy
 
 
 @given(observations(st.just(True)))
-@settings(max_examples=200)
+@on_a_busy_machine
 def test_a_shrink_takes_no_worker_that_may_hold_a_message(observation: Observation) -> None:
     live = sum(not pod.terminating for pod in observation.pods)
     observation = dataclasses.replace(observation, active_replica_sets=1, replicas=live)
@@ -143,13 +144,14 @@ def test_a_shrink_takes_no_worker_that_may_hold_a_message(observation: Observati
 
 
 @given(busy=st.integers(0, 12), idle=st.integers(0, 12), policy=policies)
+@on_a_busy_machine
 def test_never_below_the_busy_workers(busy: int, idle: int, policy: Policy) -> None:
     policy = dataclasses.replace(policy, drain_busy=False, max_in_flight_seconds=None)
     assert _later(fleet(queue(in_flight=busy), busy=busy, idle=idle), policy).to_replicas >= busy
 
 
 @given(observations(st.just(True)), policies, st.integers(1, 100))
-@settings(max_examples=120)
+@on_a_busy_machine
 def test_more_pending_never_means_fewer_workers(observation: Observation, policy: Policy, more: int) -> None:
     policy = dataclasses.replace(policy, mode="Auto", drain_within_seconds=None, max_message_age_seconds=None)
     assert observation.queue is not None
@@ -162,6 +164,7 @@ def test_more_pending_never_means_fewer_workers(observation: Observation, policy
     st.lists(st.tuples(st.floats(0.1, 40), st.booleans()), min_size=1, max_size=20),
     st.sampled_from([0.0, 10.0, 60.0]),
 )
+@on_a_busy_machine
 def test_zero_only_after_the_queue_was_empty_for_idle_seconds(
     steps: list[tuple[float, bool]], window: float
 ) -> None:
@@ -177,6 +180,7 @@ def test_zero_only_after_the_queue_was_empty_for_idle_seconds(
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=20), st.floats(0.1, 20))
+@on_a_busy_machine
 def test_no_flapping_inside_the_window(pendings: list[int], pause: float) -> None:
     """Replicas follow every decision at once: then no number is left again before the window has passed."""
     story, replicas, raised_at = Story(Policy(min_run_seconds=0, max_replicas=50)), 0, -1000.0
@@ -191,6 +195,7 @@ def test_no_flapping_inside_the_window(pendings: list[int], pause: float) -> Non
 
 
 @given(st.lists(observations(st.just(False)), min_size=1, max_size=6), policies)
+@on_a_busy_machine
 def test_unknown_holds_or_raises(row: list[Observation], policy: Policy) -> None:
     story = Story(policy)
     for step, observation in enumerate(row):
@@ -199,6 +204,7 @@ def test_unknown_holds_or_raises(row: list[Observation], policy: Policy) -> None
 
 
 @given(queues(), policies)
+@on_a_busy_machine
 def test_one_write_from_zero_to_the_need(of: QueueObservation, policy: Policy) -> None:
     policy = dataclasses.replace(policy, mode="Auto", up_stabilization_seconds=0, up_max_step=None)
     decision, history = decide(seen(of, replicas=0), policy, History.fresh(0.0), 0.0)
@@ -208,13 +214,14 @@ def test_one_write_from_zero_to_the_need(of: QueueObservation, policy: Policy) -
 
 
 @given(observations(), policies)
+@on_a_busy_machine
 def test_the_same_facts_give_the_same_decision(observation: Observation, policy: Policy) -> None:
     history = History.fresh(0.0)
     assert decide(observation, policy, history, 1.0) == decide(observation, policy, history, 1.0)
 
 
 @given(st.lists(observations(), min_size=40, max_size=40), policies)
-@settings(max_examples=5)
+@settings(deadline=None, max_examples=5)
 def test_the_history_stays_small(row: list[Observation], policy: Policy) -> None:
     story = Story(policy)
     for step in range(1200):

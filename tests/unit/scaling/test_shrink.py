@@ -207,9 +207,19 @@ def test_max_percent_counts_from_the_most_of_ten_seconds() -> None:
     story = Story(Policy(down_max_percent=25))
     story.at(0.0, fleet(queue(), idle=8))
     assert story.at(1000.0, fleet(queue(), idle=8)).to_replicas == 6
-    held = story.at(1001.0, fleet(queue(), idle=6))
-    assert (held.to_replicas, held.blocked_by, held.recheck_after_seconds) == (6, "MaxPercent", 10.0)
+    story.at(1001.0, fleet(queue(), idle=6))
+    held = story.at(1007.0, fleet(queue(), idle=6))
+    assert (held.to_replicas, held.blocked_by, held.recheck_after_seconds) == (6, "MaxPercent", 4.0)
     assert story.at(1011.0, fleet(queue(), idle=6)).to_replicas == 5
+
+
+def test_one_shrink_settles_before_the_next() -> None:
+    story = Story(Policy(down_stabilization_seconds=0))
+    story.at(0.0, fleet(queue(30), idle=6))
+    assert story.at(1.0, fleet(queue(20), idle=6)).to_replicas == 4
+    held = story.at(2.0, fleet(queue(10), idle=4))
+    assert (held.to_replicas, held.blocked_by, held.recheck_after_seconds) == (4, "RecentShrink", 5.0)
+    assert story.at(7.0, fleet(queue(10), idle=4)).to_replicas == 2
 
 
 def test_busy_policy_drain_takes_idle_ones_first_and_then_busy_ones() -> None:
