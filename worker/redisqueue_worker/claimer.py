@@ -81,7 +81,8 @@ class Claimer(threading.Thread):
         self._sent: list[Settlement] = []  # what the last call carried; repeated as it was until answered
         self._unanswered = False  # a claim was sent and its reply has not come
         self._draining = threading.Event()
-        self._quiet = False
+        self._closings = 0  # how often the gate was closed, and for which of them nothing is left
+        self._quiet_since = -1
         self._last_words: Callable[[], list[Settlement]] | None = None
         self._deregister = True
         self._closed_at = 0.0
@@ -111,19 +112,19 @@ class Claimer(threading.Thread):
     def close_gate(self) -> None:
         """Claim nothing from now on; what an outstanding reply brings is released."""
         self._closed_at = time.monotonic()
+        self._closings += 1
         self._draining.set()
         self._next_report_at = 0.0
         self.poke()
 
     def open_gate(self) -> None:
-        self._quiet = False
         self._draining.clear()
         self._next_report_at = 0.0
         self.poke()
 
     def remaining(self) -> int:
         """What a drain has to wait for. It is 0 only when nothing is in hand and nothing can come."""
-        if self._quiet:
+        if self._draining.is_set() and self._quiet_since == self._closings:
             return 0
         return max(1, sum(not flight.abandoned for flight in self._flights.all()))
 
@@ -350,13 +351,14 @@ class Claimer(threading.Thread):
         self._metrics.in_flight.set(len(self._flights))
         if self._waiter and (self._draining.is_set() or self._free() <= 0):
             self._waiter.disarm()
+        closings = self._closings
         if not self._draining.is_set():
             return
         given_up = time.monotonic() > self._closed_at + RECOVERY_SECONDS
         waiting = self._unsettled or (self._unanswered and not given_up)
         held = [flight for flight in self._flights.all() if not flight.abandoned]
         if not waiting and not held:
-            self._quiet = True
+            self._quiet_since = closings
         self._changed()
 
     def _say_goodbye(self) -> None:

@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXIT_DRAINED = 0
+EXIT_CRASHED = 1
 EXIT_FORCED = 4
 TICK_SECONDS = 0.25
 # Within the 15 s that the grace period has beyond the drain timeout.
 LAST_WORDS_SECONDS = 8.0
 # How long a cancelled async handler may take to end before it counts as one that never will.
 CANCEL_SECONDS = 5.0
+_LOOPS = ("claimer", "leases", "waiter", "event-loop")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -97,6 +100,7 @@ class Worker:
         Raises HandlerError for a handler that cannot be used, PlatformError for a port or folder.
         """
         self._catch_signals()
+        threading.excepthook = _on_thread_crash
         with ExitStack() as doors:
             self._open_doors(doors)
             handler = load(self._settings.handler, self._settings.handler_path)
@@ -333,6 +337,17 @@ class Worker:
         logging.shutdown()
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (ourselves)
+
+
+def _on_thread_crash(crash: threading.ExceptHookArgs) -> None:
+    """A worker that lost one of its loops must not linger; threads that handlers start are theirs."""
+    ours = crash.thread is not None and crash.thread.name in _LOOPS
+    info = (crash.exc_type, crash.exc_value or crash.exc_type(), crash.exc_traceback)
+    name = crash.thread.name if crash.thread else "unknown"
+    log.critical("thread %s crashed", name, exc_info=info)
+    if ours:
+        logging.shutdown()
+        os._exit(EXIT_CRASHED)
 
 
 def _resident_mib() -> float:

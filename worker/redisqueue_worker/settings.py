@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from redis_message_queue._cluster import has_hash_tag
 from redis_message_queue.connection import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -254,6 +255,9 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             f"{_called('retry_initial_seconds')}: {values['retry_initial_seconds']:g} must not exceed "
             f"{_called('retry_max_seconds')} = {values['retry_max_seconds']:g}"
         )
+    queue = values["queue"]
+    if values["redis_mode"] == "Cluster" and queue and not has_hash_tag(queue):
+        found.append(f"{_called('queue')}: {queue!r} needs a hash tag in Redis Cluster; use '{{{queue}}}'")
     run_dir = values["run_dir"]
     if run_dir is not None and len(bytes(run_dir / "worker.sock")) > _MAX_SOCKET_PATH_BYTES:
         found.append(f"{_called('run_dir')}: '{run_dir}' is too long for a Unix socket; use a shorter path")

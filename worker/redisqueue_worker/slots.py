@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import queue
 import threading
@@ -15,6 +16,8 @@ from redisqueue_worker.policy import HandlerTimeout
 if TYPE_CHECKING:
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.loader import Handler
+
+BEAT_SECONDS = 1.0
 
 # Told once per flight, from the slot's thread: the flight, and what the handler raised.
 Done = Callable[[Flight, BaseException | None], None]
@@ -72,29 +75,32 @@ class TaskSlots:
         self._handler = handler
         self._done = done
         self._pulse = pulse
-        self._loop = asyncio.new_event_loop()
+        self._up = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="event-loop", daemon=True)
         self._thread.start()
+        self._up.wait()
 
     def start(self, flight: Flight) -> None:
         self._loop.call_soon_threadsafe(self._spawn, flight)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(timeout=5)
 
     def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._tick()
-        self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
+        with asyncio.Runner() as runner:
+            runner.run(self._live())
 
-    def _tick(self) -> None:
-        self._pulse.beat()
-        self._loop.call_later(1.0, self._tick)
+    async def _live(self) -> None:
+        """Beat until closed; the runner then cancels what handlers left behind."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._up.set()
+        while not self._ended.is_set():
+            self._pulse.beat()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._ended.wait()
 
     def _spawn(self, flight: Flight) -> None:
         task = self._loop.create_task(self._run(flight))
