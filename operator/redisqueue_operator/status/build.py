@@ -39,7 +39,7 @@ def build_status(
     else:
         name, generation, policy = rq["metadata"]["name"], rq["metadata"].get("generation", 0), None
         verdicts = {}
-    kept = ("queue", "workers", "decision")
+    kept = ("queue", "workers", "rates", "decision")
     status: Json = {
         "observedGeneration": generation,
         "replicas": previous.get("replicas", 0),
@@ -82,7 +82,9 @@ def _observed(status: Json, policy: Policy, observation: Observation, decision: 
     }
     if observation.queue is not None:
         status["queue"] = _queue(observation.queue, decision.rates)
-        if rates := _rates(decision.rates):
+        rates = _rates(decision.rates)
+        # A queue in which nothing ever moved has none: to say so is not worth a write of its own.
+        if any(rates.values()) or (rates and "rates" in status):
             status["rates"] = rates
     if change := _change(decision, status.get("decision", {}), now):
         status["decision"] = change
