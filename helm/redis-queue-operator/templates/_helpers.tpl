@@ -33,6 +33,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $names | uniq | join "," }}
 {{- end }}
 
+{{- /* "yes" when the object (dict "live" object "root" $) exists and does not belong to this release. */}}
+{{- define "operator.foreign" -}}
+{{- if .live }}
+{{- $notes := .live.metadata.annotations | default dict }}
+{{- $owner := printf "%s/%s" (get $notes "meta.helm.sh/release-namespace") (get $notes "meta.helm.sh/release-name") }}
+{{- if ne $owner (printf "%s/%s" .root.Release.Namespace .root.Release.Name) }}yes{{ end }}
+{{- end }}
+{{- end }}
+
 {{- /* What the operator does to RedisQueues and their workers; nothing is ever deleted by it, no Secret listed. */}}
 {{- define "operator.rules" -}}
 - apiGroups: [redisqueue.dev]

@@ -1,0 +1,95 @@
+"""The charts on a real API server: installation, upgrade, both orders, and what stays in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.helm import CHARTS, Helm, binary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.api_server import ApiServer
+
+pytestmark = pytest.mark.timeout(120)
+CRD = "crd/redisqueues.redisqueue.dev"
+
+
+class Releases:
+    """helm and kubectl on one API server, in a namespace of its own."""
+
+    def __init__(self, helm: Helm, server: ApiServer, namespace: str) -> None:
+        self._helm = helm
+        self._server = server
+        self._target = ("--kubeconfig", server.kubeconfig, "--namespace", namespace)
+        self.namespace = namespace
+
+    def upgrade(self, release: str, chart: str, *settings: str) -> str:
+        flags = [part for setting in settings for part in ("--set-json", setting)]
+        target = (*self._target, "--create-namespace")
+        return self._helm.run("upgrade", "--install", release, CHARTS / chart, *target, *flags)
+
+    def uninstall(self, release: str) -> None:
+        self._helm.run("uninstall", release, *self._target)
+
+    def get(self, *what: str) -> dict[str, Any] | None:
+        code, output = self._server.kubectl("-n", self.namespace, "get", *what, "-o", "json")
+        return json.loads(output) if code == 0 else None
+
+    def owner_of_crd(self) -> str:
+        crd = self.get(CRD)
+        assert crd is not None
+        return str(crd["metadata"]["annotations"].get("meta.helm.sh/release-name", ""))
+
+
+@pytest.fixture
+def releases(api_server: ApiServer, request: pytest.FixtureRequest) -> Iterator[Releases]:
+    path = binary()
+    if path is None:
+        reason = "helm not found: put it on the PATH or into the folder REDISQUEUE_CLUSTER_BIN"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    api_server.kubectl("delete", CRD, "--ignore-not-found", "--wait=true")
+    yield Releases(Helm(path), api_server, request.node.name.removeprefix("test_").replace("_", "-"))
+    api_server.kubectl("delete", CRD, "--ignore-not-found", "--wait=true")
+
+
+def test_crd_of_its_own_chart_is_left_alone(releases: Releases) -> None:
+    releases.upgrade("crds", "redis-queue-crds")
+    releases.upgrade("one", "redis-queue-operator")
+    releases.upgrade("one", "redis-queue-operator", "replicas=2")
+    assert releases.owner_of_crd() == "crds"
+    releases.uninstall("one")
+    assert releases.owner_of_crd() == "crds"
+    releases.uninstall("crds")
+    assert releases.get(CRD), "kept, and with it every RedisQueue"
+
+
+def test_operator_chart_alone_brings_and_upgrades_the_crd(releases: Releases) -> None:
+    releases.upgrade("one", "redis-queue-operator", "valkey.enabled=true")
+    assert releases.owner_of_crd() == "one"
+    releases.upgrade("one", "redis-queue-operator", "valkey.enabled=false")
+    assert releases.owner_of_crd() == "one", "an upgrade does not let go of it"
+    assert releases.get("deployment", "redisqueue-valkey") is None
+    releases.uninstall("one")
+    assert releases.get("deployment", "one-operator") is None
+    assert releases.get("lease", "redisqueue-operator") is None
+    assert releases.get(CRD)
+    assert releases.upgrade("two", "redis-queue-operator"), "and it is no obstacle to a new start"
+
+
+def test_a_lease_of_a_running_operator_is_left_alone(releases: Releases) -> None:
+    releases.upgrade("one", "redis-queue-operator")
+    server = releases._server
+    spec = {"holderIdentity": "me", "leaseTransitions": 3, "leaseDurationSeconds": 15}
+    held = json.dumps({"spec": spec})
+    target = ("-n", releases.namespace, "patch", "lease", "redisqueue-operator")
+    assert server.kubectl(*target, "--type=merge", "-p", held)[0] == 0
+    releases.upgrade("one", "redis-queue-operator", 'logLevel="DEBUG"')
+    lease = releases.get("lease", "redisqueue-operator")
+    assert lease is not None
+    assert lease["spec"] == spec

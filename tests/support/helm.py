@@ -1,0 +1,50 @@
+"""helm, where it is found."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.support.api_server import PLACES
+
+CHARTS = Path(__file__).parents[2] / "helm"
+
+
+def binary() -> Path | None:
+    """helm of REDISQUEUE_CLUSTER_BIN, of the PATH, or beside the cluster's binaries, or None."""
+    places = [os.environ.get("REDISQUEUE_CLUSTER_BIN", ""), *PLACES]
+    candidates = [Path(place).expanduser() / "helm" for place in places if place]
+    if found := shutil.which("helm"):
+        candidates.insert(1, Path(found))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+class HelmError(Exception):
+    """helm refused; the text is its output."""
+
+
+class Helm:
+    """helm, as a command."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def run(self, *arguments: str | Path) -> str:
+        """Its standard output. Raises HelmError."""
+        done = subprocess.run(
+            [self._path, *arguments], capture_output=True, text=True, check=False, timeout=30
+        )
+        if done.returncode != 0:
+            raise HelmError(done.stdout + done.stderr)
+        return done.stdout
+
+    def template(self, chart: str, *values: str, release: str = "redisqueue") -> list[dict[str, Any]]:
+        """The manifests of a chart; `values` are like `valkey.enabled=true`, in JSON. Raises HelmError."""
+        settings = [part for value in values for part in ("--set-json", value)]
+        target = ("--namespace", "system", "--kube-version", "1.34.0")
+        text = self.run("template", release, CHARTS / chart, *target, *settings)
+        return [item for item in yaml.safe_load_all(text) if item]

@@ -1,0 +1,160 @@
+"""What the charts install, without a cluster."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+import yaml
+from tests.support.helm import CHARTS, Helm, HelmError
+
+from redisqueue_operator.api import definition
+
+OPERATOR, CRDS = "redis-queue-operator", "redis-queue-crds"
+CRD_COPIES = [CHARTS / chart / "files" / definition.FILE for chart in (OPERATOR, CRDS)]
+
+
+def one(items: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:
+    """The only object of that kind (and name)."""
+    (found,) = [item for item in items if item["kind"] == kind and name in (None, item["metadata"]["name"])]
+    return found
+
+
+def environment(items: list[dict[str, Any]]) -> dict[str, Any]:
+    (container,) = one(items, "Deployment", "redisqueue-operator")["spec"]["template"]["spec"]["containers"]
+    return {item["name"]: item.get("value") for item in container["env"]}
+
+
+def permissions(role: dict[str, Any]) -> dict[str, set[str]]:
+    """Verbs by resource."""
+    return {
+        f"{group}/{resource}".removeprefix("/"): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+@pytest.mark.parametrize("path", CRD_COPIES, ids=lambda path: path.parts[-3])
+def test_crd_is_the_one_source(path: Any) -> None:
+    assert path.read_text() == definition.text(), (
+        f"cp crds/{definition.FILE} {path.relative_to(CHARTS.parent)}"
+    )
+
+
+@pytest.mark.parametrize("chart", [OPERATOR, CRDS])
+def test_version_is_the_projects(chart: str) -> None:
+    project = tomllib.loads((CHARTS.parent / "pyproject.toml").read_text())["project"]
+    meta = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
+    assert (meta["version"], meta["appVersion"]) == (project["version"], project["version"])
+
+
+@pytest.mark.parametrize("chart", [OPERATOR, CRDS])
+def test_lint(helm: Helm, chart: str) -> None:
+    assert "0 chart(s) failed" in helm.run("lint", "--strict", CHARTS / chart)
+
+
+@pytest.mark.parametrize("chart", [OPERATOR, CRDS])
+def test_crd_is_a_template_and_stays(helm: Helm, chart: str) -> None:
+    crd = one(helm.template(chart), "CustomResourceDefinition")
+    assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert crd == definition.definition()
+
+
+def test_crd_may_go_or_be_left_out(helm: Helm) -> None:
+    crd = one(helm.template(CRDS, "keep=false"), "CustomResourceDefinition")
+    assert crd == definition.definition()
+    kinds = {item["kind"] for item in helm.template(OPERATOR, "crds.install=false")}
+    assert "CustomResourceDefinition" not in kinds
+
+
+def test_rights_of_the_operator(helm: Helm) -> None:
+    role = one(helm.template(OPERATOR), "ClusterRole", "redisqueue-operator:system")
+    assert permissions(role) == {
+        "redisqueue.dev/redisqueues": {"get", "list", "watch"},
+        "redisqueue.dev/redisqueues/status": {"patch"},
+        "apps/deployments": {"get", "list", "watch", "create", "patch"},
+        "apps/deployments/scale": {"patch"},
+        "apps/replicasets": {"list", "watch"},
+        "pods": {"list", "watch", "patch"},
+        "configmaps": {"get", "create", "patch"},
+        "secrets": {"get"},
+        "policy/poddisruptionbudgets": {"create", "patch"},
+        "events.k8s.io/events": {"create"},
+    }
+
+
+def test_rights_end_at_the_watched_namespaces(helm: Helm) -> None:
+    names = 'watchNamespaces=["{{ .Release.Namespace }}", "shop"]'
+    items = helm.template(OPERATOR, names, "rbac.aggregate=false")
+    roles = [i for i in items if i["kind"] == "Role" and i["metadata"]["name"] == "redisqueue-operator"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["system", "shop"]
+    assert all("secrets" in permissions(role) for role in roles)
+    bindings = [
+        i for i in items if i["kind"] == "RoleBinding" and i["roleRef"]["name"] == "redisqueue-operator"
+    ]
+    assert [item["metadata"]["namespace"] for item in bindings] == ["system", "shop"]
+    assert {item["subjects"][0]["namespace"] for item in bindings} == {"system"}
+    assert not [item for item in items if item["kind"].startswith("ClusterRole")]
+    assert environment(items)["REDISQUEUE_WATCH_NAMESPACES"] == "system,shop"
+
+
+def test_images(helm: Helm) -> None:
+    items = helm.template(
+        OPERATOR,
+        'image.registry="registry.example.com/mirror/"',
+        'image.tag="1"',
+        'workerImage.registry="registry.example.com"',
+    )
+    (container,) = one(items, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example.com/mirror/redisqueue-operator:1"
+    version = yaml.safe_load((CHARTS / OPERATOR / "Chart.yaml").read_text())["appVersion"]
+    assert (
+        environment(items)["REDISQUEUE_WORKER_IMAGE"] == f"registry.example.com/redisqueue-worker:{version}"
+    )
+
+
+def test_pods_meet_the_restricted_standard(helm: Helm) -> None:
+    deployments = [i for i in helm.template(OPERATOR, "valkey.enabled=true") if i["kind"] == "Deployment"]
+    assert len(deployments) == 2
+    for deployment in deployments:
+        spec = deployment["spec"]["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
+
+
+def test_valkey_is_there_on_demand(helm: Helm) -> None:
+    assert "Service" not in {item["kind"] for item in helm.template(OPERATOR)}
+    items = helm.template(OPERATOR, "valkey.enabled=true", 'valkey.image="mirror/valkey:1"')
+    service = one(items, "Service", "redisqueue-valkey")
+    valkey = one(items, "Deployment", "redisqueue-valkey")["spec"]["template"]
+    assert service["spec"]["selector"].items() <= valkey["metadata"]["labels"].items()
+    assert valkey["spec"]["containers"][0]["image"] == "mirror/valkey:1"
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ("replicas=3", "replicas"),
+        ("replica=1", "replica"),
+        ('logLevel="loud"', "logLevel"),
+        ('image.pullPolicy="Sometimes"', "pullPolicy"),
+        ('watchNamespaces="shop"', "watchNamespaces"),
+        ("valkey.enable=true", "enable"),
+        ('allowedRedisHosts=["redis://host"]', "allowedRedisHosts"),
+    ],
+)
+def test_wrong_values_are_refused(helm: Helm, value: str, field: str) -> None:
+    with pytest.raises(HelmError, match=field):
+        helm.template(OPERATOR, value)
+
+
+def test_chart_may_be_a_dependency(helm: Helm) -> None:
+    assert helm.template(OPERATOR, 'global={"region": "x"}')
