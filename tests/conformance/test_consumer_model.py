@@ -9,11 +9,9 @@ import hypothesis.strategies as st
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
-    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -28,6 +26,9 @@ if TYPE_CHECKING:
 
 KEYS = QueueKeys("jobs")
 LIMIT = 3
+CONSUMER = st.integers(0, 1)
+PLACE = st.integers(0, 7)
+ENDS = st.dictionaries(PLACE, st.sampled_from(Outcome), min_size=1, max_size=5)
 
 
 @dataclass
@@ -97,7 +98,6 @@ def name(claim: Claim) -> str:
 class ConsumerMachine(RuleBasedStateMachine):
     """Publishes, claims, settles, renews; leases expire, delays end, replies are lost."""
 
-    held = Bundle("held")
     server: EmbeddedRedis
 
     @initialize()
@@ -108,8 +108,11 @@ class ConsumerMachine(RuleBasedStateMachine):
             Consumer(self.client, "jobs", max_delivery_count=LIMIT, keep_completed=1000) for _ in range(2)
         ]
         self.model = Model()
+        self.history: list[Claim] = []  # every claim ever granted, newest first
         self.published = 0
         self.clock = 0
+        self.publish(10)
+        self._settle_and_claim(0, [], 5, lose=False)
 
     def teardown(self) -> None:
         if hasattr(self, "client"):
@@ -123,7 +126,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         self.published += 1
         return str(self.published)
 
-    @rule(count=st.integers(1, 3))
+    @rule(count=st.integers(1, 5))
     def publish(self, count: int) -> None:
         fresh = [self._new() for _ in range(count)]
         publish(self.client, KEYS, *fresh)
@@ -136,29 +139,26 @@ class ConsumerMachine(RuleBasedStateMachine):
         _sync.execute(self.client, call)
         self.model.delayed.append(fresh)
 
-    @rule(who=st.integers(0, 1), count=st.integers(0, 4), lose=st.booleans())
+    def _recent(self, places: list[int]) -> list[Claim]:
+        """Claims by age; their leases may be lost by now."""
+        return [self.history[place] for place in places if place < len(self.history)]
+
+    @rule(who=CONSUMER, count=st.integers(0, 4), lose=st.booleans())
     def claim(self, who: int, count: int, lose: bool) -> None:
         self._settle_and_claim(who, [], count, lose)
 
-    @rule(target=held, who=st.integers(0, 1), count=st.integers(1, 4), lose=st.booleans())
-    def claim_and_hold(self, who: int, count: int, lose: bool) -> object:
-        return multiple(*self._settle_and_claim(who, [], count, lose))
+    @rule(who=CONSUMER, outcomes=ENDS, count=st.integers(0, 3), lose=st.booleans())
+    def settle(self, who: int, outcomes: dict[int, Outcome], count: int, lose: bool) -> None:
+        claims = self._recent(list(outcomes))
+        self._settle_and_claim(who, list(zip(claims, outcomes.values(), strict=False)), count, lose)
 
-    @rule(
-        target=held,
-        who=st.integers(0, 1),
-        claims=st.lists(
-            st.tuples(held, st.sampled_from(Outcome)), max_size=4, unique_by=lambda pair: pair[0]
-        ),
-        count=st.integers(0, 2),
-        lose=st.booleans(),
-    )
-    def settle(self, who: int, claims: list[tuple[Claim, Outcome]], count: int, lose: bool) -> object:
-        return multiple(*self._settle_and_claim(who, claims, count, lose))
+    @rule(who=CONSUMER, places=st.lists(PLACE, min_size=1, max_size=4, unique=True))
+    def release(self, who: int, places: list[int]) -> None:
+        self._settle_and_claim(who, [(claim, Outcome.RELEASE) for claim in self._recent(places)], 0, False)
 
     def _settle_and_claim(
         self, who: int, claims: list[tuple[Claim, Outcome]], count: int, lose: bool
-    ) -> tuple[Claim, ...]:
+    ) -> None:
         settlements = [Settlement(claim, outcome, delay_seconds=3600) for claim, outcome in claims]
         if lose:
             self._lost(who, settlements, count)
@@ -167,7 +167,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         assert [(name(claim), claim.token, claim.delivery_count) for claim in reply.claimed.claims] == (
             self.model.claim(count)
         )
-        return reply.claimed.claims
+        self.history = [*reversed(reply.claimed.claims), *self.history]
 
     def _lost(self, who: int, settlements: list[Settlement], count: int) -> None:
         self.consumers[who].claim(0)  # the reply that gets lost must not be the server's NOSCRIPT
@@ -178,18 +178,20 @@ class ConsumerMachine(RuleBasedStateMachine):
             return
         raise AssertionError("the reply was not lost")
 
-    @rule(who=st.integers(0, 1), claims=st.lists(held, max_size=3))
-    def renew(self, who: int, claims: list[Claim]) -> None:
+    @rule(who=CONSUMER, places=st.lists(PLACE, max_size=3, unique=True))
+    def renew(self, who: int, places: list[int]) -> None:
+        claims = self._recent(places)
         expected = tuple(self.model.leased.get(name(claim)) == claim.token for claim in claims)
         assert self.consumers[who].renew(claims) == expected
         renewed = {name(claim) for claim, current in zip(claims, expected, strict=True) if current}
         self.model.expired = [payload for payload in self.model.expired if payload not in renewed]
 
-    @rule(claim=held)
-    def expire(self, claim: Claim) -> None:
-        if self.client.zadd(KEYS.lease_deadlines, {claim.stored: self._past()}, xx=True, ch=True):
-            payload = name(claim)
-            self.model.expired = [other for other in self.model.expired if other != payload] + [payload]
+    @rule(places=st.lists(PLACE, min_size=1, max_size=3, unique=True))
+    def expire(self, places: list[int]) -> None:
+        for claim in self._recent(places):
+            if self.client.zadd(KEYS.lease_deadlines, {claim.stored: self._past()}, xx=True, ch=True):
+                payload = name(claim)
+                self.model.expired = [other for other in self.model.expired if other != payload] + [payload]
 
     @rule()
     def delays_end(self) -> None:
@@ -237,7 +239,7 @@ def test_no_history_loses_repeats_or_reorders(redis_server: EmbeddedRedis) -> No
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=40,
+            max_examples=80,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
