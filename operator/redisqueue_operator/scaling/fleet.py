@@ -114,7 +114,7 @@ def _hung_in(worker: WorkerObservation, policy: Policy) -> float:
 def to_retire(decision: Decision, observation: Observation) -> tuple[str, ...]:
     """Worker ids that must accept `retire` before the shrink is safe: the victims that reported to be idle.
 
-    The other victims never started, are hung, or have no report; there is nobody to ask.
+    The other victims never started, drain already, are hung, or have no report; there is nobody to ask.
     """
     names = set(decision.victims)
     victims = [pod for pod in observation.pods if pod.name in names and not pod.terminating]
@@ -122,7 +122,7 @@ def to_retire(decision: Decision, observation: Observation) -> tuple[str, ...]:
         worker.id
         for pod in victims
         for worker in _reports_of(pod, observation)
-        if is_fresh(worker) and worker.busy == 0
+        if is_fresh(worker) and worker.busy == 0 and not worker.draining
     )
 
 

@@ -37,13 +37,16 @@ def ready(applied: ApplyOutcome) -> Verdict:
 
 def redis_reachable(observation: Observation | None) -> Verdict | None:
     """The queue could be read at the last sample."""
-    if observation is None:
+    if observation is None or _not_sampled(observation):
         return None
     if observation.queue is not None:
         return Verdict("True", "Connected", "The queue is sampled.")
-    if not observation.redis_reason:
-        return Verdict("Unknown", "NotSampled", "The queue has not been sampled yet.")
     return Verdict("False", observation.redis_reason, observation.redis_message)
+
+
+def _not_sampled(observation: Observation) -> bool:
+    """The first answer is still to come. After a restart that is no reason to write every status twice."""
+    return observation.queue is None and not observation.redis_reason
 
 
 _INACTIVE = {
@@ -74,6 +77,8 @@ def scaling_active(
         return Verdict("False", choice, _INACTIVE[choice])
     if observation.replicas is None:
         return Verdict("False", "DeploymentMissing", _UNABLE["DeploymentMissing"])
+    if _not_sampled(observation):
+        return None
     if observation.queue is None:
         reason = "Fallback" if decision.reason == "Fallback" else "RedisUnreadable"
         return Verdict("False", reason, _UNABLE[reason])

@@ -172,10 +172,11 @@ def test_who_goes_first() -> None:
 
 
 def test_only_reporting_idle_victims_are_asked_to_retire() -> None:
-    pods = [pod("idle"), pod("starting", ready=False), pod("mute"), pod("hung")]
-    observation = seen(queue(), pods, [worker("idle"), worker("hung", 1, running=4000.0)])
+    pods = [pod("idle"), pod("starting", ready=False), pod("mute"), pod("hung"), pod("drained", ready=False)]
+    reports = [worker("idle"), worker("hung", 1, running=4000.0), worker("drained", draining=True)]
+    observation = seen(queue(), pods, reports)
     decision = settled(observation)
-    assert set(decision.victims) == {"idle", "starting", "mute", "hung"}
+    assert set(decision.victims) == {"idle", "starting", "mute", "hung", "drained"}
     assert to_retire(decision, observation) == ("idle",)
 
 

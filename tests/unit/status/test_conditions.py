@@ -82,9 +82,13 @@ def test_redis_unreachable() -> None:
     assert status["state"] == "NoRedis"
 
 
-def test_redis_not_sampled_yet() -> None:
-    never = dataclasses.replace(seen(None, replicas=0), redis_reason="", redis_message="")
-    assert _said(_status(never), "RedisReachable") == ("Unknown", "NotSampled")
+def test_before_the_first_sample_nothing_is_said_about_the_queue() -> None:
+    """A restarted operator would write every status twice otherwise."""
+    never = dataclasses.replace(seen(None, [pod("a")]), redis_reason="", redis_message="")
+    new = _status(never)
+    assert _said(new, "RedisReachable") == _said(new, "ScalingActive") == ("Unknown", "NotObserved")
+    before = _status(seen(queue(1, dead_letter=1), [pod("a")]))
+    assert _status(never, previous=before)["conditions"] == before["conditions"]
 
 
 def test_fallback() -> None:

@@ -40,7 +40,7 @@ def test_counters() -> None:
         "delayedDue": 99,
         "inFlight": 7,
         "expired": 1,
-        "orphaned": 0,
+        "orphaned": 1,
         "failed": 100,
         "deadLetter": 1000,
         "oldestAgeSeconds": 0,
