@@ -271,6 +271,24 @@ def test_retry_waits_and_keeps_the_count(redis_client: redis.Redis, consumer: Co
     assert redis_client.exists(KEYS.delayed) == 0
 
 
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_message_taken_away_by_hand_is_not_settled(redis_client: redis.Redis, outcome: Outcome) -> None:
+    publish(redis_client, KEYS, "a")
+    consumer = Consumer(redis_client, "jobs", keep_completed=5)
+    (claim,) = consumer.claim(1).claims
+    redis_client.delete(KEYS.processing)
+    assert consumer.settle([settled(outcome, claim, delay_seconds=1)]).applied == (False,)
+    for key in (
+        KEYS.pending,
+        KEYS.completed,
+        KEYS.failed,
+        KEYS.dead_letter,
+        KEYS.dead_letter_info,
+        KEYS.delayed,
+    ):
+        assert not redis_client.exists(key)
+
+
 def test_due_messages_are_promoted_in_their_order(redis_client: redis.Redis, consumer: Consumer) -> None:
     for number in range(5):
         call = _core.add_delayed(delayed=KEYS.delayed, stored=[str(number)], delay_seconds=10 + number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -193,3 +195,39 @@ async def test_the_asyncio_consumer_waits_without_taking(
     publish(redis_client, KEYS, "a")
     assert await consumer.wait(5) is True
     assert payloads(redis_client, KEYS.pending) == ["a"]
+
+
+async def test_a_cancelled_claim_is_recovered(redis_url: str, redis_client: redis.Redis) -> None:
+    publish(redis_client, KEYS, "a")
+    async with AsyncLossyRedis.from_url(redis_url) as client:
+        consumer = AsyncConsumer(client, "jobs")
+        await consumer.claim(0)
+        done = client.gate()
+        claim = asyncio.create_task(consumer.claim(1))
+        await done.wait()
+        claim.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await claim
+        assert [found.payload for found in await consumer.recover()] == [b"a"]
+
+
+def test_threads_share_a_consumer(redis_client: redis.Redis) -> None:
+    publish(redis_client, KEYS, *map(str, range(200)))
+    consumer = Consumer(redis_client, "jobs", keep_completed=1000, worker=WorkerIdentity("w", 4))
+
+    def work(_: int) -> None:
+        claims = consumer.claim(3).claims
+        while claims:
+            ends = [Settlement(claim, Outcome.DONE) for claim in claims]
+            reply = consumer.settle(ends, claim=3)
+            assert reply.applied == (True,) * len(claims)
+            claims = reply.claimed.claims
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert sorted(redis_client.lrange(KEYS.completed, 0, -1), key=int) == [
+        str(n).encode() for n in range(200)
+    ]
+    (queue,) = sample(redis_client, [KEYS])
+    assert not isinstance(queue, Exception)
+    assert (queue.in_flight, queue.processing, queue.workers[0].busy) == (0, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +92,20 @@ class AsyncLossyRedis(redis.asyncio.Redis):
     """As `LossyRedis`, for asyncio."""
 
     lose = 0
+    _answered: asyncio.Event | None = None
+
+    def gate(self) -> asyncio.Event:
+        """Hold the reply of the next command for ever; the event says that the server has done the work."""
+        self._answered = asyncio.Event()
+        return self._answered
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run the command, then fail if a loss is due."""
         reply = await super().execute_command(*args, **options)
+        if self._answered:
+            answered, self._answered = self._answered, None
+            answered.set()
+            await asyncio.Event().wait()
         if self.lose:
             self.lose -= 1
             raise redis.ConnectionError("the reply was lost")
