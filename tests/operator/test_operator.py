@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def cluster(api_server: ApiServer) -> Cluster:
     cluster = Cluster(api_server)
-    cluster.run("apply", "--server-side", "-f", "crds/redisqueue.dev_redisqueues.yaml")
-    cluster.run("wait", "--for=condition=Established", "crd/redisqueues.redisqueue.dev", "--timeout=20s")
+    cluster.install()
     return cluster
 
 
@@ -147,7 +146,7 @@ def test_a_template_that_the_server_refuses_is_told(
     assert (ready["status"], ready["reason"]) == ("False", "ApplyRefused")
     assert "terminationGracePeriodSecond" in ready["message"]
 
-    rq["spec"]["worker"]["template"] = {}
+    del rq["spec"]["worker"]["template"]
     cluster.apply(rq)
     until(
         lambda: cluster.condition("misspelt", "Ready")["status"] == "True", "well again after the correction"

@@ -48,6 +48,11 @@ class Cluster:
         for each in objects:
             self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(each))
 
+    def install(self) -> None:
+        """The CustomResourceDefinition, and wait until it is served."""
+        self.run("apply", "--server-side", "-f", "crds/redisqueue.dev_redisqueues.yaml")
+        self.run("wait", "--for=condition=Established", "crd/redisqueues.redisqueue.dev", "--timeout=20s")
+
     def run(self, *arguments: str, stdin: str = "") -> str:
         """kubectl; its output. Fails when it does."""
         code, text = self.server.kubectl(*arguments, stdin=stdin)
