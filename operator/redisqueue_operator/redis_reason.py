@@ -59,6 +59,7 @@ _BY_CODE = {
 }
 
 _BY_TEXT = (
+    (re.compile(r"acl failure|has no permission", re.IGNORECASE), "NoPermission"),
     (re.compile(r"certificate|\bssl\b|\btls\b", re.IGNORECASE), "TLSFailed"),
     (re.compile(r"no master found|master(name)? .*not found", re.IGNORECASE), "MasterNotFound"),
     (re.compile(r"timed? ?out|timeout", re.IGNORECASE), "Timeout"),

@@ -29,7 +29,7 @@ def decide(
     current = observation.replicas
     fleet = Fleet.of(observation, policy)
     need = need_of(observation, policy, fleet, history)
-    known, history = _remember(need, current, policy, history, now)
+    known, history = _remember(need, observation, policy, history, now)
     path = _Path(observation, policy, fleet, history, now, current, current)
     if policy.manual_replicas is not None:
         path.reason, path.to = "ManualReplicas", policy.manual_replicas
@@ -41,24 +41,27 @@ def decide(
 
 
 def _remember(
-    need: Need | None, current: int, policy: Policy, history: History, now: float
+    need: Need | None, observation: Observation, policy: Policy, history: History, now: float
 ) -> tuple[Need, History]:
     """Push the need into both windows. What nobody could read counts as a need for what there is.
 
     Decisions come when something changed, so the need before was in force until now: it is pushed once more.
     """
+    current = observation.replicas or 0
     known = Need(current, history=history.rates) if need is None else need
     highest, lowest = history.highest, history.lowest
     for value in (current if history.need is None else history.need, known.value):
         highest = push_highest(highest, now, value, policy.down_stabilization_seconds)
         lowest = push_lowest(lowest, now, value, policy.up_stabilization_seconds)
+    # Before the first answer Redis is not known to be away: a restart alone brings no fallback.
+    away = need is None and bool(observation.redis_reason)
     since = now if history.unreadable_since is None else history.unreadable_since
     return known, replace(
         history.saw(now, current),
         active_at=history.active_at if known.empty and not history.active else now,
         active=not known.empty,
         need=known.value,
-        unreadable_since=since if need is None else None,
+        unreadable_since=since if away else None,
         highest=highest,
         lowest=lowest,
         rates=known.history,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from tests.support.observations import Story, fleet, once, queue, seen
 
@@ -81,3 +83,9 @@ def test_demand_beyond_the_fallback_counts_as_soon_as_it_is_known() -> None:
     story.at(0.0, seen(None, replicas=0))
     story.at(60.0, seen(None, replicas=0))
     assert story.at(61.0, seen(queue(40), replicas=3)).to_replicas == 8
+
+
+def test_a_queue_that_was_not_sampled_yet_is_no_outage() -> None:
+    never = dataclasses.replace(seen(None, replicas=1), redis_reason="", redis_message="")
+    decision = once(never, Policy(fallback_replicas=3, fallback_after_seconds=0))
+    assert (decision.to_replicas, decision.reason) == (1, "RedisUnreadable")
