@@ -14,7 +14,7 @@ import redis.connection
 import redis.sentinel
 from redis.credentials import CredentialProvider
 
-from redis_message_queue import _tls
+from redis_message_queue import _sentinel, _tls
 from redis_message_queue.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["Standalone", "Sentinel", "Cluster"]
 _SENTINEL_PORT = 26379
-# redis-py types these loosely.
+# redis-py does not type it.
 _parse_url: Any = redis.connection.parse_url
-_Sentinel: Any = redis.sentinel.Sentinel
-_AsyncSentinel: Any = redis.asyncio.sentinel.Sentinel
 
 
 class FileCredentials(CredentialProvider):
@@ -144,9 +142,9 @@ class ConnectionSettings:
             if self._tls:
                 base = redis.sentinel.SentinelManagedSSLConnection
                 options["connection_class"] = _tls.sync_connection(self.tls_server_name, base)
-            manager = _Sentinel(self._sentinels, sentinel_kwargs=self._sentinel_options(), **options)
-            master: redis.Redis = manager.master_for(self.sentinel_master)
-            return master
+            return _sentinel.blocking_master(
+                self._sentinels, self.sentinel_master, self._sentinel_options(), options
+            )
         kind = _tls.sync_connection(self.tls_server_name) if self._tls else self._plain_connection(redis)
         return redis.Redis.from_pool(redis.ConnectionPool(connection_class=kind, **options))
 
@@ -159,9 +157,9 @@ class ConnectionSettings:
             if self._tls:
                 base = redis.asyncio.sentinel.SentinelManagedSSLConnection
                 options["connection_class"] = _tls.asyncio_connection(self.tls_server_name, base)
-            manager = _AsyncSentinel(self._sentinels, sentinel_kwargs=self._sentinel_options(), **options)
-            master: redis.asyncio.Redis = manager.master_for(self.sentinel_master)
-            return master
+            return _sentinel.asyncio_master(
+                self._sentinels, self.sentinel_master, self._sentinel_options(), options
+            )
         if self._tls:
             kind: Any = _tls.asyncio_connection(self.tls_server_name)
         else:
