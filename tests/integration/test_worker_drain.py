@@ -130,6 +130,16 @@ def test_the_log_tells_the_order_of_a_pods_end(
     assert refused.returncode == 1
 
 
+def test_threads_that_handlers_leave_behind_do_not_hold_up_the_exit(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, "a")
+    with WorkerProcess(tmp_path, redis_url, "leave_a_thread") as worker:
+        worker.until_noted("finished", 1)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(timeout_seconds=10) == 0
+
+
 def test_drain_never_fails_a_pre_stop_hook(tmp_path: Path, redis_url: str) -> None:
     worker = WorkerProcess(tmp_path, redis_url, "gated")
     nobody = worker.command("drain")

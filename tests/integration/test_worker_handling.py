@@ -114,6 +114,16 @@ def test_a_thread_that_overruns_makes_the_process_start_afresh(
     assert counters(redis_client).processing == 0
 
 
+def test_an_async_handler_that_refuses_to_end_makes_the_process_start_afresh(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, "a")
+    with WorkerProcess(tmp_path, redis_url, "stubborn", handler_timeout_seconds=0.2) as worker:
+        assert worker.until_noted("finished", 1) == ["a"]
+        assert worker.noted("cancelled") == ["a"]
+        assert "starting afresh" in worker.messages()
+
+
 def test_starts_afresh_after_max_messages(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
     with WorkerProcess(tmp_path, redis_url, "gated", max_messages=3) as worker:
         worker.open_gate()

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 # Handlers talk to the test by files, so that they do not care whether Redis is there.
 HANDLERS = """
-import asyncio, os, time
+import asyncio, os, threading, time
 from dataclasses import dataclass
 from pathlib import Path
 from redisqueue_worker import Context, DeadLetter, Retry
@@ -73,6 +73,19 @@ def hang_once(payload: str, context: Context):
     note("started", f"{payload} {os.getpid()}")
     if context.delivery_count == 1:
         time.sleep(60)
+    note("finished", payload)
+
+async def stubborn(payload: str, context: Context):
+    note("started", f"{payload} {os.getpid()}")
+    while context.delivery_count == 1:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            note("cancelled", payload)
+    note("finished", payload)
+
+def leave_a_thread(payload: str):
+    threading.Thread(target=time.sleep, args=(60,)).start()
     note("finished", payload)
 
 async def hang_once_async(payload: str, context: Context):

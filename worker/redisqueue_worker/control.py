@@ -73,15 +73,14 @@ class ControlServer:
 
     def _drain(self) -> Iterator[str]:
         self._send(Event.DRAIN)
-        began = time.monotonic()
-        told = began - _TELL_SECONDS
+        told = 0.0
         while True:
             state, in_flight = self._look()
             if state.phase in (Phase.DRAINED, Phase.STOPPED):
                 yield _described(state, in_flight)
                 return
             now = time.monotonic()
-            if state.phase is Phase.RUNNING and now > began + _SETTLE_SECONDS:
+            if told and state.phase is Phase.RUNNING:
                 yield "resumed: the worker is claiming messages again"
                 return
             if state.phase is Phase.DRAINING and now >= told + _TELL_SECONDS:

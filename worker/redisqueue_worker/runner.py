@@ -41,6 +41,7 @@ TICK_SECONDS = 0.25
 LAST_WORDS_SECONDS = 8.0
 # How long a cancelled async handler may take to end before it counts as one that never will.
 CANCEL_SECONDS = 5.0
+LEFTOVER_SECONDS = 3.0
 _LOOPS = ("claimer", "leases", "waiter", "event-loop")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -61,6 +62,7 @@ class Worker:
         self._pulses = {name: Pulse() for name in ("main", "claimer", "leases", "waiter")}
         self._started = False
         self._warned: set[Flight] = set()
+        self._cancel_seconds = 0.0  # a thread cannot be cancelled: there is nothing to wait for
         policy = RetryPolicy(
             settings.max_attempts, settings.retry_initial_seconds, settings.retry_max_seconds
         )
@@ -128,7 +130,7 @@ class Worker:
             try:
                 health = HealthServer(
                     settings.http_port,
-                    live=lambda: stalled(self._pulses),
+                    live=lambda: stalled(self._pulses) if self._started else [],
                     ready=self._ready,
                     registry=self._metrics.registry,
                 )
@@ -154,6 +156,7 @@ class Worker:
 
     def _make_slots(self, handler: Handler) -> Slots:
         if handler.is_async:
+            self._cancel_seconds = CANCEL_SECONDS
             pulse = self._pulses["event-loop"] = Pulse()
             return TaskSlots(handler, self._claimer.finish, pulse)
         return ThreadSlots(handler, self._settings.concurrency, self._claimer.finish)
@@ -184,6 +187,8 @@ class Worker:
                     "grace_period_seconds": grace,
                 },
             )
+        for pulse in self._pulses.values():  # a slow import is not a stall
+            pulse.beat()
         self._started = True
         for thread in (self._keeper, self._waiter, self._claimer):
             thread.start()
@@ -262,12 +267,8 @@ class Worker:
                 self._log_flight("handler timed out", flight)
                 if flight.cancel:
                     flight.cancel()
-            waited = CANCEL_SECONDS if flight.cancel else 0.0
-            if (
-                flight.timed_out_at is not None
-                and now >= flight.timed_out_at + waited
-                and not flight.abandoned
-            ):
+            overrun = flight.timed_out_at is not None and now >= flight.timed_out_at + self._cancel_seconds
+            if overrun and not flight.abandoned:
                 flight.abandoned = True
                 self._log_flight(
                     "handler cannot be stopped: replacing the process when the others are done", flight
@@ -322,6 +323,10 @@ class Worker:
         if self._flights.running():  # abandoned ones: their threads would outlive an orderly exit
             os._exit(EXIT_DRAINED)
         slots.close()
+        # Handlers may have left threads of their own, for which an orderly exit would wait for ever.
+        patience = threading.Timer(LEFTOVER_SECONDS, os._exit, (EXIT_DRAINED,))
+        patience.daemon = True
+        patience.start()
         return EXIT_DRAINED
 
     def _recycle(self, fields: dict[str, object]) -> None:
