@@ -133,6 +133,8 @@ async def watch(
         registry=registry_for(store, notify),
         settings=settings(),
         standalone=True,
+        # Given, because kopf would ask for the user's name, and a container's user may have none.
+        identity="redisqueue-operator",  # type: ignore[arg-type]  (a NewType of str that kopf does not export)
         clusterwide=not namespaces,
         namespaces=namespaces,
         ready_flag=ready,
