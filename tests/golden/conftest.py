@@ -1,4 +1,4 @@
-"""`pytest tests/golden --update-golden` writes the expected manifests anew; read the difference before a commit."""
+"""`pytest tests/golden --update-golden` writes the expected manifests anew; read the difference then."""
 
 from __future__ import annotations
 

@@ -71,6 +71,9 @@ BAD: dict[str, Bad] = {
     "no such quantity": Bad(
         worker(resources={"limits": {"memory": "much"}}), "spec.worker.resources.limits.memory"
     ),
+    "Sentinel without addresses": Bad(
+        redis(mode="Sentinel", sentinel={"masterName": "m"}), "spec.redis.sentinel.addresses"
+    ),
     "Sentinel without port": Bad(
         redis(mode="Sentinel", sentinel={"masterName": "m", "addresses": ["host"]}),
         "spec.redis.sentinel.addresses[0]",
@@ -83,6 +86,8 @@ BAD: dict[str, Bad] = {
     "url twice": Bad(redis(urlFrom=SECRET_URL), "spec.redis.url"),
     "no url": Bad(redis_queue(redis={}), "spec.redis.url"),
     "url of another kind": Bad(redis(url="http://redis:6379"), "spec.redis.url"),
+    "url without host": Bad(redis(url="redis://:6379"), "spec.redis.url"),
+    "url with a name for a database": Bad(redis(url="redis://redis:6379/main"), "spec.redis.url"),
     "password": Bad(redis(url="redis://:hunter2@redis:6379"), "spec.redis.url"),
     "user and password": Bad(redis(url="redis://app:hunter2@redis:6379/0"), "spec.redis.url"),
     "password with an @": Bad(redis(url="redis://app:p@ss@redis:6379/0"), "spec.redis.url"),
@@ -102,7 +107,9 @@ BAD: dict[str, Bad] = {
         "spec.redis.tls.caFrom",
     ),
     "Sentinel without master": Bad(redis(mode="Sentinel"), "spec.redis.sentinel.masterName"),
-    "master without Sentinel": Bad(redis(sentinel={"masterName": "m"}), "spec.redis.sentinel"),
+    "master without Sentinel": Bad(
+        redis(sentinel={"masterName": "m", "addresses": ["a:1"]}), "spec.redis.sentinel"
+    ),
     "Cluster with default name": Bad(redis(mode="Cluster"), "spec.queue.name"),
     "Cluster without hash tag": Bad(
         redis_queue(redis={**SMALL_REDIS, "mode": "Cluster"}, queue={"name": "emails"}), "spec.queue.name"
@@ -113,6 +120,13 @@ BAD: dict[str, Bad] = {
     "Cluster with database": Bad(
         redis_queue(redis={**SMALL_REDIS, "mode": "Cluster", "database": 1}, queue={"name": "{a}"}),
         "spec.redis.database",
+    ),
+    "Cluster with one server name": Bad(
+        redis_queue(
+            redis={"url": "rediss://redis:6379", "mode": "Cluster", "tls": {"serverName": "redis"}},
+            queue={"name": "{a}"},
+        ),
+        "spec.redis.tls.serverName",
     ),
     "Cluster with database in url": Bad(
         redis_queue(redis={"url": "redis://redis:6379/1", "mode": "Cluster"}, queue={"name": "{a}"}),

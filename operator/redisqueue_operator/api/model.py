@@ -55,7 +55,7 @@ class Auth:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sentinel:
     master_name: str
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...]
     auth: Auth | None = None
 
 

@@ -1,8 +1,8 @@
 """The other half of a verdict: the CEL rules of the CRD, evaluated by a CEL library.
 
-The library is `common-expression-language` (the Rust implementation): one wheel per platform, and the same
-regular expressions as the API server's. It parses no optional chaining (`.?`), so the CRD uses has().
-Import this module late: the library brings a command line's worth of modules along.
+The library is `common-expression-language` (the Rust implementation): one wheel per platform and microseconds
+per rule. It parses no optional chaining (`.?`), so the CRD uses has(); in a regular expression it wants a
+bracket inside a class escaped. Import this module late: the library brings a command line's modules along.
 """
 
 from __future__ import annotations

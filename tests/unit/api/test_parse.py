@@ -50,7 +50,7 @@ def test_secret_names_of_a_connection() -> None:
     redis = {
         "urlFrom": {"secretKeyRef": {"name": "b"}},
         "mode": "Sentinel",
-        "sentinel": {"masterName": "m", "auth": {"secretRef": {"name": "c"}}},
+        "sentinel": {"masterName": "m", "addresses": ["a:1"], "auth": {"secretRef": {"name": "c"}}},
         "auth": {"secretRef": {"name": "a"}},
         "tls": {"caFrom": {"secretKeyRef": {"name": "a"}}, "certFrom": {"secretRef": {"name": "d"}}},
     }

@@ -1,4 +1,4 @@
-"""The offline verdict. That it is the API server's is shown on the same table in tests/operator/test_crd.py."""
+"""The offline verdict. tests/operator/test_crd.py shows on the same table that it is the API server's."""
 
 from __future__ import annotations
 
