@@ -93,6 +93,28 @@ async def call_either(function: Callable[..., Any], *args: object) -> object:
     return await result if inspect.isawaitable(result) else result
 
 
+class WrongHandlerError(TypeError):
+    """A handler of the other flavour: its message is neither done nor failed."""
+
+
+def call_handler_plain(handler: Callable[..., object], payload: object) -> None:
+    """Call a synchronous message handler. Raises WrongHandlerError if it answers with an awaitable."""
+    kind = discard_awaitable(handler(payload))
+    if kind:
+        raise WrongHandlerError(f"the handler returned {kind}; use it with the async RedisMessageQueue")
+
+
+async def call_handler_async(handler: Callable[..., Any], payload: object) -> None:
+    """Call an asynchronous message handler. Raises WrongHandlerError if there is nothing to await."""
+    result = handler(payload)
+    if not inspect.isawaitable(result):
+        raise WrongHandlerError(
+            f"the handler returned {type(result).__name__}, which cannot be awaited;"
+            " use it with the sync RedisMessageQueue"
+        )
+    await result
+
+
 def report_callback_failure(name: str, error: BaseException) -> None:
     """Log and warn that the callback `name` raised."""
     logger.error("%s callback raised", name, exc_info=error)

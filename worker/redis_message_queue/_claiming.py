@@ -100,7 +100,11 @@ class ClaimFlows(GatewayFlows):
         if timeout is None:
             record_ms = max(self._options.wait_interval_seconds, _PLAIN_RECORD_SECONDS) * 1000
             plain = _core.claim_plain(
-                pending=source, processing=processing, claim_id=claim_id, record_ttl_ms=record_ms
+                pending=source,
+                processing=processing,
+                claim_id=claim_id,
+                record_ttl_ms=record_ms,
+                delayed=current().delayed,
             )
             return (yield from self._call(plain))
         reply = yield from self._call(
@@ -111,6 +115,7 @@ class ClaimFlows(GatewayFlows):
                 visibility_timeout_ms=timeout * 1000,
                 max_delivery_count=self.max_delivery_count,
                 dead_letter_queue=self.dead_letter_queue,
+                delayed=current().delayed,
             )
         )
         emit = current().emit

@@ -121,8 +121,13 @@ def add_delayed(*, delayed: str, stored: Sequence[Text], delay_seconds: float) -
 # -- claiming --
 
 
-def claim_plain(*, pending: str, processing: str, claim_id: str, record_ttl_ms: int) -> Call[Text | None]:
-    """Claim one message without a lease: stored message or None; a repeat of `claim_id` gives the same."""
+def claim_plain(
+    *, pending: str, processing: str, claim_id: str, record_ttl_ms: int, delayed: str | None = None
+) -> Call[Text | None]:
+    """Claim one message without a lease: stored message or None; a repeat of `claim_id` gives the same.
+
+    What is due in `delayed` goes to pending first.
+    """
     lease = LeaseKeys(processing)
     return Call(
         script("claim_plain"),
@@ -132,6 +137,7 @@ def claim_plain(*, pending: str, processing: str, claim_id: str, record_ttl_ms: 
             lease.claim_result(claim_id),
             lease.claim_result_ids,
             lease.claim_result_backrefs,
+            *_optional(delayed),
         ),
         (record_ttl_ms, claim_id),
         lambda reply: reply,
@@ -146,8 +152,12 @@ def claim_leased(
     visibility_timeout_ms: int,
     max_delivery_count: int | None = None,
     dead_letter_queue: str | None = None,
+    delayed: str | None = None,
 ) -> Call[LeasedClaim]:
-    """Put expired leases back, then claim one message with a lease; a repeat of `claim_id` gives the same."""
+    """Put expired leases back, then claim one message with a lease; a repeat of `claim_id` gives the same.
+
+    What is due in `delayed` goes to pending first.
+    """
     lease = LeaseKeys(processing)
     return Call(
         script("claim_leased"),
@@ -163,10 +173,15 @@ def claim_leased(
             lease.claim_result_refs,
             lease.claim_result_ids,
             lease.claim_result_backrefs,
+            *_optional(delayed),
         ),
         (visibility_timeout_ms, max_delivery_count or 0, visibility_timeout_ms, claim_id),
         _leased_claim,
     )
+
+
+def _optional(key: str | None) -> tuple[str, ...]:
+    return () if key is None else (key,)
 
 
 def _leased_claim(reply: Sequence[Text] | None) -> LeasedClaim:

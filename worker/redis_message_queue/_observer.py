@@ -31,10 +31,11 @@ def _nothing(*_: object, **__: object) -> Flow[None]:
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Where events go, and whether the queue wants its waits to end."""
+    """Where events go, whether the queue wants its waits to end, and where its delayed messages are."""
 
     emit: Emit = _nothing
     stopped: Callable[[], bool] = lambda: False
+    delayed: str | None = None
 
 
 _current: ContextVar[Observer] = ContextVar("redis_message_queue_observer", default=Observer())  # noqa: B039 - frozen

@@ -63,7 +63,7 @@ class QueueFlows(ProcessingFlows):
         self._activity = Activity()
         self._drained = False
         self._warned_leaseless = False
-        self._observer = Observer(self._emit, lambda: self._activity.stopping)
+        self._observer = Observer(self._emit, lambda: self._activity.stopping, self.key.delayed)
 
     def _own_gateway(self, client: Any, build_gateway: Callable[..., Any]) -> Any:
         settings = self._options
@@ -97,8 +97,8 @@ class QueueFlows(ProcessingFlows):
 
     # -- publish --
 
-    def _publish_reported(self, enqueue: Callable[[], Flow[bool]]) -> Flow[bool]:
-        """Run `enqueue` as a publish of this queue and report how it ended."""
+    def _reporting_publish(self, enqueue: Callable[[], Flow[list[bool]]]) -> Flow[list[bool]]:
+        """Run `enqueue` as a publish of this queue and report how it ended, for each message."""
         began = time.monotonic()
         try:
             with self._activity.of(self._flavour.caller()) as admitted:
@@ -111,11 +111,13 @@ class QueueFlows(ProcessingFlows):
                 with_context(error, queue=self._options.name, operation="publish")
             yield from self._emit(Op.PUBLISH, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
             raise
-        operation, outcome = (Op.PUBLISH, Out.SUCCESS) if enqueued else (Op.PUBLISH_DEDUP_HIT, Out.SKIPPED)
-        yield from self._emit(operation, outcome, duration_ms=elapsed_ms(began))
+        took = elapsed_ms(began)
+        for new in enqueued:
+            operation, outcome = (Op.PUBLISH, Out.SUCCESS) if new else (Op.PUBLISH_DEDUP_HIT, Out.SKIPPED)
+            yield from self._emit(operation, outcome, duration_ms=took)
         return enqueued
 
-    def _enqueue(self, message: str | dict[str, Any]) -> Flow[bool]:
+    def _enqueue(self, message: str | dict[str, Any]) -> Flow[list[bool]]:
         text = self._options.limits.text(message)
         if not self._options.deduplication:
             answer = yield Perform(lambda: self._gateway.add_message(self.key.pending, text))
@@ -123,14 +125,14 @@ class QueueFlows(ProcessingFlows):
                 raise GatewayContractError(
                     f"gateway.add_message() must return None, got {type(answer).__name__}"
                 )
-            return True
+            return [True]
         marker = self.key.deduplication((yield from self._deduplication_text(message, text)))
         enqueued = yield Perform(lambda: self._gateway.publish_message(self.key.pending, text, marker))
         if not isinstance(enqueued, bool):
             raise GatewayContractError(
                 f"gateway.publish_message() must return bool, got {type(enqueued).__name__}"
             )
-        return enqueued
+        return [enqueued]
 
     def _deduplication_text(self, message: str | dict[str, Any], text: str) -> Flow[str]:
         function = self._options.get_deduplication_key

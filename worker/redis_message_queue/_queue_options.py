@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import options
 from redis_message_queue._abstract_gateway import GatewayProperties
-from redis_message_queue._callbacks import call_awaited, call_either, call_plain, call_returning_text
+from redis_message_queue._callbacks import (
+    WrongHandlerError,
+    call_awaited,
+    call_either,
+    call_plain,
+    call_returning_text,
+)
 from redis_message_queue._payload import PayloadLimits, default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 from redis_message_queue.keys import QueueKeys
@@ -19,9 +25,11 @@ if TYPE_CHECKING:
 
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
 
+_EXITS = (KeyboardInterrupt, SystemExit, GeneratorExit, WrongHandlerError)
+
 
 def _cancelled_from_outside(error: BaseException) -> bool:
-    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+    if isinstance(error, _EXITS):
         return True
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
@@ -54,7 +62,7 @@ def sync_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
         call_plain=call_plain,
         call_key=call_returning_text,
         caller=threading.get_ident,
-        aborts=lambda error: isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)),
+        aborts=lambda error: isinstance(error, _EXITS),
     )
 
 

@@ -6,15 +6,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
+from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats
+from redis_message_queue._callbacks import call_handler_plain
 from redis_message_queue._effects import run
 from redis_message_queue._heartbeat import LeaseHeartbeat
 from redis_message_queue._payload import default_deduplication_key
-from redis_message_queue._queue import QueueFlows
 from redis_message_queue._queue_options import QueueOptions, sync_flavour
 from redis_message_queue._redis_gateway import RedisGateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import redis
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _FLAVOUR = sync_flavour(AbstractRedisGateway)
 
 
-class RedisMessageQueue(QueueFlows):
+class RedisMessageQueue(AdminFlows):
     """A queue named `name` over `client` (or over a `gateway` configured by you).
 
     Lengths are numbers of messages, `_seconds` are seconds; `None` switches a limit off. With a visibility
@@ -86,14 +87,27 @@ class RedisMessageQueue(QueueFlows):
         )
         self._set_up(settings, _FLAVOUR, gateway, client, RedisGateway)
 
-    def publish(self, message: str | dict[str, Any]) -> bool:
+    def publish(self, message: str | dict[str, Any], *, delay_seconds: float | None = None) -> bool:
         """Enqueue a text or a JSON object; True if enqueued, False if it was a duplicate.
 
+        With `delay_seconds` it becomes pending that much later, when a consumer of this library looks (7.0.0
+        consumers never do); `max_pending_length` does not count it until then.
+
         Raises TypeError or ValueError for a message that cannot be stored, QueueBackpressureError when the
-        queue is full, QueueDrainedError after `drain()`, and redis-py's errors without deduplication;
+        queue is full, QueueDrainedError after `drain()`, redis-py's errors without deduplication,
         RetryBudgetExhaustedError with it.
         """
-        return run(self._publish_reported(lambda: self._enqueue(message)))
+        return run(self._publish_one(message, delay_seconds))
+
+    def publish_many(
+        self, messages: Sequence[str | dict[str, Any]], *, delay_seconds: float | None = None
+    ) -> list[bool]:
+        """Enqueue messages in order, 500 in a round trip; for each what `publish()` would return.
+
+        Nothing is sent unless every message can be stored. Each round trip is all or nothing, also when the
+        queue is full. Raises as `publish()` does, and repeats after a lost reply without duplicating.
+        """
+        return run(self._publish_all(messages, delay_seconds))
 
     @contextmanager
     def process_message(self) -> Iterator[MessageData | None]:
@@ -132,6 +146,34 @@ class RedisMessageQueue(QueueFlows):
     def close(self, timeout: float | None = None) -> bool:
         """The same as `drain()`."""
         return self.drain(timeout)
+
+    def process_message_callback(self, handler: Callable[[MessageData], Any]) -> bool:
+        """Claim a message and hand its payload to `handler`; False when there was nothing to do.
+
+        Settles as `process_message()` does. Raises TypeError for a handler of the other flavour, and leaves
+        its message to come back when the lease ends.
+        """
+        with self.process_message() as payload:
+            if payload is None:
+                return False
+            call_handler_plain(handler, payload)
+        return True
+
+    def stats(self) -> QueueStats:
+        """Count the messages of the queue, in one round trip."""
+        return run(self._stats())
+
+    def peek(self, count: int = 1, *, source: PeekSource = "pending") -> list[MessageData]:
+        """The payloads of up to `count` messages, oldest first, left where they are."""
+        return run(self._peek(count, source))
+
+    def redrive_dead_letters(self, max_messages: int | None = None) -> int:
+        """Make dead letters pending again, oldest first, with a new delivery budget; how many were moved."""
+        return run(self._redrive(max_messages))
+
+    def purge(self, *, target: PurgeTarget) -> int:
+        """Remove all messages of one list; how many there were. Messages in hand cannot be purged."""
+        return run(self._purge(target))
 
     def _heartbeat_of(self, message: InHand) -> LeaseHeartbeat:
         interval = None if message.token is None else self._options.heartbeat_interval_seconds

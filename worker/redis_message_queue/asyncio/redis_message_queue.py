@@ -7,9 +7,10 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats
+from redis_message_queue._callbacks import call_handler_async
 from redis_message_queue._effects import run_async
 from redis_message_queue._payload import default_deduplication_key
-from redis_message_queue._queue import QueueFlows
 from redis_message_queue._queue_options import QueueOptions, async_flavour
 from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
 from redis_message_queue.asyncio._heartbeat import LeaseHeartbeat
@@ -17,7 +18,7 @@ from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.asyncio._shield import finish
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     import redis.asyncio
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _FLAVOUR = async_flavour(AbstractRedisGateway)
 
 
-class RedisMessageQueue(QueueFlows):
+class RedisMessageQueue(AdminFlows):
     """A queue named `name` over `client` (or over a `gateway` configured by you).
 
     Lengths are numbers of messages, `_seconds` are seconds; `None` switches a limit off. With a visibility
@@ -89,14 +90,27 @@ class RedisMessageQueue(QueueFlows):
         )
         self._set_up(settings, _FLAVOUR, gateway, client, RedisGateway)
 
-    async def publish(self, message: str | dict[str, Any]) -> bool:
+    async def publish(self, message: str | dict[str, Any], *, delay_seconds: float | None = None) -> bool:
         """Enqueue a text or a JSON object; True if enqueued, False if it was a duplicate.
 
+        With `delay_seconds` it becomes pending that much later, when a consumer of this library looks (7.0.0
+        consumers never do); `max_pending_length` does not count it until then.
+
         Raises TypeError or ValueError for a message that cannot be stored, QueueBackpressureError when the
-        queue is full, QueueDrainedError after `drain()`, and redis-py's errors without deduplication;
+        queue is full, QueueDrainedError after `drain()`, redis-py's errors without deduplication,
         RetryBudgetExhaustedError with it.
         """
-        return await run_async(self._publish_reported(lambda: self._enqueue(message)))
+        return await run_async(self._publish_one(message, delay_seconds))
+
+    async def publish_many(
+        self, messages: Sequence[str | dict[str, Any]], *, delay_seconds: float | None = None
+    ) -> list[bool]:
+        """Enqueue messages in order, 500 in a round trip; for each what `publish()` would return.
+
+        Nothing is sent unless every message can be stored. Each round trip is all or nothing, also when the
+        queue is full. Raises as `publish()` does, and repeats after a lost reply without duplicating.
+        """
+        return await run_async(self._publish_all(messages, delay_seconds))
 
     @asynccontextmanager
     async def process_message(self) -> AsyncIterator[MessageData | None]:
@@ -145,6 +159,34 @@ class RedisMessageQueue(QueueFlows):
     async def drain(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the documented name
         """The same as `aclose()`."""
         return await self.aclose(timeout)
+
+    async def process_message_callback(self, handler: Callable[[MessageData], Awaitable[Any]]) -> bool:
+        """Claim a message and hand its payload to `handler`; False when there was nothing to do.
+
+        Settles as `process_message()` does. Raises TypeError for a handler of the other flavour, and leaves
+        its message to come back when the lease ends.
+        """
+        async with self.process_message() as payload:
+            if payload is None:
+                return False
+            await call_handler_async(handler, payload)
+        return True
+
+    async def stats(self) -> QueueStats:
+        """Count the messages of the queue, in one round trip."""
+        return await run_async(self._stats())
+
+    async def peek(self, count: int = 1, *, source: PeekSource = "pending") -> list[MessageData]:
+        """The payloads of up to `count` messages, oldest first, left where they are."""
+        return await run_async(self._peek(count, source))
+
+    async def redrive_dead_letters(self, max_messages: int | None = None) -> int:
+        """Make dead letters pending again, oldest first, with a new delivery budget; how many were moved."""
+        return await run_async(self._redrive(max_messages))
+
+    async def purge(self, *, target: PurgeTarget) -> int:
+        """Remove all messages of one list; how many there were. Messages in hand cannot be purged."""
+        return await run_async(self._purge(target))
 
     def _heartbeat_of(self, message: InHand) -> LeaseHeartbeat:
         interval = None if message.token is None else self._options.heartbeat_interval_seconds

@@ -1,6 +1,6 @@
 -- Put back what expired, then claim one message with a lease.
 -- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 dead letters or a placeholder,
---       8 claim record, 9 refs, 10 ids, 11 backrefs
+--       8 claim record, 9 refs, 10 ids, 11 backrefs, 12 delayed (optional)
 -- ARGV  1 lease ms, 2 delivery limit or 0, 3 record TTL ms, 4 claim id
 -- reply {stored, token} the same claim again; {stored, token, reclaimed, dead-lettered}, with two empty strings when
 --       nothing was claimed; a fifth string says why a claim could not be stored (the message is back in pending)
@@ -9,6 +9,7 @@ local L = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens
   counts = KEYS[6], refs = KEYS[9], ids = KEYS[10], backrefs = KEYS[11] }
 local dead_list, record, claim_id, limit = KEYS[7], KEYS[8], ARGV[4], tonumber(ARGV[2])
 local wrong = check_leases(L) or check({ record, 'string' }) or (limit > 0 and check({ dead_list, 'list' }))
+  or (KEYS[12] and check({ KEYS[12], 'zset' }))
 if wrong then return wrong end
 admit(L)
 local now = now_ms()
@@ -40,6 +41,7 @@ again = value and replay(value)
 if again then return again end
 if value then call('HDEL', L.ids, claim_id) end
 
+if KEYS[12] then promote(L, KEYS[12], now, 100) end
 local reclaimed, dead = reclaim(L, now), 0
 for _ = 1, 100 do
   local stored = call('LMOVE', L.pending, L.processing, 'RIGHT', 'LEFT')

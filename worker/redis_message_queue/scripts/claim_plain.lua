@@ -1,14 +1,18 @@
 -- Claim one message without a lease.
--- KEYS  1 pending, 2 processing, 3 claim record, 4 ids, 5 backrefs
+-- KEYS  1 pending, 2 processing, 3 claim record, 4 ids, 5 backrefs, 6 delayed (optional)
 -- ARGV  1 record TTL ms, 2 claim id
 -- reply the stored message or nil; the same message again for the same claim id
 -- cost  O(1)
 local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'string', KEYS[4], 'hash', KEYS[5], 'hash' })
+  or (KEYS[6] and check({ KEYS[6], 'zset' }))
 if wrong then return wrong end
 admit({ refs = KEYS[5] })
 
 local stored = call('GET', KEYS[3]) or call('HGET', KEYS[4], ARGV[2])
-if not stored then stored = call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT') end
+if not stored then
+  if KEYS[6] then promote({ pending = KEYS[1] }, KEYS[6], now_ms(), 100) end
+  stored = call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT')
+end
 if not stored then return false end
 if call('EXISTS', KEYS[3]) == 0 then call('SET', KEYS[3], stored, 'PX', ARGV[1]) end
 call('HSET', KEYS[4], ARGV[2], stored)

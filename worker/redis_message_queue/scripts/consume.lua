@@ -150,14 +150,6 @@ local function replay(record)
   return again, #found - #again / 3
 end
 
-local function promote()
-  local due = call('ZRANGEBYSCORE', DELAYED, '-inf', text(now), 'LIMIT', 0, count)
-  for i = #due, 1, -1 do
-    call('RPUSH', L.pending, due[i])
-    call('ZREM', DELAYED, due[i])
-  end
-end
-
 -- Leases go by value. A second copy of a value in flight (a producer that writes no envelopes) gets its own envelope.
 local function distinct(stored, number)
   if call('HEXISTS', L.tokens, stored) == 0 and not call('ZSCORE', DELAYED, stored) then return stored end
@@ -223,7 +215,7 @@ if count > 0 then
     taken, released = replay(record)
     change = change - released
   elseif ARGV[2] == '1' and not retired then
-    promote()
+    promote(L, DELAYED, now, count)
     reclaimed = reclaim(L, now)
     taken, tokens, dead, problem = take()
     change = change + #tokens

@@ -128,6 +128,15 @@ local function is_retired(state, now)
   return state ~= nil and (tonumber(state.retire) or 0) > now
 end
 
+-- Put due delayed messages to the tail of pending, the earliest due next.
+local function promote(L, delayed, now, most)
+  local due = call('ZRANGEBYSCORE', delayed, '-inf', text(now), 'LIMIT', 0, most)
+  for i = #due, 1, -1 do
+    call('RPUSH', L.pending, due[i])
+    call('ZREM', delayed, due[i])
+  end
+end
+
 -- Undo the LMOVE of a claim that could not be granted.
 local function give_back(L, stored, counted)
   call('LMOVE', L.processing, L.pending, 'LEFT', 'RIGHT')

@@ -1,0 +1,134 @@
+"""Beyond one message at a time: many and delayed publishes, looking into a queue, repairing it. As flows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from redis_message_queue import _bulk, envelope, options
+from redis_message_queue._gateway import GatewayFlows
+from redis_message_queue._queue import QueueFlows
+from redis_message_queue._sample import sample_call
+from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis_message_queue._effects import Flow
+    from redis_message_queue.messages import MessageData
+
+PeekSource = Literal["pending", "processing", "completed", "failed", "dead_letter"]
+PurgeTarget = Literal["pending", "completed", "failed", "dead_letter", "delayed"]
+
+_REDRIVE_BATCH = 100
+
+
+class QueueStats(NamedTuple):
+    """Numbers of messages. `delayed` counts what was published for later and is not pending yet."""
+
+    pending: int
+    processing: int
+    completed: int
+    failed: int
+    dead_letter: int
+    delayed: int
+
+
+class AdminFlows(QueueFlows):
+    """Operations that need the built-in gateway, because its contract has no name for them."""
+
+    def _built_in(self, what: str) -> GatewayFlows:
+        if not isinstance(self._gateway, GatewayFlows):
+            raise GatewayContractError(
+                f"{what} needs the built-in RedisGateway, this queue has a {type(self._gateway).__name__}"
+            )
+        return self._gateway
+
+    def _dead_letters(self) -> str:
+        return self._gateway.dead_letter_queue or self.key.dead_letter
+
+    # -- publishing --
+
+    def _publish_all(
+        self, messages: Sequence[str | dict[str, Any]], delay_seconds: float | None = None
+    ) -> Flow[list[bool]]:
+        """Publish in one go. Every message is checked before the first one is sent."""
+        options.check(delay_seconds=delay_seconds)
+        if isinstance(messages, (str, bytes, dict)):
+            raise TypeError(f"'messages' must be a sequence of messages, got {type(messages).__name__}")
+        return (yield from self._reporting_publish(lambda: self._enqueue_all(messages, delay_seconds)))
+
+    def _publish_one(self, message: str | dict[str, Any], delay_seconds: float | None) -> Flow[bool]:
+        """Publish one message, in a round trip of the v7 kind unless it is delayed."""
+        options.check(delay_seconds=delay_seconds)
+        if delay_seconds is None:
+            flags = yield from self._reporting_publish(lambda: self._enqueue(message))
+        else:
+            flags = yield from self._reporting_publish(lambda: self._enqueue_all([message], delay_seconds))
+        return flags[0]
+
+    def _enqueue_all(
+        self, messages: Sequence[str | dict[str, Any]], delay_seconds: float | None
+    ) -> Flow[list[bool]]:
+        gateway = self._built_in("publish_many()" if delay_seconds is None else "publishing with a delay")
+        texts = [self._options.limits.text(message) for message in messages]
+        markers: list[str] | None = None
+        if self._options.deduplication:
+            markers = []
+            for message, text in zip(messages, texts, strict=True):
+                markers.append(self.key.deduplication((yield from self._deduplication_text(message, text))))
+        target = self.key.pending if delay_seconds is None else self.key.delayed
+        return (yield from gateway._publish_many(target, texts, markers, delay_seconds))  # noqa: SLF001
+
+    # -- looking --
+
+    def _stats(self) -> Flow[QueueStats]:
+        gateway = self._built_in("stats()")
+        numbers = yield from gateway._call(sample_call(self.key))  # noqa: SLF001
+        dead = numbers.dead_letter
+        if self._dead_letters() != self.key.dead_letter:
+            dead = yield from gateway._command("llen", self._dead_letters())  # noqa: SLF001
+        return QueueStats(
+            numbers.pending, numbers.processing, numbers.completed, numbers.failed, dead, numbers.delayed
+        )
+
+    def _peek(self, count: int, source: PeekSource) -> Flow[list[MessageData]]:
+        options.check(count=count)
+        key = self._list_named("source", source, get_args(PeekSource))
+        entries = yield from self._built_in("peek()")._call(_bulk.tail(key=key, count=count))  # noqa: SLF001
+        if source in ("pending", "processing"):
+            return [envelope.decode(entry).payload for entry in entries]
+        return entries
+
+    def _list_named(self, argument: str, name: str, choices: tuple[str, ...]) -> str:
+        if name not in choices:
+            allowed = ", ".join(map(repr, choices))
+            raise ConfigurationError(f"'{argument}' must be one of {allowed}, got {name!r}")
+        return self._dead_letters() if name == "dead_letter" else str(getattr(self.key, name))
+
+    # -- repairing --
+
+    def _redrive(self, max_messages: int | None) -> Flow[int]:
+        options.check(max_messages=max_messages)
+        gateway, dead_letters = self._built_in("redrive_dead_letters()"), self._dead_letters()
+        moved = 0
+        while max_messages is None or moved < max_messages:
+            count = _REDRIVE_BATCH if max_messages is None else min(_REDRIVE_BATCH, max_messages - moved)
+            payloads = yield from gateway._call(_bulk.tail(key=dead_letters, count=count, raw=True))  # noqa: SLF001
+            if not payloads:
+                break
+            call = _bulk.redrive(
+                dead_letter=dead_letters,
+                pending=self.key.pending,
+                payloads=[_as_bytes(payload) for payload in payloads],
+            )
+            moved += yield from gateway._call(call)  # noqa: SLF001
+        return moved
+
+    def _purge(self, target: PurgeTarget) -> Flow[int]:
+        key = self._list_named("target", target, get_args(PurgeTarget))
+        call = _bulk.purge(key=key, delivery_counts=self.key.delivery_counts)
+        return (yield from self._built_in("purge()")._call(call))  # noqa: SLF001
+
+
+def _as_bytes(value: MessageData) -> bytes:
+    return value.encode() if isinstance(value, str) else value

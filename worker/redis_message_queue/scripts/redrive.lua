@@ -1,0 +1,15 @@
+-- Give dead letters another life: each goes to the head of pending in an envelope of its own.
+-- KEYS  1 dead letters, 2 pending
+-- ARGV  pairs of a payload, as it was read from the tail, oldest first, and its new stored form
+-- reply how many were moved; it stops where somebody else changed the tail meanwhile
+-- cost  O(1) for each
+local wrong = check({ KEYS[1], 'list', KEYS[2], 'list' })
+if wrong then return wrong end
+local moved = 0
+for i = 1, #ARGV, 2 do
+  if call('LINDEX', KEYS[1], -1) ~= ARGV[i] then break end
+  call('LPUSH', KEYS[2], ARGV[i + 1])
+  call('RPOP', KEYS[1])
+  moved = moved + 1
+end
+return moved
