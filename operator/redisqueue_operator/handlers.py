@@ -134,7 +134,7 @@ async def watch(
         settings=settings(),
         standalone=True,
         # Given, because kopf would ask for the user's name, and a container's user may have none.
-        identity="redisqueue-operator",  # type: ignore[arg-type]  (a NewType of str that kopf does not export)
+        identity="redisqueue-operator",  # type: ignore[arg-type]  # a NewType of str, which kopf keeps private
         clusterwide=not namespaces,
         namespaces=namespaces,
         ready_flag=ready,
