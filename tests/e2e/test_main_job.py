@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.support import v7
+
 if TYPE_CHECKING:
     from tests.support.story import Story
-    from tests.support.v7 import V7Producer
+
+    from redisqueue_operator.embedded_redis import EmbeddedRedis
 
 
-def test_two_thousand_messages_from_both_producers(story: Story, v7: V7Producer) -> None:
+def test_two_thousand_messages_from_both_producers(story: Story, redis_on_host: EmbeddedRedis) -> None:
+    v7.require_v7()
     story.apply(scaling={"maxReplicas": 6})
     story.cluster.kubectl(
         "-n", story.namespace, "wait", "--for=condition=Ready", f"redisqueue/{story.name}", "--timeout=30s"
@@ -18,7 +22,7 @@ def test_two_thousand_messages_from_both_producers(story: Story, v7: V7Producer)
 
     ours = [{"id": f"ours-{number}", "seconds": 0.05} for number in range(1000)]
     theirs = [{"id": f"v7-{number}", "seconds": 0.05} for number in range(1000)]
-    v7.publish(story.name, theirs)
+    assert all(v7.publish_messages(redis_on_host.url, story.name, theirs))
     story.publish(ours)
 
     story.wait_for_ends(2000, seconds=180)
