@@ -20,7 +20,9 @@ MANAGER = "redisqueue-operator"
 SCALE_MANAGER = "redisqueue-operator-scale"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FIRST_TO_GO = "-1000"
-WRITES_PER_SECOND, BURST = 100.0, 200
+WRITES_PER_SECOND, BURST = 150.0, 200
+# /scale is what people wait for: it never queues up behind status and Events.
+SCALES_PER_SECOND, SCALE_BURST = 200.0, 400
 # Kinds whose plural is not their name in lower case and an s.
 _PLURALS = {"NetworkPolicy": "networkpolicies"}
 
@@ -51,11 +53,11 @@ class Writer:
         self._api = api
         self._instance = instance
         self._bucket = bucket or TokenBucket(WRITES_PER_SECOND, BURST)
-        self.writes = 0
+        self._scale_bucket = TokenBucket(SCALES_PER_SECOND, SCALE_BURST)
 
     async def apply(self, manifest: Object) -> Object:
         """Server-side apply of a child."""
-        await self._admit()
+        await self._bucket.take()
         return await self._api.apply(path_of_manifest(manifest), manifest, MANAGER)
 
     async def create_scaled_to_zero(self, manifest: Object) -> Object:
@@ -68,32 +70,32 @@ class Writer:
         identity = {name: manifest[name] for name in ("apiVersion", "kind")}
         metadata = {name: manifest["metadata"][name] for name in ("name", "namespace")}
         path = path_of_manifest(manifest)
-        await self._admit()
+        await self._bucket.take()
         await self._api.apply(path, {**manifest, "spec": {**manifest["spec"], **zero["spec"]}}, MANAGER)
-        await self._admit()
+        await self._bucket.take()
         await self._api.apply(path, {**identity, "metadata": metadata, **zero}, SCALE_MANAGER)
         return await self.apply(manifest)
 
     async def delete(self, manifest: Object) -> None:
-        await self._admit()
+        await self._bucket.take()
         await self._api.request("DELETE", path_of_manifest(manifest))
 
     async def scale(self, deployment: Key, replicas: int, version: str) -> Object:
         """Set /scale if the Deployment is still at that resourceVersion; the Scale object."""
-        await self._admit()
+        await self._scale_bucket.take()
         path = _path(DEPLOYMENTS, deployment, "scale")
         patch = {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}
         return await self._api.merge(path, patch, SCALE_MANAGER)
 
     async def first_to_go(self, pod: Key, uid: str) -> None:
         """Have the ReplicaSet prefer this very pod when it shrinks."""
-        await self._admit()
+        await self._scale_bucket.take()
         patch = {"metadata": {"uid": uid, "annotations": {DELETION_COST: FIRST_TO_GO}}}
         await self._api.merge(_path(PODS, pod), patch, SCALE_MANAGER)
 
     async def status(self, rq: RedisQueue, status: Object) -> Object:
         """Replace .status if the object is still the one that was read; the new object."""
-        await self._admit()
+        await self._bucket.take()
         patch = {
             "metadata": {"resourceVersion": rq.raw["metadata"]["resourceVersion"]},
             "status": merge_patch(rq.raw.get("status") or {}, status),
@@ -102,7 +104,7 @@ class Writer:
 
     async def event(self, rq: RedisQueue, event: EventRecord) -> None:
         """Tell people. `kubectl describe` shows it."""
-        await self._admit()
+        await self._bucket.take()
         body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -125,10 +127,6 @@ class Writer:
         }
         path = path_of("events.k8s.io", "v1", "events", rq.key.namespace)
         await self._api.request("POST", path, query={"fieldManager": MANAGER}, body=body)
-
-    async def _admit(self) -> None:
-        await self._bucket.take()
-        self.writes += 1
 
 
 def merge_patch(old: Object, new: Object) -> Object:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 300.0
 AT_ONCE = 16
+BEAT_SECONDS = 5.0
 STATUS_LOOK_SECONDS = 1.0
 SETTINGS_SECONDS = 60.0
 UNUSABLE_SETTINGS_SECONDS = 5.0
@@ -78,6 +79,8 @@ class _Tracked:
     outcome: ApplyOutcome = NO_SPEC
     observation: Observation | None = None
     decision: Decision | None = None
+    scaled: Decision | None = None
+    """What was written to /scale and not yet to the status."""
 
 
 class Engine:
@@ -124,7 +127,7 @@ class Engine:
         self._sampler = Sampler(self._queue.add)
         self.running = True
         tasks = [asyncio.create_task(self._work(), name=f"reconcile {n}") for n in range(AT_ONCE)]
-        tasks.append(asyncio.create_task(self._resync(), name="resync"))
+        tasks += [asyncio.create_task(each, name="engine") for each in (self._resync(), self._beat())]
         stopped = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -147,13 +150,17 @@ class Engine:
                 continue
             for key in present | set(self._tracked):
                 self._queue.add(key)
-            self.last_tick = self._clock()
             await asyncio.sleep(self._resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+
+    async def _beat(self) -> None:
+        """Show that this event loop turns, however little there is to do."""
+        while True:
+            self.last_tick = self._clock()
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
-            self.last_tick = self._clock()
             try:
                 await self._reconcile(key)
             except Conflict as conflict:
@@ -184,9 +191,15 @@ class Engine:
         decision, tracked.history = decide(observation, Policy.of(rq.spec), tracked.history, self._clock())
         tracked.observation, tracked.decision = observation, decision
         self._recheck(key, tracked, decision)
-        if decision.changes:
-            await self._scale(key, rq, fleet, observation, decision)
+        if (
+            decision.changes
+            and (target := await self._scale(key, rq, fleet, observation, decision)) is not None
+        ):
+            # The status waits for another turn: in a burst every queue gets workers before any gets a report.
+            tracked.scaled = replace(decision, to_replicas=target)
             tracked.status_looked_at = float("-inf")
+            self._queue.add(key)
+            return
         await self._report(key, tracked, raw)
 
     def _track(self, key: Key, raw: dict[str, Any]) -> _Tracked:
@@ -260,8 +273,11 @@ class Engine:
 
     async def _scale(
         self, key: Key, rq: RedisQueue, fleet: Fleet, observation: Observation, decision: Decision
-    ) -> None:
-        """One write. A shrink first has its idle victims refuse new messages: who claimed meanwhile stays."""
+    ) -> int | None:
+        """One write; the number written, if any.
+
+        A shrink first has its idle victims refuse new messages: who claimed meanwhile stays.
+        """
         assert self._sampler is not None  # noqa: S101  (set by run)
         target, victims = decision.to_replicas, decision.victims
         asked = to_retire(decision, observation) if target < decision.from_replicas else ()
@@ -271,7 +287,7 @@ class Engine:
             victims = tuple(name for name in victims if name not in refused)
             target += len(refused)
         if target == decision.from_replicas:
-            return
+            return None
         try:
             await self._platform.scale(rq, fleet, target, victims)
         except BaseException:
@@ -279,6 +295,7 @@ class Engine:
                 await self._sampler.unretire(key, retired)
             raise
         log.info("%s: %d → %d (%s)", key, decision.from_replicas, target, decision.reason)
+        return target
 
     def _recheck(self, key: Key, tracked: _Tracked, decision: Decision) -> None:
         """Time alone can change the answer, and so can a Secret."""
@@ -294,13 +311,18 @@ class Engine:
         tracked.status_looked_at = now
         previous = raw.get("status") or {}
         status = build_status(
-            tracked.rq or raw, tracked.observation, tracked.decision, tracked.outcome, previous, self._wall()
+            tracked.rq or raw,
+            tracked.observation,
+            tracked.scaled or tracked.decision,
+            tracked.outcome,
+            previous,
+            self._wall(),
         )
         if not worth_writing(previous, status, now - tracked.status_written_at):
             return
         rq = tracked.rq or _stand_in(raw)
         await self._platform.write_status(rq, status)
-        tracked.status_written_at = now
+        tracked.status_written_at, tracked.scaled = now, None
         for event in events_between(previous, status):
             await self._platform.emit(rq, event)
 
