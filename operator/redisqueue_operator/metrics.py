@@ -1,7 +1,7 @@
 """What the operator tells Prometheus: one set of series per RedisQueue, and how it does its own work.
 
-The series of a queue are made at the scrape from what was seen last: a reconcile costs an assignment, and they
-go with the object. What is unknown has no series: an unreadable queue is not an empty one.
+The series of a queue are made at the scrape, from what was seen last: a reconcile costs one assignment,
+and the series go with the object. What is unknown has no series: an unreadable queue is not an empty one.
 """
 
 from __future__ import annotations

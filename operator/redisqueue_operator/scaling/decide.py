@@ -188,7 +188,7 @@ def _shrink(path: _Path, need: Need) -> None:
         path.at_least(min(busy, need.in_flight), "BusyWorkers", fleet.hung_in_seconds)
     removable = len(fleet.removable(policy, need.in_flight))
     unseen = 0 if need.in_flight and not policy.drain_busy else path.unseen
-    young = fleet.young_for_seconds(policy)
+    young = fleet.young_for_seconds(policy, need.in_flight)
     path.at_least(
         path.pods - removable - unseen, "MinRunSeconds" if young < math.inf else "BusyWorkers", young
     )
@@ -197,7 +197,7 @@ def _shrink(path: _Path, need: Need) -> None:
 def _without_redis(path: _Path) -> None:
     """Unknown is never zero: keep what there is, and after a while no less than the fallback."""
     policy, since = path.policy, path.history.unreadable_since
-    path.reason = path.blocked_by = "RedisUnreadable"
+    path.reason = "RedisUnreadable"
     path.to = max(path.current, min(policy.min_replicas, policy.max_replicas))
     if path.to > path.current:
         path.reason = "MinReplicas"
@@ -209,6 +209,7 @@ def _without_redis(path: _Path) -> None:
         elif floor >= path.to:
             path.to, path.reason = floor, "Fallback"
     path.wanted = path.to
+    path.blocked_by = "RedisUnreadable" if path.to == path.current else ""
     if any(pod.unschedulable and not pod.terminating for pod in path.observation.pods):
         path.at_most(path.current, "UnschedulablePods")
     _step_up(path)

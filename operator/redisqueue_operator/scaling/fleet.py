@@ -58,8 +58,9 @@ class Fleet:
         members: list[Member] = []
         busy_slots = draining_busy = 0
         hung_in = math.inf
+        reports_of = _by_pod(observation)
         for pod in observation.pods:
-            reports = _reports_of(pod, observation)
+            reports = reports_of.get(pod.uid) or reports_of.get(pod.name, [])
             fresh = [worker for worker in reports if is_fresh(worker)]
             busy = sum(worker.busy for worker in fresh)
             if pod.terminating:
@@ -76,21 +77,18 @@ class Fleet:
         return sum(member.state in states for member in self.members)
 
     def removable(self, policy: Policy, in_flight: int) -> tuple[Member, ...]:
-        """The pods that may go now, best first.
+        """The pods that may go now, best first."""
+        return tuple(m for m in self._candidates(policy, in_flight) if not _too_young(m, policy))
 
-        A pod of unknown state counts as busy, unless there is no lease at all: then nobody is busy.
-        """
-        allowed = {State.UNSTARTED, State.RETIRED, State.IDLE, State.HUNG}
-        if policy.drain_busy:
-            allowed |= {State.UNKNOWN, State.BUSY}
-        elif in_flight == 0:
-            allowed.add(State.UNKNOWN)
-        return tuple(m for m in self.members if m.state in allowed and not _too_young(m, policy))
+    def young_for_seconds(self, policy: Policy, in_flight: int) -> float:
+        """Until the next pod that could go has run for `minRunSeconds`; infinite when none is too young."""
+        young = (m for m in self._candidates(policy, in_flight) if _too_young(m, policy))
+        return min((policy.min_run_seconds - m.age_seconds for m in young), default=math.inf)
 
-    def young_for_seconds(self, policy: Policy) -> float:
-        """Until the next pod has run for `minRunSeconds`; infinite when there is none to wait for."""
-        waits = (policy.min_run_seconds - m.age_seconds for m in self.members if _too_young(m, policy))
-        return min(waits, default=math.inf)
+    def _candidates(self, policy: Policy, in_flight: int) -> list[Member]:
+        """A pod of unknown state counts as busy, unless there is no lease at all: then nobody is busy."""
+        last = State.BUSY if policy.drain_busy else State.UNKNOWN if in_flight == 0 else State.HUNG
+        return [member for member in self.members if member.state <= last]
 
 
 def is_fresh(worker: WorkerObservation) -> bool:
@@ -117,17 +115,23 @@ def to_retire(decision: Decision, observation: Observation) -> tuple[str, ...]:
     The other victims never started, drain already, are hung, or have no report; there is nobody to ask.
     """
     names = set(decision.victims)
-    victims = [pod for pod in observation.pods if pod.name in names and not pod.terminating]
+    victims = names | {pod.uid for pod in observation.pods if pod.name in names}
     return tuple(
         worker.id
-        for pod in victims
-        for worker in _reports_of(pod, observation)
-        if is_fresh(worker) and worker.busy == 0 and not worker.draining
+        for worker in observation.workers
+        if (worker.pod_uid or worker.id) in victims
+        and is_fresh(worker)
+        and worker.busy == 0
+        and not worker.draining
     )
 
 
-def _reports_of(pod: PodObservation, observation: Observation) -> list[WorkerObservation]:
-    return [w for w in observation.workers if (w.pod_uid == pod.uid if w.pod_uid else w.id == pod.name)]
+def _by_pod(observation: Observation) -> dict[str, list[WorkerObservation]]:
+    """Reports by pod uid, or by name where a worker knows no uid."""
+    reports: dict[str, list[WorkerObservation]] = {}
+    for worker in observation.workers:
+        reports.setdefault(worker.pod_uid or worker.id, []).append(worker)
+    return reports
 
 
 def _state(

@@ -16,7 +16,7 @@ from redisqueue_operator.observation import (
 )
 from redisqueue_operator.scaling import Decision, History, Policy, decide, explain
 
-on_a_busy_machine = settings(deadline=None)
+on_a_busy_machine = settings(deadline=None, max_examples=60)
 counts = st.integers(0, 60)
 modes = st.sampled_from(["Auto", "Paused", "UpOnly", "DownOnly", "DryRun", "External"])
 maybe_count = st.none() | st.integers(1, 20)
