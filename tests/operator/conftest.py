@@ -1,12 +1,13 @@
-"""The fixture of this folder: a real API server, where its binaries are found."""
+"""What this folder needs of the machine: a real API server, and helm for what the charts give it."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.api_server import ApiServer, binaries
+from tests.support.helm import MISSING, Helm, binary
+from tests.support.required import required
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def api_server() -> Iterator[ApiServer]:
     """etcd and kube-apiserver on loopback, one pair for the whole run."""
-    folder = binaries()
-    if folder is None:
-        reason = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with ApiServer(folder) as server:
+    reason = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
+    with ApiServer(required(binaries(), reason)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def helm() -> Helm:
+    return Helm(required(binary(), MISSING))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.helm import CHARTS, Helm, binary
+from tests.support.helm import CHARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.api_server import ApiServer
+    from tests.support.helm import Helm
 
 pytestmark = pytest.mark.timeout(120)
 CRD = "crd/redisqueues.redisqueue.dev"
@@ -46,15 +46,9 @@ class Releases:
 
 
 @pytest.fixture
-def releases(api_server: ApiServer, request: pytest.FixtureRequest) -> Iterator[Releases]:
-    path = binary()
-    if path is None:
-        reason = "helm not found: put it on the PATH or into the folder REDISQUEUE_CLUSTER_BIN"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+def releases(api_server: ApiServer, helm: Helm, request: pytest.FixtureRequest) -> Iterator[Releases]:
     api_server.kubectl("delete", CRD, "--ignore-not-found", "--wait=true")
-    yield Releases(Helm(path), api_server, request.node.name.removeprefix("test_").replace("_", "-"))
+    yield Releases(helm, api_server, request.node.name.removeprefix("test_").replace("_", "-"))
     api_server.kubectl("delete", CRD, "--ignore-not-found", "--wait=true")
 
 

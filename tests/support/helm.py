@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from tests.support.api_server import PLACES
 
+MISSING = "helm not found: put it on the PATH or into the folder REDISQUEUE_CLUSTER_BIN"
 CHARTS = Path(__file__).parents[2] / "helm"
 
 
@@ -42,9 +43,9 @@ class Helm:
             raise HelmError(done.stdout + done.stderr)
         return done.stdout
 
-    def template(self, chart: str, *values: str, release: str = "redisqueue") -> list[dict[str, Any]]:
+    def template(self, chart: str, *values: str, namespace: str = "system") -> list[dict[str, Any]]:
         """The manifests of a chart; `values` are like `valkey.enabled=true`, in JSON. Raises HelmError."""
         settings = [part for value in values for part in ("--set-json", value)]
-        target = ("--namespace", "system", "--kube-version", "1.34.0")
-        text = self.run("template", release, CHARTS / chart, *target, *settings)
+        target = ("--namespace", namespace, "--kube-version", "1.34.0")
+        text = self.run("template", "redisqueue", CHARTS / chart, *target, *settings)
         return [item for item in yaml.safe_load_all(text) if item]

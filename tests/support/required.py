@@ -1,0 +1,20 @@
+"""Tests that need something of the machine: skipped with the reason where it is missing, failed in CI."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def required(found: Path | None, reason: str) -> Path:
+    """What was found. None skips the test, or fails it with CI=true; `reason` says how to provide it."""
+    if found is not None:
+        return found
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
