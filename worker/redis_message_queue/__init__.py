@@ -1,8 +1,10 @@
 """A queue on Redis lists: publish once, process at least once, lose nothing."""
 
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
+from redis_message_queue._admin import QueueStats as QueueStats
 from redis_message_queue._redis_gateway import RedisGateway
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent
+from redis_message_queue.exceptions import ClaimStoreFailedError as ClaimStoreFailedError
 from redis_message_queue.exceptions import (
     CleanupFailedError,
     ConfigurationError,
@@ -13,10 +15,15 @@ from redis_message_queue.exceptions import (
     RedisMessageQueueError,
     RetryBudgetExhaustedError,
 )
+from redis_message_queue.exceptions import MalformedStoredMessageError as MalformedStoredMessageError
+from redis_message_queue.exceptions import PayloadTooDeepError as PayloadTooDeepError
+from redis_message_queue.exceptions import PayloadTooLargeError as PayloadTooLargeError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler, GracefulInterruptHandler
+from redis_message_queue.interrupt_handler import EventDrivenInterruptHandler as EventDrivenInterruptHandler
 from redis_message_queue.messages import ClaimedMessage, MessageData
 from redis_message_queue.redis_message_queue import RedisMessageQueue
 
+# The names of 7.0.0, in its order; later ones are importable beside them.
 __all__ = [  # noqa: RUF022 - the documented order
     "RedisMessageQueue",
     "RedisGateway",

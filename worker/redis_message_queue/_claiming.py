@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import random
 import uuid
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
+
+import redis.exceptions
 
 from redis_message_queue import _core
 from redis_message_queue._effects import Flow, Now, Sleep
@@ -47,6 +50,7 @@ class ClaimFlows(GatewayFlows):
     def _poll(self, source: str, processing: str) -> Flow[Claimed]:
         deadline = (yield Now()) + self._options.wait_interval_seconds
         claim_id, failure = _new_id(), None
+        woken, lost = False, 0
         # From the moment a claim is sent until its reply is understood, leaving means not knowing.
         with _Unknown(lambda: self._claims.add(processing, claim_id)) as unknown:
             while not self._stopped():
@@ -66,12 +70,35 @@ class ClaimFlows(GatewayFlows):
                 remaining = deadline - (yield Now())
                 if remaining <= 0:
                     break
-                yield Sleep(min(POLL_SECONDS, remaining))
+                lost = lost + 1 if woken else 0
+                woken = yield from self._until_pending(source, min(POLL_SECONDS, remaining), lost)
             if failure is None or self._stopped():
                 return None
             found = yield from self._recover(processing, claim_id)
             unknown.is_set = False
             return (yield from _found_or_exhausted(claim_id, found, failure))
+
+    def _until_pending(self, source: str, seconds: float, lost: int) -> Flow[bool]:
+        """Wait until something is pending, at most `seconds`; True if something was.
+
+        Every waiter wakes for one message: who was late `lost` times in a row steps back a little longer.
+        """
+        if not self._blocks:
+            yield Sleep(seconds)
+            return False
+        if lost:
+            late = min(seconds, 0.005 * 2 ** min(lost, 6))
+            yield Sleep(late * (0.5 + random.random() / 2))  # noqa: S311 - spreads waiters, protects nothing
+        try:
+            # The tail goes back to the tail in one step: nothing moves, and nobody else sees anything.
+            return (yield from self._command("blmove", source, source, seconds, "RIGHT", "RIGHT")) is not None
+        except (redis.exceptions.RedisError, OSError, UnicodeDecodeError) as error:
+            if isinstance(error, redis.exceptions.NoPermissionError):
+                logger.info("No right to wait for %s, polling instead: %s", source, error)
+                self._blocks = False
+            # Whatever else it is, the claim that follows meets it as well, and reports it.
+            yield Sleep(seconds)
+        return False
 
     def _claim_once(self, source: str, processing: str) -> Flow[Claimed]:
         """One attempt, and exactly one repeat of the same claim if its reply was lost."""

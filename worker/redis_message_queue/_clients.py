@@ -18,6 +18,7 @@ from redis_message_queue.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
 
+_SHORTEST_SOCKET_TIMEOUT = 1.0
 _SENTINELS = (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
 _PIPELINES = (
     redis.client.Pipeline,
@@ -68,6 +69,15 @@ def _refuse_single() -> None:
         "'redis_client' is a single-connection client; heartbeats and handlers would share one connection:"
         " build it without single_connection_client=True"
     )
+
+
+def can_block(client: object, kinds: tuple[type[Any], ...]) -> bool:
+    """True for a real client that waits longer for a reply than one blocking call takes."""
+    if not isinstance(client, kinds):
+        return False
+    pool = getattr(client, "connection_pool", None)
+    timeout = getattr(pool, "connection_kwargs", {}).get("socket_timeout")
+    return timeout is None or (isinstance(timeout, (int, float)) and timeout >= _SHORTEST_SOCKET_TIMEOUT)
 
 
 def check_cluster_keys(keys: QueueKeys, dead_letter_queue: str | None) -> None:

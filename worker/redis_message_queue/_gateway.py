@@ -120,6 +120,8 @@ class GatewayFlows:
     _client: Any
     _execute: Callable[[Any, _core.Call[Any]], Any]
     _claims: PendingClaims
+    _blocks: bool
+    """Whether the client can wait for a message without polling."""
 
     @property
     def message_visibility_timeout_seconds(self) -> int | None:

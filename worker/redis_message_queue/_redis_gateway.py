@@ -9,7 +9,7 @@ import redis
 from redis_message_queue import _sync, options
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._claiming import ClaimFlows
-from redis_message_queue._clients import check_sync_client
+from redis_message_queue._clients import can_block, check_sync_client
 from redis_message_queue._effects import run
 from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
@@ -64,6 +64,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         self._client = redis_client
         self._execute = _sync.execute
         self._claims = PendingClaims()
+        self._blocks = can_block(redis_client, (redis.Redis, redis.RedisCluster))
 
     @property
     def is_redis_cluster(self) -> bool:

@@ -55,10 +55,6 @@ class QueueDrainedError(RedisMessageQueueError):
     """The queue object was drained and publishes no more; build a fresh one over the same keys."""
 
 
-class DrainFailedError(RedisMessageQueueError):
-    """A drain could not finish its work; `__cause__` says why."""
-
-
 class LuaScriptError(redis.exceptions.ResponseError, RedisMessageQueueError):
     """A script refused to run: a key has the wrong type, or memory ran out during a publish."""
 

@@ -28,6 +28,22 @@ class BaseGracefulInterruptHandler(ABC):
         """True once no new work should begin."""
 
 
+class EventDrivenInterruptHandler(BaseGracefulInterruptHandler):
+    """Interrupted once `event` is set; for programs that own their signals, and for threads.
+
+    Raises TypeError for anything but a `threading.Event`.
+    """
+
+    def __init__(self, event: threading.Event) -> None:
+        if not isinstance(event, threading.Event):
+            raise TypeError(f"'event' must be a threading.Event, got {type(event).__name__}")
+        self._event = event
+
+    def is_interrupted(self) -> bool:
+        """True while the event is set."""
+        return self._event.is_set()
+
+
 class GracefulInterruptHandler(BaseGracefulInterruptHandler):
     """Own `signals` of this process until `reset()`.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from redis_message_queue.interrupt_handler import GracefulInterruptHandler
+from redis_message_queue.interrupt_handler import EventDrivenInterruptHandler, GracefulInterruptHandler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,3 +104,13 @@ def test_only_the_main_thread_may_own_signals() -> None:
     thread.start()
     thread.join()
     assert len(errors) == 1
+
+
+def test_an_event_may_be_the_interrupt() -> None:
+    event = threading.Event()
+    handler = EventDrivenInterruptHandler(event)
+    assert not handler.is_interrupted()
+    event.set()
+    assert handler.is_interrupted()
+    with pytest.raises(TypeError, match=r"'event' must be a threading\.Event"):
+        EventDrivenInterruptHandler(object())  # type: ignore[arg-type]

@@ -1,9 +1,11 @@
 """The queue for asyncio: the same names as in `redis_message_queue`."""
 
+from redis_message_queue._admin import QueueStats as QueueStats
 from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
 from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.asyncio.redis_message_queue import RedisMessageQueue
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent
+from redis_message_queue.exceptions import ClaimStoreFailedError as ClaimStoreFailedError
 from redis_message_queue.exceptions import (
     CleanupFailedError,
     ConfigurationError,
@@ -14,9 +16,14 @@ from redis_message_queue.exceptions import (
     RedisMessageQueueError,
     RetryBudgetExhaustedError,
 )
+from redis_message_queue.exceptions import MalformedStoredMessageError as MalformedStoredMessageError
+from redis_message_queue.exceptions import PayloadTooDeepError as PayloadTooDeepError
+from redis_message_queue.exceptions import PayloadTooLargeError as PayloadTooLargeError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler, GracefulInterruptHandler
+from redis_message_queue.interrupt_handler import EventDrivenInterruptHandler as EventDrivenInterruptHandler
 from redis_message_queue.messages import ClaimedMessage, MessageData
 
+# The names of 7.0.0, in its order; later ones are importable beside them.
 __all__ = [  # noqa: RUF022 - the documented order
     "RedisMessageQueue",
     "RedisGateway",

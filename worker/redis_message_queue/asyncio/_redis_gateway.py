@@ -8,7 +8,7 @@ import redis.asyncio
 
 from redis_message_queue import _async, options
 from redis_message_queue._claiming import ClaimFlows
-from redis_message_queue._clients import check_async_client
+from redis_message_queue._clients import can_block, check_async_client
 from redis_message_queue._effects import run_async
 from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
@@ -64,6 +64,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         self._client = redis_client
         self._execute = _async.execute
         self._claims = PendingClaims()
+        self._blocks = can_block(redis_client, (redis.asyncio.Redis, redis.asyncio.RedisCluster))
 
     @property
     def is_redis_cluster(self) -> bool:

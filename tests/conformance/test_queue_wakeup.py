@@ -1,0 +1,70 @@
+"""An idle consumer wakes for a message at once, without taking turns at polling."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import redis
+from tests.support.faces import AsyncFace
+
+from redis_message_queue import RedisGateway, RedisMessageQueue
+from redis_message_queue import asyncio as async_face
+
+
+def test_a_waiting_thread_wakes_at_once(redis_client: redis.Redis) -> None:
+    producer = RedisMessageQueue("jobs", client=redis_client)
+    consumer = RedisMessageQueue("jobs", client=redis_client)
+    waits: list[float] = []
+    for number in range(8):
+        threading.Timer(0.05, producer.publish, (f"m{number}",)).start()
+        began = time.monotonic()
+        with consumer.process_message() as payload:
+            assert payload == f"m{number}".encode()
+            waits.append(time.monotonic() - began - 0.05)
+    # Polling four times a second would be late by an eighth of a second on average.
+    assert sorted(waits)[4] < 0.06
+
+
+async def test_waiting_tasks_share_the_work(redis_url: str, redis_client: redis.Redis) -> None:
+    face = AsyncFace(redis_url)
+    queue = face.queue()
+    taken: list[object] = []
+
+    async def consume() -> None:
+        while len(taken) < 40:
+            async with queue.process_message() as payload:
+                if payload is not None:
+                    taken.append(payload)
+
+    consumers = [asyncio.create_task(consume()) for _ in range(10)]
+    for number in range(40):
+        assert await queue.publish(str(number))
+    async with asyncio.timeout(10):
+        while len(taken) < 40:  # noqa: ASYNC110 - the fact is a length
+            await asyncio.sleep(0.01)
+    assert await queue.drain() is True
+    await asyncio.gather(*consumers)
+    assert sorted(taken, key=int) == [str(number).encode() for number in range(40)]
+    assert redis_client.exists("jobs::pending", "jobs::processing") == 0
+    await face.close()
+
+
+def test_without_the_right_to_block_it_polls(redis_server: object, redis_client: redis.Redis) -> None:
+    redis_client.acl_setuser("poller", enabled=True, nopass=True, keys="*", commands=["+@all", "-blmove"])
+    try:
+        url = f"redis://poller:any@{redis_client.connection_pool.connection_kwargs['host']}"
+        port = redis_client.connection_pool.connection_kwargs["port"]
+        with redis.Redis.from_url(f"{url}:{port}") as client:
+            gateway = RedisGateway(redis_client=client, message_wait_interval_seconds=2)
+            threading.Timer(0.1, redis_client.lpush, ("in", "raw")).start()
+            assert gateway.wait_for_message_and_move("in", "work") == b"raw"
+    finally:
+        redis_client.acl_deluser("poller")
+
+
+def test_a_short_socket_timeout_polls(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url, socket_timeout=0.1) as client:
+        assert RedisGateway(redis_client=client, message_wait_interval_seconds=1)._blocks is False
+    assert async_face.RedisGateway(redis_client=AsyncFace(redis_url).client())._blocks is True
