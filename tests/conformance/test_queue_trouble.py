@@ -298,3 +298,21 @@ def test_a_claim_answers_with_a_claimed_message(redis_client: redis.Redis) -> No
     gateway = RedisGateway(redis_client=redis_client, message_visibility_timeout_seconds=30)
     redis_client.lpush("in", "raw")
     assert gateway.wait_for_message_and_move("in", "work") == ClaimedMessage(b"raw", "1")
+
+
+async def test_a_gateway_with_the_hook_reports_through_the_queue(face: Face) -> None:
+    class Own(face.package.AbstractRedisGateway):  # type: ignore[name-defined, misc]
+        def _set_event_emitter(self, queue: str, emitter: Any) -> None:
+            self.queue, self.emitter = queue, emitter
+
+    for name in Own.__abstractmethods__:
+        setattr(Own, name, lambda self: None)
+    Own.__abstractmethods__ = frozenset()
+    events: list[Any] = []
+    gateway = Own()
+    face.queue(gateway=gateway, on_event=face.callback(events.append))
+    await face.call(gateway.emitter, "dlq", "success", destination_queue="dead")
+    assert gateway.queue == "jobs"
+    assert [(str(e.operation), str(e.outcome), e.destination_queue) for e in events] == [
+        ("dlq", "success", "dead")
+    ]

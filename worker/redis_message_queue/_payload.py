@@ -42,7 +42,7 @@ class PayloadLimits:
                 )
             return self._checked(json.dumps(message, sort_keys=True, allow_nan=False))
         if isinstance(message, str):
-            return self._checked(str(message))
+            return self._checked(str.__str__(message))
         raise TypeError(f"the message must be a str or dict, got {type(message).__name__}")
 
     def _checked(self, text: str) -> str:

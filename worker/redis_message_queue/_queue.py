@@ -56,6 +56,8 @@ class QueueFlows(ProcessingFlows):
                 check_cluster_keys(self.key, gateway.dead_letter_queue)
         elif client is not None:
             self._gateway_timeout = settings.visibility_timeout_seconds
+            if isinstance(client, flavour.cluster_class):
+                check_cluster_keys(self.key, None)
             self._gateway = self._own_gateway(client, build_gateway)
         else:
             raise ConfigurationError("'client' or 'gateway' must be provided")
@@ -64,11 +66,14 @@ class QueueFlows(ProcessingFlows):
         self._drained = False
         self._warned_leaseless = False
         self._observer = Observer(self._emit, lambda: self._activity.stopping, self.key.delayed)
+        hook = getattr(gateway, "_set_event_emitter", None)
+        if hook is not None:
+            hook(settings.name, self._emit_for_gateway)
 
     def _own_gateway(self, client: Any, build_gateway: Callable[..., Any]) -> Any:
         settings = self._options
         settings.check_own_client()
-        gateway = build_gateway(
+        return build_gateway(
             redis_client=client,
             interrupt=settings.interrupt,
             message_visibility_timeout_seconds=settings.visibility_timeout_seconds,
@@ -78,12 +83,13 @@ class QueueFlows(ProcessingFlows):
             pending_overload_policy=settings.pending_overload_policy,
             pending_overload_block_timeout_seconds=settings.pending_overload_block_timeout_seconds,
         )
-        if gateway.is_redis_cluster:
-            check_cluster_keys(self.key, gateway.dead_letter_queue)
-        return gateway
 
     def __repr__(self) -> str:
         return f"<RedisMessageQueue name={self._options.name!r} drained={self._activity.stopping}>"
+
+    def _emit_for_gateway(self, operation: str, outcome: str, **fields: Any) -> Any:
+        """What a gateway that has the hook `_set_event_emitter` reports with; awaitable under asyncio."""
+        return self._flavour.run(self._emit(Op(operation), Out(outcome), **fields))
 
     @property
     def is_draining(self) -> bool:

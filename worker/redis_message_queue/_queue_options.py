@@ -7,6 +7,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import redis
+import redis.asyncio
+
 from redis_message_queue import options
 from redis_message_queue._abstract_gateway import GatewayProperties
 from redis_message_queue._callbacks import (
@@ -16,6 +19,7 @@ from redis_message_queue._callbacks import (
     call_plain,
     call_returning_text,
 )
+from redis_message_queue._effects import Flow, run, run_async
 from redis_message_queue._payload import PayloadLimits, default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 from redis_message_queue.keys import QueueKeys
@@ -40,6 +44,8 @@ class Flavour:
     """What differs between the two faces, as data."""
 
     gateway_class: type[GatewayProperties]
+    cluster_class: type[Any]
+    run: Callable[[Flow[None]], Any]
     other_package: str
     check_event_callback: Callable[[str, Any], None]
     check_plain_callback: Callable[[str, Any], None]
@@ -55,6 +61,8 @@ def sync_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
     """The rules of the thread-based face."""
     return Flavour(
         gateway_class=gateway_class,
+        cluster_class=redis.RedisCluster,
+        run=run,
         other_package="redis_message_queue.asyncio",
         check_event_callback=options.check_sync_callable,
         check_plain_callback=options.check_sync_callable,
@@ -70,6 +78,8 @@ def async_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
     """The rules of the asyncio face."""
     return Flavour(
         gateway_class=gateway_class,
+        cluster_class=redis.asyncio.RedisCluster,
+        run=run_async,
         other_package="redis_message_queue",
         check_event_callback=options.check_async_callable,
         check_plain_callback=lambda name, value: options.check_types(**{name: value}),
