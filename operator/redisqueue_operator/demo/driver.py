@@ -65,7 +65,7 @@ class Driver:
 
     async def play(self) -> Outcome:
         """Run the whole demo. Raises StageError when it gets stuck, redis.RedisError when Redis goes away."""
-        async with asyncio.TaskGroup() as tasks, self._client:
+        async with self._client, asyncio.TaskGroup() as tasks:
             await self._until(lambda _: self._replicas == (0, 0))
             publishing = tasks.create_task(self._publish())
             await self._until(lambda _: self._done == len(self.files) and publishing.done())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import functools
 import hashlib
 import json
 import os
@@ -20,18 +19,22 @@ from typing import Any
 
 import redis
 
+# Both come with `worker.env` of the RedisQueue. One client for all threads; it connects when it is first used.
+run = os.environ.get("DEMO_RUN", "demo")
+results = redis.Redis.from_url(os.environ.get("RESULTS_URL", "redis://"))
+
 # Neither `catch_warnings` nor, in Python 3.11, the depth counter of `ast.parse` is made for threads.
 one_at_a_time = threading.Lock()
 
 
-def reports_key(run: str) -> str:
+def reports_key(name: str) -> str:
     """Hash: file id → JSON report. Writing a report twice changes nothing."""
-    return f"{run}:reports"
+    return f"{name}:reports"
 
 
-def handlings_key(run: str) -> str:
+def handlings_key(name: str) -> str:
     """Hash: file id → how many times a handler reported it."""
-    return f"{run}:handlings"
+    return f"{name}:handlings"
 
 
 def describe(source: bytes) -> dict[str, Any]:
@@ -67,17 +70,10 @@ def unpack(text: str) -> bytes:
     return zlib.decompress(base64.b64decode(text))
 
 
-@functools.cache
-def results() -> redis.Redis:
-    """The client for the reports; its URL, like DEMO_RUN, comes with `worker.env` of the RedisQueue."""
-    return redis.Redis.from_url(os.environ["RESULTS_URL"])
-
-
 def handle(message: dict[str, Any]) -> None:
     """Handle one message `{"file": id, "source": packed bytes}`: keep its report under the file's id."""
-    run = os.environ["DEMO_RUN"]
     report = describe(unpack(message["source"])) | {"python": platform.python_version()}
-    with results().pipeline(transaction=True) as both:
+    with results.pipeline(transaction=True) as both:
         both.hset(reports_key(run), message["file"], json.dumps(report))
         both.hincrby(handlings_key(run), message["file"], 1)
         both.execute()
