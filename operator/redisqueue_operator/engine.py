@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from redis import RedisError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.platform import Fleet, Platform
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Engine:
         clock: seconds, monotonic: for histories and intervals.
         wall: seconds since the epoch: for what status shows.
         resync_seconds: how often every object is looked at whether or not anything was told.
+        metrics: told of every reconcile; None tells nobody.
     """
 
     def __init__(
@@ -100,11 +102,13 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         resync_seconds: float = RESYNC_SECONDS,
+        metrics: OperatorMetrics | None = None,
     ) -> None:
         self._platform = platform
         self._clock = clock
         self._wall = wall
         self._resync_seconds = resync_seconds
+        self._metrics = metrics
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock)
         self._tracked: dict[Key, _Tracked] = {}
         self._sampler: Sampler[Key] | None = None
@@ -124,7 +128,7 @@ class Engine:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what no retry can mend."""
-        self._sampler = Sampler(self._queue.add)
+        self._sampler = Sampler(self._queue.add, self._metrics.sampled if self._metrics else None)
         self.running = True
         tasks = [asyncio.create_task(self._work(), name=f"reconcile {n}") for n in range(AT_ONCE)]
         tasks += [asyncio.create_task(each, name="engine") for each in (self._resync(), self._beat())]
@@ -161,18 +165,24 @@ class Engine:
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
+            started = self._clock()
+            outcome: Literal["ok", "conflict", "error"] = "ok"
             try:
                 await self._reconcile(key)
             except Conflict as conflict:
+                outcome = "conflict"
                 log.debug("%s: %s", key, conflict)
                 self._queue.done(key)
                 self._queue.add(key, after_seconds=0.05)
             except Exception as error:
+                outcome = "error"
                 known = isinstance(error, (OSError, TimeoutError, RedisError, PlatformError))
                 seconds = self._queue.failed(key)
                 log.warning("%s: %s; again in %.1f s", key, error, seconds, exc_info=None if known else error)
             else:
                 self._queue.done(key)
+            if self._metrics is not None:
+                self._metrics.reconciled(outcome, self._clock() - started)
 
     async def _reconcile(self, key: Key) -> None:
         raw = await self._platform.get(key)
@@ -295,6 +305,8 @@ class Engine:
                 await self._sampler.unretire(key, retired)
             raise
         log.info("%s: %d → %d (%s)", key, decision.from_replicas, target, decision.reason)
+        if self._metrics is not None and target > decision.from_replicas and observation.queue is not None:
+            self._metrics.reacted(self._sampler.age_of_news(key))
         return target
 
     def _recheck(self, key: Key, tracked: _Tracked, decision: Decision) -> None:
@@ -318,6 +330,8 @@ class Engine:
             previous,
             self._wall(),
         )
+        if self._metrics is not None:
+            self._metrics.observe(key, tracked.observation, tracked.decision, status["conditions"])
         if not worth_writing(previous, status, now - tracked.status_written_at):
             return
         rq = tracked.rq or _stand_in(raw)
@@ -330,6 +344,8 @@ class Engine:
         assert self._sampler is not None  # noqa: S101  (set by run)
         self._sampler.unwatch(key)
         self._queue.forget(key)
+        if self._metrics is not None:
+            self._metrics.forget(key)
         if self._tracked.pop(key, None) is not None:
             await self._platform.forget(key)
 

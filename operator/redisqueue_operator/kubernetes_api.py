@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
 
 from redisqueue_operator.platform import PlatformError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TIMEOUT_SECONDS = 10.0
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -35,11 +38,13 @@ class ApiError(PlatformError):
 class KubernetesApi:
     """One connection pool to one API server; an async context manager.
 
-    Credentials are those of the pod, when it has a service account, else those of $KUBECONFIG.
+    Credentials are those of the pod, when it has a service account, else those of $KUBECONFIG. `answered` is told
+    the verb and status of each call, 0 where no answer came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answered: Callable[[str, int], None] | None = None) -> None:
         self._client: Any = None
+        self._answered = answered or (lambda _verb, _code: None)
 
     async def __aenter__(self) -> KubernetesApi:
         configuration = client.Configuration()
@@ -78,8 +83,13 @@ class KubernetesApi:
         try:
             response = await self._client.call_api(method, url, headers, body, None, timeout_seconds)
             data = await response.read()
+        except TimeoutError:
+            self._answered(method, 0)
+            raise
         except aiohttp.ClientError as error:
+            self._answered(method, 0)
             raise ConnectionError(f"{method} {path}: {type(error).__name__}: {error}") from error
+        self._answered(method, response.status)
         answer = _decoded(data)
         if response.status >= 400:
             raise ApiError(

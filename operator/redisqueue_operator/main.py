@@ -28,6 +28,7 @@ from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT, ApiError, Kubern
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
 from redisqueue_operator.lease import Election
 from redisqueue_operator.lease_store import KubernetesLease
+from redisqueue_operator.metrics import OperatorMetrics
 from redisqueue_operator.observe import REDISQUEUES, Store
 from redisqueue_operator.references import References
 
@@ -128,12 +129,12 @@ class Operator:
         self._folder = folder
         self._engine: Engine | None = None
         self._watching = asyncio.Event()
-        self._failure = ""
+        self._metrics = OperatorMetrics(REGISTRY)
 
     async def run(self) -> int:
         """The exit status."""
         options = self._options
-        async with KubernetesApi() as api:
+        async with KubernetesApi(self._metrics.api_call) as api:
             if problem := await _missing_crd(api):
                 log.error("%s", problem)
                 return 1
@@ -156,7 +157,7 @@ class Operator:
             version=version("redis-queue-operator"),
             namespaces=options.namespaces,
         )
-        engine = self._engine = Engine(platform)
+        engine = self._engine = Engine(platform, metrics=self._metrics)
         election = Election(KubernetesLease(api, options.own_namespace), options.identity)
         told, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
@@ -192,6 +193,7 @@ class Operator:
     async def _reign(self, election: Election, engine: Engine, stop: asyncio.Event) -> None:
         """Wait for the Lease, then reconcile for as long as it is held."""
         await election.acquire()
+        self._metrics.leading(True)
         holding = asyncio.create_task(election.hold())
         working = asyncio.create_task(engine.run(stop))
         try:
@@ -199,6 +201,7 @@ class Operator:
             for task in done:
                 task.result()
         finally:
+            self._metrics.leading(False)
             for task in (holding, working):
                 task.cancel()
             await asyncio.gather(holding, working, return_exceptions=True)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -52,8 +53,9 @@ class Watched:
 class Sampler(Generic[K]):
     """Samples what it is told to `watch`; calls `changed(key)` when a decision could come out differently."""
 
-    def __init__(self, changed: Callable[[K], None]) -> None:
+    def __init__(self, changed: Callable[[K], None], took: Callable[[float], None] | None = None) -> None:
         self._changed = changed
+        self._took = took
         self._endpoints: dict[ConnectionSettings, _Endpoint[K]] = {}
         self._at: dict[K, _Endpoint[K]] = {}
         self._sleepers = asyncio.Semaphore(MOST_SLEEPERS)
@@ -68,7 +70,7 @@ class Sampler(Generic[K]):
         if endpoint is None:
             endpoint = self._endpoints.get(watched.settings)
             if endpoint is None:
-                endpoint = _Endpoint(watched.settings, self._changed, self._sleepers)
+                endpoint = _Endpoint(watched.settings, self._changed, self._sleepers, self._took)
                 self._endpoints[watched.settings] = endpoint
             self._at[key] = endpoint
         endpoint.put(key, watched)
@@ -89,6 +91,10 @@ class Sampler(Generic[K]):
         """The newest sample, or why there is none; None before the first."""
         endpoint = self._at.get(key)
         return endpoint.queues[key].last if endpoint else None
+
+    def age_of_news(self, key: K) -> float:
+        """Seconds since a sample last said something new about the queue."""
+        return time.monotonic() - self._at[key].queues[key].news_at
 
     async def retire(self, key: K, worker_ids: Sequence[str]) -> tuple[str, ...]:
         """Ask idle workers to claim nothing more; the ids of those that will not. Raises RedisError."""
@@ -116,18 +122,24 @@ class _Queue:
     waiter: asyncio.Task[None] | None = None
     wakes_in_vain: int = 0
     news: tuple[object, ...] = field(default=())
+    news_at: float = float("inf")
 
 
 class _Endpoint(Generic[K]):
     """One Redis, one user: its client, the loop that samples, the waiters of its sleeping queues."""
 
     def __init__(
-        self, settings: ConnectionSettings, changed: Callable[[K], None], sleepers: asyncio.Semaphore
+        self,
+        settings: ConnectionSettings,
+        changed: Callable[[K], None],
+        sleepers: asyncio.Semaphore,
+        took: Callable[[float], None] | None,
     ) -> None:
         self.settings = settings
         self.queues: dict[K, _Queue] = {}
         self._changed = changed
         self._sleepers = sleepers
+        self._took = took
         self._client: Any = None
         self._hurry = asyncio.Event()
         self._failures = 0
@@ -155,16 +167,19 @@ class _Endpoint(Generic[K]):
         _cancel(self.queues.pop(key).waiter)
 
     async def close(self) -> None:
-        tasks = [self._loop, *(queue.waiter for queue in self.queues.values() if queue.waiter)]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._loop.cancel()
+        await asyncio.gather(self._loop, return_exceptions=True)
+        waiters = [queue.waiter for queue in self.queues.values() if queue.waiter]
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.gather(*waiters, return_exceptions=True)
         if self._client is not None:
             with contextlib.suppress(RedisError, OSError):
                 await self._client.aclose()
 
     async def _run(self) -> None:
-        while True:
+        # redis-py loses some cancellations, mostly while it connects: the task itself remembers them.
+        while not _cancelled():
             self._hurry.clear()
             await self._sample_all()
             pause = interval_seconds(len(self.queues)) * 2 ** min(self._failures, 3)
@@ -176,12 +191,15 @@ class _Endpoint(Generic[K]):
         queues = dict(self.queues)
         if not queues:
             return
+        started = time.monotonic()
         try:
             async with asyncio.timeout(SAMPLE_TIMEOUT_SECONDS):
                 client = await self.client()
                 samples = await sample(client, [queue.watched.keys for queue in queues.values()])
         except Exception as error:
             samples = [error] * len(queues)
+        if self._took is not None:
+            self._took(time.monotonic() - started)
         failed = all(isinstance(each, Exception) for each in samples)
         self._failures = self._failures + 1 if failed else 0
         for (key, queue), seen in zip(queues.items(), samples, strict=True):
@@ -192,6 +210,7 @@ class _Endpoint(Generic[K]):
         news = _news(seen)
         changed, queue.news, queue.last = news != queue.news, news, seen
         if changed:
+            queue.news_at = time.monotonic()
             self._changed(key)
         if isinstance(seen, Exception) or not _sleeps(seen) or not queue.watched.wake:
             return
@@ -226,6 +245,12 @@ class _Endpoint(Generic[K]):
 def _cancel(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         task.cancel()
+
+
+def _cancelled() -> bool:
+    """Whether somebody asked this task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _sleeps(seen: QueueSample) -> bool:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from tests.support.operator_process import Cluster, OperatorProcess, until
 
+from redis_message_queue.keys import QueueKeys
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -40,3 +42,30 @@ def test_one_leads_and_a_leaving_leader_hands_over_at_once(api_server: ApiServer
             lease = cluster.get("lease", "redisqueue-operator", NAMESPACE)
             assert lease is not None
             assert lease["spec"]["leaseTransitions"] == 1
+
+
+def test_a_short_stall_of_the_api_server_is_survived_and_a_long_one_ends_the_reign(
+    api_server: ApiServer, tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    cluster = Cluster(api_server)
+    cluster.install()
+    rq = {
+        "apiVersion": "redisqueue.dev/v1alpha1",
+        "kind": "RedisQueue",
+        "metadata": {"name": "stalled", "namespace": "default"},
+        "spec": {"redis": {"url": redis_url}, "worker": {"handler": "app:handle"}},
+    }
+    with OperatorProcess(api_server, tmp_path / "log", "--namespace=default") as operator:
+        cluster.apply(rq)
+        until(lambda: cluster.condition("stalled", "RedisReachable").get("status") == "True", "sampled")
+        with api_server.stalled():
+            redis_client.lpush(QueueKeys("stalled").pending, "one")
+            time.sleep(4)  # shorter than a leader may go without a renewal
+        until(lambda: cluster.replicas("stalled") == 1, "a worker after the stall")
+        assert not operator.ended
+
+        with api_server.stalled():
+            until(lambda: operator.ended, "it gives up before anybody else may lead", seconds=20)
+        assert operator.process is not None
+        assert operator.process.returncode == 1
+    cluster.run("delete", "rq", "stalled")

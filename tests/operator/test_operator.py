@@ -198,3 +198,19 @@ def test_a_decision_is_told_as_an_event(
     until(lambda: "Scaled" in cluster.run("describe", "rq", "told"), "a scaling event")
     assert "No resources" not in text
     cluster.run("delete", "rq", "told")
+
+
+def test_metrics_and_probes_answer(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    cluster.apply(redisqueue("measured", redis_url))
+    publish(redis_client, QueueKeys("measured"), "one")
+    until(lambda: cluster.replicas("measured") == 1, "a worker")
+    series = 'redisqueue_queue_pending{name="measured",namespace="default"} 1.0'
+    until(lambda: series in operator.read("/metrics"), series)
+    text = operator.read("/metrics")
+    assert "redisqueue_operator_leader 1.0" in text
+    assert "redisqueue_operator_reaction_seconds_count 0.0" not in text
+    assert (operator.answer("/livez"), operator.answer("/readyz")) == (200, 200)
+    cluster.run("delete", "rq", "measured")
+    until(lambda: 'name="measured"' not in operator.read("/metrics"), "its series are gone with it")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -13,8 +15,12 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PLACES = ("~/.cache/redisqueue/cluster/bin", "~/.cache/redisqueue-cluster/bin")
 START_SECONDS = 45.0
@@ -76,6 +82,16 @@ class ApiServer:
             timeout=30,
         )
         return done.returncode, done.stdout
+
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """The API server takes connections and answers nothing."""
+        process = self._processes[-1]
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def _start(self) -> None:
         etcd, peer, port = _free_port(), _free_port(), _free_port()

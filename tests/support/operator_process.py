@@ -137,6 +137,11 @@ class OperatorProcess:
         except OSError:
             return 0
 
+    def read(self, path: str) -> str:
+        """The text of a page."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as response:
+            return str(response.read().decode())
+
     def stop(self, *, kill: bool = False) -> int:
         """SIGTERM (or SIGKILL) and wait; the exit status."""
         assert self.process is not None
