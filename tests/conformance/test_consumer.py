@@ -19,7 +19,7 @@ from tests.support.queues import (
 )
 
 from redis_message_queue import _core, _sync
-from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
+from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
 
@@ -395,9 +395,8 @@ def test_a_wrong_argument_is_named(redis_client: redis.Redis, arguments: dict[st
     "key",
     [KEYS.pending, KEYS.lease_deadlines, KEYS.delayed, KEYS.dead_letter, KEYS.dead_letter_info, KEYS.workers],
 )
-def test_a_key_of_another_type_stops_the_call_before_any_write(
-    redis_client: redis.Redis, consumer: Consumer, key: str
-) -> None:
+def test_a_key_of_another_type_stops_the_call_before_any_write(redis_client: redis.Redis, key: str) -> None:
+    consumer = Consumer(redis_client, "jobs", worker=WorkerIdentity("w", 1))
     publish(redis_client, KEYS, "a")
     redis_client.delete(key)
     redis_client.set(key, "alien")

@@ -17,13 +17,15 @@ local SETTLED, CLAIMED = KEYS[16], KEYS[17]
 local count, lease, limit, record_ttl = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local worker = ARGV[9]
 
-local wrong = check_leases(L) or check({ DELAYED, 'zset', COMPLETED, 'list', FAILED, 'list', DEAD, 'list',
-  INFO, 'list', WORKERS, 'hash', SETTLED, 'string', CLAIMED, 'string' })
+local settles = #ARGV > 10
+local wrong = check_leases(L) or check({ DELAYED, 'zset', DEAD, 'list', INFO, 'list' })
+  or settles and check({ COMPLETED, 'list', FAILED, 'list' }) or nil
 if wrong then return wrong end
 admit(L)
-for i = 18, #KEYS do
-  call('DEL', KEYS[i])
-end
+if #KEYS > 17 then call('DEL', unpack(KEYS, 18)) end
+-- These reads fail by themselves on a key of another type, before anything of worth is written.
+local applied, record = settles and call('GET', SETTLED), call('GET', CLAIMED)
+local state = worker ~= '' and worker_state(WORKERS, worker) or nil
 local now = now_ms()
 
 local function push_capped(list, value, cap)
@@ -43,46 +45,35 @@ local function deliveries(stored)
   return tonumber(call('HGET', L.counts, stored)) or 0
 end
 
--- Each outcome writes the message to its next place, takes it out of processing, and only then drops the lease.
--- In: stored message, delay ms. Out: a function that undoes the write.
-local place = {
-  done = function(stored)
-    if tonumber(ARGV[6]) == 0 then return end
-    local _, payload = unwrap(stored)
-    call('LPUSH', COMPLETED, payload)
-    return function() call('LPOP', COMPLETED) end
-  end,
-  failed = function(stored)
-    if tonumber(ARGV[7]) == 0 then return end
-    local _, payload = unwrap(stored)
-    call('LPUSH', FAILED, payload)
-    return function() call('LPOP', FAILED) end
-  end,
-  dead = function(stored)
-    local _, payload = unwrap(stored)
-    call('LPUSH', DEAD, payload)
-    return function() call('LPOP', DEAD) end
-  end,
-  retry = function(stored, delay)
+-- Write the message to its next place; the reply undoes that.
+local pushed = {}
+local function place(stored, outcome, delay)
+  if outcome == 'retry' then
     call('ZADD', DELAYED, text(now + delay), stored)
-    return function() call('ZREM', DELAYED, stored) end
-  end,
-  release = function(stored)
+    return 'ZREM', DELAYED, stored
+  elseif outcome == 'release' then
     call('RPUSH', L.pending, stored)
-    return function() call('RPOP', L.pending) end
-  end,
-}
+    return 'RPOP', L.pending
+  end
+  local list = outcome == 'dead' and DEAD or outcome == 'done' and COMPLETED or FAILED
+  if list == COMPLETED and ARGV[6] == '0' or list == FAILED and ARGV[7] == '0' then return end
+  local _, payload = unwrap(stored)
+  call('LPUSH', list, payload)
+  pushed[list] = true
+  return 'LPOP', list
+end
 
 local function uncount(stored)
   local left = pcall_redis('HINCRBY', L.counts, stored, -1)
   if type(left) == 'table' or left <= 0 then call('HDEL', L.counts, stored) end
 end
 
+-- The next place is written first and the lease dropped last, so no failure in between can lose the message.
 local function settle(stored, token, outcome, delay, reason, detail)
   if call('HGET', L.tokens, stored) ~= token then return 0 end
-  local undo = place[outcome](stored, delay)
+  local undo = { place(stored, outcome, delay) }
   if take_out(L, stored, token) == 0 then
-    if undo then undo() end
+    if undo[1] then call(unpack(undo)) end
     return 0
   end
   forget(L, stored, token)
@@ -109,10 +100,8 @@ local function settle_all(first)
   for i = total, 1, -1 do
     if applied[i] == nil then one(i) end
   end
-  if total > 0 then
-    if tonumber(ARGV[6]) > 0 then call('LTRIM', COMPLETED, 0, ARGV[6] - 1) end
-    if tonumber(ARGV[7]) > 0 then call('LTRIM', FAILED, 0, ARGV[7] - 1) end
-  end
+  if pushed[COMPLETED] then call('LTRIM', COMPLETED, 0, ARGV[6] - 1) end
+  if pushed[FAILED] then call('LTRIM', FAILED, 0, ARGV[7] - 1) end
   return table.concat(applied)
 end
 
@@ -152,13 +141,13 @@ end
 
 -- Leases go by value. A second copy of a value in flight (a producer that writes no envelopes) gets its own envelope.
 local function distinct(stored, number)
+  if string.sub(stored, 1, #PREFIX) == PREFIX then return stored end
   if call('HEXISTS', L.tokens, stored) == 0 and not call('ZSCORE', DELAYED, stored) then return stored end
-  local _, payload = unwrap(stored)
   local content = { id = string.sub(redis.sha1hex(CLAIMED .. number), 1, 32) }
-  if string.find(payload, '[\128-\255]') then
-    content.payload_hex = string.gsub(payload, '.', function(char) return string.format('%02x', string.byte(char)) end)
+  if string.find(stored, '[\128-\255]') then
+    content.payload_hex = string.gsub(stored, '.', function(char) return string.format('%02x', string.byte(char)) end)
   else
-    content.payload = payload
+    content.payload = stored
   end
   local copy = PREFIX .. cjson.encode(content)
   call('LSET', L.processing, 0, copy)
@@ -198,18 +187,16 @@ local function take()
 end
 
 local change = 0
-local applied = call('GET', SETTLED)
-if not applied then
+if settles and not applied then
   applied = settle_all(11)
   change = -#applied
-  if #applied > 0 then call('SET', SETTLED, applied, 'PX', record_ttl) end
+  call('SET', SETTLED, applied, 'PX', record_ttl)
 end
 
-local state = worker ~= '' and worker_state(WORKERS, worker) or nil
 local retired = is_retired(state, now)
 local taken, reclaimed, dead, problem = {}, 0, 0, nil
 if count > 0 then
-  local record, tokens = call('GET', CLAIMED), {}
+  local tokens = {}
   if record then
     local released
     taken, released = replay(record)
@@ -224,12 +211,13 @@ if count > 0 then
 end
 
 if worker ~= '' and (change ~= 0 or not state) then
+  local known = state ~= nil
   state = state or cjson.decode(ARGV[10])
   state.busy = math.max(0, (tonumber(state.busy) or 0) + change)
   state.n = (tonumber(state.n) or 0) + 1
   state.at = now
   call('HSET', WORKERS, worker, cjson.encode(state))
-  call('PEXPIRE', WORKERS, 60000)
+  if not known then call('PEXPIRE', WORKERS, 60000) end
 end
 if problem and #taken == 0 then return redis.error_reply('ERR a claim could not be stored: ' .. problem) end
 
@@ -239,7 +227,7 @@ local function until_first(zset)
   return first[2] and text(math.max(0, tonumber(first[2]) - now)) or ''
 end
 
-local reply = { applied, retired and '1' or '0', text(reclaimed), text(dead), until_first(DELAYED),
+local reply = { applied or '', retired and '1' or '0', text(reclaimed), text(dead), until_first(DELAYED),
   until_first(L.deadlines), text(state and tonumber(state.n) or 0) }
 for i = 1, #taken do
   reply[#reply + 1] = taken[i]

@@ -14,9 +14,11 @@ local function check(list)
   end
 end
 
+-- Claim records by token are kept by peers of version 7 alone: where there are none, nobody has to look for them.
 local function check_leases(L)
+  L.records = call('EXISTS', L.refs, L.ids, L.backrefs) > 0
   return check({ L.pending, 'list', L.processing, 'list', L.deadlines, 'zset', L.tokens, 'hash', L.counter, 'string',
-    L.counts, 'hash', L.refs, 'hash', L.ids, 'hash', L.backrefs, 'hash' })
+    L.counts, 'hash' }) or L.records and check({ L.refs, 'hash', L.ids, 'hash', L.backrefs, 'hash' }) or nil
 end
 
 -- At maxmemory the server refuses a script's first command that may grow memory, and no later one once the script
@@ -62,8 +64,9 @@ end
 local function take_out(L, stored, token)
   local count = 1
   if token then
-    local later = (tonumber(call('GET', L.counter)) or 0) - (tonumber(token) or 0)
-    if later >= call('LLEN', L.processing) / 2 then count = -1 end
+    L.newest = L.newest or tonumber(call('GET', L.counter)) or 0
+    L.length = L.length or call('LLEN', L.processing)
+    if L.newest - (tonumber(token) or 0) >= L.length / 2 then count = -1 end
   end
   return call('LREM', L.processing, count, stored)
 end
@@ -73,7 +76,7 @@ end
 local function forget(L, stored, token)
   call('ZREM', L.deadlines, stored)
   call('HDEL', L.tokens, stored)
-  if not token then return end
+  if not token or not L.records then return end
   local record = call('HGET', L.refs, token)
   if record then
     pcall_redis('DEL', record)
@@ -89,11 +92,11 @@ end
 -- Put messages with an expired lease back to the tail of pending, earliest deadline next. Each is pushed before it is
 -- taken out, so no failure in between can lose it. The batch shrinks as the list grows: removal is linear in it.
 local function reclaim(L, now)
-  local length = math.max(1, call('LLEN', L.processing))
-  local most = math.max(10, math.min(100, math.floor(500000 / length)))
-  local found = call('ZRANGEBYSCORE', L.deadlines, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, most)
+  local found = call('ZRANGEBYSCORE', L.deadlines, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, 100)
+  if #found == 0 then return 0 end
+  local most = math.max(10, math.min(100, math.floor(500000 / math.max(1, call('LLEN', L.processing)))))
   local expired = {}
-  for i = 1, #found, 2 do
+  for i = 1, math.min(#found, 2 * most), 2 do
     local token = call('HGET', L.tokens, found[i])
     expired[#expired + 1] = { stored = found[i], token = token, deadline = tonumber(found[i + 1]),
       order = tonumber(token) or 0 }

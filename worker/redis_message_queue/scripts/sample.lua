@@ -3,9 +3,6 @@
 -- reply { time ms, pending, processing, completed, failed, dead letters, in flight, expired, next deadline or '',
 --       delayed, due, next due or '', counter or '', then worker id and state of each worker }
 -- cost  O(log N) and O(workers)
-local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'list', KEYS[4], 'list', KEYS[5], 'list',
-  KEYS[6], 'zset', KEYS[7], 'string', KEYS[8], 'zset', KEYS[9], 'hash' })
-if wrong then return wrong end
 local now = text(now_ms())
 local reply = { now }
 for i = 1, 5 do
