@@ -49,9 +49,24 @@ class Unavailable(Exception):
     """The 7.0.0 environment cannot be built here; the text says what is missing."""
 
 
-@cache
 def v7_python() -> Path:
     """The interpreter that has 7.0.0 installed; built at the first use. Raises Unavailable."""
+    found = _provision()
+    if isinstance(found, Unavailable):
+        raise found
+    return found
+
+
+@cache
+def _provision() -> Path | Unavailable:
+    """Once in a run: a missing package index is slow to find out about."""
+    try:
+        return _provisioned()
+    except Unavailable as missing:
+        return missing
+
+
+def _provisioned() -> Path:
     python = _HOME / "bin" / "python"
     ready = _HOME / "ready"
     _HOME.parent.mkdir(parents=True, exist_ok=True)
