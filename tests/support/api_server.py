@@ -162,7 +162,7 @@ class ApiServer:
         while time.monotonic() < deadline:
             for process in self._processes:
                 if process.poll() is not None:
-                    raise RuntimeError(f"{process.args} ended: {self._last_log_lines()}")
+                    raise RuntimeError(f"{process.args!r} ended: {self._last_log_lines()}")
             try:
                 with urllib.request.urlopen(request, timeout=2, context=trust):
                     return

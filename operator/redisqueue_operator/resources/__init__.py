@@ -30,7 +30,7 @@ def children(
         default_image: the worker image where the spec names none.
         operator_version: written on each child, so that an older operator leaves it alone.
         secret_versions: by Secret name, what identifies its content (uid and resourceVersion, never a hash);
-            a change of it rolls the workers over.
+            a change of that with the URL rolls the workers over.
         source: the files of the ConfigMap in `worker.source`; needed when that is set.
 
     Raises SourceMissingError when `worker.source` is set and `source` is not given or empty.

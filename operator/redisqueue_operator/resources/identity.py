@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CONFIG_HASH = "redisqueue.dev/config-hash"
 OWNER_UID = "redisqueue.dev/owner-uid"
 OPERATOR_VERSION = "redisqueue.dev/operator-version"
-SECRET_VERSIONS = "redisqueue.dev/secret-versions"  # noqa: S105 - the name of an annotation
+URL_VERSION = "redisqueue.dev/url-version"
 WORKER_CONTAINER = "worker"
 
 

@@ -29,9 +29,10 @@ def pod_template(
     """The whole template. Its annotation `redisqueue.dev/config-hash` is the hash of all the rest of it."""
     volumes, mounts = volumes_and_mounts(rq, source_name)
     annotations = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
-    if secret_versions:
-        versions = (f"{name}={version}" for name, version in sorted(secret_versions.items()))
-        annotations[identity.SECRET_VERSIONS] = ",".join(versions)
+    # Passwords and certificates are read at each connect; only the URL is read once, at the start.
+    url_from = rq.spec.redis.url_from
+    if url_from and (version := secret_versions.get(url_from.secret_key_ref.name)):
+        annotations[identity.URL_VERSION] = version
     generated = {
         "metadata": {"annotations": annotations},
         "spec": {**_pod_spec(rq), "containers": [_container(rq, image, mounts)], "volumes": volumes},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.redisqueue_cases import redis, redis_queue, worker
+from tests.support.redisqueue_cases import redis_queue, worker
 
 from redisqueue_operator import api, resources
 
@@ -87,11 +87,18 @@ def test_missing_files_are_named() -> None:
         children(worker(source=SOURCE), source=None)
 
 
-def test_secret_versions_roll_the_workers() -> None:
-    obj = redis(auth={"secretRef": {"name": "login"}})
-    assert config_hash(obj, secret_versions={"login": "u.1"}) != config_hash(
-        obj, secret_versions={"login": "u.2"}
+def test_a_new_url_rolls_the_workers_and_a_new_password_does_not() -> None:
+    redis = {"urlFrom": {"secretKeyRef": {"name": "url"}}, "auth": {"secretRef": {"name": "login"}}}
+    old, url, password = (
+        config_hash(redis_queue(redis=redis), secret_versions=versions)
+        for versions in (
+            {"url": "u.1", "login": "u.1"},
+            {"url": "u.2", "login": "u.1"},
+            {"url": "u.1", "login": "u.2"},
+        )
     )
+    assert old != url
+    assert old == password
 
 
 def test_the_users_template_cannot_unhook_the_pods() -> None:
