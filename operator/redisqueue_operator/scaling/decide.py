@@ -178,10 +178,9 @@ def _shrink(path: _Path, need: Need) -> None:
     if policy.down_max_percent is not None:
         base = history.step_base(growing=False)
         floor = base - max(1, base * policy.down_max_percent // 100)
-        before = path.to
-        path.at_least(floor, "MaxPercent", history.step_ends_in(path.now))
-        if path.to != before:
+        if floor > path.to:
             path.clamps.append("MaxPercent")
+        path.at_least(floor, "MaxPercent", history.step_ends_in(path.now))
     if not policy.drain_busy:
         # Without a lease nobody is busy, so the leases bound the guess.
         busy = fleet.count(State.BUSY, State.UNKNOWN) + path.unseen

@@ -201,7 +201,8 @@ def test_no_shrink_during_a_rollout() -> None:
 
 @pytest.mark.parametrize(("idle", "percent", "to"), [(8, 25, 6), (8, 10, 7), (2, 25, 1), (10, 100, 0)])
 def test_max_percent_of_those_that_run_at_least_one(idle: int, percent: int, to: int) -> None:
-    assert settled(fleet(queue(), idle=idle), Policy(down_max_percent=percent)).to_replicas == to
+    decision = settled(fleet(queue(), idle=idle), Policy(down_max_percent=percent))
+    assert (decision.to_replicas, decision.clamps) == (to, ("MaxPercent",) if to else ())
 
 
 def test_max_percent_counts_from_the_most_of_ten_seconds() -> None:
