@@ -11,7 +11,7 @@ from redis_message_queue._sample import sample_call
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from redis_message_queue._effects import Flow
     from redis_message_queue.messages import MessageData
@@ -49,12 +49,12 @@ class AdminFlows(QueueFlows):
     # -- publishing --
 
     def _publish_all(
-        self, messages: Sequence[str | dict[str, Any]], delay_seconds: float | None = None
+        self, messages: Iterable[str | dict[str, Any]], delay_seconds: float | None = None
     ) -> Flow[list[bool]]:
         """Publish in one go. Every message is checked before the first one is sent."""
         options.check(delay_seconds=delay_seconds)
         if isinstance(messages, (str, bytes, dict)):
-            raise TypeError(f"'messages' must be a sequence of messages, got {type(messages).__name__}")
+            raise TypeError(f"'messages' must be an iterable of messages, got {type(messages).__name__}")
         return (yield from self._reporting_publish(lambda: self._enqueue_all(messages, delay_seconds)))
 
     def _publish_one(self, message: str | dict[str, Any], delay_seconds: float | None) -> Flow[bool]:
@@ -67,9 +67,10 @@ class AdminFlows(QueueFlows):
         return flags[0]
 
     def _enqueue_all(
-        self, messages: Sequence[str | dict[str, Any]], delay_seconds: float | None
+        self, messages: Iterable[str | dict[str, Any]], delay_seconds: float | None
     ) -> Flow[list[bool]]:
         gateway = self._built_in("publish_many()" if delay_seconds is None else "publishing with a delay")
+        messages = list(messages)
         texts = [self._options.limits.text(message) for message in messages]
         markers: list[str] | None = None
         if self._options.deduplication:

@@ -15,7 +15,7 @@ from redis_message_queue._queue_options import QueueOptions, sync_flavour
 from redis_message_queue._redis_gateway import RedisGateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     import redis
 
@@ -100,7 +100,7 @@ class RedisMessageQueue(AdminFlows):
         return run(self._publish_one(message, delay_seconds))
 
     def publish_many(
-        self, messages: Sequence[str | dict[str, Any]], *, delay_seconds: float | None = None
+        self, messages: Iterable[str | dict[str, Any]], *, delay_seconds: float | None = None
     ) -> list[bool]:
         """Enqueue messages in order, 500 in a round trip; for each what `publish()` would return.
 

@@ -18,7 +18,7 @@ from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.asyncio._shield import finish
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     import redis.asyncio
 
@@ -103,7 +103,7 @@ class RedisMessageQueue(AdminFlows):
         return await run_async(self._publish_one(message, delay_seconds))
 
     async def publish_many(
-        self, messages: Sequence[str | dict[str, Any]], *, delay_seconds: float | None = None
+        self, messages: Iterable[str | dict[str, Any]], *, delay_seconds: float | None = None
     ) -> list[bool]:
         """Enqueue messages in order, 500 in a round trip; for each what `publish()` would return.
 
