@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class HealthServer:
@@ -39,10 +41,7 @@ class HealthServer:
         await self._runner.cleanup()
 
 
-Handler = Callable[[web.Request], "web.StreamResponse"]
-
-
-def _probe(check: Callable[[], str]):  # type: ignore[no-untyped-def]
+def _probe(check: Callable[[], str]) -> Answer:
     async def answer(_: web.Request) -> web.Response:
         problem = check()
         return web.Response(text=(problem or "ok") + "\n", status=503 if problem else 200)
@@ -50,7 +49,7 @@ def _probe(check: Callable[[], str]):  # type: ignore[no-untyped-def]
     return answer
 
 
-def _metrics(registry: CollectorRegistry):  # type: ignore[no-untyped-def]
+def _metrics(registry: CollectorRegistry) -> Answer:
     async def answer(_: web.Request) -> web.Response:
         body = generate_latest(registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

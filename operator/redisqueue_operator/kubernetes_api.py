@@ -38,8 +38,8 @@ class ApiError(PlatformError):
 class KubernetesApi:
     """One connection pool to one API server; an async context manager.
 
-    Credentials are those of the pod, when it has a service account, else those of $KUBECONFIG. `answered` is told
-    the verb and status of each call, 0 where no answer came.
+    Credentials are those of the pod, when it has a service account, else those of $KUBECONFIG. `answered` is
+    told the verb and status of each call, 0 where no answer came.
     """
 
     def __init__(self, answered: Callable[[str, int], None] | None = None) -> None:

@@ -12,6 +12,7 @@ from redis_message_queue.keys import QueueKeys
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import redis
     from tests.support.api_server import ApiServer
 
 NAMESPACE = "leading"

@@ -214,3 +214,20 @@ def test_metrics_and_probes_answer(
     assert (operator.answer("/livez"), operator.answer("/readyz")) == (200, 200)
     cluster.run("delete", "rq", "measured")
     until(lambda: 'name="measured"' not in operator.read("/metrics"), "its series are gone with it")
+
+
+def test_a_new_object_of_an_old_name_waits_for_the_old_children(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str
+) -> None:
+    cluster.apply(redisqueue("again", redis_url))
+    until(lambda: cluster.replicas("again") == 0, "a Deployment")
+    cluster.run("delete", "rq", "again")  # no garbage collector runs here: the Deployment stays
+    cluster.apply(redisqueue("again", redis_url))
+    until(lambda: cluster.condition("again", "Ready").get("reason") == "NameConflict", "not taken over")
+    cluster.run("delete", "deployment", "again-worker")
+    until(lambda: cluster.condition("again", "Ready").get("status") == "True", "its own Deployment")
+    deployment, rq = cluster.get("deployment", "again-worker"), cluster.get("rq", "again")
+    assert deployment is not None
+    assert rq is not None
+    assert deployment["metadata"]["ownerReferences"][0]["uid"] == rq["metadata"]["uid"]
+    cluster.run("delete", "rq", "again")

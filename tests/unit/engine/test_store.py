@@ -1,0 +1,90 @@
+"""What the watches told: newest wins, lists heal, and how it reads as a Fleet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redisqueue_operator.api.model import Key
+from redisqueue_operator.observe import DEPLOYMENTS, PODS, REDISQUEUES, REPLICASETS, Store, fleet_of
+
+OWNER = Key("shop", "mails")
+CREATED = "2026-01-01T00:00:00Z"
+CREATED_AT = 1767225600.0
+
+
+def obj(name: str, version: int, **more: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "shop", "uid": name, "resourceVersion": str(version)}
+    metadata |= {
+        "labels": {"redisqueue.dev/queue": "mails"},
+        "creationTimestamp": CREATED,
+        "managedFields": [1],
+    }
+    metadata |= more.pop("metadata", {})
+    return {"metadata": metadata, "spec": {}, "status": {}, **more}
+
+
+def test_older_news_never_replaces_newer() -> None:
+    store = Store()
+    assert store.put(REDISQUEUES, obj("mails", 5)) == OWNER
+    assert store.put(REDISQUEUES, obj("mails", 4)) is None
+    assert store.drop(REDISQUEUES, OWNER, 4) is None
+    found = store.get(REDISQUEUES, OWNER)
+    assert found is not None
+    assert found["metadata"]["resourceVersion"] == "5"
+
+
+def test_a_child_is_news_about_its_queue_and_a_stranger_about_none() -> None:
+    store = Store()
+    assert store.put(PODS, obj("pod", 1)) == OWNER
+    assert store.put(PODS, obj("stranger", 1, metadata={"labels": {}})) is None
+    assert [pod["metadata"]["name"] for pod in store.children(PODS, OWNER)] == ["pod"]
+    assert store.drop(PODS, Key("shop", "pod"), 2) == OWNER
+    assert list(store.children(PODS, OWNER)) == []
+
+
+def test_a_list_tells_of_what_a_broken_watch_missed() -> None:
+    store = Store()
+    store.put(PODS, obj("gone", 3))
+    store.put(PODS, obj("newer-than-the-list", 12))
+    store.replace(PODS, [obj("missed", 7)], version=10, namespace="shop")
+    names = sorted(pod["metadata"]["name"] for pod in store.children(PODS, OWNER))
+    assert names == ["missed", "newer-than-the-list"]
+
+
+def test_a_list_of_one_namespace_says_nothing_of_another() -> None:
+    store = Store()
+    store.put(PODS, obj("pod", 3))
+    store.replace(PODS, [], version=10, namespace="other")
+    assert len(list(store.children(PODS, OWNER))) == 1
+
+
+def test_pods_read_as_workers() -> None:
+    store = Store()
+    waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    starting = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+    nowhere = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    store.put(PODS, obj("ready", 1, status=ready))
+    store.put(PODS, obj("crashes", 1, status={"phase": "Running", "containerStatuses": [waiting]}))
+    store.put(PODS, obj("starts", 1, status={"phase": "Pending", "containerStatuses": [starting]}))
+    store.put(PODS, obj("nowhere", 1, status={"phase": "Pending", "conditions": [nowhere]}))
+    store.put(PODS, obj("leaves", 1, status=ready, metadata={"deletionTimestamp": CREATED}))
+    store.put(PODS, obj("finished", 1, status={"phase": "Failed"}))
+    pods = {pod.name: pod for pod in fleet_of(store, OWNER, None, CREATED_AT + 60).pods}
+    assert set(pods) == {"ready", "crashes", "starts", "nowhere", "leaves"}
+    assert pods["ready"].ready
+    assert pods["ready"].age_seconds == 60
+    assert (pods["crashes"].failing, pods["starts"].failing) == ("CrashLoopBackOff", "")
+    assert pods["nowhere"].unschedulable
+    assert pods["leaves"].terminating
+
+
+def test_a_fleet_counts_the_replica_sets_that_want_pods() -> None:
+    store = Store()
+    for name, replicas in (("old", 0), ("older", 1), ("new", 2)):
+        store.put(REPLICASETS, obj(name, 1, spec={"replicas": replicas}))
+    deployment = obj("mails-worker", 9, spec={"replicas": 3}, status={"readyReplicas": 2})
+    store.put(DEPLOYMENTS, deployment)
+    fleet = fleet_of(store, OWNER, deployment, CREATED_AT)
+    assert (fleet.replicas, fleet.ready_replicas, fleet.active_replica_sets, fleet.version) == (3, 2, 2, "9")
+    assert fleet_of(store, OWNER, None, CREATED_AT).replicas is None

@@ -1,0 +1,60 @@
+"""The shape of writes: the smallest patch, the rate limit, what counts as somebody else's change."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from redisqueue_operator.apply import TokenBucket, merge_patch
+from redisqueue_operator.kubernetes_platform import fingerprint, owner_uid_of
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "patch"),
+    [
+        ({}, {"a": 1}, {"a": 1}),
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": 1}, {}, {"a": None}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "d": 3}}, {"a": {"c": None, "d": 3}}),
+        ({"a": [1, 2]}, {"a": [2]}, {"a": [2]}),
+        ({"a": {"b": 1}}, {"a": 5}, {"a": 5}),
+    ],
+)
+def test_a_patch_holds_what_changed_and_what_is_gone(
+    old: dict[str, Any], new: dict[str, Any], patch: dict[str, Any]
+) -> None:
+    assert merge_patch(old, new) == patch
+
+
+async def test_a_burst_passes_and_the_rest_waits_its_turn() -> None:
+    bucket = TokenBucket(per_second=100, burst=10)
+    started = time.monotonic()
+    await asyncio.gather(*(bucket.take() for _ in range(10)))
+    assert time.monotonic() - started < 0.05
+    await asyncio.gather(*(bucket.take() for _ in range(20)))
+    assert 0.15 < time.monotonic() - started < 0.5
+
+
+def deployment(**spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"uid": "1", "resourceVersion": "1", "annotations": {"a": "b"}, "labels": {"x": "y"}},
+        "spec": {"replicas": 1, "template": {}, **spec},
+        "status": {},
+    }
+
+
+def test_scaling_and_status_are_nobodys_interference_and_a_template_is() -> None:
+    base = deployment()
+    scaled = {**deployment(replicas=7), "status": {"readyReplicas": 7}}
+    assert fingerprint(scaled) == fingerprint(base)
+    assert fingerprint(deployment(template={"other": 1})) != fingerprint(base)
+    assert fingerprint(None) != fingerprint(base)
+
+
+def test_a_deployment_is_owned_by_its_controller_else_by_its_annotation() -> None:
+    orphan = {"metadata": {"annotations": {"redisqueue.dev/owner-uid": "u"}}}
+    owned = {"metadata": {"ownerReferences": [{"controller": True, "uid": "v"}]}}
+    assert (owner_uid_of(orphan), owner_uid_of(owned), owner_uid_of({"metadata": {}})) == ("u", "v", "")
