@@ -170,7 +170,11 @@ class WorkerProcess:
 
     def __enter__(self) -> WorkerProcess:
         self.start()
-        self.logged("started")
+        try:
+            self.logged("started")
+        except AssertionError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
