@@ -45,9 +45,24 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; exits with 2 for wrong usage.
+
+    argparse ends a list of words at the first flag: the words after it are put where the command wants them.
+    """
+    everything = parser()
+    options, rest = everything.parse_known_args(argv)
+    words = getattr(options, getattr(options, "words", ""), None)
+    if rest and (words is None or any(word.startswith("-") for word in rest)):
+        everything.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        words.extend(rest)
+    return options
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. 0: done; 1: a problem, named on stderr; 2: wrong usage; 128 + n: a signal."""
-    options = parser().parse_args(argv)
+    options = parse(argv)
     try:
         result: int = options.run(options)
         sys.stdout.flush()

@@ -143,6 +143,8 @@ class LocalRun:
         now = time.monotonic()
         if not self.screen.live and now < self._next_plain:
             return
+        if not rows:
+            return
         self._next_plain = now + PLAIN_SECONDS
         self.screen.draw(table(HEADER, [cells(row) for row in rows]), "\n".join(plain(row) for row in rows))
 

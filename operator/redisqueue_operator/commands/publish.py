@@ -28,7 +28,7 @@ def add_to(subcommands: Subcommands) -> None:
         help="skip a message that was published with this option in the last hour",
     )
     add_redis(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, words="messages")
 
 
 def run(options: argparse.Namespace) -> int:

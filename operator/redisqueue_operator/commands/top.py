@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from redis_message_queue.sample import QueueSample, sample
-
 from redis_message_queue.keys import QueueKeys
+from redis_message_queue.sample import QueueSample, sample
 from redisqueue_operator.commands.options import add_redis, connect
 from redisqueue_operator.screen import Screen, table
 
@@ -32,7 +31,7 @@ def add_to(subcommands: Subcommands) -> None:
         "--once", action="store_true", help="print once and end; so does output to a file or pipe"
     )
     add_redis(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, words="queues")
 
 
 def run(options: argparse.Namespace) -> int:

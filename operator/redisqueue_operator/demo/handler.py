@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 
-# Both come with `worker.env` of the RedisQueue. One client for all threads; it connects when it is first used.
+# Both come with `worker.env` of the RedisQueue. One client serves all threads; it connects at its first use.
 run = os.environ.get("DEMO_RUN", "demo")
 results = redis.Redis.from_url(os.environ.get("RESULTS_URL", "redis://"))
 
