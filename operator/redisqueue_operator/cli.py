@@ -55,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     words = getattr(options, getattr(options, "words", ""), None)
     if rest and (words is None or any(word.startswith("-") for word in rest)):
         everything.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
+    if words is not None:
         words.extend(rest)
     return options
 

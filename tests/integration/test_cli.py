@@ -1,0 +1,102 @@
+"""`redisqueue` from a shell: what it prints, and what it says about a mistake."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from redis_message_queue import RedisMessageQueue
+from redisqueue_operator.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import redis
+
+QUEUE = """
+apiVersion: redisqueue.dev/v1alpha1
+kind: RedisQueue
+metadata: {name: emails}
+spec: {redis: {url: "redis://redis:6379"}, worker: {handler: "m:f"}}
+"""
+
+
+@pytest.mark.parametrize("flag_first", [True, False])
+def test_published_messages_are_peeked_at_in_their_order(
+    redis_url: str, capsys: pytest.CaptureFixture[str], flag_first: bool
+) -> None:
+    words, flag = ["emails", "one", "two"], ["--redis-url", redis_url]
+    assert main(["publish", *flag, *words] if flag_first else ["publish", words[0], *flag, *words[1:]]) == 0
+    assert capsys.readouterr().out == "published 2 to emails\n"
+    assert main(["peek", "emails", *flag]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["one", "two"]
+    assert main(["peek", "emails", "--count", "1", *flag]) == 0
+    assert capsys.readouterr().out.split()[1:] == ["one"]
+
+
+def test_lines_of_input_are_published_and_duplicates_skipped_on_request(
+    redis_client: redis.Redis,
+    redis_url: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\n\nb\r\na\n"))
+    assert main(["publish", "emails", "--deduplicate", "--redis-url", redis_url]) == 0
+    assert capsys.readouterr().out == "published 2 to emails, skipped 1 duplicates\n"
+    assert redis_client.llen("emails::pending") == 2
+
+
+def test_peek_shows_what_is_not_printable_escaped(
+    redis_client: redis.Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redis_client.lpush("emails::failed", b"\x1b[2J\xff")
+    assert main(["peek", "emails", "--of", "failed", "--redis-url", redis_url]) == 0
+    assert capsys.readouterr().out == "-  \\x1b[2J\\xff\n"
+
+
+def test_top_finds_the_queues(
+    redis_client: redis.Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RedisMessageQueue("emails", client=redis_client).publish("one")
+    assert main(["top", "--redis-url", redis_url]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.startswith("QUEUE")
+    assert row.split()[:3] == ["emails", "1", "0"]
+
+
+def test_lint_accepts_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "queue.yaml"
+    file.write_text(QUEUE)
+    assert main(["lint", str(file)]) == 0
+    assert capsys.readouterr().out == "1 RedisQueue: no problem found\n"
+    file.write_text(QUEUE.replace('handler: "m:f"', 'handlers: "m:f"'))
+    assert main(["lint", str(file)]) == 1
+    assert "spec.worker.handlers: unknown field: did you mean handler?" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["publish", "emails", "x", "--redis-url", "nonsense"], 1, "--redis-url"),
+        (["publish", " ", "x"], 1, "name"),
+        (["top", "--redis-url", "redis://127.0.0.1:1"], 1, "Connection refused"),
+        (["lint", "absent.yaml"], 1, "absent.yaml"),
+        (["local", "absent.yaml"], 1, "absent.yaml: cannot be read"),
+    ],
+)
+def test_a_mistake_is_named_without_a_traceback(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["peek", "emails", "extra"], ["publish", "emails", "--nonsense"]]
+)
+def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
