@@ -18,7 +18,7 @@ def test_scale_get_explain_wait_describe(story: Story) -> None:
     kubectl("wait", "--for=condition=Ready", f"rq/{story.name}", "--timeout=30s")
 
     kubectl("scale", f"redisqueue/{story.name}", "--replicas=3")
-    wait_until(lambda: story.resource()["status"]["workers"].get("ready") == 3, 60, "three workers are ready")
+    wait_until(lambda: story.ready_workers() == 3, 60, "three workers are ready")
     assert story.replicas() == 3
 
     header, row = kubectl("get", "rq", story.name).splitlines()

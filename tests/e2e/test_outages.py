@@ -18,7 +18,7 @@ OUTAGE_SECONDS = 60 if os.environ.get("LONG") else 20
 
 def test_redis_away(story: Story, redis_on_host: EmbeddedRedis) -> None:
     story.apply(scaling={"minReplicas": 2, "maxReplicas": 4})
-    wait_until(lambda: story.resource()["status"]["workers"].get("ready") == 2, 60, "two workers are ready")
+    wait_until(lambda: story.ready_workers() == 2, 60, "two workers are ready")
     before = {pod["metadata"]["uid"] for pod in story.pods()}
     assert story.condition("RedisReachable")[0] == "True"
 
@@ -44,7 +44,7 @@ def test_redis_away(story: Story, redis_on_host: EmbeddedRedis) -> None:
 
 def test_operator_away(story: Story) -> None:
     story.apply(scaling={"minReplicas": 1, "maxReplicas": 3})
-    wait_until(lambda: story.resource()["status"]["workers"].get("ready") == 1, 60, "a worker is ready")
+    wait_until(lambda: story.ready_workers() == 1, 60, "a worker is ready")
     before = {pod["metadata"]["uid"] for pod in story.pods()}
 
     story.cluster.kubectl(

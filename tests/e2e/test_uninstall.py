@@ -64,22 +64,21 @@ def test_nothing_is_left(trial: Cluster) -> None:
     kubectl("delete", "rq", "jobs", "--timeout=30s")
     wait_until(lambda: not _owned(trial), 90, "the children of the RedisQueue are gone")
     trial.helm("uninstall", "trial", "--namespace", NAMESPACE, "--wait", "--timeout", "60s")
-    kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,networkpolicies"
-    left = json.loads(kubectl("get", kinds, "-o", "json"))["items"]
-    ours = [f"{one['kind']}/{one['metadata']['name']}" for one in left if not _of_kubernetes(one)]
-    assert ours == ["ConfigMap/handler"], "only what the user made may stay"
+    wait_until(lambda: _left(trial) == ["ConfigMap/handler"], 60, "only what the user made is left")
     cluster_wide = json.loads(trial.kubectl("get", "clusterroles,clusterrolebindings", "-o", "json"))["items"]
     assert not [one for one in cluster_wide if "trial" in one["metadata"]["name"]]
     trial.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
 
 
 def _owned(cluster: Cluster) -> list[str]:
-    kinds = "deployments,replicasets,pods,configmaps"
+    kinds = "deployments,replicasets,pods,configmaps,pdb"
     items = cluster.list(kinds, NAMESPACE, "app.kubernetes.io/managed-by=redisqueue-operator")
     return [f"{one['kind']}/{one['metadata']['name']}" for one in items]
 
 
-def _of_kubernetes(item: dict[str, object]) -> bool:
-    """What Kubernetes itself puts into each namespace."""
-    metadata = item["metadata"]
-    return isinstance(metadata, dict) and metadata["name"] in ("kube-root-ca.crt", "default")
+def _left(cluster: Cluster) -> list[str]:
+    """What is in the namespace beyond what Kubernetes itself puts into each."""
+    kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,networkpolicies,pdb"
+    text = cluster.kubectl("-n", NAMESPACE, "get", kinds, "-o", "json")
+    names = [f"{one['kind']}/{one['metadata']['name']}" for one in json.loads(text)["items"]]
+    return [name for name in names if name not in ("ConfigMap/kube-root-ca.crt", "ServiceAccount/default")]

@@ -60,6 +60,7 @@ class Story:
                 ],
                 "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
             },
+            "drain": {"timeoutSeconds": 60},
             "scaling": {"scaleDown": {"idleSeconds": 2, "stabilizationSeconds": 3, "minRunSeconds": 0}},
         }
         return {
@@ -98,6 +99,10 @@ class Story:
 
     def pods(self) -> list[Manifest]:
         return self.cluster.list("pods", self.namespace, f"redisqueue.dev/queue={self.name}")
+
+    def ready_workers(self) -> int:
+        """Ready workers, as the status says."""
+        return int(self.resource().get("status", {}).get("workers", {}).get("ready", 0))
 
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition; ("", "") while it is not there."""
