@@ -20,7 +20,7 @@ from redisqueue_operator.api import parse
 from redisqueue_operator.observation import ApplyOutcome, Observation
 from redisqueue_operator.observed import queue_of, unreadable, workers_of
 from redisqueue_operator.platform import Conflict, PlatformError, SettingsUnavailable
-from redisqueue_operator.sampler import Sampler, Watched
+from redisqueue_operator.sampler import Sampler, Watched, cancelled
 from redisqueue_operator.scaling import Decision, History, Policy, decide, to_retire
 from redisqueue_operator.status import build_status, events_between, worth_writing
 from redisqueue_operator.workqueue import WorkQueue
@@ -163,7 +163,7 @@ class Engine:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _work(self) -> None:
-        while True:
+        while not cancelled():
             key = await self._queue.get()
             started = self._clock()
             outcome: Literal["ok", "conflict", "error"] = "ok"

@@ -179,7 +179,7 @@ class _Endpoint(Generic[K]):
 
     async def _run(self) -> None:
         # redis-py loses some cancellations, mostly while it connects: the task itself remembers them.
-        while not _cancelled():
+        while not cancelled():
             self._hurry.clear()
             await self._sample_all()
             pause = interval_seconds(len(self.queues)) * 2 ** min(self._failures, 3)
@@ -247,8 +247,8 @@ def _cancel(task: asyncio.Task[None] | None) -> None:
         task.cancel()
 
 
-def _cancelled() -> bool:
-    """Whether somebody asked this task to end."""
+def cancelled() -> bool:
+    """Whether somebody asked this task to end: a Redis call may swallow the cancellation itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
