@@ -7,8 +7,8 @@ import os
 from typing import TypeAlias
 
 import redis
-from redis_message_queue.connection import ConnectionSettings
 
+from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 
 # What add_subparsers returns has no public name.

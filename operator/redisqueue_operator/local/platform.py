@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
-
 from redisqueue_operator.api import Key
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.template import worker_template, write_sources
