@@ -21,7 +21,7 @@ from redisqueue_operator.observation import ApplyOutcome, Observation
 from redisqueue_operator.observed import queue_of, unreadable, workers_of
 from redisqueue_operator.platform import Conflict, PlatformError, SettingsUnavailable
 from redisqueue_operator.sampler import Sampler, Watched, cancelled
-from redisqueue_operator.scaling import Decision, History, Policy, decide, to_retire
+from redisqueue_operator.scaling import Decision, History, Policy, decide, survivors, to_retire
 from redisqueue_operator.status import build_status, events_between, worth_writing
 from redisqueue_operator.workqueue import WorkQueue
 
@@ -39,6 +39,7 @@ RESYNC_SECONDS = 300.0
 AT_ONCE = 16
 BEAT_SECONDS = 5.0
 STATUS_LOOK_SECONDS = 1.0
+SETTLE_SECONDS = 2.0
 SETTINGS_SECONDS = 60.0
 UNUSABLE_SETTINGS_SECONDS = 5.0
 NO_SPEC = ApplyOutcome(ok=False, reason="InvalidSpec", message="")
@@ -75,6 +76,7 @@ class _Tracked:
     settings_error: Exception | None = None
     settings_at: float = float("-inf")
     settings_for: float = 0.0
+    scaled_at: float = float("-inf")
     status_looked_at: float = float("-inf")
     status_written_at: float = float("-inf")
     outcome: ApplyOutcome = NO_SPEC
@@ -206,10 +208,11 @@ class Engine:
             and (target := await self._scale(key, rq, fleet, observation, decision)) is not None
         ):
             # The status waits for another turn: in a burst every queue gets workers before any gets a report.
-            tracked.scaled = replace(decision, to_replicas=target)
+            tracked.scaled, tracked.scaled_at = replace(decision, to_replicas=target), self._clock()
             tracked.status_looked_at = float("-inf")
             self._queue.add(key)
             return
+        await self._recall(key, tracked, observation)
         await self._report(key, tracked, raw)
 
     def _track(self, key: Key, raw: dict[str, Any]) -> _Tracked:
@@ -308,6 +311,17 @@ class Engine:
         if self._metrics is not None and target > decision.from_replicas and observation.queue is not None:
             self._metrics.reacted(self._sampler.age_of_news(key))
         return target
+
+    async def _recall(self, key: Key, tracked: _Tracked, observation: Observation) -> None:
+        """Have workers claim again that were retired for a shrink which took others, once it has settled."""
+        assert self._sampler is not None  # noqa: S101  (set by run)
+        if not (names := survivors(observation)):
+            return
+        settles_in = tracked.scaled_at + SETTLE_SECONDS - self._clock()
+        if settles_in > 0:
+            self._queue.add(key, after_seconds=settles_in)
+        else:
+            await self._sampler.unretire(key, names)
 
     def _recheck(self, key: Key, tracked: _Tracked, decision: Decision) -> None:
         """Time alone can change the answer, and so can a Secret."""

@@ -6,7 +6,7 @@ Pure: plain data in, plain data out; time is an argument.
 from redisqueue_operator.scaling.decide import decide
 from redisqueue_operator.scaling.decision import Decision, Rates, Term
 from redisqueue_operator.scaling.explain import explain
-from redisqueue_operator.scaling.fleet import FRESH_SECONDS, to_retire
+from redisqueue_operator.scaling.fleet import FRESH_SECONDS, survivors, to_retire
 from redisqueue_operator.scaling.history import STEP_SECONDS, History
 from redisqueue_operator.scaling.policy import Mode, Policy
 
@@ -21,5 +21,6 @@ __all__ = [
     "Term",
     "decide",
     "explain",
+    "survivors",
     "to_retire",
 ]

@@ -175,6 +175,8 @@ def _shrink(path: _Path, need: Need) -> None:
     if path.observation.active_replica_sets > 1:
         # The Deployment would share the shrink out between its ReplicaSets, busy pods included.
         path.at_least(path.current, "RolloutInProgress")
+    if fleet.unready_but_needed(policy, need.in_flight):
+        path.at_least(path.current, "UnreadyWorkers")
     if policy.down_max_percent is not None:
         base = history.step_base(growing=False)
         floor = base - max(1, base * policy.down_max_percent // 100)

@@ -19,6 +19,7 @@ BLOCKED = {
     "BusyWorkers": "{busy} workers are busy and {unknown} do not say",
     "MinRunSeconds": "idle workers are younger than {min_run:g} s",
     "RolloutInProgress": "a rollout is under way, and a shrink now could hit busy workers",
+    "UnreadyWorkers": "a worker that may be busy is not ready, and a shrink would take it first",
     "UnschedulablePods": "the cluster has no room for the pods there are already",
     "MaxStep": "at most {step} more at a time",
     "MaxPercent": "at most a part of the workers changes at a time",

@@ -36,6 +36,7 @@ class Member:
     """A live (not terminating) pod."""
 
     name: str
+    ready: bool
     state: State
     age_seconds: float
 
@@ -68,8 +69,9 @@ class Fleet:
                 continue
             busy_slots += busy
             hung_in = min(hung_in, *(_hung_in(worker, policy) for worker in fresh), math.inf)
-            members.append(Member(pod.name, _state(pod, reports, fresh, policy), pod.age_seconds))
-        members.sort(key=lambda member: (member.state, member.age_seconds, member.name))
+            members.append(Member(pod.name, pod.ready, _state(pod, reports, fresh, policy), pod.age_seconds))
+        # A ReplicaSet deletes pods that are not ready before it looks at any deletion cost.
+        members.sort(key=lambda member: (member.ready, member.state, member.age_seconds, member.name))
         return cls(tuple(members), busy_slots, draining_busy, hung_in)
 
     def count(self, *states: State) -> int:
@@ -79,6 +81,11 @@ class Fleet:
     def removable(self, policy: Policy, in_flight: int) -> tuple[Member, ...]:
         """The pods that may go now, best first."""
         return tuple(m for m in self._candidates(policy, in_flight) if not _too_young(m, policy))
+
+    def unready_but_needed(self, policy: Policy, in_flight: int) -> bool:
+        """Whether a shrink would hit a pod that may not go: unready ones are a ReplicaSet's first choice."""
+        removable = self.removable(policy, in_flight)
+        return any(not member.ready and member not in removable for member in self.members)
 
     def young_for_seconds(self, policy: Policy, in_flight: int) -> float:
         """Until the next pod that could go has run for `minRunSeconds`; infinite when none is too young."""
@@ -124,6 +131,15 @@ def to_retire(decision: Decision, observation: Observation) -> tuple[str, ...]:
         and worker.busy == 0
         and not worker.draining
     )
+
+
+def survivors(observation: Observation) -> tuple[str, ...]:
+    """Worker ids that were told to claim nothing more, but whose pods stay: the shrink took other ones."""
+    live = {name for pod in observation.pods if not pod.terminating for name in (pod.uid, pod.name)}
+    pods = sum(not pod.terminating for pod in observation.pods)
+    if observation.replicas is None or pods > observation.replicas:
+        return ()  # the ReplicaSet has not chosen yet
+    return tuple(w.id for w in observation.workers if w.retired and (w.pod_uid or w.id) in live)
 
 
 def _by_pod(observation: Observation) -> dict[str, list[WorkerObservation]]:

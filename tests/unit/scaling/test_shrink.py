@@ -7,7 +7,7 @@ import math
 import pytest
 from tests.support.observations import OLD, Story, fleet, once, pod, queue, seen, settled, worker
 
-from redisqueue_operator.scaling import Policy, to_retire
+from redisqueue_operator.scaling import Policy, survivors, to_retire
 
 
 def test_down_to_the_highest_need_of_the_window() -> None:
@@ -245,3 +245,22 @@ def test_pods_that_go_already_are_named_again_with_the_next_ones() -> None:
 def test_an_age_that_nobody_reports_is_not_hung() -> None:
     observation = seen(queue(in_flight=1), [pod("a", age=OLD), pod("b")], [worker("a", 1), worker("b")])
     assert settled(observation).victims == ("b",)
+
+
+def test_an_idle_pod_that_is_not_ready_goes_first_as_a_replica_set_chooses() -> None:
+    pods = [pod("a"), pod("b", ready=False), pod("c")]
+    decision = settled(seen(queue(in_flight=1), pods, [worker("a"), worker("b"), worker("c", 1)]))
+    assert (decision.to_replicas, decision.victims) == (1, ("b", "a"))
+
+
+def test_nothing_shrinks_while_a_pod_that_may_be_busy_is_not_ready() -> None:
+    pods = [pod("a"), pod("killed", ready=False)]
+    decision = settled(seen(queue(in_flight=1), pods, [worker("a"), worker("killed", 1)]))
+    assert (decision.to_replicas, decision.blocked_by) == (2, "UnreadyWorkers")
+
+
+def test_a_retired_worker_that_stays_is_a_survivor_once_the_shrink_is_done() -> None:
+    pods, reports = [pod("a"), pod("b")], [worker("a", retired=True), worker("b")]
+    assert survivors(seen(queue(), pods, reports, replicas=1)) == ()
+    gone = [pod("a"), pod("b", terminating=True)]
+    assert survivors(seen(queue(), gone, reports, replicas=1)) == ("a",)
