@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.cluster import wait_until
 
@@ -16,9 +16,19 @@ if TYPE_CHECKING:
 SECONDS = 10  # of each handler
 
 
+def is_ready(pod: dict[str, Any]) -> bool:
+    conditions = {one["type"]: one["status"] for one in pod.get("status", {}).get("conditions", [])}
+    return conditions.get("Ready") == "True"
+
+
 def follow(story: Story, logs: Path) -> list[subprocess.Popen[bytes]]:
-    """Follow the log of every worker that runs now."""
-    names = [pod["metadata"]["name"] for pod in story.pods()]
+    """Follow the log of every worker, once all are ready: before that there is no log to follow."""
+
+    def all_ready() -> list[dict[str, Any]]:
+        pods = story.pods()
+        return pods if all(map(is_ready, pods)) else []
+
+    names = [pod["metadata"]["name"] for pod in wait_until(all_ready, 60, "every worker is ready")]
     return [story.cluster.follow_log(story.namespace, name, logs / f"{name}.log") for name in names]
 
 
