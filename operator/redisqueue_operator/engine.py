@@ -113,7 +113,7 @@ class Engine:
         self._metrics = metrics
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock)
         self._tracked: dict[Key, _Tracked] = {}
-        self._sampler: Sampler[Key] | None = None
+        self._sampler: Sampler[Key] = Sampler(self._queue.add, metrics.sampled if metrics else None)
         self.last_tick = clock()
         self.running = False
 
@@ -130,7 +130,6 @@ class Engine:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what no retry can mend."""
-        self._sampler = Sampler(self._queue.add, self._metrics.sampled if self._metrics else None)
         self.running = True
         tasks = [asyncio.create_task(self._work(), name=f"reconcile {n}") for n in range(AT_ONCE)]
         tasks += [asyncio.create_task(each, name="engine") for each in (self._resync(), self._beat())]
@@ -217,7 +216,6 @@ class Engine:
 
     def _track(self, key: Key, raw: dict[str, Any]) -> _Tracked:
         """The memory of this object: a new one when the name was given to a new object."""
-        assert self._sampler is not None  # noqa: S101  (set by run)
         tracked = self._tracked.get(key)
         uid = raw["metadata"]["uid"]
         if tracked is None or tracked.uid != uid:
@@ -230,7 +228,6 @@ class Engine:
 
     async def _without_spec(self, key: Key, tracked: _Tracked, raw: dict[str, Any]) -> None:
         """A spec that says nothing usable, or an object on its way out: touch nothing that runs."""
-        assert self._sampler is not None  # noqa: S101  (set by run)
         self._sampler.unwatch(key)
         tracked.settings, tracked.settings_at = None, float("-inf")
         if tracked.rq is not None:
@@ -241,7 +238,6 @@ class Engine:
 
     async def _find_redis(self, key: Key, tracked: _Tracked) -> None:
         """Have the queue sampled at the right place with today's credentials."""
-        assert self._sampler is not None  # noqa: S101  (set by run)
         assert tracked.rq is not None  # noqa: S101  (a parsed spec is why we are here)
         rq, now = tracked.rq, self._clock()
         last = self._sampler.last(key)
@@ -267,7 +263,6 @@ class Engine:
         self._sampler.watch(key, Watched(keys, tracked.settings, wake))
 
     def _observation(self, key: Key, tracked: _Tracked, fleet: Fleet) -> Observation:
-        assert self._sampler is not None  # noqa: S101  (set by run)
         seen = tracked.settings_error or self._sampler.last(key)
         reason, message = (
             unreadable(seen) if seen is None or isinstance(seen, Exception) else ("Connected", "")
@@ -291,7 +286,6 @@ class Engine:
 
         A shrink first has its idle victims refuse new messages: who claimed meanwhile stays.
         """
-        assert self._sampler is not None  # noqa: S101  (set by run)
         target, victims = decision.to_replicas, decision.victims
         asked = to_retire(decision, observation) if target < decision.from_replicas else ()
         retired = await self._sampler.retire(key, asked) if asked else ()
@@ -314,7 +308,6 @@ class Engine:
 
     async def _recall(self, key: Key, tracked: _Tracked, observation: Observation) -> None:
         """Have workers claim again that were retired for a shrink which took others, once it has settled."""
-        assert self._sampler is not None  # noqa: S101  (set by run)
         if not (names := survivors(observation)):
             return
         settles_in = tracked.scaled_at + SETTLE_SECONDS - self._clock()
@@ -355,7 +348,6 @@ class Engine:
             await self._platform.emit(rq, event)
 
     async def _forget(self, key: Key) -> None:
-        assert self._sampler is not None  # noqa: S101  (set by run)
         self._sampler.unwatch(key)
         self._queue.forget(key)
         if self._metrics is not None:
