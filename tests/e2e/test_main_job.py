@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.support import v7
+from tests.support.cluster import wait_until
 
 if TYPE_CHECKING:
     from tests.support.story import Story
@@ -25,6 +26,7 @@ def test_two_thousand_messages_from_both_producers(story: Story, redis_on_host: 
     assert all(v7.publish_messages(redis_on_host.url, story.name, theirs))
     story.publish(ours)
 
+    wait_until(lambda: (story.replicas() or 0) >= 4, 90, "at least four workers are asked for")
     story.wait_for_ends(2000, seconds=180)
     story.wait_for_zero(seconds=90)
 

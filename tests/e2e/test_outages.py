@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.embedded_redis import EmbeddedRedis
 
-OUTAGE_SECONDS = 60 if os.environ.get("LONG") else 20
+OUTAGE_SECONDS = 60
 
 
 def test_redis_away(story: Story, redis_on_host: EmbeddedRedis) -> None:
