@@ -5,23 +5,18 @@ It needs Python 3.12 and a package index, once; the environment is kept in the u
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import subprocess
-import sys
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.environments import Unavailable, python_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 REQUIREMENT = "redis-message-queue==7.0.0"
-_HOME = Path.home() / ".cache" / "redisqueue" / "v7"
 _PROGRAM = """
 import json, os, sys
 import redis
@@ -45,68 +40,9 @@ print(json.dumps(answers))
 """
 
 
-class Unavailable(Exception):
-    """The 7.0.0 environment cannot be built here; the text says what is missing."""
-
-
 def v7_python() -> Path:
-    """The interpreter that has 7.0.0 installed; built at the first use. Raises Unavailable."""
-    found = _provision()
-    if isinstance(found, Unavailable):
-        raise found
-    return found
-
-
-@cache
-def _provision() -> Path | Unavailable:
-    """Once in a run: a missing package index is slow to find out about."""
-    try:
-        return _provisioned()
-    except Unavailable as missing:
-        return missing
-
-
-def _provisioned() -> Path:
-    python = _HOME / "bin" / "python"
-    ready = _HOME / "ready"
-    _HOME.parent.mkdir(parents=True, exist_ok=True)
-    with (_HOME.parent / "v7.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists() or not python.exists():
-            _build(python)
-            ready.write_text(REQUIREMENT)
-    return python
-
-
-def _build(python: Path) -> None:
-    base = next(_python312(), None)
-    if base is None:
-        raise Unavailable("no Python 3.12 (python3.12 on PATH, or pyenv) for redis-message-queue 7.0.0")
-    _run([base, "-m", "venv", "--clear", str(_HOME)], "could not create its environment")
-    _run([str(python), "-m", "pip", "install", "--quiet", REQUIREMENT], "pip could not install it")
-
-
-def _python312() -> Iterator[str]:
-    """Interpreters that really run: a shim on PATH may point to nothing."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates = [sys.executable, shutil.which("python3.12"), *pyenv.glob("3.12*/bin/python")]
-    check = "import sys, venv, ensurepip; raise SystemExit(sys.version_info[:2] != (3, 12))"
-    for candidate in candidates:
-        if (
-            candidate
-            and subprocess.run([candidate, "-c", check], capture_output=True, check=False).returncode == 0
-        ):
-            yield str(candidate)
-
-
-def _run(command: list[str], problem: str) -> None:
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-    except subprocess.SubprocessError as error:
-        output = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        raise Unavailable(
-            f"redis-message-queue 7.0.0: {problem}: {output[-1] if output else error}"
-        ) from None
+    """The interpreter that has 7.0.0 installed. Raises Unavailable."""
+    return python_with("v7", REQUIREMENT)
 
 
 def require_v7() -> None:
