@@ -23,12 +23,12 @@ from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement, W
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
 
-KEYS = QueueKeys("jobs")
+KEYS = QueueKeys("{jobs}")
 
 
 @pytest.fixture
 def consumer(redis_client: redis.Redis) -> Consumer:
-    return Consumer(redis_client, "jobs")
+    return Consumer(redis_client, "{jobs}")
 
 
 def texts(claims: tuple[Claim, ...]) -> list[str]:
@@ -65,7 +65,7 @@ def test_a_count_of_nothing_claims_nothing(redis_client: redis.Redis, consumer: 
 def test_payload_has_the_type_the_client_reads(redis_url: str, decode: bool, protocol: int) -> None:
     with redis.Redis.from_url(redis_url, decode_responses=decode, protocol=protocol) as client:
         publish(client, KEYS, "é")
-        consumer = Consumer(client, "jobs")
+        consumer = Consumer(client, "{jobs}")
         (claim,) = consumer.claim(1).claims
         assert claim.payload == ("é" if decode else "é".encode())
         assert consumer.renew([claim]) == (True,)
@@ -75,7 +75,7 @@ def test_payload_has_the_type_the_client_reads(redis_url: str, decode: bool, pro
 def test_a_value_that_is_no_text_is_claimed_as_bytes_by_a_decoding_client(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         client.lpush(KEYS.pending, b"\xff\x00")
-        consumer = Consumer(client, "jobs")
+        consumer = Consumer(client, "{jobs}")
         assert consumer.wait(1) is True
         (claim,) = consumer.claim(1).claims
         assert (claim.id, claim.payload) == (None, b"\xff\x00")
@@ -155,7 +155,7 @@ def test_an_expired_lease_that_nobody_took_is_still_ours(
 
 def test_many_expired_leases_are_taken_back_in_bounded_steps(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, *map(str, range(250)))
-    consumer = Consumer(redis_client, "jobs", max_delivery_count=None)
+    consumer = Consumer(redis_client, "{jobs}", max_delivery_count=None)
     consumer.claim(250)
     let_leases_expire(redis_client, KEYS)
     steps = []
@@ -213,7 +213,7 @@ def test_done_leaves_nothing_but_the_counter(redis_client: redis.Redis, consumer
 
 def test_kept_lists_hold_payloads_newest_first_and_are_capped(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "a", "b", "c", "x", "y", "z")
-    consumer = Consumer(redis_client, "jobs", keep_completed=2, keep_failed=2)
+    consumer = Consumer(redis_client, "{jobs}", keep_completed=2, keep_failed=2)
     claims = consumer.claim(6).claims
     consumer.settle([settled(Outcome.DONE, claim) for claim in claims[:3]])
     consumer.settle([settled(Outcome.FAILED, claim) for claim in claims[3:]])
@@ -223,7 +223,7 @@ def test_kept_lists_hold_payloads_newest_first_and_are_capped(redis_client: redi
 
 def test_failed_is_removed_when_it_is_not_kept(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "a")
-    consumer = Consumer(redis_client, "jobs", keep_failed=0)
+    consumer = Consumer(redis_client, "{jobs}", keep_failed=0)
     consumer.settle([settled(Outcome.FAILED, *consumer.claim(1).claims)])
     consumer.claim(1)
     assert everything(redis_client) == {KEYS.lease_token_counter: b"1"}
@@ -241,7 +241,7 @@ def test_dead_goes_to_the_dead_letters_with_the_reason(redis_client: redis.Redis
 
 def test_dead_letter_records_are_capped(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, *"abcd")
-    consumer = Consumer(redis_client, "jobs", keep_dead_letter_info=2)
+    consumer = Consumer(redis_client, "{jobs}", keep_dead_letter_info=2)
     consumer.settle([settled(Outcome.DEAD, claim) for claim in consumer.claim(4).claims])
     assert redis_client.llen(KEYS.dead_letter) == 4
     assert redis_client.llen(KEYS.dead_letter_info) == 2
@@ -274,7 +274,7 @@ def test_retry_waits_and_keeps_the_count(redis_client: redis.Redis, consumer: Co
 @pytest.mark.parametrize("outcome", Outcome)
 def test_a_message_taken_away_by_hand_is_not_settled(redis_client: redis.Redis, outcome: Outcome) -> None:
     publish(redis_client, KEYS, "a")
-    consumer = Consumer(redis_client, "jobs", keep_completed=5)
+    consumer = Consumer(redis_client, "{jobs}", keep_completed=5)
     (claim,) = consumer.claim(1).claims
     redis_client.delete(KEYS.processing)
     assert consumer.settle([settled(outcome, claim, delay_seconds=1)]).applied == (False,)
@@ -317,7 +317,7 @@ def test_a_wrong_delay_is_refused(delay: float) -> None:
 
 def test_the_delivery_after_the_last_allowed_one_is_a_dead_letter(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "poison", "good")
-    consumer = Consumer(redis_client, "jobs", max_delivery_count=2)
+    consumer = Consumer(redis_client, "{jobs}", max_delivery_count=2)
     for delivery in (1, 2):
         (claim,) = consumer.claim(1).claims
         assert (texts((claim,)), claim.delivery_count) == (["poison"], delivery)
@@ -332,7 +332,7 @@ def test_the_delivery_after_the_last_allowed_one_is_a_dead_letter(redis_client: 
 
 def test_without_a_limit_deliveries_are_counted_but_never_end(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "a")
-    consumer = Consumer(redis_client, "jobs", max_delivery_count=None)
+    consumer = Consumer(redis_client, "{jobs}", max_delivery_count=None)
     for delivery in range(1, 15):
         (claim,) = consumer.claim(1).claims
         assert claim.delivery_count == delivery
@@ -388,7 +388,7 @@ def test_wait_ends_with_its_time(consumer: Consumer) -> None:
 )
 def test_a_wrong_argument_is_named(redis_client: redis.Redis, arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=f"'{named}'"):
-        Consumer(redis_client, **{"name": "jobs", **arguments})
+        Consumer(redis_client, **{"name": "{jobs}", **arguments})
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ def test_a_wrong_argument_is_named(redis_client: redis.Redis, arguments: dict[st
     [KEYS.pending, KEYS.lease_deadlines, KEYS.delayed, KEYS.dead_letter, KEYS.dead_letter_info, KEYS.workers],
 )
 def test_a_key_of_another_type_stops_the_call_before_any_write(redis_client: redis.Redis, key: str) -> None:
-    consumer = Consumer(redis_client, "jobs", worker=WorkerIdentity("w", 1))
+    consumer = Consumer(redis_client, "{jobs}", worker=WorkerIdentity("w", 1))
     publish(redis_client, KEYS, "a")
     redis_client.delete(key)
     redis_client.set(key, "alien")

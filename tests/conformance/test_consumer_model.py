@@ -24,7 +24,7 @@ from redis_message_queue.keys import QueueKeys
 if TYPE_CHECKING:
     from redisqueue_operator.embedded_redis import EmbeddedRedis
 
-KEYS = QueueKeys("jobs")
+KEYS = QueueKeys("{jobs}")
 LIMIT = 3
 CONSUMER = st.integers(0, 1)
 PLACE = st.integers(0, 7)
@@ -105,7 +105,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         self.client = LossyRedis.from_url(self.server.url)
         self.client.flushdb()
         self.consumers = [
-            Consumer(self.client, "jobs", max_delivery_count=LIMIT, keep_completed=1000) for _ in range(2)
+            Consumer(self.client, "{jobs}", max_delivery_count=LIMIT, keep_completed=1000) for _ in range(2)
         ]
         self.model = Model()
         self.history: list[Claim] = []  # every claim ever granted, newest first

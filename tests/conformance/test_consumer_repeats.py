@@ -26,7 +26,7 @@ from redis_message_queue.sample import sample
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-KEYS = QueueKeys("jobs")
+KEYS = QueueKeys("{jobs}")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def lose_claim(client: LossyRedis, consumer: Consumer, count: int) -> None:
 
 def test_a_repeated_claim_gives_the_same_messages(lossy: LossyRedis) -> None:
     publish(lossy, KEYS, *"abcd")
-    consumer = Consumer(lossy, "jobs")
+    consumer = Consumer(lossy, "{jobs}")
     consumer.claim(0)  # the server knows the script now
     lose_claim(lossy, consumer, 2)
     first = consumer.claim(2).claims
@@ -62,7 +62,7 @@ def test_a_repeat_finds_its_messages_behind_many_newer_claims(
     lossy: LossyRedis, redis_client: redis.Redis
 ) -> None:
     publish(lossy, KEYS, *map(str, range(300)))
-    consumer, other = Consumer(lossy, "jobs"), Consumer(redis_client, "jobs")
+    consumer, other = Consumer(lossy, "{jobs}"), Consumer(redis_client, "{jobs}")
     other.claim(20)
     lose_claim(lossy, consumer, 3)
     other.claim(250)
@@ -71,7 +71,7 @@ def test_a_repeat_finds_its_messages_behind_many_newer_claims(
 
 def test_a_repeat_starts_the_leases_anew(lossy: LossyRedis) -> None:
     publish(lossy, KEYS, "a")
-    consumer = Consumer(lossy, "jobs")
+    consumer = Consumer(lossy, "{jobs}")
     consumer.claim(0)
     lose_claim(lossy, consumer, 1)
     let_leases_expire(lossy, KEYS)
@@ -83,11 +83,11 @@ def test_a_repeat_starts_the_leases_anew(lossy: LossyRedis) -> None:
 
 def test_a_repeat_leaves_out_what_others_took_meanwhile(lossy: LossyRedis, redis_client: redis.Redis) -> None:
     publish(lossy, KEYS, "a", "b")
-    consumer = Consumer(lossy, "jobs")
+    consumer = Consumer(lossy, "{jobs}")
     consumer.claim(0)
     lose_claim(lossy, consumer, 2)
     let_leases_expire(redis_client, KEYS)
-    (stolen,) = Consumer(redis_client, "jobs").claim(1).claims
+    (stolen,) = Consumer(redis_client, "{jobs}").claim(1).claims
     assert stolen.payload == b"a"
     assert consumer.claim(2).claims == ()  # both were put back, so none is ours any more
     assert [claim.payload for claim in consumer.claim(2).claims] == [b"b"]
@@ -95,7 +95,7 @@ def test_a_repeat_leaves_out_what_others_took_meanwhile(lossy: LossyRedis, redis
 
 def test_a_repeat_asking_for_less_gives_the_rest_back(lossy: LossyRedis) -> None:
     publish(lossy, KEYS, *"abc")
-    consumer = Consumer(lossy, "jobs")
+    consumer = Consumer(lossy, "{jobs}")
     consumer.claim(0)
     lose_claim(lossy, consumer, 3)
     assert [claim.payload for claim in consumer.claim(1).claims] == [b"a"]
@@ -105,10 +105,10 @@ def test_a_repeat_asking_for_less_gives_the_rest_back(lossy: LossyRedis) -> None
 
 def test_a_repeated_settlement_answers_as_the_first_time(lossy: LossyRedis) -> None:
     publish(lossy, KEYS, *"abc")
-    consumer = Consumer(lossy, "jobs", keep_completed=10, worker=WorkerIdentity("w", 2))
+    consumer = Consumer(lossy, "{jobs}", keep_completed=10, worker=WorkerIdentity("w", 2))
     a, b = consumer.claim(2).claims
     let_leases_expire(lossy, KEYS)
-    Consumer(lossy, "jobs").claim(1)  # reclaims both, takes "a" again
+    Consumer(lossy, "{jobs}").claim(1)  # reclaims both, takes "a" again
     publish(lossy, KEYS, "d")
     (c,) = consumer.claim(1).claims
     assert c.payload == b"b"
@@ -125,7 +125,7 @@ def test_a_repeated_settlement_answers_as_the_first_time(lossy: LossyRedis) -> N
 
 def test_busy_is_counted_once_however_often_a_call_is_repeated(lossy: LossyRedis) -> None:
     publish(lossy, KEYS, *"abcd")
-    consumer = Consumer(lossy, "jobs", worker=WorkerIdentity("w", 4))
+    consumer = Consumer(lossy, "{jobs}", worker=WorkerIdentity("w", 4))
     consumer.claim(0)
     lose_claim(lossy, consumer, 3)
     lose_claim(lossy, consumer, 3)
@@ -141,7 +141,7 @@ def test_busy_is_counted_once_however_often_a_call_is_repeated(lossy: LossyRedis
 
 def test_recover_gives_what_was_claimed_and_nothing_new(lossy: LossyRedis) -> None:
     publish(lossy, KEYS, *"abcde")
-    consumer = Consumer(lossy, "jobs")
+    consumer = Consumer(lossy, "{jobs}")
     consumer.claim(0)
     assert consumer.recover() == ()
     lose_claim(lossy, consumer, 2)
@@ -153,7 +153,7 @@ def test_recover_gives_what_was_claimed_and_nothing_new(lossy: LossyRedis) -> No
 
 
 def test_records_of_answered_calls_do_not_pile_up(lossy: LossyRedis) -> None:
-    consumer = Consumer(lossy, "jobs")
+    consumer = Consumer(lossy, "{jobs}")
     reply = consumer.claim(1)
     for number in range(20):
         publish(lossy, KEYS, str(number))
@@ -168,7 +168,7 @@ async def test_the_asyncio_consumer_repeats_alike(
     async_lossy: AsyncLossyRedis, redis_client: redis.Redis
 ) -> None:
     publish(redis_client, KEYS, *"abc")
-    consumer = AsyncConsumer(async_lossy, "jobs")
+    consumer = AsyncConsumer(async_lossy, "{jobs}")
     await consumer.claim(0)
     async_lossy.lose = 1
     with pytest.raises(redis.ConnectionError):
@@ -190,7 +190,7 @@ async def test_the_asyncio_consumer_repeats_alike(
 async def test_the_asyncio_consumer_waits_without_taking(
     async_lossy: AsyncLossyRedis, redis_client: redis.Redis
 ) -> None:
-    consumer = AsyncConsumer(async_lossy, "jobs")
+    consumer = AsyncConsumer(async_lossy, "{jobs}")
     assert await consumer.wait(0.02) is False
     publish(redis_client, KEYS, "a")
     assert await consumer.wait(5) is True
@@ -200,7 +200,7 @@ async def test_the_asyncio_consumer_waits_without_taking(
 async def test_a_cancelled_claim_is_recovered(redis_url: str, redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "a")
     async with AsyncLossyRedis.from_url(redis_url) as client:
-        consumer = AsyncConsumer(client, "jobs")
+        consumer = AsyncConsumer(client, "{jobs}")
         await consumer.claim(0)
         done = client.gate()
         claim = asyncio.create_task(consumer.claim(1))
@@ -213,7 +213,7 @@ async def test_a_cancelled_claim_is_recovered(redis_url: str, redis_client: redi
 
 def test_threads_share_a_consumer(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, *map(str, range(200)))
-    consumer = Consumer(redis_client, "jobs", keep_completed=1000, worker=WorkerIdentity("w", 4))
+    consumer = Consumer(redis_client, "{jobs}", keep_completed=1000, worker=WorkerIdentity("w", 4))
 
     def work(_: int) -> None:
         claims = consumer.claim(3).claims

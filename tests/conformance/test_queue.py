@@ -52,19 +52,19 @@ async def test_a_dict_travels_as_canonical_json_and_leaves_only_its_marker(
 ) -> None:
     queue = face.queue()
     assert await face.call(queue.publish, {"b": "é/", "a": 1}) is True
-    marker = f"jobs::deduplication::{hashlib.sha256(CANONICAL.encode()).hexdigest()}"
-    assert durable(redis_client) == {"jobs::pending", marker}
+    marker = f"{{jobs}}::deduplication::{hashlib.sha256(CANONICAL.encode()).hexdigest()}"
+    assert durable(redis_client) == {"{jobs}::pending", marker}
     assert redis_client.get(marker) == b""
-    stored = redis_client.lindex("jobs::pending", 0)
+    stored = redis_client.lindex("{jobs}::pending", 0)
     assert stored.startswith(b"\x1eRMQ1:")
     assert json.loads(stored[6:])["payload"] == CANONICAL
 
     async with face.process(queue) as payload:
         assert payload == CANONICAL.encode()
-        assert redis_client.lrange("jobs::processing", 0, -1) == [stored]
-        assert redis_client.hgetall("jobs::processing:delivery_counts") == {stored: b"1"}
-        assert redis_client.hgetall("jobs::processing:lease_tokens") == {stored: b"1"}
-    assert durable(redis_client) == {marker, "jobs::processing:lease_token_counter"}
+        assert redis_client.lrange("{jobs}::processing", 0, -1) == [stored]
+        assert redis_client.hgetall("{jobs}::processing:delivery_counts") == {stored: b"1"}
+        assert redis_client.hgetall("{jobs}::processing:lease_tokens") == {stored: b"1"}
+    assert durable(redis_client) == {marker, "{jobs}::processing:lease_token_counter"}
 
 
 async def test_a_decoding_client_gets_text(face: Face) -> None:
@@ -76,14 +76,14 @@ async def test_a_decoding_client_gets_text(face: Face) -> None:
 async def test_a_duplicate_is_not_enqueued(face: Face, redis_client: redis.Redis) -> None:
     queue = face.queue()
     assert [await face.call(queue.publish, text) for text in ("a", "a", "b")] == [True, False, True]
-    assert redis_client.llen("jobs::pending") == 2
+    assert redis_client.llen("{jobs}::pending") == 2
 
 
 async def test_the_deduplication_key_may_be_chosen(face: Face, redis_client: redis.Redis) -> None:
     queue = face.queue(get_deduplication_key=lambda message: message["id"])
     assert await face.call(queue.publish, {"id": "1", "x": 1}) is True
     assert await face.call(queue.publish, {"id": "1", "x": 2}) is False
-    assert redis_client.exists("jobs::deduplication::1")
+    assert redis_client.exists("{jobs}::deduplication::1")
 
 
 @pytest.mark.parametrize("result", [None, 5, b"k"])
@@ -99,7 +99,7 @@ async def test_without_deduplication_equal_messages_stay_distinct(
     queue = face.queue(deduplication=False)
     for _ in range(3):
         assert await face.call(queue.publish, "same") is True
-    assert len(set(redis_client.lrange("jobs::pending", 0, -1))) == 3
+    assert len(set(redis_client.lrange("{jobs}::pending", 0, -1))) == 3
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ async def test_success_goes_to_the_completed_list_which_is_capped(
     for text in ("a", "b", "c"):
         await face.call(queue.publish, text)
         await consume(face, queue)
-    assert redis_client.lrange("jobs::completed", 0, -1) == [b"c", b"b"]
-    assert redis_client.llen("jobs::processing") == 0
+    assert redis_client.lrange("{jobs}::completed", 0, -1) == [b"c", b"b"]
+    assert redis_client.llen("{jobs}::processing") == 0
 
 
 @pytest.mark.parametrize("modes", [{}, AT_MOST_ONCE], ids=["leased", "plain"])
@@ -152,8 +152,8 @@ async def test_a_handler_error_is_final_and_propagates(
     queue = face.queue(enable_failed_queue=True, deduplication=False, **modes)
     await face.call(queue.publish, "bad")
     assert await fail(face, queue) == b"bad"
-    assert redis_client.lrange("jobs::failed", 0, -1) == [b"bad"]
-    assert durable(redis_client) - {"jobs::processing:lease_token_counter"} == {"jobs::failed"}
+    assert redis_client.lrange("{jobs}::failed", 0, -1) == [b"bad"]
+    assert durable(redis_client) - {"{jobs}::processing:lease_token_counter"} == {"{jobs}::failed"}
 
 
 async def test_without_leases_nothing_is_left_behind(face: Face, redis_client: redis.Redis) -> None:
@@ -161,7 +161,7 @@ async def test_without_leases_nothing_is_left_behind(face: Face, redis_client: r
     await face.call(queue.publish, "x")
     async with face.process(queue) as payload:
         assert payload == b"x"
-        assert not redis_client.exists("jobs::processing:lease_tokens")
+        assert not redis_client.exists("{jobs}::processing:lease_tokens")
     assert durable(redis_client) == set()
 
 
@@ -190,7 +190,7 @@ async def test_events_of_a_success_and_of_a_failure(face: Face) -> None:
     claim, completed = events[2], events[3]
     assert claim.message_id == completed.message_id != None  # noqa: E711
     assert claim.lease_token_hash == hashlib.sha256(b"1").hexdigest()[:16]
-    assert completed.destination_queue == "jobs::completed"
+    assert completed.destination_queue == "{jobs}::completed"
     assert (events[7].exception_type, type(events[7].error)) == ("KeyError", KeyError)
 
 
@@ -203,7 +203,7 @@ async def test_a_callback_that_raises_changes_nothing(face: Face, redis_client: 
         assert await face.call(queue.publish, "x") is True
     with pytest.warns(RuntimeWarning, match="on_event callback raised RuntimeError"):
         assert await consume(face, queue) == b"x"
-    assert redis_client.llen("jobs::processing") == 0
+    assert redis_client.llen("{jobs}::processing") == 0
 
 
 async def test_a_lost_lease_makes_the_settlement_a_reported_no_op(
@@ -214,10 +214,10 @@ async def test_a_lost_lease_makes_the_settlement_a_reported_no_op(
     await face.call(queue.publish, "x")
     with pytest.warns(RuntimeWarning, match=r"successful processing.*lease expired"):  # noqa: PT031
         async with face.process(queue):
-            stored = redis_client.lindex("jobs::processing", 0)
-            redis_client.hset("jobs::processing:lease_tokens", stored, "99")
-    assert redis_client.lrange("jobs::processing", 0, -1) == [stored]
-    assert not redis_client.exists("jobs::completed")
+            stored = redis_client.lindex("{jobs}::processing", 0)
+            redis_client.hset("{jobs}::processing:lease_tokens", stored, "99")
+    assert redis_client.lrange("{jobs}::processing", 0, -1) == [stored]
+    assert not redis_client.exists("{jobs}::completed")
     assert [f"{e.operation}/{e.outcome}" for e in events][-3:] == [
         "completed/skipped",
         "ack/skipped",
@@ -236,15 +236,15 @@ async def test_an_expired_message_is_delivered_again_and_at_last_becomes_a_dead_
             async with face.process(queue) as payload:
                 assert payload == b"poison"
                 raise KeyboardInterrupt
-        stored = redis_client.lindex("jobs::processing", 0)
-        redis_client.zadd("jobs::processing:lease_deadlines", {stored: 1})
+        stored = redis_client.lindex("{jobs}::processing", 0)
+        redis_client.zadd("{jobs}::processing:lease_deadlines", {stored: 1})
     await face.call(queue.publish, "fresh")
     assert await consume(face, queue) == b"fresh"
-    assert redis_client.lrange("jobs::dlq", 0, -1) == [b"poison"]
+    assert redis_client.lrange("{jobs}::dlq", 0, -1) == [b"poison"]
     told = [f"{e.operation}/{e.outcome}" for e in events]
     assert told.count("claim_reclaim/success") == 2
     dead = events[told.index("dlq/success")]
-    assert dead.destination_queue == queue.key.dead_letter == "jobs::dlq"
+    assert dead.destination_queue == queue.key.dead_letter == "{jobs}::dlq"
 
 
 async def test_a_heartbeat_keeps_a_lease_longer_than_its_timeout(
@@ -253,10 +253,10 @@ async def test_a_heartbeat_keeps_a_lease_longer_than_its_timeout(
     queue = face.queue(visibility_timeout_seconds=1, heartbeat_interval_seconds=0.1)
     await face.call(queue.publish, "slow")
     async with face.process(queue):
-        stored = redis_client.lindex("jobs::processing", 0)
-        first = redis_client.zscore("jobs::processing:lease_deadlines", stored)
-        await until(lambda: redis_client.zscore("jobs::processing:lease_deadlines", stored) > first + 200)
-    assert redis_client.llen("jobs::processing") == 0
+        stored = redis_client.lindex("{jobs}::processing", 0)
+        first = redis_client.zscore("{jobs}::processing:lease_deadlines", stored)
+        await until(lambda: redis_client.zscore("{jobs}::processing:lease_deadlines", stored) > first + 200)
+    assert redis_client.llen("{jobs}::processing") == 0
 
 
 async def test_a_lost_lease_is_told_while_the_handler_runs(face: Face, redis_client: redis.Redis) -> None:
@@ -269,7 +269,7 @@ async def test_a_lost_lease_is_told_while_the_handler_runs(face: Face, redis_cli
     await face.call(queue.publish, "slow")
     with pytest.warns(RuntimeWarning, match="lease expired"):  # noqa: PT031
         async with face.process(queue):
-            redis_client.delete("jobs::processing:lease_tokens")
+            redis_client.delete("{jobs}::processing:lease_tokens")
             await until(lambda: lost)
     assert lost == [True]
 
@@ -277,7 +277,7 @@ async def test_a_lost_lease_is_told_while_the_handler_runs(face: Face, redis_cli
 async def test_a_full_queue_raises(face: Face, redis_client: redis.Redis) -> None:
     queue = face.queue(max_pending_length=1)
     await face.call(queue.publish, "a")
-    with pytest.raises(QueueBackpressureError, match=r"jobs::pending.*max_pending_length=1"):
+    with pytest.raises(QueueBackpressureError, match=r"{jobs}::pending.*max_pending_length=1"):
         await face.call(queue.publish, "b")
     assert await face.call(queue.publish, "a") is False
     await consume(face, queue)
@@ -319,11 +319,11 @@ async def _publish_alone(face: Face, queue: object, text: str) -> bool:
 
 
 async def test_a_wrong_typed_key_fails_without_a_write(face: Face, redis_client: redis.Redis) -> None:
-    redis_client.set("jobs::pending", "oops")
+    redis_client.set("{jobs}::pending", "oops")
     queue = face.queue()
     with pytest.raises(LuaScriptError, match="WRONGTYPE"):
         await face.call(queue.publish, "x")
-    assert redis_client.keys() == [b"jobs::pending"]
+    assert redis_client.keys() == [b"{jobs}::pending"]
     with pytest.raises(LuaScriptError, match="WRONGTYPE"):
         await consume(face, queue)
 
@@ -333,24 +333,24 @@ async def test_a_settlement_that_fails_is_told_and_leaves_the_message(
 ) -> None:
     queue = face.queue(enable_completed_queue=True)
     await face.call(queue.publish, "x")
-    redis_client.set("jobs::completed", "oops")
+    redis_client.set("{jobs}::completed", "oops")
     with pytest.raises(CleanupFailedError) as caught:
         await consume(face, queue)
     assert isinstance(caught.value.__cause__, LuaScriptError)
-    assert caught.value.queue == "jobs"
-    assert redis_client.llen("jobs::processing") == 1
+    assert caught.value.queue == "{jobs}"
+    assert redis_client.llen("{jobs}::processing") == 1
 
 
 async def test_a_damaged_envelope_is_never_handed_out(face: Face, redis_client: redis.Redis) -> None:
-    redis_client.lpush("jobs::pending", b"\x1eRMQ1:{broken")
+    redis_client.lpush("{jobs}::pending", b"\x1eRMQ1:{broken")
     queue = face.queue()
     with pytest.raises(ValueError, match="envelope"):
         await consume(face, queue)
-    assert redis_client.llen("jobs::processing") == 1
+    assert redis_client.llen("{jobs}::processing") == 1
 
 
 async def test_a_raw_entry_is_delivered_as_it_is(face: Face, redis_client: redis.Redis) -> None:
-    redis_client.lpush("jobs::pending", b"\xff raw")
+    redis_client.lpush("{jobs}::pending", b"\xff raw")
     assert await consume(face, face.queue()) == b"\xff raw"
 
 
@@ -362,10 +362,10 @@ async def test_drain_refuses_new_work_and_lets_a_handler_finish(
     async with face.process(queue) as payload:
         assert payload == b"x"
         assert await face.call(queue.drain) is True
-    assert redis_client.llen("jobs::processing") == 0
+    assert redis_client.llen("{jobs}::processing") == 0
     assert queue.is_drained
     assert not queue.is_draining
-    assert repr(queue) == "<RedisMessageQueue name='jobs' drained=True>"
+    assert repr(queue) == "<RedisMessageQueue name='{jobs}' drained=True>"
     with pytest.raises(QueueDrainedError, match="queue is drained"):
         await face.call(queue.publish, "y")
     assert await consume(face, queue) is None
@@ -392,11 +392,11 @@ async def test_a_lost_claim_reply_is_recovered_by_the_next_wait(
     lose_reply(face, gateway, times=1, error=OSError("reply lost"))
     with pytest.raises(OSError, match="reply lost"):
         await consume(face, queue)
-    assert redis_client.llen("jobs::processing") == 1
+    assert redis_client.llen("{jobs}::processing") == 1
     async with face.process(queue) as payload:
         assert payload == b"x"
         assert not [name for name in redis_client.scan_iter() if b":claim_result:" in name]
-    assert redis_client.llen("jobs::processing") == 0
+    assert redis_client.llen("{jobs}::processing") == 0
 
 
 @pytest.mark.parametrize("interval", [0, 5])
@@ -410,7 +410,7 @@ async def test_a_transient_claim_error_is_repeated_with_the_same_claim(
     lose_reply(face, gateway, times=1, error=redis.ConnectionError("gone"))
     assert await consume(face, queue) == b"x"
     assert [str(e.operation) for e in events][1:] == ["retry_attempt", "claim", "ack"]
-    assert redis_client.get("jobs::processing:lease_token_counter") == b"1"
+    assert redis_client.get("{jobs}::processing:lease_token_counter") == b"1"
 
 
 async def test_drain_returns_a_lost_claim_without_a_lease(face: Face, redis_client: redis.Redis) -> None:
@@ -420,7 +420,7 @@ async def test_drain_returns_a_lost_claim_without_a_lease(face: Face, redis_clie
     with pytest.raises(OSError, match="reply lost"):
         await consume(face, queue)
     assert await face.call(queue.drain) is True
-    assert durable(redis_client) == {"jobs::pending"}
+    assert durable(redis_client) == {"{jobs}::pending"}
 
 
 def lose_reply(face: Face, gateway: object, *, times: int, error: Exception) -> None:
@@ -448,7 +448,7 @@ async def test_a_repeated_publish_answers_as_the_first_did(face: Face, redis_cli
     queue = face.queue()
     lose_reply(face, queue._gateway, times=1, error=redis.ConnectionError("gone"))
     assert await face.call(queue.publish, "x") is True
-    assert redis_client.llen("jobs::pending") == 1
+    assert redis_client.llen("{jobs}::pending") == 1
 
 
 async def test_the_gateway_works_alone_on_explicit_lists(face: Face, redis_client: redis.Redis) -> None:

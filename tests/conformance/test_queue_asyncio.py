@@ -45,9 +45,9 @@ async def test_cancelling_a_handler_settles_nothing(face: AsyncFace, redis_clien
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert redis_client.llen("jobs::processing") == 1
-    assert redis_client.exists("jobs::processing:lease_tokens")
-    assert not redis_client.exists("jobs::failed")
+    assert redis_client.llen("{jobs}::processing") == 1
+    assert redis_client.exists("{jobs}::processing:lease_tokens")
+    assert not redis_client.exists("{jobs}::failed")
 
 
 async def test_a_cancellation_the_handler_raised_itself_is_a_failure(
@@ -58,7 +58,7 @@ async def test_a_cancellation_the_handler_raised_itself_is_a_failure(
     with pytest.raises(asyncio.CancelledError):
         async with queue.process_message():
             raise asyncio.CancelledError
-    assert redis_client.lrange("jobs::failed", 0, -1) == [b"x"]
+    assert redis_client.lrange("{jobs}::failed", 0, -1) == [b"x"]
 
 
 async def test_cancelled_while_acknowledging_the_message_is_acknowledged(
@@ -79,8 +79,8 @@ async def test_cancelled_while_acknowledging_the_message_is_acknowledged(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert redis_client.lrange("jobs::completed", 0, -1) == [b"x"]
-    assert not redis_client.exists("jobs::processing")
+    assert redis_client.lrange("{jobs}::completed", 0, -1) == [b"x"]
+    assert not redis_client.exists("{jobs}::processing")
 
 
 @pytest.mark.parametrize("cancellations", [1, 2])
@@ -112,7 +112,7 @@ async def test_cancelled_while_settling_a_failure_the_handlers_error_wins(
                 task.cancel()
             with pytest.raises(KeyError):
                 await task
-    await until(lambda: redis_client.lrange("jobs::failed", 0, -1) == [b"x"])
+    await until(lambda: redis_client.lrange("{jobs}::failed", 0, -1) == [b"x"])
 
 
 async def test_a_claim_cancelled_on_its_way_is_found_by_the_next_wait(
@@ -135,7 +135,7 @@ async def test_a_claim_cancelled_on_its_way_is_found_by_the_next_wait(
     with pytest.raises(asyncio.CancelledError):
         await waiting
     gateway._execute = execute
-    assert redis_client.llen("jobs::processing") == 1
+    assert redis_client.llen("{jobs}::processing") == 1
     async with queue.process_message() as payload:
         assert payload == b"x"
 

@@ -32,14 +32,14 @@ async def test_publish_many_keeps_the_order_and_finds_duplicates(
     assert await drain_list(face, queue) == [b"b", b"a", b'{"k": 1}']
     assert await face.call(queue.publish_many, ["a", '{"k": 1}']) == [False, False]
     assert await face.call(queue.publish_many, []) == []
-    assert redis_client.ttl("jobs::deduplication::none") == -2
+    assert redis_client.ttl("{jobs}::deduplication::none") == -2
 
 
 async def test_more_than_a_round_trip_of_messages(face: Face, redis_client: redis.Redis) -> None:
     queue = face.queue(deduplication=False)
     flags = await face.call(queue.publish_many, (str(number) for number in range(1234)))
     assert flags == [True] * 1234
-    payloads = [json.loads(stored[6:])["payload"] for stored in redis_client.lrange("jobs::pending", 0, -1)]
+    payloads = [json.loads(stored[6:])["payload"] for stored in redis_client.lrange("{jobs}::pending", 0, -1)]
     assert payloads == [str(number) for number in reversed(range(1234))]
 
 
@@ -71,12 +71,12 @@ async def test_a_delayed_message_waits_and_is_then_next(
     assert await face.call(queue.publish, "later", delay_seconds=0.2) is True
     assert await face.call(queue.publish, "later", delay_seconds=0.2) is False
     assert await face.call(queue.publish, "now") is True
-    assert redis_client.zcard("jobs::delayed") == 1
+    assert redis_client.zcard("{jobs}::delayed") == 1
     async with face.process(queue) as payload:
         assert payload == b"now"
     async with face.process(queue) as payload:
         assert payload == b"later"
-    assert not redis_client.exists("jobs::delayed", "jobs::processing")
+    assert not redis_client.exists("{jobs}::delayed", "{jobs}::processing")
 
 
 async def test_a_wrong_delay_is_refused(face: Face) -> None:
@@ -112,7 +112,7 @@ async def test_stats_and_peek(face: Face) -> None:
 
 async def test_dead_letters_get_another_life(face: Face, redis_client: redis.Redis) -> None:
     queue = face.queue()
-    redis_client.lpush("jobs::dlq", "first", "grüße".encode(), b"\xff\x00", "last")
+    redis_client.lpush("{jobs}::dlq", "first", "grüße".encode(), b"\xff\x00", "last")
     assert await face.call(queue.redrive_dead_letters, 1) == 1
     assert await face.call(queue.peek, 5) == [b"first"]
     assert await face.call(queue.redrive_dead_letters) == 3
@@ -124,11 +124,11 @@ async def test_purge_empties_one_list_and_its_delivery_counts(face: Face, redis_
     queue = face.queue()
     await face.call(queue.publish_many, ["a", "b"])
     await face.call(queue.publish, "later", delay_seconds=60)
-    redis_client.hset("jobs::processing:delivery_counts", redis_client.lindex("jobs::pending", 0), 2)
+    redis_client.hset("{jobs}::processing:delivery_counts", redis_client.lindex("{jobs}::pending", 0), 2)
     assert await face.call(queue.purge, target="pending") == 2
     assert await face.call(queue.purge, target="delayed") == 1
     assert await face.call(queue.purge, target="failed") == 0
-    assert not redis_client.exists("jobs::pending", "jobs::delayed", "jobs::processing:delivery_counts")
+    assert not redis_client.exists("{jobs}::pending", "{jobs}::delayed", "{jobs}::processing:delivery_counts")
     with pytest.raises(ConfigurationError, match="'target' must be one of"):
         await face.call(queue.purge, target="processing")
 
@@ -144,7 +144,7 @@ async def test_a_handler_function(face: Face, redis_client: redis.Redis) -> None
     await face.call(queue.publish, "bad")
     with pytest.raises(ZeroDivisionError):
         await face.call(queue.process_message_callback, face.callback(lambda _: 1 // 0))
-    assert redis_client.lrange("jobs::failed", 0, -1) == [b"bad"]
+    assert redis_client.lrange("{jobs}::failed", 0, -1) == [b"bad"]
 
 
 async def test_a_handler_of_the_other_flavour_settles_nothing(face: Face, redis_client: redis.Redis) -> None:
@@ -156,7 +156,7 @@ async def test_a_handler_of_the_other_flavour_settles_nothing(face: Face, redis_
     wrong = awaited if face.name == "sync" else lambda payload: None
     with pytest.raises(TypeError, match="the handler returned"):
         await face.call(queue.process_message_callback, wrong)
-    assert redis_client.llen("jobs::processing") == 1
+    assert redis_client.llen("{jobs}::processing") == 1
 
 
 async def test_a_gateway_of_ones_own_has_no_bulk_operations(face: Face) -> None:
@@ -171,7 +171,7 @@ async def test_a_gateway_of_ones_own_has_no_bulk_operations(face: Face) -> None:
 async def test_a_delay_counts_as_due_in_time(face: Face, redis_client: redis.Redis) -> None:
     queue = face.queue()
     await face.call(queue.publish_many, ["a", "b"], delay_seconds=0.05)
-    due = [score for _, score in redis_client.zrange("jobs::delayed", 0, -1, withscores=True)]
+    due = [score for _, score in redis_client.zrange("{jobs}::delayed", 0, -1, withscores=True)]
     seconds, micros = redis_client.time()
     assert all(score - (seconds * 1000 + micros / 1000) <= 50.01 for score in due)
     await until(lambda: redis_client.time() > (seconds, micros + 60_000) or redis_client.time()[0] > seconds)

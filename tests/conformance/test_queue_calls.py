@@ -11,7 +11,7 @@ from tests.support.queues import claim_as_v7, everything, lease_sets, let_leases
 from redis_message_queue import _core, _sync, envelope
 from redis_message_queue.keys import QueueKeys
 
-KEYS = QueueKeys("jobs")
+KEYS = QueueKeys("{jobs}")
 MARKER = KEYS.deduplication("k")
 
 
@@ -308,7 +308,7 @@ def test_a_key_of_another_type_stops_a_script_before_any_write(
     redis_client.set(KEYS.pending, "alien")
     with pytest.raises(redis.ResponseError) as raised:
         run(redis_client, call)
-    assert (_core.script_failure(raised.value) or "").startswith("WRONGTYPE jobs::pending")
+    assert (_core.script_failure(raised.value) or "").startswith("WRONGTYPE {jobs}::pending")
     assert everything(redis_client) == {KEYS.pending: b"alien"}
 
 

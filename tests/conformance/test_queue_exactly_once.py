@@ -66,7 +66,7 @@ async def test_every_message_is_handled_exactly_once(
         except redis.RedisError:
             continue
     assert sorted(taken) == sorted(message.encode() for message in messages)
-    assert len(redis_client.lrange("jobs::completed", 0, -1)) == 40
-    left = {name.decode() for name in redis_client.scan_iter("jobs::p*")}
+    assert len(redis_client.lrange("{jobs}::completed", 0, -1)) == 40
+    left = {name.decode() for name in redis_client.scan_iter("{jobs}::p*")}
     left = {name for name in left if "operation_result" not in name}
-    assert left <= {"jobs::processing:lease_token_counter"}
+    assert left <= {"{jobs}::processing:lease_token_counter"}

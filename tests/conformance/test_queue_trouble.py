@@ -137,7 +137,7 @@ async def test_methods_of_a_gateway_may_be_replaced_at_run_time(face: Face) -> N
 
     async with face.process(queue):
         queue._gateway.remove_message = remove if face.name == "sync" else remove_async
-    assert removed == [("jobs::processing", "raw", {"lease_token": "7"})]
+    assert removed == [("{jobs}::processing", "raw", {"lease_token": "7"})]
 
 
 async def test_a_gateway_that_breaks_its_contract_is_told(face: Face) -> None:
@@ -193,8 +193,8 @@ async def test_an_exit_settles_nothing(
     with pytest.raises(exit_error):
         async with face.process(queue):
             raise exit_error
-    assert redis_client.llen("jobs::processing") == 1
-    assert not redis_client.exists("jobs::failed")
+    assert redis_client.llen("{jobs}::processing") == 1
+    assert not redis_client.exists("{jobs}::failed")
 
 
 async def test_an_unstorable_claim_is_told_and_the_message_is_pending(
@@ -202,17 +202,17 @@ async def test_an_unstorable_claim_is_told_and_the_message_is_pending(
 ) -> None:
     queue = face.queue()
     await face.call(queue.publish, "x")
-    redis_client.set("jobs::processing:lease_token_counter", "no number")
+    redis_client.set("{jobs}::processing:lease_token_counter", "no number")
     with pytest.raises(redis_message_queue.LuaScriptError, match="pending again"):
         async with face.process(queue):
             raise AssertionError("never runs")
-    assert (redis_client.llen("jobs::pending"), redis_client.llen("jobs::processing")) == (1, 0)
+    assert (redis_client.llen("{jobs}::pending"), redis_client.llen("{jobs}::processing")) == (1, 0)
 
 
 def test_a_heartbeat_that_cannot_start_leaves_the_message_for_redelivery(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = RedisMessageQueue("jobs", client=redis_client, heartbeat_interval_seconds=1)
+    queue = RedisMessageQueue("{jobs}", client=redis_client, heartbeat_interval_seconds=1)
     queue.publish("x")
 
     def refuse(self: threading.Thread) -> None:
@@ -221,11 +221,11 @@ def test_a_heartbeat_that_cannot_start_leaves_the_message_for_redelivery(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match="new thread"), queue.process_message():
         raise AssertionError("never runs")
-    assert redis_client.llen("jobs::processing") == 1
+    assert redis_client.llen("{jobs}::processing") == 1
 
 
 def test_no_heartbeat_thread_outlives_its_message(redis_client: redis.Redis) -> None:
-    queue = RedisMessageQueue("jobs", client=redis_client, heartbeat_interval_seconds=0.05)
+    queue = RedisMessageQueue("{jobs}", client=redis_client, heartbeat_interval_seconds=0.05)
     queue.publish("x")
     name = "redis-message-queue-lease-heartbeat"
     with queue.process_message():
@@ -236,7 +236,7 @@ def test_no_heartbeat_thread_outlives_its_message(redis_client: redis.Redis) -> 
 def test_drain_from_a_signal_handler_does_not_wait_for_the_interrupted_claim(
     redis_client: redis.Redis,
 ) -> None:
-    queue = RedisMessageQueue("jobs", client=redis_client)
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
     drained: list[bool] = []
     previous = signal.signal(signal.SIGUSR1, lambda *_: drained.append(queue.drain()))
     try:
@@ -252,7 +252,7 @@ def test_drain_from_a_signal_handler_does_not_wait_for_the_interrupted_claim(
 def test_a_signal_ends_an_idle_wait(redis_client: redis.Redis) -> None:
     handler = GracefulInterruptHandler(verbose=False, signals=(signal.SIGUSR1,))
     try:
-        queue = RedisMessageQueue("jobs", client=redis_client, interrupt=handler)
+        queue = RedisMessageQueue("{jobs}", client=redis_client, interrupt=handler)
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         began = time.monotonic()
         with queue.process_message() as payload:
@@ -263,7 +263,7 @@ def test_a_signal_ends_an_idle_wait(redis_client: redis.Redis) -> None:
 
 
 def test_concurrent_drains_agree(redis_client: redis.Redis) -> None:
-    queue = RedisMessageQueue("jobs", client=redis_client)
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
     results: list[bool] = []
     threads = [threading.Thread(target=lambda: results.append(queue.drain())) for _ in range(8)]
     for thread in threads:
@@ -312,7 +312,7 @@ async def test_a_gateway_with_the_hook_reports_through_the_queue(face: Face) -> 
     gateway = Own()
     face.queue(gateway=gateway, on_event=face.callback(events.append))
     await face.call(gateway.emitter, "dlq", "success", destination_queue="dead")
-    assert gateway.queue == "jobs"
+    assert gateway.queue == "{jobs}"
     assert [(str(e.operation), str(e.outcome), e.destination_queue) for e in events] == [
         ("dlq", "success", "dead")
     ]

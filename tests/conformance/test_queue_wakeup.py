@@ -14,8 +14,8 @@ from redis_message_queue import asyncio as async_face
 
 
 def test_a_waiting_thread_wakes_at_once(redis_client: redis.Redis) -> None:
-    producer = RedisMessageQueue("jobs", client=redis_client)
-    consumer = RedisMessageQueue("jobs", client=redis_client)
+    producer = RedisMessageQueue("{jobs}", client=redis_client)
+    consumer = RedisMessageQueue("{jobs}", client=redis_client)
     waits: list[float] = []
     for number in range(8):
         threading.Timer(0.05, producer.publish, (f"m{number}",)).start()
@@ -47,7 +47,7 @@ async def test_waiting_tasks_share_the_work(redis_url: str, redis_client: redis.
     assert await queue.drain() is True
     await asyncio.gather(*consumers)
     assert sorted(taken, key=int) == [str(number).encode() for number in range(40)]
-    assert redis_client.exists("jobs::pending", "jobs::processing") == 0
+    assert redis_client.exists("{jobs}::pending", "{jobs}::processing") == 0
     await face.close()
 
 

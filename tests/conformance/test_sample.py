@@ -16,7 +16,7 @@ from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, retire, sample, unretire
 
-KEYS = QueueKeys("jobs")
+KEYS = QueueKeys("{jobs}")
 
 
 def look(client: redis.Redis, keys: QueueKeys = KEYS) -> QueueSample:
@@ -26,7 +26,7 @@ def look(client: redis.Redis, keys: QueueKeys = KEYS) -> QueueSample:
 
 
 def worker(client: redis.Redis, name: str = "w1", **identity: str) -> Consumer:
-    return Consumer(client, "jobs", worker=WorkerIdentity(name, 4, **identity))
+    return Consumer(client, "{jobs}", worker=WorkerIdentity(name, 4, **identity))
 
 
 def idle(client: redis.Redis, name: str = "w1") -> Consumer:
@@ -44,7 +44,7 @@ def test_an_untouched_queue_is_zero_but_what_is_unknown_is_none(redis_client: re
 
 def test_every_number(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, *"abcdefgh")
-    consumer = Consumer(redis_client, "jobs", keep_completed=10)
+    consumer = Consumer(redis_client, "{jobs}", keep_completed=10)
     a, b, c, d, *_ = consumer.claim(6).claims
     outcomes = [Outcome.DONE, Outcome.FAILED, Outcome.DEAD, Outcome.RETRY]
     consumer.settle(
@@ -164,7 +164,7 @@ def test_deregister_removes_the_field(redis_client: redis.Redis) -> None:
 
 def test_reporting_needs_an_identity(redis_client: redis.Redis) -> None:
     with pytest.raises(ConfigurationError, match="'worker'"):
-        Consumer(redis_client, "jobs").report(busy=0, oldest_start_age_seconds=None, draining=False)
+        Consumer(redis_client, "{jobs}").report(busy=0, oldest_start_age_seconds=None, draining=False)
 
 
 # -- retirement --

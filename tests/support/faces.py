@@ -39,7 +39,7 @@ class SyncFace:
         self._clients.append(client)
         return client
 
-    def queue(self, name: str = "jobs", **options: Any) -> Any:
+    def queue(self, name: str = "{jobs}", **options: Any) -> Any:
         """A queue over a fresh client, unless a client or gateway is given."""
         if not options.keys() & {"client", "gateway"}:
             options["client"] = self.client()
@@ -86,7 +86,7 @@ class AsyncFace:
         self._clients.append(client)
         return client
 
-    def queue(self, name: str = "jobs", **options: Any) -> Any:
+    def queue(self, name: str = "{jobs}", **options: Any) -> Any:
         """A queue over a fresh client, unless a client or gateway is given."""
         if not options.keys() & {"client", "gateway"}:
             options["client"] = self.client()
