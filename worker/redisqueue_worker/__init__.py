@@ -1,9 +1,36 @@
 """The worker process of RedisQueue: runs a handler on the messages of one queue.
 
-A handler imports from here what it needs: `Retry` and `DeadLetter` to raise, `Context` for its annotation.
+A handler's module imports from here what it needs: `Retry` and `DeadLetter` to raise, `Context` for its
+annotation, `handler` to handle several types, `on_startup` and `on_shutdown` for what is done once per
+process. A producer may `stamp` what it publishes.
 """
 
-from redisqueue_worker.context import Context
-from redisqueue_worker.outcomes import DeadLetter, Retry
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = ["Context", "DeadLetter", "Retry"]
+if TYPE_CHECKING:
+    from redisqueue_worker.context import Context
+    from redisqueue_worker.hooks import on_shutdown, on_startup
+    from redisqueue_worker.outcomes import DeadLetter, Retry
+    from redisqueue_worker.registry import Registry, handler
+    from redisqueue_worker.stamps import stamp
+
+__all__ = ["Context", "DeadLetter", "Registry", "Retry", "handler", "on_shutdown", "on_startup", "stamp"]
+
+_HOMES = {
+    "Context": "context",
+    "DeadLetter": "outcomes",
+    "Registry": "registry",
+    "Retry": "outcomes",
+    "handler": "registry",
+    "on_shutdown": "hooks",
+    "on_startup": "hooks",
+    "stamp": "stamps",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is asked for: `redisqueue-worker drain` must start without them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -17,19 +17,19 @@ from redis import RedisError
 from tenacity.wait import wait_random_exponential
 
 from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
-from redisqueue_worker.context import Context, message_logger
+from redisqueue_worker.drain import Load
 from redisqueue_worker.flights import Flight, Flights
 from redisqueue_worker.policy import HandlerTimeout, RetryPolicy, wait_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from redisqueue_worker.context import Contexts
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.metrics import Metrics
     from redisqueue_worker.waiter import Waiter
 
 log = logging.getLogger(__name__)
-handler_log = logging.getLogger("handler")
 
 REPORT_SECONDS = 2.0
 # An idle worker looks for messages that came due without a wake-up (delayed by others, leases expired).
@@ -59,7 +59,7 @@ class Claimer(threading.Thread):
         *,
         slots: int,
         policy: RetryPolicy,
-        timeout_seconds: float | None,
+        contexts: Contexts,
         metrics: Metrics,
         pulse: Pulse,
         changed: Callable[[], None],
@@ -69,7 +69,7 @@ class Claimer(threading.Thread):
         self._flights = flights
         self._slots = slots
         self._policy = policy
-        self._timeout_seconds = timeout_seconds
+        self._contexts = contexts
         self._metrics = metrics
         self._pulse = pulse
         self._changed = changed
@@ -122,11 +122,12 @@ class Claimer(threading.Thread):
         self._next_report_at = 0.0
         self.poke()
 
-    def remaining(self) -> int:
-        """What a drain has to wait for. It is 0 only when nothing is in hand and nothing can come."""
+    def load(self) -> Load:
+        """What a drain has to wait for. Nothing is in flight only when nothing can come either."""
         if self._draining.is_set() and self._quiet_since == self._closings:
-            return 0
-        return max(1, sum(not flight.abandoned for flight in self._flights.all()))
+            return Load(0, 0)
+        held = [flight for flight in self._flights.all() if not flight.abandoned]
+        return Load(max(1, len(held)), sum(not flight.finished for flight in held))
 
     def leave(self, *, release: bool, deregister: bool, timeout_seconds: float) -> bool:
         """Settle what can be settled, and end the thread.
@@ -243,7 +244,7 @@ class Claimer(threading.Thread):
             if self._draining.is_set():
                 self._release((claim,))
                 continue
-            flight = self._flight(claim)
+            flight = Flight(claim, self._contexts.of(claim, self._draining))
             self._flights.add(flight)
             if claim.delivery_count > 1:
                 self._metrics.redeliveries.inc()
@@ -254,16 +255,6 @@ class Claimer(threading.Thread):
     def _release(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             self._unsettled[claim.token] = Settlement(claim, Outcome.RELEASE)
-
-    def _flight(self, claim: Claim) -> Flight:
-        context = Context(
-            id=claim.id,
-            delivery_count=claim.delivery_count,
-            timeout_seconds=self._timeout_seconds,
-            logger=message_logger(handler_log, claim.id, claim.delivery_count),
-            draining=self._draining,
-        )
-        return Flight(claim, context)
 
     def _plan(self, reply: ClaimReply, wanted: int) -> None:
         """When to claim next, given what this claim brought."""

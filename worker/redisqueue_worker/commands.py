@@ -12,8 +12,10 @@ from redis import RedisError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, sample
 from redisqueue_worker import logs
+from redisqueue_worker.hooks import HookError
 from redisqueue_worker.loader import HandlerError, load
 from redisqueue_worker.metrics import Metrics
+from redisqueue_worker.patience import leave_within
 from redisqueue_worker.runner import PlatformError, Worker
 from redisqueue_worker.settings import OPTIONS, Settings, SettingsError, read_settings
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_NO_REDIS = 1
 EXIT_WRONG = 2
+EXIT_HOOK = 3
+# Threads that a handler's module started may outlive an orderly exit for this long.
+LEFTOVER_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +43,13 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return Worker(settings, Metrics()).run()
     except HandlerError as error:
         log.debug("the handler cannot be used", exc_info=error)
+        leave_within(LEFTOVER_SECONDS, EXIT_WRONG)
         return _complain([f"REDISQUEUE_HANDLER (--handler): {error}"])
+    except HookError as error:
+        log.error("not started", exc_info=error.__cause__)
+        leave_within(LEFTOVER_SECONDS, EXIT_HOOK)
+        _complain([str(error)])
+        return EXIT_HOOK
     except PlatformError as error:
         return _complain([str(error)])
 

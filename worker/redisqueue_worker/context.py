@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from redisqueue_worker.stamps import stamp_of
+
 if TYPE_CHECKING:
-    import logging
     from collections.abc import MutableMapping
     from typing import Any
+
+    from redis_message_queue.consumer import Claim
+    from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.publisher import Publisher
+    from redisqueue_worker.stamps import Stamp
+
+_handler_log = logging.getLogger("handler")
 
 
 class Context:
@@ -19,6 +29,8 @@ class Context:
     Attributes:
         id: the message's id; None for a message that was published without one.
         delivery_count: how often this message was handed out, this time included.
+        enqueued_at: when it was published (UTC or any zone); None unless its producer told, by `stamp()`.
+        trace: the W3C trace fields that its producer sent along, mostly none.
         logger: a logger whose lines carry the message's id.
     """
 
@@ -30,10 +42,15 @@ class Context:
         timeout_seconds: float | None,
         logger: logging.LoggerAdapter[logging.Logger],
         draining: threading.Event,
+        publisher: Publisher,
+        stamp: Stamp,
     ) -> None:
         self.id = id
         self.delivery_count = delivery_count
+        self.enqueued_at = stamp.enqueued_at
+        self.trace = stamp.trace or {}
         self.logger = logger
+        self._publisher = publisher
         self._draining = draining
         self._lease_lost = threading.Event()
         self._deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
@@ -72,24 +89,66 @@ class Context:
         if self._deadline is not None:
             self._deadline = max(self._deadline, time.monotonic() + seconds)
 
+    @property
+    def queue(self) -> str:
+        """The name of the queue that the message came from."""
+        return self._publisher.queue
+
+    def publish(
+        self, payload: str | dict[str, Any], *, queue: str | None = None, delay_seconds: float | None = None
+    ) -> None:
+        """Enqueue a message on `queue` of the same Redis (default: the queue that this message came from).
+
+        It is there at once, whatever becomes of the message in hand; handled again, that publishes again.
+        Blocks for a round trip: an async handler uses `publish_async`.
+
+        Raises TypeError or ValueError for a payload that cannot be stored, redis.RedisError when Redis
+        does not take it.
+        """
+        self._publisher.publish(payload, queue=queue, delay_seconds=delay_seconds)
+
+    async def publish_async(
+        self, payload: str | dict[str, Any], *, queue: str | None = None, delay_seconds: float | None = None
+    ) -> None:
+        """As `publish`, without blocking the event loop."""
+        await asyncio.to_thread(self.publish, payload, queue=queue, delay_seconds=delay_seconds)
+
     def mark_lease_lost(self) -> None:
         """Called by the worker when somebody else holds the lease."""
         self._lease_lost.set()
 
 
-def message_logger(
-    logger: logging.Logger, message_id: str | None, delivery_count: int
-) -> logging.LoggerAdapter[Any]:
+class MessageLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger that adds the message's id and delivery count to each of its lines."""
-    import logging  # noqa: PLC0415  (the drain command must not pay for it)
 
-    class MessageLogger(logging.LoggerAdapter[logging.Logger]):
-        def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-            fields = {
-                "message_id": message_id,
-                "delivery_count": delivery_count,
-                **(kwargs.get("extra") or {}),
-            }
-            return msg, {**kwargs, "extra": fields}
+    def __init__(self, logger: logging.Logger, message_id: str | None, delivery_count: int) -> None:
+        super().__init__(logger, {"message_id": message_id, "delivery_count": delivery_count})
 
-    return MessageLogger(logger, {})
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Merge what the caller says in `extra`, which the base class would throw away."""
+        return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}
+
+
+class Contexts:
+    """Makes the contexts of one process's messages."""
+
+    def __init__(self, timeout_seconds: float | None, publisher: Publisher, metrics: Metrics) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._publisher = publisher
+        self._metrics = metrics
+
+    def of(self, claim: Claim, draining: threading.Event) -> Context:
+        """The context of a message that was claimed just now."""
+        stamp = stamp_of(claim.payload)
+        if stamp.enqueued_at and claim.delivery_count == 1:  # a retry's wait is mostly the backoff
+            waited = datetime.now(UTC) - stamp.enqueued_at
+            self._metrics.queue_wait_seconds.observe(max(0.0, waited.total_seconds()))
+        return Context(
+            id=claim.id,
+            delivery_count=claim.delivery_count,
+            timeout_seconds=self._timeout_seconds,
+            logger=MessageLogger(_handler_log, claim.id, claim.delivery_count),
+            draining=draining,
+            publisher=self._publisher,
+            stamp=stamp,
+        )

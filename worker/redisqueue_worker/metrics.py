@@ -26,6 +26,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        self.queue_wait_seconds = Histogram(
+            "redisqueue_worker_queue_wait_seconds",
+            "From publication to the first claim, of messages whose producer stamped them.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
         self.timeouts = Counter(
             "redisqueue_worker_handler_timeouts", "Handlers timed out.", registry=registry
         )
@@ -34,6 +40,11 @@ class Metrics:
         )
         self.slots = Gauge("redisqueue_worker_slots", "Messages handled at once at most.", registry=registry)
         self.draining = Gauge("redisqueue_worker_draining", "1 from the start of a drain.", registry=registry)
+        self.drain_seconds = Gauge(
+            "redisqueue_worker_drain_seconds",
+            "How long the drain has been under way; 0 while there is none.",
+            registry=registry,
+        )
         self.lease_renewals = Counter(
             "redisqueue_worker_lease_renewals", "Lease renewals, by result.", ["result"], registry=registry
         )

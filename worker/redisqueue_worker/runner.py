@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redisqueue_worker.claimer import Claimer
+from redisqueue_worker.context import Contexts
 from redisqueue_worker.control import ControlServer
 from redisqueue_worker.drain import Drain, Effect, Event, Phase, step
 from redisqueue_worker.flights import Flight, Flights
 from redisqueue_worker.health import HealthServer, Pulse, stalled
+from redisqueue_worker.hooks import hooks
 from redisqueue_worker.leases import LeaseKeeper
 from redisqueue_worker.loader import Handler, load
+from redisqueue_worker.patience import leave_within
 from redisqueue_worker.policy import RetryPolicy
+from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots
 from redisqueue_worker.waiter import Waiter
 
@@ -42,6 +46,7 @@ LAST_WORDS_SECONDS = 8.0
 # How long a cancelled async handler may take to end before it counts as one that never will.
 CANCEL_SECONDS = 5.0
 LEFTOVER_SECONDS = 3.0
+HOOK_SECONDS = 5.0
 _LOOPS = ("claimer", "leases", "waiter", "event-loop")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -79,7 +84,11 @@ class Worker:
             self._flights,
             slots=settings.concurrency,
             policy=policy,
-            timeout_seconds=settings.handler_timeout_seconds,
+            contexts=Contexts(
+                settings.handler_timeout_seconds,
+                Publisher(settings.connection, settings.queue, settings.key_separator),
+                metrics,
+            ),
             metrics=metrics,
             pulse=self._pulses["claimer"],
             changed=lambda: self._events.put(Event.TICK),
@@ -99,7 +108,8 @@ class Worker:
         Does not return when it is forced to stop (the process leaves with 4 at once, whatever its
         threads do) and when it starts afresh (the process is replaced).
 
-        Raises HandlerError for a handler that cannot be used, PlatformError for a port or folder.
+        Raises HandlerError for a handler that cannot be used, HookError for a start-up hook that fails,
+        PlatformError for a port or folder.
         """
         self._catch_signals()
         threading.excepthook = _on_thread_crash
@@ -107,6 +117,7 @@ class Worker:
             self._open_doors(doors)
             handler = load(self._settings.handler, self._settings.handler_path)
             slots = self._make_slots(handler)
+            hooks.start(slots.run)
             self._begin(handler, slots)
             last = self._live()
             return self._end(last, slots)
@@ -234,7 +245,7 @@ class Worker:
 
     def _apply(self, event: Event) -> tuple[Effect, ...]:
         before = self._state
-        after, effects = step(before, event, now=time.monotonic(), in_flight=self._claimer.remaining())
+        after, effects = step(before, event, now=time.monotonic(), load=self._claimer.load())
         self._state = after
         self._tell(event, before, after)
         return effects
@@ -314,6 +325,10 @@ class Worker:
         self._claimer.leave(
             release=not self._settings.leave_lease, deregister=not recycle, timeout_seconds=LAST_WORDS_SECONDS
         )
+        if not forced:
+            impatience = leave_within(HOOK_SECONDS, EXIT_DRAINED, because="shut-down hooks run")
+            hooks.stop(slots.run)
+            impatience.cancel()
         if recycle:
             self._recycle(fields)
         log.info("forced to stop" if forced else "drained", extra={**fields, "in_flight": len(self._flights)})
@@ -324,9 +339,7 @@ class Worker:
             os._exit(EXIT_DRAINED)
         slots.close()
         # Handlers may have left threads of their own, for which an orderly exit would wait for ever.
-        patience = threading.Timer(LEFTOVER_SECONDS, os._exit, (EXIT_DRAINED,))
-        patience.daemon = True
-        patience.start()
+        leave_within(LEFTOVER_SECONDS, EXIT_DRAINED)
         return EXIT_DRAINED
 
     def _recycle(self, fields: dict[str, object]) -> None:

@@ -8,12 +8,14 @@ import inspect
 import queue
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from redisqueue_worker.flights import Flight
 from redisqueue_worker.policy import HandlerTimeout
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.loader import Handler
 
@@ -26,6 +28,9 @@ Done = Callable[[Flight, BaseException | None], None]
 class Slots(Protocol):
     def start(self, flight: Flight) -> None:
         """Run the handler on `flight`; the caller starts no more than there are slots."""
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        """Run a coroutine where handlers of its kind run, to its end; what it returns or raises."""
 
     def close(self) -> None:
         """Let idle slots end; nothing is started afterwards."""
@@ -46,6 +51,9 @@ class ThreadSlots:
 
     def start(self, flight: Flight) -> None:
         self._work.put(flight)
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        return asyncio.run(coroutine)
 
     def close(self) -> None:
         for _ in self._threads:
@@ -82,6 +90,9 @@ class TaskSlots:
 
     def start(self, flight: Flight) -> None:
         self._loop.call_soon_threadsafe(self._spawn, flight)
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)

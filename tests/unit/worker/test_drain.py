@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from redisqueue_worker.drain import Cause, Drain, Effect, Event, Phase, step
+from redisqueue_worker.drain import SETTLE_SECONDS, Cause, Drain, Effect, Event, Load, Phase, step
 
 Story = list[tuple[Event, float, int, Phase, tuple[Effect, ...]]]
 
@@ -92,13 +92,46 @@ STORIES: dict[str, Story] = {
 def test_story(story: Story) -> None:
     state = Drain(timeout_seconds=10)
     for event, now, in_flight, phase, effects in story:
-        state, happened = step(state, event, now=now, in_flight=in_flight)
+        state, happened = step(state, event, now=now, load=Load(in_flight, running=in_flight))
         assert (state.phase, happened) == (phase, effects), f"{event} at {now}"
 
 
 def test_the_first_cause_is_the_reason() -> None:
-    state, _ = step(Drain(10), Event.DRAIN, now=0, in_flight=1)
-    state, _ = step(state, Event.SIGTERM, now=4, in_flight=1)
+    state, _ = step(Drain(10), Event.DRAIN, now=0, load=Load(1, 1))
+    state, _ = step(state, Event.SIGTERM, now=4, load=Load(1, 1))
     assert state.cause is Cause.COMMAND
     assert state.remaining_seconds(4) == 6
     assert Drain(10).remaining_seconds(4) is None
+
+
+UNSETTLED = Load(in_flight=2, running=0)
+
+
+@pytest.mark.parametrize(("timeout_seconds", "patience"), [(300, SETTLE_SECONDS), (10, 10)])
+def test_results_that_redis_does_not_hear_of_hold_a_drain_up_for_a_while_only(
+    timeout_seconds: float, patience: float
+) -> None:
+    state, _ = step(Drain(timeout_seconds), Event.SIGTERM, now=0, load=Load(2, 1))
+    state, _ = step(state, Event.TICK, now=5, load=UNSETTLED)
+    left = min(patience, timeout_seconds - 5)
+    assert state.remaining_seconds(5) == left
+    state, effects = step(state, Event.TICK, now=4.9 + left, load=UNSETTLED)
+    assert (state.phase, effects) == (Phase.DRAINING, ())
+    state, effects = step(state, Event.TICK, now=5 + left, load=UNSETTLED)
+    assert (state.phase, effects) == (Phase.STOPPED, (Effect.FORCE_EXIT,))
+
+
+def test_a_handler_that_started_after_all_gets_its_full_time() -> None:
+    state, _ = step(Drain(300), Event.SIGTERM, now=0, load=Load(1, 0))
+    state, _ = step(state, Event.TICK, now=1, load=Load(1, 1))
+    assert state.remaining_seconds(1) == 299
+
+
+def test_recycling_never_leaves_results_behind() -> None:
+    state, _ = step(Drain(10), Event.RECYCLE, now=0, load=UNSETTLED)
+    state, effects = step(state, Event.TICK, now=1000, load=UNSETTLED)
+    assert (state.phase, effects) == (Phase.DRAINING, ())
+    state, effects = step(state, Event.SIGTERM, now=1001, load=UNSETTLED)
+    assert state.remaining_seconds(1001) == 10
+    _, effects = step(state, Event.TICK, now=1002, load=Load(0, 0))
+    assert effects == (Effect.EXIT,)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from redis_message_queue.connection import ConnectionSettings
 from redisqueue_worker import Context
-from redisqueue_worker.context import message_logger
+from redisqueue_worker.context import MessageLogger
 from redisqueue_worker.loader import HandlerError, inspected, load
+from redisqueue_worker.publisher import Publisher
+from redisqueue_worker.stamps import Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +36,10 @@ def a_context(timeout_seconds: float | None = None) -> Context:
         id="1",
         delivery_count=1,
         timeout_seconds=timeout_seconds,
-        logger=message_logger(logging.getLogger("handler"), "1", 1),
+        logger=MessageLogger(logging.getLogger("handler"), "1", 1),
         draining=threading.Event(),
+        publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
+        stamp=Stamp(),
     )
 
 

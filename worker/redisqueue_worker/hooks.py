@@ -1,0 +1,78 @@
+"""What a handler's module wants done once in each process: before the first message, and after the last."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
+
+Hook = Callable[[], object]
+RunCoroutine = Callable[[Coroutine[Any, Any, object]], object]
+AnyHook = TypeVar("AnyHook", bound=Hook)
+
+
+class HookError(Exception):
+    """A start-up hook failed; the text names it and what it raised."""
+
+
+class Hooks:
+    """The hooks of one process, in the order of their registration."""
+
+    def __init__(self) -> None:
+        self._startup: list[Hook] = []
+        self._shutdown: list[Hook] = []
+
+    def on_startup(self, hook: AnyHook) -> AnyHook:
+        """Decorator: call `hook()` once before the first message is claimed.
+
+        A hook may be async: it then runs on the event loop that async handlers run on. If it raises,
+        the worker claims nothing and leaves with exit code 3.
+        """
+        self._startup.append(hook)
+        return hook
+
+    def on_shutdown(self, hook: AnyHook) -> AnyHook:
+        """Decorator: call `hook()` once after the drain, the last registered first.
+
+        All hooks together have 5 s. What one raises is logged and stops nothing. They are not called when
+        the process is forced to stop or dies.
+        """
+        self._shutdown.append(hook)
+        return hook
+
+    def start(self, run_coroutine: RunCoroutine) -> None:
+        """Call the start-up hooks. Raises HookError for the first that fails."""
+        for hook in self._startup:
+            try:
+                _call(hook, run_coroutine)
+            except Exception as error:
+                raise HookError(
+                    f"the start-up hook {_name(hook)} failed: {type(error).__name__}: {error}"
+                ) from error
+
+    def stop(self, run_coroutine: RunCoroutine) -> None:
+        """Call the shut-down hooks; what they raise is logged."""
+        for hook in reversed(self._shutdown):
+            try:
+                _call(hook, run_coroutine)
+            except Exception:
+                log.exception("the shut-down hook %s failed", _name(hook))
+
+
+def _call(hook: Hook, run_coroutine: RunCoroutine) -> None:
+    result = hook()
+    if inspect.iscoroutine(result):
+        run_coroutine(result)
+
+
+def _name(hook: Hook) -> str:
+    return getattr(hook, "__qualname__", None) or repr(hook)
+
+
+# Decorators need a place before there is any worker: one process runs one worker, so it is the module.
+hooks = Hooks()
+on_startup = hooks.on_startup
+on_shutdown = hooks.on_shutdown
