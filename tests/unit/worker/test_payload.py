@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import enum
+import uuid
+from collections.abc import Mapping, Sequence  # noqa: TC003  (read at run time)
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
 
 import pydantic
 import pytest
@@ -26,8 +31,51 @@ class Order:
     anything: Any = None
 
 
+class Colour(enum.Enum):
+    RED = "red"
+
+
+UserId = NewType("UserId", int)
+
+
 class Model(pydantic.BaseModel):
     id: int
+
+
+class Row(TypedDict):
+    id: UserId
+    tags: NotRequired[frozenset[str]]
+
+
+@dataclass
+class Rich:
+    at: dt.datetime | None = None
+    day: dt.date | None = None
+    key: uuid.UUID | None = None
+    price: Annotated[Decimal, "in euros"] = Decimal(0)
+    colour: Colour = Colour.RED
+    size: Literal["s", "m", 1] = "s"
+    pair: tuple[int, str] | None = None
+    many: tuple[int, ...] = ()
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    model: Model | None = None
+    texts: Sequence[str] = ()
+
+
+@dataclass
+class Tree:
+    name: str
+    children: list[Tree] = field(default_factory=list)
+
+
+@dataclass
+class Positive:
+    number: int
+    secret: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        if self.number <= 0:
+            raise ValueError(f"{self.number} is not positive")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +89,7 @@ class Model(pydantic.BaseModel):
         (dict, b'{"a": 1}', {"a": 1}),
         (dict[str, int], b'{"a": 1}', {"a": 1}),
         (list[int], "[1, 2]", [1, 2]),
+        (list, "[1, null]", [1, None]),
         (Item, b'{"name": "x", "weight": 2, "unknown": 1}', Item("x", 2)),
         (
             Order,
@@ -48,6 +97,29 @@ class Model(pydantic.BaseModel):
             Order(1, Item("x"), [Item("y")], None, [1]),
         ),
         (Model, b'{"id": "7"}', Model(id=7)),
+        (Row, b'{"id": 7, "tags": ["a", "a"], "unknown": 1}', {"id": 7, "tags": {"a"}}),
+        (Row, b'{"id": 7}', {"id": 7}),
+        (Tree, b'{"name": "a", "children": [{"name": "b"}]}', Tree("a", [Tree("b")])),
+        (
+            Rich,
+            """{"at": "2026-01-02T03:04:05Z", "day": "2026-01-02", "price": "9.90", "colour": "red",
+            "size": 1,
+            "key": "00000000-0000-0000-0000-000000000007", "pair": [1, "a"], "many": [1, 2],
+            "rows": {"x": {"id": 1}}, "model": {"id": 1}, "texts": ["a"]}""",
+            Rich(
+                dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC),
+                dt.date(2026, 1, 2),
+                uuid.UUID(int=7),
+                Decimal("9.90"),
+                Colour.RED,
+                1,
+                (1, "a"),
+                (1, 2),
+                {"x": {"id": UserId(1)}},
+                Model(id=1),
+                ["a"],
+            ),
+        ),
     ],
 )
 def test_fits(annotation: object, payload: str | bytes, expected: object) -> None:
@@ -58,12 +130,17 @@ def test_fits(annotation: object, payload: str | bytes, expected: object) -> Non
     ("annotation", "payload", "problem"),
     [
         (str, b"\xff", "not UTF-8 at byte 0; annotate the parameter with bytes to take any"),
+        (dict, b"\xff", "not UTF-8 at byte 0"),
         (dict, b"secret", "not JSON: Expecting value at line 1 column 1"),
         (dict, b"[1]", "a JSON list where a dict belongs"),
         (dict, b"[" * 100_000, "not JSON: nested too deeply"),
+        (list, b"9" * 5000, "not JSON: a number is too long"),
+        (list[int], b'[1, "2"]', "field [1] is a JSON str where int belongs"),
+        (dict[str, int], b'{"a": null}', "field a is a JSON null where int belongs"),
         (Item, b"{}", "field name is missing"),
         (Item, b'{"name": 1}', "field name is a JSON int where str belongs"),
         (Item, b'{"name": "x", "weight": true}', "field weight is a JSON bool where float belongs"),
+        (Item, b'{"name": "x", "weight": 1%s}' % (b"0" * 400), "field weight is no valid float"),
         (Order, b'{"id": true, "item": {}}', "field id is a JSON bool where int belongs"),
         (Order, b'{"id": 1, "item": {}}', "field item.name is missing"),
         (Order, b'{"id": 1, "item": [1]}', "field item is a JSON list where Item belongs"),
@@ -75,10 +152,19 @@ def test_fits(annotation: object, payload: str | bytes, expected: object) -> Non
         (
             Order,
             b'{"id": 1, "item": {"name": "x"}, "note": 3}',
-            "field note is a JSON int where str belongs and field note is a JSON int where NoneType belongs",
+            "field note is a JSON int where str or null belongs",
         ),
         (Model, b'{"id": "secret"}', "Model: id: int_parsing"),
         (Model, b"secret", "Model: payload: json_invalid"),
+        (Row, b'{"tags": []}', "field id is missing"),
+        (Tree, b'{"name": "a", "children": [{}]}', "field children[0].name is missing"),
+        (Rich, b'{"at": "secret"}', "field at is no valid datetime"),
+        (Rich, b'{"colour": "secret"}', "field colour is no valid Colour"),
+        (Rich, b'{"size": true}', "field size is none of 's', 'm', 1"),
+        (Rich, b'{"pair": [1]}', "field pair is a list of 1 where 2 belong"),
+        (Rich, b'{"model": {"id": "secret"}}', "field model is Model: id: int_parsing"),
+        (Rich, b'{"rows": {"x": {}}}', "field rows.x.id is missing"),
+        (Positive, b'{"number": -1}', "Positive refused the fields (ValueError)"),
     ],
 )
 def test_does_not_fit_and_is_not_quoted(annotation: object, payload: bytes, problem: str) -> None:
@@ -88,5 +174,24 @@ def test_does_not_fit_and_is_not_quoted(annotation: object, payload: bytes, prob
 
 
 def test_another_annotation_is_refused_with_the_way_out() -> None:
-    with pytest.raises(TypeError, match="use str, bytes, dict, list, a dataclass or a pydantic model"):
+    with pytest.raises(TypeError, match="use str, bytes, dict, list, a TypedDict, a dataclass or a pydantic"):
         decoder_for(int)
+
+
+@dataclass
+class WithBytes:
+    inner: list[bytes]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "problem"),
+    [
+        (WithBytes, "field inner of WithBytes: JSON cannot fill bytes; use Any and convert it yourself"),
+        (dict[int, str], "JSON cannot fill a dict with keys of int; use dict[str, …]"),
+        (list[range], "JSON cannot fill range"),
+    ],
+)
+def test_what_json_can_never_fill_is_told_before_any_message(annotation: object, problem: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        decoder_for(annotation)
+    assert problem in str(raised.value)
