@@ -50,6 +50,7 @@ class Claimer(threading.Thread):
         connect: a Consumer on a connection of this thread's own; may raise redis.RedisError.
         start: runs a flight in a slot, told to `finish` when it ends.
         changed: called when something happened that a drain may be waiting for.
+        emptied: called when a claim for all slots brought nothing: nothing waits, and nothing is in hand.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Claimer(threading.Thread):
         metrics: Metrics,
         pulse: Pulse,
         changed: Callable[[], None],
+        emptied: Callable[[], None],
     ) -> None:
         super().__init__(name="claimer", daemon=True)
         self._connect = connect
@@ -73,6 +75,7 @@ class Claimer(threading.Thread):
         self._metrics = metrics
         self._pulse = pulse
         self._changed = changed
+        self._emptied = emptied
         self._start: Callable[[Flight], None] = lambda _flight: None
         self._waiter: Waiter | None = None
         self._consumer: Consumer | None = None
@@ -267,6 +270,8 @@ class Claimer(threading.Thread):
         elif len(reply.claims) == wanted:
             self._next_claim_at = now
         else:
+            if wanted == self._slots and not reply.claims:
+                self._emptied()
             hints = (
                 _jittered(POLL_SECONDS),
                 reply.next_due_seconds,

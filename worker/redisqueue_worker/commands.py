@@ -17,7 +17,7 @@ from redisqueue_worker.loader import HandlerError, load
 from redisqueue_worker.metrics import Metrics
 from redisqueue_worker.patience import leave_within
 from redisqueue_worker.runner import PlatformError, Worker
-from redisqueue_worker.settings import OPTIONS, Settings, SettingsError, read_settings
+from redisqueue_worker.settings import OPTIONS, Settings, SettingsError, read_settings, switch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,9 +97,14 @@ def _settings(command: str, arguments: Sequence[str], environment: Mapping[str, 
         allow_abbrev=False,
     )
     for option in OPTIONS:
-        shown = "" if option.default in (None, "", ()) else f" (default {option.default})"
+        shown = "" if option.default in (None, "", (), False) else f" (default {option.default})"
         parser.add_argument(
-            option.flag, dest=option.name, metavar="VALUE", help=(option.help + shown).replace("%", "%%")
+            option.flag,
+            dest=option.name,
+            metavar="VALUE",
+            help=(option.help + shown).replace("%", "%%"),
+            nargs="?" if option.parse is switch else None,
+            const="true" if option.parse is switch else None,
         )
     return read_settings(vars(parser.parse_args(arguments)), environment)
 

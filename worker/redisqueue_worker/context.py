@@ -53,7 +53,9 @@ class Context:
         self._publisher = publisher
         self._draining = draining
         self._lease_lost = threading.Event()
-        self._deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self._timeout_seconds = timeout_seconds
+        self._deadline: float | None = None
+        self.restart_clock()
 
     @property
     def deadline(self) -> datetime | None:
@@ -112,6 +114,11 @@ class Context:
     ) -> None:
         """As `publish`, without blocking the event loop."""
         await asyncio.to_thread(self.publish, payload, queue=queue, delay_seconds=delay_seconds)
+
+    def restart_clock(self) -> None:
+        """Called by the worker when the handler begins: its time counts from now."""
+        timeout = self._timeout_seconds
+        self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def mark_lease_lost(self) -> None:
         """Called by the worker when somebody else holds the lease."""

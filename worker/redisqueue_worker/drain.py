@@ -28,6 +28,7 @@ class Cause(StrEnum):
     SIGTERM = "SIGTERM"
     SIGINT = "SIGINT"
     RECYCLE = "recycle"
+    EMPTY = "queue empty"
 
 
 class Effect(StrEnum):
@@ -44,6 +45,7 @@ class Event(StrEnum):
     SIGTERM = "SIGTERM"
     SIGINT = "SIGINT"
     RECYCLE = "recycle"
+    EMPTY = "queue empty"  # and the worker runs for as long as it is not
     TICK = "tick"  # time passed, or the number in flight changed
 
 
@@ -96,6 +98,8 @@ def step(state: Drain, event: Event, *, now: float, load: Load) -> Step:
             return _begin(state, Cause.COMMAND, now, load)
         case Event.RECYCLE:
             return _begin(state, Cause.RECYCLE, now, load)
+        case Event.EMPTY:
+            return _begin(state, Cause.EMPTY, now, load)
         case Event.RESUME:
             return _resume(state)
         case Event.TICK:
@@ -113,7 +117,8 @@ def _signal(state: Drain, cause: Cause, now: float, load: Load) -> Step:
 
 def _begin(state: Drain, cause: Cause, now: float, load: Load) -> Step:
     """Start the drain, or take over a recycling that runs; an older deadline stays."""
-    if state.phase is not Phase.RUNNING and (state.cause is not Cause.RECYCLE or cause is Cause.RECYCLE):
+    may_change = state.cause is Cause.RECYCLE and cause is not Cause.RECYCLE
+    if state.phase is not Phase.RUNNING and not may_change:
         return state, ()
     deadline = now + state.timeout_seconds if state.deadline is None else state.deadline
     begun = replace(state, phase=Phase.DRAINING, cause=cause, deadline=deadline)
@@ -135,7 +140,7 @@ def _progress(state: Drain, now: float, load: Load) -> Step:
     if load.in_flight == 0:
         if recycling:
             return replace(state, phase=Phase.STOPPED), (Effect.RECYCLE,)
-        if state.signalled:
+        if state.signalled or state.cause is Cause.EMPTY:
             return replace(state, phase=Phase.STOPPED), (Effect.EXIT,)
         return replace(state, phase=Phase.DRAINED, settle_deadline=None), ()
     if load.running:

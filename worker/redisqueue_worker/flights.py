@@ -20,6 +20,7 @@ class Flight:
 
     Attributes:
         cancel: stops the handler, where that is possible (async handlers, once they run).
+        queued: no slot has begun with it, so that its handler's time does not count yet.
         timed_out_at: when the handler overran its deadline, on the monotonic clock.
         abandoned: nobody waits for this handler any more; the process must be replaced to be rid of it.
         finished: the handler has ended, the outcome is not settled yet.
@@ -30,6 +31,7 @@ class Flight:
     context: Context
     started: float = field(default_factory=time.monotonic)
     cancel: Callable[[], object] | None = None
+    queued: bool = False
     timed_out_at: float | None = None
     abandoned: bool = False
     finished: bool = False
@@ -38,6 +40,13 @@ class Flight:
     @property
     def age_seconds(self) -> float:
         return time.monotonic() - self.started
+
+    def begin(self, cancel: Callable[[], object]) -> None:
+        """A slot begins with it only now: from here its handler's time counts."""
+        self.started = time.monotonic()
+        self.context.restart_clock()
+        self.cancel = cancel
+        self.queued = False
 
 
 class Flights:

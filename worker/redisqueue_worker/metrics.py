@@ -35,6 +35,11 @@ class Metrics:
         self.timeouts = Counter(
             "redisqueue_worker_handler_timeouts", "Handlers timed out.", registry=registry
         )
+        self.abandoned = Counter(
+            "redisqueue_worker_handlers_abandoned",
+            "Handlers that could not be stopped; the process is replaced to be rid of them.",
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "redisqueue_worker_in_flight", "Messages claimed, not settled.", registry=registry
         )

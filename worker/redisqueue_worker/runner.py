@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import random
 import signal
-import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
@@ -18,16 +17,19 @@ from redisqueue_worker.claimer import Claimer
 from redisqueue_worker.context import Contexts
 from redisqueue_worker.control import ControlServer
 from redisqueue_worker.drain import Drain, Effect, Event, Phase, step
-from redisqueue_worker.flights import Flight, Flights
+from redisqueue_worker.flights import Flights
 from redisqueue_worker.health import HealthServer, Pulse, stalled
 from redisqueue_worker.hooks import hooks
 from redisqueue_worker.leases import LeaseKeeper
-from redisqueue_worker.loader import Handler, load
+from redisqueue_worker.loader import load
 from redisqueue_worker.patience import leave_within
 from redisqueue_worker.policy import RetryPolicy
+from redisqueue_worker.processes import ProcessSlots
 from redisqueue_worker.publisher import Publisher
-from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots
+from redisqueue_worker.recycle import Limits, resident_mib, start_afresh
+from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots, slots_for
 from redisqueue_worker.waiter import Waiter
+from redisqueue_worker.watch import Watch
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -43,8 +45,6 @@ EXIT_FORCED = 4
 TICK_SECONDS = 0.25
 # Within the 15 s that the grace period has beyond the drain timeout.
 LAST_WORDS_SECONDS = 8.0
-# How long a cancelled async handler may take to end before it counts as one that never will.
-CANCEL_SECONDS = 5.0
 LEFTOVER_SECONDS = 3.0
 HOOK_SECONDS = 5.0
 _LOOPS = ("claimer", "leases", "waiter", "event-loop")
@@ -66,8 +66,11 @@ class Worker:
         self._flights = Flights()
         self._pulses = {name: Pulse() for name in ("main", "claimer", "leases", "waiter")}
         self._started = False
-        self._warned: set[Flight] = set()
-        self._cancel_seconds = 0.0  # a thread cannot be cancelled: there is nothing to wait for
+        self._begun_at = time.monotonic()
+        # The processes of process slots are replaced one by one, this one stays.
+        in_place = settings.slots != "processes"
+        self._limits = Limits.of(settings, random.random()) if in_place else Limits()  # noqa: S311
+        self._watch = Watch(self._flights, metrics, settings.max_in_flight_seconds)
         policy = RetryPolicy(
             settings.max_attempts, settings.retry_initial_seconds, settings.retry_max_seconds
         )
@@ -92,6 +95,7 @@ class Worker:
             metrics=metrics,
             pulse=self._pulses["claimer"],
             changed=lambda: self._events.put(Event.TICK),
+            emptied=lambda: self._events.put(Event.EMPTY) if settings.burst else None,
         )
         self._keeper = LeaseKeeper(
             self._consumer,
@@ -115,10 +119,9 @@ class Worker:
         threading.excepthook = _on_thread_crash
         with ExitStack() as doors:
             self._open_doors(doors)
-            handler = load(self._settings.handler, self._settings.handler_path)
-            slots = self._make_slots(handler)
+            slots = self._make_slots()
             hooks.start(slots.run)
-            self._begin(handler, slots)
+            self._begin(slots)
             last = self._live()
             return self._end(last, slots)
 
@@ -165,14 +168,22 @@ class Worker:
         else:
             doors.callback(control.close)
 
-    def _make_slots(self, handler: Handler) -> Slots:
+    def _make_slots(self) -> Slots:
+        settings = self._settings
+        if settings.slots == "processes":  # which import the handler themselves
+            return ProcessSlots(settings, self._claimer.finish)
+        handler = load(settings.handler, settings.handler_path)
+        if settings.slots not in ("auto", slots_for(handler)):
+            raise PlatformError(
+                f"REDISQUEUE_SLOTS (--slots): '{settings.slots}' does not fit the handler "
+                f"{settings.handler!r}; use '{slots_for(handler)}' or leave it out"
+            )
         if handler.is_async:
-            self._cancel_seconds = CANCEL_SECONDS
             pulse = self._pulses["event-loop"] = Pulse()
             return TaskSlots(handler, self._claimer.finish, pulse)
-        return ThreadSlots(handler, self._settings.concurrency, self._claimer.finish)
+        return ThreadSlots(handler, settings.concurrency, self._claimer.finish)
 
-    def _begin(self, handler: Handler, slots: Slots) -> None:
+    def _begin(self, slots: Slots) -> None:
         settings = self._settings
         self._claimer.attach(slots.start, self._waiter)
         self._metrics.slots.set(settings.concurrency)
@@ -184,7 +195,7 @@ class Worker:
                 "queue": settings.queue,
                 "redis": settings.connection.redacted,
                 "handler": settings.handler,
-                "mode": "async" if handler.is_async else "threads",
+                "slots": slots.kind,
                 "concurrency": settings.concurrency,
                 "drain_timeout_seconds": settings.drain_timeout_seconds,
                 "grace_period_seconds": grace,
@@ -230,7 +241,7 @@ class Worker:
             except queue.Empty:
                 event = Event.TICK
             self._pulses["main"].beat()
-            self._watch_handlers()
+            self._watch.look()
             if event is Event.TICK and self._wants_recycling():
                 event = Event.RECYCLE
             for effect in self._apply(event):
@@ -265,44 +276,18 @@ class Worker:
         if after.phase is Phase.RUNNING and before.phase is not Phase.RUNNING:
             log.info("resumed", extra={**fields, "reason": "command"})
 
-    def _watch_handlers(self) -> None:
-        """Stop handlers that overran their deadline; abandon those that cannot be stopped."""
-        now = time.monotonic()
-        for flight in self._flights.running():
-            remaining = flight.context.remaining_seconds
-            if remaining is None:
-                self._report_hung(flight)
-            elif flight.timed_out_at is None and remaining <= 0:
-                flight.timed_out_at = now
-                self._metrics.timeouts.inc()
-                self._log_flight("handler timed out", flight)
-                if flight.cancel:
-                    flight.cancel()
-            overrun = flight.timed_out_at is not None and now >= flight.timed_out_at + self._cancel_seconds
-            if overrun and not flight.abandoned:
-                flight.abandoned = True
-                self._log_flight(
-                    "handler cannot be stopped: replacing the process when the others are done", flight
-                )
-        self._warned.intersection_update(self._flights.all())
-
-    def _report_hung(self, flight: Flight) -> None:
-        if flight.age_seconds > self._settings.max_in_flight_seconds and flight not in self._warned:
-            self._warned.add(flight)
-            self._log_flight("handler seems to hang; consider a handler timeout", flight)
-
-    def _log_flight(self, message: str, flight: Flight) -> None:
-        log.error(message, extra={"message_id": flight.claim.id, "age_seconds": round(flight.age_seconds, 1)})
-
     def _wants_recycling(self) -> bool:
         if self._state.phase is not Phase.RUNNING:
             return False
-        settings = self._settings
-        if any(flight.abandoned for flight in self._flights.running()):
-            return True
-        if settings.max_messages and self._claimer.settled_total >= settings.max_messages:
-            return True
-        return settings.max_memory_mib is not None and _resident_mib() > settings.max_memory_mib
+        reason = "a handler cannot be stopped" if self._watch.has_abandoned else self._worn()
+        if reason:
+            log.info("time to start afresh", extra={"reason": reason})
+        return bool(reason)
+
+    def _worn(self) -> str:
+        """Which limit this process has reached; empty when none."""
+        age = time.monotonic() - self._begun_at
+        return self._limits.reached(self._claimer.settled_total, resident_mib(), age)
 
     # ---- the end -------------------------------------------------------------------
 
@@ -353,8 +338,7 @@ class Worker:
                     return
         log.info("starting afresh", extra={**fields, "settled": self._claimer.settled_total})
         logging.shutdown()
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (ourselves)
+        start_afresh()
 
 
 def _on_thread_crash(crash: threading.ExceptHookArgs) -> None:
@@ -366,13 +350,3 @@ def _on_thread_crash(crash: threading.ExceptHookArgs) -> None:
     if ours:
         logging.shutdown()
         os._exit(EXIT_CRASHED)
-
-
-def _resident_mib() -> float:
-    """The size of this process in memory."""
-    with suppress(OSError):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-    import resource  # noqa: PLC0415  (not on Linux: the peak is the next best)
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -77,6 +77,14 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def switch(value: str) -> bool:
+    """True or False from a word. Raises ValueError for any other."""
+    try:
+        return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
 class Option(NamedTuple):
     """One setting. `parse` raises ValueError with what the value must be."""
 
@@ -134,6 +142,12 @@ OPTIONS = (
     ),
     Option("concurrency", _whole(1, 1000), 1, "messages handled at once"),
     Option(
+        "slots",
+        _one_of("auto", "threads", "tasks", "processes"),
+        "auto",
+        "where handlers run: threads for sync ones and tasks for async ones (auto), or a process for each",
+    ),
+    Option(
         "handler_timeout_seconds", _seconds, None, "a handler that runs longer is stopped (default: no limit)"
     ),
     Option(
@@ -156,8 +170,10 @@ OPTIONS = (
         "ReturnToFront",
         "for what runs at that time",
     ),
+    Option("burst", switch, False, "leave with 0 when the queue is empty, as for a CronJob"),
     Option("max_messages", _whole(1), None, "start afresh after about this many messages"),
     Option("max_memory_mib", _whole(1), None, "start afresh when the process is larger than this"),
+    Option("max_age_seconds", _seconds, None, "start afresh after about this long"),
     Option("worker_id", _text, None, "this worker's unique name (default: the host's name)"),
     Option("pod_uid", _text, "", "the UID of the worker's pod"),
     Option("owner_uid", _text, "", "the UID of the RedisQueue"),
@@ -184,6 +200,7 @@ class Settings:
     keep_failed: int
     max_in_flight_seconds: float
     concurrency: int
+    slots: str
     handler_timeout_seconds: float | None
     max_attempts: int
     retry_initial_seconds: float
@@ -191,8 +208,10 @@ class Settings:
     drain_timeout_seconds: float
     grace_period_seconds: float | None
     leave_lease: bool
+    burst: bool
     max_messages: int | None
     max_memory_mib: int | None
+    max_age_seconds: float | None
     worker_id: str
     pod_uid: str
     owner_uid: str

@@ -16,7 +16,9 @@ from redisqueue_worker.policy import HandlerTimeout
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from redisqueue_worker.context import Context
     from redisqueue_worker.health import Pulse
+    from redisqueue_worker.hooks import RunCoroutine
     from redisqueue_worker.loader import Handler
 
 BEAT_SECONDS = 1.0
@@ -26,6 +28,8 @@ Done = Callable[[Flight, BaseException | None], None]
 
 
 class Slots(Protocol):
+    kind: str
+
     def start(self, flight: Flight) -> None:
         """Run the handler on `flight`; the caller starts no more than there are slots."""
 
@@ -36,8 +40,31 @@ class Slots(Protocol):
         """Let idle slots end; nothing is started afterwards."""
 
 
+def error_of(
+    handler: Handler, payload: str | bytes, context: Context, run: RunCoroutine | None = None
+) -> BaseException | None:
+    """Call the handler to its end, an async one by `run`; what it raised."""
+    try:
+        result = handler.call(payload, context)
+        if run is not None:
+            run(result)
+        elif inspect.iscoroutine(result):
+            result.close()
+            raise TypeError("the handler returned a coroutine that nobody awaits; define it with 'async def'")
+    except BaseException as error:
+        return error
+    return None
+
+
+def slots_for(handler: Handler) -> str:
+    """The kind of slots that the handler was written for."""
+    return TaskSlots.kind if handler.is_async else ThreadSlots.kind
+
+
 class ThreadSlots:
     """`count` daemon threads: one that never comes back must not keep the process from leaving."""
+
+    kind = "threads"
 
     def __init__(self, handler: Handler, count: int, done: Done) -> None:
         self._handler = handler
@@ -61,23 +88,13 @@ class ThreadSlots:
 
     def _serve(self) -> None:
         while (flight := self._work.get()) is not None:
-            self._done(flight, self._error_of(flight))
-
-    def _error_of(self, flight: Flight) -> BaseException | None:
-        try:
-            result = self._handler.call(flight.claim.payload, flight.context)
-        except BaseException as error:
-            return error
-        if inspect.iscoroutine(result):
-            result.close()
-            return TypeError(
-                "the handler returned a coroutine that nobody awaits; define it with 'async def'"
-            )
-        return None
+            self._done(flight, error_of(self._handler, flight.claim.payload, flight.context))
 
 
 class TaskSlots:
     """Tasks on one event loop in a thread of its own: a busy handler delays neither leases nor drain."""
+
+    kind = "tasks"
 
     def __init__(self, handler: Handler, done: Done, pulse: Pulse) -> None:
         self._handler = handler

@@ -1,0 +1,197 @@
+"""The process of one slot: it handles one message at a time, and ends with the worker that started it.
+
+Run as `python -m redisqueue_worker.process_slot FD`, where FD is its end of the pipe to the worker. The
+tuples below are the words that go through this pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import queue
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from redisqueue_worker import logs
+from redisqueue_worker.context import Context, MessageLogger
+from redisqueue_worker.hooks import HookError, hooks
+from redisqueue_worker.loader import Handler, HandlerError, load
+from redisqueue_worker.outcomes import DeadLetter, Retry
+from redisqueue_worker.payload import InvalidPayload
+from redisqueue_worker.publisher import Publisher
+from redisqueue_worker.recycle import Limits, resident_mib
+from redisqueue_worker.slots import error_of
+from redisqueue_worker.stamps import stamp_of
+
+if TYPE_CHECKING:
+    from redisqueue_worker.settings import Settings
+
+_PR_SET_PDEATHSIG = 1
+_handler_log = logging.getLogger("handler")
+
+
+class Work(NamedTuple):
+    """To the process: handle this. It answers with Extended, as often as it likes, and then Ended."""
+
+    payload: str | bytes
+    id: str | None
+    delivery_count: int
+    remaining_seconds: float | None
+
+
+class News(NamedTuple):
+    """To the process: what changed for the message that it has in hand."""
+
+    draining: bool
+    lease_lost: bool
+
+
+class Ready(NamedTuple):
+    """From the process, its first word: the handler is there, or `problem` says why not."""
+
+    problem: Exception | None = None
+
+
+class Extended(NamedTuple):
+    """From the process: the handler moved its deadline."""
+
+    seconds: float
+
+
+class Failure(NamedTuple):
+    """What the handler raised, without the exception itself, which need not survive a pipe.
+
+    Attributes:
+        ours: the class is one that the worker gives a meaning to, not one of the handler's own.
+    """
+
+    name: str
+    text: str
+    detail: str = ""
+    delay_seconds: float | None = None
+    ours: bool = True
+
+
+class Ended(NamedTuple):
+    """From the process: the handler returned, or raised. `worn` says why the process wants to be replaced."""
+
+    failure: Failure | None
+    worn: str
+
+
+def described(error: BaseException) -> Failure:
+    """`error` as it goes through the pipe."""
+    match error:
+        case Retry(delay_seconds=delay):
+            return Failure(Retry.__name__, "", delay_seconds=delay)
+        case DeadLetter(reason=reason):
+            return Failure(DeadLetter.__name__, reason)
+        case InvalidPayload():
+            return Failure(InvalidPayload.__name__, str(error))
+    return Failure(type(error).__name__, str(error), "".join(traceback.format_exception(error)), ours=False)
+
+
+class _SlotContext(Context):
+    """A context whose deadline is kept on the other side of the pipe."""
+
+    def __init__(self, work: Work, draining: threading.Event, publisher: Publisher, send: Any) -> None:
+        super().__init__(
+            id=work.id,
+            delivery_count=work.delivery_count,
+            timeout_seconds=work.remaining_seconds,
+            logger=MessageLogger(_handler_log, work.id, work.delivery_count),
+            draining=draining,
+            publisher=publisher,
+            stamp=stamp_of(work.payload),
+        )
+        self._send = send
+
+    def extend(self, seconds: float) -> None:
+        super().extend(seconds)
+        self._send(Extended(seconds))
+
+
+class ProcessSlot:
+    """The loop of the process: the main thread runs handlers, a second one listens to the worker."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection = connection
+        self._publisher = Publisher(settings.connection, settings.queue, settings.key_separator)
+        self._limits = Limits.of(settings, random.random())  # noqa: S311  (spreads load, hides nothing)
+        self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._draining = threading.Event()
+        self._context: Context | None = None
+        self._sending = threading.Lock()
+        self._started = time.monotonic()
+
+    def serve(self, handler: Handler) -> None:
+        """Handle messages until the worker wants no more."""
+        threading.Thread(target=self._listen, name="listener", daemon=True).start()
+        with asyncio.Runner() as runner:
+            hooks.start(runner.run)
+            self._send(Ready())
+            handled = 0
+            while (work := self._work.get()) is not None:
+                context = self._context = _SlotContext(work, self._draining, self._publisher, self._send)
+                error = error_of(handler, work.payload, context, runner.run if handler.is_async else None)
+                handled += 1
+                worn = self._limits.reached(handled, resident_mib(), time.monotonic() - self._started)
+                self._send(Ended(described(error) if error else None, worn))
+            hooks.stop(runner.run)
+
+    def _send(self, word: NamedTuple) -> None:
+        with self._sending:
+            self._connection.send(word)
+
+    def _listen(self) -> None:
+        try:
+            while (word := self._connection.recv()) is not None:
+                if isinstance(word, Work):
+                    self._work.put(word)
+                    continue
+                (self._draining.set if word.draining else self._draining.clear)()
+                if word.lease_lost and self._context:
+                    self._context.mark_lease_lost()
+            self._work.put(None)
+        except (EOFError, OSError):  # the worker is gone: nobody would settle what is in hand
+            os._exit(1)
+
+
+def main() -> int:
+    """Serve the pipe whose descriptor is the first argument; the exit code."""
+    _end_with_the_worker()
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # sent to the whole group at a terminal; the worker decides
+        signal.signal(number, lambda _number, _frame: None)
+    connection = Connection(int(sys.argv[1]))
+    settings = connection.recv()
+    logs.configure(settings.log_level)
+    try:
+        handler = load(settings.handler, settings.handler_path)
+        ProcessSlot(connection, settings).serve(handler)
+    except (HandlerError, HookError) as error:
+        connection.send(Ready(type(error)(str(error))))
+        return 1
+    return 0
+
+
+def _end_with_the_worker() -> None:
+    """Let Linux kill this process when its worker dies, even if a handler never yields to the listener."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(EOFError, OSError):  # the worker left
+        sys.exit(main())

@@ -1,0 +1,232 @@
+"""Slots that are processes: a handler that hangs, leaks or crashes takes its own process along, no other."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_worker.loader import HandlerError
+from redisqueue_worker.outcomes import DeadLetter, Retry
+from redisqueue_worker.payload import InvalidPayload
+from redisqueue_worker.policy import HandlerTimeout
+from redisqueue_worker.process_slot import Ended, Extended, Failure, News, Ready, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from redisqueue_worker.flights import Flight
+    from redisqueue_worker.settings import Settings
+    from redisqueue_worker.slots import Done
+
+log = logging.getLogger(__name__)
+
+# How often a busy slot looks whether its process still lives, and tells it what changed.
+LOOK_SECONDS = 0.5
+END_SECONDS = 6.0
+# A handler's import may take long; one that never ends must not hold its message for ever.
+START_SECONDS = 120.0
+# A process that dies before it is ready would most likely die again at once.
+START_PAUSE_SECONDS = 1.0
+
+
+class ProcessDied(Exception):
+    """The process of a handler ended before its handler did."""
+
+
+class _RemoteTraceback(Exception):
+    """Shows where in its own process a handler raised."""
+
+
+def rebuilt(failure: Failure) -> BaseException:
+    """An exception that means what the handler raised on the other side of the pipe."""
+    if failure.ours:
+        match failure.name:
+            case Retry.__name__:
+                return Retry(failure.delay_seconds)
+            case DeadLetter.__name__:
+                return DeadLetter(failure.text)
+            case InvalidPayload.__name__:
+                return InvalidPayload(failure.text)
+    # Not the class itself, which only the handler's process knows: its name and text are what gets told.
+    error: BaseException = type(failure.name, (Exception,), {})(failure.text)
+    error.__cause__ = _RemoteTraceback(f"\n{failure.detail}")
+    return error
+
+
+class Child:
+    """One process, and this side of the pipe to it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._connection, theirs = multiprocessing.Pipe()
+        with theirs:
+            command = [sys.executable, "-m", "redisqueue_worker.process_slot", str(theirs.fileno())]
+            self._process = subprocess.Popen(  # noqa: S603  (ourselves)
+                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
+            )
+        self._lock = threading.Lock()
+        self._flight: Flight | None = None
+        self.is_ready = False
+        self.worn = ""
+        with contextlib.suppress(OSError):  # it died at once: whoever waits for it will notice
+            self._connection.send(settings)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        """Raises HandlerError or HookError as the process found it, ProcessDied when it is never ready."""
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            while not self.is_ready:
+                self._next_word()
+                if time.monotonic() > deadline:
+                    self._process.kill()
+        except (EOFError, OSError):
+            raise ProcessDied(self._cause_of_death()) from None
+
+    def handle(self, flight: Flight) -> BaseException | None:
+        """What the handler raised on `flight`; ProcessDied when the process ended meanwhile."""
+        try:
+            self.wait_until_ready()
+            self._flight = flight
+            flight.begin(lambda: self._kill_over(flight))
+            ended = self._converse(flight)
+        except (EOFError, OSError):
+            if flight.timed_out_at is not None:
+                return HandlerTimeout(f"ran for {flight.age_seconds:.1f} s")
+            return ProcessDied(self._cause_of_death())
+        except Exception as problem:  # from `wait_until_ready`
+            return problem
+        finally:
+            with self._lock:
+                self._flight = None
+        self.worn = ended.worn
+        return rebuilt(ended.failure) if ended.failure else None
+
+    def end(self) -> None:
+        """Let it run its shut-down hooks and leave; kill it when that takes long."""
+        try:
+            self._connection.send(None)
+            self._process.wait(END_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        self._connection.close()
+
+    def _converse(self, flight: Flight) -> Ended:
+        """Hand the message over and listen until its handler has ended. Raises EOFError or OSError."""
+        context, claim = flight.context, flight.claim
+        told = News(draining=False, lease_lost=False)
+        self._connection.send(Work(claim.payload, claim.id, claim.delivery_count, context.remaining_seconds))
+        while not isinstance(word := self._next_word(), Ended):
+            if isinstance(word, Extended):
+                context.extend(word.seconds)
+            news = News(context.draining, context.lease_lost)
+            if news != told:
+                self._connection.send(news)
+                told = news
+        return word
+
+    def _next_word(self) -> Any:
+        """The next word, or None after a while. Raises EOFError when none can come, or a start's problem."""
+        dead = not self.alive  # looked at before the pipe: its last word counts
+        if not self._connection.poll(0 if dead else LOOK_SECONDS):
+            if dead:
+                raise EOFError
+            return None
+        word = self._connection.recv()
+        if isinstance(word, Ready):
+            self.is_ready = True
+            if word.problem:
+                raise word.problem
+        return word
+
+    def _kill_over(self, flight: Flight) -> None:
+        """Kill the process if it is still at this flight."""
+        with self._lock:
+            if self._flight is flight:
+                self._process.kill()
+
+    def _cause_of_death(self) -> str:
+        try:
+            code = self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:  # it closed the pipe and lives on
+            self._process.kill()
+            code = self._process.wait()
+        when = "" if self.is_ready else " before it was ready"
+        if code >= 0:
+            return f"the handler's process left with exit code {code}{when}"
+        hint = " (out of memory, perhaps)" if code == -signal.SIGKILL else ""
+        return f"the handler's process was killed by {signal.Signals(-code).name}{hint}{when}"
+
+
+class ProcessSlots:
+    """`count` processes, each with a thread that hands it messages and replaces it when it dies or is worn.
+
+    Raises HandlerError or HookError when the handler cannot be used.
+    """
+
+    kind = "processes"
+
+    def __init__(self, settings: Settings, done: Done) -> None:
+        self._settings = settings
+        self._done = done
+        self._work: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
+        children = [Child(settings) for _ in range(settings.concurrency)]
+        try:
+            children[0].wait_until_ready()
+        except ProcessDied as problem:
+            raise HandlerError(f"{settings.handler!r}: {problem}") from None
+        self._threads = [
+            threading.Thread(target=self._serve, args=(child,), name=f"slot-{index}", daemon=True)
+            for index, child in enumerate(children)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def start(self, flight: Flight) -> None:
+        flight.queued = True
+        self._work.put(flight)
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        """Nothing: hooks are the processes' own."""
+        coroutine.close()
+        return None
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._work.put(None)
+        deadline = time.monotonic() + END_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _serve(self, child: Child) -> None:
+        while (flight := self._work.get()) is not None:
+            if not child.alive:
+                child = self._replaced(child, "it died")
+            error = child.handle(flight)
+            self._done(flight, error)
+            if isinstance(error, ProcessDied) and not child.is_ready:
+                time.sleep(START_PAUSE_SECONDS)
+            if child.worn or not child.alive:
+                child = self._replaced(child, child.worn or str(error))
+        child.end()
+
+    def _replaced(self, child: Child, reason: str) -> Child:
+        child.end()
+        fresh = Child(self._settings)
+        log.info("process replaced", extra={"old": child.pid, "new": fresh.pid, "reason": reason})
+        return fresh

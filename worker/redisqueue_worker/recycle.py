@@ -1,0 +1,62 @@
+"""When a process is worn out, and how it is replaced by a fresh one in place."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redisqueue_worker.settings import Settings
+
+# Workers that started together must not all start afresh together.
+JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a process may do before it is replaced; None means no limit."""
+
+    max_messages: int | None = None
+    max_memory_mib: float | None = None
+    max_age_seconds: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, chance: float) -> Limits:
+        """The limits of `settings`, those on work and age moved by up to a tenth; `chance` is from 0 to 1."""
+        factor = 1 + JITTER * (2 * chance - 1)
+        messages, age = settings.max_messages, settings.max_age_seconds
+        return cls(
+            None if messages is None else max(1, round(messages * factor)),
+            settings.max_memory_mib,
+            None if age is None else age * factor,
+        )
+
+    def reached(self, messages: int, memory_mib: float, age_seconds: float) -> str:
+        """Which limit is reached, in words for the log; empty when none is."""
+        if self.max_messages is not None and messages >= self.max_messages:
+            return f"{messages} messages"
+        if self.max_memory_mib is not None and memory_mib > self.max_memory_mib:
+            return f"{memory_mib:.0f} MiB"
+        if self.max_age_seconds is not None and age_seconds >= self.max_age_seconds:
+            return f"{age_seconds:.0f} s"
+        return ""
+
+
+def resident_mib() -> float:
+    """The size of this process in memory."""
+    with suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    import resource  # noqa: PLC0415  (not on Linux: the peak is the next best)
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def start_afresh() -> None:
+    """Replace this process by a fresh one with the same arguments; does not return."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (ourselves)
