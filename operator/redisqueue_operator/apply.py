@@ -102,6 +102,13 @@ class Writer:
         }
         return await self._api.merge(_path(REDISQUEUES, rq.key, "status"), patch, MANAGER)
 
+    async def finalizers(self, rq: RedisQueue, names: list[str]) -> Object:
+        """Replace the finalizers if the object is still the one that was read; the new object."""
+        await self._bucket.take()
+        version = rq.raw["metadata"]["resourceVersion"]
+        patch = {"metadata": {"resourceVersion": version, "finalizers": names}}
+        return await self._api.merge(_path(REDISQUEUES, rq.key), patch, MANAGER)
+
     async def event(self, rq: RedisQueue, event: EventRecord) -> None:
         """Tell people. `kubectl describe` shows it."""
         await self._bucket.take()

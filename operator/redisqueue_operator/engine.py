@@ -10,28 +10,32 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from redis import RedisError
 
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.api import parse
+from redisqueue_operator.deletion import is_held, may_go, shall_be_held
 from redisqueue_operator.observation import ApplyOutcome, Observation
 from redisqueue_operator.observed import queue_of, unreadable, workers_of
 from redisqueue_operator.platform import Conflict, PlatformError, SettingsUnavailable
+from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
+from redisqueue_operator.rows import row_of
 from redisqueue_operator.sampler import Sampler, Watched, cancelled
 from redisqueue_operator.scaling import Decision, History, Policy, decide, survivors, to_retire
 from redisqueue_operator.status import build_status, events_between, worth_writing
+from redisqueue_operator.tracked import LONG_AGO, NO_SPEC, Tracked, stand_in
 from redisqueue_operator.workqueue import WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.platform import Fleet, Platform
+    from redisqueue_operator.rivals import Claimant
+    from redisqueue_operator.rows import QueueRow
 
 log = logging.getLogger(__name__)
 
@@ -40,50 +44,9 @@ AT_ONCE = 16
 BEAT_SECONDS = 5.0
 STATUS_LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
+DELETION_LOOK_SECONDS = 0.5
 SETTINGS_SECONDS = 60.0
 UNUSABLE_SETTINGS_SECONDS = 5.0
-NO_SPEC = ApplyOutcome(ok=False, reason="InvalidSpec", message="")
-
-
-@dataclass(frozen=True, slots=True)
-class QueueRow:
-    """One RedisQueue for a table. Unknown is None."""
-
-    key: Key
-    pending: int | None
-    in_flight: int | None
-    delayed: int | None
-    failed: int | None
-    dead_letter: int | None
-    claims_total: int | None
-    replicas: int | None
-    ready: int
-    busy: int
-    wanted: int | None
-    reason: str
-
-
-@dataclass(slots=True)
-class _Tracked:
-    """What we remember of one RedisQueue between two looks."""
-
-    uid: str
-    history: History
-    raw: dict[str, Any] | None = None
-    rq: RedisQueue | None = None
-    problem: str = ""
-    settings: ConnectionSettings | None = None
-    settings_error: Exception | None = None
-    settings_at: float = float("-inf")
-    settings_for: float = 0.0
-    scaled_at: float = float("-inf")
-    status_looked_at: float = float("-inf")
-    status_written_at: float = float("-inf")
-    outcome: ApplyOutcome = NO_SPEC
-    observation: Observation | None = None
-    decision: Decision | None = None
-    scaled: Decision | None = None
-    """What was written to /scale and not yet to the status."""
 
 
 class Engine:
@@ -112,7 +75,7 @@ class Engine:
         self._resync_seconds = resync_seconds
         self._metrics = metrics
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock)
-        self._tracked: dict[Key, _Tracked] = {}
+        self._tracked: dict[Key, Tracked] = {}
         self._sampler: Sampler[Key] = Sampler(self._queue.add, metrics.sampled if metrics else None)
         self.last_tick = clock()
         self.running = False
@@ -124,7 +87,7 @@ class Engine:
     def snapshot(self) -> list[QueueRow]:
         """What was last seen and decided, by namespace and name."""
         return [
-            _row(key, tracked)
+            row_of(key, tracked)
             for key, tracked in sorted(self._tracked.items(), key=lambda item: str(item[0]))
         ]
 
@@ -191,52 +154,97 @@ class Engine:
             await self._forget(key)
             return
         tracked = self._track(key, raw)
-        if tracked.rq is None or tracked.rq.deletion:
+        rq = tracked.rq
+        if rq is None or (rq.deletion and not is_held(rq)):
             await self._without_spec(key, tracked, raw)
             return
-        rq = tracked.rq
-        tracked.outcome = await self._platform.apply(rq)
+        if is_held(rq) != shall_be_held(rq):
+            await self._platform.hold(rq, shall_be_held(rq))
+            self._queue.add(key)
+            return
+        tracked.outcome = await self._apply(key, tracked, rq)
         fleet = await self._platform.observe(rq)
         await self._find_redis(key, tracked)
         observation = self._observation(key, tracked, fleet)
         decision, tracked.history = decide(observation, Policy.of(rq.spec), tracked.history, self._clock())
         tracked.observation, tracked.decision = observation, decision
         self._recheck(key, tracked, decision)
+        if rq.deletion and await self._let_go(key, tracked, rq, observation):
+            return
         if (
             decision.changes
+            and tracked.rival is None
             and (target := await self._scale(key, rq, fleet, observation, decision)) is not None
         ):
             # The status waits for another turn: in a burst every queue gets workers before any gets a report.
             tracked.scaled, tracked.scaled_at = replace(decision, to_replicas=target), self._clock()
-            tracked.status_looked_at = float("-inf")
+            tracked.status_looked_at = LONG_AGO
             self._queue.add(key)
             return
         await self._recall(key, tracked, observation)
         await self._report(key, tracked, raw)
 
-    def _track(self, key: Key, raw: dict[str, Any]) -> _Tracked:
+    def _track(self, key: Key, raw: dict[str, Any]) -> Tracked:
         """The memory of this object: a new one when the name was given to a new object."""
         tracked = self._tracked.get(key)
         uid = raw["metadata"]["uid"]
         if tracked is None or tracked.uid != uid:
             self._sampler.unwatch(key)
-            tracked = self._tracked[key] = _Tracked(uid, History.fresh(self._clock()))
-        if tracked.raw is not raw:
-            _parse_into(tracked, raw)
-            tracked.status_looked_at = float("-inf")
+            tracked = self._tracked[key] = Tracked(uid, History.fresh(self._clock()))
+        tracked.take(raw)
         return tracked
 
-    async def _without_spec(self, key: Key, tracked: _Tracked, raw: dict[str, Any]) -> None:
+    async def _apply(self, key: Key, tracked: Tracked, rq: RedisQueue) -> ApplyOutcome:
+        """Make the children what the spec says, unless somebody has the older right to the queue."""
+        tracked.rival = self._rival(key, tracked, rq)
+        if tracked.rival is not None:
+            return ApplyOutcome(False, "Conflict", conflict_message(tracked.rival))
+        if rq.deletion:  # what runs may go on; nothing new is made for an object that leaves
+            return ApplyOutcome(True, "Deleting", "The queue is emptied first, as deletionPolicy says.")
+        return await self._platform.apply(rq)
+
+    def _rival(self, key: Key, tracked: Tracked, rq: RedisQueue) -> Claimant | None:
+        sample = self._sampler.last(key)
+        if sample is None or isinstance(sample, Exception):
+            return tracked.rival  # unknown: as it was
+        pods = {pod.uid for pod in tracked.observation.pods} if tracked.observation else set()
+        owners = owners_of(sample, rq.uid, pods)
+        if tracked.rival is None and owners <= {rq.uid}:
+            return None
+        known = {
+            each.uid: claimant_of(each.rq)
+            for each in self._tracked.values()
+            if each.rq is not None and not each.rq.deletion
+        }
+        return rival_of(claimant_of(rq), owners, known, tracked.rival)
+
+    async def _without_spec(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> None:
         """A spec that says nothing usable, or an object on its way out: touch nothing that runs."""
         self._sampler.unwatch(key)
-        tracked.settings, tracked.settings_at = None, float("-inf")
+        tracked.settings, tracked.settings_at = None, LONG_AGO
         if tracked.rq is not None:
             return
         tracked.outcome = replace(NO_SPEC, message=tracked.problem)
         tracked.decision = tracked.observation = None
+        identity = stand_in(raw)
+        if identity.deletion and is_held(identity):
+            await self._platform.hold(identity, False)
+            return
         await self._report(key, tracked, raw)
 
-    async def _find_redis(self, key: Key, tracked: _Tracked) -> None:
+    async def _let_go(self, key: Key, tracked: Tracked, rq: RedisQueue, observation: Observation) -> bool:
+        """End the wait of a deletion when its queue has been emptied, or cannot be."""
+        if tracked.deletion_seen_ms is None:
+            tracked.deletion_seen_ms = observation.queue.time_ms if observation.queue else 0
+        why = may_go(rq, observation, tracked.deletion_seen_ms, self._wall())
+        if why:
+            log.info("%s: deleted, %s", key, why)
+            await self._platform.hold(rq, False)
+        else:
+            self._queue.add(key, after_seconds=DELETION_LOOK_SECONDS)
+        return bool(why)
+
+    async def _find_redis(self, key: Key, tracked: Tracked) -> None:
         """Have the queue sampled at the right place with today's credentials."""
         assert tracked.rq is not None  # noqa: S101  (a parsed spec is why we are here)
         rq, now = tracked.rq, self._clock()
@@ -262,7 +270,7 @@ class Engine:
         keys = QueueKeys(queue.name, queue.key_separator)
         self._sampler.watch(key, Watched(keys, tracked.settings, wake))
 
-    def _observation(self, key: Key, tracked: _Tracked, fleet: Fleet) -> Observation:
+    def _observation(self, key: Key, tracked: Tracked, fleet: Fleet) -> Observation:
         seen = tracked.settings_error or self._sampler.last(key)
         reason, message = (
             unreadable(seen) if seen is None or isinstance(seen, Exception) else ("Connected", "")
@@ -306,7 +314,7 @@ class Engine:
             self._metrics.reacted(self._sampler.age_of_news(key))
         return target
 
-    async def _recall(self, key: Key, tracked: _Tracked, observation: Observation) -> None:
+    async def _recall(self, key: Key, tracked: Tracked, observation: Observation) -> None:
         """Have workers claim again that were retired for a shrink which took others, once it has settled."""
         if not (names := survivors(observation)):
             return
@@ -316,12 +324,12 @@ class Engine:
         else:
             await self._sampler.unretire(key, names)
 
-    def _recheck(self, key: Key, tracked: _Tracked, decision: Decision) -> None:
+    def _recheck(self, key: Key, tracked: Tracked, decision: Decision) -> None:
         """Time alone can change the answer, and so can a Secret."""
         settings = tracked.settings_at + tracked.settings_for - self._clock()
         self._queue.add(key, after_seconds=max(0.05, min(decision.recheck_after_seconds, settings)))
 
-    async def _report(self, key: Key, tracked: _Tracked, raw: dict[str, Any]) -> None:
+    async def _report(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> None:
         """Status and events, when they are worth a write; a busy queue is looked at once a second."""
         now = self._clock()
         if now - tracked.status_looked_at < STATUS_LOOK_SECONDS:
@@ -341,7 +349,7 @@ class Engine:
             self._metrics.observe(key, tracked.observation, tracked.decision, status["conditions"])
         if not worth_writing(previous, status, now - tracked.status_written_at):
             return
-        rq = tracked.rq or _stand_in(raw)
+        rq = tracked.rq or stand_in(raw)
         await self._platform.write_status(rq, status)
         tracked.status_written_at, tracked.scaled = now, None
         for event in events_between(previous, status):
@@ -354,44 +362,3 @@ class Engine:
             self._metrics.forget(key)
         if self._tracked.pop(key, None) is not None:
             await self._platform.forget(key)
-
-
-def _parse_into(tracked: _Tracked, raw: dict[str, Any]) -> None:
-    """Type the object anew when its spec changed; a newer status alone costs nothing."""
-    metadata = raw["metadata"]
-    deletion = bool(metadata.get("deletionTimestamp"))
-    known = tracked.rq
-    tracked.raw = raw
-    if known is not None and known.generation == metadata.get("generation"):
-        tracked.rq = replace(known, raw=raw, deletion=deletion)
-        return
-    try:
-        tracked.rq, tracked.problem = parse(raw), ""
-    except ValueError as error:
-        tracked.rq, tracked.problem = None, str(error)
-    tracked.settings_at = float("-inf")
-
-
-def _stand_in(raw: dict[str, Any]) -> RedisQueue:
-    """Who an unusable object is, for writing down why it is: its identity with the smallest spec there is."""
-    smallest = {"redis": {"url": "redis://unused"}, "worker": {"handler": "unused:unused"}}
-    return replace(parse({**raw, "spec": smallest}), raw=raw)
-
-
-def _row(key: Key, tracked: _Tracked) -> QueueRow:
-    seen, decision = tracked.observation, tracked.decision
-    queue = seen.queue if seen else None
-    return QueueRow(
-        key=key,
-        pending=queue.pending if queue else None,
-        in_flight=queue.in_flight if queue else None,
-        delayed=queue.delayed if queue else None,
-        failed=queue.failed if queue else None,
-        dead_letter=queue.dead_letter if queue else None,
-        claims_total=queue.claims_total if queue else None,
-        replicas=seen.replicas if seen else None,
-        ready=seen.ready_replicas if seen else 0,
-        busy=sum(worker.busy for worker in seen.workers) if seen else 0,
-        wanted=decision.to_replicas if decision else None,
-        reason=decision.reason if decision else tracked.outcome.reason,
-    )

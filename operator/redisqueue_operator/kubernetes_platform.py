@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.deletion import finalizers
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observation import ApplyOutcome
-from redisqueue_operator.observe import DEPLOYMENTS, REDISQUEUES, WATCHED, Store, fleet_of
+from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, REDISQUEUES, WATCHED, Store, fleet_of
 from redisqueue_operator.platform import Conflict, Fleet, SettingsUnavailable
 from redisqueue_operator.references import References, identity_of
 from redisqueue_operator.resources import SourceMissingError, children
@@ -93,7 +94,7 @@ class KubernetesPlatform:
     async def observe(self, rq: RedisQueue) -> Fleet:
         """The Deployment, if it is this RedisQueue's own, and the pods."""
         deployment = self._store.get(DEPLOYMENTS, _deployment_key(rq))
-        if deployment is not None and owner_uid_of(deployment) != rq.uid:
+        if deployment is not None and not belongs_to(deployment, rq):
             deployment = None
         return fleet_of(self._store, rq.key, deployment, time.time())
 
@@ -151,6 +152,16 @@ class KubernetesPlatform:
             if error.status == 409:
                 raise Conflict(str(error)) from error
             if error.status != 404:  # deleted meanwhile: the watch will tell
+                raise
+
+    async def hold(self, rq: RedisQueue, held: bool) -> None:
+        """Put our finalizer on, or take it off. Raises Conflict."""
+        try:
+            self._store.put(REDISQUEUES, await self._writer.finalizers(rq, finalizers(rq, held)))
+        except ApiError as error:
+            if error.status == 409:
+                raise Conflict(str(error)) from error
+            if error.status != 404:  # gone already
                 raise
 
     async def emit(self, rq: RedisQueue, event: EventRecord) -> None:
@@ -211,7 +222,7 @@ class KubernetesPlatform:
             deployment = await self._api.get(_path(DEPLOYMENTS, key))
         if deployment is None:
             return None
-        if owner_uid_of(deployment) != rq.uid:
+        if not belongs_to(deployment, rq):
             text = f"Deployment {key} exists and belongs to somebody else: rename or delete one of the two"
             return ApplyOutcome(ok=False, reason="NameConflict", message=text)
         theirs = (deployment["metadata"].get("annotations") or {}).get(OPERATOR_VERSION, "")
@@ -247,13 +258,14 @@ class KubernetesPlatform:
         return Conflict(str(error)) if error.status in (404, 409) else error
 
 
-def owner_uid_of(deployment: Object) -> str:
-    """The uid of the RedisQueue that a Deployment belongs to; empty for a foreign one."""
+def belongs_to(deployment: Object, rq: RedisQueue) -> bool:
+    """Whether a Deployment is this RedisQueue's: its own, or what Orphan left behind under its name."""
     metadata = deployment["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):
-            return str(owner["uid"])
-    return str((metadata.get("annotations") or {}).get(OWNER_UID, ""))
+            return bool(owner["uid"] == rq.uid)
+    marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
+    return OWNER_UID in marks and marks.get(QUEUE_LABEL) == rq.key.name
 
 
 def fingerprint(deployment: Object | None) -> str:

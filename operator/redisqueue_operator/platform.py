@@ -86,6 +86,10 @@ class Platform(Protocol):
         """Replace .status. Raises Conflict when the object has moved on from `rq.raw`."""
         ...
 
+    async def hold(self, rq: RedisQueue, held: bool) -> None:
+        """Have a deletion of the object wait for us, or no longer. Raises Conflict."""
+        ...
+
     async def emit(self, rq: RedisQueue, event: EventRecord) -> None: ...
 
     async def forget(self, key: Key) -> None:

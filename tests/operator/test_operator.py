@@ -231,3 +231,35 @@ def test_a_new_object_of_an_old_name_waits_for_the_old_children(
     assert rq is not None
     assert deployment["metadata"]["ownerReferences"][0]["uid"] == rq["metadata"]["uid"]
     cluster.run("delete", "rq", "again")
+
+
+def test_drain_holds_the_object_until_its_queue_is_empty(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    cluster.apply(redisqueue("emptied", redis_url, deletionPolicy="Drain"))
+    until(lambda: cluster.condition("emptied", "RedisReachable").get("status") == "True", "Redis is sampled")
+    publish(redis_client, QueueKeys("emptied"), "one", "two")
+    cluster.run("delete", "rq", "emptied", "--wait=false")
+    until(lambda: cluster.condition("emptied", "Ready").get("reason") == "Deleting", "the reason in status")
+    until(lambda: cluster.replicas("emptied") == 1, "a worker for what is left")
+
+    redis_client.delete(QueueKeys("emptied").pending)  # as if it had handled them
+    until(lambda: cluster.get("rq", "emptied") is None, "the RedisQueue is gone")
+
+
+def test_what_orphan_left_behind_is_taken_over_by_the_next_of_its_name(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str
+) -> None:
+    orphan = redisqueue("kept", redis_url, deletionPolicy="Orphan", replicas=2)
+    cluster.apply(orphan)
+    until(lambda: cluster.replicas("kept") == 2, "two workers")
+    left = cluster.metadata("deployment", "kept-worker")
+    assert "ownerReferences" not in left
+    cluster.run("delete", "rq", "kept")
+
+    cluster.apply(redisqueue("kept", redis_url, replicas=2))
+    until(lambda: cluster.condition("kept", "Ready").get("status") == "True", "taken over")
+    taken = cluster.metadata("deployment", "kept-worker")
+    assert (taken["uid"], cluster.replicas("kept")) == (left["uid"], 2)
+    assert taken["ownerReferences"][0]["name"] == "kept"
+    cluster.run("delete", "rq", "kept")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.deletion import finalizers
 from redisqueue_operator.observation import ApplyOutcome, PodObservation
 from redisqueue_operator.platform import Conflict, Fleet
 
@@ -44,10 +46,13 @@ class FakePlatform:
             "worker": {"handler": "app:handle"},
             "scaling": {"maxReplicas": 10, "backlogPerSlot": 5, "scaleDown": down},
         }
+        kept: dict[str, Any] = {"creationTimestamp": f"2026-01-01T00:00:{int(uid[4:]) % 60:02}Z"}
+        if old and "finalizers" in old["metadata"]:
+            kept["finalizers"] = old["metadata"]["finalizers"]
         self.objects[key] = {
             "apiVersion": "redisqueue.dev/v1alpha1",
             "kind": "RedisQueue",
-            "metadata": {"name": name, "namespace": "default", "uid": uid, "generation": int(number)},
+            "metadata": {"name": name, "namespace": "default", "uid": uid, "generation": int(number), **kept},
             "spec": {**base, **spec},
             "status": old.get("status", {}) if old else {},
         }
@@ -120,6 +125,23 @@ class FakePlatform:
     async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
         self.writes.append(("status", rq.key.name))
         self.objects[rq.key] = {**self.objects[rq.key], "status": status}
+
+    async def hold(self, rq: RedisQueue, held: bool) -> None:
+        self.writes.append(("hold", rq.key.name, held))
+        item = self.objects[rq.key]
+        if rq.deletion and not held:
+            del self.objects[rq.key]
+            return
+        self.objects[rq.key] = {**item, "metadata": {**item["metadata"], "finalizers": finalizers(rq, held)}}
+
+    def delete(self, key: Key) -> None:
+        """As `kubectl delete` would: at once, or marked when something holds it."""
+        item = self.objects[key]
+        if not item["metadata"].get("finalizers"):
+            del self.objects[key]
+            return
+        metadata = {**item["metadata"], "deletionTimestamp": datetime.now(UTC).isoformat()}
+        self.objects[key] = {**item, "metadata": metadata}
 
     async def emit(self, rq: RedisQueue, event: EventRecord) -> None:
         self.writes.append(("event", rq.key.name, event.reason))

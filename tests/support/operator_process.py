@@ -64,6 +64,13 @@ class Cluster:
         code, text = self.server.kubectl("get", kind, name, "-n", namespace, "-o", "json")
         return json.loads(text) if code == 0 else None
 
+    def metadata(self, kind: str, name: str) -> dict[str, Any]:
+        """The metadata of an object that is there."""
+        found = self.get(kind, name)
+        assert found is not None, f"no {kind} {name}"
+        metadata: dict[str, Any] = found["metadata"]
+        return metadata
+
     def replicas(self, name: str, namespace: str = "default") -> int | None:
         """`spec.replicas` of the queue's Deployment, or None where there is none."""
         deployment = self.get("deployment", f"{name}-worker", namespace)

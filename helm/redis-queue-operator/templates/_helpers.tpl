@@ -46,7 +46,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "operator.rules" -}}
 - apiGroups: [redisqueue.dev]
   resources: [redisqueues]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [redisqueue.dev]
   resources: [redisqueues/status]
   verbs: [patch]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
 
     from redisqueue_operator.commands.options import Subcommands
-    from redisqueue_operator.engine import QueueRow
+    from redisqueue_operator.rows import QueueRow
 
 REDRAW_SECONDS = 0.25
 PLAIN_SECONDS = 1.0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api import Key
+from redisqueue_operator.deletion import finalizers
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.template import worker_template, write_sources
 from redisqueue_operator.local.worker_set import WorkerSet
@@ -137,6 +138,14 @@ class LocalPlatform:
         if item is None or item["metadata"]["generation"] != rq.generation:
             raise Conflict(f"{rq.key.name} has changed meanwhile")
         self._objects[rq.key] = {**item, "status": status}
+
+    async def hold(self, rq: RedisQueue, held: bool) -> None:
+        """Nothing is deleted here but by leaving the file, and then the workers drain in any case."""
+        item = self._objects[rq.key]
+        self._objects[rq.key] = {
+            **item,
+            "metadata": {**item["metadata"], "finalizers": finalizers(rq, held)},
+        }
 
     async def emit(self, rq: RedisQueue, event: EventRecord) -> None:
         """Tell the listener."""

@@ -36,6 +36,8 @@ def build_status(
     if isinstance(rq, RedisQueue):
         name, generation, policy = rq.key.name, rq.generation, Policy.of(rq.spec)
         verdicts = _verdicts(rq, policy, observation, decision, previous)
+        if applied.reason == "Conflict":
+            verdicts["ScalingActive"] = conditions.Verdict("False", "Conflict", applied.message)
     else:
         name, generation, policy = rq["metadata"]["name"], rq["metadata"].get("generation", 0), None
         verdicts = {}

@@ -60,6 +60,8 @@ def _ready(before: Condition, after: Condition) -> Iterator[EventRecord]:
         after["reason"],
     ):
         yield EventRecord("Warning", after["reason"], after["message"], "Apply")
+    elif after.get("reason") == "Deleting" != before.get("reason"):
+        yield EventRecord("Normal", "Deleting", after["message"], "Delete")
     elif _became(before, after, "True") and before:
         yield EventRecord("Normal", "Applied", after["message"], "Apply")
 

@@ -72,7 +72,7 @@ def test_crd_may_go_or_be_left_out(helm: Helm) -> None:
 def test_rights_of_the_operator(helm: Helm) -> None:
     role = one(helm.template(OPERATOR), "ClusterRole", "redisqueue-operator:system")
     assert permissions(role) == {
-        "redisqueue.dev/redisqueues": {"get", "list", "watch"},
+        "redisqueue.dev/redisqueues": {"get", "list", "watch", "patch"},
         "redisqueue.dev/redisqueues/status": {"patch"},
         "apps/deployments": {"get", "list", "watch", "create", "patch"},
         "apps/deployments/scale": {"patch"},

@@ -210,6 +210,54 @@ async def test_queues_of_one_redis_share_a_connection_and_the_last_one_closes_it
     assert engine.snapshot() == []
 
 
+async def test_drain_empties_the_queue_before_the_object_goes(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    key = await sampled(platform, engine, "jobs", deletionPolicy="Drain")
+    assert platform.objects[key]["metadata"]["finalizers"] == ["redisqueue.dev/drain"]
+    redis_client.lpush(QueueKeys("jobs").pending, "m1", "m2")
+    platform.delete(key)
+    engine.notify(key)
+    await until(lambda: platform.scales(key), "workers for what is left")
+    await until(lambda: platform.condition(key, "Ready")["reason"] == "Deleting", "the reason in status")
+    assert ("event", "jobs", "Deleting") in platform.writes
+
+    redis_client.delete(QueueKeys("jobs").pending)  # as if they had handled it
+    await until(lambda: key not in platform.objects, "the empty queue is let go")
+
+
+async def test_an_unusable_spec_does_not_hold_a_deletion_up(platform: FakePlatform, engine: Engine) -> None:
+    key = await sampled(platform, engine, "jobs", deletionPolicy="Drain")
+    platform.put("jobs", deletionPolicy="Drain", worker={"handler": 5})
+    platform.delete(key)
+    engine.notify(key)
+    await until(lambda: key not in platform.objects, "it is let go")
+
+
+async def test_the_newer_of_two_on_one_queue_touches_nothing(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    old = await sampled(platform, engine, "old", queue={"name": "shared"}, replicas=1)
+    uid = platform.objects[old]["metadata"]["uid"]
+    at_work = Consumer(redis_client, "shared", worker=WorkerIdentity("w", 1, pod_uid="w", owner_uid=uid))
+    at_work.report(busy=0, oldest_start_age_seconds=None, draining=False)
+    new = platform.put("new", queue={"name": "shared"})
+    engine.notify(new)
+    await until(lambda: platform.condition(new, "Ready").get("reason") == "Conflict", "the newer one yields")
+    redis_client.lpush(QueueKeys("shared").pending, *(f"m{n}" for n in range(20)))
+    await until(
+        lambda: [row.pending for row in engine.snapshot() if row.key == new] == [20], "both have seen it"
+    )
+    await asyncio.sleep(0.5)  # that nothing is done can only be waited for
+    assert platform.scales(new) == []
+    assert "default/old" in platform.condition(new, "Ready")["message"]
+
+    at_work.deregister()
+    platform.delete(old)
+    engine.notify(old)
+    await until(lambda: platform.scales(new) == [4], "the newer one works when the older one is gone", 15)
+
+
 async def test_one_bad_object_does_not_stop_the_others(
     platform: FakePlatform, engine: Engine, redis_client: redis.Redis
 ) -> None:

@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 import pytest
+from tests.support.resources import redis_queue
 
 from redisqueue_operator.apply import TokenBucket, merge_patch
-from redisqueue_operator.kubernetes_platform import fingerprint, owner_uid_of
+from redisqueue_operator.kubernetes_platform import belongs_to, fingerprint
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,13 @@ def test_scaling_and_status_are_nobodys_interference_and_a_template_is() -> None
     assert fingerprint(None) != fingerprint(base)
 
 
-def test_a_deployment_is_owned_by_its_controller_else_by_its_annotation() -> None:
-    orphan = {"metadata": {"annotations": {"redisqueue.dev/owner-uid": "u"}}}
-    owned = {"metadata": {"ownerReferences": [{"controller": True, "uid": "v"}]}}
-    assert (owner_uid_of(orphan), owner_uid_of(owned), owner_uid_of({"metadata": {}})) == ("u", "v", "")
+def test_a_deployment_belongs_to_its_controller_else_to_the_queue_of_its_labels() -> None:
+    rq = redis_queue("orders")
+    mine = {"metadata": {"ownerReferences": [{"controller": True, "uid": "uid-orders"}]}}
+    other = {"metadata": {"ownerReferences": [{"controller": True, "uid": "v"}]}}
+    labels = {"redisqueue.dev/queue": "orders"}
+    marks = {"annotations": {"redisqueue.dev/owner-uid": "gone"}, "labels": labels}
+    orphan, foreign = {"metadata": marks}, {"metadata": {"labels": labels}}
+    assert [belongs_to(each, rq) for each in (mine, other, orphan, foreign, {"metadata": {}})] == [
+        *(True, False, True, False, False)
+    ]

@@ -1,0 +1,68 @@
+"""What the engine remembers of one RedisQueue between two looks: a cache and a history, never the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.api import parse
+from redisqueue_operator.observation import ApplyOutcome
+
+if TYPE_CHECKING:
+    from redis_message_queue.connection import ConnectionSettings
+    from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.rivals import Claimant
+    from redisqueue_operator.scaling import Decision, History
+
+NO_SPEC = ApplyOutcome(ok=False, reason="InvalidSpec", message="")
+LONG_AGO = float("-inf")
+
+
+@dataclass(slots=True)
+class Tracked:
+    """One RedisQueue. Times are the engine's clock; `raw` is its newest version, `rq` the same, typed."""
+
+    uid: str
+    history: History
+    raw: dict[str, Any] | None = None
+    rq: RedisQueue | None = None
+    """None while the spec says nothing usable; `problem` then says why."""
+    problem: str = ""
+    settings: ConnectionSettings | None = None
+    settings_error: Exception | None = None
+    settings_at: float = LONG_AGO
+    settings_for: float = 0.0
+    scaled_at: float = LONG_AGO
+    status_looked_at: float = LONG_AGO
+    status_written_at: float = LONG_AGO
+    outcome: ApplyOutcome = NO_SPEC
+    observation: Observation | None = None
+    decision: Decision | None = None
+    scaled: Decision | None = None
+    """What was written to /scale and not yet to the status."""
+    deletion_seen_ms: int | None = None
+    """Redis' time at the last sample when the deletion was first seen: only newer ones say what is left."""
+    rival: Claimant | None = None
+    """The RedisQueue with the older right to the same queue."""
+
+    def take(self, raw: dict[str, Any]) -> None:
+        """Remember the newest version, typed anew when its spec changed: a newer status costs nothing."""
+        if raw is self.raw:
+            return
+        metadata = raw["metadata"]
+        self.raw, self.status_looked_at = raw, LONG_AGO
+        if self.rq is not None and self.rq.generation == metadata.get("generation"):
+            self.rq = replace(self.rq, raw=raw, deletion=bool(metadata.get("deletionTimestamp")))
+            return
+        try:
+            self.rq, self.problem = parse(raw), ""
+        except ValueError as error:
+            self.rq, self.problem = None, str(error)
+        self.settings_at = LONG_AGO
+
+
+def stand_in(raw: dict[str, Any]) -> RedisQueue:
+    """Who an unusable object is, for writing down why it is: its identity with the smallest spec there is."""
+    smallest = {"redis": {"url": "redis://unused"}, "worker": {"handler": "unused:unused"}}
+    return replace(parse({**raw, "spec": smallest}), raw=raw)
