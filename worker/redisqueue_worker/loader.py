@@ -12,19 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redisqueue_worker import registry
 from redisqueue_worker.context import Context
-from redisqueue_worker.payload import Decode, decoder_for
+from redisqueue_worker.payload import Decode, InvalidPayload, decoder_for, parse
+from redisqueue_worker.tracing import traced
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+_LONGEST_TYPE_SHOWN = 60
 
 
 class HandlerError(Exception):
     """The handler cannot be used; the text says why and what to do."""
 
 
+class Handler(typing.Protocol):
+    """What is called with each message."""
+
+    @property
+    def is_async(self) -> bool:
+        """Whether `call` gives a coroutine, all its own work included."""
+
+    def call(self, payload: str | bytes, context: Context) -> Any:
+        """What the function returns: for an async one, a coroutine.
+
+        Raises InvalidPayload, or whatever the handler raises.
+        """
+
+
 @dataclass(frozen=True, slots=True)
-class Handler:
+class FunctionHandler:
     """A user's function, ready to be called."""
 
     function: Callable[..., Any]
@@ -33,42 +51,92 @@ class Handler:
     takes_context: bool
 
     def call(self, payload: str | bytes, context: Context) -> Any:
-        """What the function returns: for an async one, a coroutine.
-
-        Raises InvalidPayload, or whatever the handler raises.
-        """
+        """See `Handler.call`."""
         decoded = self.decode(payload)
         return self.function(decoded, context) if self.takes_context else self.function(decoded)
 
 
+@dataclass(frozen=True, slots=True)
+class TypedHandlers:
+    """Several functions; the `type` field of the payload says which one a message is for."""
+
+    by_type: Mapping[str, FunctionHandler]
+    is_async: bool
+
+    def call(self, payload: str | bytes, context: Context) -> Any:
+        """See `Handler.call`."""
+        value = parse(payload)
+        kind = value.get("type") if isinstance(value, dict) else None
+        if not isinstance(kind, str):
+            raise InvalidPayload("not a JSON object with a text in its field 'type'")
+        if kind not in self.by_type:
+            raise InvalidPayload(
+                f"no handler for type {kind[:_LONGEST_TYPE_SHOWN]!r}; there are {', '.join(self.by_type)}"
+            )
+        return self.by_type[kind].call(payload, context)
+
+
 def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
-    """Import `module:function` with the working directory and `search_path` importable.
+    """Import a handler with the working directory and `search_path` importable.
+
+    Args:
+        reference: `module:function`, `module:registry`, or `module` for what it registers with `@handler`.
 
     Raises HandlerError when that fails or the function cannot take a message.
     """
     _extend_path([Path.cwd(), *search_path])
-    module_name, _, attribute = reference.partition(":")
-    if not module_name or not attribute:
+    module_name, colon, attribute = reference.partition(":")
+    if not module_name or (colon and not attribute):
         raise HandlerError(f"{reference!r} is not of the form module:function")
     try:
-        target: Any = importlib.import_module(module_name)
+        module = importlib.import_module(module_name)
     except Exception as error:
         raise HandlerError(_import_problem(module_name, error)) from error
-    for part in attribute.split("."):
+    target = _attribute(module, attribute, reference) if attribute else registry.handler
+    if isinstance(target, registry.Registry):
+        if not target:
+            raise HandlerError(
+                f"{reference!r} registers no handler; use @handler('type'), or name a function: "
+                f"{module_name}:function (it offers {_offered(module)})"
+            )
+        return traced(_of_types(target, reference))
+    return traced(inspected(target, reference))
+
+
+def _attribute(module: object, path: str, reference: str) -> Any:
+    target: Any = module
+    for part in path.split("."):
         try:
             target = getattr(target, part)
         except AttributeError:
-            offered = [
-                name for name, value in vars(target).items() if callable(value) and not name.startswith("_")
-            ]
+            name = reference.partition(":")[0]
             raise HandlerError(
-                f"{reference!r}: {module_name!r} has no {attribute!r}; "
-                f"it offers {', '.join(offered) or 'no function'}"
+                f"{reference!r}: {name!r} has no {path!r}; it offers {_offered(target)}"
             ) from None
-    return inspected(target, reference)
+    return target
 
 
-def inspected(function: Any, reference: str) -> Handler:
+def _offered(target: object) -> str:
+    names = [
+        name for name, value in vars(target).items() if inspect.isroutine(value) and not name.startswith("_")
+    ]
+    return ", ".join(names) or "no function"
+
+
+def _of_types(functions: Mapping[str, Callable[..., Any]], reference: str) -> TypedHandlers:
+    by_type = {
+        name: inspected(function, f"{reference} @handler({name!r})") for name, function in functions.items()
+    }
+    kinds = {one.is_async for one in by_type.values()}
+    if len(kinds) > 1:
+        named = ", ".join(
+            f"{name} is {'async def' if one.is_async else 'def'}" for name, one in by_type.items()
+        )
+        raise HandlerError(f"{reference!r} mixes def and async def, which run in different ways: {named}")
+    return TypedHandlers(by_type, kinds.pop())
+
+
+def inspected(function: Any, reference: str) -> FunctionHandler:
     """How `function` is to be called. Raises HandlerError when it cannot take a message."""
     if not callable(function) or inspect.isclass(function):
         raise HandlerError(f"{reference!r} is a {type(function).__name__}, not a function")
@@ -103,7 +171,7 @@ def inspected(function: Any, reference: str) -> Handler:
         second in required or second.name == "context" or hints.get(second.name) is Context
     )
     called = function if inspect.isroutine(function) else type(function).__call__
-    return Handler(function, decode, inspect.iscoroutinefunction(called), takes_context)
+    return FunctionHandler(function, decode, inspect.iscoroutinefunction(called), takes_context)
 
 
 def _hints(function: Any) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from redis_message_queue.connection import ConnectionSettings
-from redisqueue_worker import Context
+from redisqueue_worker import Context, Registry
 from redisqueue_worker.context import MessageLogger
 from redisqueue_worker.loader import HandlerError, inspected, load
+from redisqueue_worker.payload import InvalidPayload
 from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.stamps import Stamp
 
@@ -104,7 +105,9 @@ def test_imports_from_the_working_directory_and_the_search_path(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("reference", "problem"),
     [
-        ("handlers_only", "is not of the form module:function"),
+        (":f", "is not of the form module:function"),
+        ("some_handlers:", "is not of the form module:function"),
+        ("some_handlers", "registers no handler; use @handler('type'), or name a function: some_handlers:"),
         ("absent_handlers:f", "cannot import 'absent_handlers': ModuleNotFoundError"),
         ("some_handlers:absent", "'some_handlers' has no 'absent'; it offers f, g"),
         ("some_handlers:g", "annotated with <class 'int'>; use str"),
@@ -121,6 +124,64 @@ def test_what_cannot_be_imported(tmp_path: Path, reference: str, problem: str) -
     (tmp_path / "wrong_handlers.py").write_text("def f(payload: 'Unknown'): ...\n")
     with pytest.raises(HandlerError) as raised:
         load(reference)
+    assert problem in str(raised.value)
+
+
+TYPED = """
+from redisqueue_worker import Registry, handler
+
+@handler("small")
+def small(payload: dict): return "small", payload["n"]
+
+@handler("large")
+def large(payload: bytes, context): return "large", payload, context.id
+
+own = Registry()
+
+@own("mine")
+async def mine(payload): ...
+
+mixed = Registry()
+mixed("a")(small)
+mixed("b")(mine)
+"""
+
+
+@pytest.mark.parametrize("reference", ["typed_handlers", "typed_handlers:handler"])
+def test_the_type_says_which_function_a_message_is_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    monkeypatch.setattr("redisqueue_worker.registry.handler", Registry())
+    (tmp_path / "typed_handlers.py").write_text(TYPED)
+    loaded = load(reference)
+    assert not loaded.is_async
+    assert loaded.call(b'{"type": "small", "n": 7}', a_context()) == ("small", 7)
+    assert loaded.call('{"type": "large"}', a_context()) == ("large", b'{"type": "large"}', "1")
+    assert load("typed_handlers:own").is_async
+    for payload, problem in (
+        (b"secret", "not JSON: Expecting value at line 1 column 1"),
+        (b"[1]", "not a JSON object with a text in its field 'type'"),
+        (b'{"type": ["small"]}', "not a JSON object with a text in its field 'type'"),
+        (b'{"type": "huge"}', "no handler for type 'huge'; there are small, large"),
+    ):
+        with pytest.raises(InvalidPayload) as refused:
+            loaded.call(payload, a_context())
+        assert str(refused.value) == problem
+    with pytest.raises(HandlerError, match=r"mixes def and async def.*: a is def, b is async def"):
+        load("typed_handlers:mixed")
+
+
+@pytest.mark.parametrize(
+    ("register", "problem"),
+    [
+        (lambda registry: registry(""), "type '' is empty"),
+        (lambda registry: registry("a")(plain) and registry("a"), "type 'a' is already handled"),
+        (lambda registry: registry(plain), "the type must be a text, as in @handler('resize')"),
+    ],
+)
+def test_a_wrong_registration_is_told(register: Any, problem: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as raised:
+        register(Registry())
     assert problem in str(raised.value)
 
 
