@@ -88,6 +88,49 @@ def leave_a_thread(payload: str):
     threading.Thread(target=time.sleep, args=(60,)).start()
     note("finished", payload)
 
+def perish(payload: str, context: Context):
+    note("started", f"{payload} {os.getpid()}")
+    if context.delivery_count == 1:
+        match payload:
+            case "exit":
+                os._exit(3)
+            case "kill":
+                os.kill(os.getpid(), 9)
+            case "crash":
+                import ctypes
+                ctypes.string_at(0)
+            case "hang":
+                time.sleep(60)
+            case "boom":
+                raise RuntimeError("boom happened")
+    context.logger.info("perish survived")
+    note("finished", payload)
+
+def perish_always(payload: str):
+    if payload == "exit":
+        os._exit(3)
+    note("finished", payload)
+
+def lasting(payload: str, context: Context):
+    note("started", f"{payload} {os.getpid()}")
+    context.extend(60)
+    while not context.draining and not gate_is_open(payload):
+        time.sleep(0.01)
+    note("finished", f"{payload} draining" if context.draining else payload)
+
+async def own_pid_async(payload: str):
+    await asyncio.sleep(0)
+    note("finished", f"{payload} {os.getpid()}")
+
+def own_pid(payload: str):
+    note("finished", f"{payload} {os.getpid()}")
+
+LEAK = []
+
+def leak(payload: str):
+    LEAK.append(b"x" * 8_000_000)
+    note("finished", f"{payload} {os.getpid()}")
+
 async def hang_once_async(payload: str, context: Context):
     note("started", f"{payload} {os.getpid()}")
     if context.delivery_count == 1:

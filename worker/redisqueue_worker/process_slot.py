@@ -1,7 +1,6 @@
 """The process of one slot: it handles one message at a time, and ends with the worker that started it.
 
-Run as `python -m redisqueue_worker.process_slot FD`, where FD is its end of the pipe to the worker. The
-tuples below are the words that go through this pipe.
+Run as `python -m redisqueue_worker.process_slot FD`, where FD is its end of the pipe to the worker.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,8 +23,7 @@ from redisqueue_worker import logs
 from redisqueue_worker.context import Context, MessageLogger
 from redisqueue_worker.hooks import HookError, hooks
 from redisqueue_worker.loader import Handler, HandlerError, load
-from redisqueue_worker.outcomes import DeadLetter, Retry
-from redisqueue_worker.payload import InvalidPayload
+from redisqueue_worker.pipe import Ended, Extended, Ready, Work, described
 from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, resident_mib
 from redisqueue_worker.slots import error_of
@@ -37,67 +34,6 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _handler_log = logging.getLogger("handler")
-
-
-class Work(NamedTuple):
-    """To the process: handle this. It answers with Extended, as often as it likes, and then Ended."""
-
-    payload: str | bytes
-    id: str | None
-    delivery_count: int
-    remaining_seconds: float | None
-
-
-class News(NamedTuple):
-    """To the process: what changed for the message that it has in hand."""
-
-    draining: bool
-    lease_lost: bool
-
-
-class Ready(NamedTuple):
-    """From the process, its first word: the handler is there, or `problem` says why not."""
-
-    problem: Exception | None = None
-
-
-class Extended(NamedTuple):
-    """From the process: the handler moved its deadline."""
-
-    seconds: float
-
-
-class Failure(NamedTuple):
-    """What the handler raised, without the exception itself, which need not survive a pipe.
-
-    Attributes:
-        ours: the class is one that the worker gives a meaning to, not one of the handler's own.
-    """
-
-    name: str
-    text: str
-    detail: str = ""
-    delay_seconds: float | None = None
-    ours: bool = True
-
-
-class Ended(NamedTuple):
-    """From the process: the handler returned, or raised. `worn` says why the process wants to be replaced."""
-
-    failure: Failure | None
-    worn: str
-
-
-def described(error: BaseException) -> Failure:
-    """`error` as it goes through the pipe."""
-    match error:
-        case Retry(delay_seconds=delay):
-            return Failure(Retry.__name__, "", delay_seconds=delay)
-        case DeadLetter(reason=reason):
-            return Failure(DeadLetter.__name__, reason)
-        case InvalidPayload():
-            return Failure(InvalidPayload.__name__, str(error))
-    return Failure(type(error).__name__, str(error), "".join(traceback.format_exception(error)), ours=False)
 
 
 class _SlotContext(Context):

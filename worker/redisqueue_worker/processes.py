@@ -14,10 +14,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_worker.loader import HandlerError
-from redisqueue_worker.outcomes import DeadLetter, Retry
-from redisqueue_worker.payload import InvalidPayload
+from redisqueue_worker.pipe import Ended, Extended, News, Ready, Work, rebuilt
 from redisqueue_worker.policy import HandlerTimeout
-from redisqueue_worker.process_slot import Ended, Extended, Failure, News, Ready, Work
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -39,26 +37,6 @@ START_PAUSE_SECONDS = 1.0
 
 class ProcessDied(Exception):
     """The process of a handler ended before its handler did."""
-
-
-class _RemoteTraceback(Exception):
-    """Shows where in its own process a handler raised."""
-
-
-def rebuilt(failure: Failure) -> BaseException:
-    """An exception that means what the handler raised on the other side of the pipe."""
-    if failure.ours:
-        match failure.name:
-            case Retry.__name__:
-                return Retry(failure.delay_seconds)
-            case DeadLetter.__name__:
-                return DeadLetter(failure.text)
-            case InvalidPayload.__name__:
-                return InvalidPayload(failure.text)
-    # Not the class itself, which only the handler's process knows: its name and text are what gets told.
-    error: BaseException = type(failure.name, (Exception,), {})(failure.text)
-    error.__cause__ = _RemoteTraceback(f"\n{failure.detail}")
-    return error
 
 
 class Child:

@@ -1,0 +1,169 @@
+"""Slots that are processes: whatever a handler does to its own one, the worker and the rest go on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
+
+if TYPE_CHECKING:
+    import redis
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def pids(notes: list[str]) -> list[int]:
+    return [int(note.split()[1]) for note in notes]
+
+
+def processes(tmp_path: Path, redis_url: str, handler: str, **settings: object) -> WorkerProcess:
+    return WorkerProcess(tmp_path, redis_url, handler, slots="processes", **settings)
+
+
+@pytest.mark.parametrize("handler", ["own_pid", "own_pid_async"])
+def test_each_slot_is_a_process_of_its_own(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, handler: str
+) -> None:
+    with processes(tmp_path, redis_url, handler, concurrency=2) as worker:
+        publish(redis_client, *(f"m{number}" for number in range(20)))
+        done = worker.until_noted("finished", 20)
+        assert worker.process is not None
+        assert 1 <= len(set(pids(done))) <= 2
+        assert worker.process.pid not in pids(done)
+        assert worker.logged("started")["slots"] == "processes"
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    assert not any(alive(pid) for pid in pids(done))
+    assert counters(redis_client).processing == 0
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ("exit", "ProcessDied: the handler's process left with exit code 3"),
+        ("kill", "ProcessDied: the handler's process was killed by SIGKILL (out of memory, perhaps)"),
+        ("crash", "ProcessDied: the handler's process was killed by SIGSEGV"),
+        ("hang", "timeout: ran for"),
+        ("boom", "RuntimeError: boom happened"),
+    ],
+)
+def test_a_handler_that_ends_its_process_has_failed_and_is_tried_again(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, payload: str, reason: str
+) -> None:
+    publish(redis_client, payload, "other")
+    with processes(tmp_path, redis_url, "perish", handler_timeout_seconds=0.5) as worker:
+        assert sorted(worker.until_noted("finished", 2)) == sorted([payload, "other"])
+        line = worker.logged("not handled")
+        assert line["reason"].startswith(reason)
+        said = [line for line in worker.log_lines() if line["message"] == "perish survived"]
+        assert line["message_id"] in {line["message_id"] for line in said}, "the process logs with the id"
+        eventually(lambda: counters(redis_client).processing == 0, "both settled")
+
+
+def test_a_message_that_always_kills_its_process_becomes_a_dead_letter(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, "exit")
+    with processes(tmp_path, redis_url, "perish_always", max_attempts=2) as worker:
+        eventually(lambda: counters(redis_client).dead_letter == 1, "dead letter")
+        publish(redis_client, "fine")
+        worker.until_noted("finished", 1)
+    (record,) = redis_client.lrange(KEYS.dead_letter_info, 0, -1)
+    told = json.loads(record)["reason"]
+    assert told == "ProcessDied: the handler's process left with exit code 3 (attempt 2 of 2)"
+
+
+def test_a_traceback_comes_from_the_process_of_the_handler(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, "retry", "dead", "boom")
+    with processes(tmp_path, redis_url, "outcome", max_attempts=1) as worker:
+        eventually(lambda: counters(redis_client).failed == 1, "one failed message")
+        eventually(lambda: counters(redis_client).dead_letter == 1, "one dead letter")
+        assert worker.until_noted("finished", 1) == ["retry 2"]
+        (line,) = [line for line in worker.log_lines() if "traceback" in line]
+    assert "in outcome" in line["traceback"]
+    assert line["traceback"].endswith("RuntimeError: boom happened\n")
+
+
+def test_deadline_and_drain_go_through_the_pipe(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, "a")
+    with processes(tmp_path, redis_url, "lasting", handler_timeout_seconds=0.5) as worker:
+        worker.until_noted("started", 1)
+        begun = time.monotonic()
+        eventually(lambda: time.monotonic() > begun + 1.0, "twice the time that it has without `extend`")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    assert worker.noted("finished") == ["a draining"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_outlives_its_worker(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, number: signal.Signals
+) -> None:
+    publish(redis_client, "a")
+    with processes(tmp_path, redis_url, "gated", drain_timeout_seconds=0.3, concurrency=2) as worker:
+        worker.until_noted("started", 1)
+        assert worker.process is not None
+        parent = worker.process.pid
+        children = [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+        assert len(children) == 2
+        worker.signal(number)
+        assert worker.wait() == {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 4}[number]
+        eventually(lambda: not any(alive(pid) for pid in children), "all gone")
+    after = counters(redis_client)
+    assert (after.pending, after.processing) == ((0, 1) if number is signal.SIGKILL else (1, 0))
+
+
+def test_a_worn_process_is_replaced_and_the_worker_stays(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, *"abcdef")
+    with processes(tmp_path, redis_url, "own_pid", max_messages=3) as worker:
+        done = worker.until_noted("finished", 6)
+        assert [note[0] for note in done] == list("abcdef")
+        assert len(set(pids(done))) == 2
+        assert worker.logged("process replaced")["reason"] == "3 messages"
+        assert "starting afresh" not in worker.messages()
+
+
+def test_a_process_that_eats_memory_is_replaced(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, *(f"m{number}" for number in range(30)))
+    with processes(tmp_path, redis_url, "leak", max_memory_mib=120) as worker:
+        done = worker.until_noted("finished", 30)
+        assert worker.logged("process replaced")["reason"].endswith(" MiB")
+    assert len(done) == 30
+    assert len(set(pids(done))) >= 2
+
+
+def test_a_handler_that_cannot_be_imported_is_told_by_the_worker(tmp_path: Path, redis_url: str) -> None:
+    worker = processes(tmp_path, redis_url, "absent").start()
+    try:
+        assert worker.wait() == 2
+        assert "has no 'absent'; it offers" in worker.log_file.read_text()
+    finally:
+        worker.__exit__()
+
+
+def test_slots_that_do_not_fit_the_handler_are_refused(tmp_path: Path, redis_url: str) -> None:
+    worker = WorkerProcess(tmp_path, redis_url, "gated", slots="tasks").start()
+    try:
+        assert worker.wait() == 2
+        assert "REDISQUEUE_SLOTS (--slots): 'tasks' does not fit the handler" in worker.log_file.read_text()
+    finally:
+        worker.__exit__()
