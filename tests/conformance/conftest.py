@@ -1,19 +1,67 @@
-"""The parametrized face: every test here runs for threads and for asyncio."""
+"""The server of the run, and the parametrized face: such tests run for threads and for asyncio."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from tests.support.faces import FACES, Face
+from tests.support.server_binaries import Missing
+from tests.support.servers import SERVERS, Server, chosen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def server(record_testsuite_property: Callable[[str, object], None]) -> Iterator[Server]:
+    """The server that REDISQUEUE_TEST_SERVER names; the report of the run says what it was."""
+    try:
+        running = SERVERS[chosen()]()
+        with running as server:
+            record_testsuite_property("server", server.version)
+            record_testsuite_property("redis-py", redis.__version__)
+            record_testsuite_property("resp", resp_version(server))
+            yield server
+    except Missing as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+
+
+def resp_version(server: Server) -> int:
+    """What clients of this run really speak."""
+    with redis.Redis.from_url(server.url) as client:
+        told = client.execute_command("HELLO")
+    if isinstance(told, list):
+        told = dict(zip(told[::2], told[1::2], strict=True))
+    return int(told.get(b"proto") or told["proto"])
+
+
+@pytest.fixture(scope="session")
+def redis_server(server: Server) -> Server:
+    """The server under the name it has elsewhere."""
+    return server
+
+
+@pytest.fixture
+def redis_url(server: Server) -> str:
+    """The URL of the node that holds the queue `{jobs}`, emptied before the test."""
+    with server.admin() as client:
+        client.flushall()
+    return server.url
+
+
+@pytest.fixture
+def redis_client(server: Server, redis_url: str) -> Iterator[redis.Redis]:
+    """A bytes-mode client on the emptied server."""
+    with server.admin() as client:
+        yield client
 
 
 @pytest.fixture(params=sorted(FACES))
-async def face(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Face]:
-    """One face over the emptied shared server."""
-    face = FACES[request.param](redis_url)
+async def face(request: pytest.FixtureRequest, server: Server, redis_url: str) -> AsyncIterator[Face]:
+    """One face over the emptied server."""
+    face = FACES[request.param](server)
     yield face
     await face.close()

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.support.servers import watched
 
 from redis_message_queue.connection import ConnectionSettings
-from redisqueue_operator.embedded_redis import EmbeddedRedis, find_server, free_port
+from redisqueue_operator.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.servers import Server
+
 
 @pytest.fixture
-def sentinel(redis_url: str, tmp_path: Path) -> Iterator[str]:
-    """The address of a Sentinel that watches the shared server as `main`."""
-    master, port = redis_url.removeprefix("redis://").partition("/")[0].split(":")[1], free_port()
-    config = tmp_path / "sentinel.conf"
-    config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master} 1\n")
-    process = subprocess.Popen([find_server(), config, "--sentinel"], stdout=subprocess.DEVNULL)
-    try:
-        with redis.Redis(port=port, retry=None) as client:
-            while not answers(client):
-                assert process.poll() is None
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+def sentinel(server: Server) -> Iterator[str]:
+    """The address of a Sentinel that watches a master of its own."""
+    with EmbeddedRedis(binary=server.binary) as master, watched(server.binary, master) as (host, port):
+        yield f"{host}:{port}"
 
 
-def answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"))
-    except redis.RedisError:
-        return False
-
-
-async def test_sentinel_leads_to_the_master_and_its_database(
-    sentinel: str, redis_client: redis.Redis
-) -> None:
+async def test_sentinel_leads_to_the_master_and_its_database(sentinel: str) -> None:
     settings = ConnectionSettings(
         mode="Sentinel", sentinel_master="main", sentinel_addresses=(sentinel,), database=3
     )
@@ -50,18 +34,19 @@ async def test_sentinel_leads_to_the_master_and_its_database(
         blocking.set("here", "1")
     async with settings.connect_async() as loop_bound:
         assert await loop_bound.get("here") == b"1"
-    assert redis_client.exists("here") == 0
+    with replace(settings, database=0).connect() as other:
+        assert other.exists("here") == 0
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[tuple[EmbeddedRedis, Path]]:
+def guarded(server: Server, tmp_path: Path) -> Iterator[tuple[EmbeddedRedis, Path]]:
     """A server that wants a password, and the file the password lies in."""
-    with EmbeddedRedis() as server:
+    with EmbeddedRedis(binary=server.binary) as guarded:
         password = tmp_path / "password"
         password.write_text("first\n")
-        with redis.Redis.from_url(server.url) as client:
+        with redis.Redis.from_url(guarded.url) as client:
             client.config_set("requirepass", "first")
-        yield server, password
+        yield guarded, password
 
 
 async def test_a_rotated_password_needs_no_new_client(guarded: tuple[EmbeddedRedis, Path]) -> None:

@@ -22,7 +22,7 @@ from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
-    from redisqueue_operator.embedded_redis import EmbeddedRedis
+    from tests.support.servers import Server
 
 KEYS = QueueKeys("{jobs}")
 LIMIT = 3
@@ -98,7 +98,7 @@ def name(claim: Claim) -> str:
 class ConsumerMachine(RuleBasedStateMachine):
     """Publishes, claims, settles, renews; leases expire, delays end, replies are lost."""
 
-    server: EmbeddedRedis
+    server: Server
 
     @initialize()
     def start(self) -> None:
@@ -232,7 +232,7 @@ def name_of(stored: bytes) -> str:
     return payload.decode() if isinstance(payload, bytes) else payload
 
 
-def test_no_history_loses_repeats_or_reorders(redis_server: EmbeddedRedis) -> None:
+def test_no_history_loses_repeats_or_reorders(redis_server: Server) -> None:
     class Machine(ConsumerMachine):
         server = redis_server
 

@@ -10,11 +10,12 @@ from tests.support.faces import AsyncFace, until
 
 if TYPE_CHECKING:
     import redis
+    from tests.support.servers import Server
 
 
 @pytest.fixture
-async def face(redis_url: str) -> Any:
-    face = AsyncFace(redis_url)
+async def face(server: Server, redis_url: str) -> Any:
+    face = AsyncFace(server)
     yield face
     await face.close()
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import redis
 from tests.support.faces import AsyncFace
 
 from redis_message_queue import RedisGateway, RedisMessageQueue
 from redis_message_queue import asyncio as async_face
+
+if TYPE_CHECKING:
+    from tests.support.servers import Server
 
 
 def test_a_waiting_thread_wakes_at_once(redis_client: redis.Redis) -> None:
@@ -27,8 +31,8 @@ def test_a_waiting_thread_wakes_at_once(redis_client: redis.Redis) -> None:
     assert sorted(waits)[4] < 0.06
 
 
-async def test_waiting_tasks_share_the_work(redis_url: str, redis_client: redis.Redis) -> None:
-    face = AsyncFace(redis_url)
+async def test_waiting_tasks_share_the_work(server: Server, redis_client: redis.Redis) -> None:
+    face = AsyncFace(server)
     queue = face.queue()
     taken: list[object] = []
 
@@ -51,12 +55,10 @@ async def test_waiting_tasks_share_the_work(redis_url: str, redis_client: redis.
     await face.close()
 
 
-def test_without_the_right_to_block_it_polls(redis_server: object, redis_client: redis.Redis) -> None:
+def test_without_the_right_to_block_it_polls(redis_url: str, redis_client: redis.Redis) -> None:
     redis_client.acl_setuser("poller", enabled=True, nopass=True, keys="*", commands=["+@all", "-blmove"])
     try:
-        url = f"redis://poller:any@{redis_client.connection_pool.connection_kwargs['host']}"
-        port = redis_client.connection_pool.connection_kwargs["port"]
-        with redis.Redis.from_url(f"{url}:{port}") as client:
+        with redis.Redis.from_url(redis_url, username="poller", password="any") as client:
             gateway = RedisGateway(redis_client=client, message_wait_interval_seconds=2)
             threading.Timer(0.1, redis_client.lpush, ("in", "raw")).start()
             assert gateway.wait_for_message_and_move("in", "work") == b"raw"
@@ -64,7 +66,7 @@ def test_without_the_right_to_block_it_polls(redis_server: object, redis_client:
         redis_client.acl_deluser("poller")
 
 
-def test_a_short_socket_timeout_polls(redis_url: str) -> None:
+def test_a_short_socket_timeout_polls(server: Server, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url, socket_timeout=0.1) as client:
         assert RedisGateway(redis_client=client, message_wait_interval_seconds=1)._blocks is False
-    assert async_face.RedisGateway(redis_client=AsyncFace(redis_url).client())._blocks is True
+    assert async_face.RedisGateway(redis_client=AsyncFace(server).client())._blocks is True

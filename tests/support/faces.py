@@ -6,14 +6,17 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import redis
-import redis.asyncio
-
 import redis_message_queue
 import redis_message_queue.asyncio
+import redis_message_queue.asyncio.consumer
+import redis_message_queue.consumer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    import redis
+    import redis.asyncio
+    from tests.support.servers import Server
 
 
 async def until(fact: Callable[[], object], seconds: float = 5) -> None:
@@ -29,13 +32,13 @@ class SyncFace:
     name = "sync"
     package = redis_message_queue
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self._clients: list[redis.Redis] = []
 
     def client(self, **options: Any) -> redis.Redis:
         """A client of this face; closed at the end of the test."""
-        client = redis.Redis.from_url(self.url, **options)
+        client = self.server.blocking(**options)
         self._clients.append(client)
         return client
 
@@ -49,6 +52,11 @@ class SyncFace:
         """A built-in gateway over a fresh client, unless one is given."""
         options.setdefault("redis_client", self.client())
         return redis_message_queue.RedisGateway(**options)
+
+    def consumer(self, name: str = "jobs", **options: Any) -> Any:
+        """A consumer over a fresh client, unless one is given."""
+        options.setdefault("client", self.client())
+        return redis_message_queue.consumer.Consumer(options.pop("client"), name, **options)
 
     def callback(self, function: Any) -> Any:
         """`function` as a callback of this face."""
@@ -76,13 +84,13 @@ class AsyncFace:
     name = "async"
     package = redis_message_queue.asyncio
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self._clients: list[redis.asyncio.Redis] = []
 
     def client(self, **options: Any) -> redis.asyncio.Redis:
         """A client of this face; closed at the end of the test."""
-        client = redis.asyncio.Redis.from_url(self.url, **options)
+        client = self.server.asyncio(**options)
         self._clients.append(client)
         return client
 
@@ -96,6 +104,11 @@ class AsyncFace:
         """A built-in gateway over a fresh client, unless one is given."""
         options.setdefault("redis_client", self.client())
         return redis_message_queue.asyncio.RedisGateway(**options)
+
+    def consumer(self, name: str = "jobs", **options: Any) -> Any:
+        """A consumer over a fresh client, unless one is given."""
+        options.setdefault("client", self.client())
+        return redis_message_queue.asyncio.consumer.Consumer(options.pop("client"), name, **options)
 
     def callback(self, function: Any) -> Any:
         """`function` as a callback of this face."""

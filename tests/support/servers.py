@@ -1,0 +1,223 @@
+"""The servers that the conformance tests run on: each a name, and a context manager that starts it.
+
+`REDISQUEUE_TEST_SERVER` names one (default `valkey-9`), `REDISQUEUE_TEST_RESP` the protocol (2 or 3; default:
+the client's own choice).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import redis
+import redis.asyncio
+from redis.crc import key_slot
+from tests.support import server_binaries as binaries
+from tests.support.acl import ROLES, grant
+from tests.support.certificates import make_certificates
+
+from redis_message_queue import _sentinel
+from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+QUEUE = "{jobs}"
+MASTER = "main"
+_SLOTS = 16384
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, or several that act as one.
+
+    `blocking` and `asyncio` make a client as users of such a server do, from redis-py's arguments.
+    `url` leads straight to the node that holds the queue `{jobs}`, with all rights.
+    """
+
+    binary: str
+    url: str
+    blocking: Callable[..., Any]
+    asyncio: Callable[..., Any]
+    limited: bool = False
+
+    def admin(self) -> Any:
+        """A client with all rights."""
+        return redis.Redis.from_url(self.url) if self.limited else self.blocking()
+
+    @property
+    def version(self) -> str:
+        return binaries.version_of(self.binary) or "unknown"
+
+
+def with_protocol(url: str) -> str:
+    """The URL, with the version of RESP that the run asks for."""
+    protocol = os.environ.get("REDISQUEUE_TEST_RESP")
+    return f"{url}{'&' if '?' in url else '?'}protocol={protocol}" if protocol else url
+
+
+def _reached_by_url(binary: str, url: str, *, admin_url: str = "") -> Server:
+    return Server(
+        binary,
+        with_protocol(admin_url or url),
+        partial(redis.Redis.from_url, with_protocol(url)),
+        partial(redis.asyncio.Redis.from_url, with_protocol(url)),
+        limited=bool(admin_url),
+    )
+
+
+@contextlib.contextmanager
+def standalone(find: Callable[[], str]) -> Iterator[Server]:
+    """One server."""
+    with EmbeddedRedis(binary=find()) as server:
+        yield _reached_by_url(server.binary, server.url)
+
+
+@contextlib.contextmanager
+def cluster(find: Callable[[], str]) -> Iterator[Server]:
+    """Three masters that share the slots."""
+    with contextlib.ExitStack() as stack:
+        # A node's port for the other nodes is 10 000 higher.
+        ports = (port for port in iter(free_port, 0) if port <= 55_000)
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        nodes = [
+            stack.enter_context(EmbeddedRedis(binary=find(), port=next(ports), arguments=options))
+            for _ in range(3)
+        ]
+        clients = [stack.enter_context(redis.Redis.from_url(node.url)) for node in nodes]
+        bounds = [_SLOTS * position // len(nodes) for position in range(len(nodes) + 1)]
+        for position, client in enumerate(clients):
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[position], bounds[position + 1] - 1)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", position + 1)
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+        for client in clients:
+            _until(lambda client=client: client.cluster("INFO")["cluster_state"] == "ok")
+            _until(lambda client=client: client.cluster("INFO")["cluster_known_nodes"] == "3")
+        owner = max(position for position, bound in enumerate(bounds) if bound <= key_slot(QUEUE.encode()))
+        url = with_protocol(nodes[0].url.removesuffix("/0"))
+        yield Server(
+            nodes[0].binary,
+            with_protocol(nodes[owner].url),
+            partial(redis.RedisCluster.from_url, url),
+            partial(redis.asyncio.RedisCluster.from_url, url),
+        )
+
+
+@contextlib.contextmanager
+def watched(binary: str, master: EmbeddedRedis) -> Iterator[tuple[str, int]]:
+    """The address of a Sentinel that watches `master` as `main`."""
+    with tempfile.TemporaryDirectory(prefix="redisqueue-sentinel-") as folder:
+        port, config = free_port(), Path(folder) / "sentinel.conf"
+        config.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 1\n"
+            f"sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 5000\n"
+        )
+        process = subprocess.Popen([binary, config, "--sentinel"], stdout=subprocess.DEVNULL)
+        try:
+            with redis.Redis(port=port, retry=None) as client:
+                _until(lambda: process.poll() is None and client.execute_command("SENTINEL", "MASTERS"))
+            yield "127.0.0.1", port
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@contextlib.contextmanager
+def sentinel_pair(find: Callable[[], str]) -> Iterator[tuple[EmbeddedRedis, EmbeddedRedis, tuple[str, int]]]:
+    """A master, its replica (in step), and the address of the Sentinel that watches them."""
+    with contextlib.ExitStack() as stack:
+        master = stack.enter_context(
+            EmbeddedRedis(binary=find(), arguments=("--repl-diskless-sync-delay", "0", "--appendonly", "no"))
+        )
+        follow = ("--replicaof", f"127.0.0.1 {master.port}")
+        replica = stack.enter_context(EmbeddedRedis(binary=find(), arguments=follow))
+        with redis.Redis.from_url(replica.url) as client:
+            _until(lambda: client.info("replication")["master_link_status"] == "up")
+        address = stack.enter_context(watched(find(), master))
+        with redis.Redis(port=address[1]) as client:
+            _until(lambda: client.execute_command("SENTINEL", "REPLICAS", MASTER))
+        yield master, replica, address
+
+
+@contextlib.contextmanager
+def sentinel(find: Callable[[], str]) -> Iterator[Server]:
+    """A master with a replica and a Sentinel; clients ask the Sentinel for the master."""
+    with sentinel_pair(find) as (master, _, address):
+        protocol = os.environ.get("REDISQUEUE_TEST_RESP")
+        given: dict[str, Any] = {"protocol": int(protocol)} if protocol else {}
+        yield Server(
+            master.binary,
+            with_protocol(master.url),
+            lambda **options: _sentinel.blocking_master([address], MASTER, {}, given | options),
+            lambda **options: _sentinel.asyncio_master([address], MASTER, {}, given | options),
+        )
+
+
+@contextlib.contextmanager
+def tls(find: Callable[[], str]) -> Iterator[Server]:
+    """One server that wants a certificate of its clients."""
+    with tempfile.TemporaryDirectory(prefix="redisqueue-tls-") as folder:
+        files, port = make_certificates(Path(folder)), free_port()
+        options = {
+            "tls-port": str(port),
+            "tls-auth-clients": "yes",
+            "tls-ca-cert-file": str(files.authority),
+            "tls-cert-file": str(files.server),
+            "tls-key-file": str(files.server_key),
+        }
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        with EmbeddedRedis(binary=find(), arguments=arguments) as server:
+            query = (
+                f"ssl_ca_certs={files.authority}&ssl_certfile={files.client}&ssl_keyfile={files.client_key}"
+            )
+            yield _reached_by_url(server.binary, f"rediss://localhost:{port}/0?{query}")
+
+
+@contextlib.contextmanager
+def acl(find: Callable[[], str]) -> Iterator[Server]:
+    """One server; clients log in as a user that has the documented rights of all roles, and no others."""
+    with EmbeddedRedis(binary=find()) as server:
+        with redis.Redis.from_url(server.url) as client:
+            grant(client, "everything", *ROLES)
+        login = server.url.replace("redis://", "redis://everything:secret@")
+        yield _reached_by_url(server.binary, login, admin_url=server.url)
+
+
+def _until(fact: Callable[[], object], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(redis.ConnectionError):
+            if fact():
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError("the servers did not become ready")
+        time.sleep(0.02)
+
+
+_redis_7 = partial(binaries.redis_of, "7")
+SERVERS: dict[str, Callable[[], contextlib.AbstractContextManager[Server]]] = {
+    "valkey-9": lambda: standalone(binaries.valkey),
+    "redis-8": lambda: standalone(partial(binaries.redis_of, "8")),
+    "redis-7": lambda: standalone(_redis_7),
+    "redis-6.2": lambda: standalone(binaries.redis_6_2),
+    "valkey-9-cluster": lambda: cluster(binaries.valkey),
+    "valkey-9-sentinel": lambda: sentinel(binaries.valkey),
+    "redis-7-tls": lambda: tls(_redis_7),
+    "valkey-9-acl": lambda: acl(binaries.valkey),
+}
+
+
+def chosen() -> str:
+    """The server of this run. Raises ValueError for a name that is none."""
+    name = os.environ.get("REDISQUEUE_TEST_SERVER", "valkey-9")
+    if name not in SERVERS:
+        raise ValueError(f"REDISQUEUE_TEST_SERVER={name}: choose one of {', '.join(SERVERS)}")
+    return name
