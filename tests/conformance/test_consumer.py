@@ -179,7 +179,7 @@ def test_peers_of_version_7_reclaim_our_leases_and_we_theirs(
     consumer.claim(1)
     let_leases_expire(redis_client, KEYS)
     theirs = claim_as_v7(redis_client, KEYS, "their-claim")
-    assert (theirs.token, theirs.reclaimed) == ("2", 1)
+    assert (theirs.token, len(theirs.reclaimed)) == ("2", 1)
     let_leases_expire(redis_client, KEYS)
     (ours,) = consumer.claim(1).claims
     assert (ours.token, ours.delivery_count) == ("3", 3)

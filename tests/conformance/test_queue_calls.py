@@ -147,10 +147,13 @@ def test_an_expired_message_goes_before_fresh_ones_and_takes_its_records_along(
 ) -> None:
     publish(redis_client, KEYS, "a", "b", "fresh")
     first = claim_as_v7(redis_client, KEYS, "C1")
-    claim_as_v7(redis_client, KEYS, "C2")
+    second = claim_as_v7(redis_client, KEYS, "C2")
     let_leases_expire(redis_client, KEYS)
     again = claim_as_v7(redis_client, KEYS, "C3")
-    assert (again.stored, again.reclaimed) == (first.stored, 2)
+    assert again.stored == first.stored
+    assert again.reclaimed == tuple(
+        _core.Passed(envelope.decode(claim.stored).id, 1) for claim in (first, second)
+    )
     assert payloads(redis_client, KEYS.pending) == ["b", "fresh"]
     assert redis_client.hkeys(KEYS.claim_result_ids) == [b"C3"]
     assert (
@@ -184,12 +187,13 @@ def test_a_damaged_record_counts_as_none(redis_client: redis.Redis, damage: byte
 
 def test_deliveries_beyond_the_limit_are_dead_letters(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "poison", "good")
-    claim_as_v7(redis_client, KEYS, "C1", limit=1)
+    poison = claim_as_v7(redis_client, KEYS, "C1", limit=1)
     let_leases_expire(redis_client, KEYS)
     claim = claim_as_v7(redis_client, KEYS, "C2", limit=1)
     assert claim.stored is not None
     assert envelope.decode(claim.stored).payload == b"good"
-    assert (claim.reclaimed, claim.dead_lettered) == (1, 1)
+    passed = (_core.Passed(envelope.decode(poison.stored or "").id, 1),)
+    assert (claim.reclaimed, claim.dead_lettered, claim.delivery_count) == (passed, passed, 1)
     assert redis_client.lrange(KEYS.dead_letter, 0, -1) == [b"poison"]
     assert redis_client.hkeys(KEYS.delivery_counts) == [claim.stored]
 

@@ -38,9 +38,14 @@ def claim() -> _core.Call[_core.LeasedClaim]:
         (None, _core.LeasedClaim(None, None)),
         ([b"m", b"7"], _core.LeasedClaim(b"m", "7")),
         (["m", "7"], _core.LeasedClaim("m", "7")),
-        ([b"m", b"7", b"2", b"1"], _core.LeasedClaim(b"m", "7", 2, 1)),
-        ([b"", b"", b"2", b"1"], _core.LeasedClaim(None, None, 2, 1)),
-        ([b"", b"", b"0", b"0", b"why"], _core.LeasedClaim(None, None, 0, 0, "why")),
+        (["m", "7", 0, 0], _core.LeasedClaim("m", "7")),
+        ([b"m", b"7", b"2", b"1"], _core.LeasedClaim(b"m", "7", (_core.Passed(),) * 2, (_core.Passed(),))),
+        (
+            [b"", b"", b"1", b"1", b"", b"", b"i", b"3", b"", b""],
+            _core.LeasedClaim(None, None, (_core.Passed("i", 3),), (_core.Passed(),)),
+        ),
+        ([b"", b"", b"0", b"0", b"why", b""], _core.LeasedClaim(None, None, (), (), "why")),
+        ([b"m", b"7", b"0", b"0", b"", b"2"], _core.LeasedClaim(b"m", "7", delivery_count=2)),
     ],
 )
 def test_claim_reply_is_read_as_bytes_or_text_short_or_long(reply: Any, expected: _core.LeasedClaim) -> None:

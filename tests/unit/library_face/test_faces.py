@@ -9,7 +9,7 @@ import redis
 
 import redis_message_queue as sync_face
 import redis_message_queue.asyncio as async_face
-from redis_message_queue import EventOperation, QueueEvent
+from redis_message_queue import EventOperation, EventOutcome, QueueEvent
 
 OWN_TO_A_FACE = {"close", "aclose"}
 
@@ -47,20 +47,19 @@ def test_only_three_names_differ() -> None:
 
 
 def test_documented_shapes() -> None:
-    assert len(EventOperation) == 19
-    assert EventOperation.CLAIM_RECLAIM == "claim_reclaim"
-    assert list(QueueEvent.__dataclass_fields__) == [
-        "queue",
-        "operation",
-        "outcome",
-        "message_id",
-        "claim_id",
-        "lease_token_hash",
-        "destination_queue",
-        "exception_type",
-        "duration_ms",
-        "error",
-    ]
+    assert " ".join(EventOperation) == (
+        "publish publish_dedup_hit claim claim_empty claim_reclaim ack nack dlq completed failed"
+        " lease_renew lease_renew_failed heartbeat_stop_timeout stale_lease_ack stale_lease_nack"
+        " cleanup_failed trim_failed retry_attempt retry_exhausted drain"
+    )
+    assert [operation.name for operation in EventOperation] == [word.upper() for word in EventOperation]
+    assert " ".join(EventOutcome) == "success failure skipped start"
+    assert " ".join(QueueEvent.__dataclass_fields__) == (
+        "queue operation outcome message_id claim_id lease_token_hash destination_queue exception_type"
+        " duration_ms error delivery_count max_delivery_count timeout_seconds pending_claim_ids"
+    )
+    assert list(sync_face.ClaimedMessage.__dataclass_fields__)[:2] == ["stored_message", "lease_token"]
+    assert sync_face.interrupt_handler.__all__ == ["GracefulInterruptHandler", "BaseGracefulInterruptHandler"]
     assert sync_face.ConfigurationError.__mro__[1:3] == (sync_face.RedisMessageQueueError, ValueError)
     assert sync_face.LuaScriptError.__bases__ == (
         redis.exceptions.ResponseError,

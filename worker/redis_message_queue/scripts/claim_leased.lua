@@ -2,8 +2,9 @@
 -- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 dead letters or a placeholder,
 --       8 claim record, 9 refs, 10 ids, 11 backrefs, 12 delayed (optional)
 -- ARGV  1 lease ms, 2 delivery limit or 0, 3 record TTL ms, 4 claim id
--- reply {stored, token} the same claim again; {stored, token, reclaimed, dead-lettered}, with two empty strings when
---       nothing was claimed; a fifth string says why a claim could not be stored (the message is back in pending)
+-- reply {stored, token} the same claim again; else {stored, token, reclaimed, dead-lettered, problem, delivery count}
+--       and for each reclaimed, then each dead-lettered message its id and deliveries so far. Empty strings stand for
+--       what there is not; `problem` says why a claim could not be stored (the message is back in pending)
 -- cost  O(1), and O(length of processing) for each of a bounded number of expired leases
 local L = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
   counts = KEYS[6], refs = KEYS[9], ids = KEYS[10], backrefs = KEYS[11] }
@@ -42,14 +43,27 @@ if again then return again end
 if value then call('HDEL', L.ids, claim_id) end
 
 if KEYS[12] then promote(L, KEYS[12], now, 100) end
-local reclaimed, dead = reclaim(L, now), 0
+local reclaimed, dead, facts = reclaim(L, now), 0, {}
+
+local function tell(stored, deliveries)
+  facts[#facts + 1] = id_of(stored)
+  facts[#facts + 1] = deliveries
+end
+
+local function answer(stored, token, problem, deliveries)
+  return { stored, token, text(reclaimed), text(dead), problem, deliveries, unpack(facts) }
+end
+
+for i = reclaimed, 1, -1 do
+  tell(L.returned[i], call('HGET', L.counts, L.returned[i]) or '')
+end
 for _ = 1, 100 do
   local stored = call('LMOVE', L.pending, L.processing, 'RIGHT', 'LEFT')
   if not stored then break end
   local count = limit > 0 and pcall_redis('HINCRBY', L.counts, stored, 1) or 0
   if type(count) == 'table' then
     give_back(L, stored, false)
-    return { '', '', text(reclaimed), text(dead), 'delivery count: ' .. count.err }
+    return answer('', '', 'delivery count: ' .. count.err, '')
   end
   if count > limit then
     local _, payload = unwrap(stored)
@@ -57,14 +71,15 @@ for _ = 1, 100 do
     call('LPOP', L.processing)
     call('HDEL', L.counts, stored)
     dead = dead + 1
+    tell(stored, text(count - 1))
   else
     local token, problem = next_token(L)
     if not token then
       give_back(L, stored, limit > 0)
-      return { '', '', text(reclaimed), text(dead), 'lease token: ' .. problem }
+      return answer('', '', 'lease token: ' .. problem, '')
     end
     remember(stored, token, cjson.encode({ stored, token }))
-    return { stored, token, text(reclaimed), text(dead) }
+    return answer(stored, token, '', limit > 0 and text(count) or '')
   end
 end
-return { '', '', text(reclaimed), text(dead) }
+return answer('', '', '', '')

@@ -59,6 +59,13 @@ local function unwrap(stored)
   return nil, stored
 end
 
+-- The id alone, without decoding the payload where the envelope is written as this library writes it. '' without one,
+-- and for one that is not ASCII: it is only told, and must not make a reply unreadable for a decoding client.
+local function id_of(stored)
+  local id = string.match(stored, '^' .. PREFIX .. '{"id":"([^"\\]+)"') or unwrap(stored) or ''
+  return string.find(id, '[\128-\255]') and '' or id
+end
+
 -- Remove one list entry. The newest claim is at the head, and at most (counter - token) claims came after this one:
 -- that tells which end is nearer, and keeps the search short in a long list.
 local function take_out(L, stored, token)
@@ -91,6 +98,7 @@ end
 
 -- Put messages with an expired lease back to the tail of pending, earliest deadline next. Each is pushed before it is
 -- taken out, so no failure in between can lose it. The batch shrinks as the list grows: removal is linear in it.
+-- What came back is listed in L.returned.
 local function reclaim(L, now)
   local found = call('ZRANGEBYSCORE', L.deadlines, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, 100)
   if #found == 0 then return 0 end
@@ -107,11 +115,13 @@ local function reclaim(L, now)
     return a.order < b.order
   end)
   local reclaimed = 0
+  L.returned = {}
   for i = #expired, 1, -1 do
     local stored, token = expired[i].stored, expired[i].token
     call('RPUSH', L.pending, stored)
     if take_out(L, stored, token) == 1 then
       reclaimed = reclaimed + 1
+      L.returned[reclaimed] = stored
     else
       call('RPOP', L.pending)
       call('HDEL', L.counts, stored)
