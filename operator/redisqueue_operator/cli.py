@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from redisqueue_operator.commands import UserError, lint, local, peek, publish, top
+from redisqueue_operator.commands import UserError, explain, lint, local, peek, publish, top
 from redisqueue_operator.embedded_redis import NoServerFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (local, lint, publish, top, peek)
+COMMANDS = (local, lint, publish, top, peek, explain)
 EPILOG = """\
 examples:
   redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
@@ -25,6 +25,7 @@ examples:
   tail -f jobs.jsonl | redisqueue publish jobs    one message per line
   redisqueue top                                  all queues of a Redis, live
   redisqueue peek emails --of dead-letters        look, without taking anything out
+  kubectl redisqueue explain emails -n shop       why it has as many workers as it has
 """
 
 

@@ -23,7 +23,15 @@ from redisqueue_operator.platform import Conflict, PlatformError, SettingsUnavai
 from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
 from redisqueue_operator.rows import row_of
 from redisqueue_operator.sampler import Sampler, Watched, cancelled
-from redisqueue_operator.scaling import Decision, History, Policy, decide, survivors, to_retire
+from redisqueue_operator.scaling import (
+    Decision,
+    History,
+    Policy,
+    decide,
+    explain,
+    survivors,
+    to_retire,
+)
 from redisqueue_operator.status import build_status, events_between, worth_writing
 from redisqueue_operator.tracked import LONG_AGO, NO_SPEC, Tracked, stand_in
 from redisqueue_operator.workqueue import WorkQueue
@@ -90,6 +98,16 @@ class Engine:
             row_of(key, tracked)
             for key, tracked in sorted(self._tracked.items(), key=lambda item: str(item[0]))
         ]
+
+    def explain(self, key: Key) -> list[str] | None:
+        """The last decision with all it was made from, line by line; None when the key is not known."""
+        tracked = self._tracked.get(key)
+        if tracked is None:
+            return None
+        if tracked.rq is None or tracked.observation is None or tracked.decision is None:
+            return [f"{tracked.outcome.reason}: {tracked.outcome.message or 'not looked at yet'}"]
+        trouble = [] if tracked.outcome.ok else [f"{tracked.outcome.reason}: {tracked.outcome.message}"]
+        return trouble + explain(tracked.decision, tracked.observation, Policy.of(tracked.rq.spec))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what no retry can mend."""

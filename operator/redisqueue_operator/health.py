@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics on one small HTTP server."""
+"""/livez, /readyz, /metrics and /explain on one small HTTP server."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ class HealthServer:
         port: 0 takes a free one; `bound_port` says which.
         live: why the process should be restarted, empty when it should not.
         ready: why it does not do its work yet, empty when it does.
+        explain: the live decision about the RedisQueue of a namespace and name, line by line; None when this
+            process knows none of that name.
     """
 
     def __init__(
-        self, port: int, *, live: Callable[[], str], ready: Callable[[], str], registry: CollectorRegistry
+        self,
+        port: int,
+        *,
+        live: Callable[[], str],
+        ready: Callable[[], str],
+        explain: Callable[[str, str], list[str] | None],
+        registry: CollectorRegistry,
     ) -> None:
         self._port = port
         self.bound_port = port
@@ -28,6 +36,7 @@ class HealthServer:
         application.router.add_get("/livez", _probe(live))
         application.router.add_get("/readyz", _probe(ready))
         application.router.add_get("/metrics", _metrics(registry))
+        application.router.add_get("/explain/{namespace}/{name}", _explanation(explain))
         self._runner = web.AppRunner(application, access_log=None)
 
     async def __aenter__(self) -> HealthServer:
@@ -45,6 +54,16 @@ def _probe(check: Callable[[], str]) -> Answer:
     async def answer(_: web.Request) -> web.Response:
         problem = check()
         return web.Response(text=(problem or "ok") + "\n", status=503 if problem else 200)
+
+    return answer
+
+
+def _explanation(explain: Callable[[str, str], list[str] | None]) -> Answer:
+    async def answer(request: web.Request) -> web.Response:
+        lines = explain(request.match_info["namespace"], request.match_info["name"])
+        if lines is None:
+            return web.Response(text="not known here\n", status=404)
+        return web.Response(text="".join(f"{line}\n" for line in lines))
 
     return answer
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import REGISTRY
 
 from redisqueue_operator import handlers
+from redisqueue_operator.api import Key
 from redisqueue_operator.apply import Writer
 from redisqueue_operator.connections import Connections
 from redisqueue_operator.engine import Engine
@@ -138,7 +139,9 @@ class Operator:
             if problem := await _missing_crd(api):
                 log.error("%s", problem)
                 return 1
-            health = HealthServer(options.port, live=self._live, ready=self._ready, registry=REGISTRY)
+            health = HealthServer(
+                options.port, live=self._live, ready=self._ready, explain=self._explain, registry=REGISTRY
+            )
             async with health:
                 log.info("serving /livez, /readyz and /metrics on port %d", health.bound_port)
                 return await self._lead(api)
@@ -205,6 +208,9 @@ class Operator:
             for task in (holding, working):
                 task.cancel()
             await asyncio.gather(holding, working, return_exceptions=True)
+
+    def _explain(self, namespace: str, name: str) -> list[str] | None:
+        return self._engine.explain(Key(namespace, name)) if self._engine is not None else None
 
     def _live(self) -> str:
         engine = self._engine

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from tests.support.cluster import wait_until
+from tests.support.cluster import run, wait_until
 
 if TYPE_CHECKING:
     from tests.support.story import Story
@@ -34,3 +35,8 @@ def test_scale_get_explain_wait_describe(story: Story) -> None:
         lambda: "Scaled" in kubectl("describe", "rq", story.name), 20, "describe shows the scaling's Event"
     )
     assert f"{story.name}" in kubectl("get", "all")
+
+    command = [sys.executable, "-m", "redisqueue_operator.cli", "explain", story.name, "-n", story.namespace]
+    told = run(*command, environment=story.cluster.environment)
+    assert "3 workers wanted, 3 ready" in told, told
+    assert "stays at 3 (ManualReplicas)" in told, told

@@ -75,6 +75,9 @@ def test_from_nothing_to_all_workers_in_one_write(
     until(lambda: cluster.replicas("burst"), "workers")
     assert cluster.replicas("burst") == 10
 
+    told = operator.read("/explain/default/burst")
+    assert "BacklogPerSlot asks for 10: (50 pending + 0 due + 0 in flight) / (5 per slot * 1 slots)" in told
+
     decision = until(lambda: cluster.status("burst").get("decision"), "the decision in status")
     assert (decision["from"], decision["to"]) == (0, 10)
     cluster.run("delete", "rq", "burst")

@@ -131,6 +131,7 @@ class WorkerProcess:
             "REDISQUEUE_WORKER_ID": self.name,
             "REDISQUEUE_POD_UID": self.uid,
             "REDISQUEUE_RUN_DIR": str(self.run_dir),
+            "REDISQUEUE_HTTP_HOST": "127.0.0.1",
             "REDISQUEUE_HTTP_PORT": str(port),
         }
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,8 @@ class Term:
 
     name: str
     value: int
+    inputs: str = field(default="", compare=False)
+    """The arithmetic with its numbers, for people."""
 
 
 @dataclass(frozen=True, slots=True)

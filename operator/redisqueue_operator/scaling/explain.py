@@ -36,7 +36,8 @@ def explain(decision: Decision, observation: Observation, policy: Policy) -> lis
     """The decision line by line: what was seen, what each rule says, what cuts or holds it, who goes."""
     fleet = Fleet.of(observation, policy)
     lines = [_seen(observation), _fleet(observation, fleet)]
-    lines += [f"{term.name} asks for {term.value}" for term in decision.terms]
+    lines += [_rates(decision)] if decision.rates.arrivals_per_second is not None else []
+    lines += [f"{term.name} asks for {term.value}: {term.inputs}" for term in decision.terms]
     if decision.clamps:
         lines.append(f"limited by {', '.join(decision.clamps)}")
     lines.append(_result(decision))
@@ -63,6 +64,14 @@ def _fleet(observation: Observation, fleet: Fleet) -> str:
     busy, unknown = fleet.count(State.BUSY, State.HUNG), fleet.count(State.UNKNOWN)
     text = f"{observation.replicas or 0} workers wanted, {observation.ready_replicas} ready, {busy} busy"
     return f"{text}, {unknown} of unknown state" if unknown else text
+
+
+def _rates(decision: Decision) -> str:
+    rates = decision.rates
+    text = f"{rates.arrivals_per_second:.3g}/s arrive, {rates.claims_per_second:.3g}/s are claimed"
+    if rates.oldest_age_seconds:
+        text += f", the oldest waits for {rates.oldest_age_seconds:.3g} s"
+    return text if rates.eta_seconds is None else f"{text}, empty in {rates.eta_seconds:.3g} s"
 
 
 def _result(decision: Decision) -> str:

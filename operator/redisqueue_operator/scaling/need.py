@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.scaling.history import History
     from redisqueue_operator.scaling.policy import Policy
 
+ACTIVATION = "1 when anything waits or a lease has expired"
+
 
 @dataclass(frozen=True, slots=True)
 class Need:
@@ -39,7 +41,10 @@ def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: His
         return None
     rates_history = history.rates.add(queue, fleet.busy_slots)
     activation = int(queue.pending > 0 or queue.delayed_due > 0 or queue.expired > 0)
-    terms = [Term("BacklogPerSlot", _backlog_term(queue, policy, fleet)), Term("Activation", activation)]
+    terms = [
+        _backlog(queue, policy, fleet),
+        Term("Activation", activation, ACTIVATION),
+    ]
     rates = rates_history.rates()
     terms += _drain_within(queue, policy, rates, rates_history.claims_per_slot)
     terms += _message_age(observation, policy, rates)
@@ -76,11 +81,16 @@ def _name(best: Term, activation: int) -> str:
     return "Activation" if best.value == activation else best.name
 
 
-def _backlog_term(queue: QueueObservation, policy: Policy, fleet: Fleet) -> int:
+def _backlog(queue: QueueObservation, policy: Policy, fleet: Fleet) -> Term:
     """What terminating pods work on needs no worker beside them; once handed back, it is pending again."""
     in_flight = max(0, queue.in_flight - fleet.draining_busy)
     backlog = queue.pending + queue.delayed_due + in_flight
-    return math.ceil(backlog / (policy.backlog_per_slot * policy.concurrency))
+    inputs = (
+        f"({queue.pending} pending + {queue.delayed_due} due + {in_flight} in flight)"
+        f" / ({policy.backlog_per_slot} per slot * {policy.concurrency} slots)"
+    )
+    per_worker = policy.backlog_per_slot * policy.concurrency
+    return Term("BacklogPerSlot", math.ceil(backlog / per_worker), inputs)
 
 
 def _drain_within(
@@ -91,7 +101,11 @@ def _drain_within(
     if seconds is None or arrivals is None or not claims_per_slot:
         return []
     per_second = arrivals + (queue.pending + queue.delayed_due) / seconds
-    return [Term("DrainWithin", math.ceil(per_second / (claims_per_slot * policy.concurrency)))]
+    inputs = (
+        f"({arrivals:.3g}/s arrive + {queue.pending + queue.delayed_due} waiting / {seconds:g} s)"
+        f" / ({claims_per_slot:.3g}/s per slot * {policy.concurrency} slots)"
+    )
+    return [Term("DrainWithin", math.ceil(per_second / (claims_per_slot * policy.concurrency)), inputs)]
 
 
 def _message_age(observation: Observation, policy: Policy, rates: Rates) -> list[Term]:
@@ -101,5 +115,6 @@ def _message_age(observation: Observation, policy: Policy, rates: Rates) -> list
         return []
     current, ready = observation.replicas or 0, observation.ready_replicas
     if ready < current:
-        return [Term("MessageAge", current)]
-    return [Term("MessageAge", max(1, math.ceil(ready * min(2.0, age / limit))))]
+        return [Term("MessageAge", current, f"{ready} of {current} workers are ready: no next step yet")]
+    inputs = f"{ready} ready * {age:.3g} s old / {limit:g} s, at most twice"
+    return [Term("MessageAge", max(1, math.ceil(ready * min(2.0, age / limit))), inputs)]

@@ -14,8 +14,8 @@ def test_growth() -> None:
     assert explain(once(observation, policy), observation, policy) == [
         "97 pending, 1 in flight, 0 expired",
         "1 workers wanted, 1 ready, 1 busy",
-        "BacklogPerSlot asks for 20",
-        "Activation asks for 1",
+        "BacklogPerSlot asks for 20: (97 pending + 0 due + 1 in flight) / (5 per slot * 1 slots)",
+        "Activation asks for 1: 1 when anything waits or a lease has expired",
         "limited by MaxReplicas",
         "goes from 1 to 10 (BacklogPerSlot)",
     ]
@@ -28,8 +28,8 @@ def test_shrink() -> None:
     assert explain(settled(observation, policy), observation, policy) == [
         "0 pending, 2 in flight, 0 expired, 3 delayed (0 due)",
         "4 workers wanted, 4 ready, 1 busy, 1 of unknown state",
-        "BacklogPerSlot asks for 1",
-        "Activation asks for 0",
+        "BacklogPerSlot asks for 1: (0 pending + 0 due + 2 in flight) / (9 per slot * 1 slots)",
+        "Activation asks for 0: 1 when anything waits or a lease has expired",
         "goes from 4 to 3 (BacklogPerSlot)",
         "held back: idle workers are younger than 20 s",
         "first to go: b",

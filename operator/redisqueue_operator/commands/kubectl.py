@@ -1,0 +1,53 @@
+"""kubectl, for commands that ask a cluster: its logins, contexts and plugins are the user's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.commands.options import UserError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+TIMEOUT_SECONDS = 30
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Declare --namespace and --context."""
+    parser.add_argument("-n", "--namespace", metavar="NAME", help="as for kubectl (default: the context's)")
+    parser.add_argument("--context", metavar="NAME", help="as for kubectl (default: the current one)")
+
+
+class Kubectl:
+    """Runs kubectl in the context and namespace of the options. Raises UserError when it cannot be run."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        found = shutil.which("kubectl")
+        if found is None:
+            raise UserError("kubectl is not on PATH: this command asks the cluster through it")
+        self._command = [found, f"--request-timeout={TIMEOUT_SECONDS}s"]
+        self._command += [f"--context={options.context}"] if options.context else []
+        self._namespace = options.namespace
+
+    def run(self, *arguments: str, namespace: str | None = None) -> str:
+        """Its output. Raises UserError with its own words when it fails."""
+        place = namespace or self._namespace
+        command = [*self._command, *([f"--namespace={place}"] if place else []), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode != 0:
+            raise UserError(done.stderr.strip() or f"kubectl ended with {done.returncode}")
+        return done.stdout
+
+    def get(self, *arguments: str, namespace: str | None = None) -> dict[str, Any]:
+        """What `kubectl get … -o json` says."""
+        answer: dict[str, Any] = json.loads(self.run("get", *arguments, "-o", "json", namespace=namespace))
+        return answer
+
+    def items(self, *arguments: str) -> Sequence[dict[str, Any]]:
+        """The objects of a list in all namespaces."""
+        found: list[dict[str, Any]] = json.loads(self.run("get", *arguments, "-A", "-o", "json"))["items"]
+        return found
