@@ -125,6 +125,16 @@ async def own_pid_async(payload: str):
 def own_pid(payload: str):
     note("finished", f"{payload} {os.getpid()}")
 
+def record(payload: str):
+    note("started", payload)
+    time.sleep(0.002)
+
+def suicidal(payload: str, context: Context):
+    note("started", payload)
+    if payload == "poison" or context.delivery_count == 1:
+        os._exit(7)
+    note("finished", payload)
+
 LEAK = []
 
 def leak(payload: str):

@@ -143,6 +143,7 @@ class Worker:
         if settings.http_port:
             try:
                 health = HealthServer(
+                    settings.http_host,
                     settings.http_port,
                     live=lambda: stalled(self._pulses) if self._started else [],
                     ready=self._ready,
@@ -150,7 +151,8 @@ class Worker:
                 )
             except OSError as error:
                 raise PlatformError(
-                    f"REDISQUEUE_HTTP_PORT (--http-port): {settings.http_port}: {error.strerror}"
+                    f"REDISQUEUE_HTTP_HOST (--http-host) and REDISQUEUE_HTTP_PORT (--http-port): "
+                    f"'{settings.http_host}' port {settings.http_port}: {error.strerror}"
                 ) from error
             doors.callback(health.close)
         try:
@@ -297,19 +299,20 @@ class Worker:
         self._waiter.end()
         forced = last is Effect.FORCE_EXIT
         fields = {"reason": str(self._state.cause or ""), "in_flight": len(self._flights)}
-        if forced:
+        if running := [flight.claim.id for flight in self._flights.running()]:
+            release = not self._settings.leave_lease
             log.error(
-                "giving up what still runs",
-                extra={
-                    **fields,
-                    "release": not self._settings.leave_lease,
-                    "message_ids": [flight.claim.id for flight in self._flights.running()],
-                },
+                "giving up what still runs", extra={**fields, "release": release, "message_ids": running}
             )
         recycle = last is Effect.RECYCLE
         self._claimer.leave(
             release=not self._settings.leave_lease, deregister=not recycle, timeout_seconds=LAST_WORDS_SECONDS
         )
+        if unsettled := [flight.claim.id for flight in self._flights.all() if flight.finished]:
+            log.error(
+                "results left behind: these messages come again when their leases end",
+                extra={**fields, "message_ids": unsettled},
+            )
         if not forced:
             impatience = leave_within(HOOK_SECONDS, EXIT_DRAINED, because="shut-down hooks run")
             hooks.stop(slots.run)
