@@ -92,3 +92,15 @@ def test_explain_describes_every_field(server: ApiServer) -> None:
     assert "How many workers to run for how much work." in output
     for part in ("redis", "queue", "worker", "scaling", "scaling.scaleDown", "drain"):
         assert "<no description>" not in server.kubectl("explain", f"rq.spec.{part}")[1]
+
+
+def test_a_template_can_be_emptied_by_server_side_apply(server: ApiServer) -> None:
+    """The field belongs to one manager as a whole: a pod template is written by one person."""
+    full = {"metadata": {"labels": {"team": "a"}}, "spec": {"nodeSelector": {"disk": "fast"}}}
+    for template in (full, {"metadata": {"labels": {"team": "b"}}}, {}):
+        queue = redis_queue("templated", worker={"handler": "tasks:handle", "template": template})
+        code, output = server.kubectl(
+            *("apply", "--server-side", "-o", "json", "-f", "-"), stdin=json.dumps(queue)
+        )
+        assert code == 0, output
+        assert json.loads(output)["spec"]["worker"]["template"] == template
