@@ -1,0 +1,187 @@
+"""A queue in which nothing can go wrong: what each answer and each list of the real one must be.
+
+Messages are named by their payloads, which are unique; `17:b` is the 17th, deduplicated as `b`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from redis_message_queue.consumer import Outcome
+
+Lease = tuple[str, str]  # name, token
+
+
+@dataclass(frozen=True)
+class Granted:
+    """What a claim answers: name, token and delivery count of each message, and what it did on the way."""
+
+    claims: tuple[tuple[str, str, int], ...] = ()
+    reclaimed: int = 0
+    dead_lettered: int = 0
+
+    @property
+    def leases(self) -> list[Lease]:
+        """The leases alone."""
+        return [(name, token) for name, token, _ in self.claims]
+
+
+@dataclass
+class QueueModel:
+    """Lists are in the order of service (pending, expired, due) or of arrival (the others)."""
+
+    limit: int | None
+    keep_failed: int
+    keep_info: int
+    pending: list[str] = field(default_factory=list)
+    leased: dict[str, str] = field(default_factory=dict)  # name → token
+    expired: list[str] = field(default_factory=list)  # of the leased ones
+    delayed: list[str] = field(default_factory=list)
+    due: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    completed: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    info: list[tuple[str, str, int]] = field(default_factory=list)  # name, reason, deliveries
+    marked: set[str] = field(default_factory=set)
+    published: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)  # handled and not kept, trimmed, purged
+    tokens: int = 0
+
+    # -- publishing --
+
+    def publish(
+        self, names: list[str], *, deduplicate: bool = False, later: bool = False, cap: int | None = None
+    ) -> list[bool] | None:
+        """True or False (a duplicate) for each; None when pending has no room: then nothing happened."""
+        fresh, marks, answer = [], set(self.marked), []
+        for name in names:
+            mark = name.partition(":")[2]
+            answer.append(not (deduplicate and mark in marks))
+            if answer[-1]:
+                fresh.append(name)
+                marks |= {mark} if deduplicate else set()
+        if cap is not None and fresh and len(self.pending) + len(fresh) > cap:
+            return None
+        self.marked = marks
+        self.published += fresh
+        (self.delayed if later else self.pending).extend(fresh)
+        return answer
+
+    # -- claiming --
+
+    def claim(self, count: int, *, promoting: int, counting: bool = True, telling: bool = True) -> Granted:
+        """Grant up to `count` leases: first what expired, then what is due, then the rest.
+
+        `promoting` bounds how many due messages become pending; `counting` says whether deliveries are
+        counted, `telling` whether dead letters are explained.
+        """
+        if count <= 0:
+            return Granted()
+        promoted, self.due = self.due[:promoting], self.due[promoting:]
+        reclaimed, self.expired = self.expired, []
+        for name in reclaimed:
+            del self.leased[name]
+        self.pending = reclaimed + promoted + self.pending
+        claims: list[tuple[str, str, int]] = []
+        dead = 0
+        while self.pending and len(claims) < count:
+            name = self.pending.pop(0)
+            deliveries = self.counts.get(name, 0) + counting
+            if counting and self.limit is not None and deliveries > self.limit:
+                self.dead.append(name)
+                self.counts.pop(name, None)
+                if telling:
+                    self._tell(name, "MaxDeliveries", deliveries - 1)
+                dead += 1
+                continue
+            if counting:
+                self.counts[name] = deliveries
+            self.tokens += 1
+            self.leased[name] = str(self.tokens)
+            claims.append((name, str(self.tokens), deliveries))
+        return Granted(tuple(claims), len(reclaimed), dead)
+
+    def claim_again(self, leases: list[Lease], count: int) -> Granted:
+        """The same claim once more: what is still held of it; what is beyond `count` is released."""
+        held = [lease for lease in leases if self.holds(lease)]
+        self.settle([(lease, Outcome.RELEASE) for lease in held[count:]])
+        for lease in held[:count]:
+            self.renew(lease)
+        return Granted(tuple((name, token, self.counts.get(name, 0)) for name, token in held[:count]))
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether this lease is the current one of its message."""
+        name, token = lease
+        return self.leased.get(name) == token
+
+    def renew(self, lease: Lease) -> bool:
+        """Extend a lease; False if it was lost."""
+        if self.holds(lease):
+            self.expired = [other for other in self.expired if other != lease[0]]
+        return self.holds(lease)
+
+    # -- settling --
+
+    def settle(self, ends: list[tuple[Lease, Outcome | None]], reason: str = "") -> list[bool]:
+        """True for each lease that was current; None as the outcome acknowledges and keeps nothing."""
+        applied = [self.holds(lease) for lease, _ in ends]
+        released = []
+        for (lease, outcome), current in zip(ends, applied, strict=True):
+            if not current:
+                continue
+            name = lease[0]
+            self.renew(lease)
+            del self.leased[name]
+            if outcome is Outcome.RELEASE:
+                released.append(name)
+                self.counts[name] = max(0, self.counts.get(name, 0) - 1)
+            elif outcome is Outcome.RETRY:
+                self.delayed.append(name)
+            else:
+                self._end(name, outcome, reason)
+        self.pending = released + self.pending
+        return applied
+
+    def _end(self, name: str, outcome: Outcome | None, reason: str) -> None:
+        deliveries = self.counts.pop(name, 0)
+        if outcome is Outcome.DONE:
+            self.completed.append(name)
+        elif outcome is Outcome.DEAD:
+            self.dead.append(name)
+            self._tell(name, reason, deliveries)
+        elif outcome is Outcome.FAILED:
+            self.failed.append(name)
+            self.gone += self.failed[: -self.keep_failed]
+            self.failed = self.failed[-self.keep_failed :]
+        else:
+            self.gone.append(name)
+
+    def _tell(self, name: str, reason: str, deliveries: int) -> None:
+        self.info = [*self.info, (name, reason, deliveries)][-self.keep_info :]
+
+    # -- repairing --
+
+    def redrive(self, most: int | None) -> int:
+        """Oldest dead letters first, behind what is pending."""
+        moved = self.dead[:most]
+        self.dead = self.dead[len(moved) :]
+        self.pending += moved
+        return len(moved)
+
+    def purge(self, target: str) -> int:
+        """Empty one place; how many there were."""
+        everything = {
+            "pending": self.pending,
+            "delayed": self.due + self.delayed,
+            "completed": self.completed,
+            "failed": self.failed,
+            "dead_letter": self.dead,
+        }
+        victims = list(everything[target])
+        self.gone += victims
+        for place in (self.pending, self.due, self.delayed, self.completed, self.failed, self.dead):
+            place[:] = [name for name in place if name not in victims]
+        for name in victims:
+            self.counts.pop(name, None)
+        return len(victims)
