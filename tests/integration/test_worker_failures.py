@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -109,45 +106,6 @@ def test_a_retired_worker_claims_nothing(tmp_path: Path, redis_url: str, redis_c
         assert counters(redis_client).pending == 1
         samples.unretire(redis_client, KEYS, ["worker-1"])
         assert worker.until_noted("finished", 1) == ["a"]
-
-
-def run(folder: Path, **settings: str) -> tuple[int, str]:
-    """`redisqueue-worker run` to its end: exit code and output."""
-    ours = {f"REDISQUEUE_{name.upper()}": value for name, value in settings.items()}
-    done = subprocess.run(
-        [sys.executable, "-m", "redisqueue_worker.cli", "run"],
-        env={**os.environ, **ours},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    return done.returncode, done.stderr
-
-
-def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:
-    code, said = run(tmp_path, concurrency="zero", max_attempts="20", http_port="99999", queue="")
-    assert code == 2
-    lines = [line.removeprefix("redisqueue-worker: REDISQUEUE_") for line in said.splitlines()]
-    deliveries = "REDISQUEUE_MAX_DELIVERY_COUNT (--max-delivery-count) = 10"
-    assert lines == [
-        "CONCURRENCY (--concurrency): 'zero' must be a whole number from 1 to 1000",
-        "HTTP_PORT (--http-port): '99999' must be a whole number from 0 to 65535",
-        "HANDLER (--handler): is missing",
-        "QUEUE (--queue): is missing",
-        f"MAX_ATTEMPTS (--max-attempts): 20 must not exceed {deliveries}",
-        "REDIS_URL (--redis-url) or REDISQUEUE_REDIS_URL_FILE (--redis-url-file): is missing",
-    ]
-
-
-def test_a_handler_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("import no_such_module_at_all\n")
-    fine = {"queue": "jobs", "redis_url": "redis://127.0.0.1:1", "http_port": "0", "run_dir": str(tmp_path)}
-    code, said = run(tmp_path, handler="broken:handle", **fine)
-    assert code == 2
-    assert "REDISQUEUE_HANDLER (--handler): cannot import 'broken': ModuleNotFoundError" in said
-    assert "(broken.py, line 1)" in said
 
 
 def get(url: str) -> tuple[int, str]:

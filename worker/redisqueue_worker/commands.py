@@ -17,7 +17,14 @@ from redisqueue_worker.loader import HandlerError, load
 from redisqueue_worker.metrics import Metrics
 from redisqueue_worker.patience import leave_within
 from redisqueue_worker.runner import PlatformError, Worker
-from redisqueue_worker.settings import OPTIONS, Settings, SettingsError, read_settings, switch
+from redisqueue_worker.settings import (
+    OPTIONS,
+    Settings,
+    SettingsError,
+    read_settings,
+    switch,
+    unknown_variables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +46,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     except SettingsError as error:
         return _complain(error.problems)
     logs.configure(settings.log_level)
+    for name in unknown_variables(environment):
+        log.warning("unknown variable", extra={"reason": name})
     try:
         return Worker(settings, Metrics()).run()
     except HandlerError as error:
@@ -51,6 +60,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         _complain([str(error)])
         return EXIT_HOOK
     except PlatformError as error:
+        leave_within(LEFTOVER_SECONDS, EXIT_WRONG)
         return _complain([str(error)])
 
 
@@ -60,6 +70,8 @@ def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         settings = _settings("check", arguments, environment)
     except SettingsError as error:
         return _complain(error.problems)
+    for name in unknown_variables(environment):
+        print(f"warning: {name}")
     problems = []
     try:
         handler = load(settings.handler, settings.handler_path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -49,18 +51,20 @@ def stalled(pulses: Mapping[str, Pulse]) -> list[str]:
 
 
 class HealthServer:
-    """Serves /livez, /readyz and /metrics on all interfaces until `close`.
+    """Serves /livez, /readyz and /metrics until `close`.
 
     Args:
+        host: the address to listen at, IPv4 or IPv6; `0.0.0.0` and `::` are all of them.
         port: TCP port; 0 takes a free one, see `port`.
         live: names of stalled loops; empty is healthy.
         ready: whether the worker has started and is not draining.
 
-    Raises OSError when the port is taken.
+    Raises OSError when the port is taken or the address is not this machine's.
     """
 
     def __init__(
         self,
+        host: str,
         port: int,
         *,
         live: Callable[[], list[str]],
@@ -96,9 +100,16 @@ class HealthServer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
                 """Probes come every few seconds: they are not worth a line each."""
 
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            daemon_threads = True
+
+            def server_bind(self) -> None:
+                """Bind, without the base class's question to DNS for this host's full name."""
+                TCPServer.server_bind(self)
+
         Probe.timeout = 5
-        self._server = ThreadingHTTPServer(("", port), Probe)
-        self._server.daemon_threads = True
+        self._server = Server((host, port), Probe)
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()

@@ -6,6 +6,8 @@ stops the reading, so that one start names everything that is wrong.
 
 from __future__ import annotations
 
+import difflib
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ ENVIRONMENT_PREFIX = "REDISQUEUE_"
 DEFAULT_RUN_DIR = Path("/run/redisqueue")
 # A Unix socket's path must fit sockaddr_un, the smallest common size of which is 104 with its final NUL.
 _MAX_SOCKET_PATH_BYTES = 103
+_OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)$")
 
 
 class SettingsError(ValueError):
@@ -178,7 +181,8 @@ OPTIONS = (
     Option("pod_uid", _text, "", "the UID of the worker's pod"),
     Option("owner_uid", _text, "", "the UID of the RedisQueue"),
     Option("config_hash", _text, "", "identifies the configuration that the worker runs with"),
-    Option("http_port", _whole(0, 65535), 8080, "port of /livez, /readyz and /metrics; 0: none"),
+    Option("http_host", _text, "0.0.0.0", "address of /livez, /readyz and /metrics"),  # noqa: S104
+    Option("http_port", _whole(0, 65535), 8080, "their port; 0: none"),
     Option("run_dir", _path, None, f"folder of the control socket (default {DEFAULT_RUN_DIR})"),
     Option("log_level", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "least level of a log line"),
 )
@@ -216,6 +220,7 @@ class Settings:
     pod_uid: str
     owner_uid: str
     config_hash: str
+    http_host: str
     http_port: int
     run_dir: Path
     run_dir_required: bool
@@ -249,6 +254,25 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     return _assemble(values, connection)
 
 
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """For each variable that looks like a setting and is none: its name and the nearest one.
+
+    Those that Kubernetes derives from the names of services, such as REDISQUEUE_VALKEY_SERVICE_HOST, are
+    nobody's mistake.
+    """
+    known = {option.name.upper() for option in OPTIONS}
+    names = [
+        name.removeprefix(ENVIRONMENT_PREFIX) for name in environment if name.startswith(ENVIRONMENT_PREFIX)
+    ]
+    told = []
+    for name in sorted(set(names) - known):
+        if not _OF_A_SERVICE.search(name):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ""
+            told.append(f"{ENVIRONMENT_PREFIX}{name} is no setting{hint}")
+    return told
+
+
 def _called(name: str) -> str:
     option = next(option for option in OPTIONS if option.name == name)
     return f"{option.variable} ({option.flag})"
@@ -257,6 +281,12 @@ def _called(name: str) -> str:
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
     """What is wrong between settings, or with one beyond its type."""
     found = [f"{_called(name)}: is missing" for name in ("handler", "queue") if not values[name]]
+    files = [option.name for option in OPTIONS if option.name.endswith("_file") and values[option.name]]
+    found += [
+        f"{_called(name)}: cannot read '{values[name]}': {why}"
+        for name in files
+        if (why := _unreadable(values[name]))
+    ]
     lease, heartbeat = values["visibility_timeout_seconds"], values["heartbeat_seconds"]
     if heartbeat is not None and heartbeat > lease / 2:
         found.append(
@@ -283,6 +313,15 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _unreadable(path: Path) -> str | None:
+    """Why a file cannot be read; None when it can."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
 def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSettings | None:
     """Where Redis is; appends to `problems` and gives None when that cannot be told."""
     url = values["redis_url"]
@@ -290,13 +329,9 @@ def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSet
         problems.append(f"{_called('redis_url')} and {_called('redis_url_file')}: give one of them, not both")
         return None
     if values["redis_url_file"]:
-        try:
-            url = values["redis_url_file"].read_text().strip()
-        except OSError as error:
-            problems.append(
-                f"{_called('redis_url_file')}: cannot read '{values['redis_url_file']}': {error.strerror}"
-            )
-            return None
+        if _unreadable(values["redis_url_file"]):
+            return None  # told with the other files
+        url = values["redis_url_file"].read_text().strip()
     if not url and values["redis_mode"] != "Sentinel":
         problems.append(f"{_called('redis_url')} or {_called('redis_url_file')}: is missing")
         return None

@@ -61,7 +61,7 @@ def test_probes_say_what_they_are_told() -> None:
     ready = False
     metrics = Metrics(CollectorRegistry())
     metrics.messages.labels("done").inc()
-    server = HealthServer(0, live=lambda: late, ready=lambda: ready, registry=metrics.registry)
+    server = HealthServer("127.0.0.1", 0, live=lambda: late, ready=lambda: ready, registry=metrics.registry)
     try:
         base = f"http://127.0.0.1:{server.port}"
         assert status(f"{base}/readyz") == (503, "not started, or draining\n")

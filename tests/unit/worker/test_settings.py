@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from redisqueue_worker.settings import OPTIONS, SettingsError, read_settings
+from redisqueue_worker.settings import OPTIONS, SettingsError, read_settings, unknown_variables
 
 LEAST = {
     "REDISQUEUE_HANDLER": "tasks:handle",
@@ -76,6 +76,8 @@ def test_values_that_mean_something_else() -> None:
         ("RETRY_INITIAL_SECONDS", "301", "301 must not exceed REDISQUEUE_RETRY_MAX_SECONDS"),
         ("RUN_DIR", "/" + "x" * 100, "is too long for a Unix socket"),
         ("REDIS_URL_FILE", "/etc/hosts", "give one of them, not both"),
+        ("TLS_CA_FILE", "/no/ca.crt", "(--tls-ca-file): cannot read '/no/ca.crt': No such file or directory"),
+        ("BURST", "maybe", "(--burst): 'maybe' must be true or false"),
         ("REDIS_MODE", "Sentinel", "Redis connection: 'sentinel_master' is required"),
     ],
 )
@@ -92,6 +94,15 @@ def test_the_url_may_come_from_a_file(tmp_path: Path) -> None:
     file.unlink()
     (problem,) = problems(environment)
     assert f"cannot read '{file}'" in problem
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one() -> None:
+    services = ("VALKEY_SERVICE_HOST", "VALKEY_SERVICE_PORT_HTTP", "VALKEY_PORT", "VALKEY_PORT_6379_TCP_ADDR")
+    environment = {f"REDISQUEUE_{name}": "x" for name in (*services, "CONCURENCY", "ZZZZ")}
+    assert unknown_variables(LEAST | environment) == [
+        "REDISQUEUE_CONCURENCY is no setting; did you mean REDISQUEUE_CONCURRENCY?",
+        "REDISQUEUE_ZZZZ is no setting",
+    ]
 
 
 def test_a_password_in_a_wrong_url_is_not_shown() -> None:

@@ -1,0 +1,143 @@
+"""What a real process says about wrong configurations: by name, all at once, at once, with exit code 2."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HANDLERS = """
+import threading, time
+def handle(payload): ...
+def number(payload: int): ...
+def three(payload, context, more): ...
+async def later(payload): ...
+text = "text"
+threading.Thread(target=time.sleep, args=(60,)).start()  # must not keep a process that cannot work
+"""
+LEAST = {"HANDLER": "tasks:handle", "QUEUE": "jobs", "REDIS_URL": "redis://127.0.0.1:1", "HTTP_PORT": "0"}
+# Of one core, whatever else the machine does: an idle machine needs no more than that.
+MOST_CPU_SECONDS = 1.0
+
+
+def run(folder: Path, environment: dict[str, str], *words: str) -> tuple[int, str, float]:
+    """`redisqueue-worker run` to its end: exit code, what it said on stderr, and CPU seconds."""
+    said = folder / "said"
+    ours = {f"REDISQUEUE_{name}": value for name, value in environment.items()}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("REDISQUEUE_")}
+    command = [sys.executable, "-m", "redisqueue_worker.cli", "run", *words]
+    files = [(os.POSIX_SPAWN_OPEN, 2, str(said), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)]
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        pid = os.posix_spawn(sys.executable, command, {**others, **ours}, file_actions=files)
+    finally:
+        os.chdir(before)
+    _, status, usage = os.wait4(pid, 0)
+    return os.waitstatus_to_exitcode(status), said.read_text(), usage.ru_utime + usage.ru_stime
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tasks.py").write_text(HANDLERS)
+    (tmp_path / "broken.py").write_text("\nimport no_such_module_at_all\n")
+    return tmp_path
+
+
+WRONG = {
+    "no handler": ({"HANDLER": ""}, "REDISQUEUE_HANDLER (--handler): is missing"),
+    "no queue": ({"QUEUE": ""}, "REDISQUEUE_QUEUE (--queue): is missing"),
+    "no Redis": (
+        {"REDIS_URL": ""},
+        "REDISQUEUE_REDIS_URL (--redis-url) or REDISQUEUE_REDIS_URL_FILE (--redis-url-file): is missing",
+    ),
+    "no URL of Redis": ({"REDIS_URL": "http://:hunter2@redis"}, "Redis connection: 'url'"),
+    "no file": (
+        {"REDIS_PASSWORD_FILE": "/no/password"},
+        "REDISQUEUE_REDIS_PASSWORD_FILE (--redis-password-file): cannot read '/no/password': No such file",
+    ),
+    "no number": (
+        {"CONCURRENCY": "many"},
+        "REDISQUEUE_CONCURRENCY (--concurrency): 'many' must be a whole number from 1 to 1000",
+    ),
+    "no choice": (
+        {"ON_DRAIN_TIMEOUT": "Drop"},
+        "REDISQUEUE_ON_DRAIN_TIMEOUT (--on-drain-timeout): 'Drop' must be one of ReturnToFront, LeaveLease",
+    ),
+    "a contradiction": (
+        {"MAX_ATTEMPTS": "20"},
+        "REDISQUEUE_MAX_ATTEMPTS (--max-attempts): 20 must not exceed REDISQUEUE_MAX_DELIVERY_COUNT",
+    ),
+    "an incomplete mode": ({"REDIS_MODE": "Sentinel"}, "Redis connection: 'sentinel_master' is required"),
+    "no hash tag": (
+        {"REDIS_MODE": "Cluster"},
+        "REDISQUEUE_QUEUE (--queue): 'jobs' needs a hash tag in Redis Cluster; use '{jobs}'",
+    ),
+    "no module": (
+        {"HANDLER": "absent:handle"},
+        "REDISQUEUE_HANDLER (--handler): cannot import 'absent': ModuleNotFoundError",
+    ),
+    "a module that fails": ({"HANDLER": "broken:handle"}, "(broken.py, line 2)"),
+    "no function": (
+        {"HANDLER": "tasks:handel"},
+        "REDISQUEUE_HANDLER (--handler): 'tasks:handel': 'tasks' has no 'handel'; it offers handle, number,",
+    ),
+    "no function either": ({"HANDLER": "tasks:text"}, "'tasks:text' is a str, not a function"),
+    "a wrong signature": ({"HANDLER": "tasks:three"}, "it must take (payload) or (payload, context)"),
+    "a wrong annotation": ({"HANDLER": "tasks:number"}, "annotated with <class 'int'>; use str, bytes,"),
+    "nothing registered": ({"HANDLER": "tasks"}, "'tasks' registers no handler; use @handler('type')"),
+    "slots of the other kind": (
+        {"HANDLER": "tasks:later", "SLOTS": "threads"},
+        "REDISQUEUE_SLOTS (--slots): 'threads' does not fit the handler 'tasks:later'; use 'tasks'",
+    ),
+    "a file for a folder": ({"RUN_DIR": "tasks.py"}, "REDISQUEUE_RUN_DIR (--run-dir): 'tasks.py': "),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_configuration_is_named_at_once(folder: Path, case: str) -> None:
+    changes, named = WRONG[case]
+    code, said, cpu_seconds = run(folder, LEAST | {"RUN_DIR": str(folder / "run")} | changes)
+    assert named in said
+    assert code == 2
+    assert cpu_seconds < MOST_CPU_SECONDS
+    assert "Traceback" not in said
+    assert "hunter2" not in said
+
+
+def test_a_port_in_use_is_named(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        code, said, _ = run(folder, LEAST | {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": port})
+    assert code == 2
+    assert f"REDISQUEUE_HTTP_PORT (--http-port): '127.0.0.1' port {port}: Address already in use" in said
+
+
+def test_everything_that_is_wrong_is_named_in_one_start(folder: Path) -> None:
+    wrong = {"CONCURRENCY": "zero", "MAX_ATTEMPTS": "20", "HTTP_PORT": "99999", "TLS_CA_FILE": "/no/ca"}
+    code, said, _ = run(folder, wrong)
+    assert code == 2
+    lines = [line.removeprefix("redisqueue-worker: REDISQUEUE_") for line in said.splitlines()]
+    deliveries = "REDISQUEUE_MAX_DELIVERY_COUNT (--max-delivery-count) = 10"
+    assert lines == [
+        "CONCURRENCY (--concurrency): 'zero' must be a whole number from 1 to 1000",
+        "HTTP_PORT (--http-port): '99999' must be a whole number from 0 to 65535",
+        "HANDLER (--handler): is missing",
+        "QUEUE (--queue): is missing",
+        "TLS_CA_FILE (--tls-ca-file): cannot read '/no/ca': No such file or directory",
+        f"MAX_ATTEMPTS (--max-attempts): 20 must not exceed {deliveries}",
+        "REDIS_URL (--redis-url) or REDISQUEUE_REDIS_URL_FILE (--redis-url-file): is missing",
+    ]
+
+
+def test_an_unknown_option_or_command_is_named(folder: Path) -> None:
+    code, said, _ = run(folder, LEAST, "--concurency", "4")
+    assert (code, "unrecognized arguments: --concurency 4" in said) == (2, True)
