@@ -15,12 +15,15 @@ from redis_message_queue.exceptions import (
     RedisMessageQueueError,
     RetryBudgetExhaustedError,
 )
+from redis_message_queue.exceptions import DrainFailedError as DrainFailedError
 from redis_message_queue.exceptions import MalformedStoredMessageError as MalformedStoredMessageError
 from redis_message_queue.exceptions import PayloadTooDeepError as PayloadTooDeepError
 from redis_message_queue.exceptions import PayloadTooLargeError as PayloadTooLargeError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler, GracefulInterruptHandler
 from redis_message_queue.interrupt_handler import EventDrivenInterruptHandler as EventDrivenInterruptHandler
 from redis_message_queue.messages import ClaimedMessage, MessageData
+from redis_message_queue.messages import CurrentMessage as CurrentMessage
+from redis_message_queue.messages import current_message as current_message
 from redis_message_queue.redis_message_queue import RedisMessageQueue
 
 # The names of 7.0.0, in its order; later ones are importable beside them.

@@ -7,18 +7,25 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from redis_message_queue._fork import ForgottenAtFork
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Activity:
-    """Counts callers (threads or tasks) by identity, so that a drain does not wait for itself."""
+class Activity(ForgottenAtFork):
+    """Counts callers (threads or tasks) by identity, so that a drain does not wait for itself.
 
-    def __init__(self) -> None:
+    In a child of a fork nobody is inside: the parent's other threads stayed there.
+    """
+
+    stopping = False
+
+    def forget(self) -> None:
+        """Count nobody."""
         self._lock = threading.RLock()
         self._callers: Counter[object] = Counter()
         self._leader: object = None
-        self.stopping = False
 
     @contextmanager
     def of(self, caller: object) -> Iterator[bool]:

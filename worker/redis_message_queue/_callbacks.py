@@ -10,15 +10,24 @@ import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, get_origin
 
+from redis_message_queue._fork import ForgottenAtFork
+
 logger = logging.getLogger(__name__)
 
-# The warnings filter belongs to the process; re-entrant because a signal handler may warn as well.
-_filter_lock = threading.RLock()
+
+class _Filter(ForgottenAtFork):
+    """The warnings filter belongs to the process; re-entrant because a signal handler may warn as well."""
+
+    def forget(self) -> None:
+        self.lock = threading.RLock()
+
+
+_filter = _Filter()
 
 
 def warn(text: str) -> None:
     """Issue a RuntimeWarning that no filter can turn into an exception."""
-    with _filter_lock, warnings.catch_warnings():
+    with _filter.lock, warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
         try:
             warnings.warn(text, RuntimeWarning, stacklevel=3)

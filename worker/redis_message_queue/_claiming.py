@@ -38,6 +38,7 @@ class ClaimFlows(GatewayFlows):
     def _wait(self, source: str, processing: str) -> Flow[Claimed]:
         if self._stopped():
             return None
+        yield from self._probe()
         recovered = yield from self._recover_pending(processing)
         if recovered is not None:
             return recovered
@@ -52,7 +53,7 @@ class ClaimFlows(GatewayFlows):
         claim_id, failure = _new_id(), None
         woken, lost = False, 0
         # From the moment a claim is sent until its reply is understood, leaving means not knowing.
-        with _Unknown(lambda: self._claims.add(processing, claim_id)) as unknown:
+        with _Unknown(lambda: self._claims.add(source, processing, claim_id)) as unknown:
             while not self._stopped():
                 unknown.is_set = True
                 try:
@@ -75,8 +76,13 @@ class ClaimFlows(GatewayFlows):
             if failure is None or self._stopped():
                 return None
             found = yield from self._recover(processing, claim_id)
+            if found is not None:
+                yield from _report_recovered(claim_id)
             unknown.is_set = False
-            return (yield from _found_or_exhausted(claim_id, found, failure))
+        if found is not None:
+            return found
+        yield from _report_exhausted(claim_id, failure)
+        raise RetryBudgetExhaustedError("claim gave up: Redis stayed unreachable") from failure
 
     def _until_pending(self, source: str, seconds: float, lost: int) -> Flow[bool]:
         """Wait until something is pending, at most `seconds`; True if something was.
@@ -103,7 +109,7 @@ class ClaimFlows(GatewayFlows):
     def _claim_once(self, source: str, processing: str) -> Flow[Claimed]:
         """One attempt, and exactly one repeat of the same claim if its reply was lost."""
         claim_id = _new_id()
-        with _Unknown(lambda: self._claims.add(processing, claim_id)) as unknown:
+        with _Unknown(lambda: self._claims.add(source, processing, claim_id)) as unknown:
             unknown.is_set = True
             try:
                 claimed = yield from self._claim(source, processing, claim_id)
@@ -145,12 +151,21 @@ class ClaimFlows(GatewayFlows):
                 delayed=current().delayed,
             )
         )
-        emit = current().emit
-        for _ in range(reply.reclaimed):
-            yield from emit(EventOperation.CLAIM_RECLAIM, EventOutcome.SUCCESS)
-        for _ in range(reply.dead_lettered):
+        emit, limit = current().emit, self.max_delivery_count
+        for passed in reply.reclaimed:
             yield from emit(
-                EventOperation.DLQ, EventOutcome.SUCCESS, destination_queue=self.dead_letter_queue
+                EventOperation.CLAIM_RECLAIM,
+                EventOutcome.SUCCESS,
+                **passed._asdict(),
+                max_delivery_count=limit,
+            )
+        for passed in reply.dead_lettered:
+            yield from emit(
+                EventOperation.DLQ,
+                EventOutcome.SUCCESS,
+                **passed._asdict(),
+                max_delivery_count=limit,
+                destination_queue=self.dead_letter_queue,
             )
         if reply.problem is not None:
             raise ClaimStoreFailedError(
@@ -158,24 +173,26 @@ class ClaimFlows(GatewayFlows):
             )
         if reply.stored is None or reply.token is None:
             return None
-        return ClaimedMessage(reply.stored, reply.token)
+        return ClaimedMessage(reply.stored, reply.token).counted(reply.delivery_count)
 
     # -- recovery --
 
     def _recover_pending(self, processing: str) -> Flow[Claimed]:
         """Give out what an earlier claim of unknown outcome was granted."""
         while True:
-            claim_id = self._claims.take(processing)
-            if claim_id is None:
+            taken = self._claims.take(processing)
+            if taken is None:
                 return None
+            claim_id, _ = taken
             try:
                 found = yield from self._recover(processing, claim_id)
+                if found is not None:
+                    yield from _report_recovered(claim_id)
             except BaseException:
                 self._claims.put_back(claim_id)
                 raise
             self._claims.settle(processing, claim_id)
             if found is not None:
-                yield from _report_recovered(claim_id)
                 return found
 
     def _recover(self, processing: str, claim_id: str) -> Flow[Claimed]:
@@ -220,7 +237,7 @@ class ClaimFlows(GatewayFlows):
 
     # -- drain --
 
-    def _drain_claims(self, source: str | None, processing: str, deadline: float | None) -> Flow[bool]:
+    def _drain_claims(self, processing: str, deadline: float | None) -> Flow[bool]:
         """Settle claims of unknown outcome: without leases they return to pending, else the lease expires.
 
         True if none is left. An id whose recovery fails for a transient reason stays for a later drain.
@@ -229,9 +246,10 @@ class ClaimFlows(GatewayFlows):
         while True:
             if deadline is not None and (yield Now()) >= deadline:
                 break
-            claim_id = self._claims.take(processing, frozenset(skipped))
-            if claim_id is None:
+            taken = self._claims.take(processing, frozenset(skipped))
+            if taken is None:
                 break
+            claim_id, source = taken
             try:
                 yield from self._return_claim(source, processing, claim_id)
             except BaseException as error:
@@ -244,8 +262,8 @@ class ClaimFlows(GatewayFlows):
                 self._claims.settle(processing, claim_id)
         return not self._claims.waiting(processing)
 
-    def _return_claim(self, source: str | None, processing: str, claim_id: str) -> Flow[None]:
-        if self.message_visibility_timeout_seconds is not None or source is None:
+    def _return_claim(self, source: str, processing: str, claim_id: str) -> Flow[None]:
+        if self.message_visibility_timeout_seconds is not None:
             return
         keys = LeaseKeys(processing)
         stored: Any = yield from self._command("get", keys.claim_result(claim_id))
@@ -292,11 +310,3 @@ def _report_exhausted(claim_id: str, error: Exception) -> Flow[None]:
 
 def _report_recovered(claim_id: str) -> Flow[None]:
     yield from current().emit(EventOperation.CLAIM_RECLAIM, EventOutcome.SUCCESS, claim_id=claim_id)
-
-
-def _found_or_exhausted(claim_id: str, found: Claimed, failure: Exception) -> Flow[Claimed]:
-    if found is not None:
-        yield from _report_recovered(claim_id)
-        return found
-    yield from _report_exhausted(claim_id, failure)
-    raise RetryBudgetExhaustedError("claim gave up: Redis stayed unreachable") from failure

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
@@ -34,19 +34,28 @@ class Call(Generic[T]):
     raw: bool = False
 
 
+class Passed(NamedTuple):
+    """A message that a claim put back or gave up on its way; None where it is not known."""
+
+    message_id: str | None = None
+    delivery_count: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class LeasedClaim:
     """What a claim with leases answered.
 
     `stored` and `token` are None when nothing was claimed. `problem` says why a claim could not be
-    stored: the message is back in pending then.
+    stored: the message is back in pending then. Deliveries are counted under a limit only, and a repeated
+    claim does not tell again what the first one did on the way.
     """
 
     stored: Text | None
     token: str | None
-    reclaimed: int = 0
-    dead_lettered: int = 0
+    reclaimed: tuple[Passed, ...] = ()
+    dead_lettered: tuple[Passed, ...] = ()
     problem: str | None = None
+    delivery_count: int | None = None
 
 
 def as_text(value: Text) -> str:
@@ -187,11 +196,21 @@ def _optional(key: str | None) -> tuple[str, ...]:
 def _leased_claim(reply: Sequence[Text] | None) -> LeasedClaim:
     if reply is None:
         return LeasedClaim(None, None)
-    reclaimed, dead = (int(reply[2]), int(reply[3])) if len(reply) >= 4 else (0, 0)
-    if not reply[1]:
-        problem = reply[4] if len(reply) > 4 else None
-        return LeasedClaim(None, None, reclaimed, dead, None if problem is None else as_text(problem))
-    return LeasedClaim(reply[0], as_text(reply[1]), reclaimed, dead)
+    stored, token, *rest = reply
+    # A duck-typed client may leave out what it does not care for.
+    reclaimed, dead, problem, count, *facts = [*map(as_text, rest), *("0", "0", "", "")[len(rest) :]]
+    named = zip(facts[::2], facts[1::2], strict=True)
+    passed = [Passed(message_id or None, _number(deliveries)) for message_id, deliveries in named]
+    split, total = int(reclaimed), int(reclaimed) + int(dead)
+    passed += [Passed()] * (total - len(passed))
+    told = tuple(passed[:split]), tuple(passed[split:])
+    if not token:
+        return LeasedClaim(None, None, *told, problem or None)
+    return LeasedClaim(stored, as_text(token), *told, None, _number(count))
+
+
+def _number(digits: str) -> int | None:
+    return int(digits) if digits else None
 
 
 def parse_claim_record(value: Text | None) -> tuple[str, str] | None:

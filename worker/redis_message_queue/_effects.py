@@ -6,7 +6,10 @@ So every loop, deadline and "which error may be repeated" exists once, whichever
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextvars
 import inspect
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -90,6 +93,41 @@ async def _perform_async(effect: Effect) -> object:
             return None
         case Now():
             return asyncio.get_running_loop().time()
+
+
+def within_thread(seconds: float | None, action: Callable[[], T]) -> T | None:
+    """Call `action`; None if it takes longer than that, and then it goes on in a thread of its own."""
+    if seconds is None or seconds <= 0:
+        return action()
+    outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(action())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(work,), name="redis-message-queue-drain", daemon=True).start()
+    concurrent.futures.wait((outcome,), seconds)
+    return outcome.result() if outcome.done() else None
+
+
+async def within_task(seconds: float | None, action: Callable[[], Any]) -> Any:
+    """Await what `action` gives; None if it takes longer than that, and then it is cancelled."""
+    result = action()
+    if not inspect.isawaitable(result):
+        return result
+    if seconds is None or seconds <= 0:
+        return await result
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await result
+    except TimeoutError:
+        if limit.expired():
+            return None
+        raise
 
 
 def pause(seconds: float, stopped: Callable[[], bool] | None) -> Flow[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import random
 import uuid
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import redis.exceptions
 
 from redis_message_queue import _bulk, _core, envelope, options
+from redis_message_queue._clients import check_not_cluster_node
 from redis_message_queue._effects import Flow, Now, Perform, pause
 from redis_message_queue._observer import current
 from redis_message_queue._retry import RetryPolicy, retrying, translated
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from redis_message_queue.messages import MessageData
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 DEFAULT_DEDUPLICATION_TTL_SECONDS = 3600
 DEFAULT_WAIT_INTERVAL_SECONDS = 5
@@ -122,6 +125,8 @@ class GatewayFlows:
     _claims: PendingClaims
     _blocks: bool
     """Whether the client can wait for a message without polling."""
+    _unprobed: bool
+    """Whether it is still to be found out if the server is a node of a cluster."""
 
     @property
     def message_visibility_timeout_seconds(self) -> int | None:
@@ -173,6 +178,20 @@ class GatewayFlows:
         """Call one client method, looked up now."""
         return (yield Perform(functools.partial(getattr(self._client, name), *args)))
 
+    def _probe(self) -> Flow[None]:
+        """Ask a plain client's server once whether it is part of a cluster. Raises TypeError if so."""
+        if not self._unprobed:
+            return
+        try:
+            info = yield from self._command("info", "cluster")
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            return  # the call that follows meets it as well; the next one asks again
+        except Exception as error:
+            logger.debug("The server does not say whether it is part of a cluster: %s", error)
+        else:
+            check_not_cluster_node(info)
+        self._unprobed = False
+
     # -- publishing --
 
     def _publish(self, queue: str, message: str, dedup_key: str) -> Flow[bool]:
@@ -183,6 +202,7 @@ class GatewayFlows:
                 "a gateway with drop_oldest cannot deduplicate: publishing a dropped message again would be"
                 " silently suppressed; use add_message"
             )
+        yield from self._probe()
         call = _core.publish(
             pending=queue,
             deduplication_key=dedup_key,
@@ -197,6 +217,7 @@ class GatewayFlows:
         return reply == 1
 
     def _add(self, queue: str, message: str) -> Flow[None]:
+        yield from self._probe()
         stored = envelope.encode(message)
         cap = self._options.max_pending_length
         if cap is None:
@@ -218,6 +239,7 @@ class GatewayFlows:
         delay_seconds: float | None = None,
     ) -> Flow[list[bool]]:
         """Publish in order, 500 in a round trip; `target` is the delayed set when a delay is given."""
+        yield from self._probe()
         enqueued: list[bool] = []
         for start in range(0, len(messages), _bulk.MOST_AT_ONCE):
             part = slice(start, start + _bulk.MOST_AT_ONCE)

@@ -24,7 +24,8 @@ class Emit(Protocol):
     def __call__(self, operation: EventOperation, outcome: EventOutcome, **fields: object) -> Flow[None]: ...
 
 
-def _nothing(*_: object, **__: object) -> Flow[None]:
+def nothing(*_: object, **__: object) -> Flow[None]:
+    """A flow that does nothing."""
     return
     yield  # pragma: no cover - makes it a flow
 
@@ -33,7 +34,7 @@ def _nothing(*_: object, **__: object) -> Flow[None]:
 class Observer:
     """Where events go, whether the queue wants its waits to end, and where its delayed messages are."""
 
-    emit: Emit = _nothing
+    emit: Emit = nothing
     stopped: Callable[[], bool] = lambda: False
     delayed: str | None = None
 

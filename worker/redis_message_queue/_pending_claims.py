@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import threading
 
+from redis_message_queue._fork import ForgottenAtFork
 
-class PendingClaims:
+
+class PendingClaims(ForgottenAtFork):
     """Claim ids by processing key, oldest first; an id is recovered by one caller at a time.
 
-    The lock is never held across I/O, and is re-entrant because a signal handler may drain.
+    The lock is never held across I/O, and is re-entrant because a signal handler may drain. A child of a fork
+    begins with none: the parent recovers its own, and a message has one holder.
     """
 
-    def __init__(self) -> None:
+    def forget(self) -> None:
+        """Know of no claim."""
         self._lock = threading.RLock()
-        self._ids: dict[str, list[str]] = {}
+        self._sources: dict[str, dict[str, str]] = {}
         self._recovering: set[str] = set()
 
-    def add(self, processing: str, claim_id: str) -> None:
-        """Remember a claim of unknown outcome."""
+    def add(self, source: str, processing: str, claim_id: str) -> None:
+        """Remember a claim of unknown outcome, and the list it would have taken from."""
         with self._lock:
-            ids = self._ids.setdefault(processing, [])
-            if claim_id not in ids:
-                ids.append(claim_id)
+            self._sources.setdefault(processing, {}).setdefault(claim_id, source)
 
-    def take(self, processing: str, skip: frozenset[str] = frozenset()) -> str | None:
-        """Reserve the oldest id that nobody is recovering; answer with `settle` or `put_back`."""
+    def take(self, processing: str, skip: frozenset[str] = frozenset()) -> tuple[str, str] | None:
+        """Reserve the oldest id nobody is recovering, with its source; end with `settle` or `put_back`."""
         with self._lock:
-            for claim_id in self._ids.get(processing, ()):
+            for claim_id, source in self._sources.get(processing, {}).items():
                 if claim_id not in self._recovering and claim_id not in skip:
                     self._recovering.add(claim_id)
-                    return claim_id
+                    return claim_id, source
         return None
 
     def put_back(self, claim_id: str) -> None:
@@ -41,13 +43,12 @@ class PendingClaims:
         """End a reservation: the outcome is known."""
         with self._lock:
             self._recovering.discard(claim_id)
-            ids = self._ids.get(processing, [])
-            if claim_id in ids:
-                ids.remove(claim_id)
-            if not ids:
-                self._ids.pop(processing, None)
+            claims = self._sources.get(processing, {})
+            claims.pop(claim_id, None)
+            if not claims:
+                self._sources.pop(processing, None)
 
     def waiting(self, processing: str) -> tuple[str, ...]:
         """The ids left for this processing key."""
         with self._lock:
-            return tuple(self._ids.get(processing, ()))
+            return tuple(self._sources.get(processing, ()))

@@ -13,10 +13,11 @@ from redis_message_queue._effects import Flow, Perform
 from redis_message_queue._payload import unwrap
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent, hash_lease_token
 from redis_message_queue.exceptions import CleanupFailedError, GatewayContractError, with_context
-from redis_message_queue.messages import ClaimedMessage, MessageData
+from redis_message_queue.messages import ClaimedMessage, CurrentMessage, MessageData, handling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from redis_message_queue._queue_options import Flavour, QueueOptions
     from redis_message_queue.keys import QueueKeys
@@ -34,6 +35,8 @@ class InHand:
     token: str | None
     payload: MessageData
     message_id: str | None
+    delivery_count: int | None
+    waited_ms: float
     started: float
 
     @property
@@ -88,15 +91,15 @@ class ProcessingFlows:
 
     # -- claim --
 
-    def _in_hand(self, claimed: object) -> InHand:
+    def _in_hand(self, claimed: object, began: float) -> InHand:
         """Check what the gateway returned and unwrap it.
 
         Raises GatewayContractError for what no gateway may return, MalformedStoredMessageError.
         """
-        token: str | None = None
+        token, deliveries = None, None
         stored: MessageData
         if isinstance(claimed, ClaimedMessage):
-            stored, token = claimed.stored_message, claimed.lease_token
+            stored, token, deliveries = claimed.stored_message, claimed.lease_token, claimed.delivery_count
         elif isinstance(claimed, (str, bytes)):
             stored = claimed
             self._check_leaseless()
@@ -105,8 +108,35 @@ class ProcessingFlows:
                 "gateway.wait_for_message_and_move() must return ClaimedMessage, str, bytes or None,"
                 f" got {type(claimed).__name__}"
             )
-        message = unwrap(stored)
-        return InHand(stored, token, message.payload, message.id, time.monotonic())
+        message = unwrap(stored, strict=self._options.strict_envelope_decoding)
+        return InHand(
+            stored, token, message.payload, message.id, deliveries, elapsed_ms(began), time.monotonic()
+        )
+
+    def _begin(self, message: InHand, start: Callable[[], None]) -> Flow[None]:
+        """Start the heartbeat, then report the claim: a slow callback must not eat the lease.
+
+        What the heartbeat's start raises (no thread to be had) is raised, and the message comes back later.
+        """
+        try:
+            start()
+        except Exception as error:
+            yield from self._emit(
+                Op.CLAIM, Out.FAILURE, **message.facts, error=error, duration_ms=message.waited_ms
+            )
+            raise
+        yield from self._emit(
+            Op.CLAIM,
+            Out.SUCCESS,
+            **message.facts,
+            delivery_count=message.delivery_count,
+            max_delivery_count=self._gateway.max_delivery_count,
+            duration_ms=message.waited_ms,
+        )
+
+    def _handling(self, message: InHand) -> AbstractContextManager[None]:
+        """What `current_message()` answers in the handler."""
+        return handling(CurrentMessage(self._options.name, message.message_id, message.delivery_count))
 
     def _check_leaseless(self) -> None:
         if self._options.heartbeat_interval_seconds is not None and not self._warned_leaseless:

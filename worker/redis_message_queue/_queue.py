@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import time
+import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import options
@@ -12,13 +14,14 @@ from redis_message_queue._activity import Activity
 from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._clients import check_cluster_keys
 from redis_message_queue._effects import Flow, Now, Perform, Sleep
-from redis_message_queue._gateway import GatewayFlows
-from redis_message_queue._observer import Observer, observed_by
+from redis_message_queue._observer import Observer, nothing, observed_by
 from redis_message_queue._payload import default_deduplication_key
+from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._processing import InHand, Op, Out, ProcessingFlows, elapsed_ms
 from redis_message_queue._retry import is_retryable
 from redis_message_queue.exceptions import (
     ConfigurationError,
+    DrainFailedError,
     GatewayContractError,
     QueueDrainedError,
     RedisMessageQueueError,
@@ -29,10 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis_message_queue._queue_options import Flavour, QueueOptions
+    from redis_message_queue.events import EventOutcome
 
 logger = logging.getLogger(__name__)
 
 _DRAIN_POLL_SECONDS = 0.005
+_telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of_drain", default=False)
 
 
 class QueueFlows(ProcessingFlows):
@@ -68,7 +73,7 @@ class QueueFlows(ProcessingFlows):
         self._observer = Observer(self._emit, lambda: self._activity.stopping, self.key.delayed)
         hook = getattr(gateway, "_set_event_emitter", None)
         if hook is not None:
-            hook(settings.name, self._emit_for_gateway)
+            hook(settings.name, _emitter_of(self))
 
     def _own_gateway(self, client: Any, build_gateway: Callable[..., Any]) -> Any:
         settings = self._options
@@ -86,10 +91,6 @@ class QueueFlows(ProcessingFlows):
 
     def __repr__(self) -> str:
         return f"<RedisMessageQueue name={self._options.name!r} drained={self._activity.stopping}>"
-
-    def _emit_for_gateway(self, operation: str, outcome: str, **fields: Any) -> Any:
-        """What a gateway that has the hook `_set_event_emitter` reports with; awaitable under asyncio."""
-        return self._flavour.run(self._emit(Op(operation), Out(outcome), **fields))
 
     @property
     def is_draining(self) -> bool:
@@ -172,7 +173,7 @@ class QueueFlows(ProcessingFlows):
                     claimed = yield Perform(
                         lambda: self._gateway.wait_for_message_and_move(self.key.pending, self.key.processing)
                     )
-                message = None if claimed is None else self._in_hand(claimed)
+                message = None if claimed is None else self._in_hand(claimed, began)
             except Exception as error:
                 if isinstance(error, RedisMessageQueueError):
                     with_context(error, queue=self._options.name, operation="claim")
@@ -180,8 +181,6 @@ class QueueFlows(ProcessingFlows):
                 raise
         if message is None:
             yield from self._emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
-            return None
-        yield from self._emit(Op.CLAIM, Out.SUCCESS, **message.facts, duration_ms=elapsed_ms(began))
         return message
 
     # -- drain --
@@ -193,37 +192,90 @@ class QueueFlows(ProcessingFlows):
         """
         options.check_types(timeout=timeout)
         if timeout is not None and timeout < 0:
-            raise ConfigurationError(f"'timeout' must not be negative, got {timeout!r}")
+            raise ConfigurationError(f"'timeout' must not be negative, got {timeout!r}; 0 only looks")
+        began = time.monotonic()
+
+        def tell(outcome: EventOutcome, error: BaseException | None = None) -> Flow[None]:
+            waiting = self._unknown_claims()
+            facts = {"timeout_seconds": timeout, "pending_claim_ids": waiting, "error": error}
+            took = None if outcome is Out.START else elapsed_ms(began)
+            yield from self._emit_drain(outcome, **facts, duration_ms=took)
+
+        if self._drained:
+            yield Sleep(0)
+            yield from tell(Out.SKIPPED)
+            return True
         self._activity.stop()
+        yield from tell(Out.START)
+        try:
+            yield from self._until_drained(timeout, caller)
+        except Exception as error:
+            if isinstance(error, RedisMessageQueueError):
+                with_context(error, queue=self._options.name, operation="drain")
+            yield from tell(Out.FAILURE, error)
+            raise
+        if self._drained:
+            yield from tell(Out.SUCCESS)
+        else:
+            failure = DrainFailedError("something is left; drain again, or let the leases end")
+            yield from tell(Out.FAILURE, with_context(failure, queue=self._options.name, operation="drain"))
+        return self._drained
+
+    def _emit_drain(self, outcome: EventOutcome, **fields: Any) -> Flow[None]:
+        """Report, unless a callback that is told of this very drain drains again."""
+        if not _telling_of_drain.get():
+            _telling_of_drain.set(True)
+            try:
+                yield from self._emit(Op.DRAIN, outcome, **fields)
+            finally:
+                _telling_of_drain.set(False)
+
+    def _until_drained(self, timeout: float | None, caller: object) -> Flow[None]:
         began = yield Now()
-
-        def out_of_time(now: float) -> bool:
-            return timeout is not None and now - began >= timeout
-
         yield Sleep(0)
         while not self._drained:
             with self._activity.draining(caller) as leads:
                 if leads:
                     deadline = None if timeout is None else began + timeout
                     self._drained = yield from self._drain_gateway(deadline)
-                    return self._drained
-            if out_of_time((yield Now())):
-                return False
+                    return
+            if timeout is not None and (yield Now()) - began >= timeout:
+                return
             yield Sleep(_DRAIN_POLL_SECONDS)
-        return True
 
     def _drain_gateway(self, deadline: float | None) -> Flow[bool]:
         hook = getattr(self._gateway, "_drain_pending_claim_ids", None)
         if hook is None:
             return True
-        # Only our own hook is known to take the name of the list that claims return to.
-        extra = {"pending_key": self.key.pending} if isinstance(self._gateway, GatewayFlows) else {}
+        remaining = None if deadline is None else deadline - (yield Now())
+
+        def settle() -> Any:
+            return hook(self.key.processing, deadline_monotonic=deadline)
+
         try:
-            return bool(
-                (yield Perform(lambda: hook(self.key.processing, deadline_monotonic=deadline, **extra)))
-            )
+            return bool((yield Perform(functools.partial(self._flavour.within, remaining, settle))))
         except Exception as error:
             if not is_retryable(error):
                 raise
             logger.warning("Transient error while draining %s: %s", self._options.name, error)
             return False
+
+    def _unknown_claims(self) -> tuple[str, ...] | None:
+        """Claims of unknown outcome; None with a gateway that does not say."""
+        claims = getattr(self._gateway, "_claims", None)
+        return claims.waiting(self.key.processing) if isinstance(claims, PendingClaims) else None
+
+
+def _emitter_of(queue: QueueFlows) -> Callable[..., Any]:
+    """What a gateway that has the hook `_set_event_emitter` reports with; awaitable under asyncio.
+
+    It does not keep the queue alive: a gateway may outlive many queues.
+    """
+    reference = weakref.ref(queue)
+    run = queue._flavour.run  # noqa: SLF001
+
+    def emit(operation: str, outcome: str, **fields: Any) -> Any:
+        alive = reference()
+        return run(nothing() if alive is None else alive._emit(Op(operation), Out(outcome), **fields))  # noqa: SLF001
+
+    return emit

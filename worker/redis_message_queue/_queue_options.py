@@ -19,7 +19,7 @@ from redis_message_queue._callbacks import (
     call_plain,
     call_returning_text,
 )
-from redis_message_queue._effects import Flow, run, run_async
+from redis_message_queue._effects import Flow, run, run_async, within_task, within_thread
 from redis_message_queue._payload import PayloadLimits, default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 from redis_message_queue.keys import QueueKeys
@@ -53,6 +53,8 @@ class Flavour:
     call_plain: Callable[..., Any]
     call_key: Callable[..., Any]
     caller: Callable[[], object]
+    within: Callable[[float | None, Callable[[], Any]], Any]
+    """Performs an action for at most so many seconds; None if it took longer, 0 does not interrupt it."""
     aborts: Callable[[BaseException], bool]
     """True for what ends the work without settling it: an exit, or a cancellation from outside."""
 
@@ -70,6 +72,7 @@ def sync_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
         call_plain=call_plain,
         call_key=call_returning_text,
         caller=threading.get_ident,
+        within=within_thread,
         aborts=lambda error: isinstance(error, _EXITS),
     )
 
@@ -87,6 +90,7 @@ def async_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
         call_plain=call_either,
         call_key=call_either,
         caller=asyncio.current_task,
+        within=within_task,
         aborts=_cancelled_from_outside,
     )
 
@@ -114,6 +118,8 @@ class QueueOptions:
     interrupt: BaseGracefulInterruptHandler | None
     max_payload_bytes: int | None
     max_payload_depth: int | None
+    strict_payload_types: bool
+    strict_envelope_decoding: bool
 
     @property
     def keys(self) -> QueueKeys:
@@ -123,7 +129,7 @@ class QueueOptions:
     @property
     def limits(self) -> PayloadLimits:
         """The bounds on payloads."""
-        return PayloadLimits(self.max_payload_bytes, self.max_payload_depth)
+        return PayloadLimits(self.max_payload_bytes, self.max_payload_depth, self.strict_payload_types)
 
     def validate(self, flavour: Flavour) -> None:
         """Check everything that does not depend on the gateway. Raises TypeError or ConfigurationError."""
@@ -161,7 +167,12 @@ class QueueOptions:
             )
         flavour.check_plain_callback("on_heartbeat_failure", self.on_heartbeat_failure)
         flavour.check_event_callback("on_event", self.on_event)
-        options.check(max_payload_bytes=self.max_payload_bytes, max_payload_depth=self.max_payload_depth)
+        options.check(
+            max_payload_bytes=self.max_payload_bytes,
+            max_payload_depth=self.max_payload_depth,
+            strict_payload_types=self.strict_payload_types,
+            strict_envelope_decoding=self.strict_envelope_decoding,
+        )
 
     def check_heartbeat_callback(self) -> None:
         """A failure callback needs a heartbeat that can fail; checked last."""

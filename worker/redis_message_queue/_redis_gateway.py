@@ -9,7 +9,7 @@ import redis
 from redis_message_queue import _sync, options
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._claiming import ClaimFlows
-from redis_message_queue._clients import can_block, check_sync_client
+from redis_message_queue._clients import can_block, check_sync_client, probed_cluster_node
 from redis_message_queue._effects import run
 from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
@@ -64,6 +64,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         self._client = redis_client
         self._execute = _sync.execute
         self._claims = PendingClaims()
+        self._unprobed = not probed_cluster_node(redis_client)
         self._blocks = can_block(redis_client, (redis.Redis, redis.RedisCluster))
 
     @property
@@ -120,7 +121,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         run(self._trim(queue, max_length))
 
     def _drain_pending_claim_ids(
-        self, processing_key: str, *, deadline_monotonic: float | None = None, pending_key: str | None = None
+        self, processing_key: str, *, deadline_monotonic: float | None = None
     ) -> bool:
         """Called by a draining queue; see `ClaimFlows._drain_claims`."""
-        return run(self._drain_claims(pending_key, processing_key, deadline_monotonic))
+        return run(self._drain_claims(processing_key, deadline_monotonic))

@@ -95,9 +95,9 @@ def retrying(
         if interrupted() or not tenacious.retry(state):
             raise failure
         attempts = state.attempt_number
+        logger.warning("%s: attempt %d failed: %s", what, attempts, failure)
         if tenacious.stop(state):
             raise RetryBudgetExhaustedError(f"{what} gave up after {attempts} attempts") from failure
-        logger.warning("%s: attempt %d failed, trying again: %s", what, attempts, failure)
         yield from pause(
             min(tenacious.wait(state), policy.max_delay_seconds), interrupted if interrupts else None
         )

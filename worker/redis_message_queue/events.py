@@ -29,14 +29,16 @@ class EventOperation(StrEnum):
     TRIM_FAILED = "trim_failed"
     RETRY_ATTEMPT = "retry_attempt"
     RETRY_EXHAUSTED = "retry_exhausted"
+    DRAIN = "drain"
 
 
 class EventOutcome(StrEnum):
-    """How it ended."""
+    """How it ended; START is the beginning of what takes a while (a drain)."""
 
     SUCCESS = "success"
     FAILURE = "failure"
     SKIPPED = "skipped"
+    START = "start"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class QueueEvent:
     """One fact about one queue.
 
     `queue` is the queue's name, `destination_queue` a Redis key, `duration_ms` milliseconds, `error` the
-    exception object itself (it may hold secrets of the handler: mind what is logged).
+    exception object itself (it may hold secrets of the handler: mind what is logged). Deliveries are counted
+    under a limit only. The last two fields belong to a drain: its time limit, and the claims whose outcome is
+    not known at that moment.
     """
 
     queue: str
@@ -57,6 +61,10 @@ class QueueEvent:
     exception_type: str | None = None
     duration_ms: float | None = None
     error: BaseException | None = None
+    delivery_count: int | None = None
+    max_delivery_count: int | None = None
+    timeout_seconds: float | None = None
+    pending_claim_ids: tuple[str, ...] | None = None
 
 
 def hash_lease_token(token: str | None) -> str | None:

@@ -55,6 +55,10 @@ class QueueDrainedError(RedisMessageQueueError):
     """The queue object was drained and publishes no more; build a fresh one over the same keys."""
 
 
+class DrainFailedError(RedisMessageQueueError):
+    """A drain ended with something left; `drain()` answers False, and its event carries this error."""
+
+
 class LuaScriptError(redis.exceptions.ResponseError, RedisMessageQueueError):
     """A script refused to run: a key has the wrong type, or memory ran out during a publish."""
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from types import FrameType
 
-__all__ = ["BaseGracefulInterruptHandler", "GracefulInterruptHandler"]
+__all__ = ["GracefulInterruptHandler", "BaseGracefulInterruptHandler"]  # noqa: RUF022 - as documented
 
 _Disposition = Callable[[int, FrameType | None], object] | int | None
 _UNCATCHABLE = frozenset(getattr(signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(signal, name))
@@ -77,10 +77,10 @@ class GracefulInterruptHandler(BaseGracefulInterruptHandler):
 
         Harmless when repeated. Main thread only.
         """
-        for number in list(self._previous):
-            previous = self._previous.pop(number)
+        for number, previous in list(self._previous.items()):
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, previous)
+            del self._previous[number]
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self._interrupted:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from redis_message_queue.exceptions import ConfigurationError
+
 
 @dataclass(frozen=True)
 class LeaseKeys:
@@ -116,7 +118,12 @@ class QueueKeys:
         return f"{self._key('deduplication')}{self.separator}"
 
     def deduplication(self, text: str) -> str:
-        """Name of the marker for one deduplication text."""
+        """Name of the marker for one deduplication text. Raises ConfigurationError unless it is a text."""
+        if not isinstance(text, str) or not text:
+            raise ConfigurationError(
+                f"a deduplication key must be a non-empty string, got {text!r}: with one key for all, every"
+                " message would be a duplicate of the first"
+            )
         return f"{self.deduplication_prefix}{text}"
 
     @property

@@ -1,8 +1,14 @@
-"""The values a gateway hands to a queue."""
+"""The values a gateway hands to a queue, and what a handler may ask about its message."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MessageData = str | bytes
 
@@ -17,6 +23,8 @@ class ClaimedMessage:
 
     stored_message: MessageData
     lease_token: str
+    delivery_count: ClassVar[int | None] = None
+    """Which delivery this is, from 1. Set by `counted`; no part of the value, None where nobody counts."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.lease_token, str):
@@ -27,3 +35,40 @@ class ClaimedMessage:
             raise TypeError(
                 f"'stored_message' must be str or bytes, got {type(self.stored_message).__name__}"
             )
+
+    def counted(self, delivery_count: int | None) -> ClaimedMessage:
+        """The same claim, with the number of its delivery attached."""
+        object.__setattr__(self, "delivery_count", delivery_count)
+        return self
+
+
+class CurrentMessage(NamedTuple):
+    """What a queue knows of the message in hand.
+
+    `id` is None for a value without envelope; `delivery_count` is 1 for the first delivery, and None without
+    a delivery limit.
+    """
+
+    queue: str
+    id: str | None
+    delivery_count: int | None
+
+
+_current: ContextVar[CurrentMessage | None] = ContextVar("redis_message_queue_current_message", default=None)
+
+
+def current_message() -> CurrentMessage | None:
+    """The message that is being handled in this thread or task; None outside `process_message()`."""
+    return _current.get()
+
+
+@contextmanager
+def handling(message: CurrentMessage) -> Iterator[None]:
+    """Make `message` current for the block."""
+    outer = _current.get()
+    _current.set(message)
+    try:
+        yield
+    finally:
+        # Not by token: a generator may be closed from another context than it was begun in.
+        _current.set(outer)

@@ -76,6 +76,8 @@ RULES: Mapping[str, Rule] = {
     "heartbeat_interval_seconds": Rule(Kind.NUMBER, optional=True, above=0),
     "max_payload_bytes": Rule(Kind.INT, optional=True, above=0),
     "max_payload_depth": Rule(Kind.INT, optional=True, above=0),
+    "strict_payload_types": Rule(Kind.BOOL),
+    "strict_envelope_decoding": Rule(Kind.BOOL),
     # Gateway
     "message_deduplication_log_ttl_seconds": Rule(Kind.INT, optional=True, above=0),
     "message_wait_interval_seconds": Rule(Kind.INT, optional=True, least=0),

@@ -63,6 +63,8 @@ class RedisMessageQueue(AdminFlows):
         on_event: Callable[[QueueEvent], None] | None = None,
         max_payload_bytes: int | None = None,
         max_payload_depth: int | None = None,
+        strict_payload_types: bool = False,
+        strict_envelope_decoding: bool = False,
     ) -> None:
         settings = QueueOptions(
             name=name,
@@ -84,6 +86,8 @@ class RedisMessageQueue(AdminFlows):
             interrupt=interrupt,
             max_payload_bytes=max_payload_bytes,
             max_payload_depth=max_payload_depth,
+            strict_payload_types=strict_payload_types,
+            strict_envelope_decoding=strict_envelope_decoding,
         )
         self._set_up(settings, _FLAVOUR, gateway, client, RedisGateway)
 
@@ -122,9 +126,10 @@ class RedisMessageQueue(AdminFlows):
             return
         heartbeat = self._heartbeat_of(message)
         try:
-            heartbeat.start()
+            run(self._begin(message, heartbeat.start))
             try:
-                yield message.payload
+                with self._handling(message):
+                    yield message.payload
             except BaseException as error:
                 heartbeat.suppressed = True
                 if not _FLAVOUR.aborts(error):

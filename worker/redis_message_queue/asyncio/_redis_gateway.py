@@ -64,6 +64,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         self._client = redis_client
         self._execute = _async.execute
         self._claims = PendingClaims()
+        self._unprobed = isinstance(redis_client, redis.asyncio.Redis)
         self._blocks = can_block(redis_client, (redis.asyncio.Redis, redis.asyncio.RedisCluster))
 
     @property
@@ -122,7 +123,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         await run_async(self._trim(queue, max_length))
 
     async def _drain_pending_claim_ids(
-        self, processing_key: str, *, deadline_monotonic: float | None = None, pending_key: str | None = None
+        self, processing_key: str, *, deadline_monotonic: float | None = None
     ) -> bool:
         """Called by a draining queue; see `ClaimFlows._drain_claims`."""
-        return await run_async(self._drain_claims(pending_key, processing_key, deadline_monotonic))
+        return await run_async(self._drain_claims(processing_key, deadline_monotonic))

@@ -66,6 +66,8 @@ class RedisMessageQueue(AdminFlows):
         on_event: Callable[[QueueEvent], Awaitable[None]] | None = None,
         max_payload_bytes: int | None = None,
         max_payload_depth: int | None = None,
+        strict_payload_types: bool = False,
+        strict_envelope_decoding: bool = False,
     ) -> None:
         settings = QueueOptions(
             name=name,
@@ -87,6 +89,8 @@ class RedisMessageQueue(AdminFlows):
             interrupt=interrupt,
             max_payload_bytes=max_payload_bytes,
             max_payload_depth=max_payload_depth,
+            strict_payload_types=strict_payload_types,
+            strict_envelope_decoding=strict_envelope_decoding,
         )
         self._set_up(settings, _FLAVOUR, gateway, client, RedisGateway)
 
@@ -127,9 +131,10 @@ class RedisMessageQueue(AdminFlows):
         heartbeat = self._heartbeat_of(message)
         settled = False
         try:
-            heartbeat.start()
+            await run_async(self._begin(message, heartbeat.start))
             try:
-                yield message.payload
+                with self._handling(message):
+                    yield message.payload
             except BaseException as error:
                 heartbeat.suppressed = True
                 if not _FLAVOUR.aborts(error):
