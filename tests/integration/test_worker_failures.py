@@ -131,6 +131,7 @@ def test_probes_and_metrics(tmp_path: Path, redis_url: str, redis_client: redis.
         assert get(f"{base}/readyz")[0] == 503
         assert get(f"{base}/livez")[0] == 200
         metrics = get(f"{base}/metrics")[1]
+        assert float(metrics.partition("\nredisqueue_worker_drain_seconds ")[2].partition("\n")[0]) > 0
         worker.open_gate()
         assert worker.wait() == 0
     for line in (

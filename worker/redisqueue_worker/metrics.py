@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
@@ -56,7 +58,19 @@ class Metrics:
         self.redis_errors = Counter(
             "redisqueue_worker_redis_errors", "Failed calls to Redis, by loop.", ["loop"], registry=registry
         )
+        self.drain_ended()
         for outcome in ("done", "failed", "dead", "retry", "release", "lost"):
             self.messages.labels(outcome)
         for result in ("ok", "lost", "error"):
             self.lease_renewals.labels(result)
+
+    def drain_began(self) -> None:
+        """The worker claims nothing from now on."""
+        began = time.monotonic()
+        self.draining.set(1)
+        self.drain_seconds.set_function(lambda: time.monotonic() - began)
+
+    def drain_ended(self) -> None:
+        """The worker claims messages."""
+        self.draining.set(0)
+        self.drain_seconds.set_function(float)

@@ -189,7 +189,6 @@ class Worker:
         settings = self._settings
         self._claimer.attach(slots.start, self._waiter)
         self._metrics.slots.set(settings.concurrency)
-        self._metrics.draining.set(0)
         grace = settings.grace_period_seconds
         log.info(
             "started",
@@ -249,10 +248,10 @@ class Worker:
             for effect in self._apply(event):
                 if effect is Effect.STOP_CLAIMING:
                     self._claimer.close_gate()
-                    self._metrics.draining.set(1)
+                    self._metrics.drain_began()
                 elif effect is Effect.START_CLAIMING:
                     self._claimer.open_gate()
-                    self._metrics.draining.set(0)
+                    self._metrics.drain_ended()
                 else:
                     return effect
 
