@@ -163,3 +163,19 @@ def test_a_shut_down_hook_that_hangs_does_not_keep_the_worker(
         assert worker.wait() == 0
     assert worker.messages()[-1] == "shut-down hooks run for longer than 5 s: leaving without them"
     assert counters(redis_client).workers == ()
+
+
+def test_changed_code_is_loaded_again_and_wrong_code_waits_for_the_next_change(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    code = "import test_handlers as t\ndef handle(payload): t.note('finished', f'{payload} by {VERSION}')\n"
+    with a_worker(tmp_path, redis_url, f"VERSION = 1\n{code}", "mine:handle", reload=True) as worker:
+        publish(redis_client, "a")
+        worker.until_noted("finished", 1)
+        (tmp_path / "mine.py").write_text("VERSION =\n")
+        eventually(lambda: "SyntaxError" in worker.log_file.read_text(), "told what is wrong")
+        publish(redis_client, "b")
+        (tmp_path / "mine.py").write_text(f"VERSION = 2\n{code}")
+        assert worker.until_noted("finished", 2) == ["a by 1", "b by 2"]
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0

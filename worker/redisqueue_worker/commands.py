@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis import RedisError
@@ -16,6 +17,8 @@ from redisqueue_worker.hooks import HookError
 from redisqueue_worker.loader import HandlerError, load
 from redisqueue_worker.metrics import Metrics
 from redisqueue_worker.patience import leave_within
+from redisqueue_worker.recycle import start_afresh
+from redisqueue_worker.reload import Reloader
 from redisqueue_worker.runner import PlatformError, Worker
 from redisqueue_worker.settings import (
     OPTIONS,
@@ -48,20 +51,31 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     logs.configure(settings.log_level)
     for name in unknown_variables(environment):
         log.warning("unknown variable", extra={"reason": name})
+    reloader = Reloader([Path.cwd(), *settings.handler_path]) if settings.reload else None
+    # Bytecode is told by size and second of the source: a quick second change could look like the first.
+    sys.dont_write_bytecode = sys.dont_write_bytecode or settings.reload
     try:
-        return Worker(settings, Metrics()).run()
-    except HandlerError as error:
-        log.debug("the handler cannot be used", exc_info=error)
-        leave_within(LEFTOVER_SECONDS, EXIT_WRONG)
-        return _complain([f"REDISQUEUE_HANDLER (--handler): {error}"])
-    except HookError as error:
-        log.error("not started", exc_info=error.__cause__)
-        leave_within(LEFTOVER_SECONDS, EXIT_HOOK)
-        _complain([str(error)])
-        return EXIT_HOOK
+        return Worker(settings, Metrics(), reloader).run()
+    except (HandlerError, HookError) as error:
+        code = _cannot_start(error)
+        if not reloader:
+            leave_within(LEFTOVER_SECONDS, code)
+            return code
+        reloader.wait()
+        start_afresh()
     except PlatformError as error:
         leave_within(LEFTOVER_SECONDS, EXIT_WRONG)
         return _complain([str(error)])
+
+
+def _cannot_start(error: HandlerError | HookError) -> int:
+    """Say why; the exit code."""
+    if isinstance(error, HookError):
+        log.error("not started", exc_info=error.__cause__)
+        _complain([str(error)])
+        return EXIT_HOOK
+    log.debug("the handler cannot be used", exc_info=error)
+    return _complain([f"REDISQUEUE_HANDLER (--handler): {error}"])
 
 
 def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

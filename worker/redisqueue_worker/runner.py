@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.reload import Reloader
     from redisqueue_worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ class PlatformError(Exception):
 class Worker:
     """Runs the handler of `settings` until told to stop. One per process; `run` needs the main thread."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, reloader: Reloader | None = None) -> None:
         self._settings = settings
+        self._reloader = reloader
         self._metrics = metrics
         self._state = Drain(settings.drain_timeout_seconds)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -121,6 +123,8 @@ class Worker:
             self._open_doors(doors)
             slots = self._make_slots()
             hooks.start(slots.run)
+            if self._reloader:
+                self._reloader.watch(lambda: self._events.put(Event.RECYCLE))
             self._begin(slots)
             last = self._live()
             return self._end(last, slots)

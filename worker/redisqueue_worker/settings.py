@@ -177,6 +177,7 @@ OPTIONS = (
     Option("max_messages", _whole(1), None, "start afresh after about this many messages"),
     Option("max_memory_mib", _whole(1), None, "start afresh when the process is larger than this"),
     Option("max_age_seconds", _seconds, None, "start afresh after about this long"),
+    Option("reload", switch, False, "start afresh when code was changed, for development"),
     Option("worker_id", _text, None, "this worker's unique name (default: the host's name)"),
     Option("pod_uid", _text, "", "the UID of the worker's pod"),
     Option("owner_uid", _text, "", "the UID of the RedisQueue"),
@@ -216,6 +217,7 @@ class Settings:
     max_messages: int | None
     max_memory_mib: int | None
     max_age_seconds: float | None
+    reload: bool
     worker_id: str
     pod_uid: str
     owner_uid: str
