@@ -23,7 +23,8 @@ def test_two_thousand_messages_from_both_producers(story: Story, redis_on_host: 
 
     ours = [{"id": f"ours-{number}", "seconds": 0.05} for number in range(1000)]
     theirs = [{"id": f"v7-{number}", "seconds": 0.05} for number in range(1000)]
-    assert all(v7.publish_messages(redis_on_host.url, story.name, theirs))
+    with v7.Peer("v7", redis_on_host.url) as process:
+        assert all(process.queue(story.name).publish(*theirs))
     story.publish(ours)
 
     wait_until(lambda: (story.replicas() or 0) >= 4, 90, "at least four workers are asked for")

@@ -1,136 +1,259 @@
-"""Processes of redis-message-queue 7.0.0 and ours share a queue, both ways, and leave the same keys."""
+"""Processes of redis-message-queue 7.0.0 and of ours share a queue: messages, duplicates, lists, limits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support import v7
+from tests.support.v7 import WAITLESS, Peer, PeerError, PeerQueue, let_leases_expire
+from tests.support.worker_process import WorkerProcess, eventually
 
+import redis_message_queue
 from redis_message_queue import RedisMessageQueue
+from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
+from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     import redis
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
-DEDUP = "q::deduplication::"
+pytestmark = pytest.mark.interop
+
+# library and face of the one who begins, then of the other
+PAIRS = [
+    (("v7", "sync"), ("ours", "sync")),
+    (("v7", "async"), ("ours", "async")),
+    (("ours", "sync"), ("v7", "async")),
+    (("ours", "async"), ("v7", "sync")),
+]
+MESSAGES: dict[str, Any] = {
+    "plain": "plain",
+    "": "",
+    'grüße \U0001f600 \x1e \x00 / \\ "': 'grüße \U0001f600 \x1e \x00 / \\ "',
+    '\x1eRMQ1:{"id":"x"}': '\x1eRMQ1:{"id":"x"}',
+    '{"a": [1, null, 1.5], "b": {"x": "\\u00e9/", "y": true}}': {
+        "b": {"y": True, "x": "é/"},
+        "a": [1, None, 1.5],
+    },
+    "x" * 100_000: "x" * 100_000,
+}
+SAME = [
+    ({"b": "é/", "a": 1}, {"a": 1, "b": "é/"}),
+    ({"x": {"b": 1, "a": [{"d": 1, "c": 2}]}}, {"x": {"a": [{"c": 2, "d": 1}], "b": 1}}),
+    ({"a": 1}, '{"a": 1}'),
+    ("grüße \U0001f600", "grüße \U0001f600"),
+    ("", ""),
+    ({}, "{}"),
+    ({"big": 2**80, "small": 1e-7}, {"small": 0.0000001, "big": 2**80}),
+]
 
 
-@pytest.fixture(autouse=True)
-def _v7() -> None:
-    v7.require_v7()
+def made(peers: dict[str, Peer], who: tuple[str, str], **options: Any) -> PeerQueue:
+    """A queue of that library and face."""
+    library, face = who
+    return peers[library].queue(face=face, **options)
 
 
-@pytest.fixture
-def queue(redis_client: redis.Redis) -> RedisMessageQueue:
-    return RedisMessageQueue("q", client=redis_client)
+@pytest.fixture(params=PAIRS, ids=lambda pair: "-then-".join("".join(who) for who in pair))
+def pair(request: pytest.FixtureRequest, redis_url: str) -> Any:
+    return request.param
 
 
-def take(queue: RedisMessageQueue, count: int) -> Iterator[str]:
-    for _ in range(count):
-        with queue.process_message() as payload:
-            assert isinstance(payload, bytes)
-            yield payload.decode()
+def test_what_one_publishes_the_other_handles(peers: dict[str, Peer], pair: Any) -> None:
+    one, other = made(peers, pair[0]), made(peers, pair[1])
+    assert one.publish(*MESSAGES.values()) == [True] * len(MESSAGES)
+    assert other.handle(len(MESSAGES)) == list(MESSAGES)
 
 
-def crash_with_message(queue: RedisMessageQueue) -> None:
-    """What a killed consumer leaves: an exit settles nothing."""
-    with pytest.raises(SystemExit), queue.process_message():
-        raise SystemExit
+def test_our_worker_level_handles_what_7_publishes(peers: dict[str, Peer], redis_client: redis.Redis) -> None:
+    made(peers, ("v7", "sync")).publish(*MESSAGES.values())
+    consumer = Consumer(redis_client, "q")
+    claims = consumer.claim(100).claims
+    assert [text(claim) for claim in claims] == list(MESSAGES)
+    assert consumer.settle([Settlement(claim, Outcome.DONE) for claim in claims]).applied == (True,) * 6
+    assert redis_client.keys("q::p*") != []
+    assert all(
+        key.endswith(b":lease_token_counter") or b"_result:" in key for key in redis_client.keys("q::p*")
+    )
 
 
-def expire(client: redis.Redis) -> None:
-    """Let every lease of the queue run out now."""
-    for stored in client.zrange("q::processing:lease_deadlines", 0, -1):
-        client.zadd("q::processing:lease_deadlines", {stored: 1})
-
-
-def key_space(client: redis.Redis) -> dict[str, Any]:
-    """Every key and content but replay records, which expire, and what differs by nature (ids, counters)."""
-    content: dict[str, Any] = {}
-    for name in sorted(key.decode() for key in client.scan_iter()):
-        if "operation_result" in name:
-            assert client.pttl(name) > 0
-            continue
-        kind = client.type(name)
-        content[name] = client.lrange(name, 0, -1) if kind == b"list" else kind
-    return content
-
-
-def test_their_producer_and_our_consumer(redis_url: str, queue: RedisMessageQueue) -> None:
-    assert v7.publish(redis_url, "q", 5) == [True] * 5
-    assert list(take(queue, 5)) == [f"v7-{number}" for number in range(5)]
-
-
-def test_our_producer_and_their_consumer(redis_url: str, queue: RedisMessageQueue) -> None:
-    messages: list[Any] = ["plain", "grüße \U0001f600 \x1e", {"b": "é/", "a": [1, None]}]
-    assert all(queue.publish(message) for message in messages)
-    assert v7.consume(redis_url, "q", 3) == [
-        "plain",
-        "grüße \U0001f600 \x1e",
-        '{"a": [1, null], "b": "\\u00e9/"}',
-    ]
-
-
-def test_duplicates_are_seen_across_both(redis_url: str, queue: RedisMessageQueue) -> None:
-    message = {"b": "é/", "a": 1}
-    assert queue.publish(message) is True
-    assert v7.publish_messages(redis_url, "q", [message, {"other": 1}]) == [False, True]
-    assert queue.publish({"other": 1}) is False
-
-
-def test_we_reclaim_what_their_crashed_consumer_held(
-    redis_url: str, redis_client: redis.Redis, queue: RedisMessageQueue
+async def test_our_asyncio_worker_level_handles_what_7_publishes(
+    peers: dict[str, Peer], redis_url: str
 ) -> None:
-    v7.publish(redis_url, "q", 2)
-    assert v7.claim_and_crash(redis_url, "q") == ["v7-0"]
-    expire(redis_client)
-    assert list(take(queue, 2)) == ["v7-0", "v7-1"]
-    leftovers = {name for name in redis_client.scan_iter() if b"claim_result" in name or b"lease_t" in name}
-    assert leftovers == {b"q::processing:lease_token_counter"}
+    import redis.asyncio
+
+    made(peers, ("v7", "async")).publish(*MESSAGES.values())
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        consumer = AsyncConsumer(client, "q")
+        claims = (await consumer.claim(100)).claims
+        assert [text(claim) for claim in claims] == list(MESSAGES)
+        ends = [Settlement(claim, Outcome.DONE) for claim in claims]
+        assert (await consumer.settle(ends)).applied == (True,) * 6
 
 
-def test_they_reclaim_what_our_crashed_consumer_held(
-    redis_url: str, redis_client: redis.Redis, queue: RedisMessageQueue
+def text(claim: Claim) -> str:
+    return claim.payload.decode() if isinstance(claim.payload, bytes) else claim.payload
+
+
+def test_a_worker_handles_what_7_publishes_and_7_finds_what_it_keeps(
+    peers: dict[str, Peer], redis_url: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
-    for text in ("a", "b"):
-        queue.publish(text)
-    crash_with_message(queue)
-    expire(redis_client)
-    assert v7.consume(redis_url, "q", 2) == ["a", "b"]
-    assert not redis_client.exists("q::processing:delivery_counts", "q::processing:lease_tokens")
+    queue = peers["v7"].queue("jobs")
+    queue.publish("a", "dead", "boom", "retry")
+    with WorkerProcess(tmp_path, redis_url, "outcome", max_attempts=1, keep_failed=10) as worker:
+        del worker
+        done = tmp_path / "finished"
+        eventually(lambda: done.exists() and len(done.read_text().split("\n")) > 2, "two were handled")
+        eventually(lambda: redis_client.exists("jobs::dlq", "jobs::failed") == 2, "two were not")
+    assert sorted(done.read_text().splitlines()) == ["a 1", "retry 2"]
+    assert redis_client.lrange("jobs::dlq", 0, -1) == [b"dead"]
+    assert redis_client.lrange("jobs::failed", 0, -1) == [b"boom"]
+    assert queue.publish("a", "b") == [False, True]
 
 
+@pytest.mark.parametrize("key", ["hash", None, "prefix"])
+def test_duplicates_of_one_are_duplicates_to_the_other(peers: dict[str, Peer], pair: Any, key: Any) -> None:
+    options = {} if key == "hash" else {"get_deduplication_key": key}
+    one, other = (made(peers, who, **options) for who in pair)
+    if key == "prefix":
+        assert one.publish("1:a", "2:a") == [True, True]
+        assert other.publish("1:b", "3:a", "2:b") == [False, True, False]
+        return
+    for first, again in SAME:
+        if first == "" and key is None:
+            continue  # an empty key would make all messages duplicates: ours refuses it
+        assert (one.publish(first), other.publish(again), one.publish(again)) == ([True], [False], [False])
+    assert one.publish({"n": 1}) == other.publish({"n": 1.0}) == [True]
+
+
+async def test_many_and_delayed_ones_are_duplicates_to_7_too(
+    peers: dict[str, Peer], redis_client: redis.Redis
+) -> None:
+    theirs, ours = made(peers, ("v7", "sync")), RedisMessageQueue("q", client=redis_client)
+    assert theirs.publish("a", {"b": 1, "a": 2}) == [True, True]
+    assert ours.publish_many(["a", "c", {"a": 2, "b": 1}]) == [False, True, False]
+    assert ours.publish("later", delay_seconds=60) is True
+    assert theirs.publish("c", "later", "d") == [False, False, True]
+    assert ours.publish_many(["d"], delay_seconds=60) == [False]
+
+
+@pytest.mark.parametrize("library", ["v7", "ours"])
+@pytest.mark.parametrize("ttl", [None, 7])
+def test_markers_last_as_long_whoever_wrote_them(
+    peers: dict[str, Peer], redis_client: redis.Redis, library: str, ttl: int | None
+) -> None:
+    gateway = {**WAITLESS, "message_deduplication_log_ttl_seconds": ttl}
+    peers[library].queue(gateway=gateway).publish("a")
+    (marker,) = [key for key in redis_client.keys("q::dedup*") if b"_result:" not in key]
+    seconds = ttl or 3600
+    assert redis_client.get(marker) == b""
+    assert (seconds - 3) * 1000 < redis_client.pttl(marker) <= seconds * 1000
+
+
+def test_both_write_and_read_the_same_lists(
+    peers: dict[str, Peer], pair: Any, redis_client: redis.Redis
+) -> None:
+    lists = {"enable_completed_queue": True, "enable_failed_queue": True}
+    one, other = (made(peers, who, max_completed_length=3, **lists) for who in pair)
+    one.publish(*"abcdefgh")
+    for good, bad in ((one, other), (other, one), (one, other), (other, one)):
+        good.handle(1)
+        bad.handle(1, failing=True)
+    assert redis_client.lrange("q::completed", 0, -1) == [b"g", b"e", b"c"]
+    assert redis_client.lrange("q::failed", 0, -1) == [b"h", b"f", b"d", b"b"]
+    ours = RedisMessageQueue("q", client=redis_client)
+    assert ours.stats()[2:4] == (3, 4)
+    assert ours.peek(2, source="completed") == [b"c", b"e"]
+    consumer = Consumer(redis_client, "q", keep_completed=3, keep_failed=4)
+    one.publish("i", "j")
+    i, j = consumer.claim(2).claims
+    consumer.settle([Settlement(i, Outcome.DONE), Settlement(j, Outcome.FAILED)])
+    assert redis_client.lrange("q::completed", 0, -1) == [b"i", b"g", b"e"]
+    assert redis_client.lrange("q::failed", 0, -1) == [b"j", b"h", b"f", b"d"]
+
+
+@pytest.mark.parametrize("last", ["v7", "ours", "consumer"])
 def test_deliveries_are_counted_together_until_the_dead_letters(
-    redis_url: str, redis_client: redis.Redis
+    peers: dict[str, Peer], redis_client: redis.Redis, last: str
 ) -> None:
-    queue = RedisMessageQueue("q", client=redis_client, max_delivery_count=2)
-    queue.publish("poison")
-    v7.claim_and_crash(redis_url, "q", max_delivery_count=2)
-    expire(redis_client)
-    crash_with_message(queue)
-    expire(redis_client)
-    queue.publish("fresh")
-    assert v7.consume(redis_url, "q", 1, max_delivery_count=2) == ["fresh"]
-    assert redis_client.lrange("q::dlq", 0, -1) == [b"poison"]
+    queues = {library: peers[library].queue(max_delivery_count=3) for library in peers}
+    consumer = Consumer(redis_client, "q", max_delivery_count=3)
+    queues["v7"].publish({"poison": 1}, "fresh")
+    poison = '{"poison": 1}'
+    for holder in ("v7", "ours"):
+        assert queues[holder].enter() == poison
+        let_leases_expire(redis_client)
+    (claim,) = consumer.claim(1).claims
+    assert (text(claim), claim.delivery_count) == (poison, 3)
+    let_leases_expire(redis_client)
+    if last == "consumer":
+        (claim,) = consumer.claim(1).claims
+        assert (text(claim), claim.delivery_count) == ("fresh", 1)
+    else:
+        assert queues[last].enter() == "fresh"
+    assert redis_client.lrange("q::dlq", 0, -1) == [poison.encode()]
+    assert len(redis_client.hgetall("q::processing:delivery_counts")) == 1
+    for holder in ("v7", "ours"):
+        (warning,) = queues[holder].leave(poison)
+        assert "lease expired" in warning
+    assert redis_client.llen("q::processing") == 1
 
 
-@pytest.mark.parametrize("options", [{}, {"visibility_timeout_seconds": None, "max_delivery_count": None}])
-def test_the_same_work_leaves_the_same_keys(
-    redis_url: str, redis_client: redis.Redis, options: dict[str, Any]
-) -> None:
-    options = {"enable_completed_queue": True, **options}
-    v7.publish(redis_url, "q", 3, "m", **options)
-    v7.consume(redis_url, "q", 2, **options)
-    theirs = key_space(redis_client)
-    redis_client.flushall()
-    queue = RedisMessageQueue("q", client=redis_client, **options)
-    for number in range(3):
-        queue.publish(f"m{number}")
-    assert list(take(queue, 2)) == ["m0", "m1"]
-    ours = key_space(redis_client)
-    # The pending message has an id of its own in each run.
-    assert len(theirs.pop("q::pending")) == len(ours.pop("q::pending")) == 1
-    assert ours == theirs
+def test_what_7_gave_up_can_be_redriven_for_7(peers: dict[str, Peer], redis_client: redis.Redis) -> None:
+    theirs = made(peers, ("v7", "sync"), max_delivery_count=1)
+    theirs.publish("a", "b")
+    theirs.enter()
+    let_leases_expire(redis_client)
+    assert theirs.enter() == "b"
+    ours = RedisMessageQueue("q", client=redis_client, max_delivery_count=1)
+    assert ours.peek(source="dead_letter") == [b"a"]
+    assert ours.redrive_dead_letters() == 1
+    assert theirs.handle(1) == ["a"]
+
+
+def test_a_full_queue_is_full_to_both(peers: dict[str, Peer], pair: Any, redis_client: redis.Redis) -> None:
+    one, other = (made(peers, who, max_pending_length=2) for who in pair)
+    assert one.publish("a", "b") == [True, True]
+    for queue in (one, other):
+        with pytest.raises(PeerError, match="max_pending_length=2") as caught:
+            queue.publish("c")
+        assert caught.value.name == "QueueBackpressureError"
+        assert queue.publish("a") == [False]
+    assert one.handle(1) == ["a"]
+    assert other.publish("c") == [True]
+    assert redis_client.llen("q::pending") == 2
+
+
+def test_dropping_the_oldest_drops_what_the_other_published(peers: dict[str, Peer], pair: Any) -> None:
+    options = {"deduplication": False, "max_delivery_count": None, "max_pending_length": 2}
+    one, other = (made(peers, who, pending_overload_policy="drop_oldest", **options) for who in pair)
+    one.publish("a", "b")
+    other.publish("c")
+    one.publish("d")
+    assert other.handle(2) == ["c", "d"]
+
+
+def test_a_publisher_waits_until_the_other_makes_room(peers: dict[str, Peer], pair: Any) -> None:
+    one, other = (
+        made(
+            peers,
+            who,
+            max_pending_length=1,
+            pending_overload_policy="block",
+            pending_overload_block_timeout_seconds=timeout,
+        )
+        for who, timeout in zip(pair, (20, 0.05), strict=True)
+    )
+    assert one.publish("a") == [True]
+    with pytest.raises(PeerError, match="stayed at max_pending_length=1"):
+        other.publish("b")
+    with one.publishing("c") as waiting:
+        assert other.handle(1) == ["a"]
+    assert waiting.answer == [True]
+
+
+def test_every_name_of_7_is_there(peers: dict[str, Peer]) -> None:
+    for module in ("redis_message_queue", "redis_message_queue.asyncio"):
+        assert peers["ours"].ask("names", module=module) == peers["v7"].ask("names", module=module)
+    assert redis_message_queue.__all__ == peers["v7"].ask("names", module="redis_message_queue")

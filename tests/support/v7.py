@@ -1,6 +1,6 @@
-"""The published redis-message-queue 7.0.0, run as a black box in an environment of its own.
+"""Processes of the published redis-message-queue 7.0.0, as a black box in its own environment, and of ours.
 
-It needs Python 3.12 and a package index, once; the environment is kept in the user's cache folder.
+Both run the same program, so any test can be written once and played with either in any role.
 """
 
 from __future__ import annotations
@@ -8,36 +8,35 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.environments import Unavailable, python_with
 
+import redis_message_queue
+from redis_message_queue.keys import QueueKeys
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    import redis
 
 REQUIREMENT = "redis-message-queue==7.0.0"
-_PROGRAM = """
-import json, os, sys
-import redis
-from redis_message_queue import RedisMessageQueue
-
-request = json.loads(sys.argv[1])
-client = redis.Redis.from_url(request["url"])
-queue = RedisMessageQueue(request["queue"], client=client, **request["options"])
-answers = []
-for message in request.get("publish", ()):
-    answers.append(queue.publish(message))
-for _ in range(request.get("consume", 0)):
-    with queue.process_message() as payload:
-        answers.append(None if payload is None else payload.decode())
-        if payload is None:
-            break
-        if request.get("crash"):
-            print(json.dumps(answers), flush=True)
-            os._exit(0)
-print(json.dumps(answers))
-"""
+KEYS = QueueKeys("q")
+# The options that `client=` gives a gateway, but a wait that ends at once.
+WAITLESS = {
+    "message_visibility_timeout_seconds": 300,
+    "max_delivery_count": 10,
+    "dead_letter_queue": KEYS.dead_letter,
+    "message_wait_interval_seconds": 0,
+}
+_PROGRAM = Path(__file__).with_name("queue_peer.py")
+_OURS = Path(redis_message_queue.__file__).parent.parent
 
 
 def v7_python() -> Path:
@@ -55,35 +54,124 @@ def require_v7() -> None:
         pytest.skip(str(missing))
 
 
-def _ask(url: str, queue: str, options: dict[str, Any], **request: Any) -> list[Any]:
-    question = json.dumps({"url": url, "queue": queue, "options": options, **request})
-    answer = subprocess.run(
-        [str(v7_python()), "-I", "-c", _PROGRAM, question],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=50,
-    )
-    if answer.returncode:
-        raise AssertionError(f"7.0.0 failed: {answer.stderr}")
-    return json.loads(answer.stdout)  # type: ignore[no-any-return]
+def let_leases_expire(client: redis.Redis) -> None:
+    """Let every lease of the queue end now, in the order of the claims."""
+    for stored, token in client.hgetall(KEYS.lease_tokens).items():
+        client.zadd(KEYS.lease_deadlines, {stored: int(token)}, xx=True)
 
 
-def publish(url: str, queue: str, count: int, payload_prefix: str = "v7-", **options: Any) -> list[bool]:
-    """Publish `<prefix>0` … with 7.0.0; what its `publish` returned, in order."""
-    return _ask(url, queue, options, publish=[f"{payload_prefix}{number}" for number in range(count)])
+class PeerError(Exception):
+    """What a call raised in the other process; `name` is the class."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name = name
 
 
-def publish_messages(url: str, queue: str, messages: list[Any], **options: Any) -> list[bool]:
-    """Publish these messages with 7.0.0; what its `publish` returned, in order."""
-    return _ask(url, queue, options, publish=messages)
+class Peer:
+    """One process of 7.0.0 (`library="v7"`) or of ours (`"ours"`); a context manager."""
+
+    def __init__(self, library: str, url: str) -> None:
+        self.library = library
+        if library == "v7":
+            command, environment = [str(v7_python()), "-I"], {}
+        else:
+            command, environment = [sys.executable, "-P"], {"PYTHONPATH": str(_OURS)}
+        self._process = subprocess.Popen(
+            [*command, str(_PROGRAM), url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+
+    def ask(self, do: str, **request: Any) -> Any:
+        """One request and its answer. Raises PeerError."""
+        self.send(do, **request)
+        return self.receive()
+
+    def send(self, do: str, **request: Any) -> None:
+        """A request whose answer is to be received later."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+        self._process.stdin.flush()
+
+    def receive(self) -> Any:
+        """The answer of the request that was sent. Raises PeerError."""
+        assert self._process.stdout is not None
+        answer = json.loads(self._process.stdout.readline())
+        if "error" in answer:
+            raise PeerError(answer["error"], answer["text"])
+        return answer["answer"]
+
+    def queue(self, name: str = "q", face: str = "sync", **options: Any) -> PeerQueue:
+        """A queue in that process, over a client of its own; `gateway={…}` gives its gateway's options."""
+        return PeerQueue(self, self.ask("open", name=name, face=face, **options))
+
+    def kill(self) -> None:
+        """SIGKILL: whatever it has in hand stays as it is."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
 
 
-def consume(url: str, queue: str, count: int, **options: Any) -> list[str | None]:
-    """Handle up to `count` messages with 7.0.0; their payloads, and None if it came upon an empty queue."""
-    return _ask(url, queue, options, consume=count)
+@dataclass
+class Waiting:
+    """An answer to come."""
+
+    answer: Any = None
 
 
-def claim_and_crash(url: str, queue: str, **options: Any) -> list[str | None]:
-    """Claim one message with 7.0.0 and die with it in hand."""
-    return _ask(url, queue, options, consume=1, crash=True)
+class PeerQueue:
+    """A queue of another process."""
+
+    def __init__(self, peer: Peer, number: int) -> None:
+        self.peer = peer
+        self._number = number
+
+    def _ask(self, do: str, **request: Any) -> Any:
+        return self.peer.ask(do, queue=self._number, **request)
+
+    def publish(self, *messages: str | dict[str, Any]) -> list[bool]:
+        """What `publish` returned for each."""
+        return self._ask("publish", messages=messages)  # type: ignore[no-any-return]
+
+    @contextmanager
+    def publishing(self, *messages: str) -> Iterator[Waiting]:
+        """Publish while the block runs; the answer is there after it."""
+        self.peer.send("publish", queue=self._number, messages=messages)
+        waiting = Waiting()
+        yield waiting
+        waiting.answer = self.peer.receive()
+
+    def enter(self) -> str | None:
+        """Begin to handle a message; its payload, None if there is none."""
+        return self._ask("enter")  # type: ignore[no-any-return]
+
+    def leave(self, payload: str, *, failing: bool = False) -> list[str]:
+        """Finish handling it; the warnings that this brought."""
+        return self._ask("leave", payload=payload, failing=failing)  # type: ignore[no-any-return]
+
+    def handle(self, count: int, *, failing: bool = False) -> list[str | None]:
+        """Handle so many messages, one after the other; their payloads."""
+        payloads = []
+        for _ in range(count):
+            payloads.append(self.enter())
+            if payloads[-1] is not None:
+                self.leave(payloads[-1], failing=failing)
+        return payloads
+
+    def lose(self, count: int) -> None:
+        """Lose the next replies of the server."""
+        self._ask("lose", count=count)
+
+    def drain(self) -> bool:
+        """What `drain()` returned."""
+        return self._ask("drain")  # type: ignore[no-any-return]

@@ -1,0 +1,21 @@
+"""Other processes on the shared server, of 7.0.0 and of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.v7 import Peer, require_v7
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redisqueue_operator.embedded_redis import EmbeddedRedis
+
+
+@pytest.fixture(scope="session")
+def peers(redis_server: EmbeddedRedis) -> Iterator[dict[str, Peer]]:
+    """One process of each library, `v7` and `ours`; each test makes its own queues in them."""
+    require_v7()
+    with Peer("v7", redis_server.url) as v7, Peer("ours", redis_server.url) as ours:
+        yield {"v7": v7, "ours": ours}

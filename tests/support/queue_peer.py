@@ -1,0 +1,131 @@
+"""A process that works on queues as its parent asks, one JSON line at a time, with whichever library it has.
+
+It uses nothing but the API of redis-message-queue 7.0.0, so the same program runs on 7.0.0 and on ours.
+"""
+
+import asyncio
+import json
+import sys
+import warnings
+
+import redis
+import redis.asyncio
+
+import redis_message_queue
+import redis_message_queue.asyncio
+
+
+class LossyRedis(redis.Redis):
+    """The next `lose` replies are lost after the server has done the work."""
+
+    lose = 0
+
+    def execute_command(self, *args, **options):
+        reply = super().execute_command(*args, **options)
+        if self.lose:
+            self.lose -= 1
+            raise redis.ConnectionError("the reply was lost")
+        return reply
+
+
+class AsyncLossyRedis(redis.asyncio.Redis):
+    """As `LossyRedis`, for asyncio."""
+
+    lose = 0
+
+    async def execute_command(self, *args, **options):
+        reply = await super().execute_command(*args, **options)
+        if self.lose:
+            self.lose -= 1
+            raise redis.ConnectionError("the reply was lost")
+        return reply
+
+
+FACES = {
+    "sync": (redis_message_queue, LossyRedis),
+    "async": (redis_message_queue.asyncio, AsyncLossyRedis),
+}
+KEY_FUNCTIONS = {"prefix": lambda message: str(message).partition(":")[0]}
+
+
+class Peer:
+    """Queues and open blocks by number."""
+
+    def __init__(self, url):
+        self.url = url
+        self.queues = []
+        self.clients = []
+        self.blocks = {}
+
+    async def open(self, face, name, gateway=None, **options):
+        """A queue, over a gateway if options for one are given; its number."""
+        package, client_class = FACES[face]
+        client = client_class.from_url(self.url)
+        if options.get("get_deduplication_key"):
+            options["get_deduplication_key"] = KEY_FUNCTIONS[options["get_deduplication_key"]]
+        if gateway is None:
+            options["client"] = client
+        else:
+            options["gateway"] = package.RedisGateway(redis_client=client, **gateway)
+        self.clients.append(client)
+        self.queues.append(package.RedisMessageQueue(name, **options))
+        return len(self.queues) - 1
+
+    async def names(self, module):
+        """The public names of a module."""
+        return list(sys.modules[module].__all__)
+
+    async def publish(self, queue, messages):
+        return [await done(self.queues[queue].publish(message)) for message in messages]
+
+    async def enter(self, queue):
+        """Begin a block; the payload as text, or None (then the block has ended)."""
+        block = self.queues[queue].process_message()
+        payload = await (block.__aenter__() if hasattr(block, "__aenter__") else done(block.__enter__()))
+        if payload is None:
+            await leave(block, None)
+            return None
+        text = payload.decode() if isinstance(payload, bytes) else payload
+        self.blocks[queue, text] = block
+        return text
+
+    async def leave(self, queue, payload, failing=False):
+        """End a block; the warnings that this brought."""
+        with warnings.catch_warnings(record=True) as issued:
+            warnings.simplefilter("always")
+            await leave(self.blocks.pop((queue, payload)), ValueError("failing") if failing else None)
+        return [str(warning.message) for warning in issued]
+
+    async def lose(self, queue, count):
+        self.clients[queue].lose = count
+
+    async def drain(self, queue):
+        return await done(self.queues[queue].drain())
+
+
+async def done(value):
+    """The value, awaited if it has to be."""
+    return await value if hasattr(value, "__await__") else value
+
+
+async def leave(block, error):
+    kind = None if error is None else type(error)
+    if hasattr(block, "__aexit__"):
+        await block.__aexit__(kind, error, None)
+    else:
+        block.__exit__(kind, error, None)
+
+
+async def main(url):
+    """Answer requests until there are no more: `{"answer": …}`, or `{"error": <class>}`."""
+    peer, loop = Peer(url), asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        request = json.loads(line)
+        try:
+            answer = {"answer": await getattr(peer, request.pop("do"))(**request)}
+        except Exception as error:
+            answer = {"error": type(error).__name__, "text": str(error)}
+        print(json.dumps(answer), flush=True)
+
+
+asyncio.run(main(sys.argv[1]))
