@@ -8,7 +8,11 @@ import redis
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
+from redis_message_queue._cluster import is_cluster
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redis_message_queue._core import Call
 
 T = TypeVar("T")
@@ -30,3 +34,42 @@ def execute(client: Any, call: Call[T]) -> T:
     except NoScriptError:
         reply = command("EVAL", source.text, len(keys), *keys, *args, **options)
     return call.parse(reply)
+
+
+def execute_many(client: Any, calls: Sequence[Call[T]]) -> list[T | Exception]:
+    """Run calls that may be repeated, in one round trip; a call that fails gives its exception in its place.
+
+    In a cluster one call after another. Raises what the client raises when the server cannot be reached.
+    """
+    if is_cluster(client):
+        return [_outcome(client, call) for call in calls]
+    replies = _pipelined(client, calls)
+    unknown = [
+        call.script for call, reply in zip(calls, replies, strict=True) if isinstance(reply, NoScriptError)
+    ]
+    if unknown:
+        for source in set(unknown):
+            client.script_load(source.text)
+        replies = _pipelined(client, calls)
+    return [
+        reply if isinstance(reply, Exception) else call.parse(reply)
+        for call, reply in zip(calls, replies, strict=True)
+    ]
+
+
+def _pipelined(client: Any, calls: Sequence[Call[Any]]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipeline:
+        for call in calls:
+            options: dict[str, Any] = {NEVER_DECODE: True} if call.raw else {}
+            pipeline.execute_command(
+                "EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args, **options
+            )
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+    return replies
+
+
+def _outcome(client: Any, call: Call[Any]) -> Any:
+    try:
+        return execute(client, call)
+    except Exception as error:
+        return error

@@ -59,6 +59,14 @@ class Watch:
                 self._sleeps_until = -math.inf
                 self._bell.put(None)
 
+    def wake(self) -> bool:
+        """Have the thread look now; False when there is none."""
+        with self.lock:
+            if self._thread is None:
+                return False
+            self.by(-math.inf)
+            return True
+
     def hand_over(self, when: float | None) -> None:
         """For `look`, before it does what may take long: another thread looks at `when`, unless None."""
         with self.lock:

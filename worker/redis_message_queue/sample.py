@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from redis_message_queue import _sync
-from redis_message_queue._cluster import is_cluster
 from redis_message_queue._sample import (
     QueueSample,
     WorkerState,
-    missing_script,
     retire_call,
     sample_call,
 )
-from redis_message_queue._scripts import script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,33 +30,7 @@ def sample(
     One pipeline, and in a cluster one call after another. Raises `redis.RedisError` when the server itself
     cannot be reached.
     """
-    if is_cluster(client):
-        return [_one(client, each) for each in keys]
-    replies = _pipelined(client, keys)
-    if missing_script(replies):
-        source: Any = client
-        source.script_load(script("sample").text)
-        replies = _pipelined(client, keys)
-    return [
-        reply if isinstance(reply, Exception) else sample_call(each).parse(reply)
-        for each, reply in zip(keys, replies, strict=True)
-    ]
-
-
-def _pipelined(client: Any, keys: Sequence[QueueKeys]) -> list[Any]:
-    with client.pipeline(transaction=False) as pipeline:
-        for each in keys:
-            call = sample_call(each)
-            pipeline.execute_command("EVALSHA", call.script.sha, len(call.keys), *call.keys)
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
-    return replies
-
-
-def _one(client: Any, keys: QueueKeys) -> QueueSample | Exception:
-    try:
-        return _sync.execute(client, sample_call(keys))
-    except Exception as error:
-        return error
+    return _sync.execute_many(client, [sample_call(each) for each in keys])
 
 
 def retire(

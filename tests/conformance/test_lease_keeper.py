@@ -1,0 +1,335 @@
+"""The lease keeper against real servers: many leases, servers that pause or restart, blocked loops, forks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import redis.asyncio
+from tests.support import queues
+
+import redis_message_queue.asyncio.consumer
+from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.lease_keeper import LeaseKeeper, Leases, Loss
+from redisqueue_operator.embedded_redis import EmbeddedRedis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+NAME = "{jobs}"
+KEYS = QueueKeys(NAME)
+THREAD = "redis-message-queue-lease-keeper"
+
+
+def eventually(fact: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end, "did not come true"
+        time.sleep(0.005)
+
+
+def threads() -> int:
+    return sum(thread.name == THREAD for thread in threading.enumerate())
+
+
+class Told:
+    """What a keeper told of one queue."""
+
+    def __init__(self) -> None:
+        self.renewed: list[int] = []
+        self.lost: list[tuple[Claim, Loss]] = []
+        self.failed: list[Exception] = []
+
+    def queue(self, keeper: LeaseKeeper, timeout: float, name: str = NAME, **options: Any) -> Leases:
+        return keeper.queue(
+            name,
+            visibility_timeout_seconds=timeout,
+            on_renewed=self.renewed.append,
+            on_lost=lambda claim, loss: self.lost.append((claim, loss)),
+            on_failed=lambda error, seconds: self.failed.append(error),
+            **options,
+        )
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedRedis]:
+    """A server of the test's own, to be paused and killed."""
+    with EmbeddedRedis(arguments=("--appendonly", "yes", "--appendfsync", "always")) as server:
+        yield server
+
+
+@pytest.fixture
+def keeper(redis_url: str) -> Iterator[LeaseKeeper]:
+    """A keeper on the shared server."""
+    keeper = LeaseKeeper(lambda: redis.Redis.from_url(redis_url))
+    yield keeper
+    assert keeper.close()
+    assert threads() == 0
+
+
+@pytest.fixture
+def own_keeper(own_server: EmbeddedRedis) -> Iterator[LeaseKeeper]:
+    """A keeper on the server of the test's own; it loses patience soon."""
+    keeper = LeaseKeeper(lambda: redis.Redis.from_url(own_server.url, socket_timeout=0.2))
+    yield keeper
+    assert keeper.close()
+
+
+def claim(client: redis.Redis, count: int, timeout: float, name: str = NAME) -> Sequence[Claim]:
+    queues.publish(client, QueueKeys(name), *(f"message {number}" for number in range(count)))
+    return Consumer(client, name, visibility_timeout_seconds=timeout).claim(count).claims
+
+
+def deadlines(client: redis.Redis) -> list[float]:
+    return [score for _, score in client.zrange(KEYS.lease_deadlines, 0, -1, withscores=True)]
+
+
+def test_a_thousand_leases_cost_one_call_in_an_interval(
+    redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
+) -> None:
+    leases = told.queue(keeper, 4, interval_seconds=0.3)
+    for each in claim(redis_client, 1000, 4):
+        leases.add(each)
+    first = max(deadlines(redis_client))
+    eventually(lambda: told.renewed)  # the server knows the script by now
+    redis_client.config_resetstat()
+    began = time.monotonic()
+    eventually(lambda: len(told.renewed) == 4)
+    calls = redis_client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert told.renewed == [1000] * 4
+    assert calls == 3
+    assert time.monotonic() - began > 2 * 0.3
+    assert threads() == 1
+    assert min(deadlines(redis_client)) > first
+    assert (told.lost, told.failed) == ([], [])
+
+
+def test_all_queues_go_in_one_round_trip(redis_url: str, redis_client: redis.Redis, told: Told) -> None:
+    trips: list[int] = []
+
+    class Counting(redis.Redis):
+        def pipeline(self, *args: Any, **options: Any) -> Any:
+            trips.append(1)
+            return super().pipeline(*args, **options)
+
+    keeper = LeaseKeeper(lambda: Counting.from_url(redis_url))
+    try:
+        for number in range(5):
+            leases = told.queue(keeper, 2, f"{NAME}{number}")
+            leases.add(*claim(redis_client, 1, 2, f"{NAME}{number}"))
+        eventually(lambda: len(told.renewed) == 10)
+    finally:
+        keeper.close()
+    # The first may find no script on the server: it is loaded, and the round trip made again.
+    assert 2 <= len(trips) <= 3
+
+
+def test_a_lease_that_was_taken_is_told_and_kept_no_longer(
+    redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
+) -> None:
+    leases = told.queue(keeper, 0.4)
+    mine, other = claim(redis_client, 2, 0.4)
+    leases.add(mine)
+    leases.add(other)
+    redis_client.hdel(KEYS.lease_tokens, mine.stored)
+    eventually(lambda: told.lost)
+    assert told.lost == [(mine, Loss.TAKEN)]
+    assert len(leases) == 1
+    assert leases.remaining_seconds(mine) == float("-inf")
+    assert 0 < leases.remaining_seconds(other) <= 0.4
+
+
+def test_a_pause_shorter_than_the_lease_loses_nothing(
+    own_server: EmbeddedRedis, own_keeper: LeaseKeeper, told: Told
+) -> None:
+    leases = told.queue(own_keeper, 4, interval_seconds=0.1)
+    with redis.Redis.from_url(own_server.url) as client:
+        (mine,) = claim(client, 1, 4)
+        leases.add(mine)
+        with paused(own_server):
+            eventually(lambda: told.failed)
+        told.renewed.clear()
+        eventually(lambda: told.renewed)
+        assert told.lost == []
+        assert Consumer(client, NAME).settle([Settlement(mine, Outcome.DONE)]).applied == (True,)
+
+
+def test_a_pause_longer_than_the_lease_is_told_meanwhile_and_the_lease_saved_if_nobody_took_it(
+    own_server: EmbeddedRedis, own_keeper: LeaseKeeper, told: Told
+) -> None:
+    leases = told.queue(own_keeper, 0.5)
+    with redis.Redis.from_url(own_server.url) as client:
+        (mine,) = claim(client, 1, 0.5)
+        leases.add(mine)
+        with paused(own_server):
+            eventually(lambda: told.lost)
+            assert leases.remaining_seconds(mine) <= 0
+        eventually(lambda: leases.remaining_seconds(mine) > 0)
+        assert Consumer(client, NAME).settle([Settlement(mine, Outcome.DONE)]).applied == (True,)
+    assert told.lost == [(mine, Loss.EXPIRED)]
+    assert told.failed
+
+
+def test_leases_outlive_a_restart_of_the_server(
+    own_server: EmbeddedRedis, own_keeper: LeaseKeeper, told: Told
+) -> None:
+    leases = told.queue(own_keeper, 8, interval_seconds=0.2)
+    with redis.Redis.from_url(own_server.url) as client:
+        claims = claim(client, 10, 8)
+        for each in claims:
+            leases.add(each)
+        eventually(lambda: told.renewed)
+        own_server.stop(kill=True)
+        eventually(lambda: told.failed)
+        told.renewed.clear()
+        own_server.start()
+        eventually(lambda: told.renewed)
+        assert Consumer(client, NAME).settle([Settlement(each, Outcome.DONE) for each in claims]).applied
+    assert told.lost == []
+
+
+async def test_a_blocked_event_loop_keeps_its_leases(
+    redis_url: str, redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
+) -> None:
+    leases = told.queue(keeper, 0.4)
+    queues.publish(redis_client, KEYS, "slow")
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        consumer = redis_message_queue.asyncio.consumer.Consumer(client, NAME, visibility_timeout_seconds=0.4)
+        (mine,) = (await consumer.claim(1)).claims
+        leases.add(mine)
+        time.sleep(1)  # noqa: ASYNC251 - what must not be done, and is
+        assert Consumer(redis_client, NAME).claim(1).claims == ()
+        leases.remove(mine)
+        assert (await consumer.settle([Settlement(mine, Outcome.DONE)])).applied == (True,)
+    assert told.lost == []
+
+
+def test_the_thread_is_there_only_while_leases_are_kept(
+    redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
+) -> None:
+    leases = told.queue(keeper, 0.4)
+    assert threads() == 0
+    for _ in range(2):
+        (mine,) = claim(redis_client, 1, 60)
+        leases.add(mine)
+        assert threads() == 1
+        leases.remove(mine)
+        eventually(lambda: not threads(), 1)
+    assert keeper.overdue_seconds == 0
+
+
+def test_a_callback_that_raises_harms_no_lease(redis_client: redis.Redis, keeper: LeaseKeeper) -> None:
+    counts: list[int] = []
+
+    def raising(count: int) -> None:
+        counts.append(count)
+        raise LookupError
+
+    leases = keeper.queue(NAME, visibility_timeout_seconds=0.4, on_renewed=raising)
+    leases.add(*claim(redis_client, 1, 0.4))
+    with pytest.warns(RuntimeWarning, match="on_renewed callback raised LookupError"):
+        eventually(lambda: len(counts) > 2)
+
+
+def test_a_keeper_that_hangs_is_overdue_and_closes_when_it_is_free(
+    own_server: EmbeddedRedis, told: Told
+) -> None:
+    keeper = LeaseKeeper(lambda: redis.Redis.from_url(own_server.url))
+    leases = told.queue(keeper, 0.4)
+    with redis.Redis.from_url(own_server.url) as client:
+        (mine,) = claim(client, 1, 0.4)
+    leases.add(mine)
+    with paused(own_server):
+        eventually(lambda: keeper.overdue_seconds > 0.1)
+        assert keeper.close(timeout_seconds=0.05) is False
+    assert keeper.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        leases.add(mine)
+    with pytest.raises(RuntimeError, match="closed"):
+        told.queue(keeper, 1)
+
+
+def test_a_lease_whose_thread_cannot_start_is_not_kept(
+    redis_client: redis.Redis, keeper: LeaseKeeper, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = told.queue(keeper, 0.4)
+    (mine,) = claim(redis_client, 1, 60)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no more")))
+        with pytest.raises(RuntimeError, match="no more"):
+            leases.add(mine)
+    assert len(leases) == 0
+    leases.add(mine)
+    eventually(lambda: told.renewed)
+
+
+FORK = """
+import os, sys, time
+import redis
+from redis_message_queue.consumer import Consumer
+from redis_message_queue.lease_keeper import LeaseKeeper
+
+url = sys.argv[1]
+keeper = LeaseKeeper(lambda: redis.Redis.from_url(url))
+renewed = []
+leases = keeper.queue("{jobs}", visibility_timeout_seconds=0.8, on_renewed=renewed.append)
+
+def claim():
+    return Consumer(redis.Redis.from_url(url), "{jobs}", visibility_timeout_seconds=0.8).claim(1).claims[0]
+
+leases.add(claim())
+while not renewed:
+    time.sleep(0.01)
+child = os.fork()
+if not child:
+    assert len(leases) == 0
+    leases.add(claim())
+here = len(renewed)
+while len(renewed) < here + 2:
+    time.sleep(0.01)
+assert set(renewed) == {1}, renewed
+assert keeper.close()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    print("both fine")
+"""
+
+
+def test_a_forked_child_keeps_leases_of_its_own(redis_url: str, redis_client: redis.Redis) -> None:
+    queues.publish(redis_client, KEYS, "for the parent", "for the child")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK, redis_url],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (0, "both fine\n"), done.stderr
+
+
+class paused:  # noqa: N801 - reads as a statement
+    """The server stands still within the block."""
+
+    def __init__(self, server: EmbeddedRedis) -> None:
+        assert server.process is not None
+        self._process = server.process
+
+    def __enter__(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGCONT)

@@ -1,0 +1,285 @@
+"""One thread that keeps the leases of everything a process has in hand, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from redis import RedisError
+
+from redis_message_queue import _sync
+from redis_message_queue._callbacks import report_callback_failure
+from redis_message_queue._core import Call, renew_many
+from redis_message_queue._lease_book import LeaseBook, Loss
+from redis_message_queue._watch import Watch
+from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import redis
+
+    from redis_message_queue.consumer import Claim
+
+__all__ = ["LeaseKeeper", "Leases", "Loss"]
+
+KEEPER_NAME = "redis-message-queue-lease-keeper"
+# One script call holds up Redis for little more than a millisecond.
+_LEASES_IN_A_CALL = 1000
+_BYTES_IN_A_CALL = 1 << 20
+
+
+class Leases:
+    """The kept leases of one queue; made by `LeaseKeeper.queue`. Every thread may use it."""
+
+    def __init__(
+        self,
+        watch: Watch,
+        keys: QueueKeys,
+        book: LeaseBook,
+        on_renewed: Callable[[int], object] | None,
+        on_lost: Callable[[Claim, Loss], object] | None,
+        on_failed: Callable[[Exception, float], object] | None,
+    ) -> None:
+        self._watch = watch
+        self._book = book
+        self.keys = keys
+        self._on_renewed = on_renewed
+        self._on_lost = on_lost
+        self._on_failed = on_failed
+        self._closed = False
+
+    def add(self, claim: Claim, claimed_at: float | None = None) -> None:
+        """Keep the lease of `claim` until `remove`.
+
+        `claimed_at` is `time.monotonic()` from before the claim was sent, by default now.
+        Raises RuntimeError when the keeper is closed, or the process cannot start its thread; then the lease
+        is not kept.
+        """
+        with self._watch.lock:
+            if self._closed:
+                raise RuntimeError("the lease keeper is closed")
+            when = self._book.add(claim, time.monotonic() if claimed_at is None else claimed_at)
+            try:
+                self._watch.by(when)
+            except BaseException:
+                self._book.remove(claim)
+                raise
+
+    def remove(self, claim: Claim) -> None:
+        """Let the lease of `claim` go. Harmless when it is not kept.
+
+        Best right before it is settled: at least half of its time is left for that. A renewal that meets a
+        settled message finds its lease taken.
+        """
+        with self._watch.lock:
+            self._book.remove(claim)
+
+    def remaining_seconds(self, claim: Claim) -> float:
+        """How long the lease certainly lasts without renewal; not above 0 when it counts as lost.
+
+        -inf when it is not kept: unknown is never fine.
+        """
+        with self._watch.lock:
+            end = self._book.ends_at(claim)
+        return -math.inf if end is None else end - time.monotonic()
+
+    def __len__(self) -> int:
+        """How many leases are kept."""
+        return len(self._book)
+
+    # -- for the keeper --
+
+    @property
+    def next_at(self) -> float | None:
+        return self._book.next_at
+
+    def clear(self) -> None:
+        self._book.clear()
+
+    def close(self) -> None:
+        self._closed = True
+        self._book.clear()
+
+    def is_due(self, now: float) -> bool:
+        return self._book.is_due(now)
+
+    def due(self, now: float) -> list[Claim]:
+        return self._book.due(now)
+
+    def call(self, claims: Sequence[Claim]) -> Call[tuple[bool, ...]]:
+        return renew_many(
+            processing=self.keys.processing,
+            leases=[(claim.stored, claim.token) for claim in claims],
+            visibility_timeout_ms=math.ceil(self._book.visibility_timeout_seconds * 1000),
+        )
+
+    def note(self, claims: Sequence[Claim], reply: tuple[bool, ...] | Exception, asked_at: float) -> None:
+        """Take in what came of a call, and tell."""
+        if isinstance(reply, Exception):
+            with self._watch.lock:
+                self._book.failed(claims, time.monotonic())
+            self._tell("on_failed", self._on_failed, reply, self._book.retry_seconds)
+            return
+        with self._watch.lock:
+            lost = self._book.renewed(claims, reply, asked_at)
+        if kept := sum(reply):
+            self._tell("on_renewed", self._on_renewed, kept)
+        for claim in lost:
+            self._tell("on_lost", self._on_lost, claim, Loss.TAKEN)
+
+    def tell_expired(self) -> None:
+        """Tell what no renewal reached in time."""
+        with self._watch.lock:
+            expired = self._book.expired(time.monotonic())
+        for claim in expired:
+            self._tell("on_lost", self._on_lost, claim, Loss.EXPIRED)
+
+    def _tell(self, name: str, callback: Callable[..., object] | None, *args: Any) -> None:
+        if callback is not None:
+            try:
+                callback(*args)
+            except Exception as error:
+                report_callback_failure(name, error)
+
+
+class LeaseKeeper:
+    """Renews leases from a thread and over a connection of its own.
+
+    All that is due, and what soon will be, goes in one round trip for all queues. The thread begins with the
+    first lease and ends when none is kept. A blocked event loop does not delay it; only native code that
+    holds on to the interpreter does. After a failure it tries again sooner. A forked child has the keeper
+    and its queues, but no lease and no thread.
+
+    Args:
+        connect: makes the client; called at the first renewal, and in the keeper's thread.
+            `ConnectionSettings.connect` is one. If it raises, it is called again.
+    """
+
+    def __init__(self, connect: Callable[[], redis.Redis | redis.RedisCluster]) -> None:
+        self._connect = connect
+        self._client: Any = None
+        self._queues: list[Leases] = []
+        self._calling_since: float | None = None
+        self._closed = False
+        self._watch = Watch(KEEPER_NAME, self._look, self._forget)
+
+    def queue(
+        self,
+        name: str,
+        *,
+        key_separator: str = "::",
+        visibility_timeout_seconds: float,
+        interval_seconds: float | None = None,
+        on_renewed: Callable[[int], object] | None = None,
+        on_lost: Callable[[Claim, Loss], object] | None = None,
+        on_failed: Callable[[Exception, float], object] | None = None,
+    ) -> Leases:
+        """Leases of one queue, kept by this keeper's thread.
+
+        Args:
+            name: the queue's name; in a cluster with a hash tag, such as `{jobs}`.
+            key_separator: between the name and the rest of each key.
+            visibility_timeout_seconds: what a renewal extends a lease to: that of the consumer.
+            interval_seconds: between two renewals; by default a quarter of the timeout, at most half of it.
+            on_renewed: told how many leases a call renewed.
+            on_lost: told of each lease that counts as lost, and why.
+            on_failed: told why a call failed, and in how many seconds the next is tried.
+
+        The callbacks run in the keeper's thread, so they must be quick; what they raise is logged.
+        Raises ConfigurationError for times that cannot work, RuntimeError when the keeper is closed.
+        """
+        if self._closed:
+            raise RuntimeError("the lease keeper is closed")
+        book = LeaseBook(visibility_timeout_seconds, interval_seconds)
+        leases = Leases(self._watch, QueueKeys(name, key_separator), book, on_renewed, on_lost, on_failed)
+        with self._watch.lock:
+            self._queues.append(leases)
+        return leases
+
+    @property
+    def overdue_seconds(self) -> float:
+        """How late the thread is with what it should do, for a liveness probe; 0 when it rests.
+
+        A call that waits for Redis counts from its beginning.
+        """
+        with self._watch.lock:
+            since = self._next_at if self._calling_since is None else self._calling_since
+        return 0.0 if since is None else max(0.0, time.monotonic() - since)
+
+    def close(self, timeout_seconds: float = 5.0) -> bool:
+        """Let all leases go and end the thread; False if a renewal on its way took longer than that."""
+        with self._watch.lock:
+            self._closed = True
+            for leases in self._queues:
+                leases.close()
+            if not self._watch.wake():
+                self._disconnect()
+        return self._watch.join(timeout_seconds)
+
+    def _forget(self) -> None:
+        self._client = None
+        self._calling_since = None
+        for leases in self._queues:
+            leases.clear()
+
+    @property
+    def _next_at(self) -> float | None:
+        times = [leases.next_at for leases in self._queues]
+        return min((when for when in times if when is not None), default=None)
+
+    def _look(self) -> float | None:
+        self._renew()
+        with self._watch.lock:
+            if self._closed:
+                self._disconnect()
+            return self._next_at
+
+    def _renew(self) -> None:
+        now = time.monotonic()
+        with self._watch.lock:
+            queues = list(self._queues) if any(leases.is_due(now) for leases in self._queues) else []
+            due = [(leases, part) for leases in queues for part in _parts(leases.due(now))]
+            self._calling_since = now if due else None
+        if due:
+            replies = self._ask([leases.call(part) for leases, part in due])
+            for (leases, part), reply in zip(due, replies, strict=True):
+                leases.note(part, reply, now)
+        with self._watch.lock:
+            self._calling_since = None
+            queues = list(self._queues)
+        for leases in queues:
+            leases.tell_expired()
+
+    def _ask(self, calls: list[Call[tuple[bool, ...]]]) -> Sequence[tuple[bool, ...] | Exception]:
+        """One answer for each call; the same trouble for all when Redis cannot be reached.
+
+        Whatever the trouble is, giving up would let every lease expire.
+        """
+        try:
+            self._client = self._client or self._connect()
+            return _sync.execute_many(self._client, calls)
+        except Exception as error:
+            return [error] * len(calls)
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(RedisError, OSError):
+                client.close()
+
+
+def _parts(claims: list[Claim]) -> Iterator[list[Claim]]:
+    """Cut into what one script call may carry."""
+    part: list[Claim] = []
+    size = 0
+    for claim in claims:
+        if part and (len(part) == _LEASES_IN_A_CALL or size + len(claim.stored) > _BYTES_IN_A_CALL):
+            yield part
+            part, size = [], 0
+        part.append(claim)
+        size += len(claim.stored)
+    if part:
+        yield part
