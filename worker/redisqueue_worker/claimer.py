@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from redis import RedisError
-from tenacity.wait import wait_random_exponential
 
 from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
 from redisqueue_worker.drain import Load
 from redisqueue_worker.flights import Flight, Flights
-from redisqueue_worker.policy import HandlerTimeout, RetryPolicy, wait_seconds
+from redisqueue_worker.pace import Pace
+from redisqueue_worker.policy import HandlerTimeout, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,14 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REPORT_SECONDS = 2.0
-# An idle worker looks for messages that came due without a wake-up (delayed by others, leases expired).
-POLL_SECONDS = 1.0
-RETIRED_SECONDS = 0.5
 # How long a drain tries to learn what became of a claim whose reply was lost; its lease covers the rest.
 RECOVERY_SECONDS = 10.0
-_RECONNECT = wait_random_exponential(multiplier=0.1, max=5)
-_FRUITLESS = wait_random_exponential(multiplier=0.02, max=0.25)
 
 Finished = tuple[Flight, BaseException | None]
 
@@ -48,7 +41,6 @@ class Claimer(threading.Thread):
 
     Args:
         connect: a Consumer on a connection of this thread's own; may raise redis.RedisError.
-        start: runs a flight in a slot, told to `finish` when it ends.
         changed: called when something happened that a drain may be waiting for.
         emptied: called when a claim for all slots brought nothing: nothing waits, and nothing is in hand.
     """
@@ -76,7 +68,7 @@ class Claimer(threading.Thread):
         self._pulse = pulse
         self._changed = changed
         self._emptied = emptied
-        self._start: Callable[[Flight], None] = lambda _flight: None
+        self._start: Callable[[Sequence[Flight]], None] = lambda _flights: None
         self._waiter: Waiter | None = None
         self._consumer: Consumer | None = None
         self._inbox: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
@@ -89,15 +81,11 @@ class Claimer(threading.Thread):
         self._last_words: Callable[[], list[Settlement]] | None = None
         self._deregister = True
         self._closed_at = 0.0
-        self._next_claim_at = 0.0
-        self._held_until = 0.0
-        self._next_report_at = 0.0
-        self._retry_at = 0.0
-        self._failures = 0
-        self._fruitless = 0
+        self._pace = Pace()
+        self._running = 0
         self.settled_total = 0
 
-    def attach(self, start: Callable[[Flight], None], waiter: Waiter) -> None:
+    def attach(self, start: Callable[[Sequence[Flight]], None], waiter: Waiter) -> None:
         """Give it its slots and its waiter; before `start()`."""
         self._start = start
         self._waiter = waiter
@@ -117,12 +105,12 @@ class Claimer(threading.Thread):
         self._closed_at = time.monotonic()
         self._closings += 1
         self._draining.set()
-        self._next_report_at = 0.0
+        self._pace.report_soon()
         self.poke()
 
     def open_gate(self) -> None:
         self._draining.clear()
-        self._next_report_at = 0.0
+        self._pace.report_soon()
         self.poke()
 
     def load(self) -> Load:
@@ -191,25 +179,20 @@ class Claimer(threading.Thread):
 
     def _patience(self, now: float) -> float:
         """Seconds until there is something to do without any news."""
-        if now < self._retry_at:
-            return self._retry_at - now
-        if self._unsettled or (self._draining.is_set() and self._unanswered):
-            return 0.0
-        due = self._next_report_at
-        if self._free() > 0 and not self._draining.is_set():
-            due = min(due, max(self._next_claim_at, self._held_until))
-        return max(0.0, due - now)
+        draining = self._draining.is_set()
+        if self._unsettled or (draining and self._unanswered):
+            return max(0.0, self._pace.retry_at - now)
+        return self._pace.patience(now, could_claim=self._running < self._slots and not draining)
 
     def _exchange(self, now: float) -> None:
         """One round: report if due, then settle and claim in one call."""
-        if now < self._retry_at:
+        if now < self._pace.retry_at:
             return
         self._consumer = self._consumer or self._connect()
-        if self._failures:
+        if self._pace.failures:
             self._recover(self._consumer)
-        if now >= self._next_report_at:
+        if self._pace.report_due(now):
             self._report(self._consumer)
-            self._next_report_at = now + REPORT_SECONDS
         wanted = self._wanted(now)
         self._sent = self._sent or list(self._unsettled.values())
         if self._sent or wanted:
@@ -226,12 +209,9 @@ class Claimer(threading.Thread):
             self._unanswered = False
 
     def _wanted(self, now: float) -> int:
-        if self._draining.is_set() or now < self._held_until:
+        if self._draining.is_set() or not self._pace.may_claim(now, calling=bool(self._unsettled)):
             return 0
-        return self._free() if self._unsettled or now >= self._next_claim_at else 0
-
-    def _free(self) -> int:
-        return self._slots - len(self._flights.running())
+        return self._slots - self._running
 
     def _report(self, consumer: Consumer) -> None:
         consumer.report(
@@ -243,15 +223,16 @@ class Claimer(threading.Thread):
     # ---- what came -----------------------------------------------------------------
 
     def _take_claims(self, reply: ClaimReply) -> None:
-        for claim in reply.claims:
-            if self._draining.is_set():
-                self._release((claim,))
-                continue
-            flight = Flight(claim, self._contexts.of(claim, self._draining))
-            self._flights.add(flight)
-            if claim.delivery_count > 1:
-                self._metrics.redeliveries.inc()
-            self._start(flight)
+        if self._draining.is_set():
+            self._release(reply.claims)
+        elif reply.claims:
+            flights = [Flight(claim, self._contexts.of(claim, self._draining)) for claim in reply.claims]
+            for flight in flights:
+                self._flights.add(flight)
+                if flight.claim.delivery_count > 1:
+                    self._metrics.redeliveries.inc()
+            self._running += len(flights)
+            self._start(flights)
         if reply.dead_lettered:
             log.warning("messages spent their deliveries", extra={"dead_lettered": reply.dead_lettered})
 
@@ -262,38 +243,27 @@ class Claimer(threading.Thread):
     def _plan(self, reply: ClaimReply, wanted: int) -> None:
         """When to claim next, given what this claim brought."""
         now = time.monotonic()
-        self._fruitless = 0 if reply.claims else self._fruitless + 1
-        if reply.retired:
-            if now >= self._held_until + REPORT_SECONDS:
-                log.info("retired by the operator: not claiming")
-            self._held_until = now + _jittered(RETIRED_SECONDS)
-        elif len(reply.claims) == wanted:
-            self._next_claim_at = now
-        else:
-            if wanted == self._slots and not reply.claims:
-                self._emptied()
-            hints = (
-                _jittered(POLL_SECONDS),
-                reply.next_due_seconds,
-                reply.next_expiry_seconds,
-            )
-            self._next_claim_at = now + max(0.01, min(hint for hint in hints if hint is not None))
-            if self._waiter:
-                self._waiter.arm()
+        if reply.retired and not self._pace.was_held(now):
+            log.info("retired by the operator: not claiming")
+        if self._pace.claimed(now, reply, wanted) and self._waiter:
+            self._waiter.arm()
+        if wanted == self._slots and not reply.claims and not reply.retired:
+            self._emptied()
 
     def woken(self) -> None:
         """Messages may have come. Called by the waiter."""
-        # A wake-up that brought nothing means that others are quicker: do not all run again at once.
-        pause = wait_seconds(_FRUITLESS, self._fruitless - 1) if self._fruitless > 1 else 0.0
-        self._next_claim_at = min(self._next_claim_at, time.monotonic() + pause)
+        self._pace.woken(time.monotonic())
         self.poke()
 
     def _take_outcome(self, flight: Flight, error: BaseException | None) -> None:
         flight.finished = True
+        self._running -= 1
         seconds = flight.age_seconds
         settlement = self._policy.settlement(flight.claim, error)
         self._metrics.handler_seconds.observe(seconds)
         self._unsettled[flight.claim.token] = settlement
+        if error is None and not log.isEnabledFor(logging.DEBUG):
+            return
         fields = {
             "message_id": flight.claim.id,
             "delivery_count": flight.claim.delivery_count,
@@ -311,11 +281,9 @@ class Claimer(threading.Thread):
     def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
         for settlement, ok in zip(settlements, applied, strict=True):
             claim = settlement.claim
-            flight = self._flights.of(claim)
             self._unsettled.pop(claim.token, None)
-            if flight:
-                self._flights.remove(flight)
-            self._metrics.messages.labels(settlement.outcome.value if ok else "lost").inc()
+            self._flights.remove(claim)
+            self._metrics.outcomes[settlement.outcome.value if ok else "lost"].inc()
             if not ok:
                 log.error("lease lost: this outcome does not count", extra={"message_id": claim.id})
         self.settled_total += len(settlements)
@@ -323,14 +291,11 @@ class Claimer(threading.Thread):
     # ---- trouble, drain, end -------------------------------------------------------
 
     def _trouble(self, error: Exception) -> None:
-        self._failures += 1
-        pause = wait_seconds(_RECONNECT, self._failures)
-        self._retry_at = time.monotonic() + pause
+        pause = self._pace.failed(time.monotonic())
+        failures = self._pace.failures
         self._metrics.redis_errors.labels("claimer").inc()
-        level = (
-            logging.WARNING if self._failures in (1, 2, 4, 8) or self._failures % 16 == 0 else logging.DEBUG
-        )
-        fields = {"error": f"{type(error).__name__}: {error}", "failures": self._failures}
+        level = logging.WARNING if failures in (1, 2, 4, 8) or failures % 16 == 0 else logging.DEBUG
+        fields = {"error": f"{type(error).__name__}: {error}", "failures": failures}
         log.log(
             level, "Redis does not answer, trying again", extra={**fields, "pause_seconds": round(pause, 3)}
         )
@@ -338,17 +303,17 @@ class Claimer(threading.Thread):
     def _recover(self, consumer: Consumer) -> None:
         """First thing after trouble: renew, so that the next claim cannot reclaim our own messages."""
         consumer.renew(self._flights.leased())
-        log.info("Redis answers again", extra={"failures": self._failures, "in_flight": len(self._flights)})
-        self._failures = 0
-        self._next_report_at = 0.0
+        log.info(
+            "Redis answers again", extra={"failures": self._pace.failures, "in_flight": len(self._flights)}
+        )
+        self._pace.answered()
 
     def _settle_down(self) -> None:
         """Publish where the loop stands after a round."""
-        self._metrics.in_flight.set(len(self._flights))
-        if self._waiter and (self._draining.is_set() or self._free() <= 0):
+        closings, draining = self._closings, self._draining.is_set()
+        if self._waiter and (draining or self._running >= self._slots):
             self._waiter.disarm()
-        closings = self._closings
-        if not self._draining.is_set():
+        if not draining:
             return
         given_up = time.monotonic() > self._closed_at + RECOVERY_SECONDS
         waiting = self._unsettled or (self._unanswered and not given_up)
@@ -377,7 +342,3 @@ class Claimer(threading.Thread):
                 "Redis does not answer: leases are left to expire",
                 extra={"in_flight": len(self._flights), "error": str(error)},
             )
-
-
-def _jittered(seconds: float) -> float:
-    return seconds * random.uniform(0.8, 1.2)  # noqa: S311  (spreads load, hides nothing)

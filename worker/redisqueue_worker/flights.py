@@ -60,9 +60,10 @@ class Flights:
         with self._lock:
             self._by_token[flight.claim.token] = flight
 
-    def remove(self, flight: Flight) -> None:
+    def remove(self, claim: Claim) -> None:
+        """Forget the flight of `claim`, if there is one."""
         with self._lock:
-            self._by_token.pop(flight.claim.token, None)
+            self._by_token.pop(claim.token, None)
 
     def of(self, claim: Claim) -> Flight | None:
         with self._lock:

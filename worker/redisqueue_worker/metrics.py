@@ -58,9 +58,11 @@ class Metrics:
         self.redis_errors = Counter(
             "redisqueue_worker_redis_errors", "Failed calls to Redis, by loop.", ["loop"], registry=registry
         )
+        self.redis_errors.labels("claimer")
         self.drain_ended()
-        for outcome in ("done", "failed", "dead", "retry", "release", "lost"):
-            self.messages.labels(outcome)
+        outcomes = ("done", "failed", "dead", "retry", "release", "lost")
+        # By name, because finding a label's counter takes longer than counting.
+        self.outcomes = {outcome: self.messages.labels(outcome) for outcome in outcomes}
         for result in ("ok", "lost", "error"):
             self.lease_renewals.labels(result)
 

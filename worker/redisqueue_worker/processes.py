@@ -18,7 +18,7 @@ from redisqueue_worker.pipe import Ended, Extended, News, Ready, Work, rebuilt
 from redisqueue_worker.policy import HandlerTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from redisqueue_worker.flights import Flight
     from redisqueue_worker.settings import Settings
@@ -175,9 +175,10 @@ class ProcessSlots:
         for thread in self._threads:
             thread.start()
 
-    def start(self, flight: Flight) -> None:
-        flight.queued = True
-        self._work.put(flight)
+    def start(self, flights: Sequence[Flight]) -> None:
+        for flight in flights:
+            flight.queued = True
+            self._work.put(flight)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
         """Nothing: hooks are the processes' own."""

@@ -193,6 +193,7 @@ class Worker:
         settings = self._settings
         self._claimer.attach(slots.start, self._waiter)
         self._metrics.slots.set(settings.concurrency)
+        self._metrics.in_flight.set_function(lambda: len(self._flights))
         grace = settings.grace_period_seconds
         log.info(
             "started",

@@ -8,13 +8,14 @@ import inspect
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redisqueue_worker.flights import Flight
 from redisqueue_worker.policy import HandlerTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from redisqueue_worker.context import Context
     from redisqueue_worker.health import Pulse
@@ -30,8 +31,8 @@ Done = Callable[[Flight, BaseException | None], None]
 class Slots(Protocol):
     kind: str
 
-    def start(self, flight: Flight) -> None:
-        """Run the handler on `flight`; the caller starts no more than there are slots."""
+    def start(self, flights: Sequence[Flight]) -> None:
+        """Run the handler on each; the caller starts no more than there are slots."""
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
         """Run a coroutine where handlers of its kind run, to its end; what it returns or raises."""
@@ -76,8 +77,9 @@ class ThreadSlots:
         for thread in self._threads:
             thread.start()
 
-    def start(self, flight: Flight) -> None:
-        self._work.put(flight)
+    def start(self, flights: Sequence[Flight]) -> None:
+        for flight in flights:
+            self._work.put(flight)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
         return asyncio.run(coroutine)
@@ -105,8 +107,8 @@ class TaskSlots:
         self._thread.start()
         self._up.wait()
 
-    def start(self, flight: Flight) -> None:
-        self._loop.call_soon_threadsafe(self._spawn, flight)
+    def start(self, flights: Sequence[Flight]) -> None:
+        self._loop.call_soon_threadsafe(self._spawn, flights)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
@@ -130,9 +132,10 @@ class TaskSlots:
                 async with asyncio.timeout(BEAT_SECONDS):
                     await self._ended.wait()
 
-    def _spawn(self, flight: Flight) -> None:
-        task = self._loop.create_task(self._run(flight))
-        flight.cancel = lambda: self._loop.call_soon_threadsafe(task.cancel)
+    def _spawn(self, flights: Sequence[Flight]) -> None:
+        for flight in flights:
+            task = self._loop.create_task(self._run(flight))
+            flight.cancel = partial(self._loop.call_soon_threadsafe, task.cancel)
 
     async def _run(self, flight: Flight) -> None:
         error: BaseException | None = None
