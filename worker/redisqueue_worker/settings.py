@@ -107,7 +107,7 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("handler", _text, None, "what handles a message: module:function (required)"),
+    Option("handler", _text, None, "module:function, or module for what it registers (required)"),
     Option(
         "handler_path",
         _text,
@@ -118,7 +118,12 @@ OPTIONS = (
     Option("key_separator", _text, "::", "what separates the parts of the queue's keys"),
     Option("redis_url", _text, None, "redis://, rediss:// or unix:// URL", secret=True),
     Option("redis_url_file", _path, None, "a file that holds the URL"),
-    Option("redis_mode", _one_of("Standalone", "Sentinel", "Cluster"), "Standalone", "kind of Redis"),
+    Option(
+        "redis_mode",
+        _one_of("Standalone", "Sentinel", "Cluster"),
+        "Standalone",
+        "Standalone, Sentinel or Cluster",
+    ),
     Option("redis_database", _whole(0), None, "database number"),
     Option("redis_username_file", _path, None, "a file that holds the user's name, read at each connect"),
     Option("redis_password_file", _path, None, "a file that holds the password, read at each connect"),
@@ -171,7 +176,7 @@ OPTIONS = (
         "on_drain_timeout",
         _one_of("ReturnToFront", "LeaveLease"),
         "ReturnToFront",
-        "for what runs at that time",
+        "what becomes of messages that are still handled then: ReturnToFront or LeaveLease",
     ),
     Option("burst", switch, False, "leave with 0 when the queue is empty, as for a CronJob"),
     Option("max_messages", _whole(1), None, "start afresh after about this many messages"),
@@ -185,7 +190,9 @@ OPTIONS = (
     Option("http_host", _text, "0.0.0.0", "address of /livez, /readyz and /metrics"),  # noqa: S104
     Option("http_port", _whole(0, 65535), 8080, "their port; 0: none"),
     Option("run_dir", _path, None, f"folder of the control socket (default {DEFAULT_RUN_DIR})"),
-    Option("log_level", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "least level of a log line"),
+    Option(
+        "log_level", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "DEBUG, INFO, WARNING or ERROR"
+    ),
 )
 
 

@@ -1,0 +1,271 @@
+"""The contract on the worker's page: its sentences are shown by tests, its tables are the code's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import stat
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from prometheus_client import CollectorRegistry
+from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
+
+from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_worker import commands, runner
+from redisqueue_worker.metrics import Metrics
+from redisqueue_worker.settings import OPTIONS, Option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "worker" / "README.md").read_text()
+CONTRACT = PAGE.partition("\n## The contract\n")[2].partition("\n## ")[0]
+
+# How a sentence begins, and the test that shows it.
+SHOWN_BY = {
+    # Outcomes
+    "A message whose handler returned": "handling.handles_each_message_once_and_leaves_nothing_behind",
+    "With REDISQUEUE_KEEP_COMPLETED": "contract.completed_payloads_are_kept_on_demand",
+    "After `raise Retry(delay)`": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
+    "After `raise DeadLetter(reason)`": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
+    "After any other exception": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
+    "With REDISQUEUE_MAX_ATTEMPTS=1": "handling.with_one_attempt_a_failure_is_final",
+    "A payload that does not fit": "handlers.the_type_chooses_the_handler",
+    "Each dead letter leaves a record": "contract.a_dead_letter_tells_why",
+    "An async handler that overruns": "handling.an_async_handler_that_overruns_is_cancelled",
+    "A thread cannot be stopped": "handling.a_thread_that_overruns_makes_the_process_start_afresh",
+    "A process slot is killed": "processes.a_handler_that_ends_its_process_has_failed_and_is_tried_again",
+    "The lease is renewed": "failures.the_lease_is_kept_for_as_long_as_the_handler_runs",
+    "A message whose worker died": "failures.after_sigkill_only_the_unfinished_message_is_handled_again",
+    "After REDISQUEUE_MAX_DELIVERY": "faults.a_handler_that_exits_the_worker_costs_a_delivery_each_time",
+    # Claims
+    "Messages are claimed for free slots only": "handling.claims_for_free_slots_only",
+    "A worker never leaves because Redis is away": "failures.redis_away_and_back",
+    "It also starts without Redis": "failures.a_worker_starts_without_redis_and_works_when_it_comes",
+    "A worker that the operator retires": "failures.a_retired_worker_claims_nothing",
+    "With `--burst`": "contract.a_burst_ends_when_nothing_is_left",
+    "With REDISQUEUE_MAX_MESSAGES": "handling.starts_afresh_after_max_messages",
+    # Signals and commands
+    "SIGTERM or SIGINT begins": "drain.sigterm_lets_the_handler_finish_and_claims_no_more",
+    "An idle worker leaves": "drain.an_idle_worker_stops_at_once",
+    "What still runs after": "drain.at_the_deadline_the_message_returns_to_the_front_uncounted",
+    "With REDISQUEUE_ON_DRAIN_TIMEOUT=LeaveLease": "drain.the_lease_is_left_if_that_is_wished",
+    "A second signal": "drain.a_second_signal_releases_and_leaves_at_once",
+    "SIGKILL at any moment": "faults.sigkill_at_any_moment_loses_nothing",
+    "`redisqueue-worker drain` makes": "drain.drain_never_fails_a_pre_stop_hook",
+    "The drained worker stays": "drain.drain_by_command_waits_stays_and_can_be_taken_back",
+    "`redisqueue-worker check`": "failures.check_says_what_is_wrong",
+    "Start-up hooks run": "handlers.hooks_run_once_before_the_first_message_and_after_the_last",
+    # Ports
+    "`/readyz` is 200": "failures.probes_and_metrics",
+    "`/livez` stays 200": "failures.probes_and_metrics",
+    "It is 503 only": "health.a_loop_is_stalled_after_fifteen_seconds_without_a_beat",
+    "No probe asks Redis": "contract.without_redis_the_probes_are_content",
+    "Everything is on one port": "contract.the_port_is_where_it_was_asked_for",
+    "`/metrics` also has": "contract.the_port_is_where_it_was_asked_for",
+    # Files and logs
+    "The control socket is": "contract.the_socket_is_for_the_workers_user_alone",
+    "Handlers are imported from": "contract.handlers_come_from_their_path",
+    "Credentials from files": "contract.a_rotated_password_needs_no_restart",
+    "Logs are JSON lines": "contract.every_line_on_stderr_is_json",
+    "No payload is logged": "handling.a_payload_of_the_wrong_type_is_a_dead_letter_and_never_logged",
+}
+
+
+def sentences() -> list[str]:
+    return [" ".join(found.split()) for found in re.findall(r"^- (.*(?:\n  .*)*)", CONTRACT, re.MULTILINE)]
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table below a heading, without its own two lines."""
+    section = CONTRACT.partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+# ---- the page --------------------------------------------------------------------------
+
+
+def test_each_sentence_is_shown_by_a_test() -> None:
+    shown = {start: [one for one in sentences() if one.startswith(start)] for start in SHOWN_BY}
+    assert [start for start, found in shown.items() if len(found) != 1] == [], "on the page once each"
+    assert set(sentences()) == {found[0] for found in shown.values()}, "and no other"
+
+
+def test_the_tests_that_show_it_are_there() -> None:
+    for reference in SHOWN_BY.values():
+        file, name = reference.split(".")
+        pages = [
+            *ROOT.glob(f"tests/*/test_worker_{file}.py"),
+            *ROOT.glob(f"tests/unit/worker/test_{file}.py"),
+        ]
+        assert any(f"def test_{name}(" in page.read_text() for page in pages), reference
+
+
+def default(option: Option) -> str:
+    match option.default:
+        case None | "" | ():
+            return ""
+        case bool():
+            return f"`{str(option.default).lower()}`"
+        case float():
+            return f"`{option.default:g}`"
+    return f"`{option.default}`"
+
+
+def test_the_variables_are_those_of_the_code() -> None:
+    assert rows("Environment") == [[f"`{one.variable}`", default(one), one.help] for one in OPTIONS]
+
+
+def test_the_metrics_are_those_of_the_code() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    ours = {
+        one.name + ("_total" if one.type == "counter" else ""): (one.type, one.documentation)
+        for one in registry.collect()
+    }
+    page = {name.split("`")[1]: (kind, text) for name, kind, text in rows("Metrics")}
+    assert page == ours
+
+
+def test_the_exit_codes_are_those_of_the_code() -> None:
+    ours = {
+        value
+        for module in (runner, commands)
+        for name, value in vars(module).items()
+        if name.startswith("EXIT_")
+    }
+    assert {int(code) for code, _ in rows("Exit codes")} == ours
+
+
+# ---- sentences that no other test shows ------------------------------------------------
+
+
+def get(url: str) -> tuple[int, str]:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.status, answer.read().decode()
+
+
+def test_completed_payloads_are_kept_on_demand(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, *"abc")
+    with WorkerProcess(tmp_path, redis_url, "outcome", keep_completed=2):
+        eventually(lambda: redis_client.lrange(KEYS.completed, 0, -1) == [b"c", b"b"], "the last two")
+
+
+def test_a_dead_letter_tells_why(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    publish(redis_client, "boom")
+    with WorkerProcess(tmp_path, redis_url, "outcome", max_attempts=2) as worker:
+        eventually(lambda: redis_client.llen(KEYS.dead_letter_info) == 1, "one record")
+        line = worker.logged("not handled")
+    (record,) = map(json.loads, redis_client.lrange(KEYS.dead_letter_info, 0, -1))
+    assert record.keys() == {"id", "digest", "reason", "detail", "deliveries", "worker", "at"}
+    assert record["id"] == line["message_id"]
+    assert record["digest"] == hashlib.sha1(b"boom").hexdigest()
+    assert record["detail"].endswith("RuntimeError: boom happened\n")
+    assert (record["deliveries"], record["worker"]) == (2, "worker-1")
+    seconds, _ = redis_client.time()
+    assert record["at"] / 1000 == pytest.approx(seconds, abs=60)
+
+
+def test_a_burst_ends_when_nothing_is_left(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    publish(redis_client, *"abcde")
+    with WorkerProcess(tmp_path, redis_url, "outcome", burst=True, concurrency=2) as worker:
+        assert worker.wait() == 0
+    assert sorted(worker.noted("finished")) == ["a 1", "b 1", "c 1", "d 1", "e 1"]
+    after = counters(redis_client)
+    assert (after.pending, after.processing, after.workers) == (0, 0, ())
+
+
+def test_without_redis_the_probes_are_content(tmp_path: Path) -> None:
+    port = free_port()
+    with WorkerProcess(tmp_path, "redis://127.0.0.1:1", "gated", http_port=port) as worker:
+        worker.logged("Redis does not answer, trying again")
+        assert get(f"http://127.0.0.1:{port}/readyz") == (200, "ok\n")
+        assert get(f"http://127.0.0.1:{port}/livez") == (200, "ok\n")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+
+
+def test_the_port_is_where_it_was_asked_for(tmp_path: Path, redis_url: str) -> None:
+    worker = WorkerProcess(tmp_path, redis_url, "x", http_host="127.0.0.2", http_port=(port := free_port()))
+    worker.settings["handler"] = "counting:handle"
+    code = (
+        "from prometheus_client import Counter\nmine = Counter('mine', 'Mine.')\ndef handle(payload): ...\n"
+    )
+    (tmp_path / "counting.py").write_text(code)
+    with worker:
+        assert "mine_total 0.0" in get(f"http://127.0.0.2:{port}/metrics")[1].splitlines()
+        with pytest.raises(OSError, match="refused"):
+            get(f"http://127.0.0.1:{port}/metrics")
+
+
+def test_the_socket_is_for_the_workers_user_alone(tmp_path: Path, redis_url: str) -> None:
+    with WorkerProcess(tmp_path, redis_url, "gated") as worker:
+        mode = os.stat(tmp_path / "worker-1" / "worker.sock").st_mode
+        assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    assert not (tmp_path / "worker-1" / "worker.sock").exists()
+
+
+def test_handlers_come_from_their_path(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    code = "import test_handlers as t\ndef handle(payload): t.note('finished', payload)\n"
+    (tmp_path / "elsewhere" / "tasks.py").write_text(code)
+    publish(redis_client, "a")
+    worker = WorkerProcess(tmp_path, redis_url, "x", handler_path=tmp_path / "elsewhere")
+    worker.settings["handler"] = "tasks:handle"
+    with worker:
+        assert worker.until_noted("finished", 1) == ["a"]
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(arguments=("--user", "app", "on", ">first", "~*", "&*", "+@all")) as server:
+        yield server
+
+
+def test_a_rotated_password_needs_no_restart(tmp_path: Path, guarded: EmbeddedRedis) -> None:
+    username, password = tmp_path / "username", tmp_path / "password"
+    username.write_text("app")
+    password.write_text("first")
+    files = {"redis_username_file": username, "redis_password_file": password}
+    with (
+        redis.Redis.from_url(guarded.url) as admin,
+        WorkerProcess(tmp_path, guarded.url, "outcome", **files) as worker,
+    ):
+        publish(admin, "a")
+        worker.until_noted("finished", 1)
+        password.write_text("second")
+        admin.acl_setuser("app", enabled=True, passwords=["+second", "-first"])
+        admin.execute_command("CLIENT", "KILL", "USER", "app")
+        publish(admin, "b")
+        assert worker.until_noted("finished", 2) == ["a 1", "b 1"]
+        assert worker.running
+
+
+def test_every_line_on_stderr_is_json(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    publish(redis_client, "boom", "dead")
+    with WorkerProcess(tmp_path, redis_url, "outcome", max_attempts=2, concurrenzy=1) as worker:
+        eventually(lambda: counters(redis_client).dead_letter == 2, "two dead letters")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    lines = [json.loads(line) for line in worker.log_file.read_text().splitlines()]
+    assert all(line.keys() >= {"time", "level", "logger", "message"} for line in lines)
+    assert lines[0]["reason"] == "REDISQUEUE_CONCURRENZY is no setting; did you mean REDISQUEUE_CONCURRENCY?"
+    told = [line for line in lines if line["message"] == "not handled"]
+    assert [(line["outcome"], "message_id" in line) for line in told] == [
+        ("retry", True),
+        ("dead", True),
+        ("dead", True),
+    ]
