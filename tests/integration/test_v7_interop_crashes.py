@@ -47,7 +47,7 @@ def test_what_a_killed_process_had_in_hand_comes_back_to_the_other(
     let_leases_expire(redis_client)
     assert survivor.handle(3) == ["a", "b", None]
     assert what_leases_left(redis_client) == set()
-    assert redis_client.keys("*claim_result*") == []
+    assert redis_client.keys("*claim_result_*") == []
 
 
 @pytest.mark.parametrize("victim", LIBRARIES)

@@ -313,10 +313,10 @@ class LeasedMachine(QueueMachine):
         leased = list(self.model.leased)
         self.expire([leased[place] for place in places if place < len(leased)])
 
-    @precondition(lambda self: self.model.leased)
+    @precondition(lambda self: self.model.leased and not any(one.unknown for one in self.processors))
     @rule()
     def long_time_passes(self) -> None:
-        """Every lease ends, and every record of a call."""
+        """Every lease ends, and every record of a call. No processor waits that long for an answer."""
         self.expire([name for name in self.model.leased if name not in self.model.expired])
         for record in self.wire.plain.scan_iter("*_result:*", count=1000):
             self.wire.plain.delete(record)
