@@ -101,8 +101,7 @@ def test_a_thousand_leases_cost_one_call_in_an_interval(
     redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
 ) -> None:
     leases = told.queue(keeper, 4, interval_seconds=0.3)
-    for each in claim(redis_client, 1000, 4):
-        leases.add(each)
+    leases.add(*claim(redis_client, 1000, 4))
     first = max(deadlines(redis_client))
     eventually(lambda: told.renewed)  # the server knows the script by now
     redis_client.config_resetstat()
@@ -142,8 +141,7 @@ def test_a_lease_that_was_taken_is_told_and_kept_no_longer(
 ) -> None:
     leases = told.queue(keeper, 0.4)
     mine, other = claim(redis_client, 2, 0.4)
-    leases.add(mine)
-    leases.add(other)
+    leases.add(mine, other)
     redis_client.hdel(KEYS.lease_tokens, mine.stored)
     eventually(lambda: told.lost)
     assert told.lost == [(mine, Loss.TAKEN)]
@@ -189,8 +187,7 @@ def test_leases_outlive_a_restart_of_the_server(
     leases = told.queue(own_keeper, 8, interval_seconds=0.2)
     with redis.Redis.from_url(own_server.url) as client:
         claims = claim(client, 10, 8)
-        for each in claims:
-            leases.add(each)
+        leases.add(*claims)
         eventually(lambda: told.renewed)
         own_server.stop(kill=True)
         eventually(lambda: told.failed)

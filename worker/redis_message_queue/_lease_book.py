@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # After a failure the next try comes sooner: most of the lease is left, but not for ever.
 _RETRY_SECONDS = 1.0
+_TOLD = math.inf
 
 
 class Loss(StrEnum):
@@ -48,31 +49,35 @@ class LeaseBook:
         self.visibility_timeout_seconds = visibility_timeout_seconds
         self._interval = interval
         self.retry_seconds = min(_RETRY_SECONDS, interval / 4)
-        self._claims: dict[str, Claim] = {}
-        self._ends: dict[str, float] = {}
+        self._held: dict[str, tuple[Claim, float]] = {}  # with the end of its lease
         self._renewals: Schedule[str] = Schedule()
-        self._expiries: Schedule[str] = Schedule()
+        self._expiries: Schedule[str] = Schedule()  # only of those whose renewal was due
 
     def __len__(self) -> int:
-        return len(self._claims)
+        return len(self._held)
 
     def add(self, claim: Claim, claimed_at: float) -> float:
         """Keep a lease that began at `claimed_at`, or a little later; when it has to be renewed."""
-        self._claims[claim.token] = claim
-        return self._extend(claim.token, claimed_at)
+        self._held[claim.token] = claim, claimed_at + self.visibility_timeout_seconds
+        when = claimed_at + self._interval
+        self._renewals.set(claim.token, when)
+        return when
 
     def remove(self, claim: Claim) -> None:
         """Keep it no longer. Harmless when it was not kept."""
-        self._forget(claim.token)
+        self._held.pop(claim.token, None)
+        self._renewals.discard(claim.token)
+        self._expiries.discard(claim.token)
 
     def clear(self) -> None:
         """Keep nothing any more."""
-        for token in list(self._claims):
-            self._forget(token)
+        for claim, _ in list(self._held.values()):
+            self.remove(claim)
 
     def ends_at(self, claim: Claim) -> float | None:
         """When the lease ends unless it is renewed; None when it is not kept (any more)."""
-        return self._ends.get(claim.token)
+        held = self._held.get(claim.token)
+        return held and held[1]
 
     @property
     def next_at(self) -> float | None:
@@ -89,7 +94,10 @@ class LeaseBook:
         """What a renewal should take along. Each must be given to `renewed` or to `failed`."""
         claims = []
         while (token := self._renewals.pop(now + self._interval / 2)) is not None:
-            claims.append(self._claims[token])
+            claim, end = self._held[token]
+            if self._expiries.when(token) is None:
+                self._expiries.set(token, end)
+            claims.append(claim)
         return claims
 
     def renewed(self, claims: Sequence[Claim], kept: Sequence[bool], asked_at: float) -> list[Claim]:
@@ -99,39 +107,28 @@ class LeaseBook:
         """
         lost = []
         for claim, ok in zip(claims, kept, strict=True):
-            if claim.token not in self._claims:
+            if claim.token not in self._held:
                 continue
+            self.remove(claim)
             if ok:
-                self._extend(claim.token, asked_at)
+                self.add(claim, asked_at)
             else:
-                self._forget(claim.token)
                 lost.append(claim)
         return lost
 
     def failed(self, claims: Sequence[Claim], now: float) -> None:
         """Nobody knows whether these were renewed: their ends stand, and they are soon due again."""
         for claim in claims:
-            if claim.token in self._claims:
+            if claim.token in self._held:
                 self._renewals.set(claim.token, now + self.retry_seconds)
 
     def expired(self, now: float) -> list[Claim]:
-        """What ended without a renewal, each told once.
+        """Those given by `due` whose leases have ended meanwhile, each told once.
 
         They are renewed further on: while nobody else took them they can be saved.
         """
         claims = []
         while (token := self._expiries.pop(now)) is not None:
-            claims.append(self._claims[token])
+            self._expiries.set(token, _TOLD)
+            claims.append(self._held[token][0])
         return claims
-
-    def _extend(self, token: str, since: float) -> float:
-        self._ends[token] = since + self.visibility_timeout_seconds
-        self._expiries.set(token, self._ends[token])
-        self._renewals.set(token, since + self._interval)
-        return since + self._interval
-
-    def _forget(self, token: str) -> None:
-        self._claims.pop(token, None)
-        self._ends.pop(token, None)
-        self._renewals.discard(token)
-        self._expiries.discard(token)

@@ -51,31 +51,33 @@ class Leases:
         self._on_failed = on_failed
         self._closed = False
 
-    def add(self, claim: Claim, claimed_at: float | None = None) -> None:
-        """Keep the lease of `claim` until `remove`.
+    def add(self, *claims: Claim, claimed_at: float | None = None) -> None:
+        """Keep the leases of `claims` until `remove`.
 
         `claimed_at` is `time.monotonic()` from before the claim was sent, by default now.
-        Raises RuntimeError when the keeper is closed, or the process cannot start its thread; then the lease
-        is not kept.
+        Raises RuntimeError when the keeper is closed, or the process cannot start its thread; then they are
+        not kept.
         """
+        since = time.monotonic() if claimed_at is None else claimed_at
         with self._watch.lock:
             if self._closed:
                 raise RuntimeError("the lease keeper is closed")
-            when = self._book.add(claim, time.monotonic() if claimed_at is None else claimed_at)
             try:
-                self._watch.by(when)
+                if claims:
+                    self._watch.by(min([self._book.add(claim, since) for claim in claims]))
             except BaseException:
-                self._book.remove(claim)
+                self.remove(*claims)
                 raise
 
-    def remove(self, claim: Claim) -> None:
-        """Let the lease of `claim` go. Harmless when it is not kept.
+    def remove(self, *claims: Claim) -> None:
+        """Let the leases of `claims` go. Harmless when they are not kept.
 
-        Best right before it is settled: at least half of its time is left for that. A renewal that meets a
-        settled message finds its lease taken.
+        Best right before they are settled: at least half of their time is left for that. A renewal that meets
+        a settled message finds its lease taken.
         """
         with self._watch.lock:
-            self._book.remove(claim)
+            for claim in claims:
+                self._book.remove(claim)
 
     def remaining_seconds(self, claim: Claim) -> float:
         """How long the lease certainly lasts without renewal; not above 0 when it counts as lost.
