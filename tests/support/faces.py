@@ -6,6 +6,12 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+import redis.retry
+from redis.backoff import NoBackoff
+
 import redis_message_queue
 import redis_message_queue.asyncio
 import redis_message_queue.asyncio.consumer
@@ -14,8 +20,6 @@ import redis_message_queue.consumer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    import redis
-    import redis.asyncio
     from tests.support.servers import Server
 
 
@@ -41,6 +45,10 @@ class SyncFace:
         client = self.server.blocking(**options)
         self._clients.append(client)
         return client
+
+    def retry(self, times: int) -> Any:
+        """How a client of this face repeats by itself: so often, at once."""
+        return redis.retry.Retry(NoBackoff(), times)
 
     def queue(self, name: str = "{jobs}", **options: Any) -> Any:
         """A queue over a fresh client, unless a client or gateway is given."""
@@ -93,6 +101,10 @@ class AsyncFace:
         client = self.server.asyncio(**options)
         self._clients.append(client)
         return client
+
+    def retry(self, times: int) -> Any:
+        """How a client of this face repeats by itself: so often, at once."""
+        return redis.asyncio.retry.Retry(NoBackoff(), times)
 
     def queue(self, name: str = "{jobs}", **options: Any) -> Any:
         """A queue over a fresh client, unless a client or gateway is given."""

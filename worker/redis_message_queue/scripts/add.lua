@@ -7,7 +7,9 @@ local wrong = check({ KEYS[1], 'list' })
 if wrong then return wrong end
 if call('LLEN', KEYS[1]) >= tonumber(ARGV[2]) then
   if ARGV[3] ~= 'drop_oldest' then return -1 end
-  call('RPOP', KEYS[1])
+  local oldest = call('RPOP', KEYS[1])
+  or_undo(pcall_redis('LPUSH', KEYS[1], ARGV[1]), 'RPUSH', KEYS[1], oldest)
+else
+  call('LPUSH', KEYS[1], ARGV[1])
 end
-call('LPUSH', KEYS[1], ARGV[1])
 return 1

@@ -15,9 +15,8 @@ if wrong then return wrong end
 admit(L)
 local now = now_ms()
 
+local deadline = text(now + tonumber(ARGV[1]))
 local function remember(stored, token, value)
-  call('ZADD', L.deadlines, text(now + tonumber(ARGV[1])), stored)
-  call('HSET', L.tokens, stored, token)
   call('SET', record, value, 'PX', ARGV[3])
   call('HSET', L.refs, token, record)
   call('HSET', L.ids, claim_id, value)
@@ -29,6 +28,7 @@ local function replay(value)
   if not ok or type(pair) ~= 'table' or type(pair[1]) ~= 'string' or type(pair[2]) ~= 'string' then return nil end
   -- Whoever holds a newer token owns the message now: an old record must not give it out a second time.
   if call('HGET', L.tokens, pair[1]) ~= pair[2] then return nil end
+  call('ZADD', L.deadlines, deadline, pair[1])
   remember(pair[1], pair[2], value)
   return pair
 end
@@ -66,14 +66,15 @@ for _ = 1, 100 do
     return answer('', '', 'delivery count: ' .. count.err, '')
   end
   if count > limit then
-    local _, payload = unwrap(stored)
-    call('LPUSH', dead_list, payload)
-    call('LPOP', L.processing)
-    call('HDEL', L.counts, stored)
+    local problem = bury(L, dead_list, stored)
+    if problem then
+      give_back(L, stored, true)
+      return answer('', '', 'dead letter: ' .. problem, '')
+    end
     dead = dead + 1
     tell(stored, text(count - 1))
   else
-    local token, problem = next_token(L)
+    local token, problem = grant(L, stored, deadline)
     if not token then
       give_back(L, stored, limit > 0)
       return answer('', '', 'lease token: ' .. problem, '')

@@ -8,13 +8,18 @@ local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'string', KEYS[
 if wrong then return wrong end
 admit({ refs = KEYS[5] })
 
-local stored = call('GET', KEYS[3]) or call('HGET', KEYS[4], ARGV[2])
+local moved, stored = false, call('GET', KEYS[3]) or call('HGET', KEYS[4], ARGV[2])
 if not stored then
   if KEYS[6] then promote({ pending = KEYS[1] }, KEYS[6], now_ms(), 100) end
   stored = call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT')
+  moved = true
 end
 if not stored then return false end
-if call('EXISTS', KEYS[3]) == 0 then call('SET', KEYS[3], stored, 'PX', ARGV[1]) end
+if call('EXISTS', KEYS[3]) == 0 then
+  local set = pcall_redis('SET', KEYS[3], stored, 'PX', ARGV[1])
+  if set.err and moved then call('LMOVE', KEYS[2], KEYS[1], 'LEFT', 'RIGHT') end
+  if set.err then error(set.err, 0) end
+end
 call('HSET', KEYS[4], ARGV[2], stored)
 call('HSET', KEYS[5], stored, ARGV[2])
 return stored

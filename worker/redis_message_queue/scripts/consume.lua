@@ -45,12 +45,13 @@ local function deliveries(stored)
   return tonumber(call('HGET', L.counts, stored)) or 0
 end
 
--- Write the message to its next place; the reply undoes that.
+-- Write the message to its next place; the reply undoes that, unless it was there before.
 local pushed = {}
 local function place(stored, outcome, delay)
   if outcome == 'retry' then
-    call('ZADD', DELAYED, text(now + delay), stored)
-    return 'ZREM', DELAYED, stored
+    local added = call('ZADD', DELAYED, text(now + delay), stored)
+    if added == 1 then return 'ZREM', DELAYED, stored end
+    return
   elseif outcome == 'release' then
     call('RPUSH', L.pending, stored)
     return 'RPOP', L.pending
@@ -71,11 +72,7 @@ end
 -- The next place is written first and the lease dropped last, so no failure in between can lose the message.
 local function settle(stored, token, outcome, delay, reason, detail)
   if call('HGET', L.tokens, stored) ~= token then return 0 end
-  local undo = { place(stored, outcome, delay) }
-  if take_out(L, stored, token) == 0 then
-    if undo[1] then call(unpack(undo)) end
-    return 0
-  end
+  if take_out(L, stored, token, place(stored, outcome, delay)) == 0 then return 0 end
   forget(L, stored, token)
   if outcome == 'dead' then tell_why(stored, reason, detail, deliveries(stored)) end
   if outcome == 'release' then
@@ -162,23 +159,21 @@ local function take()
     if not moved then break end
     local stored = distinct(moved, round)
     local delivery = pcall_redis('HINCRBY', L.counts, stored, 1)
-    local problem = type(delivery) == 'table' and delivery.err or nil
-    if not problem and limit > 0 and delivery > limit then
-      local _, payload = unwrap(stored)
-      call('LPUSH', DEAD, payload)
-      call('LPOP', L.processing)
+    local counted, worn, token, problem = type(delivery) == 'number', false, nil, nil
+    if not counted then
+      problem = delivery.err
+    elseif limit > 0 and delivery > limit then
+      worn, problem = true, bury(L, DEAD, stored)
+    else
+      token, problem = grant(L, stored, text(now + lease))
+    end
+    if problem then
+      give_back(L, stored, counted)
+      return taken, tokens, dead, problem
+    elseif worn then
       tell_why(stored, 'MaxDeliveries', '', delivery - 1)
-      call('HDEL', L.counts, stored)
       dead = dead + 1
     else
-      local token
-      if not problem then token, problem = next_token(L) end
-      if not token then
-        give_back(L, stored, type(delivery) == 'number')
-        return taken, tokens, dead, problem
-      end
-      call('ZADD', L.deadlines, text(now + lease), stored)
-      call('HSET', L.tokens, stored, token)
       tokens[#tokens + 1] = token
       taken[#taken + 1], taken[#taken + 2], taken[#taken + 3] = stored, token, text(delivery)
     end

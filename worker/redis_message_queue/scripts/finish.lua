@@ -21,13 +21,11 @@ end
 admit(L)
 
 if destination then call('LPUSH', destination, ARGV[4]) end
-local removed = take_out(L, stored, token)
-if removed == 0 then
-  if destination then call('LPOP', destination) end
-elseif token then
+local removed = take_out(L, stored, token, destination and 'LPOP', destination)
+if removed == 1 and token then
   forget(L, stored, token)
   call('HDEL', L.counts, stored)
-else
+elseif removed == 1 then
   local claim = call('HGET', L.backrefs, stored)
   if claim then
     call('HDEL', L.ids, claim)

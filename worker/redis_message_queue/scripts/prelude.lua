@@ -27,6 +27,14 @@ local function admit(L)
   call('HDEL', L.refs, '')
 end
 
+-- What a script wrote before a refused command stays, and an ACL may refuse any command. So the second of two writes
+-- that belong together is sent by pcall_redis: if its reply is an error, undo the first by the command given, and raise.
+local function or_undo(reply, ...)
+  if type(reply) ~= 'table' then return reply end
+  call(...)
+  error(reply.err, 0)
+end
+
 local function text(number)
   return string.format('%.0f', number)
 end
@@ -67,22 +75,26 @@ local function id_of(stored)
 end
 
 -- Remove one list entry. The newest claim is at the head, and at most (counter - token) claims came after this one:
--- that tells which end is nearer, and keeps the search short in a long list.
-local function take_out(L, stored, token)
+-- that tells which end is nearer, and keeps the search short in a long list. Where the message already has its next
+-- place, the command behind the token undoes that, if the entry is not there or the removal is refused.
+local function take_out(L, stored, token, ...)
   local count = 1
   if token then
     L.newest = L.newest or tonumber(call('GET', L.counter)) or 0
     L.length = L.length or call('LLEN', L.processing)
     if L.newest - (tonumber(token) or 0) >= L.length / 2 then count = -1 end
   end
-  return call('LREM', L.processing, count, stored)
+  local removed = pcall_redis('LREM', L.processing, count, stored)
+  if removed ~= 1 and ... then call(...) end
+  if type(removed) == 'table' then error(removed.err, 0) end
+  return removed
 end
 
 -- Drop the lease and the claim record that a peer may keep for it. The record's name is data, so in a cluster it may
--- be out of reach: then its own expiry removes it.
+-- be out of reach: then its own expiry removes it. The deadline goes last: what is left of a refused one is reclaimed.
 local function forget(L, stored, token)
-  call('ZREM', L.deadlines, stored)
   call('HDEL', L.tokens, stored)
+  call('ZREM', L.deadlines, stored)
   if not token or not L.records then return end
   local record = call('HGET', L.refs, token)
   if record then
@@ -119,11 +131,10 @@ local function reclaim(L, now)
   for i = #expired, 1, -1 do
     local stored, token = expired[i].stored, expired[i].token
     call('RPUSH', L.pending, stored)
-    if take_out(L, stored, token) == 1 then
+    if take_out(L, stored, token, 'RPOP', L.pending) == 1 then
       reclaimed = reclaimed + 1
       L.returned[reclaimed] = stored
     else
-      call('RPOP', L.pending)
       call('HDEL', L.counts, stored)
     end
     forget(L, stored, token)
@@ -146,8 +157,33 @@ local function promote(L, delayed, now, most)
   local due = call('ZRANGEBYSCORE', delayed, '-inf', text(now), 'LIMIT', 0, most)
   for i = #due, 1, -1 do
     call('RPUSH', L.pending, due[i])
-    call('ZREM', delayed, due[i])
+    or_undo(pcall_redis('ZREM', delayed, due[i]), 'RPOP', L.pending)
   end
+end
+
+-- Lease the message that LMOVE has put to the head of processing: its token; nil and why if a write was refused.
+local function grant(L, stored, deadline)
+  local token, problem = next_token(L)
+  if not token then return nil, problem end
+  local written = pcall_redis('ZADD', L.deadlines, deadline, stored)
+  if type(written) == 'table' then return nil, written.err end
+  written = pcall_redis('HSET', L.tokens, stored, token)
+  if type(written) ~= 'table' then return token end
+  call('ZREM', L.deadlines, stored)
+  return nil, written.err
+end
+
+-- Turn the message that LMOVE has put to the head of processing into a dead letter; why, if a write was refused.
+local function bury(L, dead_list, stored)
+  local _, payload = unwrap(stored)
+  local written = pcall_redis('LPUSH', dead_list, payload)
+  if type(written) == 'table' then return written.err end
+  written = pcall_redis('LREM', L.processing, 1, stored)
+  if type(written) == 'table' then
+    call('LPOP', dead_list)
+    return written.err
+  end
+  call('HDEL', L.counts, stored)
 end
 
 -- Undo the LMOVE of a claim that could not be granted.

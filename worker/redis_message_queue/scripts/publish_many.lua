@@ -31,18 +31,26 @@ for i = 6, #ARGV do
 end
 
 local cap = not delay and tonumber(ARGV[3])
-if #values > 0 then
-  if cap and ARGV[4] ~= 'drop_oldest' and call('LLEN', target) + #values > cap then return '-1' end
-  -- The first write is the one that memory may refuse: nothing has happened then, and nothing fails after it.
-  local pushed = pcall_redis(delay and 'ZADD' or 'LPUSH', target, unpack(values))
-  if type(pushed) == 'table' then
-    return redis.error_reply('OOM during publish; nothing was written: ' .. pushed.err)
-  end
-  if cap and ARGV[4] == 'drop_oldest' then call('LTRIM', target, 0, cap - 1) end
-  for _, marker in ipairs(markers) do
-    call('SET', marker, '', 'EX', ARGV[1])
+if #values > 0 and cap and ARGV[4] ~= 'drop_oldest' and call('LLEN', target) + #values > cap then
+  return '-1'
+end
+
+-- Memory may refuse the first write, an ACL any: then nothing of this call stays.
+local refused
+local function write(...)
+  local reply = not refused and pcall_redis(...)
+  if type(reply) == 'table' and reply.err then
+    refused = redis.error_reply('OOM during publish; nothing was written: ' .. reply.err)
+    call('DEL', record, unpack(markers))
   end
 end
+
 local answer = table.concat(digits)
-call('SET', record, answer, 'PX', ARGV[2])
+write('SET', record, answer, 'PX', ARGV[2])
+for _, marker in ipairs(markers) do
+  write('SET', marker, '', 'EX', ARGV[1])
+end
+if #values > 0 then write(delay and 'ZADD' or 'LPUSH', target, unpack(values)) end
+if refused then return refused end
+if cap and ARGV[4] == 'drop_oldest' then call('LTRIM', target, 0, cap - 1) end
 return answer

@@ -9,7 +9,7 @@ local moved = 0
 for i = 1, #ARGV, 2 do
   if call('LINDEX', KEYS[1], -1) ~= ARGV[i] then break end
   call('LPUSH', KEYS[2], ARGV[i + 1])
-  call('RPOP', KEYS[1])
+  or_undo(pcall_redis('RPOP', KEYS[1]), 'LPOP', KEYS[2])
   moved = moved + 1
 end
 return moved

@@ -7,8 +7,7 @@ local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'string', KEYS[
 if wrong then return wrong end
 admit({ refs = KEYS[5] })
 call('RPUSH', KEYS[1], ARGV[2])
-local removed = call('LREM', KEYS[2], 1, ARGV[2])
-if removed == 0 then call('RPOP', KEYS[1]) end
+local removed = take_out({ processing = KEYS[2] }, ARGV[2], nil, 'RPOP', KEYS[1])
 call('HDEL', KEYS[4], ARGV[1])
 call('HDEL', KEYS[5], ARGV[2])
 call('DEL', KEYS[3])

@@ -1,0 +1,399 @@
+"""Every operation of the library, on a queue whose messages can be counted: to be run while things fail."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import redis
+from tests.support.fault_proxy import Fault, nothing
+from tests.support.queues import lease_sets, let_delayed_be_due, let_leases_expire, publish
+
+from redis_message_queue import envelope
+from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    from tests.support.faces import Face
+    from tests.support.fault_proxy import FaultProxy, Request
+
+KEYS = QueueKeys("jobs")
+LIMIT = 3
+USER = "subject"  # the client that meets the faults logs in as this one
+
+
+class Bench:
+    """One queue, seen by a client whose connection may fail (`face`) and by one whose does not (`direct`)."""
+
+    def __init__(
+        self, face: Face, proxy: FaultProxy, direct: redis.Redis, *, retries: int = 0, **options: Any
+    ) -> None:
+        self.face = face
+        self.proxy = proxy
+        self.direct = direct
+        self.held: list[Any] = []
+        self._client = face.client(retry=face.retry(retries), **options)
+        self._gateways: dict[str, Any] = {}
+        self.consumer = face.consumer(
+            KEYS.name,
+            client=self._client,
+            max_delivery_count=LIMIT,
+            keep_completed=1000,
+            worker=WorkerIdentity("w", 4),
+        )
+
+    async def call(self, function: Any, *args: Any, **options: Any) -> Any:
+        """Call a method of the face."""
+        return await self.face.call(function, *args, **options)
+
+    def gateway(self, **options: Any) -> Any:
+        """The one gateway with these options; it does not wait, and repeats quickly."""
+        name = repr(options)
+        if name not in self._gateways:
+            self._gateways[name] = self.face.gateway(
+                redis_client=self._client,
+                message_wait_interval_seconds=0,
+                retry_max_delay_seconds=0.01,
+                **options,
+            )
+        return self._gateways[name]
+
+    @property
+    def leased(self) -> Any:
+        """A gateway with leases."""
+        return self.gateway(
+            message_visibility_timeout_seconds=30,
+            max_delivery_count=LIMIT,
+            dead_letter_queue=KEYS.dead_letter,
+        )
+
+    def queue(self, gateway: Any = None, **options: Any) -> Any:
+        """A queue over a gateway."""
+        return self.face.queue(KEYS.name, gateway=gateway or self.leased, **options)
+
+    def ledger(self) -> Counter[str]:
+        """How often each payload is in the queue, wherever it is."""
+        found: list[Any] = []
+        for key in (KEYS.pending, KEYS.processing, KEYS.completed, KEYS.failed, KEYS.dead_letter):
+            found += self.direct.lrange(key, 0, -1)
+        found += self.direct.zrange(KEYS.delayed, 0, -1)
+        return Counter(str(envelope.decode(stored.decode()).payload) for stored in found)
+
+    def finish(self) -> None:
+        """Time passes, and a healthy consumer handles whatever is left."""
+        let_leases_expire(self.direct, KEYS)
+        let_delayed_be_due(self.direct, KEYS)
+        consumer = Consumer(self.direct, "jobs", max_delivery_count=None, keep_completed=1000)
+        while claims := consumer.claim(100).claims:
+            ends = [Settlement(claim, Outcome.DONE) for claim in claims]
+            assert all(consumer.settle(ends).applied)
+            let_delayed_be_due(self.direct, KEYS)
+
+
+Step = Callable[[Bench], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call, and the messages it is about.
+
+    `kept` are in the queue whatever happens, each as often as it is named; `new` once the call succeeded;
+    `gone` are not, once it succeeded. `reply` is what the call answers, also when it is repeated because a
+    reply was lost; None where that differs. What is not `repeatable` may do its work twice when repeated.
+    """
+
+    perform: Step
+    prepare: Step | None = None
+    kept: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    reply: Any = None
+    leases: bool = True
+    repeatable: bool = True
+    puts_in: bool = False
+
+    @property
+    def grows(self) -> bool:
+        """Whether it puts work into pending, which needs memory."""
+        return bool(self.new) or self.puts_in
+
+    async def ready(self, bench: Bench) -> None:
+        """Bring the queue into the state before the call."""
+        if self.prepare:
+            await self.prepare(bench)
+
+    async def attempt(self, bench: Bench) -> redis.RedisError | None:
+        """Perform once; the error, if that is what came of it."""
+        try:
+            await self.perform(bench)
+        except redis.RedisError as error:
+            return error
+        return None
+
+    def check(self, bench: Bench) -> None:
+        """Nothing is lost, and what a consumer holds comes back, whether the call did its work or not."""
+        assert Counter(self.kept) <= bench.ledger(), "lost"
+        if self.leases:
+            processing, deadlines, _ = lease_sets(bench.direct, KEYS)
+            assert processing <= deadlines, "never to be reclaimed"
+
+    def check_end(self, bench: Bench) -> None:
+        """After success, once time has passed and all was handled: each message in one place, no lease."""
+        bench.finish()
+        assert bench.ledger() == Counter((*self.kept, *self.new))
+        left = (KEYS.pending, KEYS.processing, KEYS.delayed, KEYS.lease_deadlines, KEYS.lease_tokens)
+        assert [key for key in left if bench.direct.exists(key)] == []
+
+
+# -- publishing --
+
+
+async def publish_one(bench: Bench) -> Any:
+    return await bench.call(bench.queue().publish, "a")
+
+
+async def publish_capped(bench: Bench) -> Any:
+    return await bench.call(bench.queue(bench.gateway(max_pending_length=5)).publish, "a")
+
+
+async def publish_later(bench: Bench) -> Any:
+    return await bench.call(bench.queue().publish, "a", delay_seconds=60)
+
+
+async def publish_many(bench: Bench) -> Any:
+    return await bench.call(bench.queue().publish_many, ["a", "b", "c"])
+
+
+async def publish_many_alike(bench: Bench) -> Any:
+    queue = bench.queue(deduplication=False)
+    return await bench.call(queue.publish_many, ["a", "a", "b"])
+
+
+async def publish_many_later(bench: Bench) -> Any:
+    queue = bench.queue(deduplication=False)
+    return await bench.call(queue.publish_many, ["a", "b"], delay_seconds=60)
+
+
+async def publish_plain(bench: Bench) -> Any:
+    return await bench.call(bench.queue(deduplication=False).publish, "a")
+
+
+async def publish_plain_capped(bench: Bench) -> Any:
+    queue = bench.queue(bench.gateway(max_pending_length=5), deduplication=False)
+    return await bench.call(queue.publish, "a")
+
+
+# -- one message at a time --
+
+
+async def a_mixed_queue(bench: Bench) -> None:
+    """An expired lease, a message delivered too often already, a delayed one that is due, a fresh one."""
+    publish(bench.direct, KEYS, "expired")
+    await bench.call(bench.leased.wait_for_message_and_move, KEYS.pending, KEYS.processing)
+    let_leases_expire(bench.direct, KEYS)
+    publish(bench.direct, KEYS, "worn")
+    bench.direct.hset(KEYS.delivery_counts, bench.direct.lindex(KEYS.pending, 0), LIMIT)
+    bench.direct.zadd(KEYS.delayed, {envelope.encode("due"): 1})
+    publish(bench.direct, KEYS, "fresh")
+
+
+MIXED = ("expired", "worn", "due", "fresh")
+
+
+async def claim(bench: Bench) -> Any:
+    """Claim until the one to bury is met as well."""
+    for _ in MIXED:
+        await bench.call(bench.leased.wait_for_message_and_move, KEYS.pending, KEYS.processing)
+
+
+async def hold(bench: Bench) -> None:
+    publish(bench.direct, KEYS, "a", "b")
+    bench.held = [
+        await bench.call(bench.leased.wait_for_message_and_move, KEYS.pending, KEYS.processing)
+        for _ in range(2)
+    ]
+
+
+async def remove(bench: Bench) -> Any:
+    message = bench.held[0]
+    return await bench.call(
+        bench.leased.remove_message, KEYS.processing, message.stored_message, lease_token=message.lease_token
+    )
+
+
+async def move(bench: Bench) -> Any:
+    message = bench.held[0]
+    return await bench.call(
+        bench.leased.move_message,
+        KEYS.processing,
+        KEYS.completed,
+        message.stored_message,
+        lease_token=message.lease_token,
+    )
+
+
+async def renew(bench: Bench) -> Any:
+    message = bench.held[0]
+    return await bench.call(
+        bench.leased.renew_message_lease, KEYS.processing, message.stored_message, message.lease_token
+    )
+
+
+# -- without leases --
+
+
+async def two_pending(bench: Bench) -> None:
+    publish(bench.direct, KEYS, "a", "b")
+
+
+async def claim_plain(bench: Bench) -> Any:
+    stored = await bench.call(bench.gateway().wait_for_message_and_move, KEYS.pending, KEYS.processing)
+    bench.held.append(stored)
+    return stored
+
+
+async def claim_plain_and_move(bench: Bench) -> Any:
+    while not bench.held:
+        await claim_plain(bench)
+    return await bench.call(bench.gateway().move_message, KEYS.processing, KEYS.completed, bench.held[0])
+
+
+async def hold_plain(bench: Bench) -> None:
+    await two_pending(bench)
+    await claim_plain(bench)
+
+
+async def move_plain(bench: Bench) -> Any:
+    return await bench.call(bench.gateway().move_message, KEYS.processing, KEYS.completed, bench.held[0])
+
+
+async def remove_plain(bench: Bench) -> Any:
+    return await bench.call(bench.gateway().remove_message, KEYS.processing, bench.held[0])
+
+
+async def lose_a_plain_claim(bench: Bench) -> None:
+    await two_pending(bench)
+    await losing(bench, claim_plain)
+
+
+async def drain_plain(bench: Bench) -> Any:
+    if not bench.held:
+        bench.held.append(bench.queue(bench.gateway()))
+    return await bench.call(bench.held[0].drain, 5)
+
+
+async def losing(bench: Bench, step: Step) -> None:
+    """Perform a step all of whose script calls lose their replies."""
+    bench.proxy.rule = lost_script_reply
+    try:
+        await step(bench)
+    except redis.RedisError:
+        bench.proxy.rule = nothing
+    else:
+        raise AssertionError("the reply was lost, and nobody noticed")
+
+
+def lost_script_reply(request: Request) -> Fault | None:
+    """The rule that loses the reply of every script."""
+    return Fault.CUT_AFTER if request[0].startswith(b"EVAL") else None
+
+
+# -- the consumer --
+
+
+async def claim_batch(bench: Bench) -> Any:
+    claims = (await bench.call(bench.consumer.claim, 3)).claims
+    return [(message.payload.decode(), message.delivery_count) for message in claims]
+
+
+async def hold_batch(bench: Bench) -> None:
+    publish(bench.direct, KEYS, *Outcome, "x", "y", "z")
+    bench.held = list((await bench.call(bench.consumer.claim, len(Outcome))).claims)
+
+
+async def settle_batch(bench: Bench) -> Any:
+    ends = [
+        Settlement(message, outcome, delay_seconds=60)
+        for message, outcome in zip(bench.held, Outcome, strict=True)
+    ]
+    return (await bench.call(bench.consumer.settle, ends, claim=2)).applied
+
+
+async def renew_batch(bench: Bench) -> Any:
+    return await bench.call(bench.consumer.renew, bench.held)
+
+
+async def lose_a_batch(bench: Bench) -> None:
+    publish(bench.direct, KEYS, "x", "y", "z")
+    await losing(bench, claim_batch)
+
+
+async def recover(bench: Bench) -> Any:
+    return await bench.call(bench.consumer.recover)
+
+
+async def report(bench: Bench) -> Any:
+    return await bench.call(bench.consumer.report, busy=1, oldest_start_age_seconds=2.5, draining=False)
+
+
+# -- looking and repairing --
+
+
+async def dead_letters(bench: Bench) -> None:
+    bench.direct.rpush(KEYS.dead_letter, "x", "x", "y")
+
+
+async def redrive(bench: Bench) -> Any:
+    return await bench.call(bench.queue().redrive_dead_letters)
+
+
+async def redrive_one(bench: Bench) -> Any:
+    return await bench.call(bench.queue().redrive_dead_letters, 1)
+
+
+async def purge(bench: Bench) -> Any:
+    return await bench.call(bench.queue().purge, target="pending")
+
+
+async def look(bench: Bench) -> Any:
+    await bench.call(bench.queue().peek, 2)
+    return await bench.call(bench.queue().stats)
+
+
+BATCH = (*(str(outcome) for outcome in Outcome), "x", "y", "z")
+
+OPERATIONS = {
+    "publish": Operation(publish_one, new=("a",), reply=True),
+    "publish with a cap": Operation(publish_capped, new=("a",), reply=True),
+    "publish later": Operation(publish_later, new=("a",), reply=True),
+    "publish many": Operation(publish_many, new=("a", "b", "c"), reply=[True] * 3),
+    "publish many alike": Operation(publish_many_alike, new=("a", "a", "b"), reply=[True] * 3),
+    "publish many later": Operation(publish_many_later, new=("a", "b"), reply=[True] * 2),
+    "publish without deduplication": Operation(publish_plain, new=("a",), repeatable=False),
+    "publish without deduplication with a cap": Operation(publish_plain_capped, new=("a",), repeatable=False),
+    "claim": Operation(claim, a_mixed_queue, kept=MIXED),
+    "remove": Operation(remove, hold, kept=("b",), gone=("a",), reply=True),
+    "move": Operation(move, hold, kept=("a", "b"), reply=True),
+    "renew": Operation(renew, hold, kept=("a", "b"), reply=True),
+    "claim and move without lease": Operation(
+        claim_plain_and_move, two_pending, kept=("a", "b"), reply=True, leases=False
+    ),
+    "move without lease": Operation(move_plain, hold_plain, kept=("a", "b"), reply=True, leases=False),
+    "remove without lease": Operation(
+        remove_plain, hold_plain, kept=("b",), gone=("a",), reply=True, leases=False
+    ),
+    "drain without lease": Operation(drain_plain, lose_a_plain_claim, kept=("a", "b"), leases=False),
+    "claim a batch": Operation(
+        claim_batch, a_mixed_queue, kept=MIXED, reply=[("expired", 2), ("due", 1), ("fresh", 1)]
+    ),
+    "settle a batch and claim": Operation(settle_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
+    "renew a batch": Operation(renew_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
+    "recover": Operation(recover, lose_a_batch, kept=("x", "y", "z")),
+    "report": Operation(report),
+    "redrive": Operation(redrive, dead_letters, kept=("x", "x", "y"), puts_in=True),
+    "redrive one": Operation(redrive_one, dead_letters, kept=("x", "x", "y"), puts_in=True),
+    "purge": Operation(purge, two_pending, gone=("a", "b")),
+    "look": Operation(look, two_pending, kept=("a", "b")),
+}
