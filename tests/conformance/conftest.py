@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a cluster, leave out what plain clients alone can do."""
+    if "cluster" in chosen():
+        left_out = [item for item in items if item.get_closest_marker("one_node")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def server(record_testsuite_property: Callable[[str, object], None]) -> Iterator[Server]:
     """The server that REDISQUEUE_TEST_SERVER names; the report of the run says what it was."""
@@ -44,18 +52,29 @@ def redis_server(server: Server) -> Server:
     return server
 
 
-@pytest.fixture
-def redis_url(server: Server) -> str:
-    """The URL of the node that holds the queue `{jobs}`, emptied before the test."""
+@pytest.fixture(scope="session")
+def shared_client(server: Server) -> Iterator[redis.Redis]:
     with server.admin() as client:
-        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def redis_url(server: Server, shared_client: redis.Redis) -> str:
+    """The URL of the node that holds the queue `{jobs}`, emptied before the test."""
+    shared_client.flushall()
     return server.url
 
 
 @pytest.fixture
-def redis_client(server: Server, redis_url: str) -> Iterator[redis.Redis]:
+def redis_client(redis_url: str, shared_client: redis.Redis) -> redis.Redis:
     """A bytes-mode client on the emptied server."""
-    with server.admin() as client:
+    return shared_client
+
+
+@pytest.fixture
+def node(redis_url: str) -> Iterator[redis.Redis]:
+    """A plain client of the node that holds the queue `{jobs}`, for what a node tells of itself."""
+    with redis.Redis.from_url(redis_url) as client:
         yield client
 
 

@@ -27,17 +27,17 @@ KEYS = QueueKeys("{jobs}")
 
 
 @pytest.fixture
-def fill_up(redis_client: redis.Redis) -> Iterator[Callable[..., None]]:
+def fill_up(redis_client: redis.Redis, node: redis.Redis) -> Iterator[Callable[..., None]]:
     def full(*time_passes: Callable[[redis.Redis, QueueKeys], None]) -> None:
-        redis_client.config_set("maxmemory", 0)
+        node.config_set("maxmemory", 0)
         for passes in time_passes:
             passes(redis_client, KEYS)
-        redis_client.config_set("maxmemory", 1)
+        node.config_set("maxmemory", 1)
         with pytest.raises(redis.ResponseError):
-            redis_client.set("more", "data")
+            node.set("{jobs}", "data")
 
     yield full
-    redis_client.config_set("maxmemory", 0)
+    node.config_set("maxmemory", 0)
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -98,7 +98,9 @@ def test_the_calls_of_the_queue_face_take_work_out(
     assert payloads(redis_client, KEYS.pending) == ["c"]
 
 
-def test_a_refused_publish_leaves_nothing(redis_client: redis.Redis, fill_up: Callable[..., None]) -> None:
+def test_a_refused_publish_leaves_nothing(
+    redis_client: redis.Redis, node: redis.Redis, fill_up: Callable[..., None]
+) -> None:
     publish(redis_client, KEYS, "a")
     fill_up()
     before = everything(redis_client)
@@ -107,7 +109,7 @@ def test_a_refused_publish_leaves_nothing(redis_client: redis.Redis, fill_up: Ca
         deduplication_key=KEYS.deduplication("k"),
         stored=envelope.encode("b"),
         deduplication_ttl_seconds=60,
-        replay_key="replay",
+        replay_key="{jobs}::replay",
         replay_ttl_ms=1000,
     )
     with pytest.raises(redis.ResponseError) as raised:
@@ -116,5 +118,5 @@ def test_a_refused_publish_leaves_nothing(redis_client: redis.Redis, fill_up: Ca
     assert failure is not None
     assert failure.startswith("OOM during publish;")
     assert everything(redis_client) == before
-    redis_client.config_set("maxmemory", 0)
+    node.config_set("maxmemory", 0)
     assert _sync.execute(redis_client, call) == 1

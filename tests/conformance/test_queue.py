@@ -323,7 +323,7 @@ async def test_a_wrong_typed_key_fails_without_a_write(face: Face, redis_client:
     queue = face.queue()
     with pytest.raises(LuaScriptError, match="WRONGTYPE"):
         await face.call(queue.publish, "x")
-    assert redis_client.keys() == [b"{jobs}::pending"]
+    assert list(redis_client.scan_iter()) == [b"{jobs}::pending"]
     with pytest.raises(LuaScriptError, match="WRONGTYPE"):
         await consume(face, queue)
 
@@ -453,17 +453,22 @@ async def test_a_repeated_publish_answers_as_the_first_did(face: Face, redis_cli
 
 async def test_the_gateway_works_alone_on_explicit_lists(face: Face, redis_client: redis.Redis) -> None:
     gateway = face.gateway(message_visibility_timeout_seconds=30, message_wait_interval_seconds=0)
-    assert await face.call(gateway.add_message, "in", "payload") is None
-    claimed = await face.call(gateway.wait_for_message_and_move, "in", "work")
+    assert await face.call(gateway.add_message, "{jobs}::in", "payload") is None
+    claimed = await face.call(gateway.wait_for_message_and_move, "{jobs}::in", "{jobs}::work")
     assert isinstance(claimed, ClaimedMessage)
-    renew = await face.call(gateway.renew_message_lease, "work", claimed.stored_message, claimed.lease_token)
+    renew = await face.call(
+        gateway.renew_message_lease, "{jobs}::work", claimed.stored_message, claimed.lease_token
+    )
     assert renew is True
     token = {"lease_token": "other"}
-    assert await face.call(gateway.remove_message, "work", claimed.stored_message, **token) is False
+    assert await face.call(gateway.remove_message, "{jobs}::work", claimed.stored_message, **token) is False
     token = {"lease_token": claimed.lease_token}
-    assert await face.call(gateway.move_message, "work", "out", claimed.stored_message, **token) is True
-    assert redis_client.lrange("out", 0, -1) == [b"payload"]
-    assert await face.call(gateway.wait_for_message_and_move, "in", "work") is None
+    assert (
+        await face.call(gateway.move_message, "{jobs}::work", "{jobs}::out", claimed.stored_message, **token)
+        is True
+    )
+    assert redis_client.lrange("{jobs}::out", 0, -1) == [b"payload"]
+    assert await face.call(gateway.wait_for_message_and_move, "{jobs}::in", "{jobs}::work") is None
 
 
 async def test_an_idle_wait_ends_when_the_queue_drains(face: Face) -> None:

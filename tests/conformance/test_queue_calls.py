@@ -19,7 +19,7 @@ def run(client: redis.Redis, call: _core.Call[Any]) -> Any:
     return _sync.execute(client, call)
 
 
-def publication(stored: str = "m", replay: str = "replay", **limits: Any) -> _core.Call[int]:
+def publication(stored: str = "m", replay: str = "{jobs}::replay", **limits: Any) -> _core.Call[int]:
     return _core.publish(
         pending=KEYS.pending,
         deduplication_key=MARKER,
@@ -61,13 +61,13 @@ def plain_claim(claim_id: str = "C") -> _core.Call[Any]:
 
 
 def test_one_message_for_each_deduplication_key(redis_client: redis.Redis) -> None:
-    assert run(redis_client, publication("a", "r1")) == 1
-    assert run(redis_client, publication("b", "r2")) == 0
+    assert run(redis_client, publication("a", "{jobs}::r1")) == 1
+    assert run(redis_client, publication("b", "{jobs}::r2")) == 0
     assert everything(redis_client) == {
-        KEYS.pending: [b"a"], MARKER: b"", "r1": b"1", "r2": b"0",
+        KEYS.pending: [b"a"], MARKER: b"", "{jobs}::r1": b"1", "{jobs}::r2": b"0",
     }  # fmt: skip
     assert 3_590_000 < redis_client.pttl(MARKER) <= 3_600_000
-    assert 0 < redis_client.pttl("r1") <= 5000
+    assert 0 < redis_client.pttl("{jobs}::r1") <= 5000
 
 
 def test_a_repeated_publish_answers_as_the_first_time(redis_client: redis.Redis) -> None:
@@ -79,9 +79,9 @@ def test_a_repeated_publish_answers_as_the_first_time(redis_client: redis.Redis)
 
 def test_a_full_list_refuses_but_a_duplicate_is_no_overload(redis_client: redis.Redis) -> None:
     redis_client.lpush(KEYS.pending, "x")
-    full = publication("a", "r1", max_pending_length=1)
+    full = publication("a", "{jobs}::r1", max_pending_length=1)
     assert run(redis_client, full) == _core.PENDING_FULL
-    assert not redis_client.exists(MARKER, "r1")
+    assert not redis_client.exists(MARKER, "{jobs}::r1")
     redis_client.set(MARKER, "")
     assert run(redis_client, full) == 0
 

@@ -280,27 +280,27 @@ def test_events_of_queues_that_share_a_gateway_go_to_the_right_queue(redis_clien
     gateway = RedisGateway(
         redis_client=redis_client, message_visibility_timeout_seconds=30, message_wait_interval_seconds=0
     )
-    seen: dict[str, list[str]] = {"a": [], "b": []}
+    seen: dict[str, list[str]] = {"{a}": [], "{b}": []}
     queues = {
         name: RedisMessageQueue(
             name, gateway=gateway, on_event=lambda event, name=name: seen[name].append(str(event.operation))
         )
         for name in seen
     }
-    queues["a"].publish("x")
-    with queues["a"].process_message() as payload:
+    queues["{a}"].publish("x")
+    with queues["{a}"].process_message() as payload:
         assert payload == b"x"
-    redis_client.lpush("a::processing", "lost")
-    redis_client.zadd("a::processing:lease_deadlines", {"lost": 1})
-    with queues["a"].process_message() as payload:
+    redis_client.lpush("{a}::processing", "lost")
+    redis_client.zadd("{a}::processing:lease_deadlines", {"lost": 1})
+    with queues["{a}"].process_message() as payload:
         assert payload == b"lost"
-    assert seen == {"a": ["publish", "claim", "ack", "claim_reclaim", "claim", "ack"], "b": []}
+    assert seen == {"{a}": ["publish", "claim", "ack", "claim_reclaim", "claim", "ack"], "{b}": []}
 
 
 def test_a_claim_answers_with_a_claimed_message(redis_client: redis.Redis) -> None:
     gateway = RedisGateway(redis_client=redis_client, message_visibility_timeout_seconds=30)
-    redis_client.lpush("in", "raw")
-    assert gateway.wait_for_message_and_move("in", "work") == ClaimedMessage(b"raw", "1")
+    redis_client.lpush("{jobs}::in", "raw")
+    assert gateway.wait_for_message_and_move("{jobs}::in", "{jobs}::work") == ClaimedMessage(b"raw", "1")
 
 
 async def test_a_gateway_with_the_hook_reports_through_the_queue(face: Face) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 import redis
 from tests.support.faces import AsyncFace
 
@@ -55,18 +56,19 @@ async def test_waiting_tasks_share_the_work(server: Server, redis_client: redis.
     await face.close()
 
 
+@pytest.mark.one_node
 def test_without_the_right_to_block_it_polls(redis_url: str, redis_client: redis.Redis) -> None:
     redis_client.acl_setuser("poller", enabled=True, nopass=True, keys="*", commands=["+@all", "-blmove"])
     try:
         with redis.Redis.from_url(redis_url, username="poller", password="any") as client:
             gateway = RedisGateway(redis_client=client, message_wait_interval_seconds=2)
-            threading.Timer(0.1, redis_client.lpush, ("in", "raw")).start()
-            assert gateway.wait_for_message_and_move("in", "work") == b"raw"
+            threading.Timer(0.1, redis_client.lpush, ("{jobs}::in", "raw")).start()
+            assert gateway.wait_for_message_and_move("{jobs}::in", "{jobs}::work") == b"raw"
     finally:
         redis_client.acl_deluser("poller")
 
 
-def test_a_short_socket_timeout_polls(server: Server, redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url, socket_timeout=0.1) as client:
+def test_a_short_socket_timeout_polls(server: Server) -> None:
+    with server.blocking(socket_timeout=0.1) as client:
         assert RedisGateway(redis_client=client, message_wait_interval_seconds=1)._blocks is False
     assert async_face.RedisGateway(redis_client=AsyncFace(server).client())._blocks is True

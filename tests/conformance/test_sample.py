@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -15,6 +16,9 @@ from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerId
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, retire, sample, unretire
+
+if TYPE_CHECKING:
+    from tests.support.servers import Server
 
 KEYS = QueueKeys("{jobs}")
 
@@ -83,13 +87,13 @@ def test_sampling_writes_nothing(redis_client: redis.Redis) -> None:
 
 
 async def test_many_queues_one_round_trip_and_a_broken_one_is_an_exception(
-    redis_client: redis.Redis, redis_url: str
+    server: Server, redis_client: redis.Redis
 ) -> None:
-    queues = [QueueKeys(name) for name in ("a", "b", "c")]
+    queues = [QueueKeys(name) for name in ("{a}", "{b}", "{c}")]
     redis_client.script_flush()
     publish(redis_client, queues[0], "x")
     redis_client.set(queues[1].pending, "alien")
-    async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
+    async with server.asyncio(decode_responses=True) as client:
         for found in (sample(redis_client, queues), await asyncio_sample.sample(client, queues)):
             first, broken, last = found
             assert isinstance(first, QueueSample)

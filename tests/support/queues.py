@@ -62,7 +62,7 @@ def everything(client: redis.Redis) -> dict[str, Any]:
         "zset": lambda key: dict(client.zrange(key, 0, -1, withscores=True)),
         "string": client.get,
     }
-    return {key.decode(): readers[client.type(key).decode()](key) for key in sorted(client.keys())}
+    return {key.decode(): readers[client.type(key).decode()](key) for key in sorted(client.scan_iter())}
 
 
 def lease_sets(client: redis.Redis, keys: QueueKeys) -> tuple[Counter[bytes], ...]:

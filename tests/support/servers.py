@@ -186,7 +186,7 @@ def acl(find: Callable[[], str]) -> Iterator[Server]:
     """One server; clients log in as a user that has the documented rights of all roles, and no others."""
     with EmbeddedRedis(binary=find()) as server:
         with redis.Redis.from_url(server.url) as client:
-            grant(client, "everything", *ROLES)
+            grant(client, "everything", *ROLES, queue="{*}")
         login = server.url.replace("redis://", "redis://everything:secret@")
         yield _reached_by_url(server.binary, login, admin_url=server.url)
 

@@ -19,6 +19,10 @@ async def execute(client: Any, call: Call[T]) -> T:
     source, keys, args = call.script, call.keys, call.args
     if not isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
         return call.parse(await client.eval(source.text, len(keys), *keys, *args))
+    if isinstance(client, redis.asyncio.RedisCluster):
+        # Before it knows the slots, redis-py sends a command to any node; many such answers make it close
+        # all connections under those who use them.
+        await client.initialize()
     command: Any = client.execute_command
     options: dict[str, Any] = {NEVER_DECODE: True} if call.raw else {}
     try:

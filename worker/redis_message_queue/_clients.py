@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 import redis.asyncio
@@ -118,8 +118,7 @@ def can_block(client: object, kinds: tuple[type[Any], ...]) -> bool:
     """True for a real client that waits longer for a reply than one blocking call takes."""
     if not isinstance(client, kinds):
         return False
-    pool = getattr(client, "connection_pool", None)
-    timeout = getattr(pool, "connection_kwargs", {}).get("socket_timeout")
+    timeout = cast("Any", client).get_connection_kwargs().get("socket_timeout")
     return timeout is None or (isinstance(timeout, (int, float)) and timeout >= _SHORTEST_SOCKET_TIMEOUT)
 
 
