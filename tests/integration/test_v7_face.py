@@ -1,0 +1,66 @@
+"""The face is that of 7.0.0: the same names, parameters and defaults, and the same verdict on odd arguments.
+
+Both libraries run one program, so nothing here is written from memory.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.face_verdicts import VALUES
+from tests.support.v7 import require_v7, v7_python
+
+import redis_message_queue
+
+PROGRAM = Path(__file__).parents[1] / "support" / "face_verdicts.py"
+OURS = Path(redis_message_queue.__file__).parent.parent
+# What differs on purpose; each is in the table "Compatibility with v7" of the library's page.
+STRICTER = {
+    f"{cls} pending_overload_policy #{VALUES.index('block')}" for cls in ("RedisMessageQueue", "RedisGateway")
+}
+
+pytestmark = pytest.mark.interop
+
+
+def told_by(command: list[str], package: str) -> Any:
+    done = subprocess.run(
+        [*command, str(PROGRAM), package], check=True, capture_output=True, text=True, timeout=50, cwd=OURS
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module", params=["redis_message_queue", "redis_message_queue.asyncio"])
+def both(request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    require_v7()
+    ours = f"import sys, runpy; sys.path.insert(0, {str(OURS)!r}); del sys.argv[0];"
+    ours += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    return (
+        told_by([str(v7_python()), "-I"], request.param),
+        told_by([sys.executable, "-P", "-c", ours], request.param),
+    )
+
+
+def test_the_names_are_the_same(both: tuple[Any, Any]) -> None:
+    theirs, ours = both
+    assert ours["names"] == theirs["names"]
+    assert ours["bases"] == theirs["bases"]
+
+
+def test_parameters_order_and_defaults_are_the_same_and_ours_come_last(both: tuple[Any, Any]) -> None:
+    theirs, ours = (told["signatures"] for told in both)
+    for member, (*known, kind) in theirs.items():
+        *parameters, our_kind = ours[member]
+        assert (parameters[: len(known)], our_kind) == (known, kind), member
+        assert all("inspect._empty" not in added for added in parameters[len(known) :]), member
+
+
+def test_every_argument_gets_the_same_verdict(both: tuple[Any, Any]) -> None:
+    theirs, ours = (told["verdicts"] for told in both)
+    compared = theirs.keys() & ours.keys()
+    assert len(compared) > 1000
+    assert {case for case in compared if theirs[case] != ours[case]} == STRICTER
