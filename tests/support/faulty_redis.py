@@ -72,6 +72,7 @@ class Wire:
     """Clients of both faces, in bytes and in text, and the loop for those of asyncio."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.loop = asyncio.new_event_loop()
         self.plain = redis.Redis.from_url(url)
         self._clients = {

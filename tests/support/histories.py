@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _LONGER = int(os.environ.get("MODEL_STEPS", "0"))
 TIMEOUT_SECONDS = 300 + _LONGER // 25
 _STEPS_IN_HISTORY = 50
-_FEWEST_ON_AVERAGE = 30  # a history may end early
+_FEWEST_ON_AVERAGE = 26  # a history may end early
 
 
-def run_histories(machine: type[QueueMachine], wire: Wire, steps: int) -> None:
-    """Run at least `steps` steps, the same in each run.
+def run_histories(machine: type[QueueMachine], wire: Wire, steps: int, **attributes: Any) -> None:
+    """Run at least `steps` steps of a machine with these attributes, the same in each run.
 
     With MODEL_STEPS=<number> that many instead, others in each run; a failure prints how to have it again.
     """
@@ -38,7 +38,7 @@ def run_histories(machine: type[QueueMachine], wire: Wire, steps: int) -> None:
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(
-        type(machine.__name__, (machine,), {"wire": wire, "steps": done}), settings=settled
+        type(machine.__name__, (machine,), {"wire": wire, "steps": done, **attributes}), settings=settled
     )
     # The check runs once more in each history: before its first step.
     made = done["checks"] - done["histories"]

@@ -5,6 +5,7 @@ It uses nothing but the API of redis-message-queue 7.0.0, so the same program ru
 
 import asyncio
 import json
+import logging
 import sys
 import warnings
 
@@ -45,22 +46,25 @@ FACES = {
     "sync": (redis_message_queue, LossyRedis),
     "async": (redis_message_queue.asyncio, AsyncLossyRedis),
 }
-KEY_FUNCTIONS = {"prefix": lambda message: str(message).partition(":")[0]}
+KEY_FUNCTIONS = {
+    "prefix": lambda message: str(message).partition(":")[0],
+    "suffix": lambda message: str(message).partition(":")[2],
+}
 
 
 class Peer:
     """Queues and open blocks by number."""
 
     def __init__(self, url):
-        self.url = url
         self.queues = []
         self.clients = []
+        self.shared = {face: client.from_url(url) for face, (_, client) in FACES.items()}
         self.blocks = {}
+        self.abandoned = []
 
     async def open(self, face, name, gateway=None, **options):
         """A queue, over a gateway if options for one are given; its number."""
-        package, client_class = FACES[face]
-        client = client_class.from_url(self.url)
+        package, client = FACES[face][0], self.shared[face]
         if options.get("get_deduplication_key"):
             options["get_deduplication_key"] = KEY_FUNCTIONS[options["get_deduplication_key"]]
         if gateway is None:
@@ -96,6 +100,10 @@ class Peer:
             await leave(self.blocks.pop((queue, payload)), ValueError("failing") if failing else None)
         return [str(warning.message) for warning in issued]
 
+    async def abandon(self, queue, payload):
+        """Never end a block."""
+        self.abandoned.append(self.blocks.pop((queue, payload)))
+
     async def lose(self, queue, count):
         self.clients[queue].lose = count
 
@@ -128,4 +136,5 @@ async def main(url):
         print(json.dumps(answer), flush=True)
 
 
+logging.disable()  # faults are asked for here
 asyncio.run(main(sys.argv[1]))

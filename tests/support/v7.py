@@ -159,6 +159,10 @@ class PeerQueue:
         """Finish handling it; the warnings that this brought."""
         return self._ask("leave", payload=payload, failing=failing)  # type: ignore[no-any-return]
 
+    def abandon(self, payload: str) -> None:
+        """Never finish handling it."""
+        self._ask("abandon", payload=payload)
+
     def handle(self, count: int, *, failing: bool = False) -> list[str | None]:
         """Handle so many messages, one after the other; their payloads."""
         payloads = []

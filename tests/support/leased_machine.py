@@ -5,14 +5,13 @@ from __future__ import annotations
 import warnings
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 import redis
 from hypothesis.stateful import initialize, precondition, rule
 from tests.support.faulty_redis import CUT, LOST
-from tests.support.histories import TIMEOUT_SECONDS, run_histories
 from tests.support.queue_machine import (
     DELAY_SECONDS,
     FACE,
@@ -33,9 +32,6 @@ from tests.support.queue_model import Granted, Lease, QueueModel
 from redis_message_queue import QueueDrainedError, RetryBudgetExhaustedError
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
 from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
-
-if TYPE_CHECKING:
-    from tests.support.faulty_redis import Wire
 
 CONSUMERS = (Consumer, AsyncConsumer)
 END = st.sampled_from(Outcome)
@@ -358,8 +354,3 @@ class LeasedMachine(QueueMachine):
 def key_of(ends: list[tuple[Claim, Outcome]]) -> tuple[Any, ...]:
     """What makes two settlements the same call."""
     return tuple((name_of(claim.stored), claim.token, end) for claim, end in ends)
-
-
-@pytest.mark.timeout(TIMEOUT_SECONDS)
-def test_no_history_of_leased_work_loses_doubles_or_reorders(wire: Wire) -> None:
-    run_histories(LeasedMachine, wire, steps=7_500)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 import redis
 from hypothesis.stateful import initialize, precondition, rule
 from tests.support.faulty_redis import CUT, LOST
-from tests.support.histories import TIMEOUT_SECONDS, run_histories
 from tests.support.queue_machine import (
     CAP,
     FACE,
@@ -29,9 +28,6 @@ from tests.support.queue_model import QueueModel
 
 from redis_message_queue import RetryBudgetExhaustedError
 from redis_message_queue.consumer import Outcome
-
-if TYPE_CHECKING:
-    from tests.support.faulty_redis import Wire
 
 
 class PlainMachine(QueueMachine):
@@ -164,8 +160,3 @@ class PlainMachine(QueueMachine):
         assert leases == 0
         assert Counter(ids.values()) == Counter(processing)
         assert {stored: claim for claim, stored in ids.items()} == backrefs
-
-
-@pytest.mark.timeout(TIMEOUT_SECONDS)
-def test_no_history_of_plain_work_loses_doubles_or_reorders(wire: Wire) -> None:
-    run_histories(PlainMachine, wire, steps=2_500)

@@ -1,0 +1,32 @@
+"""No random history loses a message, doubles it, or serves it out of turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.histories import TIMEOUT_SECONDS, run_histories
+from tests.support.leased_machine import LeasedMachine
+from tests.support.mixed_machine import MixedMachine
+from tests.support.plain_machine import PlainMachine
+from tests.support.v7 import Peer, require_v7
+
+if TYPE_CHECKING:
+    from tests.support.faulty_redis import Wire
+
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
+
+
+def test_leased_work_of_all_kinds_of_consumers(wire: Wire) -> None:
+    run_histories(LeasedMachine, wire, steps=7_500)
+
+
+def test_plain_work(wire: Wire) -> None:
+    run_histories(PlainMachine, wire, steps=2_500)
+
+
+@pytest.mark.interop
+def test_leased_work_shared_with_7(wire: Wire) -> None:
+    require_v7()
+    with Peer("v7", wire.url) as peer:
+        run_histories(MixedMachine, wire, steps=1_500, peer=peer)
