@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue.consumer import Claim
 
-__all__ = ["LeaseKeeper", "Leases", "Loss"]
+__all__ = ["KEEPER_NAME", "LeaseKeeper", "Leases", "Loss"]
 
 KEEPER_NAME = "redis-message-queue-lease-keeper"
 # One script call holds up Redis for little more than a millisecond.

@@ -23,6 +23,7 @@ from redisqueue_worker.policy import HandlerTimeout, RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from redis_message_queue.lease_keeper import Leases
     from redisqueue_worker.context import Contexts
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.metrics import Metrics
@@ -49,6 +50,7 @@ class Claimer(threading.Thread):
         self,
         connect: Callable[[], Consumer],
         flights: Flights,
+        leases: Leases,
         *,
         slots: int,
         policy: RetryPolicy,
@@ -61,6 +63,7 @@ class Claimer(threading.Thread):
         super().__init__(name="claimer", daemon=True)
         self._connect = connect
         self._flights = flights
+        self._leases = leases
         self._slots = slots
         self._policy = policy
         self._contexts = contexts
@@ -231,6 +234,7 @@ class Claimer(threading.Thread):
                 self._flights.add(flight)
                 if flight.claim.delivery_count > 1:
                     self._metrics.redeliveries.inc()
+            self._leases.add(*reply.claims)
             self._running += len(flights)
             self._start(flights)
         if reply.dead_lettered:
@@ -286,6 +290,7 @@ class Claimer(threading.Thread):
             self._metrics.outcomes[settlement.outcome.value if ok else "lost"].inc()
             if not ok:
                 log.error("lease lost: this outcome does not count", extra={"message_id": claim.id})
+        self._leases.remove(*(settlement.claim for settlement in settlements))
         self.settled_total += len(settlements)
 
     # ---- trouble, drain, end -------------------------------------------------------

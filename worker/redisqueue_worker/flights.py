@@ -93,6 +93,17 @@ class Flights:
         flight.context.mark_lease_lost()
         return True
 
+    def mark_doubtful(self, claim: Claim) -> bool:
+        """Tell the handler of `claim` that it may be somebody else's; False when it has ended anyway.
+
+        It may also still be ours: the lease is renewed on, and the outcome counts if Redis says so.
+        """
+        flight = self.of(claim)
+        if flight is None or flight.finished:
+            return False
+        flight.context.mark_lease_lost()
+        return True
+
     def oldest_age_seconds(self) -> float | None:
         """The age of the oldest running handler; None when none runs."""
         return max((flight.age_seconds for flight in self.running()), default=None)

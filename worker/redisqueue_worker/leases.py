@@ -3,86 +3,64 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING
 
-from redis import RedisError
+from redis_message_queue.lease_keeper import LeaseKeeper, Leases, Loss
+from redisqueue_worker.health import AWAY_GRACE_SECONDS, Pulse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from redis_message_queue.consumer import Consumer
+    from redis_message_queue.consumer import Claim
     from redisqueue_worker.flights import Flights
-    from redisqueue_worker.health import Pulse
     from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# After a failure the next try comes sooner: most of the lease is left, but not for ever.
-RETRY_SECONDS = 1.0
-TICK_SECONDS = 5.0
+
+class KeeperPulse(Pulse):
+    """The pulse of a keeper, which knows itself what it should have done by now."""
+
+    def __init__(self, keeper: LeaseKeeper) -> None:
+        super().__init__()
+        self._keeper = keeper
+
+    @property
+    def late_seconds(self) -> float:
+        """How long the keeper is overdue; 0 while it is healthy, and while there is nothing to keep."""
+        return max(0.0, self._keeper.overdue_seconds - AWAY_GRACE_SECONDS)
 
 
-class LeaseKeeper(threading.Thread):
-    """Renews all leases in one round trip every `heartbeat_seconds`, over a connection of its own."""
+def keep_leases(keeper: LeaseKeeper, settings: Settings, flights: Flights, metrics: Metrics) -> Leases:
+    """The leases of the worker's queue: counted in its metrics, and told to handlers that lose one."""
 
-    def __init__(
-        self,
-        connect: Callable[[], Consumer],
-        flights: Flights,
-        *,
-        heartbeat_seconds: float,
-        metrics: Metrics,
-        pulse: Pulse,
-    ) -> None:
-        super().__init__(name="leases", daemon=True)
-        self._connect = connect
-        self._flights = flights
-        self._heartbeat_seconds = heartbeat_seconds
-        self._metrics = metrics
-        self._pulse = pulse
-        self._ended = threading.Event()
-        self._consumer: Consumer | None = None
+    def renewed(count: int) -> None:
+        metrics.lease_renewals.labels("ok").inc(count)
 
-    def end(self) -> None:
-        """Renew nothing any more."""
-        self._ended.set()
-
-    def run(self) -> None:
-        pause = self._heartbeat_seconds
-        while not self._rest(pause):
-            try:
-                self.renew()
-                pause = self._heartbeat_seconds
-            except (RedisError, OSError) as error:
-                pause = min(RETRY_SECONDS, self._heartbeat_seconds)
-                self._metrics.lease_renewals.labels("error").inc()
-                log.warning(
-                    "lease renewal failed, trying again", extra={"error": str(error), "pause_seconds": pause}
-                )
-
-    def renew(self) -> None:
-        """Renew everything in flight now. Raises redis.RedisError."""
-        claims = self._flights.leased()
-        if not claims:
-            return
-        with self._pulse.away():
-            self._consumer = self._consumer or self._connect()
-            kept = self._consumer.renew(claims)
-        for claim, ok in zip(claims, kept, strict=True):
-            if ok:
-                self._metrics.lease_renewals.labels("ok").inc()
-            elif self._flights.mark_lost(claim):
-                self._metrics.lease_renewals.labels("lost").inc()
+    def lost(claim: Claim, loss: Loss) -> None:
+        if loss is Loss.EXPIRED:
+            if flights.mark_doubtful(claim):
                 log.error(
-                    "lease lost: another worker may handle this message too", extra={"message_id": claim.id}
+                    "lease not renewed in time: another worker may handle this message too",
+                    extra={"message_id": claim.id},
                 )
+        elif flights.mark_lost(claim):
+            metrics.lease_renewals.labels("lost").inc()
+            log.error(
+                "lease lost: another worker may handle this message too", extra={"message_id": claim.id}
+            )
 
-    def _rest(self, seconds: float) -> bool:
-        """Sleep in slices that keep the pulse; True when it is time to end."""
-        while seconds > 0:
-            self._pulse.beat()
-            if self._ended.wait(min(seconds, TICK_SECONDS)):
-                return True
-            seconds -= TICK_SECONDS
-        return self._ended.is_set()
+    def failed(error: Exception, seconds: float) -> None:
+        metrics.lease_renewals.labels("error").inc()
+        log.warning(
+            "lease renewal failed, trying again", extra={"error": str(error), "pause_seconds": seconds}
+        )
+
+    return keeper.queue(
+        settings.queue,
+        key_separator=settings.key_separator,
+        visibility_timeout_seconds=settings.visibility_timeout_seconds,
+        interval_seconds=settings.heartbeat_seconds,
+        on_renewed=renewed,
+        on_lost=lost,
+        on_failed=failed,
+    )

@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
+from redis_message_queue.lease_keeper import KEEPER_NAME, LeaseKeeper
 from redisqueue_worker.claimer import Claimer
 from redisqueue_worker.context import Contexts
 from redisqueue_worker.control import ControlServer
@@ -20,13 +21,13 @@ from redisqueue_worker.drain import Drain, Effect, Event, Phase, step
 from redisqueue_worker.flights import Flights
 from redisqueue_worker.health import HealthServer, Pulse, stalled
 from redisqueue_worker.hooks import hooks
-from redisqueue_worker.leases import LeaseKeeper
+from redisqueue_worker.leases import KeeperPulse, keep_leases
 from redisqueue_worker.loader import load
 from redisqueue_worker.patience import leave_within
 from redisqueue_worker.policy import RetryPolicy
 from redisqueue_worker.processes import ProcessSlots
 from redisqueue_worker.publisher import Publisher
-from redisqueue_worker.recycle import Limits, resident_mib, start_afresh
+from redisqueue_worker.recycle import Limits, inherited_listener, resident_mib, start_afresh
 from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots, slots_for
 from redisqueue_worker.waiter import Waiter
 from redisqueue_worker.watch import Watch
@@ -48,7 +49,7 @@ TICK_SECONDS = 0.25
 LAST_WORDS_SECONDS = 8.0
 LEFTOVER_SECONDS = 3.0
 HOOK_SECONDS = 5.0
-_LOOPS = ("claimer", "leases", "waiter", "event-loop")
+_LOOPS = ("claimer", KEEPER_NAME, "waiter", "event-loop")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -66,8 +67,11 @@ class Worker:
         self._state = Drain(settings.drain_timeout_seconds)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._flights = Flights()
-        self._pulses = {name: Pulse() for name in ("main", "claimer", "leases", "waiter")}
+        self._pulses = {name: Pulse() for name in ("main", "claimer", "waiter")}
+        self._keeper = LeaseKeeper(settings.connection.connect)
+        self._pulses["leases"] = KeeperPulse(self._keeper)
         self._started = False
+        self._health: HealthServer | None = None
         self._begun_at = time.monotonic()
         # The processes of process slots are replaced one by one, this one stays.
         in_place = settings.slots != "processes"
@@ -87,6 +91,7 @@ class Worker:
                 )
             ),
             self._flights,
+            keep_leases(self._keeper, settings, self._flights, metrics),
             slots=settings.concurrency,
             policy=policy,
             contexts=Contexts(
@@ -98,13 +103,6 @@ class Worker:
             pulse=self._pulses["claimer"],
             changed=lambda: self._events.put(Event.TICK),
             emptied=lambda: self._events.put(Event.EMPTY) if settings.burst else None,
-        )
-        self._keeper = LeaseKeeper(
-            self._consumer,
-            self._flights,
-            heartbeat_seconds=settings.heartbeat_seconds,
-            metrics=metrics,
-            pulse=self._pulses["leases"],
         )
         self._waiter = Waiter(self._consumer, self._claimer.woken, self._pulses["waiter"])
 
@@ -146,19 +144,20 @@ class Worker:
         settings = self._settings
         if settings.http_port:
             try:
-                health = HealthServer(
+                self._health = HealthServer(
                     settings.http_host,
                     settings.http_port,
                     live=lambda: stalled(self._pulses) if self._started else [],
                     ready=self._ready,
                     registry=self._metrics.registry,
+                    listener=inherited_listener(),
                 )
             except OSError as error:
                 raise PlatformError(
                     f"REDISQUEUE_HTTP_HOST (--http-host) and REDISQUEUE_HTTP_PORT (--http-port): "
                     f"'{settings.http_host}' port {settings.http_port}: {error.strerror}"
                 ) from error
-            doors.callback(health.close)
+            doors.callback(self._health.close)
         try:
             control = ControlServer(
                 settings.run_dir, self._events.put, lambda: (self._state, len(self._flights))
@@ -218,7 +217,7 @@ class Worker:
         for pulse in self._pulses.values():  # a slow import is not a stall
             pulse.beat()
         self._started = True
-        for thread in (self._keeper, self._waiter, self._claimer):
+        for thread in (self._waiter, self._claimer):
             thread.start()
 
     def _consumer(self, identity: WorkerIdentity | None = None) -> Consumer:
@@ -299,7 +298,6 @@ class Worker:
 
     def _end(self, last: Effect, slots: Slots) -> int:
         """Leave as `last` says. Returns only when no handler runs and nothing replaces the process."""
-        self._keeper.end()
         self._waiter.end()
         forced = last is Effect.FORCE_EXIT
         fields = {"reason": str(self._state.cause or ""), "in_flight": len(self._flights)}
@@ -312,6 +310,7 @@ class Worker:
         self._claimer.leave(
             release=not self._settings.leave_lease, deregister=not recycle, timeout_seconds=LAST_WORDS_SECONDS
         )
+        self._keeper.close(timeout_seconds=0)
         if unsettled := [flight.claim.id for flight in self._flights.all() if flight.finished]:
             log.error(
                 "results left behind: these messages come again when their leases end",
@@ -345,7 +344,7 @@ class Worker:
                     return
         log.info("starting afresh", extra={**fields, "settled": self._claimer.settled_total})
         logging.shutdown()
-        start_afresh()
+        start_afresh(self._health.hand_over() if self._health else None)
 
 
 def _on_thread_crash(crash: threading.ExceptHookArgs) -> None:
