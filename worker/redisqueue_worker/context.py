@@ -52,7 +52,7 @@ class Context:
         self.logger = logger
         self._publisher = publisher
         self._draining = draining
-        self._lease_lost = threading.Event()
+        self._lease_lost = False
         self._timeout_seconds = timeout_seconds
         self._deadline: float | None = None
         self.restart_clock()
@@ -76,7 +76,7 @@ class Context:
     @property
     def lease_lost(self) -> bool:
         """Whether the message now belongs to somebody else, so that this handler's outcome will not count."""
-        return self._lease_lost.is_set()
+        return self._lease_lost
 
     def extend(self, seconds: float) -> None:
         """Move the deadline to at least `seconds` from now; it never comes nearer.
@@ -122,7 +122,7 @@ class Context:
 
     def mark_lease_lost(self) -> None:
         """Called by the worker when somebody else holds the lease."""
-        self._lease_lost.set()
+        self._lease_lost = True
 
 
 class MessageLogger(logging.LoggerAdapter[logging.Logger]):

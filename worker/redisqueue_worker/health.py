@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 15.0
 # A call to Redis may take as long as its timeouts and retries allow; this bounds even that.
 AWAY_GRACE_SECONDS = 120.0
+# Whoever was let in before a hand-over has its answer by then.
+LAST_ANSWER_SECONDS = 0.05
 
 
 class Pulse:
@@ -58,6 +61,7 @@ class HealthServer:
         port: TCP port; 0 takes a free one, see `port`.
         live: names of stalled loops; empty is healthy.
         ready: whether the worker has started and is not draining.
+        listener: what a predecessor handed over, already listening there.
 
     Raises OSError when the port is taken or the address is not this machine's.
     """
@@ -70,6 +74,7 @@ class HealthServer:
         live: Callable[[], list[str]],
         ready: Callable[[], bool],
         registry: CollectorRegistry,
+        listener: socket.socket | None = None,
     ) -> None:
         class Probe(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -109,10 +114,21 @@ class HealthServer:
                 TCPServer.server_bind(self)
 
         Probe.timeout = 5
-        self._server = Server((host, port), Probe)
+        self._server = Server((host, port), Probe, bind_and_activate=listener is None)
+        if listener is not None:
+            self._server.socket.close()
+            self._server.socket = listener
+            self._server.server_address = listener.getsockname()
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()
+
+    def hand_over(self) -> int:
+        """Answer nobody any more; the listening socket's descriptor, for a successor that does."""
+        descriptor = os.dup(self._server.fileno())
+        self._server.shutdown()
+        time.sleep(LAST_ANSWER_SECONDS)
+        return descriptor
 
     def close(self) -> None:
         self._server.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 # Workers that started together must not all start afresh together.
 JITTER = 0.1
+_LISTENER = "_REDISQUEUE_LISTENER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,15 @@ class Limits:
         return ""
 
 
+def inherited_listener() -> socket.socket | None:
+    """The listening socket that this process's predecessor kept open for it."""
+    descriptor = os.environ.pop(_LISTENER, None)
+    if descriptor is None:
+        return None
+    os.set_inheritable(int(descriptor), False)
+    return socket.socket(fileno=int(descriptor))
+
+
 def resident_mib() -> float:
     """The size of this process in memory."""
     with suppress(OSError):
@@ -56,7 +67,14 @@ def resident_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def start_afresh() -> NoReturn:
-    """Replace this process by a fresh one with the same arguments; does not return."""
+def start_afresh(listener: int | None = None) -> NoReturn:
+    """Replace this process by a fresh one with the same arguments; does not return.
+
+    Args:
+        listener: descriptor of a listening socket to keep open: who connects meanwhile waits in its backlog.
+    """
+    if listener is not None:
+        os.set_inheritable(listener, True)
+        os.environ[_LISTENER] = str(listener)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (ourselves)
