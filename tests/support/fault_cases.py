@@ -34,6 +34,7 @@ class Bench:
         self.proxy = proxy
         self.direct = direct
         self.held: list[Any] = []
+        self.reply: Any = None
         self._client = face.client(retry=face.retry(retries), **options)
         self._gateways: dict[str, Any] = {}
         self.consumer = face.consumer(
@@ -55,7 +56,8 @@ class Bench:
             self._gateways[name] = self.face.gateway(
                 redis_client=self._client,
                 message_wait_interval_seconds=0,
-                retry_max_delay_seconds=0.01,
+                retry_initial_delay_seconds=0.001,
+                retry_max_delay_seconds=0.001,
                 **options,
             )
         return self._gateways[name]
@@ -127,9 +129,10 @@ class Operation:
     async def attempt(self, bench: Bench) -> redis.RedisError | None:
         """Perform once; the error, if that is what came of it."""
         try:
-            await self.perform(bench)
+            reply = await self.perform(bench)
         except redis.RedisError as error:
             return error
+        bench.reply = reply
         return None
 
     def check(self, bench: Bench) -> None:
@@ -281,7 +284,8 @@ async def lose_a_plain_claim(bench: Bench) -> None:
 async def drain_plain(bench: Bench) -> Any:
     if not bench.held:
         bench.held.append(bench.queue(bench.gateway()))
-    return await bench.call(bench.held[0].drain, 5)
+    while not await bench.call(bench.held[0].drain, 5):
+        continue
 
 
 async def losing(bench: Bench, step: Step) -> None:
@@ -342,7 +346,7 @@ async def report(bench: Bench) -> Any:
 
 
 async def dead_letters(bench: Bench) -> None:
-    bench.direct.rpush(KEYS.dead_letter, "x", "x", "y")
+    bench.direct.rpush(KEYS.dead_letter, "y", "x", "x")
 
 
 async def redrive(bench: Bench) -> Any:

@@ -117,12 +117,8 @@ class AdminFlows(QueueFlows):
             payloads = yield from gateway._call(_bulk.tail(key=dead_letters, count=count, raw=True))  # noqa: SLF001
             if not payloads:
                 break
-            call = _bulk.redrive(
-                dead_letter=dead_letters,
-                pending=self.key.pending,
-                payloads=[_as_bytes(payload) for payload in payloads],
-            )
-            moved += yield from gateway._call(call)  # noqa: SLF001
+            batch = [_as_bytes(payload) for payload in payloads]
+            moved += yield from gateway._redrive(dead_letters, self.key.pending, batch)  # noqa: SLF001
         return moved
 
     def _purge(self, target: PurgeTarget) -> Flow[int]:

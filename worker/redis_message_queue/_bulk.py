@@ -53,10 +53,12 @@ def tail(*, key: str, count: int, raw: bool = False) -> Call[list[Text]]:
     return Call(script("tail"), (key,), (count,), list, raw)
 
 
-def redrive(*, dead_letter: str, pending: str, payloads: Sequence[bytes]) -> Call[int]:
+def redrive(
+    *, dead_letter: str, pending: str, payloads: Sequence[bytes], replay_key: str, replay_ttl_ms: int
+) -> Call[int]:
     """Move these oldest dead letters, just read, back to pending; how many were still there."""
     pairs = (part for payload in payloads for part in (payload, _fresh_envelope(payload)))
-    return Call(script("redrive"), (dead_letter, pending), tuple(pairs), int)
+    return Call(script("redrive"), (dead_letter, pending, replay_key), (replay_ttl_ms, *pairs), int)
 
 
 def _fresh_envelope(payload: bytes) -> str:

@@ -1,0 +1,72 @@
+"""The connection breaks or stalls at each request of each operation: the call, repeated, does its work once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.fault_cases import OPERATIONS, Operation
+from tests.support.fault_proxy import At, Fault, nothing
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import OpenBench
+    from tests.support.fault_cases import Bench
+
+CUTS = (Fault.CUT_BEFORE, Fault.CUT_IN_REQUEST, Fault.CUT_AFTER, Fault.CUT_IN_REPLY, Fault.HALF_CLOSE)
+
+REPEATABLE = {name: operation for name, operation in OPERATIONS.items() if operation.repeatable}
+
+over_operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+over_repeatable_operations = pytest.mark.parametrize("operation", REPEATABLE.values(), ids=REPEATABLE)
+
+
+async def until_it_works(bench: Bench, operation: Operation) -> bool:
+    """Repeat a failed call; False if it failed and may not be repeated."""
+    while await operation.attempt(bench):
+        operation.check(bench)
+        if not operation.repeatable:
+            return False
+    return True
+
+
+def check_once(bench: Bench, operation: Operation, *, worked: bool) -> None:
+    """The work was done once, and the last reply told it; at most once where a call may not be repeated."""
+    if not worked:
+        assert sum(bench.ledger().values()) <= 1
+        return
+    if operation.reply is not None:
+        assert bench.reply == operation.reply
+    operation.check_end(bench)
+
+
+@over_operations
+@pytest.mark.parametrize("fault", CUTS, ids=lambda fault: fault.name)
+async def test_any_connection_may_break_at_any_request(
+    operation: Operation, fault: Fault, open_bench: OpenBench, subtests: pytest.Subtests
+) -> None:
+    number, seen = 0, 1
+    while number < seen:
+        with subtests.test(request=number):
+            async with open_bench() as bench:
+                await operation.ready(bench)
+                bench.proxy.rule = rule = At(number, lambda request: fault)
+                worked = await until_it_works(bench, operation)
+                bench.proxy.rule = nothing
+                number, seen = number + 1, rule.seen
+                check_once(bench, operation, worked=worked)
+
+
+@over_repeatable_operations
+async def test_a_client_may_repeat_by_itself(
+    operation: Operation, open_bench: OpenBench, subtests: pytest.Subtests
+) -> None:
+    number, seen = 0, 1
+    while number < seen:
+        with subtests.test(request=number):
+            async with open_bench(retries=3) as bench:
+                await operation.ready(bench)
+                bench.proxy.rule = rule = At(number, lambda request: Fault.CUT_AFTER)
+                assert await operation.attempt(bench) is None
+                bench.proxy.rule = nothing
+                number, seen = number + 1, rule.seen
+                check_once(bench, operation, worked=True)
