@@ -1,0 +1,126 @@
+"""What a worker tells of its leases: to its handlers, in its metrics and to its liveness probe."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from prometheus_client import CollectorRegistry
+from tests.support import queues
+
+from redis_message_queue.consumer import Claim, Consumer
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.lease_keeper import LeaseKeeper, Leases
+from redisqueue_worker import leases as worker_leases
+from redisqueue_worker.context import Contexts
+from redisqueue_worker.flights import Flight, Flights
+from redisqueue_worker.health import stalled
+from redisqueue_worker.leases import KeeperPulse, keep_leases
+from redisqueue_worker.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LEASE_SECONDS = 0.4
+SETTINGS: Any = SimpleNamespace(
+    queue="jobs", key_separator="::", visibility_timeout_seconds=LEASE_SECONDS, heartbeat_seconds=0.1
+)
+
+
+def eventually(fact: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not fact():
+        assert time.monotonic() < end, "did not come true"
+        time.sleep(0.005)
+
+
+class Desk:
+    """A worker's flights, leases and metrics, without the loops around them."""
+
+    def __init__(self, connect: Callable[[], redis.Redis]) -> None:
+        self.flights = Flights()
+        self.metrics = Metrics(CollectorRegistry())
+        self.keeper = LeaseKeeper(connect)
+        self.leases: Leases = keep_leases(self.keeper, SETTINGS, self.flights, self.metrics)
+
+    def take(self, claim: Claim) -> Flight:
+        contexts = Contexts(None, None, self.metrics)  # type: ignore[arg-type]
+        flight = Flight(claim, contexts.of(claim, threading.Event()))
+        self.flights.add(flight)
+        self.leases.add(claim)
+        return flight
+
+    def renewals(self, result: str) -> float:
+        return self.metrics.lease_renewals.labels(result)._value.get()
+
+
+@pytest.fixture
+def desk(redis_url: str) -> Iterator[Desk]:
+    """On the shared server."""
+    desk = Desk(lambda: redis.Redis.from_url(redis_url))
+    yield desk
+    assert desk.keeper.close()
+
+
+def claim(client: redis.Redis) -> Claim:
+    queues.publish(client, QueueKeys("jobs"), "x")
+    return Consumer(client, "jobs", visibility_timeout_seconds=LEASE_SECONDS).claim(1).claims[0]
+
+
+def test_renewals_are_counted_and_a_lost_lease_is_told(desk: Desk, redis_client: redis.Redis) -> None:
+    flight = desk.take(claim(redis_client))
+    eventually(lambda: desk.renewals("ok") >= 2)
+    assert not flight.context.lease_lost
+    redis_client.delete("jobs::processing:lease_tokens")
+    eventually(lambda: flight.context.lease_lost)
+    assert flight.lost
+    assert desk.flights.leased() == []
+    assert (desk.renewals("lost"), desk.renewals("error")) == (1, 0)
+
+
+def test_a_handler_that_has_ended_is_told_nothing(desk: Desk, redis_client: redis.Redis) -> None:
+    flight = desk.take(claim(redis_client))
+    flight.finished = True
+    redis_client.delete("jobs::processing:lease_tokens")
+    eventually(lambda: len(desk.leases) == 0)
+    assert not flight.context.lease_lost
+    assert desk.renewals("lost") == 0
+
+
+def test_a_lease_that_nobody_could_renew_in_time_is_told_and_is_still_renewed_on() -> None:
+    def refuse() -> redis.Redis:
+        raise redis.ConnectionError("gone")
+
+    desk = Desk(refuse)
+    flight = desk.take(Claim("stored", "1", None, "x", 1))
+    began = time.monotonic()
+    eventually(lambda: flight.context.lease_lost)
+    assert time.monotonic() - began > LEASE_SECONDS - 0.05
+    assert not flight.lost
+    assert desk.flights.leased() == [flight.claim]
+    assert desk.renewals("error") >= 3
+    desk.keeper.close()
+
+
+def test_a_keeper_that_hangs_is_a_stalled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+
+    def hang() -> redis.Redis:
+        free.wait(10)
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(worker_leases, "AWAY_GRACE_SECONDS", 0.2)
+    desk = Desk(hang)
+    pulses = {"leases": KeeperPulse(desk.keeper)}
+    flight = desk.take(Claim("stored", "1", None, "x", 1))
+    assert stalled(pulses) == []
+    eventually(lambda: stalled(pulses) == ["leases"])
+    free.set()
+    eventually(lambda: not stalled(pulses))
+    desk.leases.remove(flight.claim)
+    assert stalled(pulses) == []
+    desk.keeper.close()
