@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support import queues
 from tests.support.v7 import KEYS, WAITLESS, Peer, PeerError, let_leases_expire
-from tests.support.worker_process import eventually
+from tests.support.worker_process import KEYS as JOBS
+from tests.support.worker_process import QUEUE, WorkerProcess, eventually
 
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.consumer import Consumer, Outcome, Settlement
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import redis
     from tests.support.v7 import PeerQueue
 
@@ -111,6 +116,28 @@ def test_a_mixed_fleet_loses_and_doubles_nothing_though_two_of_it_are_killed(
     assert sorted(redis_client.lrange(KEYS.completed, 0, -1)) == sorted(text.encode() for text in messages)
     assert what_leases_left(redis_client) == set()
     assert redis_client.llen(KEYS.pending) == 0
+
+
+def test_a_worker_process_and_7_take_over_from_each_other(
+    peers: dict[str, Peer], redis_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    theirs = peers["v7"].queue(QUEUE, gateway=WAITLESS)
+    theirs.publish("a", "b")
+    with WorkerProcess(tmp_path, redis_url, "gated", worker_id="first") as worker:
+        worker.until_noted("started", 1)
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+    queues.let_leases_expire(redis_client, JOBS)
+    assert theirs.handle(2) == ["a", "b"]
+    with Peer("v7", redis_url) as dying:
+        held = dying.queue(QUEUE)
+        held.publish("c")
+        assert held.enter() == "c"
+    queues.let_leases_expire(redis_client, JOBS)
+    with WorkerProcess(tmp_path, redis_url, "gated", worker_id="second") as worker:
+        worker.open_gate()
+        assert worker.until_noted("finished", 1) == ["c"]
+        eventually(lambda: redis_client.llen(JOBS.processing) == 0, "its settlement")
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])
