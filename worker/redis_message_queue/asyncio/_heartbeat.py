@@ -1,4 +1,8 @@
-"""Keeps the lease of one message while its handler runs, from a task."""
+"""Keeps the lease of one message while its handler runs, from a task.
+
+A loop that is blocked runs no task: handlers that may block it for as long as a lease need a
+`redis_message_queue.lease_keeper.LeaseKeeper`, whose thread goes on.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +47,9 @@ class LeaseHeartbeat(BaseGracefulInterruptHandler):
         if self._task is None or self._interval is None:
             return True
         self._task.cancel()
+        await asyncio.sleep(0)  # all it takes between two renewals, and much cheaper than to wait
+        if self._task.done():
+            return True
         done, _ = await asyncio.wait({self._task}, timeout=max(2 * self._interval, 0.1))
         return bool(done)
 
