@@ -8,7 +8,7 @@ MODE ?= auto
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-cluster lint format types bench-library test-pythons images cluster-up cluster-down clean
+.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library test-pythons images cluster-up cluster-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-library: $(VENV)/.dev ## Measure the library against 7.0.0 and its peers (
 
 test-pythons: ## Run unit and conformance tests on each other supported Python that is installed
 	@tests/support/each_python $(ARGS)
+
+test-servers: $(VENV)/.dev ## Run the conformance tests on each kind of server, with the oldest and newest redis-py
+	@$(BIN)/python -m tests.support.each_server $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and types
 	@$(BIN)/ruff check

@@ -18,9 +18,16 @@ def component(distribution: Distribution) -> dict[str, Any]:
     metadata = distribution.metadata
     name, version = metadata["Name"].lower().replace("_", "-"), distribution.version
     purl = f"pkg:pypi/{name}@{version}"
-    found = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
-    expression = metadata.get("License-Expression")
-    return found | ({"licenses": [{"expression": expression}]} if expression else {})
+    found: dict[str, Any] = {
+        "type": "library",
+        "bom-ref": purl,
+        "name": name,
+        "version": version,
+        "purl": purl,
+    }
+    if "License-Expression" not in metadata:
+        return found
+    return found | {"licenses": [{"expression": metadata["License-Expression"]}]}
 
 
 def document(name: str, version: str) -> dict[str, Any]:

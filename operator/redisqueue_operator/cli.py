@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from redisqueue_operator.commands import UserError, explain, lint, local, peek, publish, top
+from redisqueue_operator.commands import UserError, drain, explain, lint, local, peek, publish, top
 from redisqueue_operator.embedded_redis import NoServerFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (local, lint, publish, top, peek, explain)
+COMMANDS = (local, lint, publish, top, peek, explain, drain)
 EPILOG = """\
 examples:
   redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
@@ -26,6 +26,7 @@ examples:
   redisqueue top                                  all queues of a Redis, live
   redisqueue peek emails --of dead-letters        look, without taking anything out
   kubectl redisqueue explain emails -n shop       why it has as many workers as it has
+  kubectl redisqueue drain emails -n shop         no workers until --resume; what runs finishes
 """
 
 

@@ -17,12 +17,13 @@ from redis import RedisError
 
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.deletion import is_held, may_go, shall_be_held
+from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.observation import ApplyOutcome, Observation
 from redisqueue_operator.observed import queue_of, unreadable, workers_of
 from redisqueue_operator.platform import Conflict, PlatformError, SettingsUnavailable
 from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
 from redisqueue_operator.rows import row_of
-from redisqueue_operator.sampler import Sampler, Watched, cancelled
+from redisqueue_operator.sampler import Sampler, Watched
 from redisqueue_operator.scaling import (
     Decision,
     History,

@@ -41,3 +41,9 @@ async def cancelled_by_signals(main: Coroutine[Any, Any, int]) -> int:
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
+
+
+def cancelled() -> bool:
+    """Whether somebody asked this task to end: a Redis call may swallow the cancellation itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

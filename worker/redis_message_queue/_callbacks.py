@@ -67,32 +67,39 @@ def discard_awaitable(value: object) -> str | None:
     return "an awaitable" if inspect.isawaitable(value) else None
 
 
-def call_plain(function: Callable[..., object], *args: object) -> object:
-    """Call a synchronous callback. Raises TypeError if it answers with an awaitable."""
+class WrongHandlerError(TypeError):
+    """A handler of the other flavour: its message is neither done nor failed."""
+
+
+def call_plain(
+    function: Callable[..., object],
+    *args: object,
+    name: str = "the callback",
+    error: type[TypeError] = TypeError,
+) -> object:
+    """Call a synchronous function. Raises `error` if it answers with an awaitable."""
     result = function(*args)
     kind = discard_awaitable(result)
     if kind:
-        raise TypeError(f"the callback returned {kind}; use it with the async RedisMessageQueue")
-    return result
-
-
-def call_returning_text(function: Callable[..., object], *args: object) -> object:
-    """Call a synchronous deduplication callable. Raises TypeError if it answers with an awaitable."""
-    result = function(*args)
-    kind = discard_awaitable(result)
-    if kind:
-        raise TypeError(
-            f"'get_deduplication_key' returned {kind} (it returned an awaitable); use it with the async"
-            " RedisMessageQueue"
+        raise error(
+            f"{name} returned {kind} (it returned an awaitable); use it with the async RedisMessageQueue"
         )
     return result
 
 
-async def call_awaited(function: Callable[..., Any], *args: object) -> object:
-    """Call an asynchronous callback and await it. Raises TypeError if there is nothing to await."""
+async def call_awaited(
+    function: Callable[..., Any],
+    *args: object,
+    name: str = "the callback",
+    error: type[TypeError] = TypeError,
+) -> object:
+    """Call an asynchronous function and await it. Raises `error` if there is nothing to await."""
     result = function(*args)
     if not inspect.isawaitable(result):
-        raise TypeError(f"the callback returned {type(result).__name__}, which cannot be awaited")
+        raise error(
+            f"{name} returned {type(result).__name__}, which cannot be awaited;"
+            " use it with the sync RedisMessageQueue"
+        )
     return await result
 
 
@@ -100,28 +107,6 @@ async def call_either(function: Callable[..., Any], *args: object) -> object:
     """Call a callback that may be synchronous or asynchronous."""
     result = function(*args)
     return await result if inspect.isawaitable(result) else result
-
-
-class WrongHandlerError(TypeError):
-    """A handler of the other flavour: its message is neither done nor failed."""
-
-
-def call_handler_plain(handler: Callable[..., object], payload: object) -> None:
-    """Call a synchronous message handler. Raises WrongHandlerError if it answers with an awaitable."""
-    kind = discard_awaitable(handler(payload))
-    if kind:
-        raise WrongHandlerError(f"the handler returned {kind}; use it with the async RedisMessageQueue")
-
-
-async def call_handler_async(handler: Callable[..., Any], payload: object) -> None:
-    """Call an asynchronous message handler. Raises WrongHandlerError if there is nothing to await."""
-    result = handler(payload)
-    if not inspect.isawaitable(result):
-        raise WrongHandlerError(
-            f"the handler returned {type(result).__name__}, which cannot be awaited;"
-            " use it with the sync RedisMessageQueue"
-        )
-    await result
 
 
 def report_callback_failure(name: str, error: BaseException) -> None:

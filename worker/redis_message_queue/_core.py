@@ -101,15 +101,17 @@ def publish(
     replay_ttl_ms: int,
     max_pending_length: int | None = None,
     overload_policy: str = "raise",
+    spent: tuple[str, ...] = (),
 ) -> Call[int]:
     """Publish once for each deduplication key: 1 published, 0 duplicate, -1 (`PENDING_FULL`) nothing done.
 
-    A repeat with the same `replay_key` within `replay_ttl_ms` answers as the first time did.
+    A repeat with the same `replay_key` within `replay_ttl_ms` answers as the first time did. `spent`, here and
+    below, are records of earlier calls that nobody will repeat: they are removed on the way.
     """
     cap = "" if max_pending_length is None else max_pending_length
     return Call(
         script("publish"),
-        (deduplication_key, pending, replay_key),
+        (deduplication_key, pending, replay_key, *spent),
         (deduplication_ttl_seconds, stored, replay_ttl_ms, cap, overload_policy),
         int,
     )
@@ -162,6 +164,7 @@ def claim_leased(
     max_delivery_count: int | None = None,
     dead_letter_queue: str | None = None,
     delayed: str | None = None,
+    spent: tuple[str, ...] = (),
 ) -> Call[LeasedClaim]:
     """Put expired leases back, then claim one message with a lease; a repeat of `claim_id` gives the same.
 
@@ -183,8 +186,9 @@ def claim_leased(
             lease.claim_result_ids,
             lease.claim_result_backrefs,
             *_optional(delayed),
+            *spent,
         ),
-        (visibility_timeout_ms, max_delivery_count or 0, visibility_timeout_ms, claim_id),
+        (visibility_timeout_ms, max_delivery_count or 0, "" if delayed is None else "1"),
         _leased_claim,
     )
 
@@ -245,14 +249,20 @@ def requeue_plain(*, pending: str, processing: str, claim_id: str, stored: Text)
 
 
 def remove(
-    *, processing: str, stored: Text, lease_token: str | None, replay_key: str, replay_ttl_ms: int
+    *,
+    processing: str,
+    stored: Text,
+    lease_token: str | None,
+    replay_key: str,
+    replay_ttl_ms: int,
+    spent: tuple[str, ...] = (),
 ) -> Call[bool]:
     """Acknowledge: True removed, False not there or the lease was lost (nothing changed).
 
     `replay_key` is `LeaseKeys.operation_result(id)`, with leases `operation_result(f"{token}:{id}")`.
     """
-    keys = _finish_keys(processing, replay_key)
-    return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms, ""), bool)
+    keys = (*_finish_keys(processing, replay_key), *spent)
+    return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms), bool)
 
 
 def move(
@@ -264,10 +274,11 @@ def move(
     lease_token: str | None,
     replay_key: str,
     replay_ttl_ms: int,
+    spent: tuple[str, ...] = (),
 ) -> Call[bool]:
     """Push `payload` to the head of `destination` and remove `stored`; False as in `remove`."""
-    keys = (*_finish_keys(processing, replay_key), destination)
-    return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms, payload), bool)
+    keys = (*_finish_keys(processing, replay_key), destination, *spent)
+    return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms, "1", payload), bool)
 
 
 def _finish_keys(processing: str, replay_key: str) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redis_message_queue._pending_claims import PendingClaims
+    from redis_message_queue._spent import SpentRecords
     from redis_message_queue.messages import MessageData
 
 T = TypeVar("T")
@@ -123,6 +124,7 @@ class GatewayFlows:
     _client: Any
     _execute: Callable[[Any, _core.Call[Any]], Any]
     _claims: PendingClaims
+    _spent: SpentRecords
     _blocks: bool
     """Whether the client can wait for a message without polling."""
     _unprobed: bool
@@ -203,17 +205,20 @@ class GatewayFlows:
                 " silently suppressed; use add_message"
             )
         yield from self._probe()
+        record = f"{dedup_key}:publish_operation_result:{uuid.uuid4().hex}"
         call = _core.publish(
             pending=queue,
             deduplication_key=dedup_key,
             stored=envelope.encode(message),
             deduplication_ttl_seconds=self._options.deduplication_ttl_seconds,
-            replay_key=f"{dedup_key}:publish_operation_result:{uuid.uuid4().hex}",
+            replay_key=record,
             replay_ttl_ms=self._options.replay_ttl_ms(0),
             max_pending_length=self._options.max_pending_length,
             overload_policy=self._options.pending_overload_policy,
+            spent=self._spent.take(queue),
         )
         reply = yield from self._bounded(queue, lambda: self._call_retrying(call))
+        self._spent.add(queue, record)
         return reply == 1
 
     def _add(self, queue: str, message: str) -> Flow[None]:
@@ -298,28 +303,36 @@ class GatewayFlows:
     # -- settling --
 
     def _remove(self, queue: str, message: MessageData, lease_token: str | None) -> Flow[bool]:
+        record = _replay_key(queue, lease_token)
         call = _core.remove(
             processing=queue,
             stored=message,
             lease_token=lease_token,
-            replay_key=_replay_key(queue, lease_token),
+            replay_key=record,
             replay_ttl_ms=self._options.replay_ttl_ms(self.message_visibility_timeout_seconds or 0),
+            spent=self._spent.take(queue),
         )
-        return (yield from self._call_retrying(call))
+        removed = yield from self._call_retrying(call)
+        self._spent.add(queue, record)
+        return removed
 
     def _move(
         self, from_queue: str, to_queue: str, message: MessageData, lease_token: str | None
     ) -> Flow[bool]:
+        record = _replay_key(from_queue, lease_token)
         call = _core.move(
             processing=from_queue,
             destination=to_queue,
             stored=message,
             payload=envelope.decode(message).payload,
             lease_token=lease_token,
-            replay_key=_replay_key(from_queue, lease_token),
+            replay_key=record,
             replay_ttl_ms=self._options.replay_ttl_ms(self.message_visibility_timeout_seconds or 0),
+            spent=self._spent.take(from_queue),
         )
-        return (yield from self._call_retrying(call))
+        moved = yield from self._call_retrying(call)
+        self._spent.add(from_queue, record)
+        return moved
 
     def _renew(
         self,

@@ -18,6 +18,7 @@ from redis_message_queue._observer import Observer, nothing, observed_by
 from redis_message_queue._payload import default_deduplication_key
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._processing import InHand, Op, Out, ProcessingFlows, elapsed_ms
+from redis_message_queue._queue_options import QueueOptions
 from redis_message_queue._retry import is_retryable
 from redis_message_queue.exceptions import (
     ConfigurationError,
@@ -29,9 +30,9 @@ from redis_message_queue.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from redis_message_queue._queue_options import Flavour, QueueOptions
+    from redis_message_queue._queue_options import Flavour
     from redis_message_queue.events import EventOutcome
 
 logger = logging.getLogger(__name__)
@@ -44,13 +45,11 @@ class QueueFlows(ProcessingFlows):
     """The part of a queue that does not care whether it runs in a thread or on an event loop."""
 
     def _set_up(
-        self,
-        settings: QueueOptions,
-        flavour: Flavour,
-        gateway: Any,
-        client: Any,
-        build_gateway: Callable[..., Any],
+        self, arguments: Mapping[str, Any], flavour: Flavour, build_gateway: Callable[..., Any]
     ) -> None:
+        """Begin with the arguments of the constructor, by their names."""
+        gateway, client = arguments["gateway"], arguments["client"]
+        settings = options.picked(QueueOptions, arguments)
         settings.validate(flavour)
         self._options, self._flavour = settings, flavour
         self.key = settings.keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from redis_message_queue._callbacks import (
     call_awaited,
     call_either,
     call_plain,
-    call_returning_text,
 )
 from redis_message_queue._effects import Flow, run, run_async, within_task, within_thread
 from redis_message_queue._payload import PayloadLimits, default_deduplication_key
@@ -70,7 +70,7 @@ def sync_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
         check_plain_callback=options.check_sync_callable,
         call_event=call_plain,
         call_plain=call_plain,
-        call_key=call_returning_text,
+        call_key=functools.partial(call_plain, name="'get_deduplication_key'"),
         caller=threading.get_ident,
         within=within_thread,
         aborts=lambda error: isinstance(error, _EXITS),

@@ -13,6 +13,7 @@ from redis_message_queue._clients import can_block, check_sync_client, probed_cl
 from redis_message_queue._effects import run
 from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
+from redis_message_queue._spent import SpentRecords
 
 if TYPE_CHECKING:
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
@@ -47,23 +48,11 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         interrupt: BaseGracefulInterruptHandler | None = None,
     ) -> None:
         check_sync_client(redis_client)
-        self._options = GatewayOptions(
-            interrupt=interrupt,
-            message_deduplication_log_ttl_seconds=message_deduplication_log_ttl_seconds,
-            message_wait_interval_seconds=message_wait_interval_seconds,
-            message_visibility_timeout_seconds=message_visibility_timeout_seconds,
-            retry_budget_seconds=retry_budget_seconds,
-            retry_max_delay_seconds=retry_max_delay_seconds,
-            retry_initial_delay_seconds=retry_initial_delay_seconds,
-            max_delivery_count=max_delivery_count,
-            dead_letter_queue=dead_letter_queue,
-            max_pending_length=max_pending_length,
-            pending_overload_policy=pending_overload_policy,
-            pending_overload_block_timeout_seconds=pending_overload_block_timeout_seconds,
-        )
+        self._options = options.picked(GatewayOptions, locals())
         self._client = redis_client
         self._execute = _sync.execute
         self._claims = PendingClaims()
+        self._spent = SpentRecords()
         self._unprobed = not probed_cluster_node(redis_client)
         self._blocks = can_block(redis_client, (redis.Redis, redis.RedisCluster))
 

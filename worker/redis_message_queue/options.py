@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from redis_message_queue._callbacks import is_async_callable, promises_awaitable
 from redis_message_queue.exceptions import ConfigurationError
@@ -13,6 +12,7 @@ from redis_message_queue.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+T = TypeVar("T")
 OverloadPolicy = Literal["raise", "drop_oldest", "block"]
 
 DEFAULT_HISTORY_LENGTH = 1000
@@ -21,36 +21,27 @@ DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 300
 DEFAULT_BLOCK_TIMEOUT_SECONDS = 1.0
 
 
-class Kind(Enum):
-    """A type as the library means it: no bool passes for a number, no 0 for a bool."""
+# A type as the library means it, by the words that name it in an error: no bool passes for a number.
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "an int": (int,),
+    "a number": (int, float),
+    "a bool": (bool,),
+    "a string": (str,),
+    "a str": (str,),
+}
 
-    INT = "an int"
-    NUMBER = "a number"
-    BOOL = "a bool"
-    STRING = "a string"
-    STR = "a str"
-    CALLABLE = "callable"
 
-    def matches(self, value: object) -> bool:
-        """True if `value` is of this kind."""
-        match self:
-            case Kind.BOOL:
-                return isinstance(value, bool)
-            case Kind.INT:
-                return isinstance(value, int) and not isinstance(value, bool)
-            case Kind.NUMBER:
-                return isinstance(value, (int, float)) and not isinstance(value, bool)
-            case Kind.STRING | Kind.STR:
-                return isinstance(value, str)
-            case Kind.CALLABLE:
-                return callable(value)
+def _is(kind: str, value: object) -> bool:
+    if kind == "callable":
+        return callable(value)
+    return isinstance(value, _KINDS[kind]) and (kind == "a bool" or not isinstance(value, bool))
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What one argument may be; `above` and `least` are the exclusive and the inclusive lower bound."""
 
-    kind: Kind
+    kind: str
     optional: bool = False
     above: float | None = None
     least: float | None = None
@@ -58,49 +49,54 @@ class Rule:
 
 
 RULES: Mapping[str, Rule] = {
-    "name": Rule(Kind.STRING, blank=False),
-    "key_separator": Rule(Kind.STRING, blank=False),
-    "deduplication": Rule(Kind.BOOL),
-    "enable_completed_queue": Rule(Kind.BOOL),
-    "enable_failed_queue": Rule(Kind.BOOL),
-    "max_completed_length": Rule(Kind.INT, optional=True, above=0),
-    "max_failed_length": Rule(Kind.INT, optional=True, above=0),
-    "max_delivery_count": Rule(Kind.INT, optional=True, above=0),
-    "visibility_timeout_seconds": Rule(Kind.INT, optional=True, above=0),
-    "get_deduplication_key": Rule(Kind.CALLABLE, optional=True),
-    "max_pending_length": Rule(Kind.INT, optional=True, above=0),
-    "pending_overload_policy": Rule(Kind.STR),
-    "pending_overload_block_timeout_seconds": Rule(Kind.NUMBER, least=0),
-    "on_heartbeat_failure": Rule(Kind.CALLABLE, optional=True),
-    "on_event": Rule(Kind.CALLABLE, optional=True),
-    "heartbeat_interval_seconds": Rule(Kind.NUMBER, optional=True, above=0),
-    "max_payload_bytes": Rule(Kind.INT, optional=True, above=0),
-    "max_payload_depth": Rule(Kind.INT, optional=True, above=0),
-    "strict_payload_types": Rule(Kind.BOOL),
-    "strict_envelope_decoding": Rule(Kind.BOOL),
+    "name": Rule("a string", blank=False),
+    "key_separator": Rule("a string", blank=False),
+    "deduplication": Rule("a bool"),
+    "enable_completed_queue": Rule("a bool"),
+    "enable_failed_queue": Rule("a bool"),
+    "max_completed_length": Rule("an int", optional=True, above=0),
+    "max_failed_length": Rule("an int", optional=True, above=0),
+    "max_delivery_count": Rule("an int", optional=True, above=0),
+    "visibility_timeout_seconds": Rule("an int", optional=True, above=0),
+    "get_deduplication_key": Rule("callable", optional=True),
+    "max_pending_length": Rule("an int", optional=True, above=0),
+    "pending_overload_policy": Rule("a str"),
+    "pending_overload_block_timeout_seconds": Rule("a number", least=0),
+    "on_heartbeat_failure": Rule("callable", optional=True),
+    "on_event": Rule("callable", optional=True),
+    "heartbeat_interval_seconds": Rule("a number", optional=True, above=0),
+    "max_payload_bytes": Rule("an int", optional=True, above=0),
+    "max_payload_depth": Rule("an int", optional=True, above=0),
+    "strict_payload_types": Rule("a bool"),
+    "strict_envelope_decoding": Rule("a bool"),
     # Gateway
-    "message_deduplication_log_ttl_seconds": Rule(Kind.INT, optional=True, above=0),
-    "message_wait_interval_seconds": Rule(Kind.INT, optional=True, least=0),
-    "message_visibility_timeout_seconds": Rule(Kind.INT, optional=True, above=0),
-    "retry_budget_seconds": Rule(Kind.INT, least=0),
-    "retry_max_delay_seconds": Rule(Kind.NUMBER, above=0),
-    "retry_initial_delay_seconds": Rule(Kind.NUMBER, above=0),
-    "dead_letter_queue": Rule(Kind.STR, optional=True),
+    "message_deduplication_log_ttl_seconds": Rule("an int", optional=True, above=0),
+    "message_wait_interval_seconds": Rule("an int", optional=True, least=0),
+    "message_visibility_timeout_seconds": Rule("an int", optional=True, above=0),
+    "retry_budget_seconds": Rule("an int", least=0),
+    "retry_max_delay_seconds": Rule("a number", above=0),
+    "retry_initial_delay_seconds": Rule("a number", above=0),
+    "dead_letter_queue": Rule("a str", optional=True),
     # Calls
-    "timeout": Rule(Kind.NUMBER, optional=True),
-    "delay_seconds": Rule(Kind.NUMBER, optional=True, least=0),
-    "count": Rule(Kind.INT, above=0),
-    "max_messages": Rule(Kind.INT, optional=True, above=0),
+    "timeout": Rule("a number", optional=True),
+    "delay_seconds": Rule("a number", optional=True, least=0),
+    "count": Rule("an int", above=0),
+    "max_messages": Rule("an int", optional=True, above=0),
 }
+
+
+def picked(kind: type[T], arguments: Mapping[str, Any]) -> T:
+    """A dataclass of options from a constructor's arguments, by their names."""
+    return kind(**{field.name: arguments[field.name] for field in fields(kind)})  # type: ignore[arg-type]
 
 
 def check_types(**values: object) -> None:
     """Raise TypeError naming the first argument whose type is wrong."""
     for name, value in values.items():
         rule = RULES[name]
-        if (rule.optional and value is None) or rule.kind.matches(value):
+        if (rule.optional and value is None) or _is(rule.kind, value):
             continue
-        wanted = rule.kind.value + (" or None" if rule.optional else "")
+        wanted = rule.kind + (" or None" if rule.optional else "")
         raise TypeError(f"'{name}' must be {wanted}, got {type(value).__name__}")
 
 

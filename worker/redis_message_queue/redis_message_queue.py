@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats
-from redis_message_queue._callbacks import call_handler_plain
+from redis_message_queue._callbacks import WrongHandlerError, call_plain
 from redis_message_queue._effects import run
 from redis_message_queue._heartbeat import LeaseHeartbeat
 from redis_message_queue._payload import default_deduplication_key
-from redis_message_queue._queue_options import QueueOptions, sync_flavour
+from redis_message_queue._queue_options import sync_flavour
 from redis_message_queue._redis_gateway import RedisGateway
 
 if TYPE_CHECKING:
@@ -66,30 +66,7 @@ class RedisMessageQueue(AdminFlows):
         strict_payload_types: bool = False,
         strict_envelope_decoding: bool = False,
     ) -> None:
-        settings = QueueOptions(
-            name=name,
-            key_separator=key_separator,
-            deduplication=deduplication,
-            enable_completed_queue=enable_completed_queue,
-            enable_failed_queue=enable_failed_queue,
-            max_completed_length=max_completed_length,
-            max_failed_length=max_failed_length,
-            max_delivery_count=max_delivery_count,
-            visibility_timeout_seconds=visibility_timeout_seconds,
-            get_deduplication_key=get_deduplication_key,
-            max_pending_length=max_pending_length,
-            pending_overload_policy=pending_overload_policy,
-            pending_overload_block_timeout_seconds=pending_overload_block_timeout_seconds,
-            on_heartbeat_failure=on_heartbeat_failure,
-            on_event=on_event,
-            heartbeat_interval_seconds=heartbeat_interval_seconds,
-            interrupt=interrupt,
-            max_payload_bytes=max_payload_bytes,
-            max_payload_depth=max_payload_depth,
-            strict_payload_types=strict_payload_types,
-            strict_envelope_decoding=strict_envelope_decoding,
-        )
-        self._set_up(settings, _FLAVOUR, gateway, client, RedisGateway)
+        self._set_up(locals(), _FLAVOUR, RedisGateway)
 
     def publish(self, message: str | dict[str, Any], *, delay_seconds: float | None = None) -> bool:
         """Enqueue a text or a JSON object; True if enqueued, False if it was a duplicate.
@@ -161,7 +138,7 @@ class RedisMessageQueue(AdminFlows):
         with self.process_message() as payload:
             if payload is None:
                 return False
-            call_handler_plain(handler, payload)
+            call_plain(handler, payload, name="the handler", error=WrongHandlerError)
         return True
 
     def stats(self) -> QueueStats:

@@ -48,7 +48,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         settings = _settings("run", arguments, environment)
     except SettingsError as error:
         return _complain(error.problems)
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(environment):
         log.warning("unknown variable", extra={"reason": name})
     reloader = Reloader([Path.cwd(), *settings.handler_path]) if settings.reload else None

@@ -1,4 +1,4 @@
-"""Log lines as JSON objects on stderr, by the standard library's logging alone."""
+"""Log lines on stderr, as JSON objects or for people, by the standard library's logging alone."""
 
 from __future__ import annotations
 
@@ -21,16 +21,39 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **_extra(record),
         }
-        line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD)
-        if record.exc_info and record.exc_info[0] is not None:
-            line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        if found := _traceback(record):
+            line["traceback"] = found
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def configure(level: str) -> None:
-    """Send every logger of the process to stderr as JSON lines, from `level` upwards."""
+class TextFormatter(logging.Formatter):
+    """The same for a person at a terminal: local time, level, message, and the rest as name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        fields = "".join(f" {name}={value}" for name, value in _extra(record).items() if value is not None)
+        line = f"{time} {record.levelname.lower():8}{record.getMessage()}{fields}"
+        return "\n".join(filter(None, (line, _traceback(record).rstrip())))
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    if not record.exc_info or record.exc_info[0] is None:
+        return ""
+    return "".join(traceback.format_exception(*record.exc_info))
+
+
+FORMATS = {"json": JsonFormatter, "text": TextFormatter}
+
+
+def configure(level: str, form: str) -> None:
+    """Send every logger of the process to stderr in one of the FORMATS, from `level` upwards."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(FORMATS[form]())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)

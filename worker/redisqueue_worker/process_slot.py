@@ -112,7 +112,7 @@ def main() -> int:
         signal.signal(number, lambda _number, _frame: None)
     connection = Connection(int(sys.argv[1]))
     settings = connection.recv()
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     try:
         handler = load(settings.handler, settings.handler_path)
         ProcessSlot(connection, settings).serve(handler)

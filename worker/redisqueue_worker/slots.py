@@ -71,6 +71,7 @@ class ThreadSlots:
         self._handler = handler
         self._done = done
         self._work: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
+        self._runner = asyncio.Runner()  # one loop: what a start-up hook opens, a shut-down hook can close
         self._threads = [
             threading.Thread(target=self._serve, name=f"slot-{index}", daemon=True) for index in range(count)
         ]
@@ -82,9 +83,10 @@ class ThreadSlots:
             self._work.put(flight)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
-        return asyncio.run(coroutine)
+        return self._runner.run(coroutine)
 
     def close(self) -> None:
+        self._runner.close()
         for _ in self._threads:
             self._work.put(None)
 

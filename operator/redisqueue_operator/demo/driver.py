@@ -18,6 +18,7 @@ from redisqueue_operator.demo.checks import Outcome
 from redisqueue_operator.demo.corpus import count_directly
 from redisqueue_operator.demo.handler import handlings_key, reports_key
 from redisqueue_operator.demo.stage import StageError
+from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.screen import table
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Driver:
         """Watch and draw until `reached`. Raises StageError when nothing moves any more."""
         while True:
             queue = await self._look()
+            if cancelled():
+                raise asyncio.CancelledError
             view = (queue.pending, queue.in_flight, self._done, self._replicas)
             now = time.monotonic()
             moved = view != self._last_view

@@ -12,6 +12,7 @@ from redis_message_queue._clients import can_block, check_async_client
 from redis_message_queue._effects import run_async
 from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
+from redis_message_queue._spent import SpentRecords
 from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
 
 if TYPE_CHECKING:
@@ -47,23 +48,11 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         interrupt: BaseGracefulInterruptHandler | None = None,
     ) -> None:
         check_async_client(redis_client)
-        self._options = GatewayOptions(
-            interrupt=interrupt,
-            message_deduplication_log_ttl_seconds=message_deduplication_log_ttl_seconds,
-            message_wait_interval_seconds=message_wait_interval_seconds,
-            message_visibility_timeout_seconds=message_visibility_timeout_seconds,
-            retry_budget_seconds=retry_budget_seconds,
-            retry_max_delay_seconds=retry_max_delay_seconds,
-            retry_initial_delay_seconds=retry_initial_delay_seconds,
-            max_delivery_count=max_delivery_count,
-            dead_letter_queue=dead_letter_queue,
-            max_pending_length=max_pending_length,
-            pending_overload_policy=pending_overload_policy,
-            pending_overload_block_timeout_seconds=pending_overload_block_timeout_seconds,
-        )
+        self._options = options.picked(GatewayOptions, locals())
         self._client = redis_client
         self._execute = _async.execute
         self._claims = PendingClaims()
+        self._spent = SpentRecords()
         self._unprobed = isinstance(redis_client, redis.asyncio.Redis)
         self._blocks = can_block(redis_client, (redis.asyncio.Redis, redis.asyncio.RedisCluster))
 

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats
-from redis_message_queue._callbacks import call_handler_async
+from redis_message_queue._callbacks import WrongHandlerError, call_awaited
 from redis_message_queue._effects import run_async
 from redis_message_queue._payload import default_deduplication_key
-from redis_message_queue._queue_options import QueueOptions, async_flavour
+from redis_message_queue._queue_options import async_flavour
 from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
 from redis_message_queue.asyncio._heartbeat import LeaseHeartbeat
 from redis_message_queue.asyncio._redis_gateway import RedisGateway
@@ -69,30 +69,7 @@ class RedisMessageQueue(AdminFlows):
         strict_payload_types: bool = False,
         strict_envelope_decoding: bool = False,
     ) -> None:
-        settings = QueueOptions(
-            name=name,
-            key_separator=key_separator,
-            deduplication=deduplication,
-            enable_completed_queue=enable_completed_queue,
-            enable_failed_queue=enable_failed_queue,
-            max_completed_length=max_completed_length,
-            max_failed_length=max_failed_length,
-            max_delivery_count=max_delivery_count,
-            visibility_timeout_seconds=visibility_timeout_seconds,
-            get_deduplication_key=get_deduplication_key,
-            max_pending_length=max_pending_length,
-            pending_overload_policy=pending_overload_policy,
-            pending_overload_block_timeout_seconds=pending_overload_block_timeout_seconds,
-            on_heartbeat_failure=on_heartbeat_failure,
-            on_event=on_event,
-            heartbeat_interval_seconds=heartbeat_interval_seconds,
-            interrupt=interrupt,
-            max_payload_bytes=max_payload_bytes,
-            max_payload_depth=max_payload_depth,
-            strict_payload_types=strict_payload_types,
-            strict_envelope_decoding=strict_envelope_decoding,
-        )
-        self._set_up(settings, _FLAVOUR, gateway, client, RedisGateway)
+        self._set_up(locals(), _FLAVOUR, RedisGateway)
 
     async def publish(self, message: str | dict[str, Any], *, delay_seconds: float | None = None) -> bool:
         """Enqueue a text or a JSON object; True if enqueued, False if it was a duplicate.
@@ -174,7 +151,7 @@ class RedisMessageQueue(AdminFlows):
         async with self.process_message() as payload:
             if payload is None:
                 return False
-            await call_handler_async(handler, payload)
+            await call_awaited(handler, payload, name="the handler", error=WrongHandlerError)
         return True
 
     async def stats(self) -> QueueStats:

@@ -3,6 +3,7 @@
 
 local call, pcall_redis = redis.call, redis.pcall
 local PREFIX = '\30RMQ1:'
+local SHORT = 64 -- a list that is searched without asking from which end
 
 -- An error reply unless every key is missing or of the type that follows it in the list. Runs before any write.
 local function check(list)
@@ -14,17 +15,32 @@ local function check(list)
   end
 end
 
--- Claim records by token are kept by peers of version 7 alone: where there are none, nobody has to look for them.
 local function check_leases(L)
-  L.records = call('EXISTS', L.refs, L.ids, L.backrefs) > 0
   return check({ L.pending, 'list', L.processing, 'list', L.deadlines, 'zset', L.tokens, 'hash', L.counter, 'string',
-    L.counts, 'hash' }) or L.records and check({ L.refs, 'hash', L.ids, 'hash', L.backrefs, 'hash' }) or nil
+    L.counts, 'hash', L.refs, 'hash', L.ids, 'hash', L.backrefs, 'hash' })
+end
+
+local function problem_of(failure)
+  return type(failure) == 'table' and failure.err or tostring(failure)
+end
+
+-- Run `body`, and `wrong` only if it fails: to name the key that has another type than it should. Nearly every call
+-- is spared the checks that way; `body` has to read what it relies on before it writes, or undo what it wrote.
+local function guarded(wrong, body)
+  local ok, reply = pcall(body)
+  if ok then return reply end
+  return wrong() or redis.error_reply(problem_of(reply))
 end
 
 -- At maxmemory the server refuses a script's first command that may grow memory, and no later one once the script
--- has written. Taking work out must always be possible, so such scripts begin with a write that changes nothing.
-local function admit(L)
-  call('HDEL', L.refs, '')
+-- has written. Taking work out must always be possible, so such scripts begin with a write that frees: they remove
+-- the records of earlier calls, KEYS from `first` on, which nobody needs any more.
+local function admit(L, first)
+  if first and KEYS[first] then
+    call('DEL', unpack(KEYS, first))
+  else
+    call('HDEL', L.refs, '')
+  end
 end
 
 -- What a script wrote before a refused command stays, and an ACL may refuse any command. So the second of two writes
@@ -79,9 +95,9 @@ end
 -- place, the command behind the token undoes that, if the entry is not there or the removal is refused.
 local function take_out(L, stored, token, ...)
   local count = 1
-  if token then
+  L.length = L.length or call('LLEN', L.processing)
+  if token and L.length > SHORT then
     L.newest = L.newest or tonumber(call('GET', L.counter)) or 0
-    L.length = L.length or call('LLEN', L.processing)
     if L.newest - (tonumber(token) or 0) >= L.length / 2 then count = -1 end
   end
   local removed = pcall_redis('LREM', L.processing, count, stored)
@@ -90,11 +106,13 @@ local function take_out(L, stored, token, ...)
   return removed
 end
 
--- Drop the lease and the claim record that a peer may keep for it. The record's name is data, so in a cluster it may
--- be out of reach: then its own expiry removes it. The deadline goes last: what is left of a refused one is reclaimed.
+-- Drop the lease and the claim record that a peer may keep for it; where there are none of them (L.records), nobody
+-- has to look. The record's name is data, so in a cluster it may be out of reach: then its own expiry removes it.
+-- The deadline goes last: what a refused command leaves behind is reclaimed.
 local function forget(L, stored, token)
   call('HDEL', L.tokens, stored)
   call('ZREM', L.deadlines, stored)
+  if L.records == nil then L.records = call('EXISTS', L.refs, L.ids, L.backrefs) > 0 end
   if not token or not L.records then return end
   local record = call('HGET', L.refs, token)
   if record then
@@ -114,7 +132,10 @@ end
 local function reclaim(L, now)
   local found = call('ZRANGEBYSCORE', L.deadlines, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, 100)
   if #found == 0 then return 0 end
-  local most = math.max(10, math.min(100, math.floor(500000 / math.max(1, call('LLEN', L.processing)))))
+  local wrong = check_leases(L)
+  if wrong then error(wrong.err) end
+  L.length = call('LLEN', L.processing)
+  local most = math.max(10, math.min(100, math.floor(500000 / math.max(1, L.length))))
   local expired = {}
   for i = 1, math.min(#found, 2 * most), 2 do
     local token = call('HGET', L.tokens, found[i])

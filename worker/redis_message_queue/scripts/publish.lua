@@ -1,34 +1,40 @@
 -- Publish unless a message with the same deduplication key was published within its time to live.
--- KEYS  1 deduplication marker, 2 pending, 3 replay record of this call
+-- KEYS  1 deduplication marker, 2 pending, 3 replay record of this call, then records of earlier calls that nobody
+--       needs any more
 -- ARGV  1 marker TTL s, 2 stored message, 3 replay TTL ms, 4 cap of pending or '', 5 overload policy
 -- reply 1 published, 0 duplicate, -1 pending is full
 -- cost  O(1)
-local wrong = check({ KEYS[1], 'string', KEYS[2], 'list', KEYS[3], 'string' })
-if wrong then return wrong end
+local marker, pending, record, cap = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[4])
 
-local before = call('GET', KEYS[3])
-if before then return tonumber(before) end
+local function wrong()
+  return check({ marker, 'string', pending, 'list', record, 'string' })
+end
 
 local function answer(result)
-  call('SET', KEYS[3], result, 'PX', ARGV[3])
+  call('SET', record, result, 'PX', ARGV[3])
+  if KEYS[4] then call('DEL', unpack(KEYS, 4)) end
   return result
 end
 
-local cap = tonumber(ARGV[4])
-if cap then
-  if call('EXISTS', KEYS[1]) == 1 then return answer(0) end
-  if call('LLEN', KEYS[2]) >= cap then
-    if ARGV[5] ~= 'drop_oldest' then return -1 end
-    call('RPOP', KEYS[2])
-  end
+local function push()
+  local pushed = pcall_redis('LPUSH', pending, ARGV[2])
+  if type(pushed) ~= 'table' then return end
+  call('DEL', marker)
+  return wrong() or redis.error_reply('OOM during publish; the deduplication marker was removed: ' .. pushed.err)
 end
 
-local marked = pcall_redis('SET', KEYS[1], '', 'NX', 'EX', ARGV[1])
-if not marked then return answer(0) end
-if marked.err then return redis.error_reply('OOM during publish; nothing was written: ' .. marked.err) end
-local pushed = pcall_redis('LPUSH', KEYS[2], ARGV[2])
-if type(pushed) == 'table' then
-  call('DEL', KEYS[1])
-  return redis.error_reply('OOM during publish; the deduplication marker was removed: ' .. pushed.err)
+if call('EXISTS', marker, record) > 0 then
+  local alien = wrong()
+  if alien then return alien end
+  local before = call('GET', record)
+  return before and tonumber(before) or answer(0)
 end
-return answer(1)
+return guarded(wrong, function()
+  if cap and call('LLEN', pending) >= cap then
+    if ARGV[5] ~= 'drop_oldest' then return -1 end
+    call('RPOP', pending)
+  end
+  local marked = pcall_redis('SET', marker, '', 'EX', ARGV[1])
+  if marked.err then return redis.error_reply('OOM during publish; nothing was written: ' .. marked.err) end
+  return push() or answer(1)
+end)

@@ -1,0 +1,98 @@
+"""What each role does with a queue, with every call that it has: for tests of clients and of their rights.
+
+Each duty takes the face and the client to do it with. `{jobs}` is empty before `produce`, and each duty finds what
+the one before it left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from redis_message_queue.consumer import Outcome, Settlement, WorkerIdentity
+from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    from tests.support.faces import Face
+
+KEYS = QueueKeys("{jobs}")
+
+
+class Failure(Exception):
+    """What a handler raises here."""
+
+
+async def produce(face: Face, client: Any) -> None:
+    """Publish eight messages in all ways there are: two duplicates, one for later."""
+    queue = face.queue(client=client)
+    assert await face.call(queue.publish, "one") is True
+    assert await face.call(queue.publish, "one") is False
+    assert await face.call(queue.publish, "later", delay_seconds=0.001) is True
+    assert await face.call(queue.publish_many, ["two", "three", "two"]) == [True, True, False]
+    plain = face.queue(client=client, deduplication=False)
+    assert await face.call(plain.publish, "four") is True
+    for limited in ({}, {"pending_overload_policy": "drop_oldest", "deduplication": False}):
+        bounded = face.queue(client=client, max_pending_length=100, **limited)
+        assert await face.call(bounded.publish, f"bounded {len(limited)}") is True
+
+
+async def handle(face: Face, client: Any) -> None:
+    """Handle them with a queue, then with a consumer, in every way to end: one of them fails, one is dead."""
+    queue = face.queue(
+        client=client, heartbeat_interval_seconds=0.1, visibility_timeout_seconds=1, enable_completed_queue=True,
+        enable_failed_queue=True,
+    )  # fmt: skip
+    async with face.process(queue) as payload:
+        await asyncio.sleep(0.15)
+        assert _text(payload) == "one"
+    with pytest.raises(Failure):
+        async with face.process(queue):
+            raise Failure
+    at_most_once = face.queue(client=client, visibility_timeout_seconds=None, max_delivery_count=None)
+    async with face.process(at_most_once) as payload:
+        assert payload is not None
+    identity = WorkerIdentity("w1", 4)
+    consumer = face.consumer("{jobs}", client=client, worker=identity, keep_completed=5)
+    await face.call(consumer.report, busy=0, oldest_start_age_seconds=None, draining=False)
+    assert await face.call(consumer.wait, 1) is True
+    claims = (await face.call(consumer.claim, 4)).claims
+    assert [type(claim.payload) for claim in claims] == [type(payload)] * 4
+    assert await face.call(consumer.renew, claims) == (True,) * 4
+    outcomes = (Outcome.DONE, Outcome.RELEASE, Outcome.RETRY, Outcome.DEAD)
+    settlements = [Settlement(claim, outcome) for claim, outcome in zip(claims, outcomes, strict=True)]
+    assert (await face.call(consumer.settle, settlements)).applied == (True,) * 4
+    assert await face.call(consumer.wait, 0.01) is True
+    await face.call(consumer.deregister)
+    await face.call(consumer.report, busy=0, oldest_start_age_seconds=None, draining=False)
+
+
+async def observe(face: Face, client: Any) -> None:
+    """Read the counters, retire the idle worker and take that back."""
+    samples = importlib.import_module(f"{face.package.__name__}.sample")
+    (found,) = await face.call(samples.sample, client, [KEYS])
+    assert (found.pending + found.delayed, found.failed, found.dead_letter, found.completed) == (3, 1, 1, 2)
+    assert [worker.id for worker in found.workers] == ["w1"]
+    assert await face.call(samples.retire, client, KEYS, ["w1"]) == ("w1",)
+    assert await face.call(samples.unretire, client, KEYS, ["w1"]) == ("w1",)
+
+
+async def mend(face: Face, client: Any) -> None:
+    """Look at the lists, give the dead letter another life, throw the rest away."""
+    queue = face.queue(client=client)
+    assert (await face.call(queue.stats)).dead_letter == 1
+    (letter,) = await face.call(queue.peek, 5, source="dead_letter")
+    assert _text(letter)
+    assert await face.call(queue.redrive_dead_letters) == 1
+    assert await face.call(queue.purge, target="failed") == 1
+    assert await face.call(queue.purge, target="pending") > 0
+    assert (await face.call(queue.stats)).pending == 0
+
+
+def _text(payload: Any) -> str:
+    return payload.decode() if isinstance(payload, bytes) else str(payload)
+
+
+DUTIES = {"producer": produce, "worker": handle, "operator": observe, "caretaker": mend}

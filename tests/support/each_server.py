@@ -1,0 +1,203 @@
+"""Runs the conformance tests on every server and with the oldest and newest redis-py; prints a table.
+
+    python -m tests.support.each_server                # every row; two at a time
+    python -m tests.support.each_server redis-7 oldest # the rows of a server, or of a client
+
+A row that this machine cannot run is listed with what is missing; with CI=true that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from tests.support.server_binaries import Missing
+from tests.support.servers import SERVERS
+from tests.support.site_folder import PipFailed, site_folder
+
+ROOT = Path(__file__).parents[2]
+AT_A_TIME = 2
+ROW_SECONDS = 600
+MODEL = "tests/conformance/test_consumer_model.py"
+# No package of this version is known for the machines that run the checks; a server on PATH is tested.
+OPTIONAL = {"redis-8"}
+
+
+@dataclass(frozen=True)
+class Client:
+    """A redis-py: packages to put before the environment's, protocol to ask for (0: its own choice)."""
+
+    name: str
+    packages: tuple[str, ...] = ()
+    resp: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """The random histories test servers, not clients: they run with one client."""
+        return not self.packages and not self.resp
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of the tests."""
+
+    server: str
+    client: Client
+
+    @property
+    def name(self) -> str:
+        return f"{self.server} {self.client.name}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run told. `problem` is the reason why there are no numbers."""
+
+    row: Row
+    version: str = ""
+    redis_py: str = ""
+    resp: str = ""
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    problem: str = ""
+    output: str = ""
+
+    @property
+    def ok(self) -> bool:
+        if self.problem:
+            return self.row.server in OPTIONAL or os.environ.get("CI") != "true"
+        return not self.failed and self.passed > 0
+
+
+def rows() -> list[Row]:
+    """Each server with the newest and the oldest redis-py, and one server with the clients' other ways."""
+    oldest = f"redis=={_oldest()}"
+    clients = [Client("newest"), Client("oldest", (oldest,))]
+    others = [
+        Client("newest, hiredis", ("hiredis",), resp=3),
+        Client("newest, RESP2", resp=2),
+        Client("oldest, hiredis", (oldest, "hiredis"), resp=2),
+        Client("oldest, RESP3", (oldest,), resp=3),
+    ]
+    every = [Row(server, client) for client in clients for server in SERVERS]
+    return every + [Row("valkey-9", client) for client in others]
+
+
+def _oldest() -> str:
+    """The lowest version of redis-py that pyproject.toml allows."""
+    found = re.search(r'"redis>=([0-9.]+),', (ROOT / "pyproject.toml").read_text("utf-8"))
+    if found is None:
+        raise RuntimeError("pyproject.toml no longer says redis>=A: adapt tests/support/each_server.py")
+    return found[1]
+
+
+def run(row: Row) -> Result:
+    """Run the tests of one row."""
+    began = time.monotonic()
+    try:
+        environment = {**os.environ, "REDISQUEUE_TEST_SERVER": row.server}
+        if row.client.packages:
+            environment["PYTHONPATH"] = str(site_folder(*row.client.packages))
+        if row.client.resp:
+            environment["REDISQUEUE_TEST_RESP"] = str(row.client.resp)
+        # Starting the server here tells what is missing before any test runs.
+        with SERVERS[row.server]():
+            pass
+    except (Missing, PipFailed) as missing:
+        return Result(row, problem=str(missing))
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        output = _pytest(environment, report, *([] if row.client.whole else ["--deselect", MODEL]))
+        if not report.exists():
+            return Result(row, failed=1, output=output)
+        return _read(report, row, time.monotonic() - began, output)
+
+
+def _pytest(environment: dict[str, str], report: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    try:
+        done = subprocess.run(
+            [*command, "tests/conformance", *options],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=ROW_SECONDS,
+        )
+    except subprocess.TimeoutExpired as late:
+        return f"not finished within {ROW_SECONDS} s\n{late.output}"
+    return done.stdout
+
+
+def _read(report: Path, row: Row, seconds: float, output: str) -> Result:
+    suite = next(ET.parse(report).iter("testsuite"))
+    told = {each.get("name"): each.get("value", "") for each in suite.iter("property")}
+    total, skipped = int(suite.get("tests", "0")), int(suite.get("skipped", "0"))
+    failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
+    return Result(
+        row,
+        told.get("server", ""),
+        told.get("redis-py", ""),
+        told.get("resp", ""),
+        total - failed - skipped,
+        failed,
+        skipped,
+        seconds,
+        output=output,
+    )
+
+
+def table(results: list[Result]) -> str:
+    """The results in Markdown."""
+    lines = ["| Server | Version | redis-py | RESP | Passed | Failed | Skipped | Seconds |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for each in results:
+        hiredis = " + hiredis" if "hiredis" in each.row.client.packages else ""
+        client = f"{each.redis_py}{hiredis}" if each.redis_py else each.row.client.name
+        cells = [
+            each.version,
+            client,
+            each.resp,
+            each.passed,
+            each.failed,
+            each.skipped,
+            f"{each.seconds:.0f}",
+        ]
+        if each.problem:
+            cells = ["-", client, "-", "-", "-", f"missing: {each.problem}", "-"]
+        lines.append(f"| {each.row.server} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def main(words: list[str]) -> int:
+    """Run the rows whose name has one of the words (all without words); 1 if one did not pass."""
+    chosen = [row for row in rows() if not words or any(word in row.name.split(" ", 1) for word in words)]
+    if not chosen:
+        print(f"no such row; there are: {'; '.join(row.name for row in rows())}")
+        return 2
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        results = []
+        for result in pool.map(run, chosen):
+            results.append(result)
+            told = result.problem or f"{result.passed} passed, {result.failed} failed"
+            print(f"{result.row.name}: {told} ({result.seconds:.0f} s)", flush=True)
+            if result.failed:
+                print(result.output, flush=True)
+    print(f"\n{table(results)}")
+    return 0 if all(result.ok for result in results) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

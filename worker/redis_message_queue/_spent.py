@@ -1,0 +1,31 @@
+"""Records that nobody will read again: a call was answered, so it will not be repeated."""
+
+from __future__ import annotations
+
+from collections import deque
+
+_MOST_AT_ONCE = 64
+
+
+class SpentRecords:
+    """Names of records by queue. The next call on the queue removes them, so that no round trip is theirs alone.
+
+    Threads may share it. What is never removed that way ends by its expiry.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, deque[str]] = {}
+
+    def add(self, queue: str, *names: str) -> None:
+        """Note records for removal."""
+        self._names.setdefault(queue, deque(maxlen=_MOST_AT_ONCE)).extend(names)
+
+    def take(self, queue: str) -> tuple[str, ...]:
+        """The records to remove with the call that is about to be sent."""
+        names, taken = self._names.get(queue), []
+        while names:
+            try:
+                taken.append(names.popleft())
+            except IndexError:  # another thread took it
+                break
+        return tuple(taken)
