@@ -39,11 +39,6 @@ class InHand:
     waited_ms: float
     started: float
 
-    @property
-    def facts(self) -> dict[str, str | None]:
-        """What every event about this message says."""
-        return {"message_id": self.message_id, "lease_token_hash": hash_lease_token(self.token)}
-
 
 def elapsed_ms(since: float) -> float:
     """Milliseconds since a reading of the monotonic clock."""
@@ -73,10 +68,18 @@ class ProcessingFlows:
         event = QueueEvent(self._options.name, operation, outcome, **fields)
         yield from self._guarded("on_event", functools.partial(self._flavour.call_event, callback, event))
 
-    def _lease_lost(self) -> Flow[None]:
-        """Tell `on_heartbeat_failure`."""
+    def _tell(
+        self, message: InHand, operation: EventOperation, outcome: EventOutcome, **fields: Any
+    ) -> Flow[None]:
+        """Report something about this message."""
+        if self._options.on_event is not None:
+            facts = {"message_id": message.message_id, "lease_token_hash": hash_lease_token(message.token)}
+            yield from self._emit(operation, outcome, **facts, **fields)
+
+    def _lease_lost(self, stop: Any) -> Flow[None]:
+        """Tell `on_heartbeat_failure`, unless the handler has ended meanwhile."""
         callback = self._options.on_heartbeat_failure
-        if callback is not None:
+        if callback is not None and not stop.is_interrupted() and not stop.suppressed:
             yield from self._guarded(
                 "on_heartbeat_failure", functools.partial(self._flavour.call_plain, callback)
             )
@@ -121,14 +124,12 @@ class ProcessingFlows:
         try:
             start()
         except Exception as error:
-            yield from self._emit(
-                Op.CLAIM, Out.FAILURE, **message.facts, error=error, duration_ms=message.waited_ms
-            )
+            yield from self._tell(message, Op.CLAIM, Out.FAILURE, error=error, duration_ms=message.waited_ms)
             raise
-        yield from self._emit(
+        yield from self._tell(
+            message,
             Op.CLAIM,
             Out.SUCCESS,
-            **message.facts,
             delivery_count=message.delivery_count,
             max_delivery_count=self._gateway.max_delivery_count,
             duration_ms=message.waited_ms,
@@ -156,8 +157,8 @@ class ProcessingFlows:
         try:
             applied = yield from self._finish(message, completed, self._options.max_completed_length)
         except Exception as error:
-            yield from self._emit(
-                Op.CLEANUP_FAILED, Out.FAILURE, **message.facts, error=error, duration_ms=elapsed_ms(began)
+            yield from self._tell(
+                message, Op.CLEANUP_FAILED, Out.FAILURE, error=error, duration_ms=elapsed_ms(began)
             )
             failure = CleanupFailedError("Cleanup after successful processing failed")
             raise with_context(
@@ -165,23 +166,23 @@ class ProcessingFlows:
             ) from error
         took, outcome = elapsed_ms(began), Out.SUCCESS if applied else Out.SKIPPED
         if completed is not None:
-            yield from self._emit(
+            yield from self._tell(
+                message,
                 Op.COMPLETED,
                 outcome,
-                **message.facts,
                 destination_queue=completed,
                 duration_ms=elapsed_ms(message.started),
             )
-        yield from self._emit(Op.ACK, outcome, **message.facts, duration_ms=took)
+        yield from self._tell(message, Op.ACK, outcome, duration_ms=took)
         yield from self._stale(message, applied, Op.STALE_LEASE_ACK, "successful processing")
 
     def _fail(self, message: InHand, failure: BaseException) -> Flow[None]:
         """Settle after the handler raised; only an exit escapes, so that the handler's error wins."""
         failed = self.key.failed if self._options.enable_failed_queue else None
-        yield from self._emit(
+        yield from self._tell(
+            message,
             Op.FAILED,
             Out.FAILURE,
-            **message.facts,
             destination_queue=failed,
             error=failure,
             duration_ms=elapsed_ms(message.started),
@@ -194,18 +195,18 @@ class ProcessingFlows:
                 raise
             yield from self._cleanup_failed(message, error, began)
             return
-        yield from self._emit(
+        yield from self._tell(
+            message,
             Op.NACK,
             Out.SUCCESS if applied else Out.SKIPPED,
-            **message.facts,
             duration_ms=elapsed_ms(began),
         )
         yield from self._stale(message, applied, Op.STALE_LEASE_NACK, "failed processing")
 
     def _cleanup_failed(self, message: InHand, error: BaseException, began: float) -> Flow[None]:
         logger.error("Cleanup after a handler exception failed", exc_info=error)
-        yield from self._emit(
-            Op.CLEANUP_FAILED, Out.FAILURE, **message.facts, error=error, duration_ms=elapsed_ms(began)
+        yield from self._tell(
+            message, Op.CLEANUP_FAILED, Out.FAILURE, error=error, duration_ms=elapsed_ms(began)
         )
         name = "TypeError" if isinstance(error, GatewayContractError) else type(error).__name__
         warn(f"Cleanup raised after handler exception ({name})")
@@ -215,7 +216,7 @@ class ProcessingFlows:
             return
         text = f"{what} had no effect: the lease expired and the message belongs to somebody else"
         logger.warning(text)
-        yield from self._emit(operation, Out.SKIPPED, **message.facts)
+        yield from self._tell(message, operation, Out.SKIPPED)
         warn(f"Message after {what}: the lease expired before it could be settled")
 
     def _finish(self, message: InHand, destination: str | None, cap: int | None) -> Flow[bool]:
@@ -263,24 +264,20 @@ class ProcessingFlows:
             if stop.is_interrupted():
                 return False
             logger.exception("Could not renew the lease of a message")
-            yield from self._emit(Op.LEASE_RENEW_FAILED, Out.FAILURE, **message.facts, error=error)
+            yield from self._tell(message, Op.LEASE_RENEW_FAILED, Out.FAILURE, error=error)
             warn(f"Failed to renew message lease ({type(error).__name__})")
-            yield from self._lease_lost_unless(stop)
+            yield from self._lease_lost(stop)
             return False
         if stop.is_interrupted():
             return False
         if renewed:
-            yield from self._emit(Op.LEASE_RENEW, Out.SUCCESS, **message.facts)
+            yield from self._tell(message, Op.LEASE_RENEW, Out.SUCCESS)
             return True
-        yield from self._emit(Op.LEASE_RENEW_FAILED, Out.SKIPPED, **message.facts)
-        yield from self._lease_lost_unless(stop)
+        yield from self._tell(message, Op.LEASE_RENEW_FAILED, Out.SKIPPED)
+        yield from self._lease_lost(stop)
         return False
-
-    def _lease_lost_unless(self, stop: Any) -> Flow[None]:
-        if not stop.is_interrupted() and not stop.suppressed:
-            yield from self._lease_lost()
 
     def _heartbeat_stuck(self, message: InHand) -> Flow[None]:
         logger.warning("The heartbeat did not stop within timeout")
-        yield from self._emit(Op.HEARTBEAT_STOP_TIMEOUT, Out.FAILURE, **message.facts)
+        yield from self._tell(message, Op.HEARTBEAT_STOP_TIMEOUT, Out.FAILURE)
         warn("Heartbeat did not stop within timeout")
