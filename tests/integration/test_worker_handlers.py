@@ -64,6 +64,7 @@ async def open_session():
 
 @on_shutdown
 async def close_session():
+    assert loop is asyncio.get_running_loop()
     note("hooks", "close session")
 
 @on_shutdown

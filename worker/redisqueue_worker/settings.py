@@ -190,6 +190,7 @@ OPTIONS = (
     Option("http_host", _text, "0.0.0.0", "address of /livez, /readyz and /metrics"),  # noqa: S104
     Option("http_port", _whole(0, 65535), 8080, "their port; 0: none"),
     Option("run_dir", _path, None, f"folder of the control socket (default {DEFAULT_RUN_DIR})"),
+    Option("log_format", _one_of("json", "text"), "json", "json, or text for people"),
     Option(
         "log_level", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "DEBUG, INFO, WARNING or ERROR"
     ),
@@ -233,6 +234,7 @@ class Settings:
     http_port: int
     run_dir: Path
     run_dir_required: bool
+    log_format: str
     log_level: str
 
 

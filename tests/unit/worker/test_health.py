@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -11,7 +12,7 @@ import urllib.request
 from prometheus_client import CollectorRegistry
 
 from redisqueue_worker.health import HealthServer, Pulse, stalled
-from redisqueue_worker.logs import JsonFormatter
+from redisqueue_worker.logs import JsonFormatter, TextFormatter
 from redisqueue_worker.metrics import Metrics
 
 
@@ -82,6 +83,10 @@ def test_a_log_line_is_one_json_object() -> None:
     except ValueError:
         record = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed %s", ("é",), sys.exc_info())
     record.message_id = "7"
+    record.of_nothing = None
+    plain = TextFormatter().format(record)
+    assert re.match(r"\d\d:\d\d:\d\d\.\d{3} error   failed é message_id=7\nTraceback ", plain)
+    assert plain.endswith("ValueError: no\nway")
     text = JsonFormatter().format(record)
     assert "\n" not in text
     line = json.loads(text)
