@@ -1,4 +1,4 @@
-"""Every call, over every kind of client: both protocols, replies decoded or not; and the refusal of the others."""
+"""Every call over every kind of client: both protocols, replies decoded or not."""
 
 from __future__ import annotations
 

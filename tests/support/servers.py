@@ -20,7 +20,7 @@ import redis
 import redis.asyncio
 from redis.crc import key_slot
 from tests.support import server_binaries as binaries
-from tests.support.acl import ROLES, grant
+from tests.support.acl import PASSWORD, ROLES, grant
 from tests.support.certificates import make_certificates
 
 from redis_message_queue import _sentinel
@@ -51,6 +51,11 @@ class Server:
     def admin(self) -> Any:
         """A client with all rights."""
         return redis.Redis.from_url(self.url) if self.limited else self.blocking()
+
+    def as_user(self, name: str) -> Server:
+        """The same node for clients that log in as one of the documented users."""
+        login = self.url.replace("://", f"://{name}:{PASSWORD}@")
+        return _reached_by_url(self.binary, login, admin_url=self.url)
 
     @property
     def version(self) -> str:
@@ -187,7 +192,7 @@ def acl(find: Callable[[], str]) -> Iterator[Server]:
     with EmbeddedRedis(binary=find()) as server:
         with redis.Redis.from_url(server.url) as client:
             grant(client, "everything", *ROLES, queue="{*}")
-        login = server.url.replace("redis://", "redis://everything:secret@")
+        login = server.url.replace("redis://", f"redis://everything:{PASSWORD}@")
         yield _reached_by_url(server.binary, login, admin_url=server.url)
 
 
