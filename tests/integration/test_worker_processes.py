@@ -164,6 +164,6 @@ def test_slots_that_do_not_fit_the_handler_are_refused(tmp_path: Path, redis_url
     worker = WorkerProcess(tmp_path, redis_url, "gated", slots="tasks").start()
     try:
         assert worker.wait() == 2
-        assert "REDISQUEUE_SLOTS (--slots): 'tasks' does not fit the handler" in worker.log_file.read_text()
+        assert "REDISQUEUE_SLOTS (--slots): 'tasks' are for handlers with" in worker.log_file.read_text()
     finally:
         worker.__exit__()

@@ -94,7 +94,7 @@ WRONG = {
     "nothing registered": ({"HANDLER": "tasks"}, "'tasks' registers no handler; use @handler('type')"),
     "slots of the other kind": (
         {"HANDLER": "tasks:later", "SLOTS": "threads"},
-        "REDISQUEUE_SLOTS (--slots): 'threads' does not fit the handler 'tasks:later'; use 'tasks'",
+        "REDISQUEUE_SLOTS (--slots): 'threads' are for handlers with def, and this one has async def; use",
     ),
     "a file for a folder": ({"RUN_DIR": "tasks.py"}, "REDISQUEUE_RUN_DIR (--run-dir): 'tasks.py': "),
 }

@@ -28,6 +28,7 @@ from redisqueue_worker.settings import (
     switch,
     unknown_variables,
 )
+from redisqueue_worker.slots import slots_for, slots_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,7 +90,10 @@ def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     problems = []
     try:
         handler = load(settings.handler, settings.handler_path)
-        print(f"handler  ok: {settings.handler} ({'async' if handler.is_async else 'threads'})")
+        if problem := slots_problem(settings.slots, handler):
+            problems.append(f"REDISQUEUE_SLOTS (--slots): {problem}")
+        kind = slots_for(handler) if settings.slots == "auto" else settings.slots
+        print(f"handler  ok: {settings.handler} ({kind})")
     except HandlerError as error:
         problems.append(f"REDISQUEUE_HANDLER (--handler): {error}")
     unreachable = _check_redis(settings)

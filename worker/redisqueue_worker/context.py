@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from redisqueue_worker.stamps import stamp_of
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import MutableMapping
     from typing import Any
 

@@ -28,7 +28,7 @@ from redisqueue_worker.policy import RetryPolicy
 from redisqueue_worker.processes import ProcessSlots
 from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, inherited_listener, resident_mib, start_afresh
-from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots, slots_for
+from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots, slots_problem
 from redisqueue_worker.waiter import Waiter
 from redisqueue_worker.watch import Watch
 
@@ -178,11 +178,8 @@ class Worker:
         if settings.slots == "processes":  # which import the handler themselves
             return ProcessSlots(settings, self._claimer.finish)
         handler = load(settings.handler, settings.handler_path)
-        if settings.slots not in ("auto", slots_for(handler)):
-            raise PlatformError(
-                f"REDISQUEUE_SLOTS (--slots): '{settings.slots}' does not fit the handler "
-                f"{settings.handler!r}; use '{slots_for(handler)}' or leave it out"
-            )
+        if problem := slots_problem(settings.slots, handler):
+            raise PlatformError(f"REDISQUEUE_SLOTS (--slots): {problem}")
         if handler.is_async:
             pulse = self._pulses["event-loop"] = Pulse()
             return TaskSlots(handler, self._claimer.finish, pulse)

@@ -62,6 +62,15 @@ def slots_for(handler: Handler) -> str:
     return TaskSlots.kind if handler.is_async else ThreadSlots.kind
 
 
+def slots_problem(wanted: str, handler: Handler) -> str | None:
+    """Why the handler cannot run in the slots that the settings want; None when it can."""
+    kind = slots_for(handler)
+    if wanted in ("auto", "processes", kind):
+        return None
+    ours, theirs = ("async def", "def") if handler.is_async else ("def", "async def")
+    return f"'{wanted}' are for handlers with {theirs}, and this one has {ours}; use '{kind}' or leave it out"
+
+
 class ThreadSlots:
     """`count` daemon threads: one that never comes back must not keep the process from leaving."""
 
