@@ -70,3 +70,25 @@ async def test_a_client_may_repeat_by_itself(
                 bench.proxy.rule = nothing
                 number, seen = number + 1, rule.seen
                 check_once(bench, operation, worked=True)
+
+
+@over_operations
+async def test_a_reply_may_never_come(operation: Operation, open_bench: OpenBench) -> None:
+    async with open_bench(socket_timeout=0.05) as bench:
+        await operation.ready(bench)
+        bench.proxy.rule = At(0, lambda request: Fault.SILENCE, (b"EVALSHA", b"LPUSH"))
+        worked = await until_it_works(bench, operation)
+        bench.proxy.rule = nothing
+        check_once(bench, operation, worked=worked)
+
+
+@over_operations
+@pytest.mark.parametrize("fault", [Fault.DELAY, Fault.DRIP], ids=lambda fault: fault.name)
+async def test_a_slow_connection_is_no_failure(
+    operation: Operation, fault: Fault, open_bench: OpenBench
+) -> None:
+    async with open_bench() as bench:
+        await operation.ready(bench)
+        bench.proxy.rule = lambda request: fault
+        assert await operation.attempt(bench) is None
+        check_once(bench, operation, worked=True)

@@ -1,15 +1,15 @@
-"""The server is there, and answers with an error: the passing ones are waited out, the others told at once."""
+"""The server answers with an error: the passing ones are waited out, the others told at once."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 from tests.support.fault_cases import OPERATIONS, Operation
 from tests.support.fault_proxy import Answer, At, nothing
 
 if TYPE_CHECKING:
+    import redis
     from tests.faults.conftest import OpenBench
 
 PASSING = {
@@ -32,6 +32,8 @@ LASTING = {
 # These are repeated by the library itself; a consumer's calls are repeated by its caller.
 REPEATING = ("publish", "publish many", "claim", "remove", "move", "renew", "claim and move without lease")
 
+WORK = (b"EVALSHA", b"LPUSH")
+
 over_repeating = pytest.mark.parametrize("operation", [OPERATIONS[name] for name in REPEATING], ids=REPEATING)
 over_operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
@@ -49,9 +51,8 @@ async def test_a_passing_error_is_waited_out(
         with subtests.test(code=code):
             async with open_bench() as bench:
                 await operation.ready(bench)
-                await bench.connect()
                 answer = error_reply(code, text)
-                bench.proxy.rule = rule = At(0, lambda request, answer=answer: answer)
+                bench.proxy.rule = rule = At(0, lambda request, answer=answer: answer, WORK)
                 assert await operation.attempt(bench) is None
                 assert rule.seen > 1
                 operation.check_end(bench)
@@ -65,9 +66,8 @@ async def test_any_other_error_is_told_at_once(
         with subtests.test(code=code):
             async with open_bench() as bench:
                 await operation.ready(bench)
-                await bench.connect()
                 answer = error_reply(code, text)
-                bench.proxy.rule = At(0, lambda request, answer=answer: answer)
+                bench.proxy.rule = At(0, lambda request, answer=answer: answer, WORK)
                 failure = await operation.attempt(bench)
                 bench.proxy.rule = nothing
                 assert failure is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 from tests.support.fault_cases import OPERATIONS, Operation
-from tests.support.fault_proxy import At, nothing
+from tests.support.fault_proxy import nothing
 
 if TYPE_CHECKING:
     from tests.faults.conftest import OpenBench
@@ -51,7 +51,7 @@ class Spoiler:
 
 def dumped(client: redis.Redis) -> dict[bytes, bytes]:
     """The whole database, but for the records that answer a repeated call."""
-    return {key: client.dump(key) for key in client.keys() if b"_result:" not in key}
+    return {key: client.dump(key) for key in client.scan_iter() if b"_result:" not in key}
 
 
 @pytest.mark.parametrize("operation", SCRIPTED.values(), ids=SCRIPTED)

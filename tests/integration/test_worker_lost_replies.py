@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from tests.support.lossy_proxy import LossyProxy
+from tests.support.fault_proxy import FaultProxy, losing_replies_to, nothing
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue._scripts import script
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 CONSUME = script("consume").sha.encode()
 
 
-def lose_the_claim_of_b(proxy: LossyProxy, worker: WorkerProcess, client: redis.Redis) -> None:
+def lose_the_claim_of_b(proxy: FaultProxy, worker: WorkerProcess, client: redis.Redis) -> None:
     """Let `a` end, so that it is settled and `b` claimed in one call, whose reply is lost."""
     worker.until_noted("started", 1)
-    proxy.losing = CONSUME
+    proxy.rule = losing_replies_to(CONSUME)
     worker.open_gate()
     eventually(lambda: counters(client).pending == 0, "b is claimed")
     worker.logged("Redis does not answer, trying again")
@@ -34,12 +34,12 @@ def test_a_claim_whose_reply_was_lost_is_given_again(
 ) -> None:
     publish(redis_client, "a", "b")
     with (
-        LossyProxy(redis_server.port) as proxy,
+        FaultProxy(redis_server.port) as proxy,
         WorkerProcess(tmp_path, proxy.url, "gated") as worker,
     ):
         lose_the_claim_of_b(proxy, worker, redis_client)
         assert worker.noted("started") == ["a"]
-        proxy.losing = b""
+        proxy.rule = nothing
         assert worker.until_noted("finished", 2) == ["a", "b"]
         eventually(lambda: counters(redis_client).processing == 0, "settled")
         assert "lease lost: this outcome does not count" not in worker.messages()
@@ -51,14 +51,14 @@ def test_a_claim_whose_reply_was_lost_is_released_by_a_drain(
 ) -> None:
     publish(redis_client, "a", "b")
     with (
-        LossyProxy(redis_server.port) as proxy,
+        FaultProxy(redis_server.port) as proxy,
         WorkerProcess(tmp_path, proxy.url, "gated") as worker,
     ):
         lose_the_claim_of_b(proxy, worker, redis_client)
         worker.signal(signal.SIGTERM)
         worker.logged("drain started by SIGTERM")
         assert worker.running
-        proxy.losing = b""
+        proxy.rule = nothing
         assert worker.wait() == 0
     assert worker.noted("started") == ["a"]
     after = counters(redis_client)
@@ -71,16 +71,16 @@ def test_a_settlement_whose_reply_was_lost_counts_once(
 ) -> None:
     publish(redis_client, "a")
     with (
-        LossyProxy(redis_server.port) as proxy,
+        FaultProxy(redis_server.port) as proxy,
         WorkerProcess(tmp_path, proxy.url, "gated", keep_completed=10) as worker,
     ):
         worker.until_noted("started", 1)
-        proxy.losing = CONSUME
+        proxy.rule = losing_replies_to(CONSUME)
         worker.open_gate()
         eventually(lambda: counters(redis_client).completed == 1, "settled")
         publish(redis_client, "b")
-        eventually(lambda: proxy.lost >= 5, "replies were lost")
-        proxy.losing = b""
+        eventually(lambda: proxy.faults >= 5, "replies were lost")
+        proxy.rule = nothing
         assert worker.until_noted("finished", 2) == ["a", "b"]
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0

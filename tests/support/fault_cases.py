@@ -49,10 +49,6 @@ class Bench:
         """Call a method of the face."""
         return await self.face.call(function, *args, **options)
 
-    async def connect(self) -> None:
-        """Have a connection, so that the next request is the operation's own."""
-        await self.call(self._client.ping)
-
     def gateway(self, **options: Any) -> Any:
         """The one gateway with these options; it does not wait, and repeats quickly."""
         name = repr(options)

@@ -51,17 +51,23 @@ def losing_replies_to(word: bytes) -> Rule:
 
 
 class At:
-    """The rule that asks another one about the request of that number, counted from 0, and no other."""
+    """The rule that asks another one about the request of that number, counted from 0, and no other.
 
-    def __init__(self, number: int, rule: Rule) -> None:
+    Only requests with one of the `commands` count, when these are given.
+    """
+
+    def __init__(self, number: int, rule: Rule, commands: Sequence[bytes] = ()) -> None:
         self._number = number
         self._rule = rule
+        self._commands = commands
         self._lock = threading.Lock()
         self.seen = 0
         self.at: Request | None = None
 
     def __call__(self, request: Request) -> Fault | Answer | Request | None:
         """Count the request."""
+        if self._commands and request[0] not in self._commands:
+            return None
         with self._lock:
             number, self.seen = self.seen, self.seen + 1
         if number != self._number:
@@ -151,7 +157,7 @@ def _deliver(reply: bytes, client: socket.socket, fault: Fault | None) -> bool:
             client.recv(1)
             return False
         case Fault.DELAY:
-            time.sleep(0.05)
+            time.sleep(0.01)
         case Fault.DRIP:
             for at in range(len(reply)):
                 client.sendall(reply[at : at + 1])
