@@ -283,7 +283,10 @@ class GatewayFlows:
         if cap is None or self._options.pending_overload_policy != "block":
             reply = yield from attempt()
             if reply == _core.PENDING_FULL:
-                raise QueueBackpressureError(f"{queue} is at its limit, max_pending_length={cap}")
+                raise QueueBackpressureError(
+                    f"{queue} is at its limit, max_pending_length={cap}: publish again later, or let"
+                    " 'pending_overload_policy' wait for room"
+                )
             return reply
         deadline = (yield Now()) + timeout
         delay, longest = 0.01, min(0.5, timeout / 10)

@@ -25,7 +25,8 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
 
     Usable directly, with explicit list names. `retry_budget_seconds` bounds the repeats of idempotent calls
     (0: none), `message_wait_interval_seconds` one wait for a message (None: 5, 0: a single attempt),
-    `message_deduplication_log_ttl_seconds` the life of a deduplication marker (None: 3600).
+    `message_deduplication_log_ttl_seconds` the life of a deduplication marker (None: 3600). Threads and
+    queues may share it.
 
     Raises TypeError for a client or an argument of the wrong type, ConfigurationError for a wrong value.
     """

@@ -34,6 +34,10 @@ class RedisMessageQueue(AdminFlows):
     Lengths are numbers of messages, `_seconds` are seconds; `None` switches a limit off. With a visibility
     timeout a message is delivered at least once and comes back when its consumer dies, at most
     `max_delivery_count` times, then it goes to the dead letters. `key` has the names of the Redis keys.
+    `on_event` is told of everything that happens; what it raises is warned of and changes nothing.
+
+    Threads may share a queue, publishing, processing and draining at once. A child of a fork may go on with
+    its parent's queue, except with a message that is in hand: that one stays the parent's.
 
     Raises TypeError for arguments of the wrong type, ConfigurationError for values or combinations that
     cannot work, GatewayContractError for a gateway of the other flavour.
@@ -95,7 +99,8 @@ class RedisMessageQueue(AdminFlows):
         """Claim a message, hand its payload to the `with` block and settle it by how the block ends.
 
         The payload is bytes, or str with a decoding client; None when there was nothing to do. An exception
-        in the block is final for the message (the failed list, if enabled) and propagates.
+        in the block is final for the message (the failed list, if enabled) and propagates. In the block
+        `current_message()` tells the message's id and which delivery this is.
         """
         message = run(self._claim_message())
         if message is None:

@@ -91,6 +91,24 @@ def test_reset_keeps_what_somebody_installed_later() -> None:
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
 
 
+def test_a_reset_that_another_thread_tried_is_still_possible() -> None:
+    handler = GracefulInterruptHandler(signals=USR1)
+    errors: list[Exception] = []
+
+    def reset() -> None:
+        try:
+            handler.reset()
+        except ValueError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=reset)
+    thread.start()
+    thread.join()
+    assert len(errors) == 1
+    handler.reset()
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
 def test_only_the_main_thread_may_own_signals() -> None:
     errors: list[Exception] = []
 

@@ -37,6 +37,10 @@ class RedisMessageQueue(AdminFlows):
     Lengths are numbers of messages, `_seconds` are seconds; `None` switches a limit off. With a visibility
     timeout a message is delivered at least once and comes back when its consumer dies, at most
     `max_delivery_count` times, then it goes to the dead letters. `key` has the names of the Redis keys.
+    `on_event` is told of everything that happens; what it raises is warned of and changes nothing.
+
+    Tasks may share a queue. It belongs to the event loop of its client: build client and queue anew in
+    another loop, another thread, or after a fork.
 
     Raises TypeError for arguments of the wrong type, ConfigurationError for values or combinations that
     cannot work, GatewayContractError for a gateway of the other flavour.
@@ -99,7 +103,8 @@ class RedisMessageQueue(AdminFlows):
 
         The payload is bytes, or str with a decoding client; None when there was nothing to do. An exception
         in the block is final for the message (the failed list, if enabled) and propagates; a cancellation
-        from outside settles nothing, so the message comes back when its lease ends.
+        from outside settles nothing, so the message comes back when its lease ends. In the block
+        `current_message()` tells the message's id and which delivery this is.
         """
         message = await run_async(self._claim_message())
         if message is None:
