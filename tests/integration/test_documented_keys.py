@@ -44,6 +44,20 @@ def test_publishing_in_every_way(lossy: LossyRedis) -> None:
     assert lossy.keys("*:publish_operation_result:*")
 
 
+@pytest.mark.parametrize("timeout", [300, None], ids=["leased", "plain"])
+def test_records_of_answered_calls_go_with_the_next_one(
+    redis_client: redis.Redis, timeout: int | None
+) -> None:
+    limit = {} if timeout else {"max_delivery_count": None}
+    queue = RedisMessageQueue(QUEUE, client=redis_client, visibility_timeout_seconds=timeout, **limit)
+    for number in range(30):
+        queue.publish(str(number))
+    for _ in range(30):
+        with queue.process_message() as payload:
+            assert payload is not None
+    assert len(redis_client.keys("*_result:*")) <= 3
+
+
 @pytest.mark.parametrize("leased", [True, False])
 def test_processing_in_every_way(lossy: LossyRedis, leased: bool) -> None:
     options = {"max_delivery_count": 1, "dead_letter_queue": KEYS.dead_letter} if leased else {}

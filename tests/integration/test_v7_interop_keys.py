@@ -66,6 +66,7 @@ def leased_work(peer: Peer, face: str, client: redis.Redis) -> Iterator[str]:
     lose_a_claim(queue)
     yield "claimed without an answer"
     queue.drain()
+    yield "drained"
     let_leases_expire(client)
     peer.queue(face=face, gateway=WAITLESS).handle(3)
     yield "taken over"
