@@ -28,8 +28,11 @@ class Spoiler:
         self.before: dict[bytes, bytes] = {}
 
     def __call__(self, request: Request) -> None:
-        """Spoil the key if it is one of this request's."""
-        if not request[0].startswith(b"EVAL") or self.key:
+        """Spoil the key if it is one of this request's; note what there is before each request from then on."""
+        if not request[0].startswith(b"EVAL"):
+            return
+        if self.key:
+            self.before = dumped(self._client)
             return
         keys = request[3 : 3 + int(request[2])]
         if self._left >= len(keys):

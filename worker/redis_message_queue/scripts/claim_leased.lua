@@ -54,6 +54,8 @@ local function take(stored)
   local count = limit > 0 and pcall_redis('HINCRBY', L.counts, stored, 1) or 0
   if type(count) == 'table' then return refuse(stored, false, 'delivery count: ' .. count.err) end
   if count > limit then
+    -- Rare enough for all the checks: a dead letter stays one, also when the claim that follows it is refused.
+    if wrong() then return refuse(stored, true, '') end
     local problem = bury(L, dead_list, stored)
     if problem then return refuse(stored, true, 'dead letter: ' .. problem) end
     dead = dead + 1

@@ -29,6 +29,8 @@ return guarded(wrong, function()
   local before = L.records and call('GET', record)
   if token and call('HGET', L.tokens, stored) ~= token then return before and 1 or 0 end
   if before and not token then return tonumber(before) end
+  -- Read before anything is written: a processing list of another type fails here.
+  L.length = call('LLEN', L.processing)
   admit(L, spent)
   if destination then call('LPUSH', destination, ARGV[5]) end
   local removed = take_out(L, stored, token, destination and 'LPOP', destination)
