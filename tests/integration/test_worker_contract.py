@@ -59,6 +59,7 @@ SHOWN_BY = {
     "What still runs after": "drain.at_the_deadline_the_message_returns_to_the_front_uncounted",
     "With REDISQUEUE_ON_DRAIN_TIMEOUT=LeaveLease": "drain.the_lease_is_left_if_that_is_wished",
     "A second signal": "drain.a_second_signal_releases_and_leaves_at_once",
+    "Results that Redis does not take": "faults.results_that_redis_never_hears_of_do_not_hold_up_the_pod",
     "SIGKILL at any moment": "faults.sigkill_at_any_moment_loses_nothing",
     "`redisqueue-worker drain` makes": "drain.drain_never_fails_a_pre_stop_hook",
     "The drained worker stays": "drain.drain_by_command_waits_stays_and_can_be_taken_back",

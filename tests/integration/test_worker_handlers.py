@@ -155,6 +155,22 @@ def test_a_failing_start_up_hook_is_told_and_nothing_is_claimed(
     assert (counters(redis_client).pending, worker.noted("hooks")) == (1, ["open files", "open session"])
 
 
+@pytest.mark.parametrize("place", ["", "@on_startup\ndef slow():\n    "])
+def test_a_worker_that_is_stopped_while_it_starts_leaves_with_0(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, place: str
+) -> None:
+    publish(redis_client, "a")
+    code = f"{HOOKS}\nimport time\n{place}note('starting', ''); time.sleep(60)\n"
+    worker = a_worker(tmp_path, redis_url, code, "mine:handle").start()
+    try:
+        worker.until_noted("starting", 1)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    finally:
+        worker.__exit__()
+    assert counters(redis_client).pending == 1
+
+
 def test_a_shut_down_hook_that_hangs_does_not_keep_the_worker(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
@@ -175,6 +191,7 @@ def test_changed_code_is_loaded_again_and_wrong_code_waits_for_the_next_change(
         worker.until_noted("finished", 1)
         (tmp_path / "mine.py").write_text("VERSION =\n")
         eventually(lambda: "SyntaxError" in worker.log_file.read_text(), "told what is wrong")
+        assert worker.running
         publish(redis_client, "b")
         (tmp_path / "mine.py").write_text(f"VERSION = 2\n{code}")
         assert worker.until_noted("finished", 2) == ["a by 1", "b by 2"]

@@ -47,6 +47,7 @@ def run(folder: Path, environment: dict[str, str], *words: str) -> tuple[int, st
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "tasks.py").write_text(HANDLERS)
     (tmp_path / "broken.py").write_text("\nimport no_such_module_at_all\n")
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n")
     return tmp_path
 
 
@@ -84,6 +85,10 @@ WRONG = {
         "REDISQUEUE_HANDLER (--handler): cannot import 'absent': ModuleNotFoundError",
     ),
     "a module that fails": ({"HANDLER": "broken:handle"}, "(broken.py, line 2)"),
+    "a module that ends the process": (
+        {"HANDLER": "script:handle"},
+        "REDISQUEUE_HANDLER (--handler): cannot import 'script': SystemExit: 0 (script.py, line 2)",
+    ),
     "no function": (
         {"HANDLER": "tasks:handel"},
         "REDISQUEUE_HANDLER (--handler): 'tasks:handel': 'tasks' has no 'handel'; it offers handle, number,",

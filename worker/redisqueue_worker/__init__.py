@@ -6,8 +6,8 @@ process. A producer may `stamp` what it publishes.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as type checkers know it; importing `typing` would cost `drain` a third of its time
 if TYPE_CHECKING:
     from redisqueue_worker.context import Context
     from redisqueue_worker.hooks import on_shutdown, on_startup

@@ -19,7 +19,7 @@ from redisqueue_worker.metrics import Metrics
 from redisqueue_worker.patience import leave_within
 from redisqueue_worker.recycle import start_afresh
 from redisqueue_worker.reload import Reloader
-from redisqueue_worker.runner import PlatformError, Worker
+from redisqueue_worker.runner import PlatformError, StoppedBeforeStart, Worker
 from redisqueue_worker.settings import (
     OPTIONS,
     Settings,
@@ -52,21 +52,32 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(environment):
         log.warning("unknown variable", extra={"reason": name})
-    reloader = Reloader([Path.cwd(), *settings.handler_path]) if settings.reload else None
+    try:
+        return _work(settings)
+    except (HandlerError, HookError) as error:
+        code = _cannot_start(error)
+    except PlatformError as error:
+        code = _complain([str(error)])
+    except StoppedBeforeStart:
+        log.info("stopped before the start")
+        code = EXIT_OK
+    leave_within(LEFTOVER_SECONDS, code)
+    return code
+
+
+def _work(settings: Settings) -> int:
+    """Run the worker; with `reload`, wait for better code when it cannot start with this one."""
+    if not settings.reload:
+        return Worker(settings, Metrics()).run()
     # Bytecode is told by size and second of the source: a quick second change could look like the first.
-    sys.dont_write_bytecode = sys.dont_write_bytecode or settings.reload
+    sys.dont_write_bytecode = True
+    reloader = Reloader([Path.cwd(), *settings.handler_path])
     try:
         return Worker(settings, Metrics(), reloader).run()
     except (HandlerError, HookError) as error:
-        code = _cannot_start(error)
-        if not reloader:
-            leave_within(LEFTOVER_SECONDS, code)
-            return code
+        _cannot_start(error)
         reloader.wait()
         start_afresh()
-    except PlatformError as error:
-        leave_within(LEFTOVER_SECONDS, EXIT_WRONG)
-        return _complain([str(error)])
 
 
 def _cannot_start(error: HandlerError | HookError) -> int:

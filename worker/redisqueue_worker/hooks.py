@@ -48,7 +48,7 @@ class Hooks:
         for hook in self._startup:
             try:
                 _call(hook, run_coroutine)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise HookError(
                     f"the start-up hook {_name(hook)} failed: {type(error).__name__}: {error}"
                 ) from error
@@ -58,7 +58,7 @@ class Hooks:
         for hook in reversed(self._shutdown):
             try:
                 _call(hook, run_coroutine)
-            except Exception:
+            except (Exception, SystemExit):
                 log.exception("the shut-down hook %s failed", _name(hook))
 
 

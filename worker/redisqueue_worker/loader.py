@@ -90,7 +90,7 @@ def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
         raise HandlerError(f"{reference!r} is not of the form module:function")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends the process is no module of handlers
         raise HandlerError(_import_problem(module_name, error)) from error
     target = _attribute(module, attribute, reference) if attribute else registry.handler
     if isinstance(target, registry.Registry):
@@ -185,7 +185,7 @@ def _extend_path(folders: Sequence[Path]) -> None:
             sys.path.insert(0, str(folder))
 
 
-def _import_problem(module_name: str, error: Exception) -> str:
+def _import_problem(module_name: str, error: BaseException) -> str:
     """Where in the user's own code the import failed, without the frames of the import system."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]

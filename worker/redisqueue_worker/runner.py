@@ -57,6 +57,10 @@ class PlatformError(Exception):
     """Something around the process is not as the settings say: a port in use, a folder not writable."""
 
 
+class StoppedBeforeStart(BaseException):
+    """A signal came before anything was claimed; no `except Exception` of a handler's module stops it."""
+
+
 class Worker:
     """Runs the handler of `settings` until told to stop. One per process; `run` needs the main thread."""
 
@@ -113,7 +117,7 @@ class Worker:
         threads do) and when it starts afresh (the process is replaced).
 
         Raises HandlerError for a handler that cannot be used, HookError for a start-up hook that fails,
-        PlatformError for a port or folder.
+        PlatformError for a port or folder, StoppedBeforeStart for a signal until then.
         """
         self._catch_signals()
         threading.excepthook = _on_thread_crash
@@ -137,7 +141,7 @@ class Worker:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self._started:
-            raise SystemExit(EXIT_DRAINED)  # nothing is claimed yet
+            raise StoppedBeforeStart
         self._events.put(Event(signal.Signals(number).name))
 
     def _open_doors(self, doors: ExitStack) -> None:
