@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 from tests.support.queues import (
-    claim_as_v7,
+    claim_one,
     everything,
     let_delayed_be_due,
     let_leases_expire,
@@ -65,9 +65,9 @@ def test_the_calls_of_the_queue_face_take_work_out(
 ) -> None:
     publish(redis_client, KEYS, "a", "b", "c")
     fill_up()
-    first = claim_as_v7(redis_client, KEYS, "one", limit=1)
+    first = claim_one(redis_client, KEYS, "one", limit=1)
     fill_up(let_leases_expire)
-    second = claim_as_v7(redis_client, KEYS, "two", limit=1)
+    second = claim_one(redis_client, KEYS, "two", limit=1)
     assert redis_client.lrange(KEYS.dead_letter, 0, -1) == [b"a"]
     assert first.stored is not None
     assert second.stored is not None

@@ -27,10 +27,10 @@ def payloads(client: redis.Redis, key: str) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else value for value in reversed(values)]
 
 
-def claim_as_v7(
+def claim_one(
     client: redis.Redis, keys: QueueKeys, claim_id: str, *, limit: int | None = 10
 ) -> _core.LeasedClaim:
-    """Claim one message the way an older worker does, with all the records it keeps."""
+    """Claim one message with a lease."""
     call = _core.claim_leased(
         pending=keys.pending,
         processing=keys.processing,
@@ -40,6 +40,18 @@ def claim_as_v7(
         dead_letter_queue=keys.dead_letter,
     )
     return _sync.execute(client, call)
+
+
+def claim_as_v7(
+    client: redis.Redis, keys: QueueKeys, claim_id: str, *, limit: int | None = 10
+) -> _core.LeasedClaim:
+    """Claim one message the way an older worker does, with all the records it keeps."""
+    claim = claim_one(client, keys, claim_id, limit=limit)
+    if claim.token is not None:
+        client.hset(keys.claim_result_refs, claim.token, keys.claim_result(claim_id))
+        client.hset(keys.claim_result_ids, claim_id, client.get(keys.claim_result(claim_id)) or b"")
+        client.hset(keys.claim_result_backrefs, claim.token, claim_id)
+    return claim
 
 
 def let_leases_expire(client: redis.Redis, keys: QueueKeys) -> None:

@@ -66,6 +66,7 @@ class ClaimFlows(GatewayFlows):
                 else:
                     unknown.is_set, failure = False, None
                     if claimed is not None:
+                        self._answered(processing, claim_id)
                         return claimed
                     claim_id = _new_id()
                 remaining = deadline - (yield Now())
@@ -125,7 +126,14 @@ class ClaimFlows(GatewayFlows):
                     yield from _report_exhausted(claim_id, last)
                     raise RetryBudgetExhaustedError("claim gave up after 2 attempts") from last
             unknown.is_set = False
+            if claimed is not None:
+                self._answered(processing, claim_id)
             return claimed
+
+    def _answered(self, processing: str, claim_id: str) -> None:
+        # Without a lease the settlement itself removes the record.
+        if self.message_visibility_timeout_seconds is not None:
+            self._spent.add(processing, LeaseKeys(processing).claim_result(claim_id))
 
     def _claim(self, source: str, processing: str, claim_id: str) -> Flow[Claimed]:
         """Send one claim and report what it did on the way."""
@@ -149,6 +157,7 @@ class ClaimFlows(GatewayFlows):
                 max_delivery_count=self.max_delivery_count,
                 dead_letter_queue=self.dead_letter_queue,
                 delayed=current().delayed,
+                spent=self._spent.take(processing),
             )
         )
         emit, limit = current().emit, self.max_delivery_count

@@ -105,7 +105,7 @@ def publish(
 ) -> Call[int]:
     """Publish once for each deduplication key: 1 published, 0 duplicate, -1 (`PENDING_FULL`) nothing done.
 
-    A repeat with the same `replay_key` within `replay_ttl_ms` answers as the first time did. `spent`, here and
+    A repeat with the same `replay_key` within `replay_ttl_ms` answers as the first time did. `spent`, here$
     below, are records of earlier calls that nobody will repeat: they are removed on the way.
     """
     cap = "" if max_pending_length is None else max_pending_length

@@ -8,7 +8,7 @@ _MOST_AT_ONCE = 64
 
 
 class SpentRecords:
-    """Names of records by queue. The next call on the queue removes them, so that no round trip is theirs alone.
+    """Names of records by queue: the next call on the queue removes them, so they cost no round trip.
 
     Threads may share it. What is never removed that way ends by its expiry.
     """

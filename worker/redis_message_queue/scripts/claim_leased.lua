@@ -19,6 +19,7 @@ local function wrong()
   return check_leases(L) or check({ record, 'string' }) or (limit > 0 and check({ dead_list, 'list' }))
     or (delayed and check({ delayed, 'zset' }))
 end
+L.wrong = wrong
 
 -- A repeat of this claim is answered from the record. The caller's next call removes it, or else the lease's end does.
 local function remember(stored, token)

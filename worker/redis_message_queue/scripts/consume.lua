@@ -18,13 +18,15 @@ local count, lease, limit, record_ttl = tonumber(ARGV[1]), tonumber(ARGV[3]), to
 local worker = ARGV[9]
 
 local settles = #ARGV > 10
-local wrong = check_leases(L) or check({ DELAYED, 'zset', DEAD, 'list', INFO, 'list' })
-  or settles and check({ COMPLETED, 'list', FAILED, 'list' }) or nil
+-- Most calls find none of these, and then there is nothing to check or to read in them.
+local rare = call('EXISTS', L.refs, L.ids, L.backrefs, COMPLETED, FAILED, DEAD, INFO, SETTLED, CLAIMED) > 0
+local wrong = check({ L.pending, 'list', L.processing, 'list', L.deadlines, 'zset', L.tokens, 'hash', L.counter, 'string',
+  L.counts, 'hash', DELAYED, 'zset' }) or rare and (check_leases(L) or check({ COMPLETED, 'list', FAILED, 'list',
+  DEAD, 'list', INFO, 'list', SETTLED, 'string', CLAIMED, 'string' })) or nil
 if wrong then return wrong end
-admit(L)
-if #KEYS > 17 then call('DEL', unpack(KEYS, 18)) end
--- These reads fail by themselves on a key of another type, before anything of worth is written.
-local applied, record = settles and call('GET', SETTLED), call('GET', CLAIMED)
+if not rare then L.records = false end
+admit(L, 18)
+local applied, record = rare and settles and call('GET', SETTLED), rare and call('GET', CLAIMED)
 local state = worker ~= '' and worker_state(WORKERS, worker) or nil
 local now = now_ms()
 

@@ -21,7 +21,7 @@ local function forget_plain()
   pcall_redis('DEL', L.processing .. ':claim_result:' .. claim)
 end
 
--- Whatever is there of these may also be of another type, or a peer's.
+-- Most calls find none of these, and then there is nothing to check or to read in them.
 L.records = call('EXISTS', L.refs, L.ids, L.backrefs, record) > 0
 local alien = L.records and wrong() or check({ L.deadlines, 'zset', L.counts, 'hash' })
 if alien then return alien end

@@ -32,6 +32,12 @@ local function guarded(wrong, body)
   return wrong() or redis.error_reply(problem_of(reply))
 end
 
+-- The full check for what a guarded script does rarely: before it writes to more than the message that it takes.
+local function ensure(L)
+  local wrong = L.wrong and L.wrong()
+  if wrong then error(wrong.err, 0) end
+end
+
 -- At maxmemory the server refuses a script's first command that may grow memory, and no later one once the script
 -- has written. Taking work out must always be possible, so such scripts begin with a write that frees: they remove
 -- the records of earlier calls, KEYS from `first` on, which nobody needs any more.
@@ -132,8 +138,7 @@ end
 local function reclaim(L, now)
   local found = call('ZRANGEBYSCORE', L.deadlines, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, 100)
   if #found == 0 then return 0 end
-  local wrong = check_leases(L)
-  if wrong then error(wrong.err) end
+  ensure(L)
   L.length = call('LLEN', L.processing)
   local most = math.max(10, math.min(100, math.floor(500000 / math.max(1, L.length))))
   local expired = {}
@@ -176,6 +181,7 @@ end
 -- Put due delayed messages to the tail of pending, the earliest due next.
 local function promote(L, delayed, now, most)
   local due = call('ZRANGEBYSCORE', delayed, '-inf', text(now), 'LIMIT', 0, most)
+  if #due > 0 then ensure(L) end
   for i = #due, 1, -1 do
     call('RPUSH', L.pending, due[i])
     or_undo(pcall_redis('ZREM', delayed, due[i]), 'RPOP', L.pending)
@@ -187,10 +193,12 @@ local function grant(L, stored, deadline)
   local token, problem = next_token(L)
   if not token then return nil, problem end
   local written = pcall_redis('ZADD', L.deadlines, deadline, stored)
-  if type(written) == 'table' then return nil, written.err end
-  written = pcall_redis('HSET', L.tokens, stored, token)
-  if type(written) ~= 'table' then return token end
-  call('ZREM', L.deadlines, stored)
+  if type(written) ~= 'table' then
+    written = pcall_redis('HSET', L.tokens, stored, token)
+    if type(written) ~= 'table' then return token end
+    call('ZREM', L.deadlines, stored)
+  end
+  pcall_redis('DECR', L.counter)
   return nil, written.err
 end
 
