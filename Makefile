@@ -8,7 +8,7 @@ MODE ?= auto
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library test-pythons images cluster-up cluster-down clean
+.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker test-pythons images cluster-up cluster-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-cluster: $(VENV)/.dev ## Run only the tests on a real cluster (builds a nat
 
 bench-library: $(VENV)/.dev ## Measure the library against 7.0.0 and its peers (ARGS="--quick --json FILE")
 	@$(BIN)/python -m tests.bench.library $(ARGS)
+
+bench-worker: $(VENV)/.dev ## Measure whole workers, ours beside the peers' (ARGS="--quick --json FILE")
+	@$(BIN)/python -m tests.bench.worker $(ARGS)
 
 test-pythons: ## Run unit and conformance tests on each other supported Python that is installed
 	@tests/support/each_python $(ARGS)

@@ -135,6 +135,15 @@ def suicidal(payload: str, context: Context):
         os._exit(7)
     note("finished", payload)
 
+TALLY = open(FOLDER / "tally", "a", buffering=1)
+
+def tally(payload: str):
+    TALLY.write(payload + "\\n")
+
+async def tally_async(payload: str):
+    await asyncio.sleep(0)
+    TALLY.write(payload + "\\n")
+
 LEAK = []
 
 def leak(payload: str):

@@ -40,6 +40,11 @@ class Peer:
         """Run the worker."""
         raise NotImplementedError
 
+    def fill(self, count: int) -> None:
+        """Enqueue many tasks, that workers of other processes handle."""
+        for _ in range(count):
+            self.send(PAYLOAD)
+
     def publish(self) -> dict[str, float]:
         """Enqueue tasks."""
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import peer_tasks
-from measure import PAYLOAD, Meter, Waking, finish
+from measure import Meter, Waking, finish
 
 WARM_UP_SECONDS = 0.3
+# arq reads twice a second; a queue that is quiet for longer than this is empty.
+DRY_SECONDS = 0.8
 
 
 def cpu_seconds() -> float:
@@ -35,12 +37,14 @@ class Window:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._done: list[None] = []
+        self._last = 0.0
         self._first = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def __call__(self, _: str) -> None:
         """Handle one task, on any thread."""
         self._done.append(None)
+        self._last = time.perf_counter()
         self._first.set()
 
     def _watch(self) -> None:
@@ -48,7 +52,10 @@ class Window:
         time.sleep(WARM_UP_SECONDS)
         began, count, cpu = time.perf_counter(), len(self._done), cpu_seconds()
         time.sleep(self._seconds)
-        handled, seconds = len(self._done) - count, time.perf_counter() - began
+        ended = time.perf_counter()
+        handled, seconds = len(self._done) - count, ended - began
+        if ended - self._last > DRY_SECONDS:
+            finish({"problem": "ran out of tasks"})
         used = (cpu_seconds() - cpu) / max(1, handled) * 1e6
         finish({"per_second": handled / seconds, "cpu_us": used, "handled": handled})
 
@@ -56,14 +63,18 @@ class Window:
 class Resting(Waking):
     """A handler that also tells what the worker takes while it has nothing to do."""
 
+    def __call__(self, payload: str) -> None:
+        """Handle one task: its payload says when it was sent."""
+        self._delays.append((time.perf_counter() - float(payload)) * 1000)
+        if len(self._delays) == self._total:
+            finish({"delays_ms": self._delays, **self._at_rest})
+
     def _produce(self) -> None:
         time.sleep(self.IDLE_SECONDS)
         before = cpu_seconds()
         time.sleep(self.IDLE_SECONDS)
-        self.at_rest = {
-            "idle_cpu_percent": (cpu_seconds() - before) / self.IDLE_SECONDS * 100,
-            "resident_mib": resident_mib(),
-        }
+        used = (cpu_seconds() - before) / self.IDLE_SECONDS
+        self._at_rest = {"idle_cpu_percent": used * 100, "resident_mib": resident_mib()}
         super()._produce()
 
 
@@ -73,15 +84,12 @@ def main() -> None:
     meter = Meter(url)
     program: Any = getattr(importlib.import_module(module), contestant)(url, meter, float(amount))
     if scenario == "fill":
-        for _ in range(int(amount)):
-            program.send(PAYLOAD)
+        program.fill(int(amount))
         finish({})
     if scenario == "work":
         peer_tasks.handlers.append(Window(float(amount)))
     else:
-        resting = Resting(meter, int(amount), program.send)
-        resting.ended = lambda result: finish({**result, **resting.at_rest})
-        peer_tasks.handlers.append(resting)
+        peer_tasks.handlers.append(Resting(meter, int(amount), program.send))
     program.work()
 
 

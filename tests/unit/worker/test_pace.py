@@ -1,0 +1,82 @@
+"""When the claim loop calls next."""
+
+from __future__ import annotations
+
+import pytest
+
+from redis_message_queue.consumer import Claim, ClaimReply
+from redisqueue_worker.pace import POLL_SECONDS, REPORT_SECONDS, RETIRED_SECONDS, Pace
+
+CLAIM = Claim("stored", "1", "id", "payload", 1)
+NOTHING = ClaimReply(())
+
+
+def fresh() -> Pace:
+    """A pace that has just reported, so that the next report is far."""
+    pace = Pace()
+    assert pace.report_due(100)
+    return pace
+
+
+def test_a_full_reply_is_followed_by_the_next_claim_at_once() -> None:
+    pace = fresh()
+    assert pace.claimed(100, ClaimReply((CLAIM, CLAIM)), wanted=2) is False
+    assert pace.patience(100, could_claim=True) == 0
+
+
+def test_an_empty_reply_is_followed_by_waiting_for_a_wake_up() -> None:
+    pace = fresh()
+    assert pace.claimed(100, NOTHING, wanted=2) is True
+    assert 0.8 * POLL_SECONDS <= pace.patience(100, could_claim=True) <= 1.2 * POLL_SECONDS
+    assert not pace.may_claim(100.1, calling=False)
+    assert pace.may_claim(100.1, calling=True)
+    pace.woken(100.2)
+    assert pace.may_claim(100.2, calling=False)
+
+
+@pytest.mark.parametrize("hint", ["next_due_seconds", "next_expiry_seconds"])
+def test_what_comes_due_sooner_is_looked_for_sooner(hint: str) -> None:
+    pace = fresh()
+    pace.claimed(100, ClaimReply((), **{hint: 0.3}), wanted=1)
+    assert pace.patience(100, could_claim=True) == pytest.approx(0.3)
+
+
+def test_wake_ups_that_bring_nothing_slow_it_down_until_one_brings_something() -> None:
+    pace = fresh()
+    pauses = []
+    for _ in range(200):
+        pace.claimed(100, NOTHING, wanted=1)
+        pace.woken(100)
+        pauses.append(pace.patience(100, could_claim=True))
+    assert 0 < max(pauses) <= 0.25
+    pace.claimed(100, ClaimReply((CLAIM,)), wanted=2)
+    pace.woken(100)
+    assert pace.patience(100, could_claim=True) == 0
+
+
+def test_a_retired_worker_asks_seldom_even_when_it_calls_anyway() -> None:
+    pace = fresh()
+    assert not pace.was_held(100)
+    pace.claimed(100, ClaimReply((), retired=True), wanted=1)
+    assert pace.was_held(100)
+    assert not pace.may_claim(100 + 0.7 * RETIRED_SECONDS, calling=True)
+    assert pace.may_claim(100 + 1.3 * RETIRED_SECONDS, calling=True)
+
+
+def test_failures_are_followed_by_longer_pauses_up_to_a_limit() -> None:
+    pace = fresh()
+    pauses = [pace.failed(100) for _ in range(60)]
+    assert max(pauses[:3]) <= 0.4
+    assert 1 < max(pauses) <= 5
+    assert pace.patience(100, could_claim=True) == pytest.approx(pauses[-1])
+    pace.answered()
+    assert pace.failures == 0
+    assert pace.report_due(100), "what watchers think of this worker is old"
+
+
+def test_reports_come_regularly_and_when_something_changed() -> None:
+    pace = fresh()
+    assert pace.patience(100, could_claim=False) == REPORT_SECONDS
+    assert not pace.report_due(101)
+    pace.report_soon()
+    assert pace.report_due(101)
