@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import redis
 import redis.asyncio
 
+import redis_message_queue
 import redis_message_queue.asyncio as async_face
 from redis_message_queue import RedisGateway, RedisMessageQueue
 from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
@@ -64,6 +67,7 @@ def test_a_forked_child_goes_on_with_the_queue(redis_url: str, redis_client: red
         check=False,
         text=True,
         timeout=40,
+        env={**os.environ, "PYTHONPATH": str(Path(redis_message_queue.__file__).parents[1])},
     )
     assert done.returncode == 0, done.stderr
     assert redis_client.llen("{jobs}::pending") == 1
