@@ -28,7 +28,7 @@ class Spoiler:
         self.before: dict[bytes, bytes] = {}
 
     def __call__(self, request: Request) -> None:
-        """Spoil the key if it is one of this request's; note what there is before each request from then on."""
+        """Spoil the key if it is one of this request's; note what there is before each later one."""
         if not request[0].startswith(b"EVAL"):
             return
         if self.key:

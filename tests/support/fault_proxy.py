@@ -104,16 +104,21 @@ class FaultProxy:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def until_idle(self) -> None:
+        """Wait until every connection has ended and what was sent over it has been done."""
+        while self._open:
+            time.sleep(0.001)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._open.add(client)
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         # Whoever hangs up first ends it.
         with client, contextlib.suppress(OSError, EOFError):
-            self._open.add(client)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with socket.create_connection(("127.0.0.1", self._server_port)) as server:
                 requests, replies = client.makefile("rb"), server.makefile("rb")

@@ -1,0 +1,77 @@
+"""SIGKILL at every step of publish, claim and settlement: nothing is lost, deliveries are counted."""
+
+from __future__ import annotations
+
+import os
+import signal
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.fault_cases import KEYS
+from tests.support.fault_proxy import At, Fault, FaultProxy
+from tests.support.killable import PROGRAMS, Nursery
+from tests.support.queues import let_leases_expire, payloads
+
+from redis_message_queue import RedisMessageQueue
+from redis_message_queue.consumer import Consumer, Outcome, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+    from tests.support.fault_proxy import Request
+
+    from redisqueue_operator.embedded_redis import EmbeddedRedis
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as nursery:
+        yield nursery
+
+
+def check_redelivery(client: redis.Redis) -> None:
+    """The message is where the dead process left it, and is handled once in the end."""
+    RedisMessageQueue("jobs", client=client).publish("a")  # known already, if it came so far
+    places = {
+        place: payloads(client, getattr(KEYS, place)) for place in ("pending", "processing", "completed")
+    }
+    (found,) = [place for place, there in places.items() if there]
+    assert places[found] == ["a"]
+    let_leases_expire(client, KEYS)
+    consumer = Consumer(client, "jobs", keep_completed=10)
+    deliveries = {"pending": [1], "processing": [2], "completed": []}
+    claims = consumer.claim(5).claims
+    assert [claim.delivery_count for claim in claims] == deliveries[found]
+    consumer.settle([Settlement(claim, Outcome.DONE) for claim in claims])
+    assert payloads(client, KEYS.completed) == ["a"]
+    assert not client.exists(KEYS.pending, KEYS.processing, KEYS.lease_deadlines, KEYS.lease_tokens)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("sent", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=["unsent", "sent"])
+def test_a_process_may_be_killed_at_any_request(
+    program: str,
+    sent: Fault,
+    nursery: Nursery,
+    redis_server: EmbeddedRedis,
+    redis_client: redis.Redis,
+    subtests: pytest.Subtests,
+) -> None:
+    number, status = 0, -signal.SIGKILL
+    while status:
+        pids: SimpleQueue[int] = SimpleQueue()
+
+        def kill(request: Request, pids: SimpleQueue[int] = pids) -> Fault:
+            os.kill(pids.get(timeout=10), signal.SIGKILL)
+            return sent
+
+        with subtests.test(request=number), FaultProxy(redis_server.port, At(number, kill)) as proxy:
+            number += 1
+            redis_client.flushall()
+            pids.put(nursery.start(program, proxy.url))
+            status = nursery.wait()
+            assert status in (0, -signal.SIGKILL)
+            proxy.until_idle()
+            check_redelivery(redis_client)
