@@ -143,6 +143,13 @@ def test_everything_that_is_wrong_is_named_in_one_start(folder: Path) -> None:
     ]
 
 
-def test_an_unknown_option_or_command_is_named(folder: Path) -> None:
+def test_an_option_that_makes_no_sense_is_named(folder: Path) -> None:
     code, said, _ = run(folder, LEAST, "--concurency", "4")
-    assert (code, "unrecognized arguments: --concurency 4" in said) == (2, True)
+    assert (code, "unrecognized arguments: --concurency" in said) == (2, True)
+    code, said, _ = run(folder, LEAST, "tasks:handle", "--handler", "tasks:later")
+    assert (code, "two handlers: 'tasks:handle' and --handler 'tasks:later'" in said) == (2, True)
+
+
+def test_the_handler_may_be_given_as_a_word(folder: Path) -> None:
+    code, said, _ = run(folder, LEAST | {"HANDLER": "tasks:handle"}, "tasks:text")
+    assert (code, "'tasks:text' is a str, not a function" in said) == (2, True)

@@ -1,7 +1,7 @@
 """The command line `redisqueue-worker`: run, drain, resume, check.
 
 Exit codes: 0 drained, 1 crash (or, for `check`, Redis does not answer), 2 wrong settings or handler,
-4 forced to stop with messages in hand.
+3 a start-up hook failed, 4 forced to stop with messages in hand.
 Each sub-command imports what it needs and no more: `drain` must start at once.
 """
 

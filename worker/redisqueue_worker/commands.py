@@ -134,9 +134,11 @@ def _check_redis(settings: Settings) -> list[str]:
 def _settings(command: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     parser = argparse.ArgumentParser(
         prog=f"redisqueue-worker {command}",
+        usage="%(prog)s [HANDLER] [--OPTION VALUE]...",
         description="Each option is also an environment variable: REDISQUEUE_QUEUE for --queue. Options win.",
         allow_abbrev=False,
     )
+    parser.add_argument("positional", nargs="?", metavar="HANDLER", help="the same as --handler HANDLER")
     for option in OPTIONS:
         shown = "" if option.default in (None, "", (), False) else f" (default {option.default})"
         parser.add_argument(
@@ -147,7 +149,11 @@ def _settings(command: str, arguments: Sequence[str], environment: Mapping[str, 
             nargs="?" if option.parse is switch else None,
             const="true" if option.parse is switch else None,
         )
-    return read_settings(vars(parser.parse_args(arguments)), environment)
+    given = vars(parser.parse_args(arguments))
+    handler = given.pop("positional")
+    if handler and given["handler"]:
+        parser.error(f"two handlers: {handler!r} and --handler {given['handler']!r}; give one of them")
+    return read_settings({**given, "handler": handler or given["handler"]}, environment)
 
 
 def _complain(problems: Sequence[str]) -> int:

@@ -35,7 +35,7 @@ def stamp(payload: dict[str, Any]) -> dict[str, Any]:
     stamped = {**payload, ENQUEUED_AT: datetime.now(UTC).isoformat(timespec="milliseconds")}
     try:
         from opentelemetry.propagate import inject  # noqa: PLC0415  (optional)
-    except ModuleNotFoundError:
+    except ImportError:
         return stamped
     carrier: dict[str, str] = {}
     inject(carrier)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,10 @@ if TYPE_CHECKING:
 
 def traced(handler: Handler) -> Handler:
     """`handler`, with each call in a span of its own."""
-    return TracedHandler(handler) if importlib.util.find_spec("opentelemetry") else handler
+    try:
+        return TracedHandler(handler)
+    except ImportError:
+        return handler
 
 
 class TracedHandler:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from redisqueue_worker.context import MessageLogger
 from redisqueue_worker.loader import inspected
 from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.stamps import Stamp, stamp_of
-from redisqueue_worker.tracing import TracedHandler
+from redisqueue_worker.tracing import TracedHandler, traced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +93,15 @@ def test_what_is_not_said_is_not_known(payload: str | bytes) -> None:
     told = stamp_of(payload)
     assert told.enqueued_at is None
     assert not told.trace
+
+
+def test_without_opentelemetry_there_are_no_traces_and_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = inspected(lambda payload: payload, "x")
+    assert isinstance(traced(handler), TracedHandler)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.propagate", None)
+    assert traced(handler) is handler
+    assert stamp({}).keys() == {"enqueued_at"}
 
 
 def test_a_stamped_message_continues_its_producers_trace(spans: InMemorySpanExporter) -> None:
