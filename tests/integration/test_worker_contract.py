@@ -147,6 +147,22 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
     assert {int(code) for code, _ in rows("Exit codes")} == ours
 
 
+def test_the_first_example_does_what_it_looks_like(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    tasks, producer = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[:2]
+    (tmp_path / "tasks.py").write_text(tasks)
+    exec(producer.replace("redis.Redis()", f"redis.Redis.from_url({redis_url!r})"), {})
+    worker = WorkerProcess(tmp_path, redis_url, "x", log_format="text")
+    worker.settings["handler"] = "tasks:handle"
+    worker.start()
+    try:
+        eventually(lambda: "info    order 7 message_id=" in worker.log_file.read_text(), "order 7")
+        eventually(lambda: counters(redis_client).processing == 0, "it is done")
+    finally:
+        worker.__exit__()
+
+
 # ---- sentences that no other test shows ------------------------------------------------
 
 

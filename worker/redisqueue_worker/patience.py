@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 import threading
 
 log = logging.getLogger(__name__)
@@ -16,6 +18,8 @@ def leave_within(seconds: float, code: int, *, because: str = "") -> threading.T
         if because:
             log.error("%s for longer than %g s: leaving without them", because, seconds)
         logging.shutdown()
+        with contextlib.suppress(OSError, ValueError):  # whoever read it may be gone
+            sys.stdout.flush()
         os._exit(code)
 
     timer = threading.Timer(seconds, leave)
