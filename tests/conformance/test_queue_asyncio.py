@@ -155,6 +155,7 @@ async def test_no_heartbeat_outlives_its_message(face: AsyncFace) -> None:
 
 async def test_one_publish_does_not_wait_for_another(face: AsyncFace) -> None:
     queue = face.queue()
+    await asyncio.gather(*(queue.publish(f"connect {number}") for number in range(10)))
     slow(queue._gateway, "publish_message", 0.2)
     began = asyncio.get_running_loop().time()
     assert await asyncio.gather(*(queue.publish(str(number)) for number in range(10))) == [True] * 10

@@ -245,7 +245,7 @@ async def test_whatever_a_callback_raises_stays_with_it(face: Face, redis_client
     assert not redis_client.exists("{jobs}::processing")
 
 
-async def test_no_warning_becomes_an_error_after_the_commit(face: Face, redis_client: redis.Redis) -> None:
+async def test_no_warning_becomes_an_error_after_the_commit(face: Face, node: redis.Redis) -> None:
     def broken(event: object) -> None:
         raise RuntimeError("callback")
 
@@ -254,7 +254,7 @@ async def test_no_warning_becomes_an_error_after_the_commit(face: Face, redis_cl
         warnings.simplefilter("error")
         assert await face.call(queue.publish, "x") is True
         async with face.process(queue):
-            redis_client.delete("{jobs}::processing:lease_tokens")
+            node.delete("{jobs}::processing:lease_tokens")
     assert {type(warning.message) for warning in seen} == {RuntimeWarning}
     assert "successful processing" in str(seen[-1].message)
 

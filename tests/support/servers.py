@@ -142,7 +142,7 @@ def sentinel_pair(find: Callable[[], str]) -> Iterator[tuple[EmbeddedRedis, Embe
         master = stack.enter_context(
             EmbeddedRedis(binary=find(), arguments=("--repl-diskless-sync-delay", "0", "--appendonly", "no"))
         )
-        follow = ("--replicaof", f"127.0.0.1 {master.port}")
+        follow = ("--replicaof", "127.0.0.1", str(master.port))
         replica = stack.enter_context(EmbeddedRedis(binary=find(), arguments=follow))
         with redis.Redis.from_url(replica.url) as client:
             _until(lambda: client.info("replication")["master_link_status"] == "up")
@@ -156,14 +156,19 @@ def sentinel_pair(find: Callable[[], str]) -> Iterator[tuple[EmbeddedRedis, Embe
 def sentinel(find: Callable[[], str]) -> Iterator[Server]:
     """A master with a replica and a Sentinel; clients ask the Sentinel for the master."""
     with sentinel_pair(find) as (master, _, address):
-        protocol = os.environ.get("REDISQUEUE_TEST_RESP")
-        given: dict[str, Any] = {"protocol": int(protocol)} if protocol else {}
-        yield Server(
-            master.binary,
-            with_protocol(master.url),
-            lambda **options: _sentinel.blocking_master([address], MASTER, {}, given | options),
-            lambda **options: _sentinel.asyncio_master([address], MASTER, {}, given | options),
-        )
+        yield behind_sentinel(master, address)
+
+
+def behind_sentinel(master: EmbeddedRedis, address: tuple[str, int]) -> Server:
+    """Clients ask the Sentinel at this address for the master; `url` stays with this one."""
+    protocol = os.environ.get("REDISQUEUE_TEST_RESP")
+    given: dict[str, Any] = {"protocol": int(protocol)} if protocol else {}
+    return Server(
+        master.binary,
+        with_protocol(master.url),
+        lambda **options: _sentinel.blocking_master([address], MASTER, {}, given | options),
+        lambda **options: _sentinel.asyncio_master([address], MASTER, {}, given | options),
+    )
 
 
 @contextlib.contextmanager

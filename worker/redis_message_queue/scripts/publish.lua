@@ -35,6 +35,9 @@ return guarded(wrong, function()
     call('RPOP', pending)
   end
   local marked = pcall_redis('SET', marker, '', 'EX', ARGV[1])
+  -- A master that was demoted: the first word READONLY lets the client look for the new one, and repeat.
+  local demoted = marked.err and string.match(marked.err, 'READONLY .*')
+  if demoted then return redis.error_reply(demoted) end
   if marked.err then return redis.error_reply('OOM during publish; nothing was written: ' .. marked.err) end
   return push() or answer(1)
 end)

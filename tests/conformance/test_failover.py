@@ -1,0 +1,114 @@
+"""A master goes away in the middle of the work, and its replica takes over."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from tests.support.faces import FACES, Face, until
+from tests.support.servers import MASTER, behind_sentinel, sentinel_pair
+
+if TYPE_CHECKING:
+    from tests.support.servers import Server
+
+    from redisqueue_operator.embedded_redis import EmbeddedRedis
+
+BEFORE, DURING = 300, 30
+
+
+class Work:
+    """Consumes until told to stop; where it runs, nothing else of the test does."""
+
+    def __init__(self, face: Face) -> None:
+        self._queue = face.queue(visibility_timeout_seconds=2)
+        self._face = face
+        self.handled: list[str] = []
+
+    async def run(self) -> None:
+        """Handle messages until the queue drains."""
+        while not self._queue.is_draining:
+            async with self._face.process(self._queue) as payload:
+                if payload is not None:
+                    self.handled.append(payload.decode())
+
+    def start(self) -> asyncio.Future[None]:
+        """In a thread for the face that blocks, else in a task."""
+        if self._face.name == "sync":
+            return asyncio.ensure_future(asyncio.to_thread(lambda: asyncio.run(self.run())))
+        return asyncio.ensure_future(self.run())
+
+    async def stop(self) -> None:
+        await self._face.call(self._queue.drain, timeout=0)
+
+
+@pytest.mark.parametrize("planned", [False, True], ids=["killed", "switched"])
+@pytest.mark.parametrize("name", sorted(FACES))
+async def test_a_failover_loses_nothing_that_the_replica_had(
+    name: str, planned: bool, server: Server
+) -> None:
+    with ExitStack() as stack:
+        master, replica, address = stack.enter_context(sentinel_pair(lambda: server.binary))
+        face = FACES[name](behind_sentinel(master, address))
+        producer = face.queue()  # deduplication makes a publish repeatable
+        expected = {f"before {number}" for number in range(BEFORE)}
+        await face.call(producer.publish_many, sorted(expected))
+        with redis.Redis.from_url(master.url) as client:
+            assert client.wait(1, 5000) == 1  # the quiet moment: the replica has them all
+        work = Work(face)
+        running = work.start()
+        await until(lambda: len(work.handled) >= BEFORE // 3, 20)
+        await _fail_over(master, replica, address, planned=planned)
+        for number in range(DURING):
+            expected.add(f"during {number}")
+            await _publish(face, producer, f"during {number}")
+        with redis.Redis.from_url(replica.url) as client:
+            await until(lambda: expected <= set(work.handled), 30)
+            await until(lambda: client.exists("{jobs}::pending", "{jobs}::processing") == 0, 10)
+        await work.stop()
+        await running
+        await face.close()
+
+
+@pytest.mark.one_node
+async def test_a_demoted_master_is_not_taken_for_a_full_one(face: Face, node: redis.Redis) -> None:
+    gateway = face.gateway(retry_budget_seconds=0)
+    queue = face.queue(gateway=gateway)
+    await face.call(queue.publish, "x")
+    node.replicaof("127.0.0.1", 1)
+    try:
+        with pytest.raises((redis.exceptions.ReadOnlyError, redis.ConnectionError)):
+            await face.call(queue.publish, "y")
+    finally:
+        node.replicaof("no", "one")
+
+
+async def _publish(face: Face, queue: Any, message: str) -> None:
+    """Publish; in a thread where the face blocks, since the call waits for the new master."""
+    if face.name == "sync":
+        assert await asyncio.to_thread(queue.publish, message) is True
+    else:
+        assert await queue.publish(message) is True
+
+
+async def _fail_over(
+    master: EmbeddedRedis, replica: EmbeddedRedis, address: tuple[str, int], *, planned: bool
+) -> None:
+    """Kill the master; or let the Sentinel switch, and make the old master follow the new one.
+
+    Until it follows, the old master takes writes that the new one never sees: nobody can promise those.
+    """
+    if not planned:
+        master.stop(kill=True)
+        return
+    with redis.Redis(port=address[1], decode_responses=True) as watcher:
+        watcher.execute_command("SENTINEL", "FAILOVER", MASTER)
+        asked = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        await until(lambda: watcher.execute_command(*asked)[1] == str(replica.port), 15)
+    # What the Sentinel does too, ten seconds later.
+    with redis.Redis.from_url(master.url) as old, old.pipeline() as demotion:
+        demotion.replicaof("127.0.0.1", replica.port)
+        demotion.client_kill_filter(_type="normal", skipme=True)
+        demotion.execute()
