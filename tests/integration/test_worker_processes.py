@@ -167,3 +167,71 @@ def test_slots_that_do_not_fit_the_handler_are_refused(tmp_path: Path, redis_url
         assert "REDISQUEUE_SLOTS (--slots): 'tasks' are for handlers with" in worker.log_file.read_text()
     finally:
         worker.__exit__()
+
+
+HOOKED = """
+import os
+from pathlib import Path
+from redisqueue_worker import on_shutdown, on_startup
+
+def note(what):
+    with open(Path(__file__).parent / what, "a") as file:
+        file.write(f"{os.getpid()}\\n")
+
+@on_startup
+async def begin():
+    note("begun")
+
+@on_shutdown
+def end():
+    note("ended")
+
+def handle(payload: str):
+    note("handled")
+"""
+
+FAILING_HOOK = """
+from redisqueue_worker import on_startup
+
+@on_startup
+def begin():
+    1 / 0
+
+def handle(payload):
+    return None
+"""
+
+
+def test_hooks_run_in_each_process(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    (tmp_path / "hooked.py").write_text(HOOKED)
+    worker = processes(tmp_path, redis_url, "", concurrency=2)
+    worker.settings["handler"] = "hooked:handle"
+    with worker:
+        begun = worker.until_noted("begun", 2)
+        publish(redis_client, "a", "b", "c")
+        assert set(worker.until_noted("handled", 3)) <= set(begun)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    assert sorted(worker.noted("ended")) == sorted(begun)
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "said"),
+    [
+        ("import os; os._exit(5)", 2, "the handler's process left with exit code 5 before it was ready"),
+        ("import nowhere", 2, "cannot import 'broken': ModuleNotFoundError"),
+        (FAILING_HOOK, 3, "the start-up hook begin failed: ZeroDivisionError"),
+    ],
+    ids=["dies", "does not import", "hook fails"],
+)
+def test_processes_that_cannot_start_are_told_by_the_worker(
+    tmp_path: Path, redis_url: str, source: str, code: int, said: str
+) -> None:
+    (tmp_path / "broken.py").write_text(source)
+    worker = processes(tmp_path, redis_url, "")
+    worker.settings["handler"] = "broken:handle"
+    try:
+        assert worker.start().wait() == code
+        assert said in worker.log_file.read_text()
+    finally:
+        worker.__exit__()

@@ -105,10 +105,7 @@ class ProcessSlot:
 def main() -> int:
     """Serve the pipe whose descriptor is the first argument; the exit code."""
     _end_with_the_worker()
-    for number in (
-        signal.SIGTERM,
-        signal.SIGINT,
-    ):  # sent to the whole group at a terminal; the worker decides
+    for number in (signal.SIGTERM, signal.SIGINT):  # a terminal sends them to all; the worker decides
         signal.signal(number, lambda _number, _frame: None)
     connection = Connection(int(sys.argv[1]))
     settings = connection.recv()

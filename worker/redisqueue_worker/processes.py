@@ -206,6 +206,12 @@ class ProcessSlots:
 
     def _replaced(self, child: Child, reason: str) -> Child:
         child.end()
-        fresh = Child(self._settings)
-        log.info("process replaced", extra={"old": child.pid, "new": fresh.pid, "reason": reason})
-        return fresh
+        while True:
+            try:
+                fresh = Child(self._settings)
+            except OSError as error:  # no memory or no descriptors left, which may pass
+                log.warning("no process can be started, trying again", extra={"error": str(error)})
+                time.sleep(START_PAUSE_SECONDS)
+            else:
+                log.info("process replaced", extra={"old": child.pid, "new": fresh.pid, "reason": reason})
+                return fresh
