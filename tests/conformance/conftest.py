@@ -32,8 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def server(record_testsuite_property: Callable[[str, object], None]) -> Iterator[Server]:
     """The server that REDISQUEUE_TEST_SERVER names; the report of the run says what it was."""
     try:
-        running = SERVERS[chosen()]()
-        with running as server:
+        with SERVERS[chosen()].start() as server:
             record_testsuite_property("server", server.version)
             record_testsuite_property("redis-py", redis.__version__)
             record_testsuite_property("resp", resp_version(server))

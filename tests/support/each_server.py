@@ -112,9 +112,7 @@ def run(row: Row) -> Result:
             environment["PYTHONPATH"] = str(site_folder(*row.client.packages))
         if row.client.resp:
             environment["REDISQUEUE_TEST_RESP"] = str(row.client.resp)
-        # Starting the server here tells what is missing before any test runs.
-        with SERVERS[row.server]():
-            pass
+        SERVERS[row.server].find()
     except (Missing, PipFailed) as missing:
         return Result(row, problem=str(missing))
     with tempfile.TemporaryDirectory() as folder:

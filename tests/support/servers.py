@@ -55,7 +55,7 @@ class Server:
     def as_user(self, name: str) -> Server:
         """The same node for clients that log in as one of the documented users."""
         login = self.url.replace("://", f"://{name}:{PASSWORD}@")
-        return _reached_by_url(self.binary, login, admin_url=self.url)
+        return reached_by_url(self.binary, login, admin_url=self.url)
 
     @property
     def version(self) -> str:
@@ -68,7 +68,8 @@ def with_protocol(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}protocol={protocol}" if protocol else url
 
 
-def _reached_by_url(binary: str, url: str, *, admin_url: str = "") -> Server:
+def reached_by_url(binary: str, url: str, *, admin_url: str = "") -> Server:
+    """A server that plain clients reach by `url`; with `admin_url`, where they have all rights."""
     return Server(
         binary,
         with_protocol(admin_url or url),
@@ -82,7 +83,7 @@ def _reached_by_url(binary: str, url: str, *, admin_url: str = "") -> Server:
 def standalone(find: Callable[[], str]) -> Iterator[Server]:
     """One server."""
     with EmbeddedRedis(binary=find()) as server:
-        yield _reached_by_url(server.binary, server.url)
+        yield reached_by_url(server.binary, server.url)
 
 
 @contextlib.contextmanager
@@ -188,7 +189,7 @@ def tls(find: Callable[[], str]) -> Iterator[Server]:
             query = (
                 f"ssl_ca_certs={files.authority}&ssl_certfile={files.client}&ssl_keyfile={files.client_key}"
             )
-            yield _reached_by_url(server.binary, f"rediss://localhost:{port}/0?{query}")
+            yield reached_by_url(server.binary, f"rediss://localhost:{port}/0?{query}")
 
 
 @contextlib.contextmanager
@@ -198,7 +199,7 @@ def acl(find: Callable[[], str]) -> Iterator[Server]:
         with redis.Redis.from_url(server.url) as client:
             grant(client, "everything", *ROLES, queue="{*}")
         login = server.url.replace("redis://", f"redis://everything:{PASSWORD}@")
-        yield _reached_by_url(server.binary, login, admin_url=server.url)
+        yield reached_by_url(server.binary, login, admin_url=server.url)
 
 
 def _until(fact: Callable[[], object], seconds: float = 15) -> None:
@@ -212,16 +213,28 @@ def _until(fact: Callable[[], object], seconds: float = 15) -> None:
         time.sleep(0.02)
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of server: where its binary comes from (Missing if from nowhere), and how it is started."""
+
+    find: Callable[[], str]
+    run: Callable[[Callable[[], str]], contextlib.AbstractContextManager[Server]] = standalone
+
+    def start(self) -> contextlib.AbstractContextManager[Server]:
+        """Start it for the time of a `with`. Raises Missing."""
+        return self.run(self.find)
+
+
 _redis_7 = partial(binaries.redis_of, "7")
-SERVERS: dict[str, Callable[[], contextlib.AbstractContextManager[Server]]] = {
-    "valkey-9": lambda: standalone(binaries.valkey),
-    "redis-8": lambda: standalone(partial(binaries.redis_of, "8")),
-    "redis-7": lambda: standalone(_redis_7),
-    "redis-6.2": lambda: standalone(binaries.redis_6_2),
-    "valkey-9-cluster": lambda: cluster(binaries.valkey),
-    "valkey-9-sentinel": lambda: sentinel(binaries.valkey),
-    "redis-7-tls": lambda: tls(_redis_7),
-    "valkey-9-acl": lambda: acl(binaries.valkey),
+SERVERS = {
+    "valkey-9": Kind(binaries.valkey),
+    "redis-8": Kind(partial(binaries.redis_of, "8")),
+    "redis-7": Kind(_redis_7),
+    "redis-6.2": Kind(binaries.redis_6_2),
+    "valkey-9-cluster": Kind(binaries.valkey, cluster),
+    "valkey-9-sentinel": Kind(binaries.valkey, sentinel),
+    "redis-7-tls": Kind(_redis_7, tls),
+    "valkey-9-acl": Kind(binaries.valkey, acl),
 }
 
 

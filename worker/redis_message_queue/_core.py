@@ -7,6 +7,7 @@ single message; the batched ones of the consumer are in `_batch`.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Text: TypeAlias = str | bytes
 PENDING_FULL = -1
+_UNKNOWN_COMMAND = re.compile(r"Unknown (Redis )?command called from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def script_failure(error: ResponseError) -> str | None:
-    """The text of an error that a script of ours reported, None for any other server error.
+    """The text of an error that a script of ours met, None for any other server error.
 
     redis-py cuts known first words off, so the text is put back as the script wrote it: `WRONGTYPE …` or
     `OOM during publish; …`.
@@ -85,6 +87,8 @@ def script_failure(error: ResponseError) -> str | None:
         return text
     if isinstance(error, OutOfMemoryError) and text.startswith("during publish;"):
         return f"OOM {text}"
+    if _UNKNOWN_COMMAND.search(text):
+        return f"the server lacks a command that queues need: use Redis 6.2 or newer, or Valkey ({text})"
     return None
 
 
