@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _SHORTEST_SOCKET_TIMEOUT = 1.0
 _PROBE_SECONDS = 1.0
+_BLOCKING = (redis.Redis, redis.RedisCluster)
+_ASYNCIO = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
 _SENTINELS = (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
 _PIPELINES = (
     redis.client.Pipeline,
@@ -33,47 +35,29 @@ _PIPELINES = (
 )
 
 
-def check_sync_client(client: object) -> None:
-    """Raise TypeError for a client the sync face cannot use."""
-    _check_manager(client)
-    if isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
-        raise TypeError(
-            f"'redis_client' is an async Redis client ({type(client).__name__});"
-            " use redis_message_queue.asyncio with it, or a redis.Redis here"
-        )
-    _check_pooled(client, redis.Redis)
-
-
-def check_async_client(client: object) -> None:
-    """Raise TypeError for a client the asyncio face cannot use."""
-    _check_manager(client)
-    if isinstance(client, (redis.Redis, redis.RedisCluster)):
-        raise TypeError(
-            f"'redis_client' is a sync Redis client ({type(client).__name__});"
-            " use redis_message_queue with it, or a redis.asyncio.Redis here"
-        )
-    _check_pooled(client, redis.asyncio.Redis)
-    if isinstance(client, redis.asyncio.Redis) and getattr(client, "single_connection_client", False):
-        _refuse_single()
-
-
-def _check_manager(client: object) -> None:
+def check_client(client: object, *, asyncio: bool) -> None:
+    """Raise TypeError for a client that a gateway of this face cannot use."""
     if isinstance(client, _SENTINELS):
         raise TypeError("'redis_client' is a Sentinel manager object; pass sentinel.master_for(name) instead")
     if isinstance(client, _PIPELINES):
         raise TypeError("'redis_client' is a Pipeline, which only collects commands; pass the client itself")
-
-
-def _check_pooled(client: object, kind: type[Any]) -> None:
-    if isinstance(client, kind) and getattr(client, "connection", None) is not None:
-        _refuse_single()
-
-
-def _refuse_single() -> None:
-    raise TypeError(
-        "'redis_client' is a single-connection client; heartbeats and handlers would share one connection:"
-        " build it without single_connection_client=True"
-    )
+    if isinstance(client, _BLOCKING if asyncio else _ASYNCIO):
+        kind, package, own = (
+            ("a sync", "redis_message_queue", "redis.asyncio.Redis")
+            if asyncio
+            else ("an async", "redis_message_queue.asyncio", "redis.Redis")
+        )
+        raise TypeError(
+            f"'redis_client' is {kind} Redis client ({type(client).__name__});"
+            f" use {package} with it, or a {own} here"
+        )
+    if isinstance(client, (redis.Redis, redis.asyncio.Redis)) and (
+        client.connection is not None or getattr(client, "single_connection_client", False)
+    ):
+        raise TypeError(
+            "'redis_client' is a single-connection client; heartbeats and handlers would share one"
+            " connection: build it without single_connection_client=True"
+        )
 
 
 def probed_cluster_node(client: object) -> bool:
@@ -114,9 +98,9 @@ def check_not_cluster_node(info: Any) -> None:
         )
 
 
-def can_block(client: object, kinds: tuple[type[Any], ...]) -> bool:
+def can_block(client: object) -> bool:
     """True for a real client that waits longer for a reply than one blocking call takes."""
-    if not isinstance(client, kinds):
+    if not isinstance(client, (*_BLOCKING, *_ASYNCIO)):
         return False
     timeout = cast("Any", client).get_connection_kwargs().get("socket_timeout")
     return timeout is None or (isinstance(timeout, (int, float)) and timeout >= _SHORTEST_SOCKET_TIMEOUT)

@@ -13,6 +13,7 @@ import redis.exceptions
 
 from redis_message_queue import _bulk, _core, envelope, options
 from redis_message_queue._clients import check_not_cluster_node
+from redis_message_queue._cluster import is_cluster
 from redis_message_queue._effects import Flow, Now, Perform, pause
 from redis_message_queue._observer import current
 from redis_message_queue._retry import RetryPolicy, retrying, translated
@@ -129,6 +130,11 @@ class GatewayFlows:
     """Whether the client can wait for a message without polling."""
     _unprobed: bool
     """Whether it is still to be found out if the server is a node of a cluster."""
+
+    @property
+    def is_redis_cluster(self) -> bool:
+        """True if the client is a cluster client."""
+        return is_cluster(self._client)
 
     @property
     def message_visibility_timeout_seconds(self) -> int | None:

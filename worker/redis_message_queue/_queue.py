@@ -56,15 +56,13 @@ class QueueFlows(ProcessingFlows):
         if gateway is not None:
             self._gateway_timeout = settings.check_gateway(gateway, client, flavour)
             self._gateway = gateway
-            if gateway.is_redis_cluster:
-                check_cluster_keys(self.key, gateway.dead_letter_queue)
         elif client is not None:
             self._gateway_timeout = settings.visibility_timeout_seconds
-            if isinstance(client, flavour.cluster_class):
-                check_cluster_keys(self.key, None)
             self._gateway = self._own_gateway(client, build_gateway)
         else:
             raise ConfigurationError("'client' or 'gateway' must be provided")
+        if self._gateway.is_redis_cluster:
+            check_cluster_keys(self.key, self._gateway.dead_letter_queue)
         settings.check_heartbeat_callback()
         self._activity = Activity()
         self._drained = False

@@ -8,9 +8,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import redis
-import redis.asyncio
-
 from redis_message_queue import options
 from redis_message_queue._abstract_gateway import GatewayProperties
 from redis_message_queue._callbacks import (
@@ -44,7 +41,6 @@ class Flavour:
     """What differs between the two faces, as data."""
 
     gateway_class: type[GatewayProperties]
-    cluster_class: type[Any]
     run: Callable[[Flow[None]], Any]
     other_package: str
     check_event_callback: Callable[[str, Any], None]
@@ -63,7 +59,6 @@ def sync_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
     """The rules of the thread-based face."""
     return Flavour(
         gateway_class=gateway_class,
-        cluster_class=redis.RedisCluster,
         run=run,
         other_package="redis_message_queue.asyncio",
         check_event_callback=options.check_sync_callable,
@@ -81,7 +76,6 @@ def async_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
     """The rules of the asyncio face."""
     return Flavour(
         gateway_class=gateway_class,
-        cluster_class=redis.asyncio.RedisCluster,
         run=run_async,
         other_package="redis_message_queue",
         check_event_callback=options.check_async_callable,

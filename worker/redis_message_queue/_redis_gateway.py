@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import redis
-
 from redis_message_queue import _sync, options
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._claiming import ClaimFlows
-from redis_message_queue._clients import can_block, check_sync_client, probed_cluster_node
+from redis_message_queue._clients import can_block, check_client, probed_cluster_node
 from redis_message_queue._effects import run
 from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._spent import SpentRecords
 
 if TYPE_CHECKING:
+    import redis
+
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import ClaimedMessage, MessageData
 
@@ -48,19 +48,14 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         pending_overload_block_timeout_seconds: float = 1.0,
         interrupt: BaseGracefulInterruptHandler | None = None,
     ) -> None:
-        check_sync_client(redis_client)
+        check_client(redis_client, asyncio=False)
         self._options = options.picked(GatewayOptions, locals())
         self._client = redis_client
         self._execute = _sync.execute
         self._claims = PendingClaims()
         self._spent = SpentRecords()
         self._unprobed = not probed_cluster_node(redis_client)
-        self._blocks = can_block(redis_client, (redis.Redis, redis.RedisCluster))
-
-    @property
-    def is_redis_cluster(self) -> bool:
-        """True if the client is a cluster client."""
-        return isinstance(self._client, redis.RedisCluster)
+        self._blocks = can_block(redis_client)
 
     def publish_message(self, queue: str, message: str, dedup_key: str) -> bool:
         """Enqueue `message` unless `dedup_key` is marked; True if enqueued, False for a duplicate.

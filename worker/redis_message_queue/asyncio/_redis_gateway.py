@@ -8,7 +8,7 @@ import redis.asyncio
 
 from redis_message_queue import _async, options
 from redis_message_queue._claiming import ClaimFlows
-from redis_message_queue._clients import can_block, check_async_client
+from redis_message_queue._clients import can_block, check_client
 from redis_message_queue._effects import run_async
 from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
@@ -47,19 +47,14 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         pending_overload_block_timeout_seconds: float = 1.0,
         interrupt: BaseGracefulInterruptHandler | None = None,
     ) -> None:
-        check_async_client(redis_client)
+        check_client(redis_client, asyncio=True)
         self._options = options.picked(GatewayOptions, locals())
         self._client = redis_client
         self._execute = _async.execute
         self._claims = PendingClaims()
         self._spent = SpentRecords()
         self._unprobed = isinstance(redis_client, redis.asyncio.Redis)
-        self._blocks = can_block(redis_client, (redis.asyncio.Redis, redis.asyncio.RedisCluster))
-
-    @property
-    def is_redis_cluster(self) -> bool:
-        """True if the client is a cluster client."""
-        return isinstance(self._client, redis.asyncio.RedisCluster)
+        self._blocks = can_block(redis_client)
 
     async def publish_message(self, queue: str, message: str, dedup_key: str) -> bool:
         """Enqueue `message` unless `dedup_key` is marked; True if enqueued, False for a duplicate.
