@@ -188,7 +188,10 @@ def test_a_dead_letter_tells_why(tmp_path: Path, redis_url: str, redis_client: r
     assert record.keys() == {"id", "digest", "reason", "detail", "deliveries", "worker", "at"}
     assert record["id"] == line["message_id"]
     assert record["digest"] == hashlib.sha1(b"boom").hexdigest()
-    assert record["detail"].endswith("RuntimeError: boom happened\n")
+    first, frame, *_, last = record["detail"].splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert re.fullmatch(r'  File ".*/test_handlers.py", line \d+, in outcome', frame)
+    assert last == "RuntimeError: boom happened"
     assert (record["deliveries"], record["worker"]) == (2, "worker-1")
     seconds, _ = redis_client.time()
     assert record["at"] / 1000 == pytest.approx(seconds, abs=60)

@@ -103,8 +103,9 @@ def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         handler = load(settings.handler, settings.handler_path)
         if problem := slots_problem(settings.slots, handler):
             problems.append(f"REDISQUEUE_SLOTS (--slots): {problem}")
-        kind = slots_for(handler) if settings.slots == "auto" else settings.slots
-        print(f"handler  ok: {settings.handler} ({kind})")
+        else:
+            kind = slots_for(handler) if settings.slots == "auto" else settings.slots
+            print(f"handler  ok: {settings.handler} ({kind})")
     except HandlerError as error:
         problems.append(f"REDISQUEUE_HANDLER (--handler): {error}")
     unreachable = _check_redis(settings)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redisqueue_worker.flights import Flight
 from redisqueue_worker.policy import HandlerTimeout
+from redisqueue_worker.tracebacks import trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -53,7 +54,7 @@ def error_of(
             result.close()
             raise TypeError("the handler returned a coroutine that nobody awaits; define it with 'async def'")
     except BaseException as error:
-        return error
+        return trimmed(error)
     return None
 
 
@@ -156,7 +157,7 @@ class TaskSlots:
             else:
                 error = asyncio.CancelledError()
         except BaseException as caught:
-            error = caught
+            error = trimmed(caught)
         if isinstance(error, asyncio.CancelledError) and flight.timed_out_at is not None:
             error = HandlerTimeout(f"ran for {flight.age_seconds:.1f} s")
         self._done(flight, error)

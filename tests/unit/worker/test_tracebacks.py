@@ -1,0 +1,62 @@
+"""What a handler's author sees of a failure: their own frames, from the first one on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import traceback
+
+from redis_message_queue.connection import ConnectionSettings
+from redisqueue_worker.context import Context, MessageLogger
+from redisqueue_worker.loader import inspected
+from redisqueue_worker.publisher import Publisher
+from redisqueue_worker.slots import error_of
+from redisqueue_worker.stamps import Stamp
+from redisqueue_worker.tracing import traced
+
+CONTEXT = Context(
+    id="1",
+    delivery_count=1,
+    timeout_seconds=None,
+    logger=MessageLogger(logging.getLogger("handler"), "1", 1),
+    draining=threading.Event(),
+    publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
+    stamp=Stamp(),
+)
+
+
+def helper() -> None:
+    raise ValueError("no")
+
+
+def sync(payload: str) -> None:
+    helper()
+
+
+async def asynchronous(payload: str) -> None:
+    await asyncio.sleep(0)
+    helper()
+
+
+def of_the_worker(payload: str, context: Context) -> None:
+    context.extend(0)
+
+
+def frames(error: BaseException | None) -> list[str]:
+    assert error is not None
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def test_only_the_frames_of_the_handler_are_left() -> None:
+    assert frames(error_of(traced(inspected(sync, "x")), "p", CONTEXT)) == ["sync", "helper"]
+    error = error_of(traced(inspected(asynchronous, "x")), "p", CONTEXT, asyncio.run)
+    assert frames(error) == ["asynchronous", "helper"]
+
+
+def test_what_the_handler_calls_of_the_worker_stays() -> None:
+    assert frames(error_of(inspected(of_the_worker, "x"), "p", CONTEXT)) == ["of_the_worker", "extend"]
+
+
+def test_a_payload_that_does_not_fit_has_no_frame_of_the_handler() -> None:
+    assert frames(error_of(inspected(sync, "x"), b"\xff", CONTEXT))[-1] == "_as_text"
