@@ -74,15 +74,16 @@ def test_the_lease_is_left_if_that_is_wished(
     assert (after.pending, after.processing, after.in_flight) == (0, 1, 1)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_releases_and_leaves_at_once(
-    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, number: signal.Signals
 ) -> None:
     publish(redis_client, "a")
     with WorkerProcess(tmp_path, redis_url, "gated_async") as worker:
         worker.until_noted("started", 1)
-        worker.signal(signal.SIGTERM)
-        worker.logged("drain started by SIGTERM")
-        worker.signal(signal.SIGTERM)
+        worker.signal(number)
+        worker.logged(f"drain started by {number.name}")
+        worker.signal(number)
         assert worker.wait(timeout_seconds=5) == 4
     after = counters(redis_client)
     assert (after.pending, after.processing) == (1, 0)

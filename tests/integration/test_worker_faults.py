@@ -60,14 +60,15 @@ class Fleet:
 
     def __init__(self, folder: Path, url: str, stack: ExitStack, **settings: object) -> None:
         self.folder = folder
-        self._url = url
         self._stack = stack
+        self._url = settings.pop("redis_url", url)
         self._settings = {"concurrency": SLOTS, "visibility_timeout_seconds": 2, **settings}
         self.workers: list[WorkerProcess] = []
 
     def add(self) -> WorkerProcess:
         name = f"worker-{len(self.workers)}"
-        worker = WorkerProcess(self.folder, self._url, "record", worker_id=name, **self._settings)
+        settings = {"worker_id": name, **self._settings}
+        worker = WorkerProcess(self.folder, self._url, "record", **settings)
         self.workers.append(self._stack.enter_context(worker))
         return worker
 
@@ -158,7 +159,7 @@ def test_a_pause_longer_than_lease_and_socket_timeout(
 ) -> None:
     """The calls fail, and the server does what they asked when it wakes up, with nobody listening."""
     publish_numbered(client, 1000)
-    with fleet(tmp_path, server) as workers:
+    with fleet(tmp_path, server, redis_url=f"{server.url}?socket_timeout=2.5") as workers:
         worker = workers.add()
         workers.until_begun(300)
         with paused(server):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from tests.support.worker_process import WorkerProcess, counters, eventually, publish
+from tests.support.worker_process import QUEUE, WorkerProcess, counters, eventually, publish
 
+from redis_message_queue import RedisMessageQueue
 from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
@@ -114,6 +115,22 @@ def test_a_burst_waits_for_its_own_slow_message(
         worker.open_gate()
         assert worker.wait() == 0
     assert sorted(worker.noted("finished")) == ["late", "quick", "slow"]
+
+
+def test_a_burst_takes_what_is_due_and_leaves_what_is_not(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    queue = RedisMessageQueue(QUEUE, client=redis_client, deduplication=False)
+    queue.publish("due", delay_seconds=0.05)
+    queue.publish("later", delay_seconds=60)
+    eventually(lambda: counters(redis_client).delayed_due == 1, "one is due")
+    worker = WorkerProcess(tmp_path, redis_url, "own_pid", burst="true")
+    try:
+        assert worker.start().wait() == 0
+    finally:
+        worker.__exit__()
+    assert [note.split()[0] for note in worker.noted("finished")] == ["due"]
+    assert counters(redis_client).delayed == 1
 
 
 def test_a_burst_of_processes_leaves_none_behind(
