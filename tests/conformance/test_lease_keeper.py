@@ -214,6 +214,21 @@ async def test_a_blocked_event_loop_keeps_its_leases(
     assert told.lost == []
 
 
+def test_a_failure_is_told_once_however_many_leases_it_concerns(told: Told) -> None:
+    def refuse() -> redis.Redis:
+        raise redis.ConnectionError("gone")
+
+    keeper = LeaseKeeper(refuse)
+    leases = told.queue(keeper, 100)
+    leases.add(
+        *(Claim("stored", str(number), None, "", 1) for number in range(2500)),
+        claimed_at=time.monotonic() - 30,
+    )
+    eventually(lambda: told.failed)
+    assert keeper.close()
+    assert len(told.failed) == 1
+
+
 def test_the_thread_is_there_only_while_leases_are_kept(
     redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
 ) -> None:
@@ -233,12 +248,14 @@ def test_a_callback_that_raises_harms_no_lease(redis_client: redis.Redis, keeper
 
     def raising(count: int) -> None:
         counts.append(count)
-        raise LookupError
+        raise LookupError if len(counts) == 1 else SystemExit
 
     leases = keeper.queue(NAME, visibility_timeout_seconds=0.4, on_renewed=raising)
-    leases.add(*claim(redis_client, 1, 0.4))
-    with pytest.warns(RuntimeWarning, match="on_renewed callback raised LookupError"):
+    (mine,) = claim(redis_client, 1, 0.4)
+    with pytest.warns(RuntimeWarning, match="raised (LookupError|SystemExit)"):  # noqa: PT031
+        leases.add(mine)
         eventually(lambda: len(counts) > 2)
+        assert keeper.close()
 
 
 def test_a_keeper_that_hangs_is_overdue_and_closes_when_it_is_free(

@@ -118,22 +118,22 @@ class Leases:
             visibility_timeout_ms=math.ceil(self._book.visibility_timeout_seconds * 1000),
         )
 
-    def note(self, claims: Sequence[Claim], reply: tuple[bool, ...] | Exception, asked_at: float) -> None:
-        """Take in what came of a call, and tell."""
-        if isinstance(reply, Exception):
-            with self._watch.lock:
-                self._book.failed(claims, time.monotonic())
-            self._tell("on_failed", self._on_failed, reply, self._book.retry_seconds)
-            return
+    def renewed(self, claims: Sequence[Claim], kept: tuple[bool, ...], asked_at: float) -> None:
         with self._watch.lock:
-            lost = self._book.renewed(claims, reply, asked_at)
-        if kept := sum(reply):
-            self._tell("on_renewed", self._on_renewed, kept)
+            lost = self._book.renewed(claims, kept, asked_at)
+        if any(kept):
+            self._tell("on_renewed", self._on_renewed, sum(kept))
         for claim in lost:
             self._tell("on_lost", self._on_lost, claim, Loss.TAKEN)
 
-    def tell_expired(self) -> None:
-        """Tell what no renewal reached in time."""
+    def failed(self, claims: Sequence[Claim]) -> None:
+        with self._watch.lock:
+            self._book.failed(claims, time.monotonic())
+
+    def tell(self, error: Exception | None) -> None:
+        """Tell why renewals failed, if they did, and whose time is over by now."""
+        if error is not None:
+            self._tell("on_failed", self._on_failed, error, self._book.retry_seconds)
         with self._watch.lock:
             expired = self._book.expired(time.monotonic())
         for claim in expired:
@@ -143,7 +143,7 @@ class Leases:
         if callback is not None:
             try:
                 callback(*args)
-            except Exception as error:
+            except BaseException as error:  # not even an exit: the thread is needed by others
                 report_callback_failure(name, error)
 
 
@@ -245,15 +245,24 @@ class LeaseKeeper:
             queues = list(self._queues) if any(leases.is_due(now) for leases in self._queues) else []
             due = [(leases, part) for leases in queues for part in _parts(leases.due(now))]
             self._calling_since = now if due else None
-        if due:
-            replies = self._ask([leases.call(part) for leases, part in due])
-            for (leases, part), reply in zip(due, replies, strict=True):
-                leases.note(part, reply, now)
+        errors = self._call(due, now) if due else {}
         with self._watch.lock:
             self._calling_since = None
             queues = list(self._queues)
         for leases in queues:
-            leases.tell_expired()
+            leases.tell(errors.get(leases))
+
+    def _call(self, due: list[tuple[Leases, list[Claim]]], now: float) -> dict[Leases, Exception]:
+        """Renew; for each queue of which something could not be renewed, why."""
+        errors = {}
+        replies = self._ask([leases.call(part) for leases, part in due])
+        for (leases, part), reply in zip(due, replies, strict=True):
+            if isinstance(reply, Exception):
+                leases.failed(part)
+                errors[leases] = reply
+            else:
+                leases.renewed(part, reply, now)
+        return errors
 
     def _ask(self, calls: list[Call[tuple[bool, ...]]]) -> Sequence[tuple[bool, ...] | Exception]:
         """One answer for each call; the same trouble for all when Redis cannot be reached.

@@ -153,6 +153,20 @@ def test_all_renewals_may_be_on_their_way_at_once(gateway: Gateway) -> None:
             handled.result()
 
 
+def test_without_a_second_thread_renewals_take_turns(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    queue = queue_of(gateway, 0.05)
+    with queue.process_message():
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with queue.process_message():
+            eventually(lambda: min(gateway.renewed.count("1"), gateway.renewed.count("2")) > 2)
+    assert "has to wait for this one" in caplog.text
+
+
 def test_stop_waits_for_a_renewal_on_its_way_and_tells_when_that_takes_too_long(gateway: Gateway) -> None:
     free = threading.Event()
     stops: list[Any] = []
