@@ -13,11 +13,10 @@ from redis_message_queue._effects import Flow, Perform
 from redis_message_queue._payload import unwrap
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent, hash_lease_token
 from redis_message_queue.exceptions import CleanupFailedError, GatewayContractError, with_context
-from redis_message_queue.messages import ClaimedMessage, CurrentMessage, MessageData, handling
+from redis_message_queue.messages import ClaimedMessage, CurrentMessage, Handling, MessageData
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from redis_message_queue._queue_options import Flavour, QueueOptions
     from redis_message_queue.keys import QueueKeys
@@ -135,9 +134,9 @@ class ProcessingFlows:
             duration_ms=message.waited_ms,
         )
 
-    def _handling(self, message: InHand) -> AbstractContextManager[None]:
+    def _handling(self, message: InHand) -> Handling:
         """What `current_message()` answers in the handler."""
-        return handling(CurrentMessage(self._options.name, message.message_id, message.delivery_count))
+        return Handling(CurrentMessage(self._options.name, message.message_id, message.delivery_count))
 
     def _check_leaseless(self) -> None:
         if self._options.heartbeat_interval_seconds is not None and not self._warned_leaseless:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import ClassVar, NamedTuple
 
 MessageData = str | bytes
 
@@ -62,13 +59,16 @@ def current_message() -> CurrentMessage | None:
     return _current.get()
 
 
-@contextmanager
-def handling(message: CurrentMessage) -> Iterator[None]:
-    """Make `message` current for the block."""
-    outer = _current.get()
-    _current.set(message)
-    try:
-        yield
-    finally:
+class Handling(AbstractContextManager[None]):
+    """Makes `message` current for a block."""
+
+    def __init__(self, message: CurrentMessage) -> None:
+        self._message = message
+
+    def __enter__(self) -> None:
+        self._outer = _current.get()
+        _current.set(self._message)
+
+    def __exit__(self, *_: object) -> None:
         # Not by token: a generator may be closed from another context than it was begun in.
-        _current.set(outer)
+        _current.set(self._outer)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+from types import ModuleType
 
 import pytest
 import redis
@@ -44,6 +46,23 @@ def test_only_three_names_differ() -> None:
     assert sync_face.__all__ == async_face.__all__
     different = {n for n in sync_face.__all__ if getattr(sync_face, n) is not getattr(async_face, n)}
     assert different == {"RedisMessageQueue", "RedisGateway", "AbstractRedisGateway"}
+
+
+@pytest.mark.parametrize("face", [sync_face, async_face])
+def test_the_queue_is_importable_from_its_module_too(face: ModuleType) -> None:
+    module = importlib.import_module(f"{face.__name__}.redis_message_queue")
+    assert module.RedisMessageQueue is face.RedisMessageQueue
+
+
+@pytest.mark.parametrize("face", [sync_face, async_face])
+def test_later_names_are_importable_beside_the_old_ones(face: ModuleType) -> None:
+    later = (
+        "ClaimStoreFailedError CurrentMessage DrainFailedError EventDrivenInterruptHandler"
+        " MalformedStoredMessageError PayloadTooDeepError PayloadTooLargeError QueueStats current_message"
+    )
+    for name in later.split():
+        assert getattr(face, name) is getattr(sync_face, name)
+        assert name not in face.__all__
 
 
 def test_documented_shapes() -> None:
