@@ -75,7 +75,10 @@ class Context:
 
     @property
     def lease_lost(self) -> bool:
-        """Whether the message now belongs to somebody else, so that this handler's outcome will not count."""
+        """Whether the message belongs to somebody else by now, or may: then this outcome hardly counts.
+
+        It may when no renewal came through for as long as a lease lasts.
+        """
         return self._lease_lost
 
     def extend(self, seconds: float) -> None:
@@ -121,7 +124,7 @@ class Context:
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def mark_lease_lost(self) -> None:
-        """Called by the worker when somebody else holds the lease."""
+        """Called by the worker when somebody else holds the lease, or may."""
         self._lease_lost = True
 
 
