@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -12,6 +12,9 @@ import redis
 import redis_message_queue as sync_face
 import redis_message_queue.asyncio as async_face
 from redis_message_queue import EventOperation, EventOutcome, QueueEvent
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 OWN_TO_A_FACE = {"close", "aclose"}
 
