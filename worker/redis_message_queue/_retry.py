@@ -39,7 +39,12 @@ def is_retryable(error: BaseException) -> bool:
         return False
     if isinstance(error, redis.exceptions.ClusterError) and str(error).startswith("TTL exhausted"):
         return True
-    return isinstance(error, _RETRYABLE)
+    return isinstance(error, _RETRYABLE) or _demoted(error)
+
+
+def _demoted(error: BaseException) -> bool:
+    """Whether a script met a master that was demoted; Redis 6.2 says so only in the text of another error."""
+    return isinstance(error, redis.exceptions.ResponseError) and "-READONLY " in str(error)
 
 
 def translated(error: redis.exceptions.ResponseError) -> redis.exceptions.ResponseError:

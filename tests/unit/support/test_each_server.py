@@ -1,0 +1,45 @@
+"""The matrix of servers and clients: what it covers, and when it counts as passed."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.each_server import Result, all_is_well, rows, table
+from tests.support.servers import SERVERS
+
+FIRST, *REST = [row for row in rows() if row.client.name == "newest"]
+BY_SERVER = {row.server: row for row in (FIRST, *REST)}
+
+
+def passed(server: str) -> Result:
+    return Result(BY_SERVER[server], "1.0", "8.0", "3", passed=7, seconds=1.4)
+
+
+def missing(server: str) -> Result:
+    return Result(BY_SERVER[server], problem="a binary")
+
+
+def test_every_server_meets_the_oldest_and_the_newest_client() -> None:
+    met = {(row.server, row.client.name) for row in rows()}
+    assert {(server, client) for server in SERVERS for client in ("newest", "oldest")} <= met
+
+
+@pytest.mark.parametrize(
+    ("results", "on_a_laptop", "in_ci"),
+    [
+        ([passed("valkey-9"), passed("redis-7")], True, True),
+        ([passed("valkey-9"), missing("redis-6.2")], True, False),
+        ([passed("redis-7"), missing("redis-8")], True, True),
+        ([missing("redis-7"), missing("redis-8")], True, False),
+        ([Result(FIRST, passed=6, failed=1)], False, False),
+        ([Result(FIRST, skipped=7)], False, False),
+    ],
+)
+def test_what_counts_as_passed(results: list[Result], on_a_laptop: bool, in_ci: bool) -> None:
+    assert all_is_well(results, in_ci=False) is on_a_laptop
+    assert all_is_well(results, in_ci=True) is in_ci
+
+
+def test_the_table_says_what_ran_and_what_is_missing() -> None:
+    lines = table([passed("valkey-9"), missing("redis-8")]).splitlines()
+    assert lines[2] == "| valkey-9 | 1.0 | 8.0 | 3 | 7 | 0 | 0 | 1 |"
+    assert "missing: a binary" in lines[3]
