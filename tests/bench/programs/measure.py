@@ -9,6 +9,7 @@ import json
 import os
 import random
 import resource
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,8 @@ async def repeat_async(meter: Meter, seconds: float, step: Callable[[], Awaitabl
 
 def finish(result: dict[str, Any]) -> None:
     """Hand over the result and end, whatever threads and loops are still there."""
-    print(json.dumps(result), flush=True)
+    sys.stdout.flush()
+    os.write(1, f"{json.dumps(result)}\n".encode())  # not print: celery takes standard output for itself
     os._exit(0)
 
 
