@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.queue_machine import QueueMachine
 
 _LONGER = int(os.environ.get("MODEL_STEPS", "0"))
-TIMEOUT_SECONDS = 300 + _LONGER // 25
+TIMEOUT_SECONDS = 600 + _LONGER // 25
 _STEPS_IN_HISTORY = 50
 _FEWEST_ON_AVERAGE = 26  # a history may end early
 

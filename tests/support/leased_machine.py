@@ -262,7 +262,7 @@ class LeasedMachine(QueueMachine):
     @rule(face=FACE, place=PLACE, keep=st.booleans(), faults=FAULTS)
     def settle_through_gateway(self, face: int, place: int, keep: bool, faults: tuple[str, ...]) -> None:
         claim = self.history[place % len(self.history)]
-        gateway = self.gateway(face)
+        gateway = self.gateways[face]
         lease = (name_of(claim.stored), claim.token)
         if keep:
             call = gateway.move_message, (KEYS.processing, KEYS.completed, claim.stored)
@@ -277,7 +277,7 @@ class LeasedMachine(QueueMachine):
     def renew_through_gateway(self, face: int, place: int, faults: tuple[str, ...]) -> None:
         claim = self.history[place % len(self.history)]
         with self.wire.faults(self.clients[face], faults):
-            call = self.gateway(face).renew_message_lease(KEYS.processing, claim.stored, claim.token)
+            call = self.gateways[face].renew_message_lease(KEYS.processing, claim.stored, claim.token)
             renewed = self.wire.wait(call)
         assert renewed == self.model.renew((name_of(claim.stored), claim.token))
 

@@ -112,7 +112,7 @@ class PlainMachine(QueueMachine):
     def remove_twice(self, face: int, place: int, faults: tuple[str, ...]) -> None:
         """Whoever has seen a message can acknowledge it, once."""
         lease = self.known()[place % len(self.known())]
-        gateway, stored = self.gateway(face), self.stored[lease[0]]
+        gateway, stored = self.gateways[face], self.stored[lease[0]]
         with self.wire.faults(self.clients[face], faults):
             assert self.wire.wait(gateway.remove_message(KEYS.processing, stored)) is True
         assert self.wire.wait(gateway.remove_message(KEYS.processing, stored)) is False

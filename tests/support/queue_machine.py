@@ -101,6 +101,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.named = 0
         self.clock = 0
         self.stored: dict[str, bytes] = {}
+        self.bounded: dict[tuple[int, bool, bool], Any] = {}
+        self.gateways = [self.gateway(face) for face in (0, 1)]
         self.publishers = {
             (face, deduplicating): self.new_queue(face, deduplicating)
             for face in (0, 1)
@@ -198,7 +200,10 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(face=FACE, deduplicate=st.booleans(), block=st.booleans(), marks=MARKS)
     def publish_bounded(self, face: int, deduplicate: bool, block: bool, marks: list[str]) -> None:
         policy = {"pending_overload_policy": "block", "pending_overload_block_timeout_seconds": 0}
-        queue = self.new_queue(face, deduplicate, max_pending_length=CAP, **(policy if block else {}))
+        if (face, deduplicate, block) not in self.bounded:
+            options = {"max_pending_length": CAP, **(policy if block else {})}
+            self.bounded[face, deduplicate, block] = self.new_queue(face, deduplicate, **options)
+        queue = self.bounded[face, deduplicate, block]
         names = self.fresh(marks)
         expected = self.model.publish(names, deduplicate=deduplicate, cap=CAP)
         call = queue.publish_many if len(names) > 1 else lambda only: queue.publish(only[0])
