@@ -57,7 +57,7 @@ class Row:
     def left_out(self) -> list[str]:
         """Slow tests that would tell nothing new in this row.
 
-        Random histories test servers, failovers test Sentinel, and one test brings a Valkey cluster of its own.
+        Random histories test servers, failovers test Sentinel, and one test starts a cluster of its own.
         """
         newest = not self.client.packages and not self.client.resp
         needless = {
