@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import redis
-from tests.support.servers import watched
+from tests.support.required import required
+from tests.support.server_binaries import Missing
+from tests.support.servers import SERVERS, watched
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.servers import Server
 
@@ -73,3 +76,47 @@ def test_a_password_given_by_field_wins_over_the_urls(guarded: tuple[EmbeddedRed
     with ConnectionSettings(url=url.replace("wrong", "first"), database=2).connect() as client:
         assert client.connection_pool.connection_kwargs["db"] == 2
         assert client.ping()
+
+
+@pytest.fixture(scope="module")
+def tls() -> Iterator[ConnectionSettings]:
+    """How to reach a server that wants a certificate of its clients, at an address with another name."""
+    try:
+        SERVERS["redis-tls"].find()
+    except Missing as missing:
+        required(None, str(missing))
+    with SERVERS["redis-tls"].start() as server:
+        parts = urlsplit(server.url)
+        files = {name: Path(values[0]) for name, values in parse_qs(parts.query).items() if "ssl_" in name}
+        yield ConnectionSettings(
+            url=f"rediss://127.0.0.1:{parts.port}/0",
+            tls_ca_file=files["ssl_ca_certs"],
+            tls_cert_file=files["ssl_certfile"],
+            tls_key_file=files["ssl_keyfile"],
+            tls_server_name="localhost",
+        )
+
+
+async def test_tls_with_client_certificates(tls: ConnectionSettings) -> None:
+    with tls.connect() as blocking:
+        assert blocking.ping()
+    async with tls.connect_async() as loop_bound:
+        assert await loop_bound.ping()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"tls_cert_file": None, "tls_key_file": None}, "certificate required|closed|reset"),
+        ({"tls_server_name": ""}, "certificate is not valid for '127.0.0.1'"),
+        ({"tls_ca_file": None}, "certificate verify failed: (self|unable)"),
+    ],
+    ids=["no certificate", "another name", "unknown authority"],
+)
+async def test_tls_refuses_both_ways(tls: ConnectionSettings, change: dict[str, Any], problem: str) -> None:
+    settings = replace(tls, **change)
+    with settings.connect() as blocking, pytest.raises(redis.ConnectionError, match=problem):
+        blocking.ping()
+    async with settings.connect_async() as loop_bound:
+        with pytest.raises(redis.ConnectionError, match=problem):
+            await loop_bound.ping()
