@@ -77,9 +77,8 @@ def test_a_forked_child_goes_on_with_the_queue(redis_url: str, redis_client: red
 @pytest.fixture(scope="module")
 def cluster_node() -> Iterator[str]:
     """The URL of a server in cluster mode."""
-    # The port for other nodes is 10 000 higher.
-    port = next(port for port in iter(free_port, 0) if port <= 55_000)
-    with EmbeddedRedis(port=port, arguments=("--cluster-enabled", "yes")) as server:
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with EmbeddedRedis(arguments=options) as server:
         yield server.url
 
 
