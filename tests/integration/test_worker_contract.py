@@ -43,6 +43,10 @@ SHOWN_BY = {
     "An async handler that overruns": "handling.an_async_handler_that_overruns_is_cancelled",
     "A thread cannot be stopped": "handling.a_thread_that_overruns_makes_the_process_start_afresh",
     "A process slot is killed": "processes.a_handler_that_ends_its_process_has_failed_and_is_tried_again",
+    "A handler that ends its process slot": (
+        "processes.a_handler_that_ends_its_process_has_failed_and_is_tried_again"
+    ),
+    "No process slot outlives": "processes.no_process_outlives_its_worker",
     "The lease is renewed": "failures.the_lease_is_kept_for_as_long_as_the_handler_runs",
     "A message whose worker died": "failures.after_sigkill_only_the_unfinished_message_is_handled_again",
     "After REDISQUEUE_MAX_DELIVERY": "faults.a_handler_that_exits_the_worker_costs_a_delivery_each_time",
@@ -53,6 +57,8 @@ SHOWN_BY = {
     "A worker that the operator retires": "failures.a_retired_worker_claims_nothing",
     "With `--burst`": "contract.a_burst_ends_when_nothing_is_left",
     "With REDISQUEUE_MAX_MESSAGES": "handling.starts_afresh_after_max_messages",
+    "Meanwhile probes wait": "recycle.no_probe_is_refused_while_the_process_is_replaced",
+    "Process slots are replaced": "processes.a_worn_process_is_replaced_and_the_worker_stays",
     # Signals and commands
     "SIGTERM or SIGINT begins": "drain.sigterm_lets_the_handler_finish_and_claims_no_more",
     "An idle worker leaves": "drain.an_idle_worker_stops_at_once",
