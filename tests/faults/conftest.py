@@ -11,7 +11,7 @@ import pytest
 import redis
 import redis.asyncio
 from tests.support.faces import FACES
-from tests.support.fault_cases import USER, Bench
+from tests.support.fault_bench import USER, Bench
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import Server
 

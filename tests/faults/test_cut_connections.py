@@ -10,7 +10,7 @@ from tests.support.fault_proxy import At, Fault, nothing
 
 if TYPE_CHECKING:
     from tests.faults.conftest import OpenBench
-    from tests.support.fault_cases import Bench
+    from tests.support.fault_bench import Bench
 
 CUTS = (Fault.CUT_BEFORE, Fault.CUT_IN_REQUEST, Fault.CUT_AFTER, Fault.CUT_IN_REPLY, Fault.HALF_CLOSE)
 

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.fault_cases import KEYS
+from tests.support.fault_bench import KEYS
 from tests.support.fault_proxy import At, Fault, FaultProxy
 from tests.support.killable import PROGRAMS, Nursery
 from tests.support.queues import let_leases_expire, payloads

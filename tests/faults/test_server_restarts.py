@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 import redis.asyncio
 from tests.support.faces import until
-from tests.support.fault_cases import KEYS
+from tests.support.fault_bench import KEYS
 
 import redis_message_queue.asyncio
 import redis_message_queue.asyncio.consumer

@@ -10,7 +10,7 @@ import pytest
 import redis
 import redis.asyncio
 from tests.support.faces import FACES, until
-from tests.support.fault_cases import KEYS
+from tests.support.fault_bench import KEYS
 from tests.support.servers import Server
 
 from redisqueue_operator.embedded_redis import EmbeddedRedis

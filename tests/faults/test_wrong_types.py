@@ -1,4 +1,7 @@
-"""Each key of each script holds something else: the call says so, and changes nothing."""
+"""Each key of each script holds something else: the call says so, and changes nothing.
+
+Scripts do not know which face sends them, so one is enough here.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from tests.support.fault_proxy import nothing
 if TYPE_CHECKING:
     from tests.faults.conftest import OpenBench
     from tests.support.fault_proxy import Request
+
+pytestmark = pytest.mark.parametrize("open_bench", ["sync"], indirect=True)
 
 SCRIPTED = {
     name: operation for name, operation in OPERATIONS.items() if name != "publish without deduplication"

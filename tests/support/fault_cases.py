@@ -8,91 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import redis
+from tests.support.fault_bench import KEYS, LIMIT, Bench
 from tests.support.fault_proxy import Fault, nothing
-from tests.support.queues import lease_sets, let_delayed_be_due, let_leases_expire, publish
+from tests.support.queues import lease_sets, let_leases_expire, publish
 
 from redis_message_queue import envelope
-from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
-from redis_message_queue.keys import QueueKeys
+from redis_message_queue.consumer import Outcome, Settlement
 
 if TYPE_CHECKING:
-    from tests.support.faces import Face
-    from tests.support.fault_proxy import FaultProxy, Request
-
-KEYS = QueueKeys("jobs")
-LIMIT = 3
-USER = "subject"  # the client that meets the faults logs in as this one
-
-
-class Bench:
-    """One queue, seen by a client whose connection may fail (`face`) and by one whose does not (`direct`)."""
-
-    def __init__(
-        self, face: Face, proxy: FaultProxy, direct: redis.Redis, *, retries: int = 0, **options: Any
-    ) -> None:
-        self.face = face
-        self.proxy = proxy
-        self.direct = direct
-        self.held: list[Any] = []
-        self.reply: Any = None
-        self._client = face.client(retry=face.retry(retries), **options)
-        self._gateways: dict[str, Any] = {}
-        self.consumer = face.consumer(
-            KEYS.name,
-            client=self._client,
-            max_delivery_count=LIMIT,
-            keep_completed=1000,
-            worker=WorkerIdentity("w", 4),
-        )
-
-    async def call(self, function: Any, *args: Any, **options: Any) -> Any:
-        """Call a method of the face."""
-        return await self.face.call(function, *args, **options)
-
-    def gateway(self, **options: Any) -> Any:
-        """The one gateway with these options; it does not wait, and repeats quickly."""
-        name = repr(options)
-        if name not in self._gateways:
-            self._gateways[name] = self.face.gateway(
-                redis_client=self._client,
-                message_wait_interval_seconds=0,
-                retry_initial_delay_seconds=0.001,
-                retry_max_delay_seconds=0.001,
-                **options,
-            )
-        return self._gateways[name]
-
-    @property
-    def leased(self) -> Any:
-        """A gateway with leases."""
-        return self.gateway(
-            message_visibility_timeout_seconds=30,
-            max_delivery_count=LIMIT,
-            dead_letter_queue=KEYS.dead_letter,
-        )
-
-    def queue(self, gateway: Any = None, **options: Any) -> Any:
-        """A queue over a gateway."""
-        return self.face.queue(KEYS.name, gateway=gateway or self.leased, **options)
-
-    def ledger(self) -> Counter[str]:
-        """How often each payload is in the queue, wherever it is."""
-        found: list[Any] = []
-        for key in (KEYS.pending, KEYS.processing, KEYS.completed, KEYS.failed, KEYS.dead_letter):
-            found += self.direct.lrange(key, 0, -1)
-        found += self.direct.zrange(KEYS.delayed, 0, -1)
-        return Counter(str(envelope.decode(stored.decode()).payload) for stored in found)
-
-    def finish(self) -> None:
-        """Time passes, and a healthy consumer handles whatever is left."""
-        let_leases_expire(self.direct, KEYS)
-        let_delayed_be_due(self.direct, KEYS)
-        consumer = Consumer(self.direct, "jobs", max_delivery_count=None, keep_completed=1000)
-        while claims := consumer.claim(100).claims:
-            ends = [Settlement(claim, Outcome.DONE) for claim in claims]
-            assert all(consumer.settle(ends).applied)
-            let_delayed_be_due(self.direct, KEYS)
-
+    from tests.support.fault_proxy import Request
 
 Step = Callable[[Bench], Awaitable[Any]]
 
@@ -104,6 +28,7 @@ class Operation:
     `kept` are in the queue whatever happens, each as often as it is named; `new` once the call succeeded;
     `gone` are not, once it succeeded. `reply` is what the call answers, also when it is repeated because a
     reply was lost; None where that differs. What is not `repeatable` may do its work twice when repeated.
+    The first request of those that are said to `connect` opens a connection.
     """
 
     perform: Step
@@ -115,6 +40,7 @@ class Operation:
     leases: bool = True
     repeatable: bool = True
     puts_in: bool = False
+    connects: bool = False
 
     @property
     def grows(self) -> bool:
@@ -123,6 +49,8 @@ class Operation:
 
     async def ready(self, bench: Bench) -> None:
         """Bring the queue into the state before the call."""
+        if not self.connects:
+            await bench.call(bench.client.ping)
         if self.prepare:
             await self.prepare(bench)
 
@@ -369,7 +297,7 @@ async def look(bench: Bench) -> Any:
 BATCH = (*(str(outcome) for outcome in Outcome), "x", "y", "z")
 
 OPERATIONS = {
-    "publish": Operation(publish_one, new=("a",), reply=True),
+    "publish": Operation(publish_one, new=("a",), reply=True, connects=True),
     "publish with a cap": Operation(publish_capped, new=("a",), reply=True),
     "publish later": Operation(publish_later, new=("a",), reply=True),
     "publish many": Operation(publish_many, new=("a", "b", "c"), reply=[True] * 3),
@@ -395,7 +323,7 @@ OPERATIONS = {
     "settle a batch and claim": Operation(settle_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
     "renew a batch": Operation(renew_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
     "recover": Operation(recover, lose_a_batch, kept=("x", "y", "z")),
-    "report": Operation(report),
+    "report": Operation(report, connects=True),
     "redrive": Operation(redrive, dead_letters, kept=("x", "x", "y"), puts_in=True),
     "redrive one": Operation(redrive_one, dead_letters, kept=("x", "x", "y"), puts_in=True),
     "purge": Operation(purge, two_pending, gone=("a", "b")),
