@@ -24,8 +24,14 @@ def _next_fault(plan: deque[str], command: object) -> str:
     return plan.popleft() if plan and command not in _SPARED else ""
 
 
+def _put_back(plan: deque[str], fault: str) -> None:
+    """The server knew the script not yet: nothing was done, and the same command follows once more."""
+    if fault or plan:
+        plan.appendleft(fault)
+
+
 class FaultyRedis(redis.Redis):
-    """Meets one planned fault with each command; none when the plan is empty."""
+    """Meets one planned fault with each command; none where the plan says "", or is empty."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -38,8 +44,8 @@ class FaultyRedis(redis.Redis):
             raise redis.ConnectionError("cut on the way there")
         try:
             reply = super().execute_command(*args, **options)
-        except NoScriptError:  # nothing was done: the fault is for the command that follows
-            self.plan.extendleft([fault] if fault else [])
+        except NoScriptError:
+            _put_back(self.plan, fault)
             raise
         if fault == LOST:
             raise redis.TimeoutError("the reply was lost")
@@ -61,7 +67,7 @@ class AsyncFaultyRedis(redis.asyncio.Redis):
         try:
             reply = await super().execute_command(*args, **options)
         except NoScriptError:
-            self.plan.extendleft([fault] if fault else [])
+            _put_back(self.plan, fault)
             raise
         if fault == LOST:
             raise redis.TimeoutError("the reply was lost")
