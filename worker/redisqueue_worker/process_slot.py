@@ -107,6 +107,7 @@ def main() -> int:
     _end_with_the_worker()
     for number in (signal.SIGTERM, signal.SIGINT):  # a terminal sends them to all; the worker decides
         signal.signal(number, lambda _number, _frame: None)
+    os.set_inheritable(int(sys.argv[1]), False)  # a handler's own processes must not keep the pipe open
     connection = Connection(int(sys.argv[1]))
     settings = connection.recv()
     logs.configure(settings.log_level, settings.log_format)
