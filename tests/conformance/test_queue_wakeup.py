@@ -72,3 +72,47 @@ def test_a_short_socket_timeout_polls(server: Server) -> None:
     with server.blocking(socket_timeout=0.1) as client:
         assert RedisGateway(redis_client=client, message_wait_interval_seconds=1)._blocks is False
     assert async_face.RedisGateway(redis_client=AsyncFace(server).client())._blocks is True
+
+
+@pytest.mark.one_node
+@pytest.mark.parametrize("waiters", [10, 100])
+async def test_one_message_wakes_one_waiter_of_a_process(
+    server: Server, redis_client: redis.Redis, waiters: int
+) -> None:
+    face = AsyncFace(server)
+    queue = face.queue()
+    taken: list[object] = []
+
+    async def consume() -> None:
+        while True:
+            async with queue.process_message() as payload:
+                if payload is not None:
+                    taken.append(payload)
+
+    consumers = [asyncio.create_task(consume()) for _ in range(waiters)]
+    await asyncio.sleep(0.5)  # all of them wait
+    redis_client.config_resetstat()
+    assert await queue.publish("wake up")
+    async with asyncio.timeout(5):
+        while not taken:  # noqa: ASYNC110 - the fact is a length
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)
+    stats = redis_client.info("commandstats")
+    # The publish, the claim that succeeded and its settlement; then the one that waits next looks around.
+    assert stats["cmdstat_evalsha"]["calls"] <= 3 + 2
+    for consumer in consumers:
+        consumer.cancel()
+    await asyncio.gather(*consumers, return_exceptions=True)
+    await face.close()
+
+
+@pytest.mark.one_node
+def test_an_idle_consumer_asks_at_most_twice_a_second(server: Server, redis_client: redis.Redis) -> None:
+    with server.blocking() as client:
+        gateway = RedisGateway(redis_client=client, message_wait_interval_seconds=2)
+        redis_client.config_resetstat()
+        assert gateway.wait_for_message_and_move("{jobs}::pending", "{jobs}::processing") is None
+        stats = redis_client.info("commandstats")
+    asked = sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha", "blmove"))
+    # Once more at the beginning and at the end of the wait; loading the script counts as well.
+    assert asked <= 2 * 2 + 2

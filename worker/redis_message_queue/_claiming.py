@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import redis.exceptions
 
 from redis_message_queue import _core
-from redis_message_queue._effects import Flow, Now, Sleep
+from redis_message_queue._effects import Flow, Now, Sleep, pause
 from redis_message_queue._gateway import GatewayFlows
 from redis_message_queue._observer import current
 from redis_message_queue._retry import is_retryable
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
+# How long one command waits for a message: an idle process sends two in this time, and a drain waits for it.
+_BLOCK_SECONDS = 1.0
+# How often a consumer looks whether another one still waits for both of them; the server is not asked.
+_STEP_SECONDS = 0.05
+_SHORTEST_SECONDS = 0.01
 # Without a lease nothing else bounds how long the server remembers a claim for a repeat.
 _PLAIN_RECORD_SECONDS = 120
 
@@ -73,7 +78,7 @@ class ClaimFlows(GatewayFlows):
                 if remaining <= 0:
                     break
                 lost = lost + 1 if woken else 0
-                woken = yield from self._until_pending(source, min(POLL_SECONDS, remaining), lost)
+                woken = yield from self._until_pending(source, remaining, lost)
             if failure is None or self._stopped():
                 return None
             found = yield from self._recover(processing, claim_id)
@@ -86,16 +91,33 @@ class ClaimFlows(GatewayFlows):
         raise RetryBudgetExhaustedError("claim gave up: Redis stayed unreachable") from failure
 
     def _until_pending(self, source: str, seconds: float, lost: int) -> Flow[bool]:
-        """Wait until something is pending, at most `seconds`; True if something was.
+        """Wait until something is pending or a claim is due anyway, at most `seconds`; True if pending.
 
-        Every waiter wakes for one message: who was late `lost` times in a row steps back a little longer.
+        One message wakes one waiter of each process. Of these, who was late `lost` times in a row polls for
+        a while rather than blocks, up to a second: so a crowd thins out.
         """
         if not self._blocks:
-            yield Sleep(seconds)
+            yield Sleep(min(POLL_SECONDS, seconds))
             return False
         if lost:
-            late = min(seconds, 0.005 * 2 ** min(lost, 6))
-            yield Sleep(late * (0.5 + random.random() / 2))  # noqa: S311 - spreads waiters, protects nothing
+            yield from pause(
+                _jittered(min(seconds, _BLOCK_SECONDS, 0.005 * 2 ** min(lost, 8))), self._stopped
+            )
+        me = object()
+        while not self._waiters.enter(source, me):
+            if seconds <= 0 or self._stopped():
+                return False
+            step = _jittered(_STEP_SECONDS)
+            yield Sleep(min(seconds, step))
+            seconds -= step
+        # Who may be interrupted has to notice it sooner.
+        longest = _BLOCK_SECONDS if self._options.interrupt is None else POLL_SECONDS
+        try:
+            return (yield from self._block(source, max(_SHORTEST_SECONDS, min(longest, seconds))))
+        finally:
+            self._waiters.leave(source)
+
+    def _block(self, source: str, seconds: float) -> Flow[bool]:
         try:
             # The tail goes back to the tail in one step: nothing moves, and nobody else sees anything.
             return (yield from self._command("blmove", source, source, seconds, "RIGHT", "RIGHT")) is not None
@@ -104,7 +126,7 @@ class ClaimFlows(GatewayFlows):
                 logger.info("No right to wait for %s, polling instead: %s", source, error)
                 self._blocks = False
             # Whatever else it is, the claim that follows meets it as well, and reports it.
-            yield Sleep(seconds)
+            yield Sleep(min(POLL_SECONDS, seconds))
         return False
 
     def _claim_once(self, source: str, processing: str) -> Flow[Claimed]:
@@ -298,6 +320,10 @@ class _Unknown(AbstractContextManager["_Unknown"]):
     def __exit__(self, *_: object) -> None:
         if self.is_set:
             self._register()
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * (0.5 + random.random() / 2)  # noqa: S311 - spreads waiters, protects nothing
 
 
 def _new_id() -> str:

@@ -22,7 +22,8 @@ from redis_message_queue.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
 
-_SHORTEST_SOCKET_TIMEOUT = 1.0
+# Twice what one command blocks for, so that a slow reply is not taken for a lost one.
+_SHORTEST_SOCKET_TIMEOUT = 2.0
 _PROBE_SECONDS = 1.0
 _BLOCKING = (redis.Redis, redis.RedisCluster)
 _ASYNCIO = (redis.asyncio.Redis, redis.asyncio.RedisCluster)

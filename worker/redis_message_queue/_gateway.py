@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue._pending_claims import PendingClaims
     from redis_message_queue._spent import SpentRecords
+    from redis_message_queue._waiting import Waiters
     from redis_message_queue.messages import MessageData
 
 T = TypeVar("T")
@@ -126,6 +127,7 @@ class GatewayFlows:
     _execute: Callable[[Any, _core.Call[Any]], Any]
     _claims: PendingClaims
     _spent: SpentRecords
+    _waiters: Waiters
     _blocks: bool
     """Whether the client can wait for a message without polling."""
     _unprobed: bool

@@ -12,6 +12,7 @@ from redis_message_queue._effects import run
 from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._spent import SpentRecords
+from redis_message_queue._waiting import Waiters
 
 if TYPE_CHECKING:
     import redis
@@ -54,6 +55,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         self._execute = _sync.execute
         self._claims = PendingClaims()
         self._spent = SpentRecords()
+        self._waiters = Waiters()
         self._unprobed = not probed_cluster_node(redis_client)
         self._blocks = can_block(redis_client)
 

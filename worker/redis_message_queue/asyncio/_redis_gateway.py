@@ -13,6 +13,7 @@ from redis_message_queue._effects import run_async
 from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._spent import SpentRecords
+from redis_message_queue._waiting import Waiters
 from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         self._execute = _async.execute
         self._claims = PendingClaims()
         self._spent = SpentRecords()
+        self._waiters = Waiters()
         self._unprobed = isinstance(redis_client, redis.asyncio.Redis)
         self._blocks = can_block(redis_client)
 
