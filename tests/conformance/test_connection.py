@@ -107,7 +107,7 @@ async def test_tls_with_client_certificates(tls: ConnectionSettings) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"tls_cert_file": None, "tls_key_file": None}, "certificate required|closed|reset"),
+        ({"tls_cert_file": None, "tls_key_file": None}, "certificate required|closed|reset|EOF"),
         ({"tls_server_name": ""}, "certificate is not valid for '127.0.0.1'"),
         ({"tls_ca_file": None}, "certificate verify failed: (self|unable)"),
     ],
