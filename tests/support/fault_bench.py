@@ -47,15 +47,14 @@ class Bench:
         return await self.face.call(function, *args, **options)
 
     def gateway(self, **options: Any) -> Any:
-        """The one gateway with these options; it does not wait, and repeats quickly."""
+        """The one gateway with these options; it repeats quickly, and does not wait unless told to."""
         name = repr(options)
         if name not in self._gateways:
             self._gateways[name] = self.face.gateway(
                 redis_client=self.client,
-                message_wait_interval_seconds=0,
                 retry_initial_delay_seconds=0.001,
                 retry_max_delay_seconds=0.001,
-                **options,
+                **{"message_wait_interval_seconds": 0, **options},
             )
         return self._gateways[name]
 

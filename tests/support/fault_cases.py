@@ -139,6 +139,13 @@ async def claim(bench: Bench) -> Any:
         await bench.call(bench.leased.wait_for_message_and_move, KEYS.pending, KEYS.processing)
 
 
+async def claim_waiting(bench: Bench) -> Any:
+    """Claim as a queue does by default, which waits for a message and repeats a lost claim for a while."""
+    gateway = bench.gateway(message_wait_interval_seconds=1, message_visibility_timeout_seconds=30)
+    claimed = await bench.call(gateway.wait_for_message_and_move, KEYS.pending, KEYS.processing)
+    return claimed and claimed.lease_token
+
+
 async def hold(bench: Bench) -> None:
     publish(bench.direct, KEYS, "a", "b")
     bench.held = [
@@ -253,6 +260,10 @@ async def settle_batch(bench: Bench) -> Any:
     return (await bench.call(bench.consumer.settle, ends, claim=2)).applied
 
 
+async def wait(bench: Bench) -> Any:
+    return await bench.call(bench.consumer.wait, 5)
+
+
 async def renew_batch(bench: Bench) -> Any:
     return await bench.call(bench.consumer.renew, bench.held)
 
@@ -306,6 +317,7 @@ OPERATIONS = {
     "publish without deduplication": Operation(publish_plain, new=("a",), repeatable=False),
     "publish without deduplication with a cap": Operation(publish_plain_capped, new=("a",), repeatable=False),
     "claim": Operation(claim, a_mixed_queue, kept=MIXED),
+    "claim, waiting": Operation(claim_waiting, two_pending, kept=("a", "b"), reply="1"),
     "remove": Operation(remove, hold, kept=("b",), gone=("a",), reply=True),
     "move": Operation(move, hold, kept=("a", "b"), reply=True),
     "renew": Operation(renew, hold, kept=("a", "b"), reply=True),
@@ -321,6 +333,7 @@ OPERATIONS = {
         claim_batch, a_mixed_queue, kept=MIXED, reply=[("expired", 2), ("due", 1), ("fresh", 1)]
     ),
     "settle a batch and claim": Operation(settle_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
+    "wait": Operation(wait, two_pending, kept=("a", "b"), reply=True),
     "renew a batch": Operation(renew_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
     "recover": Operation(recover, lose_a_batch, kept=("x", "y", "z")),
     "report": Operation(report, connects=True),

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from redis.client import NEVER_DECODE
+from redis.exceptions import OutOfMemoryError
 
 from redis_message_queue import _async
 from redis_message_queue._batch import (
@@ -123,20 +124,30 @@ class Consumer:
 
         Blocks in slices of at most 1 s, each on a connection of its own from the client's pool.
         """
-        pending = self.keys.pending
         clock = asyncio.get_running_loop().time
         end = clock() + timeout_seconds
         while True:
             left = end - clock()
             block = max(_SHORTEST_BLOCK_SECONDS, min(LONGEST_BLOCK_SECONDS, left))
+            if await self._woken(block):
+                return True
+            if left <= LONGEST_BLOCK_SECONDS:
+                return False
+
+    async def _woken(self, block: float) -> bool:
+        pending = self.keys.pending
+        try:
             # Tail to tail: the list stays as it is. The message itself may be anything, so it is not decoded.
             woken = await self._client.execute_command(
                 "BLMOVE", pending, pending, "RIGHT", "RIGHT", block, **{NEVER_DECODE: True}
             )
-            if woken is not None:
+        except OutOfMemoryError:
+            # At maxmemory the server refuses even a move that changes nothing: look, and wait here.
+            if await self._client.llen(pending):
                 return True
-            if left <= LONGEST_BLOCK_SECONDS:
-                return False
+            await asyncio.sleep(block)
+            return False
+        return woken is not None
 
     async def report(self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool) -> None:
         """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence."""
