@@ -16,7 +16,7 @@ import random
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,14 @@ class Effort:
     delayed_repetitions: int
     state_repetitions: int
     everybody: bool
+
+    def limited(self, repetitions: int) -> Effort:
+        """The same with at most so many repetitions of each kind."""
+        limited = {
+            name: min(repetitions, getattr(self, name))
+            for name in ("delayed_repetitions", "state_repetitions")
+        }
+        return replace(self, repetitions=repetitions, **limited)
 
 
 QUICK = Effort(0.3, 6, 100_000, 1, 0, 1, everybody=False)
@@ -157,6 +165,7 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="this library and 7.0.0 alone, in a minute")
+    parser.add_argument("--repetitions", type=int, metavar="N", help="default 5, with delayed replies 3")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement")
     options = parser.parse_args()
     try:
@@ -165,7 +174,8 @@ def main() -> None:
     except Unavailable as missing:
         sys.exit(f"bench-library: {missing}")
     load_before = os.getloadavg()[0]
-    results = compete(QUICK if options.quick else FULL)
+    effort = QUICK if options.quick else FULL
+    results = compete(effort if options.repetitions is None else effort.limited(options.repetitions))
     about = {
         "machine": f"{len(_CORES) or os.cpu_count()} cores, server {results.pop()['server']}",
         "client_python": "3.12",

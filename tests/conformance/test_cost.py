@@ -1,0 +1,140 @@
+"""What the queue costs the server: counts and ratios, never a time of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from redis_message_queue import RedisGateway, RedisMessageQueue, envelope
+from redis_message_queue.consumer import Consumer, Outcome, Settlement
+from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import redis
+
+pytestmark = pytest.mark.one_node
+
+KEYS = QueueKeys("{jobs}")
+
+
+def stored(number: int) -> str:
+    return envelope.encode("x" * 100, f"{number:032x}")
+
+
+@pytest.fixture
+def calls_in(redis_client: redis.Redis) -> Callable[[Callable[[], Any]], dict[str, int]]:
+    """What an action makes the server do: command → calls, those inside of scripts included."""
+
+    def count(action: Callable[[], Any]) -> dict[str, int]:
+        action()  # loads the scripts
+        redis_client.config_resetstat()
+        action()
+        stats = redis_client.info("commandstats")
+        ignored = ("config|resetstat", "info")
+        calls = {name.removeprefix("cmdstat_"): facts["calls"] for name, facts in stats.items()}
+        return {name: number for name, number in calls.items() if name not in ignored}
+
+    return count
+
+
+def test_two_round_trips_from_publish_to_settlement(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
+) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    consumer = Consumer(redis_client, "{jobs}")
+    numbers = iter(range(100))
+
+    def settle_and_claim() -> None:
+        queue.publish(str(next(numbers)))
+        nonlocal claims
+        claims = consumer.settle(
+            [Settlement(claim, Outcome.DONE) for claim in claims], claim=1
+        ).claimed.claims
+
+    claims: Any = ()
+    calls = calls_in(settle_and_claim)
+    assert len(claims) == 1
+    assert calls["evalsha"] == 2
+    assert sum(calls.values()) <= 35
+
+
+def test_a_message_of_the_queue_takes_three(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
+) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    numbers = iter(range(100))
+
+    def publish_and_process() -> None:
+        queue.publish(str(next(numbers)))
+        with queue.process_message() as payload:
+            assert payload is not None
+
+    calls = calls_in(publish_and_process)
+    assert calls["evalsha"] == 3
+    assert sum(calls.values()) <= 35
+    # Records of answered calls go with the next call: they do not pile up.
+    assert len([name for name in redis_client.scan_iter() if b"_result:" in name]) <= 2
+
+
+def test_many_messages_are_one_round_trip(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
+) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    consumer = Consumer(redis_client, "{jobs}")
+    assert calls_in(lambda: queue.publish_many([str(n) for n in range(100)]))["evalsha"] == 1
+    assert calls_in(lambda: consumer.claim(16))["evalsha"] == 1
+
+
+def test_a_message_in_flight_takes_900_bytes_beyond_its_payload(redis_client: redis.Redis) -> None:
+    gateway = RedisGateway(
+        redis_client=redis_client,
+        message_visibility_timeout_seconds=300,
+        message_wait_interval_seconds=0,
+        max_delivery_count=10,
+        dead_letter_queue=KEYS.dead_letter,
+    )
+    before = redis_client.info("memory")["used_memory"]
+    count = 2000
+    redis_client.lpush(KEYS.pending, *(stored(number) for number in range(count)))
+    for _ in range(count):
+        gateway.wait_for_message_and_move(KEYS.pending, KEYS.processing)
+    after = redis_client.info("memory")["used_memory"]
+    assert (after - before) / count - 100 <= 900
+
+
+def in_flight(client: redis.Redis, count: int, deadline_ms: int) -> None:
+    """Leave claims as a crashed fleet leaves them, the first claimed at the tail."""
+    messages = {stored(number): number for number in range(1, count + 1)}
+    client.lpush(KEYS.processing, *messages)
+    client.zadd(KEYS.lease_deadlines, {text: deadline_ms + number for text, number in messages.items()})
+    client.hset(KEYS.lease_tokens, mapping=messages)
+    client.set(KEYS.lease_token_counter, count)
+
+
+def test_the_oldest_of_many_is_as_quick_to_settle_as_the_newest(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
+) -> None:
+    count = 20_000
+    in_flight(redis_client, count, 9_000_000_000_000)
+    gateway = RedisGateway(redis_client=redis_client, message_visibility_timeout_seconds=300)
+
+    def server_us(number: int) -> float:
+        redis_client.config_resetstat()
+        assert gateway.remove_message(KEYS.processing, stored(number), lease_token=str(number))
+        return float(redis_client.info("commandstats")["cmdstat_lrem"]["usec"])
+
+    newest = min(server_us(count - back) for back in range(10))
+    oldest = min(server_us(1 + on) for on in range(10))
+    # Searching the list from the wrong end would be hundreds of times as slow.
+    assert oldest <= 20 * max(newest, 2)
+
+
+def test_a_claim_that_meets_mass_expiry_takes_a_bounded_share(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
+) -> None:
+    in_flight(redis_client, 20_000, 1_000_000_000_000)
+    calls = calls_in(lambda: Consumer(redis_client, "{jobs}").claim(1))
+    assert 10 <= calls["lrem"] <= 100
