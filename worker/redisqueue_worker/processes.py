@@ -158,6 +158,7 @@ class ProcessSlots:
     """
 
     kind = "processes"
+    can_cancel = True
 
     def __init__(self, settings: Settings, done: Done) -> None:
         self._settings = settings

@@ -192,6 +192,7 @@ class Worker:
     def _begin(self, slots: Slots) -> None:
         settings = self._settings
         self._claimer.attach(slots.start, self._waiter)
+        self._watch.can_cancel = slots.can_cancel
         self._metrics.slots.set(settings.concurrency)
         self._metrics.in_flight.set_function(lambda: len(self._flights))
         grace = settings.grace_period_seconds
@@ -302,7 +303,7 @@ class Worker:
         self._waiter.end()
         forced = last is Effect.FORCE_EXIT
         fields = {"reason": str(self._state.cause or ""), "in_flight": len(self._flights)}
-        if running := [flight.claim.id for flight in self._flights.running()]:
+        if running := [flight.claim.id for flight in self._flights.running() if not flight.abandoned]:
             release = not self._settings.leave_lease
             log.error(
                 "giving up what still runs", extra={**fields, "release": release, "message_ids": running}

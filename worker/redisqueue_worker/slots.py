@@ -31,6 +31,7 @@ Done = Callable[[Flight, BaseException | None], None]
 
 class Slots(Protocol):
     kind: str
+    can_cancel: bool
 
     def start(self, flights: Sequence[Flight]) -> None:
         """Run the handler on each; the caller starts no more than there are slots."""
@@ -76,6 +77,7 @@ class ThreadSlots:
     """`count` daemon threads: one that never comes back must not keep the process from leaving."""
 
     kind = "threads"
+    can_cancel = False
 
     def __init__(self, handler: Handler, count: int, done: Done) -> None:
         self._handler = handler
@@ -109,6 +111,7 @@ class TaskSlots:
     """Tasks on one event loop in a thread of its own: a busy handler delays neither leases nor drain."""
 
     kind = "tasks"
+    can_cancel = True
 
     def __init__(self, handler: Handler, done: Done, pulse: Pulse) -> None:
         self._handler = handler

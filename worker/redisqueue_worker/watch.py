@@ -21,6 +21,9 @@ class Watch:
 
     Args:
         max_in_flight_seconds: a handler without a deadline is reported as hung after this.
+
+    Attributes:
+        can_cancel: whether handlers run where they can be stopped; then they get a moment for it.
     """
 
     def __init__(self, flights: Flights, metrics: Metrics, max_in_flight_seconds: float) -> None:
@@ -28,6 +31,7 @@ class Watch:
         self._metrics = metrics
         self._max_in_flight_seconds = max_in_flight_seconds
         self._warned: set[Flight] = set()
+        self.can_cancel = False
 
     @property
     def has_abandoned(self) -> bool:
@@ -37,14 +41,13 @@ class Watch:
     def look(self) -> None:
         """Stop, abandon and report what is due for it."""
         now = time.monotonic()
+        patience = CANCEL_SECONDS if self.can_cancel else 0.0
         for flight in self._flights.running():
             remaining = flight.context.remaining_seconds
             if remaining is None:
                 self._report_hung(flight)
             elif not flight.queued and flight.timed_out_at is None and remaining <= 0:
                 self._stop(flight, now)
-            # A thread cannot be cancelled: there is nothing to wait for.
-            patience = CANCEL_SECONDS if flight.cancel else 0.0
             overrun = flight.timed_out_at is not None and now >= flight.timed_out_at + patience
             if overrun and not flight.abandoned:
                 flight.abandoned = True
