@@ -110,7 +110,7 @@ def test_a_thousand_leases_cost_one_call_in_an_interval(
     calls = node.info("commandstats")["cmdstat_evalsha"]["calls"]
     assert told.renewed == [1000] * 4
     assert calls <= 3  # on a busy machine the second came before the count began
-    assert time.monotonic() - began > 2 * 0.3
+    assert time.monotonic() - began > 0.3
     assert threads() == 1
     assert min(deadlines(redis_client)) > first
     assert (told.lost, told.failed) == ([], [])
