@@ -113,10 +113,11 @@ class MessageQueue:
         self.client = redis.Redis.from_url(url)
         self._published = 0
 
-    def _deduplicating(self, package: Any) -> dict[str, Any]:
-        """Version 11 deduplicates only on request and by a key function."""
-        default = inspect.signature(package.RedisMessageQueue).parameters["deduplication"].default
-        return {} if default else {"deduplication": True, "get_deduplication_key": str}
+    def _options(self, *, deduplicating: bool) -> dict[str, Any]:
+        """Version 11 deduplicates by a key function, where it is given one, and has no switch."""
+        if "deduplication" in inspect.signature(self.package.RedisMessageQueue).parameters:
+            return {"deduplication": deduplicating}
+        return {"get_deduplication_key": str} if deduplicating else {}
 
     def _queue(self, **options: Any) -> Any:
         return self.package.RedisMessageQueue(QUEUE, client=self.client, **options)
@@ -127,12 +128,12 @@ class MessageQueue:
 
     def publish_dedup(self) -> dict[str, float]:
         """publish() of different messages."""
-        queue = self._queue(**self._deduplicating(self.package))
+        queue = self._queue(**self._options(deduplicating=True))
         return repeat(self.meter, self.seconds, lambda: int(queue.publish(self._message())))
 
     def publish(self) -> dict[str, float]:
         """publish() without deduplication."""
-        queue = self._queue(deduplication=False)
+        queue = self._queue(**self._options(deduplicating=False))
         return repeat(self.meter, self.seconds, lambda: int(queue.publish(PAYLOAD)))
 
     def process(self) -> dict[str, float]:
@@ -148,10 +149,9 @@ class MessageQueue:
 
     def idle(self) -> None:
         """process_message() on an empty queue."""
-        queue = self._queue(deduplication=False)
-        producer = self.package.RedisMessageQueue(
-            QUEUE, client=redis.Redis.from_url(self.url), deduplication=False
-        )
+        queue = self._queue(**self._options(deduplicating=False))
+        sender = redis.Redis.from_url(self.url)
+        producer = self.package.RedisMessageQueue(QUEUE, client=sender, **self._options(deduplicating=False))
         handle = Waking(self.meter, int(self.seconds), producer.publish)
         while True:
             with queue.process_message() as message:
@@ -172,11 +172,11 @@ class MessageQueue:
 
     def async_publish_dedup(self) -> dict[str, float]:
         """await publish() of different messages."""
-        return asyncio.run(self._async_publish(**self._deduplicating(self.package.asyncio)))
+        return asyncio.run(self._async_publish(**self._options(deduplicating=True)))
 
     def async_publish(self) -> dict[str, float]:
         """await publish() without deduplication."""
-        return asyncio.run(self._async_publish(deduplication=False))
+        return asyncio.run(self._async_publish(**self._options(deduplicating=False)))
 
     def async_process(self) -> dict[str, float]:
         """process_message() with an empty block."""
