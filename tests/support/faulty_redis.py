@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,22 @@ if TYPE_CHECKING:
 
 CUT = "cut"  # the command never arrives
 LOST = "lost"  # the server does it, the reply is lost
+Fault = str | Callable[[], None]
 _SPARED = {"INFO"}  # asked about the server, once: not what a plan is about
 
 
-def _next_fault(plan: deque[str], command: object) -> str:
+def _next_fault(plan: deque[Fault], command: object) -> Fault:
     return plan.popleft() if plan and command not in _SPARED else ""
 
 
-def _put_back(plan: deque[str], fault: str) -> None:
+def _lost(fault: Fault) -> Exception:
+    """The reply is lost; if the fault is a function, that happens meanwhile."""
+    if callable(fault):
+        fault()
+    return redis.TimeoutError("the reply was lost")
+
+
+def _put_back(plan: deque[Fault], fault: Fault) -> None:
     """The server knew the script not yet: nothing was done, and the same command follows once more."""
     if fault or plan:
         plan.appendleft(fault)
@@ -35,7 +44,7 @@ class FaultyRedis(redis.Redis):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.plan: deque[str] = deque()
+        self.plan: deque[Fault] = deque()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run the command as the plan says."""
@@ -47,8 +56,8 @@ class FaultyRedis(redis.Redis):
         except NoScriptError:
             _put_back(self.plan, fault)
             raise
-        if fault == LOST:
-            raise redis.TimeoutError("the reply was lost")
+        if fault:
+            raise _lost(fault)
         return reply
 
 
@@ -57,7 +66,7 @@ class AsyncFaultyRedis(redis.asyncio.Redis):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.plan: deque[str] = deque()
+        self.plan: deque[Fault] = deque()
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run the command as the plan says."""
@@ -69,8 +78,8 @@ class AsyncFaultyRedis(redis.asyncio.Redis):
         except NoScriptError:
             _put_back(self.plan, fault)
             raise
-        if fault == LOST:
-            raise redis.TimeoutError("the reply was lost")
+        if fault:
+            raise _lost(fault)
         return reply
 
 
@@ -96,7 +105,7 @@ class Wire:
         return self.loop.run_until_complete(value) if inspect.isawaitable(value) else value
 
     @contextmanager
-    def faults(self, client: FaultyRedis | AsyncFaultyRedis, plan: Sequence[str]) -> Iterator[None]:
+    def faults(self, client: FaultyRedis | AsyncFaultyRedis, plan: Sequence[Fault]) -> Iterator[None]:
         """Meet these faults within the block, all of them."""
         client.plan.extend(plan)
         try:

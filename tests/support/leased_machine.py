@@ -210,6 +210,29 @@ class LeasedMachine(QueueMachine):
         granted = self.recovered(processor) if recovering else self.claim_one()
         if not recovering:
             processor.unknown.clear()
+        self.take_in_hand(face, block, payload, granted)
+
+    @precondition(lambda self: not any(one.unknown for one in self.processors))
+    @rule(face=FACE, taken=st.booleans())
+    def enter_late(self, face: int, taken: bool) -> None:
+        """A reply is lost, and before the claim is repeated its lease ends; perhaps a worker claims too."""
+        first = Granted()
+
+        def overtake() -> None:
+            nonlocal first
+            first = self.claim_one()
+            self.expire([name for name, _ in first.leases])
+            if taken:
+                self.call(0, [], 1, "")
+
+        block = self.processors[face].queue.process_message()
+        with self.wire.faults(self.clients[face], [overtake]):
+            payload = self.open_block(block)
+        kept = any(self.model.renew(lease) for lease in first.leases)
+        self.take_in_hand(face, block, payload, first if kept else self.claim_one())
+
+    def take_in_hand(self, face: int, block: Any, payload: Any, granted: Granted) -> None:
+        """A block was entered, with what the model granted."""
         if not granted.claims:
             assert payload is None
             self.leave_block(block)
