@@ -39,6 +39,7 @@ class Pace:
         self._held_until = 0.0
         self._report_at = 0.0
         self._fruitless = 0
+        self._woken = False
 
     def failed(self, now: float) -> float:
         """Redis did not answer; the pause until the next try, in seconds."""
@@ -69,7 +70,11 @@ class Pace:
 
     def claimed(self, now: float, reply: ClaimReply, wanted: int) -> bool:
         """Plan by what a claim for `wanted` messages brought; whether to wait for a wake-up."""
-        self._fruitless = 0 if reply.claims else self._fruitless + 1
+        if reply.claims:
+            self._fruitless = 0
+        elif self._woken:  # an empty reply to an idle worker's poll says nothing about others
+            self._fruitless += 1
+        self._woken = False
         if reply.retired:
             self._held_until = now + _jittered(RETIRED_SECONDS)
         elif len(reply.claims) == wanted:
@@ -89,6 +94,7 @@ class Pace:
         # A wake-up that brought nothing means that others are quicker: do not all run again at once.
         pause = wait_seconds(_FRUITLESS, self._fruitless - 1) if self._fruitless > 1 else 0.0
         self._claim_at = min(self._claim_at, now + pause)
+        self._woken = True
 
     def patience(self, now: float, *, could_claim: bool) -> float:
         """Seconds until there is something to do without any news."""

@@ -54,6 +54,14 @@ def test_wake_ups_that_bring_nothing_slow_it_down_until_one_brings_something() -
     assert pace.patience(100, could_claim=True) == 0
 
 
+def test_a_worker_that_was_idle_for_long_wakes_up_at_once() -> None:
+    pace = fresh()
+    for second in range(100, 200):
+        pace.claimed(second, NOTHING, wanted=1)
+    pace.woken(200)
+    assert pace.patience(200, could_claim=True) == 0
+
+
 def test_a_retired_worker_asks_seldom_even_when_it_calls_anyway() -> None:
     pace = fresh()
     assert not pace.was_held(100)
