@@ -26,11 +26,14 @@ def make_certificates(folder: Path) -> Certificates:
     authority, authority_key = folder / "ca.crt", folder / "ca.key"
     _openssl(
         *("req", "-x509", "-subj", "/CN=test authority", "-days", "1", "-noenc", "-newkey", "ed25519"),
+        *("-addext", "keyUsage = critical, keyCertSign, cRLSign"),  # Python 3.13 refuses an authority without
         *("-out", authority, "-keyout", authority_key),
     )
     for name in ("server", "client"):
         extensions = folder / f"{name}.ext"
-        extensions.write_text("subjectAltName = DNS:localhost\n")
+        extensions.write_text(
+            "subjectAltName = DNS:localhost\nauthorityKeyIdentifier = keyid\nsubjectKeyIdentifier = hash\n"
+        )
         request, key = folder / f"{name}.csr", folder / f"{name}.key"
         _openssl(
             *("req", "-new", "-subj", f"/CN={name}", "-noenc", "-newkey", "ed25519"),
