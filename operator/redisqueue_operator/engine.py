@@ -35,6 +35,7 @@ from redisqueue_operator.scaling import (
 )
 from redisqueue_operator.status import build_status, events_between, worth_writing
 from redisqueue_operator.tracked import LONG_AGO, NO_SPEC, Tracked, stand_in
+from redisqueue_operator.vitals import Vitals
 from redisqueue_operator.workqueue import WorkQueue
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 300.0
 AT_ONCE = 16
-BEAT_SECONDS = 5.0
 STATUS_LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
 DELETION_LOOK_SECONDS = 0.5
@@ -85,13 +85,28 @@ class Engine:
         self._metrics = metrics
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock)
         self._tracked: dict[Key, Tracked] = {}
-        self._sampler: Sampler[Key] = Sampler(self._queue.add, metrics.sampled if metrics else None)
-        self.last_tick = clock()
-        self.running = False
+        self._sampler: Sampler[Key] = Sampler(self._queue.add, metrics.sampled if metrics else None, clock)
+        self._resync_tried_at = clock()
+        self._running = False
+        if metrics is not None:
+            metrics.follow(self.vitals)
 
     def notify(self, key: Key) -> None:
         """Something about this RedisQueue or its children changed: look at it now."""
         self._queue.add(key, skip_backoff=True)
+
+    def vitals(self) -> Vitals:
+        """How this loop does; all zero while it does not run."""
+        if not self._running:
+            return Vitals()
+        return Vitals(
+            depth=self._queue.waiting(),
+            endpoints=self._sampler.endpoints,
+            sleepers=self._sampler.sleepers,
+            loop_age_seconds=self._queue.stuck_seconds(),
+            resync_age_seconds=self._clock() - self._resync_tried_at,
+            sample_age_seconds=self._sampler.silent_seconds(),
+        )
 
     def snapshot(self) -> list[QueueRow]:
         """What was last seen and decided, by namespace and name."""
@@ -112,16 +127,16 @@ class Engine:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what no retry can mend."""
-        self.running = True
+        self._running, self._resync_tried_at = True, self._clock()
         tasks = [asyncio.create_task(self._work(), name=f"reconcile {n}") for n in range(AT_ONCE)]
-        tasks += [asyncio.create_task(each, name="engine") for each in (self._resync(), self._beat())]
+        tasks.append(asyncio.create_task(self._resync(), name="resync"))
         stopped = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            self.running = False
+            self._running = False
             for task in (stopped, *tasks):
                 task.cancel()
             await asyncio.gather(stopped, *tasks, return_exceptions=True)
@@ -133,17 +148,13 @@ class Engine:
                 present = set(await self._platform.keys())
             except Exception as error:
                 log.warning("resync failed: %s", error)
+                self._resync_tried_at = self._clock()
                 await asyncio.sleep(random.uniform(1.0, 5.0))  # noqa: S311
                 continue
+            self._resync_tried_at = self._clock()
             for key in present | set(self._tracked):
                 self._queue.add(key)
             await asyncio.sleep(self._resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311
-
-    async def _beat(self) -> None:
-        """Show that this event loop turns, however little there is to do."""
-        while True:
-            self.last_tick = self._clock()
-            await asyncio.sleep(BEAT_SECONDS)
 
     async def _work(self) -> None:
         while not cancelled():

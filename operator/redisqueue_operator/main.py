@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import tempfile
-import time
 import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -32,13 +31,13 @@ from redisqueue_operator.lease_store import KubernetesLease
 from redisqueue_operator.metrics import OperatorMetrics
 from redisqueue_operator.observe import REDISQUEUES, Store
 from redisqueue_operator.references import References
+from redisqueue_operator.vitals import why_dead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 log = logging.getLogger("redisqueue_operator")
 
-STUCK_SECONDS = 60.0
 EXIT_USAGE = 2
 CRD = "redisqueues.redisqueue.dev"
 
@@ -130,7 +129,7 @@ class Operator:
         self._folder = folder
         self._engine: Engine | None = None
         self._watching = asyncio.Event()
-        self._metrics = OperatorMetrics(REGISTRY)
+        self._metrics = OperatorMetrics(REGISTRY, version=version("redis-queue-operator"))
 
     async def run(self) -> int:
         """The exit status."""
@@ -213,11 +212,7 @@ class Operator:
         return self._engine.explain(Key(namespace, name)) if self._engine is not None else None
 
     def _live(self) -> str:
-        engine = self._engine
-        if engine is None or not engine.running:
-            return ""
-        silent = time.monotonic() - engine.last_tick
-        return f"the control loop has not moved for {silent:.0f} s" if silent > STUCK_SECONDS else ""
+        return why_dead(self._engine.vitals()) if self._engine is not None else ""
 
     def _ready(self) -> str:
         return "" if self._watching.is_set() else "the watches have not started"

@@ -54,9 +54,15 @@ class Watched:
 class Sampler(Generic[K]):
     """Samples what it is told to `watch`; calls `changed(key)` when a decision could come out differently."""
 
-    def __init__(self, changed: Callable[[K], None], took: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self,
+        changed: Callable[[K], None],
+        took: Callable[[float], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._changed = changed
         self._took = took
+        self._clock = clock
         self._endpoints: dict[ConnectionSettings, _Endpoint[K]] = {}
         self._at: dict[K, _Endpoint[K]] = {}
         self._sleepers = asyncio.Semaphore(MOST_SLEEPERS)
@@ -71,7 +77,7 @@ class Sampler(Generic[K]):
         if endpoint is None:
             endpoint = self._endpoints.get(watched.settings)
             if endpoint is None:
-                endpoint = _Endpoint(watched.settings, self._changed, self._sleepers, self._took)
+                endpoint = _Endpoint(watched.settings, self._changed, self._sleepers, self._took, self._clock)
                 self._endpoints[watched.settings] = endpoint
             self._at[key] = endpoint
         endpoint.put(key, watched)
@@ -95,7 +101,23 @@ class Sampler(Generic[K]):
 
     def age_of_news(self, key: K) -> float:
         """Seconds since a sample last said something new about the queue."""
-        return time.monotonic() - self._at[key].queues[key].news_at
+        return self._clock() - self._at[key].queues[key].news_at
+
+    @property
+    def endpoints(self) -> int:
+        """How many Redis servers, by user, are sampled."""
+        return len(self._endpoints)
+
+    @property
+    def sleepers(self) -> int:
+        """How many queues are waited on."""
+        queues = (queue for endpoint in self._endpoints.values() for queue in endpoint.queues.values())
+        return sum(queue.waits for queue in queues)
+
+    def silent_seconds(self) -> float:
+        """Since the last try to sample, of the endpoint where it is longest ago."""
+        now = self._clock()
+        return max((now - endpoint.tried_at for endpoint in self._endpoints.values()), default=0.0)
 
     async def retire(self, key: K, worker_ids: Sequence[str]) -> tuple[str, ...]:
         """Ask idle workers to claim nothing more; the ids of those that will not. Raises RedisError."""
@@ -125,6 +147,10 @@ class _Queue:
     news: tuple[object, ...] = field(default=())
     news_at: float = float("inf")
 
+    @property
+    def waits(self) -> bool:
+        return self.waiter is not None and not self.waiter.done()
+
 
 class _Endpoint(Generic[K]):
     """One Redis, one user: its client, the loop that samples, the waiters of its sleeping queues."""
@@ -135,9 +161,12 @@ class _Endpoint(Generic[K]):
         changed: Callable[[K], None],
         sleepers: asyncio.Semaphore,
         took: Callable[[float], None] | None,
+        clock: Callable[[], float],
     ) -> None:
         self.settings = settings
         self.queues: dict[K, _Queue] = {}
+        self.tried_at = clock()
+        self._clock = clock
         self._changed = changed
         self._sleepers = sleepers
         self._took = took
@@ -183,6 +212,7 @@ class _Endpoint(Generic[K]):
         while not cancelled():
             self._hurry.clear()
             await self._sample_all()
+            self.tried_at = self._clock()
             pause = interval_seconds(len(self.queues)) * 2 ** min(self._failures, 3)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(pause, SLOWEST_SECONDS) * random.uniform(0.9, 1.1)):  # noqa: S311
@@ -192,7 +222,7 @@ class _Endpoint(Generic[K]):
         queues = dict(self.queues)
         if not queues:
             return
-        started = time.monotonic()
+        started = self._clock()
         try:
             async with asyncio.timeout(SAMPLE_TIMEOUT_SECONDS):
                 client = await self.client()
@@ -200,7 +230,7 @@ class _Endpoint(Generic[K]):
         except Exception as error:
             samples = [error] * len(queues)
         if self._took is not None:
-            self._took(time.monotonic() - started)
+            self._took(self._clock() - started)
         failed = all(isinstance(each, Exception) for each in samples)
         self._failures = self._failures + 1 if failed else 0
         for (key, queue), seen in zip(queues.items(), samples, strict=True):
@@ -211,17 +241,18 @@ class _Endpoint(Generic[K]):
         news = _news(seen)
         changed, queue.news, queue.last = news != queue.news, news, seen
         if changed:
-            queue.news_at = time.monotonic()
+            queue.news_at = self._clock()
             self._changed(key)
         if isinstance(seen, Exception) or not _sleeps(seen) or not queue.watched.wake:
             return
-        if queue.waiter is None or queue.waiter.done():
+        # When enough connections sleep already, this queue is seen by the sample alone.
+        if not queue.waits and not self._sleepers.locked():
             queue.waiter = asyncio.create_task(self._wait(queue), name=f"wait {queue.watched.keys.name}")
 
     async def _wait(self, queue: _Queue) -> None:
         """Sleep in a blocking pop until the queue has a message, then have it sampled."""
         if self._sleepers.locked():
-            return  # enough connections sleep already: this queue is seen by the sample alone
+            return
         async with self._sleepers:
             started = asyncio.get_running_loop().time()
             try:

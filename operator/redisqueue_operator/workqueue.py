@@ -35,13 +35,26 @@ class WorkQueue(Generic[K]):
         self._due: dict[K, float] = {}
         self._timers: list[tuple[float, int, K]] = []
         self._order = itertools.count()
-        self._working: set[K] = set()
+        self._working: dict[K, float] = {}
+        self._taken_at = clock()
         self._failures: dict[K, int] = {}
         self._not_before: dict[K, float] = {}
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._due)
+
+    def waiting(self) -> int:
+        """How many keys are due by now."""
+        now = self._clock()
+        return sum(due <= now for due in self._due.values())
+
+    def stuck_seconds(self) -> float:
+        """How long the slowest work takes already, or how long none has begun although some is due."""
+        now = self._clock()
+        ready = (due for key, due in self._due.items() if due <= now and key not in self._working)
+        idle_since = max(min(ready, default=now), self._taken_at)
+        return now - min(idle_since, *self._working.values(), now)
 
     def add(self, key: K, *, after_seconds: float = 0.0, skip_backoff: bool = False) -> None:
         """Work on `key` in that many seconds, or earlier when it was due earlier.
@@ -85,7 +98,7 @@ class WorkQueue(Generic[K]):
                 busy.append((due, order, key))
                 continue
             del self._due[key]
-            self._working.add(key)
+            self._working[key] = self._taken_at = self._clock()
             found = (key, None)
             break
         for timer in busy:
@@ -117,5 +130,5 @@ class WorkQueue(Generic[K]):
         self._not_before.pop(key, None)
 
     def _finish(self, key: K) -> None:
-        self._working.discard(key)
+        self._working.pop(key, None)
         self._changed.set()

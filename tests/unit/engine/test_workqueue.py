@@ -134,3 +134,23 @@ async def test_a_forgotten_key_is_not_served(queue: WorkQueue[str], clock: Clock
     queue.forget("a")
     clock.now += 2
     assert await taken(queue) is None
+
+
+async def test_how_many_wait_and_how_long_nothing_moved(queue: WorkQueue[str], clock: Clock) -> None:
+    clock.now += 50
+    assert (queue.waiting(), queue.stuck_seconds()) == (0, 0)
+    queue.add("a")
+    queue.add("b")
+    queue.add("later", after_seconds=30)
+    clock.now += 5
+    assert (queue.waiting(), queue.stuck_seconds()) == (2, 5), "due, and nobody takes it"
+    assert await taken(queue) == "a"
+    clock.now += 7
+    assert (queue.waiting(), queue.stuck_seconds()) == (1, 7), "the work on one takes long"
+    queue.done("a")
+    assert await taken(queue) == "b"
+    clock.now += 2
+    assert queue.stuck_seconds() == 2, "a long queue that moves is not stuck"
+    queue.done("b")
+    clock.now += 1
+    assert (queue.waiting(), queue.stuck_seconds()) == (0, 0)

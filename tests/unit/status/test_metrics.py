@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from prometheus_client import generate_latest
-from tests.support.observations import fleet, once, pod, queue, seen, worker
+from tests.support.observations import Story, fleet, once, pod, queue, seen, worker
 
 from redisqueue_operator.api import Key
 from redisqueue_operator.metrics import OperatorMetrics
+from redisqueue_operator.vitals import Vitals
 
+README = Path(__file__).parents[3] / "operator" / "README.md"
 EMAILS = Key("shop", "emails")
 LABELS = {"namespace": "shop", "name": "emails"}
 
@@ -49,12 +53,25 @@ def test_a_queue(metrics: OperatorMetrics) -> None:
     assert list(shown.values()) == [41, 5, 4, 9, 3, 2, 7, 8, 99, 10, 2, 2, 1, 1]
 
 
+def test_rates_and_ages(metrics: OperatorMetrics) -> None:
+    story = Story()
+    for second in range(21):  # 4 come and 6 go, a second
+        of = queue(100 - 2 * second, claims=6 * second, at=1000 + second)
+        observation = fleet(of, busy=3)
+        metrics.observe(EMAILS, observation, story.at(float(second), observation))
+    assert _value(metrics, "redisqueue_queue_arrivals_per_second") == pytest.approx(4)
+    assert _value(metrics, "redisqueue_queue_claims_per_second") == pytest.approx(6)
+    assert _value(metrics, "redisqueue_queue_eta_seconds") == pytest.approx(30)
+    assert _value(metrics, "redisqueue_queue_oldest_age_seconds") == 14
+
+
 def test_what_is_unknown_has_no_series(metrics: OperatorMetrics) -> None:
     observation = seen(None, [pod("a")])
     metrics.observe(EMAILS, observation, once(observation))
     assert _value(metrics, "redisqueue_queue_pending") is None
     assert _value(metrics, "redisqueue_workers_busy") is None
     assert _value(metrics, "redisqueue_workers_desired") == 1
+    assert _value(metrics, "redisqueue_queue_arrivals_per_second") is None
     metrics.observe(EMAILS, None, None)
     assert _value(metrics, "redisqueue_workers_desired") is None
 
@@ -102,3 +119,42 @@ def test_its_own_work(metrics: OperatorMetrics) -> None:
     assert value("redisqueue_operator_leader") == 1
     metrics.leading(False)
     assert value("redisqueue_operator_leader") == 0
+
+
+def test_how_the_control_loop_does(metrics: OperatorMetrics) -> None:
+    value = metrics.registry.get_sample_value
+    assert value("redisqueue_operator_queue_depth") == 0
+    vitals = Vitals(
+        depth=3,
+        endpoints=2,
+        sleepers=64,
+        loop_age_seconds=0.5,
+        resync_age_seconds=20,
+        sample_age_seconds=1,
+    )
+    metrics.follow(lambda: vitals)
+    shown = [
+        value(f"redisqueue_operator_{name}") for name in ("queue_depth", "redis_endpoints", "redis_sleepers")
+    ]
+    ages = [value("redisqueue_operator_age_seconds", {"of": of}) for of in ("loop", "resync", "sample")]
+    assert (shown, ages) == ([3, 2, 64], [0.5, 20, 1])
+
+
+def test_the_documented_table_is_the_registry() -> None:
+    metrics = OperatorMetrics(version="1.2.3")
+    of = queue(10, claims=5)
+    story = Story()
+    for second in (0, 5):
+        observation = fleet(queue(10 - second, claims=second, at=1000.0 + second), busy=1)
+        decision = story.at(float(second), observation)
+    metrics.observe(EMAILS, fleet(of, busy=1), decision, [{"type": "Ready", "status": "True"}])
+    metrics.api_call("GET", 200)
+    wanted = []
+    for metric in metrics.registry.collect():
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        labels = sorted({label for sample in metric.samples for label in sample.labels} - {"le"})
+        shown = ", ".join(f"`{label}`" for label in labels)
+        assert metric.samples, f"{name} is not filled above"
+        wanted.append(f"| `{name}` | {metric.type} | {shown} | {metric.documentation} |")
+    found = [line for line in README.read_text().splitlines() if line.startswith("| `redisqueue_")]
+    assert found == wanted, "operator/README.md shall have these lines:\n" + "\n".join(wanted)
