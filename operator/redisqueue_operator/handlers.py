@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import kopf
 
 from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT
-from redisqueue_operator.observe import WATCHED, Resource, Store, key_of, version_of
+from redisqueue_operator.observe import REDISQUEUES, WATCHED, Resource, Store, key_of, version_of
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
     from redisqueue_operator.api.model import Key
+    from redisqueue_operator.share import Share
 
 BACKOFF_SECONDS = (0.5, 1, 2, 3)
 WATCH_SECONDS = 300
@@ -83,7 +84,9 @@ def _watch(
             concerned = store.drop(resource, key_of(obj), version_of(obj))
         else:
             concerned = store.put(resource, obj)
-        if concerned is not None:
+        # The workers of a RedisQueue that another operator serves are told too.
+        ours = resource is REDISQUEUES or (concerned and store.get(REDISQUEUES, concerned))
+        if concerned is not None and ours:
             notify(concerned)
 
 
@@ -100,7 +103,7 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     )
 
 
-def settings() -> kopf.OperatorSettings:
+def settings(share: Share) -> kopf.OperatorSettings:
     """kopf as a watcher and nothing else: no writes, no scanning, and it never gives up."""
     result = kopf.OperatorSettings()
     result.posting.enabled = False
@@ -115,28 +118,28 @@ def settings() -> kopf.OperatorSettings:
     result.watching.connect_timeout = 5
     result.watching.server_timeout = WATCH_SECONDS
     for resource in WATCHED:
-        if resource.selector:
+        if selector := share.selector_of(resource):
             name = (resource.group, resource.version, resource.plural)
-            result.watching.label_selectors[name] = resource.selector
+            result.watching.label_selectors[name] = selector
     return result
 
 
 async def watch(
     store: Store,
     notify: Callable[[Key], None],
-    namespaces: tuple[str, ...],
+    share: Share,
     stop: asyncio.Event,
     ready: asyncio.Event,
 ) -> None:
     """Watch until `stop`. Raises when the API server refuses us for good: the process then starts anew."""
     await kopf.operator(
         registry=registry_for(store, notify),
-        settings=settings(),
+        settings=settings(share),
         standalone=True,
         # Given, because kopf would ask for the user's name, and a container's user may have none.
         identity="redisqueue-operator",  # type: ignore[arg-type]  # a NewType of str, which kopf keeps private
-        clusterwide=not namespaces,
-        namespaces=namespaces,
+        clusterwide=not share.namespaces,
+        namespaces=share.namespaces,
         ready_flag=ready,
         stop_flag=stop,
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply import Writer
     from redisqueue_operator.connections import Connections
+    from redisqueue_operator.share import Share
     from redisqueue_operator.status import EventRecord
 
 RETRY_REFUSED_SECONDS = 30.0
@@ -50,7 +51,7 @@ class KubernetesPlatform:
     """Implements `platform.Platform`.
 
     Args:
-        namespaces: those that are watched; empty = all.
+        share: what is watched.
         worker_image: the image where a spec names none.
         version: the operator's own, written on children.
     """
@@ -65,7 +66,7 @@ class KubernetesPlatform:
         *,
         worker_image: str,
         version: str,
-        namespaces: tuple[str, ...] = (),
+        share: Share,
     ) -> None:
         self._api = api
         self._store = store
@@ -74,16 +75,16 @@ class KubernetesPlatform:
         self._connections = connections
         self._worker_image = worker_image
         self._version = version
-        self._namespaces = namespaces
+        self._share = share
         self._applied: dict[Key, _Applied] = {}
         self._manifests: dict[Key, tuple[tuple[object, ...], list[Object], str]] = {}
 
     async def keys(self) -> list[Key]:
         """A fresh list of all watched kinds, which also heals what the watches missed."""
         for resource in WATCHED:
-            for namespace in self._namespaces or (None,):
+            for namespace in self._share.namespaces or (None,):
                 path = path_of(resource.group, resource.version, resource.plural, namespace)
-                items, version = await self._api.list(path, resource.selector)
+                items, version = await self._api.list(path, self._share.selector_of(resource))
                 self._store.replace(resource, items, version, namespace)
         return self._store.keys(REDISQUEUES)
 

@@ -8,12 +8,14 @@ from redisqueue_operator.kubernetes_api import KubernetesApi, path_of
 
 GROUP, VERSION, PLURAL = "coordination.k8s.io", "v1", "leases"
 NAME = "redisqueue-operator"
+LABELS = {"app.kubernetes.io/name": "redis-queue-operator"}
+"""By which the Leases of all operators of a cluster are found."""
 
 
 class KubernetesLease:
     """Implements `lease.LeaseStore`: a replace succeeds only on the version that was read."""
 
-    def __init__(self, api: KubernetesApi, namespace: str, name: str = NAME) -> None:
+    def __init__(self, api: KubernetesApi, namespace: str, name: str) -> None:
         self._api = api
         self._namespace = namespace
         self._name = name
@@ -27,7 +29,7 @@ class KubernetesLease:
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "Lease",
-            "metadata": {"name": self._name, "namespace": self._namespace},
+            "metadata": {"name": self._name, "namespace": self._namespace, "labels": LABELS},
             **lease,
         }
         return await self._api.request("POST", self._path(""), body=body, timeout_seconds=timeout_seconds)

@@ -27,10 +27,12 @@ from redisqueue_operator.health import HealthServer
 from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT, ApiError, KubernetesApi, path_of
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
 from redisqueue_operator.lease import Election
+from redisqueue_operator.lease_store import NAME as LEASE_NAME
 from redisqueue_operator.lease_store import KubernetesLease
 from redisqueue_operator.metrics import OperatorMetrics
 from redisqueue_operator.observe import REDISQUEUES, Store
 from redisqueue_operator.references import References
+from redisqueue_operator.share import Share
 from redisqueue_operator.vitals import why_dead
 
 if TYPE_CHECKING:
@@ -47,8 +49,9 @@ class Options:
     """What the process is told by flags or environment."""
 
     worker_image: str
-    namespaces: tuple[str, ...]
+    share: Share
     own_namespace: str
+    lease_name: str
     identity: str
     allowed_redis_hosts: tuple[str, ...]
     port: int
@@ -83,6 +86,16 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         help="comma-separated; empty watches all (REDISQUEUE_WATCH_NAMESPACES)",
     )
     parser.add_argument(
+        "--watch-selector",
+        default=env.get("REDISQUEUE_WATCH_SELECTOR", ""),
+        help="labels of RedisQueues, as for kubectl -l; empty serves all (REDISQUEUE_WATCH_SELECTOR)",
+    )
+    parser.add_argument(
+        "--lease-name",
+        default=env.get("REDISQUEUE_LEASE_NAME", ""),
+        help=f"the Lease by which one of several equal operators leads; {LEASE_NAME} (REDISQUEUE_LEASE_NAME)",
+    )
+    parser.add_argument(
         "--namespace",
         default=env.get("REDISQUEUE_NAMESPACE", ""),
         help="where the operator's Lease is; its own by default (REDISQUEUE_NAMESPACE)",
@@ -110,10 +123,20 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         help="REDISQUEUE_LOG_LEVEL",
     )
     given = parser.parse_args(arguments)
+    try:
+        share = Share(_names(given.watch_namespaces), given.watch_selector.strip())
+    except ValueError as error:
+        parser.error(f"--watch-selector: {error}")
+    if share.selector and not given.lease_name:
+        parser.error(
+            f"--watch-selector={share.selector!r} needs a --lease-name of its own: "
+            "operators with one Lease elect one leader between them"
+        )
     return Options(
         worker_image=given.worker_image,
-        namespaces=_names(given.watch_namespaces),
+        share=share,
         own_namespace=given.namespace or _own_namespace(),
+        lease_name=given.lease_name or LEASE_NAME,
         identity=f"{given.pod_name}_{uuid.uuid4().hex[:8]}",
         allowed_redis_hosts=_names(given.allowed_redis_hosts),
         port=given.http_port,
@@ -157,14 +180,14 @@ class Operator:
             Connections(references, self._folder, options.allowed_redis_hosts),
             worker_image=options.worker_image,
             version=version("redis-queue-operator"),
-            namespaces=options.namespaces,
+            share=options.share,
         )
         engine = self._engine = Engine(platform, metrics=self._metrics)
-        election = Election(KubernetesLease(api, options.own_namespace), options.identity)
+        election = Election(KubernetesLease(api, options.own_namespace, options.lease_name), options.identity)
         told, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
         watches = asyncio.create_task(
-            handlers.watch(store, engine.notify, options.namespaces, stop_watching, self._watching)
+            handlers.watch(store, engine.notify, options.share, stop_watching, self._watching)
         )
         await self._until_watching(watches)
         loop = asyncio.get_running_loop()

@@ -71,7 +71,7 @@ def test_operator_chart_alone_brings_and_upgrades_the_crd(releases: Releases) ->
     assert releases.get("deployment", "redisqueue-valkey") is None
     releases.uninstall("one")
     assert releases.get("deployment", "one-operator") is None
-    assert releases.get("lease", "redisqueue-operator") is None
+    assert releases.get("lease", "one-operator") is None
     assert releases.get(CRD)
     assert releases.upgrade("two", "redis-queue-operator"), "and it is no obstacle to a new start"
 
@@ -81,9 +81,9 @@ def test_a_lease_of_a_running_operator_is_left_alone(releases: Releases) -> None
     server = releases._server
     spec = {"holderIdentity": "me", "leaseTransitions": 3, "leaseDurationSeconds": 15}
     held = json.dumps({"spec": spec})
-    target = ("-n", releases.namespace, "patch", "lease", "redisqueue-operator")
+    target = ("-n", releases.namespace, "patch", "lease", "one-operator")
     assert server.kubectl(*target, "--type=merge", "-p", held)[0] == 0
     releases.upgrade("one", "redis-queue-operator", 'logLevel="DEBUG"')
-    lease = releases.get("lease", "redisqueue-operator")
+    lease = releases.get("lease", "one-operator")
     assert lease is not None
     assert lease["spec"] == spec

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.commands.options import Subcommands
 
-LEASE = "redisqueue-operator"
+LEASES = "app.kubernetes.io/name=redis-queue-operator"
 PORT = 8080
 
 
@@ -48,14 +48,14 @@ def run(options: argparse.Namespace) -> int:
 def live(kubectl: Kubectl, metadata: dict[str, Any], port: int) -> str:
     """What the leader says. Raises UserError when nobody can be asked, or nobody knows the RedisQueue."""
     problem = "no operator holds a Lease"
-    for lease in kubectl.items("lease", f"--field-selector=metadata.name={LEASE}"):
+    for lease in kubectl.items("lease", f"--selector={LEASES}"):
         pod = (lease["spec"].get("holderIdentity") or "").rpartition("_")[0]
         if not pod:
             continue
         place = f"/api/v1/namespaces/{lease['metadata']['namespace']}/pods/{pod}:{port}/proxy"
         try:
             return kubectl.run("get", "--raw", f"{place}/explain/{metadata['namespace']}/{metadata['name']}")
-        except UserError as error:  # another operator may watch this namespace
+        except UserError as error:  # another operator may serve this one
             problem = str(error)
     raise UserError(problem)
 

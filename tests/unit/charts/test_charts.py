@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tests.support.helm import CHARTS, Helm, HelmError
 
+from redisqueue_operator import lease_store
 from redisqueue_operator.api import definition
 
 OPERATOR, CRDS = "redis-queue-operator", "redis-queue-crds"
@@ -100,6 +101,18 @@ def test_rights_end_at_the_watched_namespaces(helm: Helm) -> None:
     assert environment(items)["REDISQUEUE_WATCH_NAMESPACES"] == "system,shop"
 
 
+def test_a_share_of_the_fleet_has_a_lease_of_its_own(helm: Helm) -> None:
+    items = helm.template(OPERATOR, 'watchSelector="shard notin (a,b)"')
+    told = environment(items)
+    assert told["REDISQUEUE_WATCH_SELECTOR"] == "shard notin (a,b)"
+    lease = told["REDISQUEUE_LEASE_NAME"]
+    assert one(items, "Lease")["metadata"]["name"] == lease
+    rule = one(items, "Role", "redisqueue-operator-lease")["rules"][0]
+    assert (rule["resourceNames"], set(rule["verbs"])) == ([lease], {"get", "update"})
+    labels = one(items, "Lease")["metadata"]["labels"]
+    assert lease_store.LABELS.items() <= labels.items(), "by which `redisqueue explain` finds it"
+
+
 def test_images(helm: Helm) -> None:
     items = helm.template(
         OPERATOR,
@@ -147,6 +160,7 @@ def test_valkey_is_there_on_demand(helm: Helm) -> None:
         ('logLevel="loud"', "logLevel"),
         ('image.pullPolicy="Sometimes"', "pullPolicy"),
         ('watchNamespaces="shop"', "watchNamespaces"),
+        ('watchSelector="shard="a""', "watchSelector"),
         ("valkey.enable=true", "enable"),
         ('allowedRedisHosts=["redis://host"]', "allowedRedisHosts"),
     ],

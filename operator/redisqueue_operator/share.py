@@ -1,0 +1,49 @@
+"""The part of a cluster that one operator serves: some namespaces, some labels, or both. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.observe import REDISQUEUES
+
+if TYPE_CHECKING:
+    from redisqueue_operator.observe import Resource
+
+_VALUE = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_KEY = rf"(?:[a-z0-9][a-z0-9.-]*/)?{_VALUE}"
+_REQUIREMENTS = re.compile(
+    rf"!\s*{_KEY}|{_KEY}(?:\s*(?:==?|!=)\s*(?:{_VALUE})?|\s+(?:not)?in\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What to watch. Raises ValueError when the selector is none.
+
+    Args:
+        namespaces: those that are watched; empty = all.
+        selector: a label selector of RedisQueues, as kubectl's -l takes it; empty = all. What belongs to them
+            is watched whoever's it is: their labels are not their pods'.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    selector: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the selector, which the API server would refuse only when everything else is running."""
+        rest = self.selector.strip()
+        while rest:
+            found = _REQUIREMENTS.match(rest)
+            after = rest[found.end() :].lstrip() if found else rest
+            if found is None or (after and not after.startswith(",")) or after == ",":
+                raise ValueError(
+                    f"{self.selector!r} is no label selector, wrong from {rest!r} on: "
+                    "write it as for kubectl -l, for example 'shard=a' or 'team in (shop,mail),!legacy'"
+                )
+            rest = after[1:].lstrip()
+
+    def selector_of(self, resource: Resource) -> str:
+        """The label selector by which the server picks what this operator sees of that kind."""
+        return self.selector if resource is REDISQUEUES else resource.selector

@@ -1,0 +1,71 @@
+"""Which RedisQueues an operator serves, and wrong options of that."""
+
+from __future__ import annotations
+
+import pytest
+
+from redisqueue_operator.main import read_options
+from redisqueue_operator.observe import DEPLOYMENTS, MANAGED, REDISQUEUES
+from redisqueue_operator.share import Share
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "",
+        "shard",
+        "!shard",
+        "shard=a",
+        "shard==a",
+        "shard!=a",
+        "shard=",
+        "shard in (a)",
+        "example.com/shard notin (a, b),tier=x,!legacy",
+        " shard = a , tier ",
+    ],
+)
+def test_selectors(selector: str) -> None:
+    share = Share(selector=selector)
+    assert share.selector_of(REDISQUEUES) == selector
+    assert share.selector_of(DEPLOYMENTS) == MANAGED
+
+
+@pytest.mark.parametrize(
+    ("selector", "rest"),
+    [
+        ("shard:a", "shard:a"),
+        ("shard=a,", "shard=a,"),
+        ("a=b c=d", "a=b c=d"),
+        ("shard in a", "shard in a"),
+        ("a,shard in (a", "shard in (a"),
+        ("-a", "-a"),
+        ("=a", "=a"),
+    ],
+)
+def test_what_is_no_selector_is_told_with_its_place(selector: str, rest: str) -> None:
+    with pytest.raises(ValueError, match="write it as for kubectl -l") as caught:
+        Share(selector=selector)
+    assert f"wrong from {rest!r} on" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--watch-selector=shard:a", "--lease-name=a"], ["--watch-selector", "'shard:a'"]),
+        (["--watch-selector=shard=a"], ["'shard=a'", "--lease-name"]),
+    ],
+)
+def test_wrong_options(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        read_options(arguments)
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in words), said
+
+
+def test_options_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDISQUEUE_WATCH_SELECTOR", "shard=a")
+    monkeypatch.setenv("REDISQUEUE_WATCH_NAMESPACES", "shop,mail")
+    monkeypatch.setenv("REDISQUEUE_LEASE_NAME", "shard-a")
+    options = read_options([])
+    assert (options.share, options.lease_name) == (Share(("mail", "shop"), "shard=a"), "shard-a")
