@@ -123,9 +123,9 @@ def test_a_repeated_settlement_answers_as_the_first_time(lossy: LossyRedis) -> N
     del b
 
 
-def test_busy_is_counted_once_however_often_a_call_is_repeated(lossy: LossyRedis) -> None:
+def test_busy_and_done_are_counted_once_however_often_a_call_is_repeated(lossy: LossyRedis) -> None:
     publish(lossy, KEYS, *"abcd")
-    consumer = Consumer(lossy, "{jobs}", worker=WorkerIdentity("w", 4))
+    consumer = Consumer(lossy, "{jobs}", worker=WorkerIdentity("w", 4, config_hash="v1"))
     consumer.claim(0)
     lose_claim(lossy, consumer, 3)
     lose_claim(lossy, consumer, 3)
@@ -137,6 +137,7 @@ def test_busy_is_counted_once_however_often_a_call_is_repeated(lossy: LossyRedis
     (queue,) = sample(lossy, [KEYS])
     assert not isinstance(queue, Exception)
     assert queue.workers[0].busy == 2
+    assert queue.versions[0].done == 1
 
 
 def test_recover_gives_what_was_claimed_and_nothing_new(lossy: LossyRedis) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from redis_message_queue import RedisGateway, RedisMessageQueue, envelope
-from redis_message_queue.consumer import Consumer, Outcome, Settlement
+from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
@@ -59,6 +59,22 @@ def test_two_round_trips_from_publish_to_settlement(
     assert len(claims) == 1
     assert calls["evalsha"] == 2
     assert sum(calls.values()) <= 35
+
+
+def test_counting_by_version_costs_one_command_for_each_kind_of_outcome(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
+) -> None:
+    def calls_of(worker: WorkerIdentity) -> dict[str, int]:
+        consumer = Consumer(redis_client, "{jobs}", worker=worker)
+        held = iter([consumer.claim(16).claims for _ in range(2)])
+        return calls_in(lambda: consumer.settle([Settlement(claim, Outcome.DONE) for claim in next(held)]))
+
+    RedisMessageQueue("{jobs}", client=redis_client).publish_many([str(number) for number in range(64)])
+    with_version = calls_of(WorkerIdentity("w1", 32, config_hash="v1"))
+    without = calls_of(WorkerIdentity("w2", 32))
+    assert with_version.pop("hincrby") == 1
+    assert with_version == without
+    assert with_version["lrem"] == 16
 
 
 def test_a_message_of_the_queue_takes_three(

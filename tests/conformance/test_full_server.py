@@ -45,7 +45,9 @@ def test_a_consumer_claims_renews_settles_and_reclaims(
     redis_client: redis.Redis, fill_up: Callable[..., None], outcome: Outcome
 ) -> None:
     publish(redis_client, KEYS, "a", "b")
-    consumer = Consumer(redis_client, "{jobs}", keep_completed=5, worker=WorkerIdentity("w", 2))
+    consumer = Consumer(
+        redis_client, "{jobs}", keep_completed=5, worker=WorkerIdentity("w", 2, config_hash="v1")
+    )
     fill_up()
     consumer.report(busy=0, oldest_start_age_seconds=None, draining=False)
     assert retire(redis_client, KEYS, ["w"], ttl_seconds=0.001) == ("w",)

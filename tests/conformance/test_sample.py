@@ -225,3 +225,84 @@ def test_delayed_messages_count_as_due_when_their_time_is_over(redis_client: red
     assert (look(redis_client).delayed, look(redis_client).delayed_due) == (2, 0)
     let_delayed_be_due(redis_client, KEYS)
     assert (look(redis_client).delayed, look(redis_client).delayed_due) == (2, 2)
+
+
+# ---- versions --------------------------------------------------------------------------
+
+
+def of_version(client: redis.Redis, config_hash: str, **options: int) -> Consumer:
+    identity = WorkerIdentity(f"worker-{config_hash}", 4, config_hash=config_hash)
+    return Consumer(client, "{jobs}", worker=identity, **options)
+
+
+def test_outcomes_are_counted_by_the_version_of_the_worker(redis_client: redis.Redis) -> None:
+    publish(redis_client, KEYS, *"abcdefgh")
+    old, new = of_version(redis_client, "old"), of_version(redis_client, "new")
+    old.report(busy=0, oldest_start_age_seconds=None, draining=False)
+    a, b = old.claim(2).claims
+    old.settle([Settlement(a, Outcome.DONE), Settlement(b, Outcome.DEAD, failed=True)])
+    c, d, e, f = new.claim(4).claims
+    new.settle(
+        [
+            Settlement(c, Outcome.RETRY, 30, failed=True),
+            Settlement(d, Outcome.RETRY, 30),
+            Settlement(e, Outcome.DEAD),
+            Settlement(f, Outcome.RELEASE, failed=True),
+        ]
+    )
+    new_one, old_one = look(redis_client).versions
+    assert (old_one.config_hash, old_one.done, old_one.failed, old_one.dead_letters) == ("old", 1, 1, 1)
+    assert (new_one.config_hash, new_one.done, new_one.failed, new_one.dead_letters) == ("new", 0, 2, 1)
+    assert new_one.updated_ms is None
+    assert old_one.updated_ms == pytest.approx(look(redis_client).time_ms, abs=60_000)
+    assert 86_000 < redis_client.ttl(KEYS.versions) <= 86_400
+
+
+def test_an_outcome_that_does_not_apply_is_not_counted(redis_client: redis.Redis) -> None:
+    publish(redis_client, KEYS, "a", "b")
+    consumer = of_version(redis_client, "v1")
+    mine, lost = consumer.claim(2).claims
+    redis_client.hset(KEYS.lease_tokens, lost.stored, "of somebody else")
+    ends = [Settlement(mine, Outcome.DONE), Settlement(lost, Outcome.DEAD, failed=True)]
+    assert consumer.settle(ends).applied == (True, False)
+    (version,) = look(redis_client).versions
+    assert (version.done, version.failed, version.dead_letters) == (1, 0, 0)
+
+
+def test_who_has_no_configuration_counts_nothing(redis_client: redis.Redis) -> None:
+    publish(redis_client, KEYS, "a", "b")
+    for consumer in (worker(redis_client), Consumer(redis_client, "{jobs}")):
+        consumer.settle([Settlement(*consumer.claim(1).claims, Outcome.DONE)])
+    worker(redis_client).report(busy=0, oldest_start_age_seconds=None, draining=False)
+    assert look(redis_client).versions == ()
+    assert not redis_client.exists(KEYS.versions)
+
+
+def test_old_versions_are_forgotten(redis_client: redis.Redis) -> None:
+    now = look(redis_client).time_ms
+    for number in range(12):
+        age = 90_000_000 if number == 11 else 1000 * number
+        redis_client.hset(KEYS.versions, mapping={f"v{number}:at": now - age, f"v{number}:done": 5})
+    consumer = of_version(redis_client, "now")
+    for _ in range(2000):  # it looks once in a while
+        consumer.report(busy=0, oldest_start_age_seconds=None, draining=False)
+        if len(look(redis_client).versions) < 13:
+            break
+    found = {version.config_hash for version in look(redis_client).versions}
+    assert found == {"now", *(f"v{number}" for number in range(7))}
+    assert redis_client.hlen(KEYS.versions) == 1 + 2 * 7
+
+
+def test_statistics_of_another_type_hinder_no_settlement(redis_client: redis.Redis) -> None:
+    publish(redis_client, KEYS, "a")
+    consumer = of_version(redis_client, "v1")
+    (claim,) = consumer.claim(1).claims
+    redis_client.set(KEYS.versions, "somebody else's")
+    assert consumer.settle([Settlement(claim, Outcome.DONE)]).applied == (True,)
+
+
+def test_a_worker_says_that_failures_have_stopped_it(redis_client: redis.Redis) -> None:
+    consumer = idle(redis_client)
+    assert not look(redis_client).workers[0].tripped
+    consumer.report(busy=0, oldest_start_age_seconds=None, draining=False, tripped=True)
+    assert look(redis_client).workers[0].tripped

@@ -64,7 +64,7 @@ async def handle(face: Face, client: Any) -> None:
     at_most_once = face.queue(client=client, visibility_timeout_seconds=None, max_delivery_count=None)
     async with face.process(at_most_once) as payload:
         assert payload is not None
-    identity = WorkerIdentity("w1", 4)
+    identity = WorkerIdentity("w1", 4, config_hash="v1")
     consumer = face.consumer("{jobs}", client=client, worker=identity, keep_completed=5)
     await face.call(consumer.report, busy=0, oldest_start_age_seconds=None, draining=False)
     assert await face.call(consumer.wait, 1) is True

@@ -39,7 +39,7 @@ class Bench:
             client=self.client,
             max_delivery_count=LIMIT,
             keep_completed=1000,
-            worker=WorkerIdentity("w", 4),
+            worker=WorkerIdentity("w", 4, config_hash="v1"),
         )
 
     async def call(self, function: Any, *args: Any, **options: Any) -> Any:

@@ -80,13 +80,17 @@ class ClaimReply:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The end of one claim. `reason` (a word) and `detail` are kept with a dead letter."""
+    """The end of one claim. `reason` (a word) and `detail` are kept with a dead letter.
+
+    `failed`: the handler failed, whatever becomes of the message; it counts against the worker's version.
+    """
 
     claim: Claim
     outcome: Outcome
     delay_seconds: float = 0.0
     reason: str = ""
     detail: str = ""
+    failed: bool = False
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for a delay that is negative or not finite."""
@@ -211,13 +215,16 @@ class ConsumerState:
             visibility_timeout_ms=milliseconds(self.options.visibility_timeout_seconds),
         )
 
-    def report(self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool) -> Call[int]:
+    def report(
+        self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool
+    ) -> Call[int]:
         """Refresh the worker's field. Raises ConfigurationError without a worker identity."""
         worker = self.worker
         age = "" if oldest_start_age_seconds is None else round(oldest_start_age_seconds * 1000)
-        state = _worker_json(worker, busy=busy, draining=draining)
+        state = _worker_json(worker, busy=busy, draining=draining, tripped=tripped)
+        keys = self.options.keys
         return Call(
-            script("report"), (self.options.keys.workers,), (worker.id, self._seen, state, age), self._noted
+            script("report"), (keys.workers, keys.versions), (worker.id, self._seen, state, age), self._noted
         )
 
     @property
@@ -279,6 +286,7 @@ def _queue_keys(keys: QueueKeys) -> tuple[str, ...]:
         keys.dead_letter,
         keys.dead_letter_info,
         keys.workers,
+        keys.versions,
     )
 
 
@@ -290,10 +298,11 @@ def _settlement_args(settlement: Settlement) -> tuple[str | bytes | int, ...]:
         round(settlement.delay_seconds * 1000),
         settlement.reason[:_DETAIL_LENGTH].encode("utf-8", "replace"),
         settlement.detail[:_DETAIL_LENGTH].encode("utf-8", "replace"),
+        "1" if settlement.failed else "",
     )
 
 
-def _worker_json(worker: WorkerIdentity, *, busy: int, draining: bool) -> str:
+def _worker_json(worker: WorkerIdentity, *, busy: int, draining: bool, tripped: bool = False) -> str:
     state = {
         "v": 1,
         "pod": worker.pod_uid,
@@ -303,4 +312,6 @@ def _worker_json(worker: WorkerIdentity, *, busy: int, draining: bool) -> str:
         "draining": draining,
         "config": worker.config_hash,
     }
+    if tripped:
+        state["tripped"] = True
     return json.dumps(state, separators=(",", ":"))

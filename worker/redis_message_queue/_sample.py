@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,25 @@ class WorkerState:
     config_hash: str
     updated_ms: int
     retired: bool
+    tripped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VersionOutcomes:
+    """What became of the messages that workers of one configuration had, as far back as Redis remembers.
+
+    Attributes:
+        done: handlers that returned.
+        failed: handlers that raised, timed out or died; what they asked for (a retry, a dead letter) is none.
+        dead_letters: messages given up, for whatever reason.
+        updated_ms: when a worker of it was last heard of; None when only its outcomes are known.
+    """
+
+    config_hash: str
+    done: int = 0
+    failed: int = 0
+    dead_letters: int = 0
+    updated_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +62,8 @@ class QueueSample:
     """The numbers of one queue at the server's `time_ms`.
 
     `next_due_seconds` and `next_expiry_seconds` are 0 for what is due or expired already, None without any.
-    `claims_total` is None when no leased claim was ever made. `workers` are those heard of in the last 60 s.
+    `claims_total` is None when no leased claim was ever made. `workers` are those heard of in the last 60 s,
+    `versions` the configurations of workers in the last day.
     """
 
     pending: int
@@ -59,6 +80,7 @@ class QueueSample:
     claims_total: int | None
     time_ms: int
     workers: tuple[WorkerState, ...]
+    versions: tuple[VersionOutcomes, ...] = ()
 
     @property
     def orphaned(self) -> int:
@@ -78,6 +100,7 @@ def sample_call(keys: QueueKeys) -> Call[QueueSample]:
         keys.lease_token_counter,
         keys.delayed,
         keys.workers,
+        keys.versions,
     )
     return Call(script("sample"), names, (), _queue_sample)
 
@@ -100,11 +123,11 @@ def missing_script(replies: Sequence[Any]) -> bool:
     return any(isinstance(reply, NoScriptError) for reply in replies)
 
 
-def _queue_sample(reply: Sequence[Text]) -> QueueSample:
+def _queue_sample(reply: Sequence[Any]) -> QueueSample:
     numbers = [as_text(value) for value in reply[:13]]
     time_ms, pending, processing, completed, failed, dead = map(int, numbers[:6])
     in_flight, expired, deadline, delayed, delayed_due, due, counter = numbers[6:]
-    fields = zip(reply[13::2], reply[14::2], strict=True)
+    fields = zip(reply[14::2], reply[15::2], strict=True)
     workers = (_worker_state(as_text(worker), state, time_ms) for worker, state in fields)
     return QueueSample(
         pending=pending,
@@ -121,6 +144,22 @@ def _queue_sample(reply: Sequence[Text]) -> QueueSample:
         claims_total=int(counter) if counter else None,
         time_ms=time_ms,
         workers=tuple(sorted((w for w in workers if w is not None), key=lambda worker: worker.id)),
+        versions=_versions(reply[13]),
+    )
+
+
+def _versions(reply: Sequence[Text]) -> tuple[VersionOutcomes, ...]:
+    """From `<config hash>:<what>` and numbers in turn."""
+    found: dict[str, dict[str, int]] = {}
+    for field, number in zip(reply[::2], reply[1::2], strict=True):
+        config_hash, _, what = as_text(field).rpartition(":")
+        with contextlib.suppress(ValueError):
+            found.setdefault(config_hash, {})[what] = int(number)
+    return tuple(
+        VersionOutcomes(
+            config_hash, facts.get("done", 0), facts.get("failed", 0), facts.get("dead", 0), facts.get("at")
+        )
+        for config_hash, facts in sorted(found.items())
     )
 
 
@@ -145,6 +184,7 @@ def _worker_state(worker: str, text: Text, time_ms: int) -> WorkerState | None:
             config_hash=str(state.get("config", "")),
             updated_ms=int(state["at"]),
             retired=int(state.get("retire", 0)) > time_ms,
+            tripped=bool(state.get("tripped")),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -148,10 +148,15 @@ class Consumer:
             return False
         return woken is not None
 
-    def report(self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool) -> None:
-        """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence."""
+    def report(
+        self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool = False
+    ) -> None:
+        """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence.
+
+        `tripped`: a run of failures keeps it from claiming as it could.
+        """
         call = self._state.report(
-            busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining
+            busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining, tripped=tripped
         )
         _sync.execute(self._client, call)
 

@@ -113,6 +113,11 @@ class QueueKeys:
         return self._key("workers")
 
     @property
+    def versions(self) -> str:
+        """Hash: config hash and outcome → how many messages; expires a day after the last report."""
+        return self._key("versions")
+
+    @property
     def deduplication_prefix(self) -> str:
         """What every deduplication marker's name begins with."""
         return f"{self._key('deduplication')}{self.separator}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from redis_message_queue import _sync
 from redis_message_queue._sample import (
     QueueSample,
+    VersionOutcomes,
     WorkerState,
     retire_call,
     sample_call,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue.keys import QueueKeys
 
-__all__ = ["QueueSample", "WorkerState", "retire", "sample", "unretire"]
+__all__ = ["QueueSample", "VersionOutcomes", "WorkerState", "retire", "sample", "unretire"]
 
 
 def sample(

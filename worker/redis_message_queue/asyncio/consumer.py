@@ -149,10 +149,12 @@ class Consumer:
             return False
         return woken is not None
 
-    async def report(self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool) -> None:
+    async def report(
+        self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool = False
+    ) -> None:
         """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence."""
         call = self._state.report(
-            busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining
+            busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining, tripped=tripped
         )
         await _async.execute(self._client, call)
 

@@ -1,11 +1,11 @@
 -- Settle what a worker finished, then claim its next messages: one round trip, atomic.
 -- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 refs, 8 ids, 9 backrefs, 10 delayed,
---       11 completed, 12 failed, 13 dead letters, 14 dead-letter info, 15 workers, 16 settle record, 17 claim record,
---       then records of earlier calls that nobody needs any more
+--       11 completed, 12 failed, 13 dead letters, 14 dead-letter info, 15 workers, 16 versions, 17 settle record,
+--       18 claim record, then records of earlier calls that nobody needs any more
 -- ARGV  1 messages to claim, 2 '1' = new ones too, '0' = only what the claim record remembers, 3 lease ms,
 --       4 delivery limit or 0, 5 record TTL ms, 6-8 lengths kept of completed, failed, dead-letter info,
 --       9 worker id or '', 10 the worker's state to start from (JSON),
---       then for each settlement: stored, token, outcome, delay ms, reason, detail
+--       then for each settlement: stored, token, outcome, delay ms, reason, detail, '1' if it failed
 -- reply { one digit for each settlement: 1 applied, 0 the lease was lost; 1 when the worker is retired; reclaimed;
 --       dead-lettered; ms to the next due message or ''; ms to the next lease expiry or ''; version of the worker's
 --       state; then stored, token, delivery count of each claim }
@@ -13,7 +13,7 @@
 local L = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
   counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9] }
 local DELAYED, COMPLETED, FAILED, DEAD, INFO, WORKERS = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local SETTLED, CLAIMED = KEYS[16], KEYS[17]
+local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[17], KEYS[18]
 local count, lease, limit, record_ttl = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local worker = ARGV[9]
 
@@ -25,7 +25,7 @@ local wrong = check({ L.pending, 'list', L.processing, 'list', L.deadlines, 'zse
   DEAD, 'list', INFO, 'list', SETTLED, 'string', CLAIMED, 'string' })) or nil
 if wrong then return wrong end
 if not rare then L.records = false end
-admit(L, 18)
+admit(L, 19)
 local applied, record = rare and settles and call('GET', SETTLED), rare and call('GET', CLAIMED)
 local state = worker ~= '' and worker_state(WORKERS, worker) or nil
 local now = now_ms()
@@ -86,14 +86,18 @@ local function settle(stored, token, outcome, delay, reason, detail)
 end
 
 local function settle_all(first)
-  local applied = {}
+  local applied, tally = {}, {}
   local function one(i)
-    local at = first + (i - 1) * 6
-    applied[i] = settle(ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5])
+    local at = first + (i - 1) * 7
+    local outcome = ARGV[at + 2]
+    applied[i] = settle(ARGV[at], ARGV[at + 1], outcome, tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5])
+    if applied[i] == 0 then return end
+    if outcome == 'done' or outcome == 'dead' then tally[outcome] = (tally[outcome] or 0) + 1 end
+    if ARGV[at + 6] == '1' then tally.failed = (tally.failed or 0) + 1 end
   end
-  local total = (#ARGV - first + 1) / 6
+  local total = (#ARGV - first + 1) / 7
   for i = 1, total do
-    if ARGV[first + (i - 1) * 6 + 2] ~= 'release' then one(i) end
+    if ARGV[first + (i - 1) * 7 + 2] ~= 'release' then one(i) end
   end
   -- Released in reverse, so that the one claimed first is the next to be claimed again.
   for i = total, 1, -1 do
@@ -101,7 +105,16 @@ local function settle_all(first)
   end
   if pushed[COMPLETED] then call('LTRIM', COMPLETED, 0, ARGV[6] - 1) end
   if pushed[FAILED] then call('LTRIM', FAILED, 0, ARGV[7] - 1) end
-  return table.concat(applied)
+  return table.concat(applied), tally
+end
+
+-- Count what became of messages under this version of the worker. No settlement fails because of that.
+local function count_outcomes(config, tally)
+  if type(config) ~= 'string' or config == '' then return end
+  for what, number in pairs(tally) do
+    local total = pcall_redis('HINCRBY', VERSIONS, config .. ':' .. what, number)
+    if total == number then call('PEXPIRE', VERSIONS, 86400000) end
+  end
 end
 
 -- What the claim record still holds: those of its tokens that are current, found from the head of processing, where
@@ -183,11 +196,14 @@ local function take()
   return taken, tokens, dead
 end
 
-local change = 0
+local change, known = 0, state ~= nil
+if worker ~= '' then state = state or cjson.decode(ARGV[10]) end
 if settles and not applied then
-  applied = settle_all(11)
+  local tally
+  applied, tally = settle_all(11)
   change = -#applied
   call('SET', SETTLED, applied, 'PX', record_ttl)
+  if state then count_outcomes(state.config, tally) end
 end
 
 local retired = is_retired(state, now)
@@ -207,9 +223,7 @@ if count > 0 then
   end
 end
 
-if worker ~= '' and (change ~= 0 or not state) then
-  local known = state ~= nil
-  state = state or cjson.decode(ARGV[10])
+if state and (change ~= 0 or not known) then
   state.busy = math.max(0, (tonumber(state.busy) or 0) + change)
   state.n = (tonumber(state.n) or 0) + 1
   state.at = now

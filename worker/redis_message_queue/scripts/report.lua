@@ -1,9 +1,9 @@
 -- Refresh what a worker says about itself.
--- KEYS  1 workers
+-- KEYS  1 workers, 2 versions
 -- ARGV  1 worker id, 2 version of its state that it has seen, 3 its state (JSON), 4 age of its oldest start in ms or ''
 -- reply the version of the state
--- cost  O(1); once in a while O(workers), to remove what silent ones left
-local wrong = check({ KEYS[1], 'hash' })
+-- cost  O(1); once in a while O(workers + versions), to remove what silent ones left
+local wrong = check({ KEYS[1], 'hash', KEYS[2], 'hash' })
 if wrong then return wrong end
 admit({ refs = KEYS[1] })
 local now = now_ms()
@@ -20,7 +20,29 @@ if ARGV[4] ~= '' then state.oldest = now - tonumber(ARGV[4]) end
 call('HSET', KEYS[1], ARGV[1], cjson.encode(state))
 call('PEXPIRE', KEYS[1], 60000)
 
+-- A version is remembered for a day after its last worker, the latest 8 of them.
+local function forget_versions()
+  local seen = {}
+  for _, field in ipairs(call('HKEYS', KEYS[2])) do
+    local config = string.match(field, '^(.*):at$')
+    if config then seen[#seen + 1] = { config = config, at = tonumber(call('HGET', KEYS[2], field)) or 0 } end
+  end
+  table.sort(seen, function(a, b) return a.at > b.at end)
+  for i, version in ipairs(seen) do
+    if i > 8 or version.at < now - 86400000 then
+      local prefix = version.config .. ':'
+      call('HDEL', KEYS[2], prefix .. 'at', prefix .. 'done', prefix .. 'failed', prefix .. 'dead')
+    end
+  end
+end
+
+if type(state.config) == 'string' and state.config ~= '' then
+  call('HSET', KEYS[2], state.config .. ':at', text(now))
+  call('PEXPIRE', KEYS[2], 86400000)
+end
+
 if now % 32 == 0 then
+  forget_versions()
   for _, id in ipairs(call('HKEYS', KEYS[1])) do
     local other = worker_state(KEYS[1], id)
     if not other or (tonumber(other.at) or 0) < now - 60000 then call('HDEL', KEYS[1], id) end

@@ -1,7 +1,8 @@
 -- All numbers of one queue at one moment. Writes nothing.
--- KEYS  1 pending, 2 processing, 3 completed, 4 failed, 5 dead letters, 6 deadlines, 7 counter, 8 delayed, 9 workers
+-- KEYS  1 pending, 2 processing, 3 completed, 4 failed, 5 dead letters, 6 deadlines, 7 counter, 8 delayed, 9 workers,
+--       10 versions
 -- reply { time ms, pending, processing, completed, failed, dead letters, in flight, expired, next deadline or '',
---       delayed, due, next due or '', counter or '', then worker id and state of each worker }
+--       delayed, due, next due or '', counter or '', all of versions, then worker id and state of each worker }
 -- cost  O(log N) and O(workers)
 local now = text(now_ms())
 local reply = { now }
@@ -15,6 +16,7 @@ for _, zset in ipairs({ KEYS[6], KEYS[8] }) do
   reply[#reply + 1] = first[2] and text(tonumber(first[2])) or ''
 end
 reply[#reply + 1] = call('GET', KEYS[7]) or ''
+reply[#reply + 1] = call('HGETALL', KEYS[10])
 for _, part in ipairs(call('HGETALL', KEYS[9])) do
   reply[#reply + 1] = part
 end
