@@ -59,6 +59,14 @@ SHOWN_BY = {
     "With REDISQUEUE_MAX_MESSAGES": "handling.starts_afresh_after_max_messages",
     "Meanwhile probes wait": "recycle.no_probe_is_refused_while_the_process_is_replaced",
     "Process slots are replaced": "processes.a_worn_process_is_replaced_and_the_worker_stays",
+    # Failures in a row
+    "After REDISQUEUE_CIRCUIT_BREAKER_FAILURES": "breaker.a_worker_that_only_fails_stops_claiming",
+    "If that fails too": "breaker.a_worker_that_only_fails_stops_claiming",
+    "Whatever else it had in hand": "breaker.what_was_in_hand_goes_back_uncounted",
+    "`Retry`, `DeadLetter` and a payload": "breaker.what_a_handler_asks_for_is_no_failure",
+    "What is tried": "breaker.a_message_that_always_fails_does_not_stop_the_others",
+    "The breaker is in the log": "breaker.a_worker_that_only_fails_stops_claiming",
+    "A worker that runs with": "breaker.a_version_counts_its_outcomes",
     # Signals and commands
     "SIGTERM or SIGINT begins": "drain.sigterm_lets_the_handler_finish_and_claims_no_more",
     "An idle worker leaves": "drain.an_idle_worker_stops_at_once",

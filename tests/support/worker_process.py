@@ -62,6 +62,27 @@ def outcome(payload: str, context: Context):
         raise RuntimeError("boom happened")
     note("finished", f"{payload} {context.delivery_count}")
 
+def broken(payload: str, context: Context):
+    note("started", f"{payload} {context.delivery_count}")
+    if payload == "dead":
+        raise DeadLetter("nobody wants it")
+    if payload == "retry" and context.delivery_count < 3:
+        raise Retry(0)
+    if not payload.startswith("good") and not (FOLDER / "fixed").exists():
+        raise RuntimeError("broken")
+    note("finished", f"{payload} {context.delivery_count}")
+
+SEEN = set()
+
+def broken_at_first(payload: str, context: Context):
+    note("started", payload)
+    while not gate_is_open(payload):
+        time.sleep(0.01)
+    if payload not in SEEN:
+        SEEN.add(payload)
+        raise RuntimeError("broken")
+    note("finished", f"{payload} {context.delivery_count}")
+
 @dataclass
 class Order:
     id: int

@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from redis import RedisError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redis_message_queue.lease_keeper import Leases
+    from redisqueue_worker.breaker import Breaker
     from redisqueue_worker.context import Contexts
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.metrics import Metrics
@@ -43,7 +45,7 @@ class Claimer(threading.Thread):
     Args:
         connect: a Consumer on a connection of this thread's own; may raise redis.RedisError.
         changed: called when something happened that a drain may be waiting for.
-        emptied: called when a claim for all slots brought nothing: nothing waits, and nothing is in hand.
+        emptied: called when a claim brought nothing and nothing is in hand.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Claimer(threading.Thread):
         *,
         slots: int,
         policy: RetryPolicy,
+        breaker: Breaker,
         contexts: Contexts,
         metrics: Metrics,
         pulse: Pulse,
@@ -66,6 +69,7 @@ class Claimer(threading.Thread):
         self._leases = leases
         self._slots = slots
         self._policy = policy
+        self._breaker = breaker
         self._contexts = contexts
         self._metrics = metrics
         self._pulse = pulse
@@ -185,7 +189,9 @@ class Claimer(threading.Thread):
         draining = self._draining.is_set()
         if self._unsettled or (draining and self._unanswered):
             return max(0.0, self._pace.retry_at - now)
-        return self._pace.patience(now, could_claim=self._running < self._slots and not draining)
+        patience = self._pace.patience(now, could_claim=not draining and self._room(now) > 0)
+        pause = self._breaker.pause_seconds(now)
+        return patience if pause is None else min(patience, pause)
 
     def _exchange(self, now: float) -> None:
         """One round: report if due, then settle and claim in one call."""
@@ -207,20 +213,27 @@ class Claimer(threading.Thread):
             if wanted:
                 self._unanswered = False
                 self._plan(reply.claimed, wanted)
-        elif self._unanswered:  # and draining: what that claim was given goes back
+        elif self._unanswered:  # and claiming no more: what that claim was given goes back
             self._release(self._consumer.recover())
             self._unanswered = False
 
     def _wanted(self, now: float) -> int:
         if self._draining.is_set() or not self._pace.may_claim(now, calling=bool(self._unsettled)):
             return 0
-        return self._slots - self._running
+        return self._room(now)
+
+    def _room(self, now: float) -> int:
+        """How many more messages this worker should have."""
+        running = self._flights.running() if self._breaker.tripped else ()
+        probes = sum(flight.epoch == self._breaker.epoch for flight in running)
+        return self._breaker.room(self._slots - self._running, probes=probes, now=now)
 
     def _report(self, consumer: Consumer) -> None:
         consumer.report(
             busy=len(self._flights),
             oldest_start_age_seconds=self._flights.oldest_age_seconds(),
             draining=self._draining.is_set(),
+            tripped=self._breaker.tripped,
         )
 
     # ---- what came -----------------------------------------------------------------
@@ -229,7 +242,10 @@ class Claimer(threading.Thread):
         if self._draining.is_set():
             self._release(reply.claims)
         elif reply.claims:
-            flights = [Flight(claim, self._contexts.of(claim, self._draining)) for claim in reply.claims]
+            epoch = self._breaker.epoch
+            flights = [
+                Flight(claim, self._contexts.of(claim, self._draining), epoch=epoch) for claim in reply.claims
+            ]
             for flight in flights:
                 self._flights.add(flight)
                 if flight.claim.delivery_count > 1:
@@ -251,7 +267,7 @@ class Claimer(threading.Thread):
             log.info("retired by the operator: not claiming")
         if self._pace.claimed(now, reply, wanted) and self._waiter:
             self._waiter.arm()
-        if wanted == self._slots and not reply.claims and not reply.retired:
+        if not self._running and not reply.claims and not reply.retired:
             self._emptied()
 
     def woken(self) -> None:
@@ -263,7 +279,7 @@ class Claimer(threading.Thread):
         flight.finished = True
         self._running -= 1
         seconds = flight.age_seconds
-        settlement = self._policy.settlement(flight.claim, error)
+        settlement = self._judge(flight, self._policy.settlement(flight.claim, error))
         self._metrics.handler_seconds.observe(seconds)
         self._unsettled[flight.claim.token] = settlement
         if error is None and not log.isEnabledFor(logging.DEBUG):
@@ -281,6 +297,31 @@ class Claimer(threading.Thread):
             fields["delay_seconds"] = round(settlement.delay_seconds, 3)
         detail = (type(error), error, error.__traceback__) if settlement.detail else None
         log.warning("not handled", extra={**fields, "reason": settlement.reason}, exc_info=detail)
+
+    def _judge(self, flight: Flight, settlement: Settlement) -> Settlement:
+        """What the circuit breaker makes of it; what a handler asked for says nothing about the worker."""
+        before, now = self._breaker, time.monotonic()
+        if settlement.failed:
+            if before.excuses(flight.epoch):
+                return replace(settlement, outcome=Outcome.RELEASE, delay_seconds=0.0)
+            self._breaker = before.failed(flight.epoch, now)
+        elif settlement.outcome is Outcome.DONE:
+            self._breaker = before.succeeded()
+        if self._breaker.epoch != before.epoch:
+            self._metrics.circuit_openings.inc()
+            log.warning(
+                "failures in a row: claiming nothing for a while, then one message",
+                extra={
+                    "failures": self._breaker.failures,
+                    "pause_seconds": round(self._breaker.resume_at - now, 3),
+                },
+            )
+        if self._breaker.tripped != before.tripped:
+            self._metrics.circuit_open.set(self._breaker.tripped)
+            self._pace.report_soon()
+            if before.tripped:
+                log.info("a message was handled: claiming as before", extra={"failures": before.failures})
+        return settlement
 
     def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
         for settlement, ok in zip(settlements, applied, strict=True):
@@ -316,7 +357,7 @@ class Claimer(threading.Thread):
     def _settle_down(self) -> None:
         """Publish where the loop stands after a round."""
         closings, draining = self._closings, self._draining.is_set()
-        if self._waiter and (draining or self._running >= self._slots):
+        if self._waiter and (draining or not self._room(time.monotonic())):
             self._waiter.disarm()
         if not draining:
             return

@@ -25,6 +25,7 @@ class Flight:
         abandoned: nobody waits for this handler any more; the process must be replaced to be rid of it.
         finished: the handler has ended, the outcome is not settled yet.
         lost: somebody else holds the lease.
+        epoch: the circuit breaker's when it was claimed.
     """
 
     claim: Claim
@@ -36,6 +37,7 @@ class Flight:
     abandoned: bool = False
     finished: bool = False
     lost: bool = False
+    epoch: int = 0
 
     @property
     def age_seconds(self) -> float:

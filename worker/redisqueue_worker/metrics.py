@@ -52,6 +52,16 @@ class Metrics:
             "How long the drain has been under way; 0 while there is none.",
             registry=registry,
         )
+        self.circuit_open = Gauge(
+            "redisqueue_worker_circuit_open",
+            "1 while a run of failures keeps the worker from claiming more than one message at a time.",
+            registry=registry,
+        )
+        self.circuit_openings = Counter(
+            "redisqueue_worker_circuit_openings",
+            "Pauses that failures in a row have caused.",
+            registry=registry,
+        )
         self.lease_renewals = Counter(
             "redisqueue_worker_lease_renewals", "Lease renewals, by result.", ["result"], registry=registry
         )

@@ -53,12 +53,12 @@ class RetryPolicy:
                 return Settlement(claim, Outcome.DEAD, reason=f"invalid payload: {error}")
         reason = _reason(error)
         if self.max_attempts == 1:
-            return Settlement(claim, Outcome.FAILED, reason=reason, detail=_detail(error))
+            return Settlement(claim, Outcome.FAILED, reason=reason, detail=_detail(error), failed=True)
         if claim.delivery_count >= self.max_attempts:
             spent = f"{reason} (attempt {claim.delivery_count} of {self.max_attempts})"
-            return Settlement(claim, Outcome.DEAD, reason=spent, detail=_detail(error))
+            return Settlement(claim, Outcome.DEAD, reason=spent, detail=_detail(error), failed=True)
         delay = self.delay_seconds(claim.delivery_count)
-        return Settlement(claim, Outcome.RETRY, delay_seconds=delay, reason=reason)
+        return Settlement(claim, Outcome.RETRY, delay_seconds=delay, reason=reason, failed=True)
 
 
 def wait_seconds(wait: wait_base, attempt: int) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.lease_keeper import KEEPER_NAME, LeaseKeeper
+from redisqueue_worker.breaker import Breaker
 from redisqueue_worker.claimer import Claimer
 from redisqueue_worker.context import Contexts
 from redisqueue_worker.control import ControlServer
@@ -98,6 +99,7 @@ class Worker:
             keep_leases(self._keeper, settings, self._flights, metrics),
             slots=settings.concurrency,
             policy=policy,
+            breaker=Breaker(settings.circuit_breaker_failures),
             contexts=Contexts(
                 settings.handler_timeout_seconds,
                 Publisher(settings.connection, settings.queue, settings.key_separator),

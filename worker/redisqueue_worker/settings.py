@@ -167,6 +167,12 @@ OPTIONS = (
     Option("retry_initial_seconds", _seconds, 1.0, "the first delay of the exponential backoff"),
     Option("retry_max_seconds", _seconds, 300.0, "the longest delay of the exponential backoff"),
     Option(
+        "circuit_breaker_failures",
+        _whole(0),
+        5,
+        "failures in a row after which only one message is tried now and then; 0: never",
+    ),
+    Option(
         "drain_timeout_seconds", _seconds, 300.0, "how long handlers may take to finish when the worker stops"
     ),
     Option(
@@ -218,6 +224,7 @@ class Settings:
     max_attempts: int
     retry_initial_seconds: float
     retry_max_seconds: float
+    circuit_breaker_failures: int
     drain_timeout_seconds: float
     grace_period_seconds: float | None
     leave_lease: bool

@@ -39,6 +39,18 @@ def test_settlement(
     assert (settlement.outcome, settlement.reason) == (outcome, reason)
 
 
+@pytest.mark.parametrize("error", [None, Retry(), Retry(3), DeadLetter("nobody"), InvalidPayload("no")])
+def test_what_a_handler_asks_for_is_no_failure(error: BaseException | None) -> None:
+    assert not POLICY.settlement(claim(9), error).failed
+
+
+@pytest.mark.parametrize("policy", [POLICY, FINAL])
+@pytest.mark.parametrize("delivery", [1, 3])
+def test_whatever_else_it_raises_is_one(policy: RetryPolicy, delivery: int) -> None:
+    assert policy.settlement(claim(delivery), ValueError("no")).failed
+    assert policy.settlement(claim(delivery), HandlerTimeout("ran for 3 s")).failed
+
+
 def test_backoff_doubles_up_to_its_maximum_with_jitter() -> None:
     for attempt, base in ((1, 2), (2, 4), (3, 8), (6, 60), (2000, 60)):
         delays = {POLICY.delay_seconds(attempt) for _ in range(20)}
