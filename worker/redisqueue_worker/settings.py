@@ -360,7 +360,7 @@ def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSet
     same = {name: values[name] for name in names if values[name]}
     try:
         return ConnectionSettings(
-            url=url or "redis://",
+            url=url or "",
             mode=values["redis_mode"],
             database=values["redis_database"],
             username_file=values["redis_username_file"],

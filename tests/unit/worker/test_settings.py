@@ -96,6 +96,17 @@ def test_the_url_may_come_from_a_file(tmp_path: Path) -> None:
     assert f"cannot read '{file}'" in problem
 
 
+def test_sentinels_need_no_url() -> None:
+    environment = {
+        **LEAST,
+        "REDISQUEUE_REDIS_URL": "",
+        "REDISQUEUE_REDIS_MODE": "Sentinel",
+        "REDISQUEUE_SENTINEL_MASTER": "main",
+        "REDISQUEUE_SENTINEL_ADDRESSES": "one:26379,two",
+    }
+    assert read_settings({}, environment).connection.sentinel_addresses == ("one:26379", "two")
+
+
 def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one() -> None:
     services = ("VALKEY_SERVICE_HOST", "VALKEY_SERVICE_PORT_HTTP", "VALKEY_PORT", "VALKEY_PORT_6379_TCP_ADDR")
     environment = {f"REDISQUEUE_{name}": "x" for name in (*services, "CONCURENCY", "ZZZZ")}
