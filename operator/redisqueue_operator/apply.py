@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.kubernetes_api import KubernetesApi, Object, path_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe import DEPLOYMENTS, PODS, REDISQUEUES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.status import EventRecord
@@ -23,6 +24,7 @@ FIRST_TO_GO = "-1000"
 WRITES_PER_SECOND, BURST = 150.0, 200
 # /scale is what people wait for: it never queues up behind status and Events.
 SCALES_PER_SECOND, SCALE_BURST = 200.0, 400
+LONGEST_PAUSE_SECONDS = 30.0
 # Kinds whose plural is not their name in lower case and an s.
 _PLURALS = {"NetworkPolicy": "networkpolicies"}
 
@@ -36,6 +38,12 @@ class TokenBucket:
         self._clock = clock
         self._tokens = float(burst)
         self._at = clock()
+
+    def pause(self, seconds: float) -> None:
+        """Give out nothing for that long, and no burst right after it: the server asked for a rest."""
+        seconds = min(seconds, LONGEST_PAUSE_SECONDS)
+        if seconds > 0:
+            self._tokens, self._at = min(self._tokens, -seconds * self._per_second), self._clock()
 
     async def take(self) -> None:
         """Wait for a token. The debt of those who wait is kept, so everybody waits for its own turn."""
@@ -55,10 +63,20 @@ class Writer:
         self._bucket = bucket or TokenBucket(WRITES_PER_SECOND, BURST)
         self._scale_bucket = TokenBucket(SCALES_PER_SECOND, SCALE_BURST)
 
+    @contextlib.asynccontextmanager
+    async def _turn(self, bucket: TokenBucket) -> AsyncIterator[None]:
+        """One write. Where the server has too much to do, the others of its lane wait as long as it asks."""
+        await bucket.take()
+        try:
+            yield
+        except ApiError as error:
+            bucket.pause(error.retry_after_seconds)
+            raise
+
     async def apply(self, manifest: Object) -> Object:
         """Server-side apply of a child."""
-        await self._bucket.take()
-        return await self._api.apply(path_of_manifest(manifest), manifest, MANAGER)
+        async with self._turn(self._bucket):
+            return await self._api.apply(path_of_manifest(manifest), manifest, MANAGER)
 
     async def create_scaled_to_zero(self, manifest: Object) -> Object:
         """A new Deployment with 0 replicas that a later apply, without replicas, leaves at whatever they are.
@@ -70,53 +88,53 @@ class Writer:
         identity = {name: manifest[name] for name in ("apiVersion", "kind")}
         metadata = {name: manifest["metadata"][name] for name in ("name", "namespace")}
         path = path_of_manifest(manifest)
-        await self._bucket.take()
-        await self._api.apply(path, {**manifest, "spec": {**manifest["spec"], **zero["spec"]}}, MANAGER)
-        await self._bucket.take()
-        await self._api.apply(path, {**identity, "metadata": metadata, **zero}, SCALE_MANAGER)
+        async with self._turn(self._bucket):
+            whole = {**manifest, "spec": {**manifest["spec"], **zero["spec"]}}
+            await self._api.apply(path, whole, MANAGER)
+        async with self._turn(self._bucket):
+            await self._api.apply(path, {**identity, "metadata": metadata, **zero}, SCALE_MANAGER)
         return await self.apply(manifest)
 
     async def delete(self, manifest: Object) -> None:
-        await self._bucket.take()
-        await self._api.request("DELETE", path_of_manifest(manifest))
+        async with self._turn(self._bucket):
+            await self._api.request("DELETE", path_of_manifest(manifest))
 
     async def scale(self, deployment: Key, replicas: int, version: str) -> Object:
         """Set /scale if the Deployment is still at that resourceVersion; the Scale object."""
-        await self._scale_bucket.take()
         path = _path(DEPLOYMENTS, deployment, "scale")
         patch = {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}
-        return await self._api.merge(path, patch, SCALE_MANAGER)
+        async with self._turn(self._scale_bucket):
+            return await self._api.merge(path, patch, SCALE_MANAGER)
 
     async def first_to_go(self, pod: Key, uid: str) -> None:
         """Have the ReplicaSet prefer this very pod when it shrinks."""
-        await self._scale_bucket.take()
         patch = {"metadata": {"uid": uid, "annotations": {DELETION_COST: FIRST_TO_GO}}}
-        await self._api.merge(_path(PODS, pod), patch, SCALE_MANAGER)
+        async with self._turn(self._scale_bucket):
+            await self._api.merge(_path(PODS, pod), patch, SCALE_MANAGER)
 
     async def status(self, rq: RedisQueue, status: Object) -> Object:
         """Replace .status if the object is still the one that was read; the new object."""
-        await self._bucket.take()
         patch = {
             "metadata": {"resourceVersion": rq.raw["metadata"]["resourceVersion"]},
             "status": merge_patch(rq.raw.get("status") or {}, status),
         }
-        return await self._api.merge(_path(REDISQUEUES, rq.key, "status"), patch, MANAGER)
+        async with self._turn(self._bucket):
+            return await self._api.merge(_path(REDISQUEUES, rq.key, "status"), patch, MANAGER)
 
     async def finalizers(self, rq: RedisQueue, names: list[str]) -> Object:
         """Replace the finalizers if the object is still the one that was read; the new object."""
-        await self._bucket.take()
         version = rq.raw["metadata"]["resourceVersion"]
         patch = {"metadata": {"resourceVersion": version, "finalizers": names}}
-        return await self._api.merge(_path(REDISQUEUES, rq.key), patch, MANAGER)
+        async with self._turn(self._bucket):
+            return await self._api.merge(_path(REDISQUEUES, rq.key), patch, MANAGER)
 
     async def event(self, rq: RedisQueue, event: EventRecord) -> None:
         """Tell people. `kubectl describe` shows it."""
-        await self._bucket.take()
         body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"generateName": f"{rq.key.name[:50].rstrip('.-')}-", "namespace": rq.key.namespace},
-            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "eventTime": datetime.fromtimestamp(self._api.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": "redisqueue.dev/operator",
             "reportingInstance": self._instance[:128],
             "action": event.action,
@@ -133,7 +151,8 @@ class Writer:
             },
         }
         path = path_of("events.k8s.io", "v1", "events", rq.key.namespace)
-        await self._api.request("POST", path, query={"fieldManager": MANAGER}, body=body)
+        async with self._turn(self._bucket):
+            await self._api.request("POST", path, query={"fieldManager": MANAGER}, body=body)
 
 
 def merge_patch(old: Object, new: Object) -> Object:

@@ -6,6 +6,8 @@ The server is the only judge of an object: a client-side model would refuse fiel
 from __future__ import annotations
 
 import json
+import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMEOUT_SECONDS = 10.0
+RESOLUTION_SECONDS = 2.0
+"""Of the API server's clock as we know it: answers are dated in seconds, and take a while to arrive."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
@@ -27,12 +31,16 @@ Object = dict[str, Any]
 
 
 class ApiError(PlatformError):
-    """The API server refused a request. `status` is the HTTP status, `reason` its CamelCase word."""
+    """The API server refused a request. `status` is the HTTP status, `reason` its CamelCase word.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `retry_after_seconds` is how long it wants to be left alone; 0 where it does not say.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
 
 
 class KubernetesApi:
@@ -45,6 +53,7 @@ class KubernetesApi:
     def __init__(self, answered: Callable[[str, int], None] | None = None) -> None:
         self._client: Any = None
         self._answered = answered or (lambda _verb, _code: None)
+        self._server_clock = ServerClock()
 
     async def __aenter__(self) -> KubernetesApi:
         configuration = client.Configuration()
@@ -90,12 +99,16 @@ class KubernetesApi:
             self._answered(method, 0)
             raise ConnectionError(f"{method} {path}: {type(error).__name__}: {error}") from error
         self._answered(method, response.status)
+        self._server_clock.told(response.headers.get("Date", ""))
         answer = _decoded(data)
         if response.status >= 400:
-            raise ApiError(
-                response.status, answer.get("reason") or "Unknown", answer.get("message") or str(data[:300])
-            )
+            reason, text = answer.get("reason") or "Unknown", answer.get("message") or str(data[:300])
+            raise ApiError(response.status, reason, text, _seconds(response.headers.get("Retry-After", "")))
         return answer
+
+    def now(self) -> float:
+        """Seconds since the epoch by the API server's clock, which dates all objects."""
+        return self._server_clock.now()
 
     async def get(self, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Object | None:
         """The object, or None where there is none."""
@@ -137,6 +150,38 @@ def path_of(
     parts += ["namespaces", namespace] if namespace else []
     parts += [plural, *(part for part in (name, subresource) if part)]
     return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+class ServerClock:
+    """The API server's clock, as its answers tell it; ours until the first one.
+
+    Ages of objects and deadlines are reckoned by it, so that a clock of this machine that is wrong, or
+    jumps, changes no decision.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._ahead = wall() - clock()
+
+    def told(self, date: str) -> None:
+        """The Date header of an answer just received: whole seconds, so the latest one of them is right."""
+        try:
+            ahead = parsedate_to_datetime(date).timestamp() - self._clock()
+        except ValueError:
+            return
+        if not 0 <= self._ahead - ahead < RESOLUTION_SECONDS:
+            self._ahead = ahead
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock() + self._ahead
+
+
+def _seconds(text: str) -> float:
+    """The value of Retry-After, which may also be a date: that is not understood."""
+    return float(text) if text.isascii() and text.isdigit() else 0.0
 
 
 def _decoded(data: bytes) -> Object:

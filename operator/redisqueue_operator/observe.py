@@ -123,7 +123,7 @@ def _slim(resource: Resource, obj: Object) -> Object:
 
 
 def fleet_of(store: Store, owner: Key, deployment: Object | None, now: float) -> Fleet:
-    """The workers of one RedisQueue. `deployment` is known to be its own; `now` is wall time."""
+    """The workers of one RedisQueue. `deployment` is known to be its own; `now` is the API server's time."""
     pods = tuple(
         pod_of(pod, now)
         for pod in store.children(PODS, owner)

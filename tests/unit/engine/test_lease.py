@@ -7,6 +7,8 @@ import copy
 import time
 from typing import Any
 
+import pytest
+
 from redisqueue_operator.lease import Election, LeaseTimes
 
 TIMES = LeaseTimes(duration=1, renew_deadline=0.6, retry=0.1)
@@ -67,6 +69,18 @@ async def test_a_dead_holder_is_replaced_after_the_duration() -> None:
     assert 0.9 < time.monotonic() - started < 2.0
     assert server.lease is not None
     assert server.lease["spec"]["leaseTransitions"] == 1
+
+
+@pytest.mark.parametrize("written", ["1999-01-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z"])
+async def test_the_times_in_a_lease_are_another_clocks_and_decide_nothing(written: str) -> None:
+    server = Server()
+    one, two = Election(server, "one", TIMES), Election(server, "two", TIMES)
+    await one.acquire()
+    assert server.lease is not None
+    server._keep({"spec": {**server.lease["spec"], "renewTime": written, "acquireTime": written}})
+    started = time.monotonic()
+    await two.acquire()
+    assert 0.9 < time.monotonic() - started < 2.0
 
 
 async def test_a_released_lease_is_free_at_once() -> None:

@@ -39,6 +39,25 @@ async def test_a_burst_passes_and_the_rest_waits_its_turn() -> None:
     assert 0.15 < time.monotonic() - started < 0.5
 
 
+async def test_who_is_asked_for_a_rest_pauses_and_starts_again_slowly() -> None:
+    bucket = TokenBucket(per_second=100, burst=50)
+    bucket.pause(0.3)
+    bucket.pause(0.1)  # of two wishes the longer one counts
+    started = time.monotonic()
+    await bucket.take()
+    assert time.monotonic() - started > 0.25
+    await asyncio.gather(*(bucket.take() for _ in range(20)))
+    assert time.monotonic() - started > 0.45, "a burst right after the rest"
+
+
+async def test_no_rest_is_longer_than_half_a_minute_whatever_is_asked() -> None:
+    now = [0.0]
+    bucket = TokenBucket(per_second=100, burst=1, clock=lambda: now[0])
+    bucket.pause(86_400)
+    now[0] = 30.0
+    await asyncio.wait_for(bucket.take(), 1)
+
+
 def deployment(**spec: Any) -> dict[str, Any]:
     return {
         "metadata": {"uid": "1", "resourceVersion": "1", "annotations": {"a": "b"}, "labels": {"x": "y"}},
