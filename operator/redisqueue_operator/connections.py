@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.connection import ConnectionSettings, host_and_port
 from redisqueue_operator.api.model import Auth, Key, RedisQueue
 from redisqueue_operator.platform import SettingsUnavailable
 from redisqueue_operator.references import References, value_of
@@ -15,6 +15,7 @@ from redisqueue_operator.references import References, value_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from redisqueue_operator.allowed_hosts import AllowedHosts
     from redisqueue_operator.api.model import Tls
 
 CLIENT_NAME = "redisqueue-operator"
@@ -26,10 +27,10 @@ class Connections:
     Args:
         references: where Secrets and ConfigMaps come from.
         folder: a private, writable folder for TLS files (the TLS library reads files only).
-        allowed_hosts: hosts or `*.domains` that the operator may connect to; empty allows all.
+        allowed_hosts: where the operator may connect to; here it is told early, the dial is checked too.
     """
 
-    def __init__(self, references: References, folder: Path, allowed_hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, references: References, folder: Path, allowed_hosts: AllowedHosts) -> None:
         self._references = references
         self._folder = folder
         self._allowed_hosts = allowed_hosts
@@ -104,14 +105,8 @@ class Connections:
         return path
 
     def _check_hosts(self, url: str, addresses: tuple[str, ...]) -> None:
-        if not self._allowed_hosts:
-            return
-        hosts = [urlsplit(url).hostname or "", *(address.rpartition(":")[0] for address in addresses)]
+        hosts = [host_and_port(address)[0] for address in addresses] or [urlsplit(url).hostname or ""]
         for host in hosts:
-            if not any(_matches(host, allowed) for allowed in self._allowed_hosts):
+            if not self._allowed_hosts.allow(host):
                 text = f"host {host!r} is not among the allowed Redis hosts of this operator"
                 raise SettingsUnavailable("HostNotAllowed", text)
-
-
-def _matches(host: str, allowed: str) -> bool:
-    return host == allowed or (allowed.startswith("*.") and host.endswith(allowed[1:]))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis import RedisError
 
+from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.deletion import is_held, may_go, shall_be_held
 from redisqueue_operator.interruptible import cancelled
@@ -23,7 +24,7 @@ from redisqueue_operator.observed import queue_of, unreadable, workers_of
 from redisqueue_operator.platform import Conflict, PlatformError, SettingsUnavailable
 from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
 from redisqueue_operator.rows import row_of
-from redisqueue_operator.sampler import Sampler, Watched
+from redisqueue_operator.sampler import Connect, Sampler, Watched
 from redisqueue_operator.scaling import (
     Decision,
     History,
@@ -34,7 +35,14 @@ from redisqueue_operator.scaling import (
     to_retire,
 )
 from redisqueue_operator.status import build_status, events_between, worth_writing
-from redisqueue_operator.tracked import LONG_AGO, NO_SPEC, Tracked, stand_in
+from redisqueue_operator.tracked import (
+    LONG_AGO,
+    NO_SPEC,
+    SETTINGS_SECONDS,
+    UNUSABLE_SETTINGS_SECONDS,
+    Tracked,
+    stand_in,
+)
 from redisqueue_operator.vitals import Vitals
 from redisqueue_operator.workqueue import WorkQueue
 
@@ -54,8 +62,8 @@ AT_ONCE = 16
 STATUS_LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
 DELETION_LOOK_SECONDS = 0.5
-SETTINGS_SECONDS = 60.0
-UNUSABLE_SETTINGS_SECONDS = 5.0
+# Reasons that another Secret may mend.
+LOGIN_REASONS = ("AuthenticationFailed", "TLSFailed")
 
 
 class Engine:
@@ -64,9 +72,10 @@ class Engine:
     Args:
         platform: the world.
         clock: seconds, monotonic: for histories and intervals.
-        wall: seconds since the epoch: for what status shows.
+        wall: seconds since the epoch by the clock that dates the objects: for deadlines and for status.
         resync_seconds: how often every object is looked at whether or not anything was told.
         metrics: told of every reconcile; None tells nobody.
+        connect: makes the clients that read Redis.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class Engine:
         wall: Callable[[], float] = time.time,
         resync_seconds: float = RESYNC_SECONDS,
         metrics: OperatorMetrics | None = None,
+        connect: Connect = ConnectionSettings.connect_async,
     ) -> None:
         self._platform = platform
         self._clock = clock
@@ -85,7 +95,9 @@ class Engine:
         self._metrics = metrics
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock)
         self._tracked: dict[Key, Tracked] = {}
-        self._sampler: Sampler[Key] = Sampler(self._queue.add, metrics.sampled if metrics else None, clock)
+        self._sampler: Sampler[Key] = Sampler(
+            self._queue.add, metrics.sampled if metrics else None, clock, connect=connect
+        )
         self._resync_tried_at = clock()
         self._running = False
         if metrics is not None:
@@ -165,9 +177,7 @@ class Engine:
                 await self._reconcile(key)
             except Conflict as conflict:
                 outcome = "conflict"
-                log.debug("%s: %s", key, conflict)
-                self._queue.done(key)
-                self._queue.add(key, after_seconds=0.05)
+                log.debug("%s: %s; again in %.2f s", key, conflict, self._queue.failed(key))
             except Exception as error:
                 outcome = "error"
                 known = isinstance(error, (OSError, TimeoutError, RedisError, PlatformError))
@@ -277,18 +287,18 @@ class Engine:
     async def _find_redis(self, key: Key, tracked: Tracked) -> None:
         """Have the queue sampled at the right place with today's credentials."""
         assert tracked.rq is not None  # noqa: S101  (a parsed spec is why we are here)
-        rq, now = tracked.rq, self._clock()
-        last = self._sampler.last(key)
-        refused = isinstance(last, Exception) and unreadable(last)[0] == "AuthenticationFailed"
-        unusable = refused or tracked.settings is None or tracked.settings_error is not None
-        tracked.settings_for = UNUSABLE_SETTINGS_SECONDS if unusable else SETTINGS_SECONDS
-        if now - tracked.settings_at >= tracked.settings_for:
+        rq, last = tracked.rq, self._sampler.last(key)
+        tracked.refused = isinstance(last, Exception) and unreadable(last)[0] in LOGIN_REASONS
+        if self._clock() - tracked.settings_at >= tracked.settings_for:
+            age = 0.0
             try:
-                tracked.settings = await self._platform.connection_settings(rq, fresh=refused)
+                tracked.settings, age = await self._platform.connection_settings(rq, fresh=tracked.refused)
                 tracked.settings_error = None
             except (SettingsUnavailable, ValueError) as error:
                 tracked.settings_error = error
-            tracked.settings_at = now
+            # As old as the Secrets they were made from, which another object may have had read long before.
+            age = min(age, SETTINGS_SECONDS - UNUSABLE_SETTINGS_SECONDS)
+            tracked.settings_at = self._clock() - age
         if tracked.settings_error is not None or tracked.settings is None:
             self._sampler.unwatch(key)
             return

@@ -97,7 +97,7 @@ class KubernetesPlatform:
         deployment = self._store.get(DEPLOYMENTS, _deployment_key(rq))
         if deployment is not None and not belongs_to(deployment, rq):
             deployment = None
-        return fleet_of(self._store, rq.key, deployment, time.time())
+        return fleet_of(self._store, rq.key, deployment, self._api.now())
 
     async def apply(self, rq: RedisQueue) -> ApplyOutcome:
         """Apply all children when what they shall be, or what the Deployment is, has changed."""
@@ -141,9 +141,12 @@ class KubernetesPlatform:
                 },
             )
 
-    async def connection_settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
+    async def connection_settings(
+        self, rq: RedisQueue, *, fresh: bool = False
+    ) -> tuple[ConnectionSettings, float]:
         """From `spec.redis` and its Secrets. Raises SettingsUnavailable or ValueError."""
-        return await self._connections.settings(rq, fresh=fresh)
+        settings = await self._connections.settings(rq, fresh=fresh)
+        return settings, self._references.age_seconds(rq.key.namespace, rq.spec.redis.secret_names)
 
     async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
         """Merge-patch of /status. Raises Conflict."""

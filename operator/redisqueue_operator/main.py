@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import REGISTRY
 
 from redisqueue_operator import handlers
+from redisqueue_operator.allowed_hosts import AllowedHosts
 from redisqueue_operator.api import Key
 from redisqueue_operator.apply import Writer
 from redisqueue_operator.connections import Connections
@@ -53,7 +54,7 @@ class Options:
     own_namespace: str
     lease_name: str
     identity: str
-    allowed_redis_hosts: tuple[str, ...]
+    allowed_redis_hosts: AllowedHosts
     port: int
     log_level: str
 
@@ -108,7 +109,8 @@ def read_options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument(
         "--allowed-redis-hosts",
         default=env.get("REDISQUEUE_ALLOWED_REDIS_HOSTS", ""),
-        help="comma-separated hosts or *.domains; empty allows all (REDISQUEUE_ALLOWED_REDIS_HOSTS)",
+        help="comma-separated hosts, *.domains or networks (10.0.0.0/8); empty allows all "
+        "(REDISQUEUE_ALLOWED_REDIS_HOSTS)",
     )
     parser.add_argument(
         "--http-port",
@@ -127,6 +129,10 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         share = Share(_names(given.watch_namespaces), given.watch_selector.strip())
     except ValueError as error:
         parser.error(f"--watch-selector: {error}")
+    try:
+        allowed = AllowedHosts(_names(given.allowed_redis_hosts))
+    except ValueError as error:
+        parser.error(f"--allowed-redis-hosts: {error}")
     if share.selector and not given.lease_name:
         parser.error(
             f"--watch-selector={share.selector!r} needs a --lease-name of its own: "
@@ -138,7 +144,7 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         own_namespace=given.namespace or _own_namespace(),
         lease_name=given.lease_name or LEASE_NAME,
         identity=f"{given.pod_name}_{uuid.uuid4().hex[:8]}",
-        allowed_redis_hosts=_names(given.allowed_redis_hosts),
+        allowed_redis_hosts=allowed,
         port=given.http_port,
         log_level=given.log_level,
     )
@@ -182,7 +188,9 @@ class Operator:
             version=version("redis-queue-operator"),
             share=options.share,
         )
-        engine = self._engine = Engine(platform, metrics=self._metrics)
+        engine = self._engine = Engine(
+            platform, wall=api.now, metrics=self._metrics, connect=options.allowed_redis_hosts.connect
+        )
         election = Election(KubernetesLease(api, options.own_namespace, options.lease_name), options.identity)
         told, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.

@@ -75,10 +75,12 @@ class Platform(Protocol):
         """
         ...
 
-    async def connection_settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
-        """How to reach the queue's Redis, with credentials; `fresh` reads the Secrets again (an auth error).
+    async def connection_settings(
+        self, rq: RedisQueue, *, fresh: bool = False
+    ) -> tuple[ConnectionSettings, float]:
+        """How to reach the queue's Redis, with credentials, and the seconds since these were read.
 
-        Raises SettingsUnavailable or ValueError.
+        `fresh` reads the Secrets again (an auth error). Raises SettingsUnavailable or ValueError.
         """
         ...
 

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 
 from redis import exceptions
 
+from redisqueue_operator.allowed_hosts import HostNotAllowedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BY_TYPE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (HostNotAllowedError, "HostNotAllowed"),
     (socket.gaierror, "NameNotResolved"),
     (ssl.SSLError, "TLSFailed"),
     (
@@ -85,6 +88,7 @@ _BY_ERRNO = {
 }
 
 _SENTENCES = {
+    "HostNotAllowed": "Redis, or what it announced, is on a host that this operator may not connect to.",
     "NameNotResolved": "The host name of Redis cannot be resolved.",
     "TLSFailed": "The TLS handshake with Redis failed: check the CA, the certificate and the server name.",
     "AuthenticationFailed": "Redis refuses the credentials: check the Secret that spec.redis refers to.",

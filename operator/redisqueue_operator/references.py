@@ -9,13 +9,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.api.model import Key
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.platform import SettingsUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from redisqueue_operator.api.model import Key
+    from collections.abc import Callable, Iterable
 
 FRESH_SECONDS = 60.0
 ABSENT_SECONDS = 5.0
@@ -48,6 +47,12 @@ class References:
     async def config_map(self, key: Key) -> Object | None:
         """The ConfigMap, or None where there is none."""
         return await self._read("configmaps", key, fresh=False)
+
+    def age_seconds(self, namespace: str, secrets: Iterable[str]) -> float:
+        """Since the oldest of these Secrets was read."""
+        now = self._clock()
+        known = (self._entries.get(("secrets", Key(namespace, name))) for name in secrets)
+        return max((now - entry.read_at for entry in known if entry is not None), default=0.0)
 
     async def _read(self, plural: str, key: Key, fresh: bool) -> Object | None:
         entry = self._entries.setdefault((plural, key), _Entry())

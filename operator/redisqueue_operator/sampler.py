@@ -19,15 +19,17 @@ from redis import RedisError
 
 from redis_message_queue.asyncio.consumer import Consumer
 from redis_message_queue.asyncio.sample import retire, sample, unretire
+from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.interruptible import cancelled
 
 if TYPE_CHECKING:
-    from redis_message_queue.connection import ConnectionSettings
     from redis_message_queue.keys import QueueKeys
     from redis_message_queue.sample import QueueSample
 
 log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
+Connect = Callable[[ConnectionSettings], Any]
+"""Makes an asyncio client of redis-py, whose face is untyped where it is awaited."""
 
 FASTEST_SECONDS, SLOWEST_SECONDS = 0.2, 1.0
 FEW_QUEUES, MANY_QUEUES = 20, 300
@@ -59,10 +61,13 @@ class Sampler(Generic[K]):
         changed: Callable[[K], None],
         took: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        connect: Connect = ConnectionSettings.connect_async,
     ) -> None:
         self._changed = changed
         self._took = took
         self._clock = clock
+        self._connect = connect
         self._endpoints: dict[ConnectionSettings, _Endpoint[K]] = {}
         self._at: dict[K, _Endpoint[K]] = {}
         self._sleepers = asyncio.Semaphore(MOST_SLEEPERS)
@@ -71,16 +76,21 @@ class Sampler(Generic[K]):
     def watch(self, key: K, watched: Watched) -> None:
         """Sample this queue from now on; harmless when that is the case already."""
         endpoint = self._at.get(key)
+        known: _Queue | None = None
         if endpoint is not None and endpoint.settings != watched.settings:
+            if _place(endpoint.settings) == _place(watched.settings):
+                known = endpoint.queues[key]  # another login: what was seen there is still true
             self.unwatch(key)
             endpoint = None
         if endpoint is None:
             endpoint = self._endpoints.get(watched.settings)
             if endpoint is None:
-                endpoint = _Endpoint(watched.settings, self._changed, self._sleepers, self._took, self._clock)
+                endpoint = _Endpoint(
+                    watched.settings, self._changed, self._sleepers, self._took, self._clock, self._connect
+                )
                 self._endpoints[watched.settings] = endpoint
             self._at[key] = endpoint
-        endpoint.put(key, watched)
+        endpoint.put(key, watched, known)
 
     def unwatch(self, key: K) -> None:
         """Forget the queue; the last one of an endpoint closes its connections."""
@@ -162,6 +172,7 @@ class _Endpoint(Generic[K]):
         sleepers: asyncio.Semaphore,
         took: Callable[[float], None] | None,
         clock: Callable[[], float],
+        connect: Connect,
     ) -> None:
         self.settings = settings
         self.queues: dict[K, _Queue] = {}
@@ -170,6 +181,7 @@ class _Endpoint(Generic[K]):
         self._changed = changed
         self._sleepers = sleepers
         self._took = took
+        self._connect = connect
         self._client: Any = None
         self._hurry = asyncio.Event()
         self._failures = 0
@@ -178,13 +190,16 @@ class _Endpoint(Generic[K]):
     async def client(self) -> Any:
         """The one client of this endpoint (redis-py's clients are untyped where they are awaited)."""
         if self._client is None:
-            self._client = self.settings.connect_async()
+            self._client = self._connect(self.settings)
         return self._client
 
-    def put(self, key: K, watched: Watched) -> None:
+    def put(self, key: K, watched: Watched, before: _Queue | None = None) -> None:
+        """Sample this queue; `before` is what another login has seen of it."""
         known = self.queues.get(key)
         if known is None:
-            self.queues[key] = _Queue(watched)
+            queue = self.queues[key] = _Queue(watched)
+            if before is not None and before.watched.keys == watched.keys:
+                queue.last, queue.news, queue.news_at = before.last, before.news, before.news_at
             self._hurry.set()
         elif known.watched != watched:
             if known.watched.keys != watched.keys:
@@ -272,6 +287,11 @@ class _Endpoint(Generic[K]):
             queue.wakes_in_vain = queue.wakes_in_vain + 1 if short else 0
             if queue.wakes_in_vain:
                 await asyncio.sleep(min(0.25, 0.01 * 2**queue.wakes_in_vain) * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+def _place(settings: ConnectionSettings) -> tuple[str, str]:
+    """Which Redis that is, whoever logs in."""
+    return settings.mode, settings.redacted
 
 
 def _cancel(task: asyncio.Task[None] | None) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NO_SPEC = ApplyOutcome(ok=False, reason="InvalidSpec", message="")
 LONG_AGO = float("-inf")
+SETTINGS_SECONDS = 60.0
+UNUSABLE_SETTINGS_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -32,7 +34,8 @@ class Tracked:
     settings: ConnectionSettings | None = None
     settings_error: Exception | None = None
     settings_at: float = LONG_AGO
-    settings_for: float = 0.0
+    refused: bool = False
+    """Redis refused these settings' credentials at the last sample."""
     scaled_at: float = LONG_AGO
     status_looked_at: float = LONG_AGO
     status_written_at: float = LONG_AGO
@@ -45,6 +48,12 @@ class Tracked:
     """Redis' time at the last sample when the deletion was first seen: only newer ones say what is left."""
     rival: Claimant | None = None
     """The RedisQueue with the older right to the same queue."""
+
+    @property
+    def settings_for(self) -> float:
+        """Seconds from `settings_at` until they are asked for again: a Secret may have changed."""
+        usable = self.settings is not None and self.settings_error is None and not self.refused
+        return SETTINGS_SECONDS if usable else UNUSABLE_SETTINGS_SECONDS
 
     def take(self, raw: dict[str, Any]) -> None:
         """Remember the newest version, typed anew when its spec changed: a newer status costs nothing."""

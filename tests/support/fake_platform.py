@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class FakePlatform:
     """Implements `platform.Platform`; `writes` holds ("scale", name, number, victims), ("status", name) ….
 
-    `refuse` are errors for the next attempts to scale; `before_scale` is called at each.
+    `refuse` are errors for the next attempts to scale; `before_scale` is called at each. `settings_asked`
+    counts the questions for connection settings, `settings_age_seconds` is how old those are.
     """
 
     def __init__(self, redis_url: str) -> None:
@@ -32,6 +33,8 @@ class FakePlatform:
         self.writes: list[tuple[Any, ...]] = []
         self.refuse: list[Exception] = []
         self.before_scale: Callable[[], None] = lambda: None
+        self.settings_asked = 0
+        self.settings_age_seconds = 0.0
         self._numbers = itertools.count(1)
 
     def put(self, name: str, **spec: Any) -> Key:
@@ -119,8 +122,12 @@ class FakePlatform:
         names += [f"{rq.key.name}-{next(self._numbers)}" for _ in range(replicas - len(names))]
         self.have_pods(rq.key, *names)
 
-    async def connection_settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
-        return ConnectionSettings(url=rq.spec.redis.url or "", client_name="engine")
+    async def connection_settings(
+        self, rq: RedisQueue, *, fresh: bool = False
+    ) -> tuple[ConnectionSettings, float]:
+        self.settings_asked += 1
+        settings = ConnectionSettings(url=rq.spec.redis.url or "", client_name="engine")
+        return settings, self.settings_age_seconds
 
     async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
         self.writes.append(("status", rq.key.name))

@@ -128,9 +128,14 @@ class LocalPlatform:
         workers.scale(replicas, victims)
         self.changed(rq.key)
 
-    async def connection_settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:  # noqa: ARG002
+    async def connection_settings(
+        self,
+        rq: RedisQueue,  # noqa: ARG002
+        *,
+        fresh: bool = False,  # noqa: ARG002
+    ) -> tuple[ConnectionSettings, float]:
         """The one Redis of local mode."""
-        return ConnectionSettings(url=self.redis_url)
+        return ConnectionSettings(url=self.redis_url), 0.0
 
     async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
         """Keep the status. Raises Conflict when the object was loaded anew."""

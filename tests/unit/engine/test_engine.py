@@ -210,6 +210,30 @@ async def test_queues_of_one_redis_share_a_connection_and_the_last_one_closes_it
     assert engine.snapshot() == []
 
 
+async def test_settings_are_asked_for_again_when_their_secrets_are_a_minute_old(
+    platform: FakePlatform, engine: Engine
+) -> None:
+    platform.settings_age_seconds = 54.0  # read long ago, for another object
+    await sampled(platform, engine, "jobs")
+    before = platform.settings_asked
+    await until(lambda: platform.settings_asked > before, "asked again within its minute", 12)
+
+
+async def test_a_conflict_without_end_does_not_become_a_storm(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    key = await sampled(platform, engine, "jobs")
+    attempts: list[float] = []
+    platform.before_scale = lambda: attempts.append(time.monotonic())
+    platform.refuse = [Conflict("somebody is always faster")] * 1000
+    redis_client.lpush(QueueKeys("jobs").pending, "m")
+    await until(lambda: attempts, "the first attempt")
+    await asyncio.sleep(3.0)
+    assert 3 <= len(attempts) < 12, "each wait is about twice as long as the one before"
+    platform.refuse = []
+    await until(lambda: platform.scales(key) == [1], "it is done once it can be", 15)
+
+
 async def test_drain_empties_the_queue_before_the_object_goes(
     platform: FakePlatform, engine: Engine, redis_client: redis.Redis
 ) -> None:

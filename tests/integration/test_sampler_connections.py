@@ -1,0 +1,250 @@
+"""The operator's connections to Redis: one for each endpoint and user, and only where they are allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from redis.crc import key_slot
+from tests.support import server_binaries as binaries
+from tests.support.fault_proxy import Answer, FaultProxy
+from tests.support.servers import MASTER, QUEUE, cluster, sentinel_pair
+
+from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.allowed_hosts import AllowedHosts
+from redisqueue_operator.redis_reason import classify
+from redisqueue_operator.sampler import Sampler, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from tests.support.fault_proxy import Rule
+    from tests.support.servers import Server
+
+    from redis_message_queue.sample import QueueSample
+    from redisqueue_operator.embedded_redis import EmbeddedRedis
+
+KEYS = QueueKeys(QUEUE)
+OPERATOR = "redisqueue-operator"
+
+
+class Watcher:
+    """A sampler, and every failed sample that it told of."""
+
+    def __init__(self, *allowed: str) -> None:
+        self.sampler: Sampler[str] = Sampler(self._changed, connect=AllowedHosts(allowed).connect)
+        self.failures: list[Exception] = []
+
+    def _changed(self, key: str) -> None:
+        seen = self.sampler.last(key)
+        if isinstance(seen, Exception):
+            self.failures.append(seen)
+
+    def watch(
+        self, settings: ConnectionSettings, key: str = "jobs", *, keys: QueueKeys = KEYS, wake: bool = False
+    ) -> None:
+        self.sampler.watch(key, Watched(keys, settings, wake))
+
+    def sees(self, fact: Callable[[QueueSample], object], key: str = "jobs") -> bool:
+        seen = self.sampler.last(key)
+        return seen is not None and not isinstance(seen, Exception) and bool(fact(seen))
+
+    async def reason(self) -> str:
+        """Why the queue cannot be read."""
+        await until(lambda: self.failures, "a failed sample")
+        return classify(self.failures[0])[0]
+
+
+@pytest.fixture
+async def watcher() -> AsyncIterator[Watcher]:
+    watcher = Watcher()
+    yield watcher
+    await watcher.sampler.close()
+
+
+async def until(look: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+def add_user(client: redis.Redis, name: str, *passwords: str) -> None:
+    words = (f">{password}" for password in passwords)
+    client.execute_command("ACL", "SETUSER", name, "reset", "on", *words, "~*", "+@all")
+
+
+@pytest.fixture
+def users(redis_client: redis.Redis) -> Iterator[redis.Redis]:
+    """A client that may make users; those are gone afterwards."""
+    yield redis_client
+    redis_client.execute_command("ACL", "DELUSER", "ann", "bob")
+
+
+def connections(client: redis.Redis, user: str) -> int:
+    return sum(each["user"] == user and each["name"] == OPERATOR for each in client.client_list())
+
+
+def login(url: str, user: str, password: str) -> ConnectionSettings:
+    return ConnectionSettings(url=url, username=user, password=password, client_name=OPERATOR)
+
+
+async def test_another_password_is_taken_up_without_a_failed_sample(
+    users: redis.Redis, redis_url: str, watcher: Watcher
+) -> None:
+    add_user(users, "ann", "old", "new")
+    watcher.watch(login(redis_url, "ann", "old"))
+    await until(lambda: watcher.sees(lambda seen: seen.pending == 0), "the first sample")
+
+    watcher.watch(login(redis_url, "ann", "new"))
+    assert watcher.sees(lambda seen: seen.pending == 0), "what was seen is forgotten"
+    add_user(users, "ann", "new")
+    users.execute_command("CLIENT", "KILL", "USER", "ann")  # an old login that goes on would show now
+    users.lpush(KEYS.pending, "m")
+    await until(lambda: watcher.sees(lambda seen: seen.pending == 1), "a sample with the new password")
+    assert [str(each) for each in watcher.failures if "WRONGPASS" in str(each)] == []
+    await until(lambda: connections(users, "ann") == 1, "the old connection is closed")
+
+
+async def test_another_redis_is_unknown_until_it_is_read(redis_url: str, watcher: Watcher) -> None:
+    watcher.watch(ConnectionSettings(url=redis_url))
+    await until(lambda: watcher.sees(lambda seen: seen.pending == 0), "the first sample")
+    watcher.watch(ConnectionSettings(url=redis_url, database=1))
+    assert watcher.sampler.last("jobs") is None
+
+
+async def test_one_connection_for_each_endpoint_and_user_and_one_for_each_sleeper(
+    users: redis.Redis, redis_url: str, watcher: Watcher
+) -> None:
+    add_user(users, "ann", "a")
+    add_user(users, "bob", "b")
+    for number in range(30):
+        keys = QueueKeys(f"q{number}")
+        watcher.watch(login(redis_url, "ann", "a"), f"ann {number}", keys=keys)
+        watcher.watch(login(redis_url, "bob", "b"), f"bob {number}", keys=keys, wake=number < 3)
+    for user in ("ann", "bob"):
+        await until(lambda user=user: watcher.sees(lambda _: True, f"{user} 29"), f"{user}'s last queue")
+    await until(lambda: connections(users, "bob") == 1 + 3, "bob samples and waits for three queues")
+    await asyncio.sleep(0.5)  # a few samples more
+    assert (connections(users, "ann"), connections(users, "bob")) == (1, 1 + 3)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[EmbeddedRedis, EmbeddedRedis, tuple[str, int]]]:
+    with sentinel_pair(binaries.valkey) as found:
+        yield found
+
+
+def of_master(address: tuple[str, int], host: str = "127.0.0.1") -> ConnectionSettings:
+    return ConnectionSettings(
+        mode="Sentinel", sentinel_master=MASTER, sentinel_addresses=(f"{host}:{address[1]}",)
+    )
+
+
+async def test_an_address_that_sentinel_announces_is_dialled_only_where_it_is_allowed(
+    pair: tuple[EmbeddedRedis, EmbeddedRedis, tuple[str, int]],
+) -> None:
+    settings = of_master(pair[2], "localhost")
+    narrow, wide = Watcher("localhost"), Watcher("localhost", "127.0.0.0/8")
+    for each in (narrow, wide):
+        each.watch(settings)
+    await until(lambda: wide.sees(lambda seen: seen.pending == 0), "the allowed one reads")
+    assert await narrow.reason() == "HostNotAllowed"
+    with redis.Redis.from_url(pair[0].url) as client:
+        ours = [each for each in client.client_list() if each["cmd"] == "evalsha"]
+    assert len(ours) == 1, "the other one connected"
+    for each in (narrow, wide):
+        await each.sampler.close()
+
+
+async def test_a_failover_is_followed(
+    pair: tuple[EmbeddedRedis, EmbeddedRedis, tuple[str, int]], watcher: Watcher
+) -> None:
+    master, replica, address = pair
+    watcher.watch(of_master(address), wake=True)
+    await until(lambda: watcher.sees(lambda seen: seen.pending == 0), "the first sample")
+    master.stop(kill=True)
+    with redis.Redis.from_url(replica.url) as client:
+        await until(lambda: client.role()[0] == b"master", "the replica leads")
+        client.lpush(KEYS.pending, "m")
+        await until(lambda: watcher.sees(lambda seen: seen.pending == 1), "a sample of the new master")
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Server]:
+    """A cluster of three masters."""
+    with cluster(binaries.valkey) as server:
+        yield server
+
+
+def of_cluster(server: Server) -> ConnectionSettings:
+    return ConnectionSettings(url=server.url.partition("?")[0].removesuffix("/0"), mode="Cluster")
+
+
+async def test_an_address_that_a_cluster_announces_is_dialled_only_where_it_is_allowed(
+    redis_server: EmbeddedRedis,
+) -> None:
+    with socket.create_server(("127.0.0.9", 0)) as elsewhere:
+        elsewhere.setblocking(False)
+        slots = announcing("127.0.0.9", elsewhere.getsockname()[1])
+        rule: Rule = lambda request: slots if request[:2] == [b"CLUSTER", b"SLOTS"] else None  # noqa: E731
+        with FaultProxy(redis_server.port, rule) as proxy:
+            settings = ConnectionSettings(url=f"redis://127.0.0.1:{proxy.port}", mode="Cluster")
+            narrow, wide = Watcher("127.0.0.1"), Watcher("127.0.0.1", "127.0.0.9")
+            narrow.watch(settings)
+            assert await narrow.reason() == "HostNotAllowed"
+            with pytest.raises(BlockingIOError):
+                elsewhere.accept()
+            wide.watch(settings)
+            await until(lambda: dialled(elsewhere), "the allowed one dials")
+            for each in (narrow, wide):
+                await each.sampler.close()
+
+
+def announcing(host: str, port: int) -> Answer:
+    """The reply of a node that says: all slots are there."""
+    name = host.encode()
+    node = b"*3\r\n$%d\r\n%s\r\n:%d\r\n$4\r\nnode\r\n" % (len(name), name, port)
+    return Answer(b"*1\r\n*3\r\n:0\r\n:16383\r\n" + node)
+
+
+def dialled(listener: socket.socket) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        listener.accept()[0].close()
+        return True
+    return False
+
+
+async def test_a_slot_that_moves_to_another_node_is_followed(three: Server, watcher: Watcher) -> None:
+    client = three.blocking()
+    client.lpush(KEYS.pending, *(f"m{number}" for number in range(50)))
+    watcher.watch(of_cluster(three), wake=True)
+    await until(lambda: watcher.sees(lambda seen: seen.pending == 50), "the first sample")
+    await asyncio.to_thread(move_slot, client)
+    client.lpush(KEYS.pending, "one more")
+    await until(lambda: watcher.sees(lambda seen: seen.pending == 51), "a sample of the slot's new node")
+    client.delete(KEYS.pending)
+
+
+def move_slot(client: Any, pause_seconds: float = 0.3) -> None:
+    """Move the slot of the queue to another master, as `redis-cli --cluster reshard` does."""
+    slot = key_slot(QUEUE.encode())
+    source = client.nodes_manager.get_node_from_slot(slot)
+    target = next(each for each in client.get_primaries() if each.name != source.name)
+    with redis.Redis(source.host, source.port) as old, redis.Redis(target.host, target.port) as new:
+        old_id, new_id = (each.execute_command("CLUSTER", "MYID").decode() for each in (old, new))
+        new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
+        old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
+        time.sleep(pause_seconds)
+        for key in old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            old.execute_command("MIGRATE", target.host, target.port, key, 0, 5000)
+            time.sleep(pause_seconds)  # the queue lies on two nodes
+        for each in (new, old):
+            each.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new_id)
+    client.nodes_manager.initialize()
