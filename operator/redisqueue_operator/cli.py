@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from redisqueue_operator.commands import UserError, drain, explain, lint, local, peek, publish, top
+from redisqueue_operator.commands import UserError, drain, explain, lint, local, peek, publish, redrive, top
 from redisqueue_operator.embedded_redis import NoServerFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (local, lint, publish, top, peek, explain, drain)
+COMMANDS = (local, lint, publish, top, peek, redrive, explain, drain)
 EPILOG = """\
 examples:
   redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
@@ -25,6 +25,8 @@ examples:
   tail -f jobs.jsonl | redisqueue publish jobs    one message per line
   redisqueue top                                  all queues of a Redis, live
   redisqueue peek emails --of dead-letters        look, without taking anything out
+  redisqueue redrive emails --dry-run             dead letters that would become pending again
+  kubectl redisqueue redrive rq/emails -n shop --rate 50 --field type=invoice
   kubectl redisqueue explain emails -n shop       why it has as many workers as it has
   kubectl redisqueue drain emails -n shop         no workers until --resume; what runs finishes
 """

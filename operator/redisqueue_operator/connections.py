@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from redis_message_queue.connection import ConnectionSettings, host_and_port
 from redisqueue_operator.api.model import Auth, Key, RedisQueue
 from redisqueue_operator.platform import SettingsUnavailable
-from redisqueue_operator.references import References, value_of
+from redisqueue_operator.references import value_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from redisqueue_operator.allowed_hosts import AllowedHosts
     from redisqueue_operator.api.model import Tls
+    from redisqueue_operator.kubernetes_api import Object
 
 CLIENT_NAME = "redisqueue-operator"
+
+
+class ReadsReferences(Protocol):
+    """Finds what a spec names, as `References` does in a cluster."""
+
+    async def secret(self, key: Key, *, fresh: bool = False) -> Object:
+        """Raises SettingsUnavailable where there is none."""
+        ...
+
+    async def config_map(self, key: Key) -> Object | None:
+        """None where there is none."""
+        ...
 
 
 class Connections:
@@ -30,7 +43,7 @@ class Connections:
         allowed_hosts: where the operator may connect to; here it is told early, the dial is checked too.
     """
 
-    def __init__(self, references: References, folder: Path, allowed_hosts: AllowedHosts) -> None:
+    def __init__(self, references: ReadsReferences, folder: Path, allowed_hosts: AllowedHosts) -> None:
         self._references = references
         self._folder = folder
         self._allowed_hosts = allowed_hosts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.fault_bench import KEYS
 from tests.support.fault_proxy import At, Fault, FaultProxy
-from tests.support.killable import PROGRAMS, Nursery
+from tests.support.killable import PROGRAMS, REDRIVES, Nursery
 from tests.support.queues import let_leases_expire, payloads
 
 from redis_message_queue import RedisMessageQueue
@@ -49,8 +49,11 @@ def check_redelivery(client: redis.Redis) -> None:
     assert not client.exists(KEYS.pending, KEYS.processing, KEYS.lease_deadlines, KEYS.lease_tokens)
 
 
+over_moments = pytest.mark.parametrize("sent", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=["unsent", "sent"])
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("sent", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=["unsent", "sent"])
+@over_moments
 def test_a_process_may_be_killed_at_any_request(
     program: str,
     sent: Fault,
@@ -75,3 +78,37 @@ def test_a_process_may_be_killed_at_any_request(
             assert status in (0, -signal.SIGKILL)
             proxy.until_idle()
             check_redelivery(redis_client)
+
+
+@pytest.mark.parametrize("program", REDRIVES)
+@over_moments
+def test_a_redrive_may_be_killed_at_any_request_and_goes_on(
+    program: str,
+    sent: Fault,
+    nursery: Nursery,
+    redis_server: EmbeddedRedis,
+    redis_client: redis.Redis,
+    subtests: pytest.Subtests,
+) -> None:
+    letters = [str(number) for number in range(150)]
+    number, status = 0, -signal.SIGKILL
+    while status:
+        pids: SimpleQueue[int] = SimpleQueue()
+
+        def kill(request: Request, pids: SimpleQueue[int] = pids) -> Fault:
+            os.kill(pids.get(timeout=10), signal.SIGKILL)
+            return sent
+
+        with subtests.test(request=number), FaultProxy(redis_server.port, At(number, kill)) as proxy:
+            number += 1
+            redis_client.flushall()
+            redis_client.lpush(KEYS.dead_letter, *letters)
+            pids.put(nursery.start(program, proxy.url))
+            status = nursery.wait()
+            assert status in (0, -signal.SIGKILL)
+            proxy.until_idle()
+            left = payloads(redis_client, KEYS.dead_letter)
+            assert payloads(redis_client, KEYS.pending) + left == letters
+            done = RedisMessageQueue("jobs", client=redis_client).redrive(record="mine")
+            assert (done.moved, done.remaining) == (150, 0)
+            assert payloads(redis_client, KEYS.pending) == letters

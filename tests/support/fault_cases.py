@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import redis
 from tests.support.fault_bench import KEYS, LIMIT, Bench
 from tests.support.fault_proxy import Fault, nothing
-from tests.support.queues import lease_sets, let_leases_expire, publish
+from tests.support.queues import lease_sets, let_leases_expire, payloads, publish
 
 from redis_message_queue import envelope
 from redis_message_queue.consumer import Outcome, Settlement
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.support.fault_proxy import Request
 
 Step = Callable[[Bench], Awaitable[Any]]
@@ -296,6 +298,20 @@ async def redrive_one(bench: Bench) -> Any:
     return await bench.call(bench.queue().redrive_dead_letters, 1)
 
 
+async def failed_letters(bench: Bench) -> None:
+    bench.direct.rpush(KEYS.failed, "y", "x", "x", "z", "x")
+
+
+def no_z(batch: Sequence[bytes]) -> list[bool]:
+    return [payload != b"z" for payload in batch]
+
+
+async def redrive_matching(bench: Bench) -> Any:
+    redrive = bench.queue().redrive
+    await bench.call(redrive, "failed", match=bench.face.callback(no_z), max_messages=3, record="mine")
+    return payloads(bench.direct, KEYS.pending), payloads(bench.direct, KEYS.failed)
+
+
 async def purge(bench: Bench) -> Any:
     return await bench.call(bench.queue().purge, target="pending")
 
@@ -339,6 +355,13 @@ OPERATIONS = {
     "report": Operation(report, connects=True),
     "redrive": Operation(redrive, dead_letters, kept=("x", "x", "y"), puts_in=True),
     "redrive one": Operation(redrive_one, dead_letters, kept=("x", "x", "y"), puts_in=True),
+    "redrive matching": Operation(
+        redrive_matching,
+        failed_letters,
+        kept=("x", "x", "x", "y", "z"),
+        reply=(["x", "x", "x"], ["z", "y"]),
+        puts_in=True,
+    ),
     "purge": Operation(purge, two_pending, gone=("a", "b")),
     "look": Operation(look, two_pending, kept=("a", "b")),
 }

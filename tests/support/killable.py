@@ -61,6 +61,22 @@ async def _consumer(url: str) -> None:
         await worker.settle(ends, claim=1)
 
 
+def redrive(url: str) -> None:
+    """Bring the dead letters back, a few at a time."""
+    with redis.Redis.from_url(url) as client:
+        redis_message_queue.RedisMessageQueue("jobs", client=client).redrive(record="mine", per_second=1000)
+
+
+async def _redrive(url: str) -> None:
+    async with redis.asyncio.Redis.from_url(url) as client:
+        work = redis_message_queue.asyncio.RedisMessageQueue("jobs", client=client)
+        await work.redrive(record="mine", per_second=1000)
+
+
+REDRIVES: dict[str, Callable[[str], None]] = {
+    "redrive": redrive,
+    "asyncio redrive": lambda url: asyncio.run(_redrive(url)),
+}
 PROGRAMS: dict[str, Callable[[str], None]] = {
     "queue": queue,
     "asyncio queue": lambda url: asyncio.run(_queue(url)),
@@ -108,7 +124,7 @@ def serve() -> None:
         if pid == 0:
             # Nothing of the server's must be run at the end of the fork.
             try:
-                PROGRAMS[program](url)
+                (PROGRAMS | REDRIVES)[program](url)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
                 os._exit(1)

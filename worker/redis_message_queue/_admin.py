@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from redis_message_queue import _bulk, envelope, options
 from redis_message_queue._gateway import GatewayFlows
 from redis_message_queue._queue import QueueFlows
+from redis_message_queue._redrive import Redrive, RedriveOptions, RedriveProgress
 from redis_message_queue._sample import sample_call
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 PeekSource = Literal["pending", "processing", "completed", "failed", "dead_letter"]
 PurgeTarget = Literal["pending", "completed", "failed", "dead_letter", "delayed"]
-
-_REDRIVE_BATCH = 100
+RedriveSource = Literal["dead_letter", "failed"]
 
 
 class QueueStats(NamedTuple):
@@ -95,7 +95,8 @@ class AdminFlows(QueueFlows):
     def _peek(self, count: int, source: PeekSource) -> Flow[list[MessageData]]:
         options.check(count=count)
         key = self._list_named("source", source, get_args(PeekSource))
-        entries = yield from self._built_in("peek()")._call(_bulk.tail(key=key, count=count))  # noqa: SLF001
+        call = _bulk.tail(key=key, count=count)
+        entries: list[MessageData] = (yield from self._built_in("peek()")._call(call)).entries  # noqa: SLF001
         if source in ("pending", "processing"):
             return [envelope.decode(entry).payload for entry in entries]
         return entries
@@ -108,24 +109,12 @@ class AdminFlows(QueueFlows):
 
     # -- repairing --
 
-    def _redrive(self, max_messages: int | None) -> Flow[int]:
-        options.check(max_messages=max_messages)
-        gateway, dead_letters = self._built_in("redrive_dead_letters()"), self._dead_letters()
-        moved = 0
-        while max_messages is None or moved < max_messages:
-            count = _REDRIVE_BATCH if max_messages is None else min(_REDRIVE_BATCH, max_messages - moved)
-            payloads = yield from gateway._call(_bulk.tail(key=dead_letters, count=count, raw=True))  # noqa: SLF001
-            if not payloads:
-                break
-            batch = [_as_bytes(payload) for payload in payloads]
-            moved += yield from gateway._redrive(dead_letters, self.key.pending, batch)  # noqa: SLF001
-        return moved
+    def _redrive(self, source: RedriveSource, **arguments: Any) -> Flow[RedriveProgress]:
+        gateway = self._built_in("redrive()")
+        key = self._list_named("source", source, get_args(RedriveSource))
+        return (yield from Redrive(gateway, self.key, key, RedriveOptions(**arguments)).flow())
 
     def _purge(self, target: PurgeTarget) -> Flow[int]:
         key = self._list_named("target", target, get_args(PurgeTarget))
         call = _bulk.purge(key=key, delivery_counts=self.key.delivery_counts)
         return (yield from self._built_in("purge()")._call(call))  # noqa: SLF001
-
-
-def _as_bytes(value: MessageData) -> bytes:
-    return value.encode() if isinstance(value, str) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
 from redis_message_queue._core import PENDING_FULL, Call, Text, as_text, milliseconds
@@ -48,17 +48,52 @@ def _flags(reply: Text) -> tuple[bool, ...] | int:
     return PENDING_FULL if digits == "-1" else tuple(digit == "1" for digit in digits)
 
 
-def tail(*, key: str, count: int, raw: bool = False) -> Call[list[Text]]:
-    """Read the oldest `count` entries of a list, oldest first."""
-    return Call(script("tail"), (key,), (count,), list, raw)
+class Tail(NamedTuple):
+    """The oldest entries of a list, oldest first, and how many it has."""
+
+    length: int
+    entries: list[Any]
+
+
+def tail(*, key: str, count: int, passing_over: int = 0, raw: bool = False) -> Call[Tail]:
+    """Read the oldest `count` entries of a list behind those passed over."""
+    return Call(script("tail"), (key,), (count, passing_over), lambda reply: Tail(reply[0], reply[1:]), raw)
+
+
+class Letter(NamedTuple):
+    """A dead or failed letter in its list; the oldest has place 0."""
+
+    place: int
+    payload: bytes
+
+
+class Redriven(NamedTuple):
+    """What one call moved, all calls of the redrive, and how many letters there were when it began."""
+
+    now: int
+    moved: int
+    total: int
 
 
 def redrive(
-    *, dead_letter: str, pending: str, payloads: Sequence[bytes], replay_key: str, replay_ttl_ms: int
-) -> Call[int]:
-    """Move these oldest dead letters, just read, back to pending; how many were still there."""
-    pairs = (part for payload in payloads for part in (payload, _fresh_envelope(payload)))
-    return Call(script("redrive"), (dead_letter, pending, replay_key), (replay_ttl_ms, *pairs), int)
+    *,
+    source: str,
+    pending: str,
+    letters: Sequence[Letter],
+    total: int,
+    most: int | None,
+    record: str,
+    record_ttl_ms: int,
+) -> Call[Redriven]:
+    """Move these letters, just read, back to pending; all calls with one `record` together at most `most`."""
+    parts = (part for place, payload in letters for part in (place, payload, _fresh_envelope(payload)))
+    call_id = uuid.uuid4().hex
+    return Call(
+        script("redrive"),
+        (source, pending, record),
+        (record_ttl_ms, call_id, "" if most is None else most, total, *parts),
+        lambda reply: Redriven(*map(int, reply)),
+    )
 
 
 def _fresh_envelope(payload: bytes) -> str:

@@ -271,17 +271,6 @@ class GatewayFlows:
             enqueued.extend(cast("tuple[bool, ...]", flags))
         return enqueued
 
-    def _redrive(self, dead_letters: str, pending: str, payloads: Sequence[bytes]) -> Flow[int]:
-        """Move these oldest dead letters back to pending; how many were still there."""
-        call = _bulk.redrive(
-            dead_letter=dead_letters,
-            pending=pending,
-            payloads=payloads,
-            replay_key=f"{pending}:publish_operation_result:{uuid.uuid4().hex}",
-            replay_ttl_ms=self._options.replay_ttl_ms(0),
-        )
-        return (yield from self._call_retrying(call))
-
     def _bounded(self, queue: str, attempt: Callable[[], Flow[T]]) -> Flow[T]:
         """Run `attempt`; while pending is full, wait as the overload policy says.
 

@@ -112,6 +112,10 @@ class QueueKeys:
         """Hash: worker id → its JSON state; the whole key expires 60 s after the last report."""
         return self._key("workers")
 
+    def redrive(self, name: str) -> str:
+        """Hash: how far the redrive of this name is."""
+        return self._key(f"redrive{self.separator}{name}")
+
     @property
     def versions(self) -> str:
         """Hash: config hash and outcome → how many messages; expires a day after the last report."""

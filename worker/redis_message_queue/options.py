@@ -82,6 +82,11 @@ RULES: Mapping[str, Rule] = {
     "delay_seconds": Rule("a number", optional=True, least=0),
     "count": Rule("an int", above=0),
     "max_messages": Rule("an int", optional=True, above=0),
+    "per_second": Rule("a number", optional=True, above=0),
+    "match": Rule("callable", optional=True),
+    "dry_run": Rule("a bool"),
+    "record": Rule("a str", optional=True, blank=False),
+    "on_progress": Rule("callable", optional=True),
 }
 
 

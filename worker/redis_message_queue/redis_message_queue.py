@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from redis_message_queue import options
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
-from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats
+from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
 from redis_message_queue._callbacks import WrongHandlerError, call_plain
 from redis_message_queue._effects import run
 from redis_message_queue._heartbeat import LeaseHeartbeat
@@ -15,12 +16,12 @@ from redis_message_queue._queue_options import sync_flavour
 from redis_message_queue._redis_gateway import RedisGateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import redis
 
-    from redis_message_queue import options
     from redis_message_queue._processing import InHand
+    from redis_message_queue._redrive import RedriveProgress
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
@@ -154,9 +155,52 @@ class RedisMessageQueue(AdminFlows):
         """The payloads of up to `count` messages, oldest first, left where they are."""
         return run(self._peek(count, source))
 
+    def redrive(
+        self,
+        source: RedriveSource = "dead_letter",
+        *,
+        max_messages: int | None = None,
+        per_second: float | None = None,
+        match: Callable[[Sequence[bytes]], Iterable[bool]] | None = None,
+        dry_run: bool = False,
+        record: str | None = None,
+        on_progress: Callable[[RedriveProgress], None] | None = None,
+    ) -> RedriveProgress:
+        """Make dead or failed letters pending again, oldest first, each with a new delivery budget.
+
+        Only letters that were there at the start are looked at: what fails again meanwhile waits for another
+        redrive. Deduplication and `max_pending_length` do not apply. Each batch is one atomic step, so a
+        redrive may end at any point; what is called again goes on with the letters that are left.
+
+        Args:
+            source: which letters.
+            max_messages: move at most so many.
+            per_second: move on average at most so many a second, without bursts.
+            match: is given the payloads of a batch and says for each whether it moves; the others
+                stay where they are, in their order.
+            dry_run: count, and change nothing.
+            record: a name under which Redis keeps count for a week; a call with a name that was used goes on
+                as if it had never stopped, so that `max_messages` holds for all calls together.
+            on_progress: is told how far it is, after each batch.
+
+        Raises redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
+        """
+        options.check_sync_callable("match", match)
+        options.check_sync_callable("on_progress", on_progress)
+        flow = self._redrive(
+            source,
+            max_messages=max_messages,
+            per_second=per_second,
+            match=match,
+            dry_run=dry_run,
+            record=record,
+            on_progress=on_progress,
+        )
+        return run(flow)
+
     def redrive_dead_letters(self, max_messages: int | None = None) -> int:
         """Make dead letters pending again, oldest first, with a new delivery budget; how many were moved."""
-        return run(self._redrive(max_messages))
+        return run(self._redrive("dead_letter", max_messages=max_messages)).moved
 
     def purge(self, *, target: PurgeTarget) -> int:
         """Remove all messages of one list; how many there were. Messages in hand cannot be purged."""

@@ -1,53 +1,39 @@
-"""What several commands have in common: the address of Redis and the name of a queue."""
+"""What several commands have in common: mistakes of the user, and the options that say where a queue is."""
 
 from __future__ import annotations
 
 import argparse
-import os
+from pathlib import Path
 from typing import TypeAlias
-
-import redis
-
-from redis_message_queue.connection import ConnectionSettings
-from redis_message_queue.keys import QueueKeys
 
 # What add_subparsers returns has no public name.
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 URL_VARIABLE = "REDISQUEUE_REDIS_URL"
+QUEUE_HELP = "the queue's name, or rq/NAME for a RedisQueue of the cluster"
 
 
 class UserError(Exception):
     """A mistake in the input; the message names it and the way out."""
 
 
-def add_redis(parser: argparse.ArgumentParser) -> None:
-    """Declare --redis-url and --key-separator."""
-    parser.add_argument(
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Declare where a queue is: --redis-url and --key-separator, -f, --namespace and --context."""
+    place = parser.add_argument_group(
+        "where the queue is",
+        "A name is looked up at --redis-url. rq/NAME is a RedisQueue of the cluster, and -f takes one from a"
+        " file: then address, TLS and credentials are those of its spec.redis.",
+    )
+    place.add_argument(
         "--redis-url",
         metavar="URL",
-        default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
-        help=f"redis:// or rediss:// URL (default: {URL_VARIABLE}, else {DEFAULT_URL})",
+        help=f"redis:// or rediss:// URL (default: {URL_VARIABLE}, else {DEFAULT_URL});"
+        " with a RedisQueue in the place of its own address, as for a port-forward",
     )
-    parser.add_argument(
-        "--key-separator", default="::", metavar="TEXT", help="as in spec.queue (default: ::)"
-    )
-
-
-def connect(options: argparse.Namespace) -> redis.Redis:
-    """A client for the address in the options. Raises UserError when it is no address."""
-    try:
-        client = ConnectionSettings(url=options.redis_url, client_name="redisqueue").connect()
-    except ValueError as error:
-        raise UserError(f"--redis-url: {error}") from error
-    if not isinstance(client, redis.Redis):
-        raise UserError(f"--redis-url: {options.redis_url} is not the address of a single server")
-    return client
-
-
-def queue_keys(options: argparse.Namespace) -> QueueKeys:
-    """The keys of the queue that the options name."""
-    return QueueKeys(options.queue, options.key_separator)
+    place.add_argument("--key-separator", metavar="TEXT", help="of the keys of a queue by name (default: ::)")
+    place.add_argument("-f", "--file", type=Path, metavar="FILE", help="YAML with the RedisQueue")
+    place.add_argument("-n", "--namespace", metavar="NAME", help="of rq/NAME (default: the context's)")
+    place.add_argument("--context", metavar="NAME", help="of kubectl, for rq/NAME and Secrets")
 
 
 def count(text: str) -> int:
@@ -55,3 +41,14 @@ def count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def rate(text: str) -> float:
+    """A number above zero, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number

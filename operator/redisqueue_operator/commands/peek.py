@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from redis_message_queue.envelope import decode
-from redisqueue_operator.commands.options import add_redis, connect, count, queue_keys
+from redisqueue_operator.commands.address import located
+from redisqueue_operator.commands.options import QUEUE_HELP, add_place, count
 
 if TYPE_CHECKING:
     import argparse
 
-    import redis
-
     from redis_message_queue.keys import QueueKeys
+    from redisqueue_operator.commands.address import Client
     from redisqueue_operator.commands.options import Subcommands
 
 PLACES = ("pending", "processing", "delayed", "failed", "completed", "dead-letters")
@@ -22,34 +22,34 @@ PLACES = ("pending", "processing", "delayed", "failed", "completed", "dead-lette
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
     parser = subcommands.add_parser("peek", help="look at messages", description=__doc__)
-    parser.add_argument("queue", metavar="QUEUE", help="the queue's name")
+    parser.add_argument("queue", metavar="QUEUE", nargs="?", help=QUEUE_HELP)
     parser.add_argument(
         "--of", choices=PLACES, default="pending", help="which messages (default: pending, next one first)"
     )
     parser.add_argument("--count", type=count, default=10, metavar="N", help="at most so many (default: 10)")
-    add_redis(parser)
+    add_place(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print one line per message: its id, its due time when it is delayed, its payload."""
-    with connect(options) as client:
+    with located(options, options.queue) as queue, queue.connect() as client:
         found = (
-            delayed(client, queue_keys(options), options.count)
+            delayed(client, queue.keys, options.count)
             if options.of == "delayed"
-            else listed(client, options)
+            else listed(client, queue.keys, options)
         )
     for remark, stored in found:
         envelope = decode(stored)
         print("  ".join([envelope.id or "-", *remark, printable(envelope.payload)]))
     if not found:
-        print(f"{options.queue}: no {options.of} messages")
+        print(f"{queue.keys.name}: no {options.of} messages")
     return 0
 
 
-def listed(client: redis.Redis, options: argparse.Namespace) -> list[tuple[list[str], bytes]]:
+def listed(client: Client, keys: QueueKeys, options: argparse.Namespace) -> list[tuple[list[str], bytes]]:
     """Messages of a list; pending ones in the order in which they will be claimed, others newest first."""
-    name = getattr(queue_keys(options), options.of.replace("dead-letters", "dead_letter"))
+    name = getattr(keys, options.of.replace("dead-letters", "dead_letter"))
     if options.of == "pending":
         found = cast("list[bytes]", client.lrange(name, -options.count, -1))[::-1]
     else:
@@ -57,7 +57,7 @@ def listed(client: redis.Redis, options: argparse.Namespace) -> list[tuple[list[
     return [([], stored) for stored in found]
 
 
-def delayed(client: redis.Redis, keys: QueueKeys, most: int) -> list[tuple[list[str], bytes]]:
+def delayed(client: Client, keys: QueueKeys, most: int) -> list[tuple[list[str], bytes]]:
     """Delayed messages with their due time, soonest first."""
     found = cast("list[tuple[bytes, float]]", client.zrange(keys.delayed, 0, most - 1, withscores=True))
     return [

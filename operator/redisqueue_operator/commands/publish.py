@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from redis_message_queue import ConfigurationError, RedisMessageQueue
-from redisqueue_operator.commands.options import UserError, add_redis, connect
+from redisqueue_operator.commands.address import located
+from redisqueue_operator.commands.options import QUEUE_HELP, add_place
 
 if TYPE_CHECKING:
     import argparse
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
     parser = subcommands.add_parser("publish", help="put messages into a queue", description=__doc__)
-    parser.add_argument("queue", metavar="QUEUE", help="the queue's name")
+    parser.add_argument("queue", metavar="QUEUE", help=QUEUE_HELP)
     parser.add_argument(
         "messages", nargs="*", metavar="MESSAGE", help="text of a message; none: lines of standard input"
     )
@@ -27,22 +27,14 @@ def add_to(subcommands: Subcommands) -> None:
         action="store_true",
         help="skip a message that was published with this option in the last hour",
     )
-    add_redis(parser)
+    add_place(parser)
     parser.set_defaults(run=run, words="messages")
 
 
 def run(options: argparse.Namespace) -> int:
     """Publish, and say how many messages the queue took."""
-    with connect(options) as client:
-        try:
-            queue = RedisMessageQueue(
-                options.queue,
-                client=client,
-                key_separator=options.key_separator,
-                deduplication=options.deduplicate,
-            )
-        except ConfigurationError as error:
-            raise UserError(str(error)) from error
+    with located(options, options.queue) as place, place.connect() as client:
+        queue = place.queue(client, deduplication=options.deduplicate)
         published = skipped = 0
         for message in options.messages or lines_of_input():
             if queue.publish(message):
@@ -50,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             else:
                 skipped += 1
     print(
-        f"published {published} to {options.queue}" + (f", skipped {skipped} duplicates" if skipped else "")
+        f"published {published} to {place.keys.name}" + (f", skipped {skipped} duplicates" if skipped else "")
     )
     return 0
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, sample
-from redisqueue_operator.commands.options import add_redis, connect
+from redisqueue_operator.commands.address import at_url, located
+from redisqueue_operator.commands.options import UserError, add_place
 from redisqueue_operator.screen import Screen, table
 
 if TYPE_CHECKING:
     import argparse
 
-    import redis
-
+    from redisqueue_operator.commands.address import Client
     from redisqueue_operator.commands.options import Subcommands
 
 INTERVAL_SECONDS = 1.0
@@ -25,12 +26,12 @@ def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
     parser = subcommands.add_parser("top", help="show queues, live", description=__doc__)
     parser.add_argument(
-        "queues", nargs="*", metavar="QUEUE", help="names of queues; none: all that are found"
+        "queues", nargs="*", metavar="QUEUE", help="names of queues, or rq/NAME; none: all that are found"
     )
     parser.add_argument(
         "--once", action="store_true", help="print once and end; so does output to a file or pipe"
     )
-    add_redis(parser)
+    add_place(parser)
     parser.set_defaults(run=run, words="queues")
 
 
@@ -38,11 +39,18 @@ def run(options: argparse.Namespace) -> int:
     """Draw until Ctrl-C, or once."""
     screen = Screen()
     before: dict[str, QueueSample] = {}
-    with connect(options) as client:
+    with ExitStack() as stack:
+        named = options.queues or ([None] if options.file else [])
+        places = [stack.enter_context(located(options, name)) for name in named]
+        place = places[0] if places else at_url(options, "all")
+        if any(each.settings.redacted != place.settings.redacted for each in places):
+            raise UserError("these queues are not on one Redis: look at them one by one")
+        client = stack.enter_context(place.connect())
         while True:
-            names = options.queues or discover(client, options.key_separator)
-            keys = [QueueKeys(name, options.key_separator) for name in names]
-            seen = dict(zip(names, sample(client, keys), strict=True)) if keys else {}
+            found = [each.keys for each in places] or discover(client, place.keys.separator)
+            seen = (
+                dict(zip((keys.name for keys in found), sample(client, found), strict=True)) if found else {}
+            )
             rows = [row(name, queue, before.get(name)) for name, queue in seen.items()]
             screen.draw(
                 table(HEADER, rows) if rows else ["no queue found: name one, or look at another database"]
@@ -53,15 +61,15 @@ def run(options: argparse.Namespace) -> int:
             time.sleep(INTERVAL_SECONDS)
 
 
-def discover(client: redis.Redis, separator: str) -> list[str]:
-    """Names of queues that hold messages or have workers, found by their keys."""
+def discover(client: Client, separator: str) -> list[QueueKeys]:
+    """Queues that hold messages or have workers, found by their keys."""
     names: set[str] = set()
     for place in ("pending", "processing", "delayed", "failed", "dlq", "workers"):
         suffix = f"{separator}{place}"
         for key in client.scan_iter(match=f"*{suffix}", count=1000):
             text = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
             names.add(text.removesuffix(suffix))
-    return sorted(names)
+    return [QueueKeys(name, separator) for name in sorted(names)]
 
 
 def row(name: str, queue: QueueSample | Exception, before: QueueSample | None) -> tuple[object, ...]:

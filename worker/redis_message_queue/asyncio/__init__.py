@@ -1,6 +1,7 @@
 """The queue for asyncio: the same names as in `redis_message_queue`."""
 
 from redis_message_queue._admin import QueueStats as QueueStats
+from redis_message_queue._redrive import RedriveProgress as RedriveProgress
 from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
 from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.asyncio.redis_message_queue import RedisMessageQueue

@@ -7,7 +7,8 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats
+from redis_message_queue import options
+from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
 from redis_message_queue._callbacks import WrongHandlerError, call_awaited
 from redis_message_queue._effects import run_async
 from redis_message_queue._payload import default_deduplication_key
@@ -18,12 +19,12 @@ from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.asyncio._shield import finish
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     import redis.asyncio
 
-    from redis_message_queue import options
     from redis_message_queue._processing import InHand
+    from redis_message_queue._redrive import RedriveProgress
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
@@ -167,9 +168,52 @@ class RedisMessageQueue(AdminFlows):
         """The payloads of up to `count` messages, oldest first, left where they are."""
         return await run_async(self._peek(count, source))
 
+    async def redrive(
+        self,
+        source: RedriveSource = "dead_letter",
+        *,
+        max_messages: int | None = None,
+        per_second: float | None = None,
+        match: Callable[[Sequence[bytes]], Awaitable[Iterable[bool]]] | None = None,
+        dry_run: bool = False,
+        record: str | None = None,
+        on_progress: Callable[[RedriveProgress], Awaitable[None]] | None = None,
+    ) -> RedriveProgress:
+        """Make dead or failed letters pending again, oldest first, each with a new delivery budget.
+
+        Only letters that were there at the start are looked at: what fails again meanwhile waits for another
+        redrive. Deduplication and `max_pending_length` do not apply. Each batch is one atomic step, so a
+        redrive may end at any point; what is called again goes on with the letters that are left.
+
+        Args:
+            source: which letters.
+            max_messages: move at most so many.
+            per_second: move on average at most so many a second, without bursts.
+            match: is given the payloads of a batch and says for each whether it moves; the others
+                stay where they are, in their order.
+            dry_run: count, and change nothing.
+            record: a name under which Redis keeps count for a week; a call with a name that was used goes on
+                as if it had never stopped, so that `max_messages` holds for all calls together.
+            on_progress: is told how far it is, after each batch.
+
+        Raises redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
+        """
+        options.check_async_callable("match", match)
+        options.check_async_callable("on_progress", on_progress)
+        flow = self._redrive(
+            source,
+            max_messages=max_messages,
+            per_second=per_second,
+            match=match,
+            dry_run=dry_run,
+            record=record,
+            on_progress=on_progress,
+        )
+        return await run_async(flow)
+
     async def redrive_dead_letters(self, max_messages: int | None = None) -> int:
         """Make dead letters pending again, oldest first, with a new delivery budget; how many were moved."""
-        return await run_async(self._redrive(max_messages))
+        return (await run_async(self._redrive("dead_letter", max_messages=max_messages))).moved
 
     async def purge(self, *, target: PurgeTarget) -> int:
         """Remove all messages of one list; how many there were. Messages in hand cannot be purged."""

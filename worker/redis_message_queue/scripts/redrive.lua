@@ -1,18 +1,42 @@
--- Give dead letters another life: each goes to the head of pending in an envelope of its own.
--- KEYS  1 dead letters, 2 pending, 3 replay record of this call
--- ARGV  1 replay TTL ms, then pairs of a payload, as it was read from the tail, oldest first, and its new stored form
--- reply how many were moved; it stops where somebody else changed the tail meanwhile
--- cost  O(1) for each
-local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'string' })
+-- Give letters another life: each goes to the head of pending in an envelope of its own, those beside it stay.
+-- KEYS  1 dead or failed letters, 2 pending, 3 record of the redrive: hash of the last call, what it moved, what all
+--       calls moved, how many letters there were at the start
+-- ARGV  1 TTL of the record ms, 2 id of this call, 3 most letters to move in all calls, or '', 4 letters at the start,
+--       then for each letter, oldest first: its place from the tail (0 is the tail), its payload, its new stored form
+-- reply { how many were moved now, how many in all calls, letters at the start }; a repeated call is answered as it was.
+--       It stops at a letter that is not in its place: somebody else changed the list meanwhile
+-- cost  O(N) in the place of the last letter, for the removal; O(1) at the tail
+local LETTERS, PENDING, RECORD, CALL = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
+local wrong = check({ LETTERS, 'list', PENDING, 'list', RECORD, 'hash' })
 if wrong then return wrong end
-local before = call('GET', KEYS[3])
-if before then return tonumber(before) end
-local moved = 0
-for i = 2, #ARGV, 2 do
-  if call('LINDEX', KEYS[1], -1) ~= ARGV[i] then break end
-  call('LPUSH', KEYS[2], ARGV[i + 1])
-  or_undo(pcall_redis('RPOP', KEYS[1]), 'LPOP', KEYS[2])
-  moved = moved + 1
+local before = call('HMGET', RECORD, 'call', 'now', 'moved', 'total')
+local total = tonumber(before[4] or ARGV[4])
+if before[1] == CALL then return { tonumber(before[2]), tonumber(before[3]), total } end
+local moved, most = tonumber(before[3] or 0), tonumber(ARGV[3]) or math.huge
+
+local places, payloads, stored = {}, {}, {}
+for i = 5, #ARGV, 3 do
+  local place = -1 - ARGV[i]
+  if moved + #places >= most or call('LINDEX', LETTERS, place) ~= ARGV[i + 1] then break end
+  places[#places + 1], payloads[#payloads + 1], stored[#stored + 1] = place, ARGV[i + 1], ARGV[i + 2]
 end
-call('SET', KEYS[3], moved, 'PX', ARGV[1])
-return moved
+
+-- Each letter is marked in its place by a word that no payload has, then all marks go at once.
+local function undo(problem, marked)
+  for i = 1, marked do call('LSET', LETTERS, places[i], payloads[i]) end
+  for _ = 1, #stored do call('LPOP', PENDING) end
+  error(problem.err, 0)
+end
+if #places > 0 then
+  call('LPUSH', PENDING, unpack(stored))
+  for i = 1, #places do
+    local marked = pcall_redis('LSET', LETTERS, places[i], CALL)
+    if marked.err then undo(marked, i - 1) end
+  end
+  local removed = pcall_redis('LREM', LETTERS, -#places, CALL)
+  if type(removed) == 'table' then undo(removed, #places) end
+end
+moved = moved + #places
+call('HSET', RECORD, 'call', CALL, 'now', #places, 'moved', moved, 'total', total)
+call('PEXPIRE', RECORD, ARGV[1])
+return { #places, moved, total }

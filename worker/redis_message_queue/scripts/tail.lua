@@ -1,13 +1,14 @@
 -- Read the oldest entries of a list, oldest first.
 -- KEYS  1 list
--- ARGV  1 how many
--- reply the entries
--- cost  O(number of entries read)
+-- ARGV  1 how many, 2 how many to pass over at the tail
+-- reply the length of the list, then the entries
+-- cost  O(number of entries passed over and read)
 local wrong = check({ KEYS[1], 'list' })
 if wrong then return wrong end
-local entries = call('LRANGE', KEYS[1], -tonumber(ARGV[1]), -1)
-local oldest_first = {}
+local count, from = tonumber(ARGV[1]), tonumber(ARGV[2])
+local entries = call('LRANGE', KEYS[1], -from - count, -from - 1)
+local reply = { call('LLEN', KEYS[1]) }
 for i = #entries, 1, -1 do
-  oldest_first[#oldest_first + 1] = entries[i]
+  reply[#reply + 1] = entries[i]
 end
-return oldest_first
+return reply

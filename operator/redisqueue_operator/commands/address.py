@@ -1,0 +1,167 @@
+"""Where a queue is: a name and a URL, or a RedisQueue of a file or of the cluster, which says more."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from redis_message_queue import ConfigurationError, RedisMessageQueue
+from redis_message_queue.connection import ConnectionSettings, Mode
+from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.api import parse
+from redisqueue_operator.commands.kubectl import Kubectl
+from redisqueue_operator.commands.options import DEFAULT_URL, URL_VARIABLE, UserError
+from redisqueue_operator.local.definitions import DefinitionError, objects_in
+from redisqueue_operator.platform import SettingsUnavailable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    import redis
+
+    from redisqueue_operator.api import Key, RedisQueue
+
+CLIENT_NAME = "redisqueue"
+PREFIX = "rq/"
+Client: TypeAlias = "redis.Redis | redis.RedisCluster"
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A queue, and how to reach its Redis."""
+
+    keys: QueueKeys
+    settings: ConnectionSettings
+
+    def connect(self) -> Client:
+        """A client; a context manager."""
+        return self.settings.connect()
+
+    def queue(self, client: Client, **options: Any) -> RedisMessageQueue:
+        """The queue. Raises UserError for a name that none can have."""
+        try:
+            return RedisMessageQueue(
+                self.keys.name, client=client, key_separator=self.keys.separator, **options
+            )
+        except ConfigurationError as error:
+            raise UserError(str(error)) from error
+
+
+@contextmanager
+def located(options: argparse.Namespace, name: str | None) -> Iterator[Place]:
+    """The queue that the options and the name say; the files of its TLS settings last as long as this.
+
+    Raises UserError when there is no such RedisQueue, or something that it names is missing.
+    """
+    found = resource(options, name)
+    if found is None:
+        if not name:
+            raise UserError("which queue? Give its name, rq/NAME for a RedisQueue of the cluster, or -f FILE")
+        yield at_url(options, name)
+        return
+    rq, beside = found
+    with tempfile.TemporaryDirectory(prefix="redisqueue-") as folder:
+        settings = settings_of(rq, References(options, beside), Path(folder))
+        if options.redis_url:
+            settings = elsewhere(settings, options.redis_url)
+        yield Place(QueueKeys(rq.spec.queue.name, rq.spec.queue.key_separator), settings)
+
+
+def at_url(options: argparse.Namespace, name: str) -> Place:
+    """A queue by its name, at the URL of the options. Raises UserError when that is none."""
+    url = options.redis_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    try:
+        settings = ConnectionSettings(url=url, client_name=CLIENT_NAME)
+    except ValueError as error:
+        raise UserError(f"--redis-url: {error}") from error
+    return Place(QueueKeys(name, options.key_separator or "::"), settings)
+
+
+def resource(options: argparse.Namespace, name: str | None) -> tuple[RedisQueue, list[Object]] | None:
+    """The RedisQueue that is meant, and the objects beside it in its file; None for a queue by its name."""
+    wanted = (name or "").removeprefix(PREFIX)
+    if options.file is None:
+        if not name or not name.startswith(PREFIX):
+            return None
+        return typed(Kubectl(options).get("redisqueue", wanted), name), []
+    try:
+        objects = list(objects_in(options.file.read_text(), str(options.file)))
+    except (OSError, UnicodeDecodeError, DefinitionError) as error:
+        raise UserError(str(error)) from error
+    queues = [item for item in objects if item.get("kind") == "RedisQueue"]
+    names = [str((item.get("metadata") or {}).get("name")) for item in queues]
+    chosen = [item for item, each in zip(queues, names, strict=True) if wanted in ("", each)]
+    if len(chosen) != 1:
+        what = f"{len(chosen)} RedisQueues named {wanted}" if wanted else f"{len(chosen)} RedisQueues"
+        raise UserError(f"{options.file}: {what} in it; name one of: {', '.join(names) or 'none'}")
+    return typed(chosen[0], str(options.file)), objects
+
+
+def typed(item: Object, where: str) -> RedisQueue:
+    """The RedisQueue of an object. Raises UserError naming the field that is wrong."""
+    try:
+        return parse(item)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def settings_of(rq: RedisQueue, references: References, folder: Path) -> ConnectionSettings:
+    """As the operator would connect. Raises UserError."""
+    # They bring a Kubernetes client along.
+    from redisqueue_operator.allowed_hosts import AllowedHosts  # noqa: PLC0415
+    from redisqueue_operator.connections import Connections  # noqa: PLC0415
+
+    try:
+        settings = asyncio.run(Connections(references, folder, AllowedHosts()).settings(rq))
+    except (SettingsUnavailable, ValueError) as error:
+        raise UserError(f"RedisQueue {rq.key.name}: {error}") from error
+    return replace(settings, client_name=CLIENT_NAME)
+
+
+def elsewhere(settings: ConnectionSettings, url: str) -> ConnectionSettings:
+    """The same login and certificates at another address, as a port-forward gives one. Raises UserError."""
+    mode: Mode = "Cluster" if settings.mode == "Cluster" else "Standalone"
+    try:
+        return replace(settings, url=url, mode=mode, sentinel_master="", sentinel_addresses=())
+    except ValueError as error:
+        raise UserError(f"--redis-url: {error}") from error
+
+
+class References:
+    """Secrets and ConfigMaps that a RedisQueue names: of its own file, else of the cluster, by kubectl."""
+
+    def __init__(self, options: argparse.Namespace, beside: list[Object]) -> None:
+        self._options = options
+        self._beside = beside
+
+    async def secret(self, key: Key, *, fresh: bool = False) -> Object:  # noqa: ARG002 - the operator's need
+        """The Secret. Raises UserError when there is none, or kubectl may not read it."""
+        found = self._in_file("Secret", key)
+        if found is None:
+            return Kubectl(self._options).get("secret", key.name, namespace=key.namespace)
+        plain = found.get("stringData") or {}
+        encoded = {name: base64.b64encode(str(value).encode()).decode() for name, value in plain.items()}
+        return {**found, "data": {**(found.get("data") or {}), **encoded}}
+
+    async def config_map(self, key: Key) -> Object | None:
+        """The ConfigMap. Raises UserError as `secret` does."""
+        found = self._in_file("ConfigMap", key)
+        if found is None:
+            return Kubectl(self._options).get("configmap", key.name, namespace=key.namespace)
+        return found
+
+    def _in_file(self, kind: str, key: Key) -> Object | None:
+        for item in self._beside:
+            metadata = item.get("metadata") or {}
+            place = (metadata.get("namespace") or "default", metadata.get("name"))
+            if item.get("kind") == kind and place == (key.namespace, key.name):
+                return item
+        return None

@@ -1,0 +1,182 @@
+"""Bringing dead or failed letters back to pending: paced, filtered, bounded. As a flow."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redis_message_queue import _bulk, options
+from redis_message_queue._bulk import Letter
+from redis_message_queue._effects import Flow, Now, Perform, Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from redis_message_queue._gateway import GatewayFlows
+    from redis_message_queue.keys import QueueKeys
+
+MOST_AT_ONCE = 100
+AT_FIRST = 10
+BYTES_AT_ONCE = 1 << 20
+# One batch holds what may be moved in that time, so that a paced redrive flows instead of bursting.
+BATCH_SECONDS = 0.25
+RECORD_SECONDS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveProgress:
+    """How far a redrive is, of the letters that were there when it began.
+
+    `moved` are pending again (in a dry run: would be), `skipped` were looked at and stay because they do not
+    match, `remaining` were not looked at yet.
+    """
+
+    moved: int
+    skipped: int
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedriveOptions:
+    """The arguments of `redrive()`, checked."""
+
+    max_messages: int | None = None
+    per_second: float | None = None
+    match: Callable[[Sequence[bytes]], Any] | None = None
+    dry_run: bool = False
+    record: str | None = None
+    on_progress: Callable[[RedriveProgress], Any] | None = None
+
+    def __post_init__(self) -> None:
+        options.check(
+            max_messages=self.max_messages,
+            per_second=self.per_second,
+            match=self.match,
+            dry_run=self.dry_run,
+            record=self.record,
+            on_progress=self.on_progress,
+        )
+
+    @property
+    def most_at_once(self) -> int:
+        """Letters to move in one call."""
+        if self.per_second is None:
+            return MOST_AT_ONCE
+        return max(1, min(MOST_AT_ONCE, int(self.per_second * BATCH_SECONDS)))
+
+
+class Redrive:
+    """One redrive from `source` (a key) to pending.
+
+    Letters only ever arrive at the head of their list, so those that were there at the start are the oldest:
+    the `total - moved` at its tail. What fails again meanwhile is behind them and is left for another time.
+    """
+
+    def __init__(self, gateway: GatewayFlows, keys: QueueKeys, source: str, chosen: RedriveOptions) -> None:
+        self._gateway = gateway
+        self._keys = keys
+        self._source = source
+        self._options = chosen
+        self._record = keys.redrive(chosen.record or uuid.uuid4().hex)
+        self._moved = 0
+        self._skipped = 0
+        self._total: int | None = None
+        self._next_at = 0.0
+
+    def flow(self) -> Flow[RedriveProgress]:
+        """Go on until all letters were looked at, or enough were moved."""
+        if self._options.record is not None and not self._options.dry_run:
+            yield from self._recall()
+        size = AT_FIRST
+        while self._room != 0:
+            letters = yield from self._look(size)
+            if not letters:
+                return RedriveProgress(self._moved, self._skipped, 0)
+            size = _next_size(letters)
+            wanted, looked_at = yield from self._choose(letters)
+            if self._options.dry_run:
+                self._moved += len(wanted)
+                self._skipped += looked_at - len(wanted)
+            elif not wanted or (yield from self._move(wanted)):
+                self._skipped += looked_at - len(wanted)
+            else:
+                self._skipped = 0  # places have changed: look again from the oldest
+            if self._options.on_progress is not None:
+                yield Perform(functools.partial(self._options.on_progress, self.progress))
+        return self.progress
+
+    @property
+    def progress(self) -> RedriveProgress:
+        """How far it is."""
+        return RedriveProgress(
+            self._moved, self._skipped, max(0, (self._total or 0) - self._moved - self._skipped)
+        )
+
+    @property
+    def _room(self) -> int | None:
+        """How many more may be moved; None is any number."""
+        most = self._options.max_messages
+        return None if most is None else max(0, most - self._moved)
+
+    def _recall(self) -> Flow[None]:
+        """Go on where an earlier run of this name stopped."""
+        moved, total = yield from self._gateway._command("hmget", self._record, ["moved", "total"])  # noqa: SLF001
+        if total is not None:
+            self._moved, self._total = int(moved), int(total)
+
+    def _look(self, size: int) -> Flow[list[Letter]]:
+        """The oldest letters of ours that were not looked at yet."""
+        first = self._skipped + (self._moved if self._options.dry_run else 0)
+        call = _bulk.tail(key=self._source, count=size, passing_over=first, raw=True)
+        page = yield from self._gateway._call_retrying(call)  # noqa: SLF001
+        if self._total is None:
+            self._total = page.length
+        ours = self._total - (0 if self._options.dry_run else self._moved)
+        entries = page.entries[: max(0, ours - first)]
+        return [Letter(place, _as_bytes(entry)) for place, entry in enumerate(entries, first)]
+
+    def _choose(self, letters: list[Letter]) -> Flow[tuple[list[Letter], int]]:
+        """Those to move, as many as one call may, and how many were looked at for it."""
+        flags: Iterable[bool] = [True] * len(letters)
+        if self._options.match is not None:
+            payloads = [letter.payload for letter in letters]
+            flags = yield Perform(functools.partial(self._options.match, payloads))
+        wanted = [letter for letter, flag in zip(letters, flags, strict=True) if flag]
+        room, most = self._room, self._options.most_at_once
+        most = most if room is None else min(most, room)
+        if len(wanted) <= most:
+            return wanted, len(letters)
+        return wanted[:most], wanted[most - 1].place - letters[0].place + 1
+
+    def _move(self, wanted: list[Letter]) -> Flow[bool]:
+        """Move letters, as soon as the pace allows; False when one of them was not in its place."""
+        if self._options.per_second is not None:
+            now = yield Now()
+            if self._next_at > now:
+                yield Sleep(self._next_at - now)
+            self._next_at = max(now, self._next_at) + len(wanted) / self._options.per_second
+        keep = RECORD_SECONDS * 1000 if self._options.record else self._gateway._options.replay_ttl_ms(0)  # noqa: SLF001
+        call = _bulk.redrive(
+            source=self._source,
+            pending=self._keys.pending,
+            letters=wanted,
+            total=self._total or 0,
+            most=self._options.max_messages,
+            record=self._record,
+            record_ttl_ms=keep,
+        )
+        done = yield from self._gateway._call_retrying(call)  # noqa: SLF001
+        self._moved, self._total = done.moved, done.total
+        return done.now == len(wanted)
+
+
+def _next_size(letters: Sequence[Letter]) -> int:
+    """How many letters to read next, by the size of these: at most 1 MiB, if they are alike."""
+    mean = sum(len(letter.payload) for letter in letters) / len(letters)
+    return max(1, min(MOST_AT_ONCE, int(BYTES_AT_ONCE / max(1, mean))))
+
+
+def _as_bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
