@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from redisqueue_operator.commands import UserError, drain, explain, lint, local, peek, publish, redrive, top
+from redisqueue_operator.commands import (
+    UserError,
+    acl,
+    drain,
+    explain,
+    lint,
+    local,
+    peek,
+    publish,
+    redrive,
+    top,
+)
 from redisqueue_operator.embedded_redis import NoServerFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (local, lint, publish, top, peek, redrive, explain, drain)
+COMMANDS = (local, lint, publish, top, peek, redrive, explain, drain, acl)
 EPILOG = """\
 examples:
   redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
@@ -28,6 +39,7 @@ examples:
   redisqueue redrive emails --dry-run             dead letters that would become pending again
   kubectl redisqueue redrive rq/emails -n shop --rate 50 --field type=invoice
   kubectl redisqueue explain emails -n shop       why it has as many workers as it has
+  redisqueue acl -f queue.yaml --role worker      the least rights in Redis
   kubectl redisqueue drain emails -n shop         no workers until --resume; what runs finishes
 """
 

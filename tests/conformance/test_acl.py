@@ -1,4 +1,4 @@
-"""The users that the README describes can do their work and nothing else."""
+"""The users of `redis_message_queue.acl` can do their work and nothing else."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from tests.support.acl import ROLES, documented, grant
+from tests.support.acl import ROLES, grant
 from tests.support.duties import DUTIES
 from tests.support.faces import FACES
 
 from redis_message_queue import RedisMessageQueue
+from redis_message_queue.acl import rules
+from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +46,7 @@ async def test_each_role_has_the_rights_that_its_work_needs_and_no_others(
         await duty(face, face.client())
         used = {name.removeprefix("cmdstat_") for name in users.info("commandstats")}
         await face.close()
-        granted = {rule[1:] for rule in documented("{jobs}")[role] if rule.startswith("+")}
+        granted = {rule[1:] for rule in rules(role, QueueKeys("{jobs}")) if rule.startswith("+")}
         assert granted - used <= SELDOM, role
     # A client introduces itself (CLIENT SETINFO), and a queue asks once whether this is a cluster.
     assert {entry["object"] for entry in users.acl_log()} <= {"client", "client|setinfo", "info"}

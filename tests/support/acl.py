@@ -1,31 +1,24 @@
-"""The users of the library's README under "ACL", as they stand there."""
+"""Users with the documented rights, on a server of the tests."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from redis_message_queue.acl import ROLES, Role, rules
+from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
     import redis
 
-README = Path(__file__).parents[2] / "worker" / "redis_message_queue" / "README.md"
 PASSWORD = "secret"
+__all__ = ["PASSWORD", "ROLES", "grant"]
 
 
-def documented(queue: str) -> dict[str, list[str]]:
-    """Role → its rules, with this queue in place of `jobs`."""
-    section = README.read_text("utf-8").partition("\n## ACL\n")[2].partition("\n## ")[0]
-    lines = section.replace("\\\n", " ").splitlines()
-    users = [line.removeprefix("ACL SETUSER ").split() for line in lines if line.startswith("ACL SETUSER ")]
-    return {name: [re.sub(r"^~jobs::", f"~{queue}::", rule) for rule in rules] for name, *rules in users}
+def grant(client: redis.Redis, user: str, *roles: Role, queue: str = "{jobs}") -> None:
+    """Make a user that has the rights of these roles together, and the password `secret`.
 
-
-ROLES = ("producer", "worker", "operator", "caretaker")
-
-
-def grant(client: redis.Redis, user: str, *roles: str, queue: str = "{jobs}") -> None:
-    """Make a user that has the rights of these roles together on a queue, and the password `secret`."""
-    rules = documented(queue)
-    words = list(dict.fromkeys(word for role in roles for word in rules[role]))
-    client.execute_command("ACL", "SETUSER", user, "reset", *words)
+    The queue may be a pattern that names several.
+    """
+    words = dict.fromkeys(word for role in roles for word in rules(role, QueueKeys("N")))
+    granted = (word.replace("~N", f"~{queue}") for word in words)
+    client.execute_command("ACL", "SETUSER", user, "reset", "on", f">{PASSWORD}", *granted)

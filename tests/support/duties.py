@@ -16,7 +16,13 @@ from redis_message_queue.consumer import Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.support.faces import Face
+
+    from redis_message_queue.acl import Role
+
+    Duty = Callable[[Face, Any], Awaitable[None]]
 
 KEYS = QueueKeys("{jobs}")
 
@@ -105,4 +111,4 @@ def _text(payload: Any) -> str:
     return payload.decode() if isinstance(payload, bytes) else str(payload)
 
 
-DUTIES = {"producer": produce, "worker": handle, "operator": observe, "caretaker": mend}
+DUTIES: dict[Role, Duty] = {"producer": produce, "worker": handle, "operator": observe, "caretaker": mend}
