@@ -48,7 +48,7 @@ def _remember(
     Decisions come when something changed, so the need before was in force until now: it is pushed once more.
     """
     current = observation.replicas or 0
-    known = Need(current, history=history.rates) if need is None else need
+    known = Need(current, history=history.rates, load=history.load) if need is None else need
     highest, lowest = history.highest, history.lowest
     for value in (current if history.need is None else history.need, known.value):
         highest = push_highest(highest, now, value, policy.down_stabilization_seconds)
@@ -65,6 +65,7 @@ def _remember(
         highest=highest,
         lowest=lowest,
         rates=known.history,
+        load=known.load,
     )
 
 
@@ -164,7 +165,11 @@ def _shrink(path: _Path, need: Need) -> None:
     policy, history, fleet = path.policy, path.history, path.fleet
     since, highest = history.highest[0]
     until = since + policy.down_stabilization_seconds - path.now
-    path.at_least(_clamped(highest, policy), "StabilizationWindow", until)
+    # When the last worker goes is said by idleSeconds alone.
+    if highest > 1:
+        path.at_least(_clamped(highest, policy), "StabilizationWindow", until)
+    if (load := history.load.workers(policy, path.current)) > 1:
+        path.at_least(_clamped(load, policy), "RecentLoad", SHRINK_PAUSE_SECONDS)
     pause = SHRINK_PAUSE_SECONDS - history.shrank_for_seconds(path.now)
     if pause > 0:
         path.at_least(path.current, "RecentShrink", pause)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BLOCKED = {
     "StabilizationWindow": "a need within the stabilization window was different",
+    "RecentLoad": "the work of the last {window:g} s needs as many",
     "RecentShrink": "workers went a moment ago",
     "IdleSeconds": "the last worker goes when the queue was empty for {idle:g} s",
     "BusyWorkers": "{busy} workers are busy and {unknown} do not say",
@@ -86,5 +87,6 @@ def _blocked(decision: Decision, fleet: Fleet, policy: Policy) -> str:
         busy=fleet.count(State.BUSY),
         unknown=fleet.count(State.UNKNOWN),
         min_run=policy.min_run_seconds,
+        window=policy.down_stabilization_seconds,
         step=policy.up_max_step,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.scaling.decision import Rates, Term
+from redisqueue_operator.scaling.load import LoadHistory
 from redisqueue_operator.scaling.rates import RateHistory
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Need:
     changes_in_seconds: float = math.inf
     """When time alone changes the need: a delayed message is due, or one has waited too long."""
     history: RateHistory = field(default_factory=RateHistory)
+    load: LoadHistory = field(default_factory=LoadHistory)
 
 
 def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: History) -> Need | None:
@@ -58,6 +60,9 @@ def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: His
         in_flight=queue.in_flight,
         changes_in_seconds=min(_due_in(queue), _too_old_in(policy, rates)),
         history=rates_history,
+        load=history.load.add(
+            queue, fleet.busy_slots + fleet.draining_busy, policy.down_stabilization_seconds
+        ),
     )
 
 

@@ -46,6 +46,24 @@ def test_the_last_worker_waits_for_idle_seconds() -> None:
     assert (gone.to_replicas, gone.reason, gone.victims) == (0, "Idle", ("idle-0",))
 
 
+@pytest.mark.parametrize("idle", [10, 30, 90])
+def test_when_the_last_worker_goes_is_said_by_idle_seconds_alone(idle: int) -> None:
+    """The window is for the number of workers; whether there is anything to do at all is another question."""
+    story = Story(Policy(idle_seconds=idle, down_stabilization_seconds=60))
+    story.at(0.0, fleet(queue(1, in_flight=1), busy=1))
+    story.at(100.0, fleet(queue(), idle=1))
+    assert story.at(99.9 + idle, fleet(queue(), idle=1)).blocked_by == "IdleSeconds"
+    assert story.at(100.0 + idle, fleet(queue(), idle=1)).to_replicas == 0
+
+
+def test_the_window_holds_more_than_one_worker_of_an_idle_queue() -> None:
+    story = Story(Policy(idle_seconds=10, down_stabilization_seconds=60))
+    story.at(0.0, fleet(queue(9, in_flight=1), busy=2))
+    held = story.at(50.0, fleet(queue(), idle=2))
+    assert (held.to_replicas, held.blocked_by) == (2, "StabilizationWindow")
+    assert story.at(110.0, fleet(queue(), idle=2)).to_replicas == 0
+
+
 def test_all_but_one_may_go_before_idle_seconds() -> None:
     story = Story(Policy(down_stabilization_seconds=0))
     story.at(0.0, fleet(queue(9), idle=4))
