@@ -31,7 +31,7 @@ class Work:
 
     async def run(self) -> None:
         """Handle messages until the queue drains."""
-        while not self._queue.is_draining:
+        while not (self._queue.is_draining or self._queue.is_drained):
             async with self._face.process(self._queue) as payload:
                 if payload is not None:
                     self.handled.append(payload.decode())
