@@ -163,20 +163,12 @@ def _cut(path: _Path, ceiling: int, why: str, recheck: float) -> None:
 
 def _shrink(path: _Path, need: Need) -> None:
     policy, history, fleet = path.policy, path.history, path.fleet
-    since, highest = history.highest[0]
-    until = since + policy.down_stabilization_seconds - path.now
-    # When the last worker goes is said by idleSeconds alone.
-    if highest > 1:
-        path.at_least(_clamped(highest, policy), "StabilizationWindow", until)
-    if (load := history.load.workers(policy, path.current)) > 1:
-        path.at_least(_clamped(load, policy), "RecentLoad", SHRINK_PAUSE_SECONDS)
+    asleep_in = history.active_at + policy.idle_seconds - path.now if need.empty else math.inf
+    if asleep_in > 0:
+        _hold_while_awake(path, asleep_in)
     pause = SHRINK_PAUSE_SECONDS - history.shrank_for_seconds(path.now)
     if pause > 0:
         path.at_least(path.current, "RecentShrink", pause)
-    if path.to == 0:
-        idle = path.now - history.active_at
-        if not need.empty or idle < policy.idle_seconds:
-            path.at_least(min(1, policy.max_replicas), "IdleSeconds", policy.idle_seconds - idle)
     if path.observation.active_replica_sets > 1:
         # The Deployment would share the shrink out between its ReplicaSets, busy pods included.
         path.at_least(path.current, "RolloutInProgress")
@@ -198,6 +190,17 @@ def _shrink(path: _Path, need: Need) -> None:
     path.at_least(
         path.pods - removable - unseen, "MinRunSeconds" if young < math.inf else "BusyWorkers", young
     )
+
+
+def _hold_while_awake(path: _Path, asleep_in: float) -> None:
+    """A queue that had work a moment ago keeps a worker, and those that its recent work needs."""
+    policy, history = path.policy, path.history
+    path.at_least(min(1, policy.max_replicas), "IdleSeconds", asleep_in)
+    since, highest = history.highest[0]
+    until = since + policy.down_stabilization_seconds - path.now
+    path.at_least(_clamped(highest, policy), "StabilizationWindow", min(until, asleep_in))
+    load = history.load.workers(policy, path.current)
+    path.at_least(_clamped(load, policy), "RecentLoad", min(SHRINK_PAUSE_SECONDS, asleep_in))
 
 
 def _without_redis(path: _Path) -> None:

@@ -16,7 +16,7 @@ BLOCKED = {
     "StabilizationWindow": "a need within the stabilization window was different",
     "RecentLoad": "the work of the last {window:g} s needs as many",
     "RecentShrink": "workers went a moment ago",
-    "IdleSeconds": "the last worker goes when the queue was empty for {idle:g} s",
+    "IdleSeconds": "the workers go when the queue was empty for {idle:g} s",
     "BusyWorkers": "{busy} workers are busy and {unknown} do not say",
     "MinRunSeconds": "idle workers are younger than {min_run:g} s",
     "RolloutInProgress": "a rollout is under way, and a shrink now could hit busy workers",

@@ -29,7 +29,7 @@ class Policy:
     up_max_step: int | None = None
     up_max_percent: int | None = None
     idle_seconds: float = 30.0
-    """How long the queue must have been empty before the last worker goes."""
+    """How long the queue must have been empty before its workers go, down to the minimum."""
     down_stabilization_seconds: float = 60.0
     down_max_percent: int | None = None
     min_run_seconds: float = 20.0

@@ -138,11 +138,20 @@ def test_a_trickle_keeps_one_worker() -> None:
     assert world.replicas == 0
 
 
-def test_pauses_shorter_than_the_window_do_not_flap() -> None:
+def test_pauses_shorter_than_idle_seconds_do_not_flap() -> None:
+    """The hundred messages take eight seconds, and the first time the pods have to start."""
     world = World()
     for _ in range(5):
         world.pending += 100
-        world.run(40)
+        world.run(35)
+    assert [to for _, _, to in world.writes] == [10]
+
+
+def test_lulls_shorter_than_the_window_do_not_flap() -> None:
+    world = World()
+    for _ in range(5):
+        world.pending += 100
+        world.run(40, arrivals_per_second=1)
     assert [to for _, _, to in world.writes] == [10]
 
 

@@ -70,14 +70,20 @@ def test_more_than_the_maximum_is_held_too() -> None:
 
 def test_after_an_outage_everything_was_just_active() -> None:
     story = Story(Policy(down_stabilization_seconds=20))
-    story.at(0.0, fleet(queue(), idle=2))
-    story.at(10.0, seen(None, replicas=2))
-    back = story.at(900.0, fleet(queue(), idle=2))
-    assert (back.to_replicas, back.blocked_by) == (2, "StabilizationWindow")
-    assert story.at(920.0, fleet(queue(), idle=2)).to_replicas == 1
-    story.at(920.1, fleet(queue(), idle=1))
+    story.at(0.0, fleet(queue(), idle=1))
+    story.at(10.0, seen(None, replicas=1))
+    assert story.at(900.0, fleet(queue(), idle=1)).blocked_by == "IdleSeconds"
     assert story.at(929.0, fleet(queue(), idle=1)).blocked_by == "IdleSeconds"
     assert story.at(930.0, fleet(queue(), idle=1)).to_replicas == 0
+
+
+def test_after_an_outage_what_ran_counts_as_wanted() -> None:
+    story = Story(Policy(down_stabilization_seconds=20))
+    story.at(0.0, fleet(queue(1), idle=3))
+    story.at(10.0, seen(None, replicas=3))
+    back = story.at(900.0, fleet(queue(1), idle=3))
+    assert (back.to_replicas, back.blocked_by) == (3, "StabilizationWindow")
+    assert story.at(920.0, fleet(queue(1), idle=3)).to_replicas == 1
 
 
 def test_demand_beyond_the_fallback_counts_as_soon_as_it_is_known() -> None:

@@ -32,7 +32,7 @@ def test_a_restarted_operator_shrinks_nothing_at_first() -> None:
     assert (decision.changes, decision.blocked_by, decision.recheck_after_seconds) == (
         False,
         "StabilizationWindow",
-        60.0,
+        30.0,
     )
 
 
@@ -47,21 +47,33 @@ def test_the_last_worker_waits_for_idle_seconds() -> None:
 
 
 @pytest.mark.parametrize("idle", [10, 30, 90])
-def test_when_the_last_worker_goes_is_said_by_idle_seconds_alone(idle: int) -> None:
-    """The window is for the number of workers; whether there is anything to do at all is another question."""
+@pytest.mark.parametrize("workers", [1, 8])
+def test_when_an_idle_queue_goes_to_sleep_is_said_by_idle_seconds_alone(idle: int, workers: int) -> None:
+    """The window is about how many workers the work needs; whether there is any is another question."""
     story = Story(Policy(idle_seconds=idle, down_stabilization_seconds=60))
-    story.at(0.0, fleet(queue(1, in_flight=1), busy=1))
-    story.at(100.0, fleet(queue(), idle=1))
-    assert story.at(99.9 + idle, fleet(queue(), idle=1)).blocked_by == "IdleSeconds"
-    assert story.at(100.0 + idle, fleet(queue(), idle=1)).to_replicas == 0
+    story.at(0.0, fleet(queue(40, in_flight=1), busy=1, idle=workers - 1))
+    held = story.at(100.0, fleet(queue(), idle=workers))
+    assert held.to_replicas == workers
+    assert held.recheck_after_seconds <= idle
+    if idle <= 60:
+        assert story.at(99.9 + idle, fleet(queue(), idle=workers)).to_replicas == workers
+    assert story.at(100.0 + idle, fleet(queue(), idle=workers)).to_replicas == 0
 
 
-def test_the_window_holds_more_than_one_worker_of_an_idle_queue() -> None:
-    story = Story(Policy(idle_seconds=10, down_stabilization_seconds=60))
-    story.at(0.0, fleet(queue(9, in_flight=1), busy=2))
-    held = story.at(50.0, fleet(queue(), idle=2))
-    assert (held.to_replicas, held.blocked_by) == (2, "StabilizationWindow")
-    assert story.at(110.0, fleet(queue(), idle=2)).to_replicas == 0
+def test_a_queue_that_may_not_sleep_goes_to_its_minimum() -> None:
+    story = Story(Policy(min_replicas=2))
+    story.at(0.0, fleet(queue(40, in_flight=1), busy=8))
+    story.at(100.0, fleet(queue(), idle=8))
+    assert story.at(130.0, fleet(queue(), idle=8)).to_replicas == 2
+
+
+def test_one_message_in_flight_keeps_the_window() -> None:
+    story = Story()
+    story.at(0.0, fleet(queue(40, in_flight=1), busy=8))
+    story.at(100.0, fleet(queue(in_flight=1), busy=1, idle=7))
+    held = story.at(140.0, fleet(queue(in_flight=1), busy=1, idle=7))
+    assert (held.to_replicas, held.blocked_by) == (8, "StabilizationWindow")
+    assert story.at(160.0, fleet(queue(in_flight=1), busy=1, idle=7)).to_replicas == 1
 
 
 def test_all_but_one_may_go_before_idle_seconds() -> None:

@@ -1,0 +1,89 @@
+"""`make simulate`: loads played against this project's decision function and against a model of KEDA.
+
+Nothing runs for real and nothing is measured in seconds of this machine: the same seed gives the same numbers
+anywhere. What is assumed stands in `world`, `ours` and `keda`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+from tests.simulate import trace
+from tests.simulate.loads import LOADS, Load
+from tests.simulate.play import Outcome, play
+from tests.simulate.report import legend, table
+from tests.simulate.scalers import SCALERS, Scaler, redisqueue
+
+from redisqueue_operator.api import parse
+from redisqueue_operator.scaling import Policy
+
+TRACES = Path(__file__).parent / "traces"
+
+
+def main() -> int:
+    options = _options()
+    try:
+        scalers = SCALERS if options.resource is None else (_of(options.resource), *SCALERS[1:])
+        loads = _loads(options)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        return 2
+    outcomes: list[Outcome] = []
+    for load in loads:
+        print(f"{load.name}: {len(load.messages)} messages", file=sys.stderr)
+        outcomes += [play(load, scaler, options.seed) for scaler in scalers]
+    print(table(outcomes), "", legend(loads, scalers), sep="\n")
+    if options.json is not None:
+        options.json.write_text(json.dumps([asdict(each) for each in outcomes], indent=1) + "\n")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    names = ", ".join(sorted(_named()))
+    parser = argparse.ArgumentParser(prog="python -m tests.simulate", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="another seed, other messages (default: 1)")
+    parser.add_argument(
+        "--load", action="append", metavar="NAME", help=f"only this one; may be repeated: {names}"
+    )
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="only this recording, made by python -m tests.simulate.record",
+    )
+    parser.add_argument("--resource", type=Path, metavar="FILE", help="take spec.scaling of this RedisQueue")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    return parser.parse_args()
+
+
+def _named() -> dict[str, object]:
+    return {make.__name__: make for make in LOADS} | {path.stem: path for path in TRACES.glob("*.csv")}
+
+
+def _loads(options: argparse.Namespace) -> list[Load]:
+    """Raises ValueError for a name that is none, OSError for a file that is not there."""
+    if options.trace is not None:
+        return [trace.read(options.trace)]
+    known = _named()
+    if unknown := set(options.load or ()) - set(known):
+        raise ValueError(f"--load: there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    chosen = [known[name] for name in options.load or known]
+    return [trace.read(each) if isinstance(each, Path) else each(options.seed) for each in chosen]
+
+
+def _of(file: Path) -> Scaler:
+    """The first RedisQueue of a file. Raises ValueError when there is none."""
+    for document in yaml.safe_load_all(file.read_text()):
+        if isinstance(document, dict) and document.get("kind") == "RedisQueue":
+            metadata = {"namespace": "default", "uid": "simulated", "generation": 1, **document["metadata"]}
+            return redisqueue(Policy.of(parse({**document, "metadata": metadata}).spec), f"as in {file.name}")
+    raise ValueError(f"{file}: there is no RedisQueue in it")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Who takes part: this project, and KEDA as it comes, tuned, and at its best.
+
+All have the same target (5 messages a slot) and the same bounds (0 to 20 pods).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tests.simulate.keda import DEFAULT_GRACE, Keda, Settings
+from tests.simulate.ours import Operator
+from tests.simulate.world import Grace
+
+from redisqueue_operator.scaling import Policy
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from tests.simulate.timeline import Timeline
+    from tests.simulate.world import World
+
+MOST_REPLICAS = 20
+OUR_GRACE = Grace(300.0, hands_back=True)
+"""`drain.timeoutSeconds` and `drain.onTimeout: ReturnToFront`."""
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Somebody who scales, and how the pods go that are no longer wanted."""
+
+    name: str
+    text: str
+    grace: Grace
+    start: Callable[[Timeline, World, random.Random, int], object]
+    """Timeline, world, source of chance, slots of a pod."""
+
+
+def redisqueue(policy: Policy, text: str, sample_seconds: float = 0.2) -> Scaler:
+    def start(timeline: Timeline, world: World, random_: random.Random, slots: int) -> Operator:
+        return Operator(timeline, world, replace(policy, concurrency=slots), random_, sample_seconds)
+
+    return Scaler("RedisQueue", text, OUR_GRACE, start)
+
+
+def keda(name: str, settings: Settings, grace: Grace, text: str) -> Scaler:
+    def start(timeline: Timeline, world: World, random_: random.Random, slots: int) -> Keda:
+        return Keda(timeline, world, settings, random_, slots)
+
+    return Scaler(name, text, grace, start)
+
+
+TUNED = Settings(
+    max_replicas=MOST_REPLICAS,
+    polling_seconds=1.0,
+    cooldown_seconds=30.0,
+    down_window_seconds=60.0,
+    pods_at_once=100,
+)
+SCALERS: tuple[Scaler, ...] = (
+    redisqueue(Policy(max_replicas=MOST_REPLICAS), "defaults of the resource"),
+    keda("KEDA", Settings(max_replicas=MOST_REPLICAS), DEFAULT_GRACE, "defaults"),
+    keda(
+        "KEDA tuned",
+        TUNED,
+        DEFAULT_GRACE,
+        "pollingInterval 1, scaleUp Pods 100 per second, and our times for the way down: cooldownPeriod 30, "
+        "scaleDown.stabilizationWindowSeconds 60",
+    ),
+    keda(
+        "KEDA best",
+        replace(TUNED, counts_in_flight=True),
+        Grace(315.0, hands_back=False),
+        "the same, messages in flight counted too (a second trigger, scalingModifiers.formula), "
+        "terminationGracePeriodSeconds 315",
+    ),
+)
