@@ -198,10 +198,13 @@ class Claimer(threading.Thread):
         if now < self._pace.retry_at:
             return
         self._consumer = self._consumer or self._connect()
-        if self._pace.failures:
-            self._recover(self._consumer)
+        if self._pace.failures:  # first renew, so that the next claim cannot reclaim our own messages
+            self._consumer.renew(self._flights.leased())
+            self._pace.report_soon()
         if self._pace.report_due(now):
             self._report(self._consumer)
+        if self._pace.failures:  # the report was answered
+            self._back()
         wanted = self._wanted(now)
         self._sent = self._sent or list(self._unsettled.values())
         if self._sent or wanted:
@@ -346,9 +349,7 @@ class Claimer(threading.Thread):
             level, "Redis does not answer, trying again", extra={**fields, "pause_seconds": round(pause, 3)}
         )
 
-    def _recover(self, consumer: Consumer) -> None:
-        """First thing after trouble: renew, so that the next claim cannot reclaim our own messages."""
-        consumer.renew(self._flights.leased())
+    def _back(self) -> None:
         log.info(
             "Redis answers again", extra={"failures": self._pace.failures, "in_flight": len(self._flights)}
         )

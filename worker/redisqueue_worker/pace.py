@@ -51,7 +51,6 @@ class Pace:
     def answered(self) -> None:
         """Redis answers again."""
         self.failures = 0
-        self._report_at = 0.0
 
     def report_soon(self) -> None:
         """Something that the queue's other watchers wait for has changed."""
