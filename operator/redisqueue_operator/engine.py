@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +21,7 @@ from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.observation import ApplyOutcome, Observation
 from redisqueue_operator.observed import queue_of, unreadable, workers_of
 from redisqueue_operator.platform import Conflict, PlatformError, SettingsUnavailable
+from redisqueue_operator.resync import Resync
 from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
 from redisqueue_operator.rows import row_of
 from redisqueue_operator.sampler import Connect, Sampler, Watched
@@ -47,7 +47,7 @@ from redisqueue_operator.vitals import Vitals
 from redisqueue_operator.workqueue import WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.metrics import OperatorMetrics
@@ -91,14 +91,13 @@ class Engine:
         self._platform = platform
         self._clock = clock
         self._wall = wall
-        self._resync_seconds = resync_seconds
         self._metrics = metrics
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock)
         self._tracked: dict[Key, Tracked] = {}
         self._sampler: Sampler[Key] = Sampler(
             self._queue.add, metrics.sampled if metrics else None, clock, connect=connect
         )
-        self._resync_tried_at = clock()
+        self._resync = Resync(platform, self._look_at, resync_seconds, clock)
         self._running = False
         if metrics is not None:
             metrics.follow(self.vitals)
@@ -106,6 +105,10 @@ class Engine:
     def notify(self, key: Key) -> None:
         """Something about this RedisQueue or its children changed: look at it now."""
         self._queue.add(key, skip_backoff=True)
+
+    def resync_soon(self) -> None:
+        """Something may have been missed: list everything again."""
+        self._resync.soon()
 
     def vitals(self) -> Vitals:
         """How this loop does; all zero while it does not run."""
@@ -116,7 +119,7 @@ class Engine:
             endpoints=self._sampler.endpoints,
             sleepers=self._sampler.sleepers,
             loop_age_seconds=self._queue.stuck_seconds(),
-            resync_age_seconds=self._clock() - self._resync_tried_at,
+            resync_age_seconds=self._clock() - self._resync.tried_at,
             sample_age_seconds=self._sampler.silent_seconds(),
         )
 
@@ -139,9 +142,9 @@ class Engine:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what no retry can mend."""
-        self._running, self._resync_tried_at = True, self._clock()
+        self._running = True
         tasks = [asyncio.create_task(self._work(), name=f"reconcile {n}") for n in range(AT_ONCE)]
-        tasks.append(asyncio.create_task(self._resync(), name="resync"))
+        tasks.append(asyncio.create_task(self._resync.run(), name="resync"))
         stopped = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -154,19 +157,10 @@ class Engine:
             await asyncio.gather(stopped, *tasks, return_exceptions=True)
             await self._sampler.close()
 
-    async def _resync(self) -> None:
-        while True:
-            try:
-                present = set(await self._platform.keys())
-            except Exception as error:
-                log.warning("resync failed: %s", error)
-                self._resync_tried_at = self._clock()
-                await asyncio.sleep(random.uniform(1.0, 5.0))  # noqa: S311
-                continue
-            self._resync_tried_at = self._clock()
-            for key in present | set(self._tracked):
-                self._queue.add(key)
-            await asyncio.sleep(self._resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+    def _look_at(self, present: Iterable[Key]) -> None:
+        """All that there is, and all that is remembered and may be gone."""
+        for key in {*present, *self._tracked}:
+            self._queue.add(key)
 
     async def _work(self) -> None:
         while not cancelled():

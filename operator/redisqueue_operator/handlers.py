@@ -65,21 +65,32 @@ class NoProgress(kopf.ProgressStorage):
         return essence
 
 
-def registry_for(store: Store, notify: Callable[[Key], None]) -> kopf.OperatorRegistry:
-    """The handlers: each watched kind's events go to the store, and what was news to `notify`."""
+def registry_for(
+    store: Store, notify: Callable[[Key], None], relisted: Callable[[], None]
+) -> kopf.OperatorRegistry:
+    """The handlers: each watched kind's events go to the store, and what was news to `notify`.
+
+    `relisted` is called when a watch starts anew from a list: it never tells what was deleted meanwhile.
+    """
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry, retries=3)(login)
     for resource in WATCHED:
-        _watch(registry, resource, store, notify)
+        _watch(registry, resource, store, notify, relisted)
     return registry
 
 
 def _watch(
-    registry: kopf.OperatorRegistry, resource: Resource, store: Store, notify: Callable[[Key], None]
+    registry: kopf.OperatorRegistry,
+    resource: Resource,
+    store: Store,
+    notify: Callable[[Key], None],
+    relisted: Callable[[], None],
 ) -> None:
     @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)
     async def seen(event: kopf.RawEvent, **_: Any) -> None:
         obj: dict[str, Any] = dict(event["object"])
+        if event["type"] is None and store.get(resource, key_of(obj)) is not None:
+            relisted()
         if event["type"] == "DELETED":
             concerned = store.drop(resource, key_of(obj), version_of(obj))
         else:
@@ -127,13 +138,14 @@ def settings(share: Share) -> kopf.OperatorSettings:
 async def watch(
     store: Store,
     notify: Callable[[Key], None],
+    relisted: Callable[[], None],
     share: Share,
     stop: asyncio.Event,
     ready: asyncio.Event,
 ) -> None:
     """Watch until `stop`. Raises when the API server refuses us for good: the process then starts anew."""
     await kopf.operator(
-        registry=registry_for(store, notify),
+        registry=registry_for(store, notify, relisted),
         settings=settings(share),
         standalone=True,
         # Given, because kopf would ask for the user's name, and a container's user may have none.

@@ -35,6 +35,13 @@ class LeaseTimes:
     renew_deadline: float = 10.0
     retry: float = 2.0
 
+    @classmethod
+    def lasting(cls, seconds: int) -> LeaseTimes:
+        """The same proportions for another duration."""
+        usual = cls()
+        share = seconds / usual.duration
+        return cls(seconds, usual.renew_deadline * share, usual.retry * share)
+
 
 class Election:
     """One candidate for one Lease."""

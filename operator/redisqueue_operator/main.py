@@ -27,7 +27,7 @@ from redisqueue_operator.engine import Engine
 from redisqueue_operator.health import HealthServer
 from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT, ApiError, KubernetesApi, path_of
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
-from redisqueue_operator.lease import Election
+from redisqueue_operator.lease import Election, LeaseTimes
 from redisqueue_operator.lease_store import NAME as LEASE_NAME
 from redisqueue_operator.lease_store import KubernetesLease
 from redisqueue_operator.metrics import OperatorMetrics
@@ -53,6 +53,7 @@ class Options:
     share: Share
     own_namespace: str
     lease_name: str
+    lease_seconds: int
     identity: str
     allowed_redis_hosts: AllowedHosts
     port: int
@@ -97,6 +98,13 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         help=f"the Lease by which one of several equal operators leads; {LEASE_NAME} (REDISQUEUE_LEASE_NAME)",
     )
     parser.add_argument(
+        "--lease-seconds",
+        type=int,
+        default=env.get("REDISQUEUE_LEASE_SECONDS", "15"),
+        help="how long a leader that is gone keeps the Lease, at least 3; one that cannot renew gives up "
+        "after two thirds of it (REDISQUEUE_LEASE_SECONDS)",
+    )
+    parser.add_argument(
         "--namespace",
         default=env.get("REDISQUEUE_NAMESPACE", ""),
         help="where the operator's Lease is; its own by default (REDISQUEUE_NAMESPACE)",
@@ -138,11 +146,14 @@ def read_options(arguments: Sequence[str] | None) -> Options:
             f"--watch-selector={share.selector!r} needs a --lease-name of its own: "
             "operators with one Lease elect one leader between them"
         )
+    if given.lease_seconds < 3:
+        parser.error(f"--lease-seconds: {given.lease_seconds} must be at least 3")
     return Options(
         worker_image=given.worker_image,
         share=share,
         own_namespace=given.namespace or _own_namespace(),
         lease_name=given.lease_name or LEASE_NAME,
+        lease_seconds=given.lease_seconds,
         identity=f"{given.pod_name}_{uuid.uuid4().hex[:8]}",
         allowed_redis_hosts=allowed,
         port=given.http_port,
@@ -164,14 +175,15 @@ class Operator:
         """The exit status."""
         options = self._options
         async with KubernetesApi(self._metrics.api_call) as api:
-            if problem := await _missing_crd(api):
-                log.error("%s", problem)
-                return 1
             health = HealthServer(
                 options.port, live=self._live, ready=self._ready, explain=self._explain, registry=REGISTRY
             )
+            # First of all: who waits for an API server that is away is alive, and needs no new start.
             async with health:
                 log.info("serving /livez, /readyz and /metrics on port %d", health.bound_port)
+                if problem := await _missing_crd(api):
+                    log.error("%s", problem)
+                    return 1
                 return await self._lead(api)
 
     async def _lead(self, api: KubernetesApi) -> int:
@@ -191,11 +203,17 @@ class Operator:
         engine = self._engine = Engine(
             platform, wall=api.now, metrics=self._metrics, connect=options.allowed_redis_hosts.connect
         )
-        election = Election(KubernetesLease(api, options.own_namespace, options.lease_name), options.identity)
+        election = Election(
+            KubernetesLease(api, options.own_namespace, options.lease_name),
+            options.identity,
+            LeaseTimes.lasting(options.lease_seconds),
+        )
         told, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
         watches = asyncio.create_task(
-            handlers.watch(store, engine.notify, options.share, stop_watching, self._watching)
+            handlers.watch(
+                store, engine.notify, engine.resync_soon, options.share, stop_watching, self._watching
+            )
         )
         await self._until_watching(watches)
         loop = asyncio.get_running_loop()

@@ -46,7 +46,8 @@ class ApiServer:
 
     def __init__(self, folder: Path) -> None:
         self._bin = folder
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._commands: dict[str, list[str | Path]] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._directory = Path(tempfile.mkdtemp(prefix="redisqueue-api-"))
         self._token = secrets.token_hex(16)
         self.kubeconfig = self._directory / "kubeconfig"
@@ -61,7 +62,7 @@ class ApiServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.terminate()
             try:
                 process.wait(timeout=5)
@@ -86,12 +87,22 @@ class ApiServer:
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:
         """The API server takes connections and answers nothing."""
-        process = self._processes[-1]
+        process = self._processes["kube-apiserver"]
         process.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
             process.send_signal(signal.SIGCONT)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL for `etcd` or `kube-apiserver`; `start_again` brings it back on the same data and port."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def start_again(self, name: str) -> None:
+        """Start what was killed, and wait until the API server answers."""
+        self._launch(name)
+        self._await_ready()
 
     def _start(self) -> None:
         etcd, peer, port = _free_port(), _free_port(), _free_port()
@@ -147,9 +158,13 @@ class ApiServer:
         self.kubeconfig.write_text(yaml.safe_dump(config))
 
     def _spawn(self, name: str, *arguments: str) -> None:
-        with (self._directory / f"{name}.log").open("wb") as log:
-            self._processes.append(
-                subprocess.Popen([self._bin / name, *arguments], stdout=log, stderr=subprocess.STDOUT)
+        self._commands[name] = [self._bin / name, *arguments]
+        self._launch(name)
+
+    def _launch(self, name: str) -> None:
+        with (self._directory / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                self._commands[name], stdout=log, stderr=subprocess.STDOUT
             )
 
     def _await_ready(self) -> None:
@@ -160,7 +175,7 @@ class ApiServer:
         )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            for process in self._processes:
+            for process in self._processes.values():
                 if process.poll() is not None:
                     raise RuntimeError(f"{process.args!r} ended: {self._last_log_lines()}")
             try:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.support.api_proxy import ApiProxy
     from tests.support.api_server import ApiServer
 
 T = TypeVar("T")
@@ -104,9 +106,14 @@ class Cluster:
 
 
 class OperatorProcess:
-    """Starts on `with`, ends with SIGTERM at the latest on leaving it. Its log is in `log`."""
+    """Starts on `with`, ends with SIGTERM at the latest on leaving it. Its log is in `log`.
 
-    def __init__(self, server: ApiServer, log: Path, *arguments: str) -> None:
+    With `restarts` it is started again whenever it ends by itself, as kubelet would.
+    """
+
+    def __init__(
+        self, server: ApiServer | ApiProxy, log: Path, *arguments: str, restarts: bool = False
+    ) -> None:
         self.log = log
         self.port = free_port()
         self._command = [
@@ -119,16 +126,32 @@ class OperatorProcess:
         self._environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig)}
         self._environment.pop("KUBERNETES_SERVICE_HOST", None)
         self.process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
+        self._restarts = restarts
+        self._left = threading.Event()
+        self._keeper: threading.Thread | None = None
 
     def __enter__(self) -> OperatorProcess:
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(self._command, env=self._environment, stdout=out, stderr=out)
+        self._spawn()
         until(lambda: self.answer("/readyz") == 200 or self.ended, "the operator is ready")
         assert not self.ended, self.log.read_text()[-3000:]
+        if self._restarts:
+            self._keeper = threading.Thread(target=self._keep)
+            self._keeper.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _spawn(self) -> None:
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(self._command, env=self._environment, stdout=out, stderr=out)
+        self.starts += 1
+
+    def _keep(self) -> None:
+        while not self._left.wait(0.2):
+            if self.ended:
+                self._spawn()
 
     @property
     def ended(self) -> bool:
@@ -152,6 +175,9 @@ class OperatorProcess:
     def stop(self, *, kill: bool = False) -> int:
         """SIGTERM (or SIGKILL) and wait; the exit status."""
         assert self.process is not None
+        self._left.set()
+        if self._keeper is not None:
+            self._keeper.join()
         if self.process.poll() is None:
             self.process.kill() if kill else self.process.terminate()
         try:

@@ -1,0 +1,249 @@
+"""What breaks around the operator: it takes over, waits, catches up, and writes nothing twice.
+
+With LONG=1 outages last a minute and Leases as long as usual; else both are short.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.api_proxy import CONFLICT, TOO_MANY, ApiProxy
+from tests.support.api_server import ApiServer, binaries
+from tests.support.operator_process import Cluster, OperatorProcess, until
+from tests.support.redisqueue_cases import redis_queue
+from tests.support.required import required
+
+from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import redis
+    from tests.support.api_proxy import Refusal
+
+pytestmark = pytest.mark.timeout(300)
+LONG = bool(os.environ.get("LONG"))
+OUTAGE_SECONDS = 60 if LONG else 6
+LEASE_SECONDS = 15 if LONG else 3
+# The machine may be busy: what is measured is printed, what is asserted is generous.
+SLACK_SECONDS = 8
+NOW = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """An API server of its own, to be killed."""
+    reason = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
+    with ApiServer(required(binaries(), reason)) as server:
+        cluster = Cluster(server)
+        cluster.install()
+        yield cluster
+
+
+class Stage:
+    """A namespace of its own, its RedisQueues, and operators that serve nothing else."""
+
+    def __init__(self, cluster: Cluster, name: str, folder: Path, redis_url: str) -> None:
+        self.cluster, self.name, self.redis_url = cluster, name, redis_url
+        self._folder = folder
+        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+    def operator(self, name: str, through: ApiProxy | None = None, **options: Any) -> OperatorProcess:
+        return OperatorProcess(
+            through or self.cluster.server,
+            self._folder / name,
+            f"--namespace={self.name}",
+            f"--watch-namespaces={self.name}",
+            f"--pod-name={name}",
+            f"--lease-seconds={LEASE_SECONDS}",
+            **options,
+        )
+
+    def proxy(self) -> ApiProxy:
+        return ApiProxy(self.cluster.server, self._folder)
+
+    def queue(self, name: str, **spec: Any) -> QueueKeys:
+        """Make a RedisQueue, and wait until it is served."""
+        scaling = {"maxReplicas": 20, "backlogPerSlot": 1, "scaleDown": NOW}
+        queue = redis_queue(name, redis={"url": self.redis_url}, scaling=scaling, **spec)
+        queue["metadata"]["namespace"] = self.name
+        self.cluster.apply(queue)
+        reachable = lambda: self.condition(name, "RedisReachable").get("status") == "True"  # noqa: E731
+        until(reachable, f"{name} is sampled", seconds=20 + SLACK_SECONDS)
+        return QueueKeys(name)
+
+    def condition(self, name: str, kind: str) -> dict[str, Any]:
+        return self.cluster.condition(name, kind, self.name)
+
+    def replicas(self, name: str) -> int | None:
+        return self.cluster.replicas(name, self.name)
+
+    def decided(self, name: str) -> int | None:
+        """The number of workers that the status says was decided last."""
+        decision = self.cluster.status(name, self.name).get("decision") or {}
+        return decision.get("to")
+
+    def until_replicas(self, name: str, number: int, seconds: float = 20 + SLACK_SECONDS) -> None:
+        until(lambda: self.replicas(name) == number, f"{number} workers of {name}", seconds=seconds)
+
+    def leader(self) -> str:
+        """The name of the operator that holds the Lease."""
+        lease = self.cluster.get("lease", "redisqueue-operator", self.name) or {}
+        return str((lease.get("spec") or {}).get("holderIdentity") or "").partition("_")[0]
+
+    def versions(self, name: str) -> dict[str, str]:
+        """The resourceVersions of what the operator has written for a queue."""
+        kinds = {"rq": name, "deployment": f"{name}-worker", "poddisruptionbudget": f"{name}-worker"}
+        objects = {kind: self.cluster.get(kind, called, self.name) for kind, called in kinds.items()}
+        return {kind: obj["metadata"]["resourceVersion"] for kind, obj in objects.items() if obj}
+
+    def delete(self, *names: str) -> None:
+        self.cluster.run("delete", "rq", "-n", self.name, *names)
+
+
+@pytest.fixture
+def stage(
+    cluster: Cluster, tmp_path: Path, redis_url: str, request: pytest.FixtureRequest
+) -> Iterator[Stage]:
+    name = request.node.name.removeprefix("test_").replace("_", "-").partition("[")[0][:40].strip("-")
+    stage = Stage(cluster, name, tmp_path, redis_url)
+    yield stage
+    cluster.run("delete", "rq,deployment,poddisruptionbudget", "--all", "-n", name)
+
+
+def publish(client: redis.Redis, keys: QueueKeys, number: int) -> None:
+    """All at once, so that one decision sees them all."""
+    client.lpush(keys.pending, *(f"m{each}" for each in range(number)))
+
+
+def scales(proxy: ApiProxy) -> list[int]:
+    """The numbers of workers written through the proxy, in order."""
+    return [write.body["spec"]["replicas"] for write in proxy.written("/scale")]
+
+
+def repeated(proxy: ApiProxy) -> list[str]:
+    """Paths that were written twice in a row with the same content, by a server that did it both times."""
+    by_path = itertools.groupby(
+        sorted((write for write in proxy.written("")), key=lambda write: write.path), lambda write: write.path
+    )
+    return [
+        path
+        for path, writes in by_path
+        for first, second in itertools.pairwise(tuple(writes))
+        if first.body == second.body and first.method == second.method == "PATCH"
+    ]
+
+
+@pytest.mark.parametrize("how", ["killed", "told to leave"])
+def test_a_warm_standby_takes_over_from_a_leader(stage: Stage, redis_client: redis.Redis, how: str) -> None:
+    with stage.proxy() as of_one, stage.proxy() as of_two, stage.operator("one", of_one) as one:
+        jobs = stage.queue("jobs")
+        publish(redis_client, jobs, 3)
+        stage.until_replicas("jobs", 3)
+        with stage.operator("two", of_two):
+            until(lambda: stage.condition("jobs", "Progressing").get("reason") == "ScalingUp", "all is told")
+            time.sleep(2.5)  # what follows the last status has followed
+            assert of_two.writes == [], "a standby wrote"
+            before = stage.versions("jobs")
+            gone_at = time.monotonic()
+            one.stop(kill=how == "killed")
+            until(lambda: stage.leader() == "two", "the standby leads", seconds=40)
+            took = time.monotonic() - gone_at
+            print(f"{how}: the next one led after {took:.1f} s (Lease of {LEASE_SECONDS} s)", file=sys.stderr)
+            assert took < SLACK_SECONDS + (LEASE_SECONDS * 17 / 15 if how == "killed" else 3)
+            time.sleep(3)  # what it would write on top of that is written
+            assert stage.versions("jobs") == before, "it wrote what was there already"
+            publish(redis_client, jobs, 1)
+            stage.until_replicas("jobs", 4)
+        assert (scales(of_one), scales(of_two)) == ([3], [4])
+        assert repeated(of_one) == repeated(of_two) == []
+
+
+@pytest.mark.parametrize("what", ["kube-apiserver", "etcd"])
+def test_an_outage_of_the_api_is_waited_out(stage: Stage, redis_client: redis.Redis, what: str) -> None:
+    server = stage.cluster.server
+    with stage.operator("one", restarts=True) as operator:
+        jobs = stage.queue("jobs")
+        server.kill(what)
+        publish(redis_client, jobs, 5)
+        time.sleep(OUTAGE_SECONDS)
+        assert operator.answer("/livez") in (0, 200), "kubelet would restart it for nothing"
+        back_at = time.monotonic()
+        server.start_again(what)
+        stage.until_replicas("jobs", 5, seconds=60)
+        took = time.monotonic() - back_at
+        print(
+            f"{what}: caught up {took:.1f} s after its start; operator starts: {operator.starts}",
+            file=sys.stderr,
+        )
+        until(lambda: stage.condition("jobs", "Ready").get("status") == "True", "it is Ready")
+        deployment = stage.cluster.get("deployment", "jobs-worker", stage.name)
+        assert deployment is not None
+        # 0 at its creation, then the one write.
+        assert deployment["metadata"]["generation"] == 2
+
+
+def test_what_was_deleted_while_the_watches_were_broken_is_noticed(
+    stage: Stage, redis_client: redis.Redis
+) -> None:
+    with stage.proxy() as proxy, stage.operator("one", proxy) as operator:
+        stage.queue("gone")
+        jobs = stage.queue("jobs")
+        proxy.watches_expired = True
+        assert proxy.cut_watches() >= 4
+        stage.delete("gone")
+        stage.cluster.run("delete", "deployment", "gone-worker", "-n", stage.name)
+        time.sleep(1)
+        proxy.watches_expired = False
+        until(lambda: 'name="gone"' not in operator.read("/metrics"), "it is forgotten", seconds=40)
+        publish(redis_client, jobs, 1)
+        stage.until_replicas("jobs", 1)
+        assert stage.cluster.get("deployment", "gone-worker", stage.name) is None
+        assert repeated(proxy) == []
+        assert operator.starts == 1
+        assert not operator.ended
+
+
+@pytest.mark.parametrize("refusal", [TOO_MANY, CONFLICT], ids=["429", "409"])
+def test_a_storm_of_refusals_is_not_answered_with_a_storm_of_writes(
+    stage: Stage, redis_client: redis.Redis, refusal: Refusal
+) -> None:
+    names = [f"q{number}" for number in range(5)]
+    with stage.proxy() as proxy, stage.operator("one", proxy):
+        queues = [stage.queue(name) for name in names]
+        writes = itertools.count(1)
+
+        def three_of_four(method: str, path: str) -> Refusal | None:
+            counts = method != "GET" and "/leases" not in path
+            return refusal if counts and next(writes) % 4 else None
+
+        proxy.rule = three_of_four
+        for keys in queues:
+            publish(redis_client, keys, 4)
+        for name in names:
+            stage.until_replicas(name, 4, seconds=60)
+        for name in names:
+            until(lambda name=name: stage.decided(name) == 4, f"{name}'s status", seconds=60)
+        print(f"{refusal.status}: {proxy.refused} refused, {len(proxy.writes)} writes", file=sys.stderr)
+        assert sorted(scales(proxy)) == [4] * len(names)
+        assert repeated(proxy) == []
+        assert proxy.refused < 40 * len(names)
+
+
+def test_a_server_that_refuses_everything_hears_little(stage: Stage, redis_client: redis.Redis) -> None:
+    with stage.proxy() as proxy, stage.operator("one", proxy):
+        jobs = stage.queue("jobs")
+        proxy.rule = lambda method, path: CONFLICT if method != "GET" and "/leases" not in path else None
+        publish(redis_client, jobs, 1)
+        until(lambda: proxy.refused, "the first refusal")
+        time.sleep(OUTAGE_SECONDS)
+        print(f"refused in {OUTAGE_SECONDS} s: {proxy.refused}", file=sys.stderr)
+        assert proxy.refused < 3 * OUTAGE_SECONDS
+        proxy.rule = lambda _method, _path: None
+        stage.until_replicas("jobs", 1, seconds=70)
