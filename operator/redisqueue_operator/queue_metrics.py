@@ -41,6 +41,7 @@ _RATES = {
 }
 _WORKERS = {
     "desired": "Workers that are wanted.",
+    "wanted": "Workers that the rules ask for, whoever chooses: what another autoscaler follows.",
     "replicas": "Workers that the Deployment asks for.",
     "ready": "Workers that are ready.",
     "busy": "Workers that handle a message.",
@@ -103,6 +104,7 @@ def _workers(each: Seen) -> dict[str, int | None]:
     busy = sum(worker.busy > 0 for worker in observation.workers if is_fresh(worker))
     return {
         "desired": decision.to_replicas if decision else None,
+        "wanted": decision.wanted_replicas if decision else None,
         "replicas": observation.replicas,
         "ready": observation.ready_replicas,
         "busy": None if observation.queue is None else busy,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis_queue, sample_objects
 
 from redisqueue_operator import api
@@ -63,6 +65,19 @@ def test_bad_is_refused_naming_the_field(server: ApiServer, case: str) -> None:
     assert bad.field in output
     assert "hunter2" not in output, "a refusal must not show the password"
     assert api.validate(bad.obj, bad.old), "refused here, so it has to be refused offline"
+
+
+def test_another_autoscaler_as_the_page_has_it(server: ApiServer) -> None:
+    page = (SAMPLES.parent / "README.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    by_kind = {block["kind"]: block for block in blocks}
+    hpa = by_kind["HorizontalPodAutoscaler"]
+    code, output = try_create(server, hpa)
+    assert code == 0, output
+    for scaler in (hpa, by_kind["ScaledObject"]):
+        target = scaler["spec"]["scaleTargetRef"]
+        assert target["name"] == by_kind["RedisQueue"]["metadata"]["name"]
+        assert (target["apiVersion"], target["kind"]) == ("redisqueue.dev/v1alpha1", "RedisQueue")
 
 
 def test_scale_subresource(server: ApiServer) -> None:

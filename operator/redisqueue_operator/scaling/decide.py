@@ -32,11 +32,14 @@ def decide(
     known, history = _remember(need, observation, policy, history, now)
     path = _Path(observation, policy, fleet, history, now, current, current)
     if policy.manual_replicas is not None:
-        path.reason, path.to = "ManualReplicas", policy.manual_replicas
-    elif need is None:
+        path.policy = replace(policy, mode="External")  # the rules only advise
+    if need is None:
         _without_redis(path)
     else:
         _by_need(path, need)
+    if policy.manual_replicas is not None:
+        path.policy, path.to, path.reason = policy, policy.manual_replicas, "ManualReplicas"
+        path.clamps, path.blocked_by = [], ""
     return _decision(path, known), history
 
 

@@ -51,8 +51,8 @@ class Decision:
     recheck_after_seconds: float = math.inf
     """When time alone can change the answer; infinite when only a new fact can."""
     wanted_replicas: int = 0
-    """The need within minimum and maximum, before anything holds it back; what would have been written
-    in the modes that write nothing."""
+    """The need within minimum and maximum, before anything holds it back. Where somebody else chooses (modes
+    that write nothing, a person's number) what the rules would have written."""
     drain_busy: bool = False
     """The shrink stands although a victim is busy: a person's number, or `busyPolicy: Drain`."""
     rates: Rates = Rates()

@@ -63,8 +63,9 @@ _UNABLE = {
 
 
 def _choice(policy: Policy) -> str:
-    """Who chooses the number of workers, when it is not the rules."""
-    return "ManualReplicas" if policy.manual_replicas is not None else policy.mode
+    """Who chooses the number of workers. An external autoscaler may do it through `spec.replicas`, too."""
+    by_hand = policy.manual_replicas is not None and policy.mode != "External"
+    return "ManualReplicas" if by_hand else policy.mode
 
 
 def scaling_active(

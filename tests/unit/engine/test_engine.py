@@ -149,6 +149,26 @@ async def test_a_victim_refuses_messages_before_it_goes(
     assert claims[:3] == [0, 0, 0]
 
 
+async def test_another_autoscaler_chooses_and_idle_workers_still_go_first(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    """It writes `spec.replicas`, through the scale subresource; before that, nothing is written."""
+    key = platform.put("jobs", scaling={"mode": "External"})
+    redis_client.lpush(QueueKeys("jobs").pending, *"abcdefgh")
+    first, second, third = workers(redis_client, platform, key, 3)
+    assert len(second.claim(1).claims) == 1
+    engine.notify(key)
+    await until(lambda: [row.in_flight for row in engine.snapshot()] == [1], "a look")
+    assert platform.scales(key) == []
+    platform.put("jobs", scaling={"mode": "External"}, replicas=1)
+    engine.notify(key)
+    await until(lambda: platform.scales(key), "a shrink")
+    (to, victims), *_ = platform.writes_of(key)
+    assert (to, sorted(victims)) == (1, ["pod-0", "pod-2"])
+    assert first.claim(1).retired
+    assert third.claim(1).retired
+
+
 async def test_who_claimed_meanwhile_stays(
     platform: FakePlatform, engine: Engine, redis_client: redis.Redis
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.observations import fleet, once, pod, queue, seen, settled, worker
+from tests.support.observations import Story, fleet, once, pod, queue, seen, settled, worker
 
 from redisqueue_operator.api import parse
 from redisqueue_operator.scaling import Mode, Policy
@@ -53,6 +53,27 @@ def test_a_persons_number_wins_over_everything(mode: Mode, number: int) -> None:
     ):
         decision = once(observation, policy)
         assert (decision.to_replicas, decision.reason) == (number, "ManualReplicas")
+
+
+@pytest.mark.parametrize("mode", ["Auto", "External", "Paused", "UpOnly", "DownOnly", "DryRun"])
+def test_what_the_rules_would_write_is_known_whoever_chooses(mode: Mode) -> None:
+    """The number that another autoscaler follows must not be the one that it wrote itself."""
+    policy = Policy(mode=mode, manual_replicas=4, up_max_step=3)
+    assert once(fleet(queue(50), idle=4), policy).wanted_replicas == 7
+    story = Story(policy)
+    story.at(0.0, fleet(queue(), idle=4))
+    held = story.at(29.0, fleet(queue(), idle=4))
+    assert (held.wanted_replicas, held.recheck_after_seconds) == (4, 1.0)
+    assert (held.to_replicas, held.blocked_by, held.clamps) == (4, "", ())
+    assert story.at(30.0, fleet(queue(), idle=4)).wanted_replicas == 0
+    busy = settled(fleet(queue(in_flight=3), busy=3, idle=1), Policy(mode=mode, manual_replicas=4))
+    assert busy.wanted_replicas == 3
+
+
+@pytest.mark.parametrize("manual", [None, 4])
+def test_unknown_is_never_zero_for_another_autoscaler_either(manual: int | None) -> None:
+    decision = once(seen(None, replicas=4), Policy(mode="External", manual_replicas=manual))
+    assert (decision.to_replicas, decision.wanted_replicas) == (4, 4)
 
 
 def test_a_persons_number_still_takes_idle_pods_first() -> None:

@@ -108,6 +108,8 @@ def test_no_deployment_yet() -> None:
         ({"scaling": {"mode": "Paused"}}, "Paused", "Paused"),
         ({"scaling": {"mode": "DryRun"}}, "DryRun", "DryRun"),
         ({"scaling": {"mode": "External"}}, "External", "External"),
+        ({"scaling": {"mode": "External"}, "replicas": 0}, "External", "External"),
+        ({"scaling": {"mode": "DryRun"}, "replicas": 0}, "ManualReplicas", "Manual"),
     ],
 )
 def test_paused(spec: dict[str, Any], reason: str, state: str) -> None:

@@ -44,13 +44,14 @@ def test_a_queue(metrics: OperatorMetrics) -> None:
             "queue_dead_letter",
             "queue_claims_total",
             "workers_desired",
+            "workers_wanted",
             "workers_replicas",
             "workers_ready",
             "workers_busy",
             "workers_draining",
         )
     }
-    assert list(shown.values()) == [41, 5, 4, 9, 3, 2, 7, 8, 99, 10, 2, 2, 1, 1]
+    assert list(shown.values()) == [41, 5, 4, 9, 3, 2, 7, 8, 99, 10, 10, 2, 2, 1, 1]
 
 
 def test_rates_and_ages(metrics: OperatorMetrics) -> None:
