@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.e2e.conftest import HELM, VALUES
@@ -35,10 +35,12 @@ def trial(installed: Cluster) -> Iterator[Cluster]:
     installed.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
 
 
-def test_nothing_is_left(trial: Cluster) -> None:
-    def kubectl(*arguments: str, stdin: str | None = None) -> str:
-        return trial.kubectl("-n", NAMESPACE, *arguments, stdin=stdin)
+def kubectl(cluster: Cluster, *arguments: str) -> str:
+    return cluster.kubectl("-n", NAMESPACE, *arguments)
 
+
+def start_worker(trial: Cluster, **spec: Any) -> None:
+    """A RedisQueue on the chart's Valkey, with a worker that is ready."""
     (valkey,) = [one for one in trial.list("services", NAMESPACE) if "valkey" in one["metadata"]["name"]]
     trial.apply(
         {
@@ -55,19 +57,36 @@ def test_nothing_is_left(trial: Cluster) -> None:
                 "redis": {"url": f"redis://{valkey['metadata']['name']}:6379/0"},
                 "worker": {"handler": "handler:handle", "source": {"configMapRef": {"name": "handler"}}},
                 "scaling": {"minReplicas": 1},
+                **spec,
             },
         },
     )
-    kubectl("wait", "--for=condition=Ready", "rq/jobs", "--timeout=60s")
-    kubectl("rollout", "status", "deployment/jobs-worker", "--timeout=60s")
+    kubectl(trial, "wait", "--for=condition=Ready", "rq/jobs", "--timeout=60s")
+    kubectl(trial, "rollout", "status", "deployment/jobs-worker", "--timeout=60s")
 
-    kubectl("delete", "rq", "jobs", "--timeout=30s")
+
+def test_nothing_is_left(trial: Cluster) -> None:
+    start_worker(trial)
+
+    kubectl(trial, "delete", "rq", "jobs", "--timeout=30s")
     wait_until(lambda: not _owned(trial), 90, "the children of the RedisQueue are gone")
     trial.helm("uninstall", "trial", "--namespace", NAMESPACE, "--wait", "--timeout", "60s")
     wait_until(lambda: _left(trial) == ["ConfigMap/handler"], 60, "only what the user made is left")
     cluster_wide = json.loads(trial.kubectl("get", "clusterroles,clusterrolebindings", "-o", "json"))["items"]
     assert not [one for one in cluster_wide if "trial" in one["metadata"]["name"]]
     trial.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
+
+
+def test_namespace_deleted_while_the_operator_is_away(trial: Cluster) -> None:
+    """The default policy needs no operator: there is no finalizer that could hang."""
+    # Kubernetes looks at the namespace again after half of its pods' longest grace period.
+    start_worker(trial, drain={"timeoutSeconds": 15})
+    (operator,) = trial.list("deployments", NAMESPACE, "app.kubernetes.io/name=redis-queue-operator")
+    kubectl(trial, "scale", f"deployment/{operator['metadata']['name']}", "--replicas=0")
+    selector = ("-l", "app.kubernetes.io/name=redis-queue-operator")
+    kubectl(trial, "wait", "--for=delete", "pods", *selector, "--timeout=30s")
+
+    trial.kubectl("delete", "namespace", NAMESPACE, "--timeout=90s")
 
 
 def _owned(cluster: Cluster) -> list[str]:
