@@ -8,7 +8,7 @@ MODE ?= auto
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker simulate test-pythons images cluster-up cluster-down clean
+.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker bench-operator simulate test-pythons images cluster-up cluster-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-library: $(VENV)/.dev ## Measure the library against 7.0.0 and its peers (
 
 bench-worker: $(VENV)/.dev ## Measure whole workers, ours beside the peers' (ARGS="--quick --json FILE")
 	@$(BIN)/python -m tests.bench.worker $(ARGS)
+
+bench-operator: $(VENV)/.dev ## Measure the operator: reaction, burst, fleets of 300 and 1,000 (ARGS="--quick --json FILE")
+	@$(BIN)/python -m tests.bench.operator $(ARGS)
 
 simulate: $(VENV)/.dev ## Play loads against our scaling and a model of KEDA (ARGS="--load burst --json FILE")
 	@$(BIN)/python -m tests.simulate $(ARGS)

@@ -365,6 +365,9 @@ class Engine:
 
     async def _report(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> None:
         """Status and events, when they are worth a write; a busy queue is looked at once a second."""
+        unread = tracked.observation is not None and not tracked.observation.redis_reason
+        if unread and tracked.outcome.ok:
+            return  # the first sample, or why there is none, is here in a moment: one status tells all
         now = self._clock()
         if now - tracked.status_looked_at < STATUS_LOOK_SECONDS:
             self._queue.add(key, after_seconds=STATUS_LOOK_SECONDS)

@@ -184,6 +184,8 @@ class _Endpoint(Generic[K]):
         self._connect = connect
         self._client: Any = None
         self._hurry = asyncio.Event()
+        self._hurried: set[K] = set()
+        self._all_at = self._all_due = _now()
         self._failures = 0
         self._loop = asyncio.create_task(self._run(), name=f"sample {settings.redacted}")
 
@@ -206,7 +208,7 @@ class _Endpoint(Generic[K]):
                 known.last, known.news = None, ()
             _cancel(known.waiter)
             known.watched, known.waiter = watched, None
-            self._hurry.set()
+            self._hasten(key)
 
     def drop(self, key: K) -> None:
         _cancel(self.queues.pop(key).waiter)
@@ -226,15 +228,25 @@ class _Endpoint(Generic[K]):
         # redis-py loses some cancellations, mostly while it connects: the task itself remembers them.
         while not cancelled():
             self._hurry.clear()
-            await self._sample_all()
+            hurried, self._hurried = self._hurried, set()
+            if _now() >= self._all_due:
+                await self._sample(dict(self.queues), self._took)
+                pause = interval_seconds(len(self.queues)) * 2 ** min(self._failures, 3)
+                self._all_at = _now()
+                self._all_due = self._all_at + min(pause, SLOWEST_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311
+            else:
+                await self._sample({key: self.queues[key] for key in hurried if key in self.queues})
             self.tried_at = self._clock()
-            pause = interval_seconds(len(self.queues)) * 2 ** min(self._failures, 3)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(pause, SLOWEST_SECONDS) * random.uniform(0.9, 1.1)):  # noqa: S311
+                async with asyncio.timeout(self._all_due - _now()):
                     await self._hurry.wait()
 
-    async def _sample_all(self) -> None:
-        queues = dict(self.queues)
+    def _hasten(self, key: K) -> None:
+        """Sample this queue at once: to sample all for each one of many would be quadratic."""
+        self._hurried.add(key)
+        self._hurry.set()
+
+    async def _sample(self, queues: dict[K, _Queue], took: Callable[[float], None] | None = None) -> None:
         if not queues:
             return
         started = self._clock()
@@ -244,8 +256,8 @@ class _Endpoint(Generic[K]):
                 samples = await sample(client, [queue.watched.keys for queue in queues.values()])
         except Exception as error:
             samples = [error] * len(queues)
-        if self._took is not None:
-            self._took(self._clock() - started)
+        if took is not None:
+            took(self._clock() - started)
         failed = all(isinstance(each, Exception) for each in samples)
         self._failures = self._failures + 1 if failed else 0
         for (key, queue), seen in zip(queues.items(), samples, strict=True):
@@ -262,14 +274,14 @@ class _Endpoint(Generic[K]):
             return
         # When enough connections sleep already, this queue is seen by the sample alone.
         if not queue.waits and not self._sleepers.locked():
-            queue.waiter = asyncio.create_task(self._wait(queue), name=f"wait {queue.watched.keys.name}")
+            queue.waiter = asyncio.create_task(self._wait(key, queue), name=f"wait {queue.watched.keys.name}")
 
-    async def _wait(self, queue: _Queue) -> None:
+    async def _wait(self, key: K, queue: _Queue) -> None:
         """Sleep in a blocking pop until the queue has a message, then have it sampled."""
         if self._sleepers.locked():
             return
         async with self._sleepers:
-            started = asyncio.get_running_loop().time()
+            started = _now()
             try:
                 consumer = Consumer(
                     await self.client(), queue.watched.keys.name, key_separator=queue.watched.keys.separator
@@ -281,9 +293,11 @@ class _Endpoint(Generic[K]):
                 return
             if not woken:
                 return
-            self._hurry.set()
+            self._hasten(key)
+            # It may be one of a burst, whose other queues have no sleeper.
+            self._all_due = min(self._all_due, self._all_at + FASTEST_SECONDS)
             # Somebody else may take the message before we look: do not spin with whoever is that fast.
-            short = asyncio.get_running_loop().time() - started < SLOWEST_SECONDS
+            short = _now() - started < SLOWEST_SECONDS
             queue.wakes_in_vain = queue.wakes_in_vain + 1 if short else 0
             if queue.wakes_in_vain:
                 await asyncio.sleep(min(0.25, 0.01 * 2**queue.wakes_in_vain) * random.uniform(0.5, 1.0))  # noqa: S311
@@ -292,6 +306,11 @@ class _Endpoint(Generic[K]):
 def _place(settings: ConnectionSettings) -> tuple[str, str]:
     """Which Redis that is, whoever logs in."""
     return settings.mode, settings.redacted
+
+
+def _now() -> float:
+    """The time by which this loop sleeps."""
+    return asyncio.get_running_loop().time()
 
 
 def _cancel(task: asyncio.Task[None] | None) -> None:

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 PLACES = ("~/.cache/redisqueue/cluster/bin", "~/.cache/redisqueue-cluster/bin")
 START_SECONDS = 45.0
+_AUDIT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Request, resources: [{group: apps, resources: [deployments/scale]}]}
+  - {level: Metadata}
+"""
 
 
 def binaries() -> Path | None:
@@ -42,15 +50,20 @@ def _free_port() -> int:
 
 
 class ApiServer:
-    """Starts on `with`, stops what it started at the end. `kubectl` answers (exit code, output)."""
+    """Starts on `with`, stops what it started at the end. `kubectl` answers (exit code, output).
 
-    def __init__(self, folder: Path) -> None:
+    With `audit` it notes every request as a line of JSON in `audit_log`.
+    """
+
+    def __init__(self, folder: Path, *, audit: bool = False) -> None:
         self._bin = folder
+        self._audit = audit
         self._commands: dict[str, list[str | Path]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._directory = Path(tempfile.mkdtemp(prefix="redisqueue-api-"))
         self._token = secrets.token_hex(16)
         self.kubeconfig = self._directory / "kubeconfig"
+        self.audit_log = self._directory / "audit.log"
         self.url = ""
 
     def __enter__(self) -> ApiServer:
@@ -142,8 +155,16 @@ class ApiServer:
             f"--service-account-signing-key-file={private}",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--endpoint-reconciler-type=none",
+            *self._audit_flags(),
         )
         self._await_ready()
+
+    def _audit_flags(self) -> list[str]:
+        if not self._audit:
+            return []
+        policy = self._directory / "audit-policy.yaml"
+        policy.write_text(_AUDIT_POLICY)
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}"]
 
     def _write_kubeconfig(self) -> None:
         cluster = {"server": self.url, "insecure-skip-tls-verify": True}

@@ -53,7 +53,9 @@ class Cluster:
     def install(self) -> None:
         """The CustomResourceDefinition, and wait until it is served."""
         self.run("apply", "--server-side", "-f", "crds/redisqueue.dev_redisqueues.yaml")
-        self.run("wait", "--for=condition=Established", "crd/redisqueues.redisqueue.dev", "--timeout=20s")
+        # kubectl refuses to wait for the conditions of an object that has none yet.
+        wait = ("wait", "--for=condition=Established", "crd/redisqueues.redisqueue.dev", "--timeout=20s")
+        until(lambda: self.server.kubectl(*wait)[0] == 0, "the CustomResourceDefinition is served")
 
     def run(self, *arguments: str, stdin: str = "") -> str:
         """kubectl; its output. Fails when it does."""
@@ -103,6 +105,13 @@ class Cluster:
         text = self.run("get", "--raw", "/metrics")
         found = (match for match in map(_WRITE.match, text.splitlines()) if match)
         return sum(int(float(each["count"])) for each in found if 'resource="leases"' not in each["labels"])
+
+    def scale_writes(self) -> int:
+        """Writes to the /scale of Deployments so far."""
+        text = self.run("get", "--raw", "/metrics")
+        found = (match for match in map(_WRITE.match, text.splitlines()) if match)
+        ours = ('resource="deployments"', 'subresource="scale"')
+        return sum(int(float(each["count"])) for each in found if all(o in each["labels"] for o in ours))
 
 
 class OperatorProcess:

@@ -1,0 +1,161 @@
+"""`make bench-operator`: how fast the operator reacts, and what a fleet of RedisQueues costs.
+
+A reaction is the time from just before a message is sent to Redis until the API server has answered the
+operator's write to /scale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.operator_report import markdown
+from tests.bench.operator_stage import Failed, Stage
+from tests.support.api_server import binaries
+
+HERE = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured. Times in seconds."""
+
+    phases: int
+    burst: int
+    bursts: int
+    fleets: tuple[int, ...]
+    warm_up: float
+    window: float
+
+
+FULL = Effort(phases=40, burst=300, bursts=3, fleets=(300, 1000), warm_up=35, window=60)
+QUICK = Effort(phases=10, burst=50, bursts=1, fleets=(50,), warm_up=5, window=10)
+
+
+def reactions(stage: Stage, kind: str, phases: int) -> Result:
+    """One queue gets 100 messages at random moments, when it has `asleep` no worker, or `awake` one."""
+    name = f"solo-{kind}"
+    least = 1 if kind == "awake" else 0
+    extra = {"wake": "Poll"} if kind == "polled" else {}
+    stage.create([name], minReplicas=least, **extra)
+    stage.quiet(3)
+    delays, writes = [], []
+    for phase in range(phases):
+        time.sleep(random.Random(phase).uniform(0.5, 2.0))
+        at = stage.push([name], 100)
+        stage.until(lambda _, at=at: any(call.replicas == 20 for call in stage.scales(at)), "20 workers")
+        scales = stage.scales(at)
+        delays.append(next(call.at for call in scales if call.replicas == 20) - at)
+        writes.append(len(scales))
+        at = time.time()
+        stage.empty([name])
+        stage.until(lambda _, at=at: any(call.replicas == least for call in stage.scales(at)), "its end")
+    stage.cluster.run("delete", "rq", name)
+    return {"what": "reaction", "kind": kind, "delays": delays, "writes": writes}
+
+
+def burst(stage: Stage, names: list[str]) -> Result:
+    """All sleeping queues get work at one moment."""
+    at = stage.push(names, 100)
+    first: dict[str, float] = {}
+
+    def all_woke(_: object) -> bool:
+        for call in stage.scales(at):
+            first.setdefault(call.name, call.at - at)
+        return len(first) == len(names)
+
+    stage.until(all_woke, f"workers for {len(names)} queues")
+    scales = stage.scales(at)
+    stage.empty(names)
+    stage.quiet(5)
+    return {"what": "burst", "queues": len(names), "delays": list(first.values()), "writes": len(scales)}
+
+
+def fleet(stage: Stage, count: int, effort: Effort) -> list[Result]:
+    """Create, rest, and work all the time."""
+    names = [f"queue-{number}" for number in range(count)]
+    empty = stage.measure(5.0)
+    began = time.time()
+    stage.create(names)
+    created = time.time() - began
+
+    def applied(calls: Any) -> bool:
+        return len({call.name for call in calls if call.resource == "redisqueues/status"}) >= count
+
+    stage.until(applied, f"{count} Deployments", 300)
+    deployments: dict[str, float] = {}
+    for call in stage.calls:
+        if call.resource == "deployments" and call.verb == "patch":
+            deployments[call.name] = call.at - began
+    about = {"queues": count, "created": created, "applied": max(deployments.values())}
+    stage.quiet(10)
+    results = [{"what": "fleet", "state": "empty", "queues": count, **empty}]
+    results.append({"what": "fleet", "state": "idle", **about, **stage.measure(effort.window)})
+    with stage.traffic(names):
+        time.sleep(effort.warm_up)
+        results.append({"what": "fleet", "state": "active", **about, **stage.measure(effort.window)})
+    stage.empty(names)
+    stage.quiet(5)
+    return results
+
+
+def compete(effort: Effort, bin_folder: Path) -> list[Result]:
+    """All results. Each part has a server and an operator of its own."""
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="redisqueue-bench-") as folder:
+        with Stage(bin_folder, Path(folder)) as stage:
+            for kind in ("asleep", "awake", "polled"):
+                results += [_told(reactions(stage, kind, effort.phases))]
+        for count in effort.fleets:
+            with Stage(bin_folder, Path(folder)) as stage:
+                results += [_told(one) for one in fleet(stage, count, effort)]
+                if count == effort.burst:
+                    names = [f"queue-{number}" for number in range(count)]
+                    results += [_told(burst(stage, names)) for _ in range(effort.bursts)]
+    return results
+
+
+def _told(result: Result) -> Result:
+    shown = {name: value for name, value in result.items() if not isinstance(value, list)}
+    if "delays" in result:
+        shown["slowest"] = round(max(result["delays"]), 3)
+    print(shown, file=sys.stderr)
+    return result
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="10 phases and 50 queues, in a minute or two")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement")
+    options = parser.parse_args()
+    if (folder := binaries()) is None:
+        sys.exit(f"bench-operator: {HERE}")
+    load_before = os.getloadavg()[0]
+    try:
+        results = compete(QUICK if options.quick else FULL, folder)
+    except Failed as problem:
+        sys.exit(f"bench-operator: {problem}")
+    about = {
+        "machine": f"{os.cpu_count()} cores, the operator on one of them",
+        "python": platform.python_version(),
+        "load_before": round(load_before, 2),
+        "load_after": round(os.getloadavg()[0], 2),
+    }
+    if options.json:
+        options.json.write_text(json.dumps({"about": about, "results": results}, indent=1))
+    print(markdown(about, results))
+
+
+if __name__ == "__main__":
+    main()

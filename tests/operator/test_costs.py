@@ -1,0 +1,64 @@
+"""What a fleet costs, in counts: writes to the API server, connections to Redis."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.operator_process import Cluster, OperatorProcess, until
+from tests.support.redisqueue_cases import redis_queue
+
+from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.connections import CLIENT_NAME
+from redisqueue_operator.sampler import MOST_SLEEPERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import redis
+    from tests.support.api_server import ApiServer
+
+pytestmark = pytest.mark.timeout(180)
+NAMESPACE = "costs"
+NAMES = [f"costs-{number}" for number in range(MOST_SLEEPERS + 16)]
+
+
+def states(cluster: Cluster) -> set[str]:
+    listed = json.loads(cluster.run("get", "rq", "-n", NAMESPACE, "-o", "json"))["items"]
+    return {(each.get("status") or {}).get("state", "") for each in listed}
+
+
+def test_in_counts(api_server: ApiServer, tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    cluster = Cluster(api_server)
+    cluster.install()
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    items = []
+    for name in NAMES:
+        item = redis_queue(name, redis={"url": redis_url})
+        item["metadata"]["namespace"] = NAMESPACE
+        item["spec"]["scaling"] = {"maxReplicas": 20, "backlogPerSlot": 5}
+        items.append(item)
+    flags = (f"--namespace={NAMESPACE}", f"--watch-namespaces={NAMESPACE}")
+    with OperatorProcess(api_server, tmp_path / "log", *flags):
+        cluster.run(
+            "create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+        )
+        until(lambda: states(cluster) == {"Idle"}, "all are idle", seconds=90)
+        time.sleep(2)  # whatever follows the last status has followed
+
+        before = cluster.writes()
+        time.sleep(4)  # the absence of writes can only be waited for
+        assert cluster.writes() == before, "an idle fleet writes nothing"
+        mine = [one for one in redis_client.client_list() if one["name"] == CLIENT_NAME]
+        assert len(mine) <= MOST_SLEEPERS + 1, "one connection, and one for each of the few sleepers"
+
+        scaled = cluster.scale_writes()
+        woken = NAMES[:: len(NAMES) // 10]  # some of them with a sleeper, some without
+        for name in woken:
+            redis_client.lpush(QueueKeys(name).pending, *(f"message {number}" for number in range(100)))
+        for name in woken:
+            until(lambda name=name: cluster.replicas(name, NAMESPACE) == 20, f"20 workers for {name}")
+        assert cluster.scale_writes() == scaled + len(woken), "from 0 to 20 in one write"
+    cluster.run("delete", "rq", "--all", "-n", NAMESPACE)
