@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -110,24 +111,27 @@ def owner_of(resource: Resource, obj: Object) -> Key | None:
 
 
 def _slim(resource: Resource, obj: Object) -> Object:
-    """Without what nobody reads: 1000 whole pods would be most of the operator's memory."""
-    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    slim = {**obj, "metadata": metadata}
+    """Without what nobody reads. Of a pod, and there may be many, what is left is read once."""
     if resource is PODS:
-        status = obj.get("status") or {}
-        kept = ("phase", "conditions", "containerStatuses", "initContainerStatuses")
-        return {"metadata": metadata, "status": {name: status[name] for name in kept if name in status}}
+        return {"metadata": _bare(obj["metadata"]), "seen": pod_of(obj)}
+    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
     if resource is REPLICASETS:
         return {"metadata": metadata, "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 0)}}
-    return slim
+    return {**obj, "metadata": metadata}
+
+
+def _bare(metadata: Object) -> Object:
+    """What the store itself needs."""
+    bare = {name: metadata[name] for name in ("namespace", "name", "resourceVersion")}
+    queue = (metadata.get("labels") or {}).get(QUEUE_LABEL)
+    return bare if queue is None else {**bare, "labels": {QUEUE_LABEL: sys.intern(queue)}}
 
 
 def fleet_of(store: Store, owner: Key, deployment: Object | None, now: float) -> Fleet:
     """The workers of one RedisQueue. `deployment` is known to be its own; `now` is the API server's time."""
+    found: list[tuple[float, PodObservation | None]] = [each["seen"] for each in store.children(PODS, owner)]
     pods = tuple(
-        pod_of(pod, now)
-        for pod in store.children(PODS, owner)
-        if (pod["status"].get("phase") or "Pending") in ("Pending", "Running")
+        replace(pod, age_seconds=max(0.0, now - created)) for created, pod in found if pod is not None
     )
     if deployment is None:
         return Fleet(pods=pods)
@@ -141,20 +145,24 @@ def fleet_of(store: Store, owner: Key, deployment: Object | None, now: float) ->
     )
 
 
-def pod_of(pod: Object, now: float) -> PodObservation:
-    metadata, status = pod["metadata"], pod["status"]
+def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
+    """When it was made (wall time), and the pod without its age; None when it has ended."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
+    if (status.get("phase") or "Pending") not in ("Pending", "Running"):
+        return created, None
     conditions = {each["type"]: each for each in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
-    created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
-    return PodObservation(
+    seen = PodObservation(
         name=metadata["name"],
         uid=metadata["uid"],
         ready=(conditions.get("Ready") or {}).get("status") == "True",
         terminating=bool(metadata.get("deletionTimestamp")),
-        age_seconds=max(0.0, now - created),
+        age_seconds=0.0,
         unschedulable=scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
         failing=_failing(status),
     )
+    return created, seen
 
 
 def _failing(status: Object) -> str:

@@ -202,7 +202,7 @@ class _Endpoint(Generic[K]):
             queue = self.queues[key] = _Queue(watched)
             if before is not None and before.watched.keys == watched.keys:
                 queue.last, queue.news, queue.news_at = before.last, before.news, before.news_at
-            self._hurry.set()
+            self._hasten(key)
         elif known.watched != watched:
             if known.watched.keys != watched.keys:
                 known.last, known.news = None, ()

@@ -16,13 +16,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.bench.operator_report import markdown
 from tests.bench.operator_stage import Failed, Stage
 from tests.support.api_server import binaries
 
-HERE = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MISSING = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
 Result = dict[str, Any]
 
 
@@ -34,12 +37,13 @@ class Effort:
     burst: int
     bursts: int
     fleets: tuple[int, ...]
+    pods: int
     warm_up: float
     window: float
 
 
-FULL = Effort(phases=40, burst=300, bursts=3, fleets=(300, 1000), warm_up=35, window=60)
-QUICK = Effort(phases=10, burst=50, bursts=1, fleets=(50,), warm_up=5, window=10)
+FULL = Effort(phases=40, burst=300, bursts=3, fleets=(300, 1000), pods=1000, warm_up=35, window=60)
+QUICK = Effort(phases=10, burst=50, bursts=1, fleets=(50,), pods=100, warm_up=5, window=10)
 
 
 def reactions(stage: Stage, kind: str, phases: int) -> Result:
@@ -109,6 +113,15 @@ def fleet(stage: Stage, count: int, effort: Effort) -> list[Result]:
     return results
 
 
+def bursts(stage: Stage, count: int, effort: Effort) -> Iterator[Result]:
+    """Bursts in a fleet that is there, and then what pods cost."""
+    names = [f"queue-{number}" for number in range(count)]
+    for _ in range(effort.bursts):
+        yield burst(stage, names)
+    cost = stage.cost_of(lambda: stage.add_pods(names[:10], effort.pods // 10))
+    yield {"what": "pods", "pods": effort.pods, **cost}
+
+
 def compete(effort: Effort, bin_folder: Path) -> list[Result]:
     """All results. Each part has a server and an operator of its own."""
     results: list[Result] = []
@@ -120,8 +133,7 @@ def compete(effort: Effort, bin_folder: Path) -> list[Result]:
             with Stage(bin_folder, Path(folder)) as stage:
                 results += [_told(one) for one in fleet(stage, count, effort)]
                 if count == effort.burst:
-                    names = [f"queue-{number}" for number in range(count)]
-                    results += [_told(burst(stage, names)) for _ in range(effort.bursts)]
+                    results += [_told(one) for one in bursts(stage, count, effort)]
     return results
 
 
@@ -140,7 +152,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement")
     options = parser.parse_args()
     if (folder := binaries()) is None:
-        sys.exit(f"bench-operator: {HERE}")
+        sys.exit(f"bench-operator: {MISSING}")
     load_before = os.getloadavg()[0]
     try:
         results = compete(QUICK if options.quick else FULL, folder)

@@ -30,7 +30,7 @@ def markdown(about: Mapping[str, Any], results: Sequence[Result]) -> str:
         f"{about['machine']}, Python {about['python']}; load average {about['load_before']} before and "
         f"{about['load_after']} after."
     )
-    return "\n\n".join((where, _reactions(results), _fleets(results)))
+    return "\n\n".join((where, _reactions(results), _fleets(results), _pods(results)))
 
 
 def _reactions(results: Sequence[Result]) -> str:
@@ -70,3 +70,12 @@ def _fleets(results: Sequence[Result]) -> str:
         cells = (f"{one[field]:,.{digits}f}" for field, _, digits in _COLUMNS)
         lines.append(f"| {name} | {applied} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _pods(results: Sequence[Result]) -> str:
+    return "\n".join(
+        f"A pod more: {1024 * one['mib'] / one['pods']:.1f} KiB, "
+        f"{1000 * one['cpu_seconds'] / one['events']:.2f} ms of CPU for each change that a watch tells."
+        for one in results
+        if one["what"] == "pods"
+    )

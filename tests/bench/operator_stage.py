@@ -103,6 +103,27 @@ class Stage:
             text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
             self.cluster.run("create", "-f", "-", stdin=text)
 
+    def add_pods(self, names: Sequence[str], each: int) -> int:
+        """Running worker pods of these queues, and how many changes a watch was told."""
+        self.cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})
+        for name in names:
+            items = [_pod(name, number) for number in range(each)]
+            text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+            self.cluster.run("create", "-f", "-", stdin=text)
+            self.cluster.run("replace", "--subresource=status", "-f", "-", stdin=text)
+        return 2 * each * len(names)
+
+    def cost_of(self, change: Callable[[], int]) -> dict[str, float]:
+        """What a number of changes costs for good (memory) and at once (CPU); `change` says how many."""
+        self.quiet(5)
+        memory, cpu = self._resident("VmRSS"), self._cpu_seconds()
+        began = time.monotonic()
+        idle = self.measure(5.0)["cpu_percent"] / 100
+        events = change()
+        time.sleep(5)
+        busy = self._cpu_seconds() - cpu - idle * (time.monotonic() - began)
+        return {"events": events, "mib": self._resident("VmRSS") - memory, "cpu_seconds": busy}
+
     def push(self, names: Sequence[str], messages: int) -> float:
         """So many messages into each queue; when the first was sent."""
         pipeline = self.client.pipeline(transaction=False)
@@ -224,6 +245,33 @@ def _call(event: dict[str, Any]) -> Call | None:
         name=reference.get("name", ""),
         replicas=((event.get("requestObject") or {}).get("spec") or {}).get("replicas"),
     )
+
+
+def _pod(queue: str, number: int) -> dict[str, Any]:
+    """A pod as a kubelet leaves it, as long as its status is."""
+    labels = {"app.kubernetes.io/managed-by": "redisqueue-operator", "redisqueue.dev/queue": queue}
+    at = "2026-01-01T00:00:00Z"
+    kinds = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+    container = {
+        "name": "worker",
+        "ready": True,
+        "restartCount": 0,
+        "image": "example.org/worker:1",
+        "imageID": f"example.org/worker@sha256:{'0' * 64}",
+        "containerID": f"containerd://{'0' * 64}",
+        "state": {"running": {"startedAt": at}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{queue}-worker-{number}", "namespace": "default", "labels": labels},
+        "spec": {"containers": [{"name": "worker", "image": "example.org/worker:1"}]},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": kind, "status": "True", "lastTransitionTime": at} for kind in kinds],
+            "containerStatuses": [container],
+        },
+    }
 
 
 def _pin(pid: int) -> None:
