@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.observe import Resource
     from redisqueue_operator.status import EventRecord
 
 MANAGER = "redisqueue-operator"
@@ -96,8 +97,11 @@ class Writer:
         return await self.apply(manifest)
 
     async def delete(self, manifest: Object) -> None:
+        """Delete an object; where its uid is given, only that very one."""
+        uid = manifest["metadata"].get("uid")
+        body = {"preconditions": {"uid": uid}} if uid else None
         async with self._turn(self._bucket):
-            await self._api.request("DELETE", path_of_manifest(manifest))
+            await self._api.request("DELETE", path_of_manifest(manifest), body=body)
 
     async def scale(self, deployment: Key, replicas: int, version: str) -> Object:
         """Set /scale if the Deployment is still at that resourceVersion; the Scale object."""
@@ -114,12 +118,16 @@ class Writer:
 
     async def status(self, rq: RedisQueue, status: Object) -> Object:
         """Replace .status if the object is still the one that was read; the new object."""
+        return await self.status_of(REDISQUEUES, rq.key, rq.raw, status)
+
+    async def status_of(self, resource: Resource, key: Key, raw: Object, status: Object) -> Object:
+        """The same for an object of any kind."""
         patch = {
-            "metadata": {"resourceVersion": rq.raw["metadata"]["resourceVersion"]},
-            "status": merge_patch(rq.raw.get("status") or {}, status),
+            "metadata": {"resourceVersion": raw["metadata"]["resourceVersion"]},
+            "status": merge_patch(raw.get("status") or {}, status),
         }
         async with self._turn(self._bucket):
-            return await self._api.merge(_path(REDISQUEUES, rq.key, "status"), patch, MANAGER)
+            return await self._api.merge(_path(resource, key, "status"), patch, MANAGER)
 
     async def finalizers(self, rq: RedisQueue, names: list[str]) -> Object:
         """Replace the finalizers if the object is still the one that was read; the new object."""

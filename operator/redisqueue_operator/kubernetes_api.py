@@ -18,9 +18,10 @@ from kubernetes.aio import client, config
 from redisqueue_operator.platform import PlatformError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 TIMEOUT_SECONDS = 10.0
+WATCH_SECONDS = 300
 RESOLUTION_SECONDS = 2.0
 """Of the API server's clock as we know it: answers are dated in seconds, and take a while to arrive."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -100,11 +101,9 @@ class KubernetesApi:
             raise ConnectionError(f"{method} {path}: {type(error).__name__}: {error}") from error
         self._answered(method, response.status)
         self._server_clock.told(response.headers.get("Date", ""))
-        answer = _decoded(data)
         if response.status >= 400:
-            reason, text = answer.get("reason") or "Unknown", answer.get("message") or str(data[:300])
-            raise ApiError(response.status, reason, text, _seconds(response.headers.get("Retry-After", "")))
-        return answer
+            raise _refused(response, data)
+        return _decoded(data)
 
     def now(self) -> float:
         """Seconds since the epoch by the API server's clock, which dates all objects."""
@@ -129,6 +128,37 @@ class KubernetesApi:
             if not (token := page["metadata"].get("continue")):
                 return items, int(page["metadata"]["resourceVersion"])
             query["continue"] = token
+
+    async def watch(self, path: str, version: int) -> AsyncIterator[Object]:
+        """Events of a collection after that resourceVersion, for some minutes.
+
+        Raises ApiError, of status 410 when that version is history, ConnectionError or TimeoutError.
+        """
+        query = {"watch": "1", "resourceVersion": str(version), "timeoutSeconds": str(WATCH_SECONDS)}
+        method, url, headers, _, _ = await self._client.param_serialize(
+            "GET",
+            f"{path}?{urlencode(query)}",
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._client.call_api(
+                method, url, headers, None, None, WATCH_SECONDS + TIMEOUT_SECONDS
+            )
+            self._answered("WATCH", response.status)
+            async with response.response as answer:  # the official client's wrapper cannot be closed
+                if response.status >= 400:
+                    raise _refused(response, await response.read())
+                rest = b""
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for event in map(json.loads, lines):
+                        if event["type"] == "ERROR":
+                            status = event["object"]
+                            raise ApiError(int(status["code"]), status["reason"], status["message"])
+                        yield event
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"watch of {path}: {type(error).__name__}: {error}") from error
 
     async def apply(self, path: str, manifest: Object, manager: str) -> Object:
         """Server-side apply; unknown fields are refused, not dropped."""
@@ -182,6 +212,12 @@ class ServerClock:
 def _seconds(text: str) -> float:
     """The value of Retry-After, which may also be a date: that is not understood."""
     return float(text) if text.isascii() and text.isdigit() else 0.0
+
+
+def _refused(response: Any, data: bytes) -> ApiError:
+    answer = _decoded(data)
+    reason, text = answer.get("reason") or "Unknown", answer.get("message") or str(data[:300])
+    return ApiError(response.status, reason, text, _seconds(response.headers.get("Retry-After", "")))
 
 
 def _decoded(data: bytes) -> Object:

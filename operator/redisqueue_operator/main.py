@@ -32,6 +32,7 @@ from redisqueue_operator.lease_store import NAME as LEASE_NAME
 from redisqueue_operator.lease_store import KubernetesLease
 from redisqueue_operator.metrics import OperatorMetrics
 from redisqueue_operator.observe import REDISQUEUES, Store
+from redisqueue_operator.redrive.controller import RedriveController
 from redisqueue_operator.references import References
 from redisqueue_operator.share import Share
 from redisqueue_operator.vitals import why_dead
@@ -189,37 +190,41 @@ class Operator:
     async def _lead(self, api: KubernetesApi) -> int:
         options = self._options
         store = Store()
-        references = References(api)
+        references, writer = References(api), Writer(api, instance=options.identity)
+        connections = Connections(references, self._folder, options.allowed_redis_hosts)
+        connect = options.allowed_redis_hosts.connect
         platform = KubernetesPlatform(
             api,
             store,
-            Writer(api, instance=options.identity),
+            writer,
             references,
-            Connections(references, self._folder, options.allowed_redis_hosts),
+            connections,
             worker_image=options.worker_image,
             version=version("redis-queue-operator"),
             share=options.share,
         )
-        engine = self._engine = Engine(
-            platform, wall=api.now, metrics=self._metrics, connect=options.allowed_redis_hosts.connect
-        )
+        engine = self._engine = Engine(platform, wall=api.now, metrics=self._metrics, connect=connect)
+        redrives = RedriveController(api, writer, store, connections, connect, options.share)
         election = Election(
             KubernetesLease(api, options.own_namespace, options.lease_name),
             options.identity,
             LeaseTimes.lasting(options.lease_seconds),
         )
+
+        def notify(key: Key) -> None:
+            engine.notify(key)
+            redrives.notify(key)
+
         told, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
         watches = asyncio.create_task(
-            handlers.watch(
-                store, engine.notify, engine.resync_soon, options.share, stop_watching, self._watching
-            )
+            handlers.watch(store, notify, engine.resync_soon, options.share, stop_watching, self._watching)
         )
         await self._until_watching(watches)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):  # after kopf has installed its own
             loop.add_signal_handler(number, told.set)
-        leading = asyncio.create_task(self._reign(election, engine, stop_engine))
+        leading = asyncio.create_task(self._reign(election, engine, redrives, stop_engine))
         leaving = asyncio.create_task(told.wait())
         await asyncio.wait([watches, leading, leaving], return_when=asyncio.FIRST_COMPLETED)
         # First our own tasks, then kopf: it cancels at its end whatever was started after it.
@@ -241,21 +246,25 @@ class Operator:
         await asyncio.wait([watches, ready], return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
 
-    async def _reign(self, election: Election, engine: Engine, stop: asyncio.Event) -> None:
+    async def _reign(
+        self, election: Election, engine: Engine, redrives: RedriveController, stop: asyncio.Event
+    ) -> None:
         """Wait for the Lease, then reconcile for as long as it is held."""
         await election.acquire()
         self._metrics.leading(True)
         holding = asyncio.create_task(election.hold())
         working = asyncio.create_task(engine.run(stop))
+        redriving = asyncio.create_task(redrives.run())
         try:
             done, _ = await asyncio.wait([holding, working], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             self._metrics.leading(False)
-            for task in (holding, working):
+            tasks = (holding, working, redriving)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(holding, working, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _explain(self, namespace: str, name: str) -> list[str] | None:
         return self._engine.explain(Key(namespace, name)) if self._engine is not None else None

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 README = SAMPLES.parent / "README.md"
-SCHEMA = definition.schema()["properties"]
 # What these hold is Kubernetes' own, and said there.
 PASSED_ON = ("worker.template", "worker.env", "worker.envFrom", "worker.resources", "worker.imagePullSecrets")
 
@@ -39,9 +38,9 @@ def values(part: dict[str, Any]) -> str:
     return {"string": "text", "array": "list", "object": ""}.get(kind, kind)
 
 
-def field_table() -> str:
+def field_table(schema: dict[str, Any]) -> str:
     lines = ["| Field | Values | Default | Meaning |", "|---|---|---|---|"]
-    for path, part, required in fields(SCHEMA["spec"]):
+    for path, part, required in fields(schema["properties"]["spec"]):
         name = f"**`{path}`**" if required else f"`{path}`"
         default = part.get("default")
         shown = "" if default is None or isinstance(default, dict) else f"`{default}`"
@@ -49,13 +48,14 @@ def field_table() -> str:
     return "\n".join(lines)
 
 
-def status_table() -> str:
+def status_table(schema: dict[str, Any]) -> str:
     lines = ["| Field | Meaning |", "|---|---|"]
-    lines += [f"| `{path}` | {part['description']} |" for path, part, _ in fields(SCHEMA["status"])]
+    status = schema["properties"]["status"]
+    lines += [f"| `{path}` | {part['description']} |" for path, part, _ in fields(status)]
     return "\n".join(lines)
 
 
-def rule_list() -> str:
+def rule_list(whole: dict[str, Any]) -> str:
     def rules(schema: dict[str, Any]) -> Iterator[str]:
         for rule in schema.get("x-kubernetes-validations", ()):
             yield rule["message"]
@@ -63,20 +63,21 @@ def rule_list() -> str:
             if isinstance(part, dict):
                 yield from rules(part)
 
-    return "\n".join(f"- {message}" for message in rules(definition.schema()))
+    return "\n".join(f"- {message}" for message in rules(whole))
 
 
 SECTIONS = {"rules": rule_list, "fields": field_table, "status": status_table}
 
 
-@pytest.mark.parametrize("name", SECTIONS)
-def test_reference(name: str, pytestconfig: pytest.Config) -> None:
-    render = SECTIONS[name]
+@pytest.mark.parametrize("kind", definition.FILES)
+@pytest.mark.parametrize("part", SECTIONS)
+def test_reference(kind: str, part: str, pytestconfig: pytest.Config) -> None:
+    name, expected = f"{kind} {part}", SECTIONS[part](definition.schema(kind))
     text = README.read_text()
     section = re.compile(rf"(<!-- {name}: .*? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
     if pytestconfig.getoption("--update-golden", default=False):
-        text = section.sub(lambda found: f"{found[1]}\n{render()}\n\n{found[3]}", text)
+        text = section.sub(lambda found: f"{found[1]}\n{expected}\n\n{found[3]}", text)
         README.write_text(text)
     found = section.search(text)
     assert found is not None
-    assert found[2].strip() == render(), "pytest tests/golden --update-golden writes it anew"
+    assert found[2].strip() == expected, "pytest tests/golden --update-golden writes it anew"

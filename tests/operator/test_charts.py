@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.support.helm import Helm
 
 pytestmark = pytest.mark.timeout(120)
-CRD = "crd/redisqueues.redisqueue.dev"
+CRDS = CRD, OTHER_CRD = "crd/redisqueues.redisqueue.dev", "crd/redisqueueredrives.redisqueue.dev"
 
 
 class Releases:
@@ -40,16 +40,18 @@ class Releases:
         return json.loads(output) if code == 0 else None
 
     def owner_of_crd(self) -> str:
-        crd = self.get(CRD)
-        assert crd is not None
-        return str(crd["metadata"]["annotations"].get("meta.helm.sh/release-name", ""))
+        """The release that both belong to."""
+        found = [crd["metadata"]["annotations"] for name in CRDS if (crd := self.get(name))]
+        first, second = (str(notes.get("meta.helm.sh/release-name", "")) for notes in found)
+        assert first == second
+        return first
 
 
 @pytest.fixture
 def releases(api_server: ApiServer, helm: Helm, request: pytest.FixtureRequest) -> Iterator[Releases]:
-    api_server.kubectl("delete", CRD, "--ignore-not-found", "--wait=true")
+    api_server.kubectl("delete", *CRDS, "--ignore-not-found", "--wait=true")
     yield Releases(helm, api_server, request.node.name.removeprefix("test_").replace("_", "-"))
-    api_server.kubectl("delete", CRD, "--ignore-not-found", "--wait=true")
+    api_server.kubectl("delete", *CRDS, "--ignore-not-found", "--wait=true")
 
 
 def test_crd_of_its_own_chart_is_left_alone(releases: Releases) -> None:
@@ -61,6 +63,7 @@ def test_crd_of_its_own_chart_is_left_alone(releases: Releases) -> None:
     assert releases.owner_of_crd() == "crds"
     releases.uninstall("crds")
     assert releases.get(CRD), "kept, and with it every RedisQueue"
+    assert releases.get(OTHER_CRD)
 
 
 def test_operator_chart_alone_brings_and_upgrades_the_crd(releases: Releases) -> None:

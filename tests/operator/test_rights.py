@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from tests.support.helm import CHARTS
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
-from tests.support.redisqueue_cases import redis_queue
+from tests.support.redisqueue_cases import redis_queue, redrive
 
 from redis_message_queue.keys import QueueKeys
 
@@ -34,10 +33,7 @@ def restricted(
     """A kubeconfig of the chart's ServiceAccount, and the flags that go with its rights."""
     one = request.param == "one namespace"
     cluster = Cluster(api_server)
-    cluster.run(
-        "apply", "--server-side", "-f", str(CHARTS.parent / "crds" / "redisqueue.dev_redisqueues.yaml")
-    )
-    cluster.run("wait", "--for=condition=Established", "crd/redisqueues.redisqueue.dev", "--timeout=20s")
+    cluster.install()
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     values = [f'watchNamespaces=["{NAMESPACE}"]'] if one else []
     manifests = helm.template("redis-queue-operator", *values, namespace=NAMESPACE)
@@ -83,6 +79,12 @@ def test_they_are_enough(
             publish(redis_client, QueueKeys("jobs"), *(str(n) for n in range(12)))
             until(lambda: cluster.replicas("jobs", NAMESPACE) == 3, "3 workers")
             until(lambda: events(cluster), "an Event")
+            redis_client.lpush(QueueKeys("jobs").dead_letter, "letter")
+            again = redrive(ttlSecondsAfterFinished=0)
+            again["metadata"]["namespace"], again["spec"]["queueRef"]["name"] = NAMESPACE, "jobs"
+            cluster.apply(again)
+            until(lambda: redis_client.llen(QueueKeys("jobs").dead_letter) == 0, "the letter moved")
+            until(lambda: cluster.get("rqr", "again", NAMESPACE) is None, "the redrive is removed")
     finally:
         cluster.run("delete", "rq/jobs", "deployment/jobs-worker", "-n", NAMESPACE)
     lines = log.read_text()

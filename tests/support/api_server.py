@@ -56,7 +56,7 @@ class ApiServer:
     """
 
     def __init__(self, folder: Path, *, audit: bool = False) -> None:
-        self._bin = folder
+        self.folder = self._bin = folder
         self._audit = audit
         self._commands: dict[str, list[str | Path]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from redisqueue_operator.api.definition import FILES, definition
 from redisqueue_operator.embedded_redis import free_port
 
 if TYPE_CHECKING:
@@ -51,11 +52,13 @@ class Cluster:
             self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(each))
 
     def install(self) -> None:
-        """The CustomResourceDefinition, and wait until it is served."""
-        self.run("apply", "--server-side", "-f", "crds/redisqueue.dev_redisqueues.yaml")
-        # kubectl refuses to wait for the conditions of an object that has none yet.
-        wait = ("wait", "--for=condition=Established", "crd/redisqueues.redisqueue.dev", "--timeout=20s")
-        until(lambda: self.server.kubectl(*wait)[0] == 0, "the CustomResourceDefinition is served")
+        """The CustomResourceDefinitions, and wait until they are served."""
+        for kind in FILES:
+            self.run("apply", "--server-side", "-f", "-", stdin=json.dumps(definition(kind)))
+            name = f"crd/{definition(kind)['metadata']['name']}"
+            # kubectl refuses to wait for the conditions of an object that has none yet.
+            wait = ("wait", "--for=condition=Established", name, "--timeout=20s")
+            until(lambda wait=wait: self.server.kubectl(*wait)[0] == 0, f"{kind} is served")
 
     def run(self, *arguments: str, stdin: str = "") -> str:
         """kubectl; its output. Fails when it does."""

@@ -29,6 +29,16 @@ def redis_queue(name: str = "emails", **spec: Any) -> Object:
     }
 
 
+def redrive(**spec: Any) -> Object:
+    """The smallest good RedisQueueRedrive, with parts of its spec replaced."""
+    return {
+        "apiVersion": "redisqueue.dev/v1alpha1",
+        "kind": "RedisQueueRedrive",
+        "metadata": {"name": "again", "namespace": "default"},
+        "spec": {"queueRef": {"name": "emails"}, **spec},
+    }
+
+
 def redis(**fields: Any) -> Object:
     return redis_queue(redis={**SMALL_REDIS, **fields})
 
@@ -199,6 +209,17 @@ BAD: dict[str, Bad] = {
     "name too long": Bad(redis_queue(name="a" * 57), "metadata.name"),
     "name with a dot": Bad(redis_queue(name="shop.emails"), "metadata.name"),
     "name in capitals": Bad(redis_queue(name="Emails"), "metadata.name"),
+    # RedisQueueRedrive.
+    "redrive of no queue": Bad(redrive(queueRef=None), "spec.queueRef"),
+    "redrive from nowhere": Bad(redrive(**{"from": "Pending"}), "spec.from"),
+    "redrive of nothing": Bad(redrive(max=0), "spec.max"),
+    "redrive that stands still": Bad(redrive(ratePerSecond=0), "spec.ratePerSecond"),
+    "redrive with an empty match": Bad(redrive(match={}), "spec.match"),
+    "redrive with a field and no value": Bad(redrive(match={"field": "type"}), "spec.match.equals"),
+    "redrive with a value and no field": Bad(redrive(match={"equals": "a"}), "spec.match.field"),
+    "redrive with a broken path": Bad(redrive(match={"field": "a..b", "equals": ""}), "spec.match.field"),
+    "redrive with another mind": Bad(redrive(max=2), "spec", old=redrive(max=1)),
+    "redrive of a sudden for real": Bad(redrive(), "spec", old=redrive(dryRun=True)),
 }
 
 GOOD: dict[str, Object] = {
@@ -216,5 +237,14 @@ GOOD: dict[str, Object] = {
     ),
     "number as quantity": worker(resources={"limits": {"cpu": 2, "memory": "1.5Gi"}}),
     "off": redis_queue(scaling={"maxReplicas": 0}),
+    "redrive": redrive(),
+    "redrive with all": redrive(
+        **{"from": "Failed"},
+        max=10,
+        ratePerSecond=0.5,
+        match={"pattern": "[a-z]+", "field": "order.country", "equals": ""},
+        dryRun=True,
+        ttlSecondsAfterFinished=0,
+    ),
     "own variable": worker(env=[{"name": "REDISQUEUE_HANDLER_PATH", "value": "/app"}]),
 }

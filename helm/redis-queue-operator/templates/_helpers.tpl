@@ -42,14 +42,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{- /* What the operator does to RedisQueues and their workers; nothing is ever deleted by it, no Secret listed. */}}
+{{- /* What the operator does to RedisQueues and their workers; it deletes nothing but finished redrives, and lists no Secret. */}}
 {{- define "operator.rules" -}}
 - apiGroups: [redisqueue.dev]
   resources: [redisqueues]
   verbs: [get, list, watch, patch]
 - apiGroups: [redisqueue.dev]
-  resources: [redisqueues/status]
+  resources: [redisqueues/status, redisqueueredrives/status]
   verbs: [patch]
+- apiGroups: [redisqueue.dev]
+  resources: [redisqueueredrives]
+  verbs: [get, list, watch, delete]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch]

@@ -35,12 +35,12 @@ def parse(obj: dict[str, Any]) -> RedisQueue:
         uid=metadata.get("uid") or "",
         generation=metadata.get("generation") or 0,
         deletion=bool(metadata.get("deletionTimestamp")),
-        spec=_build(Spec, spec, "spec"),
+        spec=build(Spec, spec, "spec"),
         raw=obj,
     )
 
 
-def _build(cls: Any, value: Any, path: str) -> Any:
+def build(cls: Any, value: Any, path: str) -> Any:
     """A dataclass from a JSON object, by the types of its fields. Names it does not know are passed over."""
     if not isinstance(value, dict):
         raise ValueError(f"{path}: must be an object, is {value!r}")
@@ -60,7 +60,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         hint = next(item for item in arguments if item is not type(None))
         return _convert(hint, value, path)
     if is_dataclass(hint):
-        return _build(hint, value, path)
+        return build(hint, value, path)
     if origin is tuple:
         if not isinstance(value, list):
             raise ValueError(f"{path}: must be a list, is {value!r}")
@@ -70,7 +70,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             raise ValueError(f"{path}: must be one of {', '.join(arguments)}, is {value!r}")
         return value
     expected = origin or hint
-    if isinstance(value, bool) or not isinstance(value, (int, float) if expected is float else expected):
+    kinds = (int, float) if expected is float else expected
+    if isinstance(value, bool) is not (expected is bool) or not isinstance(value, kinds):
         raise ValueError(f"{path}: must be of type {expected.__name__}, is {value!r}")
     return value
 

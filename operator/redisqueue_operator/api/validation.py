@@ -19,13 +19,15 @@ def validate(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Pro
     """Why the API server would refuse `obj`; empty when it would not.
 
     Args:
-        obj: the whole RedisQueue; its status is not looked at, as with any write that is not to /status.
+        obj: the whole RedisQueue or RedisQueueRedrive; its status is not looked at, as with any write that is
+            not to /status.
         old: what it replaces, for the rules on immutable fields.
 
     An unknown field is a problem too: kubectl refuses it.
     """
     problems = list(_check_identity(obj))
-    schema = definition.schema()
+    kind = obj.get("kind")
+    schema = definition.schema(kind if kind in definition.FILES else definition.KIND)
     new = with_defaults(_judged(obj), schema)
     problems += structure.check(new, schema, "")
     if any(problem.blocks_rules for problem in problems):
@@ -41,8 +43,9 @@ def _check_identity(obj: dict[str, Any]) -> list[Problem]:
     if obj.get("apiVersion") != definition.API_VERSION:
         message = f"must be {definition.API_VERSION}"
         problems.append(Problem("apiVersion", obj.get("apiVersion"), message, blocks_rules=True))
-    if obj.get("kind") != definition.KIND:
-        problems.append(Problem("kind", obj.get("kind"), f"must be {definition.KIND}", blocks_rules=True))
+    if obj.get("kind") not in definition.FILES:
+        message = f"must be {' or '.join(definition.FILES)}"
+        problems.append(Problem("kind", obj.get("kind"), message, blocks_rules=True))
     metadata = obj.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or len(name) > 253 or not _NAME.fullmatch(name):

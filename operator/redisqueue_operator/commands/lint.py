@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import validate
+from redisqueue_operator.api.definition import FILES
 from redisqueue_operator.commands.options import UserError
 from redisqueue_operator.local.definitions import DefinitionError, objects_in
 
@@ -28,25 +30,28 @@ def add_to(subcommands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print every problem, one per line; 0 when there is none, 1 otherwise."""
     problems: list[str] = []
-    checked = 0
+    checked: list[str] = []
     for name in options.files:
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text()
-            queues = [item for item in objects_in(text, name) if item.get("kind") == "RedisQueue"]
+            found = [item for item in objects_in(text, name) if item.get("kind") in FILES]
         except (OSError, UnicodeDecodeError, DefinitionError) as error:
             raise UserError(str(error)) from error
-        if not queues:
+        if not found:
             problems.append(f"{name}: no RedisQueue in it")
-        checked += len(queues)
-        problems += [f"{name}: {line}" for item in queues for line in problem_lines(item)]
-    print(*problems, sep="\n") if problems else print(
-        f"{checked} RedisQueue{'s' * (checked != 1)}: no problem found"
-    )
+        checked += [str(item["kind"]) for item in found]
+        problems += [f"{name}: {line}" for item in found for line in problem_lines(item)]
+    print(*problems, sep="\n") if problems else print(f"{', '.join(counted(checked))}: no problem found")
     return 1 if problems else 0
 
 
+def counted(kinds: list[str]) -> list[str]:
+    """How many of each kind, in words."""
+    return [f"{number} {kind}{'s' * (number != 1)}" for kind, number in Counter(kinds).items()]
+
+
 def problem_lines(item: dict[str, Any]) -> list[str]:
-    """One line per problem of a RedisQueue: its name, the field, what is wrong, the value."""
+    """One line per problem of an object: its name, the field, what is wrong, the value."""
     metadata = item.get("metadata")
     name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
     return [

@@ -19,7 +19,7 @@ def test_good(case: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_samples_are_good(path: object) -> None:
-    queues = [item for item in sample_objects(path) if item["kind"] == "RedisQueue"]  # type: ignore[arg-type]
+    queues = [item for item in sample_objects(path) if item["kind"] in definition.FILES]  # type: ignore[arg-type]
     assert queues
     for queue in queues:
         assert api.validate(queue, old=queue) == []

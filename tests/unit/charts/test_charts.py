@@ -13,13 +13,22 @@ from redisqueue_operator import lease_store
 from redisqueue_operator.api import definition
 
 OPERATOR, CRDS = "redis-queue-operator", "redis-queue-crds"
-CRD_COPIES = [CHARTS / chart / "files" / definition.FILE for chart in (OPERATOR, CRDS)]
+CRD_COPIES = [
+    (kind, CHARTS / chart / "files" / file)
+    for kind, file in definition.FILES.items()
+    for chart in (OPERATOR, CRDS)
+]
 
 
 def one(items: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:
     """The only object of that kind (and name)."""
     (found,) = [item for item in items if item["kind"] == kind and name in (None, item["metadata"]["name"])]
     return found
+
+
+def crd_of(items: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """The definition of that kind."""
+    return one(items, "CustomResourceDefinition", definition.definition(kind)["metadata"]["name"])
 
 
 def environment(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -37,11 +46,11 @@ def permissions(role: dict[str, Any]) -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("path", CRD_COPIES, ids=lambda path: path.parts[-3])
-def test_crd_is_the_one_source(path: Any) -> None:
-    assert path.read_text() == definition.text(), (
-        f"cp crds/{definition.FILE} {path.relative_to(CHARTS.parent)}"
-    )
+@pytest.mark.parametrize(
+    ("kind", "path"), CRD_COPIES, ids=lambda part: part if isinstance(part, str) else part.parts[-3]
+)
+def test_crd_is_the_one_source(kind: str, path: Any) -> None:
+    assert path.read_text() == definition.text(kind), f"cp crds/{path.name} {path.relative_to(CHARTS.parent)}"
 
 
 @pytest.mark.parametrize("chart", [OPERATOR, CRDS])
@@ -58,14 +67,18 @@ def test_lint(helm: Helm, chart: str) -> None:
 
 @pytest.mark.parametrize("chart", [OPERATOR, CRDS])
 def test_crd_is_a_template_and_stays(helm: Helm, chart: str) -> None:
-    crd = one(helm.template(chart), "CustomResourceDefinition")
-    assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
-    assert crd == definition.definition()
+    items = helm.template(chart)
+    for kind in definition.FILES:
+        crd = crd_of(items, kind)
+        assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert crd == definition.definition(kind)
 
 
 def test_crd_may_go_or_be_left_out(helm: Helm) -> None:
-    crd = one(helm.template(CRDS, "keep=false"), "CustomResourceDefinition")
-    assert crd == definition.definition()
+    items = helm.template(CRDS, "keep=false")
+    assert [crd_of(items, kind) for kind in definition.FILES] == [
+        *map(definition.definition, definition.FILES)
+    ]
     kinds = {item["kind"] for item in helm.template(OPERATOR, "crds.install=false")}
     assert "CustomResourceDefinition" not in kinds
 
@@ -75,6 +88,8 @@ def test_rights_of_the_operator(helm: Helm) -> None:
     assert permissions(role) == {
         "redisqueue.dev/redisqueues": {"get", "list", "watch", "patch"},
         "redisqueue.dev/redisqueues/status": {"patch"},
+        "redisqueue.dev/redisqueueredrives": {"get", "list", "watch", "delete"},
+        "redisqueue.dev/redisqueueredrives/status": {"patch"},
         "apps/deployments": {"get", "list", "watch", "create", "patch"},
         "apps/deployments/scale": {"patch"},
         "apps/replicasets": {"list", "watch"},

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMPLE_QUEUES = {
-    path.stem: next(item for item in sample_objects(path) if item["kind"] == "RedisQueue")
+    path.stem: item
     for path in sorted(SAMPLES.glob("*.yaml"))
+    for item in sample_objects(path)
+    if item["kind"] == "RedisQueue"
 }
-CASES = {name: obj for name, obj in (SAMPLE_QUEUES | GOOD).items() if "handler" in obj["spec"]["worker"]}
+CASES = {
+    name: obj for name, obj in (SAMPLE_QUEUES | GOOD).items() if "handler" in obj["spec"].get("worker", ())
+}
 
 
 def settings(obj: Object, folder: Path) -> Settings:

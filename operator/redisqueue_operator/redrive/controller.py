@@ -1,0 +1,255 @@
+"""Carries out RedisQueueRedrives, in the leader, beside the control loop and without slowing it.
+
+Each is a task of its own, and a few of them move at a time. What was moved is counted in Redis under the
+object's uid, so a restart goes on where the last one stopped, and the status is only a report. It lists and
+watches by itself: where the definition or a right is missing, scaling goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.observe import REDISQUEUES, Resource, Store, key_of, version_of
+from redisqueue_operator.redrive.resource import REDRIVES, Redrive, parse
+from redisqueue_operator.redrive.run import Gone, carry_out
+from redisqueue_operator.redrive.status import FINISHED, Stand, build_status, seconds_to_live, told
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redisqueue_operator.api.model import Key
+    from redisqueue_operator.apply import Writer
+    from redisqueue_operator.connections import Connections
+    from redisqueue_operator.sampler import Connect
+    from redisqueue_operator.share import Share
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 4
+REPORT_SECONDS = 5.0
+REST_SECONDS, AGAIN_SECONDS, WITHOUT_DEFINITION_SECONDS = 0.5, 5.0, 60.0
+ASK_SECONDS = 300.0
+
+
+class RedriveController:
+    """Sees every RedisQueueRedrive of its share through; `run` until it is cancelled.
+
+    Args:
+        api, writer: the API server.
+        store: what the watches told of RedisQueues.
+        connections, connect: how to reach the Redis of one.
+        share: which RedisQueues this operator serves.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        writer: Writer,
+        store: Store,
+        connections: Connections,
+        connect: Connect,
+        share: Share,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.connections = connections
+        self.connect = connect
+        self.slots = asyncio.Semaphore(AT_ONCE)
+        self._api = api
+        self._writer = writer
+        self._store = store
+        self._share = share
+        self._clock = clock
+        self._objects: dict[Key, Object] = {}
+        self._tasks: dict[Key, tuple[str, asyncio.Task[None]]] = {}
+        self._reported_at: dict[str, float] = {}
+        self._changed: dict[Key, asyncio.Event] = {}
+
+    async def run(self) -> None:
+        """Watch, and carry out what is there. Ends only by cancellation."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for namespace in self._share.namespaces or (None,):
+                    group.create_task(self._follow(namespace))
+        finally:
+            tasks = [task for _, task in self._tasks.values()]
+            self._tasks.clear()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- which there are --
+
+    async def _follow(self, namespace: str | None) -> None:
+        path = path_of(REDRIVES.group, REDRIVES.version, REDRIVES.plural, namespace)
+        while True:
+            pause = AGAIN_SECONDS
+            try:
+                listed, version = await self._api.list(path)
+                self._replace(listed, namespace)
+                async for event in self._api.watch(path, version):
+                    self._take(event)
+                pause = REST_SECONDS
+            except ApiError as error:
+                if error.status in (403, 404):
+                    pause = WITHOUT_DEFINITION_SECONDS
+                if error.status != 410:  # else what the watch began with is history
+                    log.warning("RedisQueueRedrives cannot be watched, again in %.0f s: %s", pause, error)
+            except (OSError, TimeoutError) as error:
+                log.debug("the watch of RedisQueueRedrives broke: %s", error)
+            except Exception:
+                log.exception("the watch of RedisQueueRedrives failed")
+            await asyncio.sleep(pause)
+
+    def _replace(self, listed: list[Object], namespace: str | None) -> None:
+        present = {key_of(obj) for obj in listed}
+        for key in [key for key in self._objects if namespace in (None, key.namespace)]:
+            if key not in present:
+                self._drop(key)
+        for obj in listed:
+            self._put(obj)
+
+    def _take(self, event: Object) -> None:
+        if event["type"] == "DELETED":
+            self._drop(key_of(event["object"]))
+        elif event["type"] in ("ADDED", "MODIFIED"):
+            self._put(event["object"])
+
+    def _put(self, obj: Object) -> None:
+        key, uid = key_of(obj), obj["metadata"]["uid"]
+        known = self._objects.get(key)
+        if known is not None and version_of(known) > version_of(obj):
+            return
+        self._objects[key] = obj
+        if obj["metadata"].get("deletionTimestamp"):
+            self._stop(key)
+            return
+        if key in self._tasks:
+            served, task = self._tasks[key]
+            if served == uid and not task.done():
+                return
+            self._stop(key)
+        try:
+            redrive = parse(obj)
+        except ValueError as error:  # written under another definition
+            log.warning("RedisQueueRedrive %s: %s", key, error)
+            return
+        if not _is_over(redrive):
+            task = asyncio.create_task(self._see_through(redrive), name=f"redrive {key}")
+            self._tasks[key] = (uid, task)
+
+    def _drop(self, key: Key) -> None:
+        obj = self._objects.pop(key, None)
+        if obj is not None:
+            self._reported_at.pop(obj["metadata"]["uid"], None)
+        self._stop(key)
+
+    def _stop(self, key: Key) -> None:
+        _, task = self._tasks.pop(key, ("", None))
+        if task is not None:
+            task.cancel()
+
+    # -- one of them --
+
+    async def _see_through(self, redrive: Redrive) -> None:
+        """Carry it out, say how it ended, and remove it in time."""
+        try:
+            if redrive.status.get("phase") not in FINISHED:
+                stand = await carry_out(redrive, self)
+                log.info("redrive %s: %s: %s", redrive.key, stand.phase, stand.message)
+                await _until(lambda: self.report(redrive, stand))
+            status = (self._objects.get(redrive.key) or redrive.raw).get("status") or {}
+            seconds = seconds_to_live(redrive, status, self._api.now())
+            if seconds is not None:
+                await asyncio.sleep(seconds)
+                await _until(lambda: self._remove(redrive))
+        except Gone:
+            log.info("redrive %s: deleted", redrive.key)
+        except Exception:
+            log.exception("redrive %s: again after the next look", redrive.key)
+
+    async def queue(self, key: Key) -> Object | None:
+        """The RedisQueue; None where there is none. Waits for ever for one that another operator serves."""
+        while (obj := self._store.get(REDISQUEUES, key)) is None:
+            if await self._api.get(_path(REDISQUEUES, key)) is None:
+                return None
+            await self._change_of(key, ASK_SECONDS)
+        return obj
+
+    async def pause(self, redrive: Redrive, seconds: float) -> None:
+        """Wait that long, or until its RedisQueue changes."""
+        await self._change_of(redrive.queue, seconds)
+
+    def notify(self, key: Key) -> None:
+        """Something about this RedisQueue changed."""
+        if (changed := self._changed.get(key)) is not None:
+            changed.set()
+
+    async def _change_of(self, key: Key, seconds: float) -> None:
+        changed = self._changed.setdefault(key, asyncio.Event())
+        changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await changed.wait()
+
+    async def report(self, redrive: Redrive, stand: Stand) -> bool:
+        """Write the status if that is worth it; whether nothing is left to be told. Raises Gone."""
+        obj = self._objects.get(redrive.key)
+        if obj is None or obj["metadata"]["uid"] != redrive.uid:
+            raise Gone
+        before = obj.get("status") or {}
+        status = build_status(redrive, stand, before, self._api.now())
+        recent = self._clock() - self._reported_at.get(redrive.uid, float("-inf")) < REPORT_SECONDS
+        if status == before or (recent and told(status) == told(before)):
+            return True
+        try:
+            self._remember(await self._writer.status_of(REDRIVES, redrive.key, obj, status))
+        except (ApiError, OSError, TimeoutError) as error:
+            log.warning("the status of redrive %s: %s", redrive.key, error)
+            if isinstance(error, ApiError) and error.status in (404, 409):
+                await self._look_again(redrive)
+            return False
+        self._reported_at[redrive.uid] = self._clock()
+        return True
+
+    async def _look_again(self, redrive: Redrive) -> None:
+        with contextlib.suppress(ApiError, OSError, TimeoutError):
+            live = await self._api.get(_path(REDRIVES, redrive.key))
+            if live is None or live["metadata"]["uid"] != redrive.uid:
+                raise Gone
+            self._remember(live)
+
+    def _remember(self, obj: Object) -> None:
+        known = self._objects.get(key_of(obj))
+        if known is not None and version_of(known) < version_of(obj):
+            self._objects[key_of(obj)] = obj
+
+    async def _remove(self, redrive: Redrive) -> bool:
+        """Delete this very object; True when it is gone."""
+        try:
+            await self._writer.delete(redrive.raw)
+        except ApiError as error:
+            if error.status not in (404, 409):  # gone already, or another one has its name
+                log.warning("redrive %s cannot be deleted: %s", redrive.key, error)
+                return False
+        except (OSError, TimeoutError):
+            return False
+        return True
+
+
+async def _until(done: Callable[[], Awaitable[bool]]) -> None:
+    """Try until it is done."""
+    while not await done():  # noqa: ASYNC110 - nothing tells when the API server is well again
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+def _path(resource: Resource, key: Key) -> str:
+    return path_of(resource.group, resource.version, resource.plural, key.namespace, key.name)
+
+
+def _is_over(redrive: Redrive) -> bool:
+    return redrive.status.get("phase") in FINISHED and redrive.spec.ttl_seconds_after_finished is None

@@ -1,0 +1,95 @@
+"""Matching in a process of its own: neither a slow expression nor large payloads hold the operator up.
+
+As a program it reads what to match, then batches of payloads, and answers a byte for each payload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import marshal
+import signal
+import sys
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.redrive.match import Match
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SECONDS = 10.0
+LAST_SECONDS = 60
+
+
+class MatchError(Exception):
+    """Letters cannot be matched. `reason` is a word for a condition."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MatchProcess:
+    """Calls a match elsewhere; an async context manager. `seconds` is how long one batch may take."""
+
+    def __init__(self, match: Match, seconds: float = SECONDS) -> None:
+        self._match = match
+        self._seconds = seconds
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> MatchProcess:
+        pipe = asyncio.subprocess.PIPE
+        command = (sys.executable, "-m", __name__)
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+        self._send(list(astuple(self._match)))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process is not None  # noqa: S101 - it was entered
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None before it was started."""
+        return self._process.pid if self._process else None
+
+    async def __call__(self, payloads: Sequence[bytes]) -> list[bool]:
+        """For each payload whether it matches. Raises MatchError."""
+        assert self._process is not None  # noqa: S101
+        assert self._process.stdin is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101
+        try:
+            async with asyncio.timeout(self._seconds):
+                self._send(list(payloads))
+                await self._process.stdin.drain()
+                return [bool(flag) for flag in await self._process.stdout.readexactly(len(payloads))]
+        except TimeoutError:
+            text = f"spec.match took longer than {self._seconds:g} s for {len(payloads)} letters: simplify it"
+            raise MatchError("MatchTooSlow", text) from None
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            text = "the process that matches ended, perhaps for want of memory"
+            raise MatchError("MatchEnded", text) from error
+
+    def _send(self, value: list[Any]) -> None:
+        assert self._process is not None  # noqa: S101
+        assert self._process.stdin is not None  # noqa: S101
+        self._process.stdin.write(marshal.dumps(value))
+
+
+def serve() -> None:
+    """Answer batches until the other side goes."""
+    with contextlib.suppress(EOFError):
+        match = Match(*marshal.load(sys.stdin.buffer))  # noqa: S302 - from our own parent
+        while True:
+            payloads = marshal.load(sys.stdin.buffer)  # noqa: S302
+            signal.alarm(LAST_SECONDS)  # if the other side is killed meanwhile, nobody else ends this
+            sys.stdout.buffer.write(bytes(match(payloads)))
+            sys.stdout.buffer.flush()
+            signal.alarm(0)
+
+
+if __name__ == "__main__":
+    serve()

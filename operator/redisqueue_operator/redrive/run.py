@@ -1,0 +1,137 @@
+"""One redrive from start to end: wait for its queue, connect, move, tell where it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from redis import RedisError
+
+from redis_message_queue.asyncio import RedisGateway, RedisMessageQueue
+from redisqueue_operator import api
+from redisqueue_operator.interruptible import cancelled
+from redisqueue_operator.observed import unreadable
+from redisqueue_operator.platform import PlatformError, SettingsUnavailable
+from redisqueue_operator.redrive.match import Match
+from redisqueue_operator.redrive.match_process import MatchError, MatchProcess
+from redisqueue_operator.redrive.status import Stand, failed, running, succeeded, waiting
+
+if TYPE_CHECKING:
+    from redis_message_queue import RedriveProgress
+    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.connections import Connections
+    from redisqueue_operator.redrive.resource import Redrive
+    from redisqueue_operator.sampler import Connect
+
+log = logging.getLogger(__name__)
+
+SOURCES = {"DeadLetter": "dead_letter", "Failed": "failed"}
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+# Redis away for longer is told in the status, and tried again from there.
+RETRY_BUDGET_SECONDS = 5
+
+
+class Surroundings(Protocol):
+    """What one redrive needs of the controller."""
+
+    connections: Connections
+    connect: Connect
+    slots: asyncio.Semaphore
+    """One for each redrive that may move at a time."""
+
+    async def queue(self, key: Key) -> dict[str, Any] | None:
+        """The RedisQueue; None where there is none. Waits for ever for one that another operator serves."""
+        ...
+
+    async def pause(self, redrive: Redrive, seconds: float) -> None:
+        """Wait that long, or until its RedisQueue changes."""
+        ...
+
+    async def report(self, redrive: Redrive, stand: Stand) -> bool:
+        """Write the status if that is worth it; whether nothing is left to be told. Raises Gone."""
+        ...
+
+
+class Gone(Exception):
+    """The RedisQueueRedrive was deleted."""
+
+
+class Waiting(Exception):
+    """It cannot go on yet, for a reason that conditions name."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
+    """Go on until it has finished: how it ended."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            match = Match(**asdict(redrive.spec.match)) if redrive.spec.match else None
+        except ValueError as error:
+            return failed("PatternInvalid", f"spec.match.pattern: {error}")
+        try:
+            return succeeded(redrive, await _attempt(redrive, match, around))
+        except MatchError as error:
+            return failed(error.reason, str(error))
+        except Waiting as error:
+            stand = waiting(error.reason, str(error))
+        except PlatformError as error:
+            stand = waiting("ApiError", str(error))
+        except (SettingsUnavailable, ValueError, RedisError, OSError, TimeoutError) as error:
+            stand = waiting(*unreadable(error))
+        log.info("redrive %s waits: %s: %s", redrive.key, stand.reason, stand.message)
+        await around.report(redrive, stand)
+        await around.pause(redrive, pause)
+        pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+
+
+async def _attempt(redrive: Redrive, match: Match | None, around: Surroundings) -> RedriveProgress:
+    rq = _usable(await around.queue(redrive.queue), redrive)
+    settings = await around.connections.settings(rq, fresh=True)
+    if around.slots.locked():
+        await around.report(redrive, waiting("Queued", "Others move first: only a few do at a time."))
+    async with around.slots, contextlib.AsyncExitStack() as stack:
+        matches = await stack.enter_async_context(MatchProcess(match)) if match else None
+        client = around.connect(settings)
+        stack.push_async_callback(client.aclose)
+        await around.report(redrive, running(redrive, None))
+
+        async def note(progress: RedriveProgress) -> None:
+            if cancelled():  # redis-py loses some cancellations
+                raise asyncio.CancelledError
+            await around.report(redrive, running(redrive, progress))
+
+        spec, queue = redrive.spec, rq.spec.queue
+        gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)
+        work = RedisMessageQueue(queue.name, gateway=gateway, key_separator=queue.key_separator)
+        return await work.redrive(
+            SOURCES[spec.from_],  # type: ignore[arg-type]  # one of the two
+            max_messages=spec.max,
+            per_second=spec.rate_per_second,
+            match=matches,
+            dry_run=spec.dry_run,
+            record=redrive.uid,
+            on_progress=note,
+        )
+
+
+def _usable(obj: dict[str, Any] | None, redrive: Redrive) -> RedisQueue:
+    """The RedisQueue, typed. Raises Waiting when nothing may be moved in it."""
+    name = redrive.spec.queue_ref.name
+    if obj is None:
+        text = f"RedisQueue {name!r} does not exist in {redrive.key.namespace}: create it, or delete this"
+        raise Waiting("QueueMissing", text)
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    ready: dict[str, Any] = next((each for each in conditions if each["type"] == "Ready"), {})
+    if (ready.get("status"), ready.get("reason")) == ("False", "Conflict"):
+        raise Waiting("QueueConflict", f"RedisQueue {name!r} may not touch its queue: {ready['message']}")
+    try:
+        return api.parse(obj)
+    except ValueError as error:
+        raise Waiting("QueueInvalid", f"RedisQueue {name!r}: {error}") from error

@@ -1,0 +1,120 @@
+"""`.status` of a RedisQueueRedrive, from where it stands. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from redisqueue_operator.status.rounding import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from redis_message_queue import RedriveProgress
+    from redisqueue_operator.redrive.resource import Redrive
+
+Json = dict[str, Any]
+Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
+FINISHED = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a redrive stands. `progress` of None leaves the counters as they were."""
+
+    phase: Phase
+    reason: str
+    message: str
+    progress: RedriveProgress | None = None
+
+
+def waiting(reason: str, message: str) -> Stand:
+    """It cannot go on yet."""
+    return Stand("Pending", reason, message)
+
+
+def running(redrive: Redrive, progress: RedriveProgress | None) -> Stand:
+    """It is under way."""
+    return Stand("Running", "Running", f"Letters are {_doing(redrive)}.", progress)
+
+
+def succeeded(redrive: Redrive, progress: RedriveProgress) -> Stand:
+    """It has looked at all letters, or moved as many as it may."""
+    parts = [f"{_letters(progress.moved)} {'would move' if redrive.spec.dry_run else 'moved'}"]
+    if progress.skipped:
+        parts.append(f"{progress.skipped} looked at and left")
+    if progress.remaining:
+        parts.append(f"{progress.remaining} not looked at, because of spec.max")
+    return Stand(
+        "Succeeded", "Counted" if redrive.spec.dry_run else "Moved", ", ".join(parts) + ".", progress
+    )
+
+
+def failed(reason: str, message: str) -> Stand:
+    """It can never go on."""
+    return Stand("Failed", reason, message)
+
+
+def build_status(redrive: Redrive, stand: Stand, previous: Mapping[str, Any], now: float) -> Json:
+    """The status to write in place of `previous`; `now` in seconds since the epoch."""
+    kept = ("moved", "skipped", "remaining", "startedAt")
+    status: Json = {
+        "observedGeneration": redrive.generation,
+        "phase": stand.phase,
+        **{part: previous[part] for part in kept if part in previous},
+    }
+    if stand.progress is not None:
+        status |= {part: getattr(stand.progress, part) for part in ("moved", "skipped", "remaining")}
+    if stand.phase in ("Running", "Succeeded"):
+        status.setdefault("startedAt", timestamp(now))
+    if stand.phase in FINISHED:
+        status["finishedAt"] = previous.get("finishedAt") or timestamp(now)
+    status["conditions"] = list(_conditions(redrive, stand, previous, timestamp(now)))
+    return status
+
+
+def told(status: Mapping[str, Any]) -> tuple[object, ...]:
+    """What people are told at once when it changes."""
+    conditions = status.get("conditions") or ()
+    return (status.get("phase"), *((each["reason"], each["message"]) for each in conditions))
+
+
+def seconds_to_live(redrive: Redrive, status: Mapping[str, Any], now: float) -> float | None:
+    """How long a finished one stays; None for ever."""
+    ttl, finished = redrive.spec.ttl_seconds_after_finished, status.get("finishedAt")
+    if ttl is None or finished is None:
+        return None
+    return max(0.0, datetime.fromisoformat(finished).timestamp() + ttl - now)
+
+
+def _conditions(redrive: Redrive, stand: Stand, previous: Mapping[str, Any], now: str) -> Iterator[Json]:
+    before = {each["type"]: each for each in previous.get("conditions") or ()}
+    broken = stand.phase == "Failed"
+    verdicts = {
+        "Complete": (stand.phase == "Succeeded", stand.reason, stand.message),
+        "Failed": (broken, stand.reason, stand.message)
+        if broken
+        else (False, "NotFailed", "Nothing is wrong."),
+    }
+    for kind, (holds, reason, message) in verdicts.items():
+        status, last = str(holds), before.get(kind, {})
+        yield {
+            "type": kind,
+            "status": status,
+            "observedGeneration": redrive.generation,
+            "lastTransitionTime": last["lastTransitionTime"] if last.get("status") == status else now,
+            "reason": reason,
+            "message": message,
+        }
+
+
+def _doing(redrive: Redrive) -> str:
+    if redrive.spec.dry_run:
+        return "counted"
+    rate = redrive.spec.rate_per_second
+    return "moved" if rate is None else f"moved, {rate:g} a second"
+
+
+def _letters(number: int) -> str:
+    return f"{number} letter{'s' * (number != 1)}"
