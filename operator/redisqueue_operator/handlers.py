@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import kopf
 
-from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT
+from redisqueue_operator.kubernetes_api import PAGE, SERVICE_ACCOUNT
 from redisqueue_operator.observe import REDISQUEUES, WATCHED, Resource, Store, key_of, version_of
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def settings(share: Share) -> kopf.OperatorSettings:
     result.networking.connect_timeout = 5
     result.networking.error_backoffs = Forever()
     result.watching.connect_timeout = 5
+    result.watching.chunk_size = PAGE
     result.watching.server_timeout = WATCH_SECONDS
     for resource in WATCHED:
         if selector := share.selector_of(resource):

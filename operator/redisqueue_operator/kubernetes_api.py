@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 10.0
 WATCH_SECONDS = 300
+PAGE = 500
+"""Objects of a list that are read at once: all pods of a large cluster would be gigabytes."""
 RESOLUTION_SECONDS = 2.0
 """Of the API server's clock as we know it: answers are dated in seconds, and take a while to arrive."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -118,16 +120,24 @@ class KubernetesApi:
                 return None
             raise
 
-    async def list(self, path: str, selector: str = "") -> tuple[list[Object], int]:
-        """All objects, in chunks, and the resourceVersion of the list."""
-        items: list[Object] = []
-        query = {"limit": "500"} | ({"labelSelector": selector} if selector else {})
+    async def pages(self, path: str, selector: str = "") -> AsyncIterator[tuple[list[Object], int]]:
+        """All objects, some hundred at a time, each time with the resourceVersion of the list."""
+        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
             page = await self.request("GET", path, query=query, timeout_seconds=60.0)
-            items += page.get("items") or []
+            yield page.get("items") or [], int(page["metadata"]["resourceVersion"])
             if not (token := page["metadata"].get("continue")):
-                return items, int(page["metadata"]["resourceVersion"])
+                return
             query["continue"] = token
+
+    async def list(self, path: str, selector: str = "") -> tuple[list[Object], int]:
+        """All objects of a kind of which there are few, and the resourceVersion of the list."""
+        found: list[Object] = []
+        version = 0
+        async for items, listed_at in self.pages(path, selector):
+            found += items
+            version = listed_at
+        return found, version
 
     async def watch(self, path: str, version: int) -> AsyncIterator[Object]:
         """Events of a collection after that resourceVersion, for some minutes.

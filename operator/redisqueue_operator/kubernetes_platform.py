@@ -84,8 +84,12 @@ class KubernetesPlatform:
         for resource in WATCHED:
             for namespace in self._share.namespaces or (None,):
                 path = path_of(resource.group, resource.version, resource.plural, namespace)
-                items, version = await self._api.list(path, self._share.selector_of(resource))
-                self._store.replace(resource, items, version, namespace)
+                present: set[Key] = set()
+                listed_at = 0
+                async for items, version in self._api.pages(path, self._share.selector_of(resource)):
+                    present |= self._store.put_all(resource, items)
+                    listed_at = version
+                self._store.keep(resource, present, listed_at, namespace)
         return self._store.keys(REDISQUEUES)
 
     async def get(self, key: Key) -> Object | None:

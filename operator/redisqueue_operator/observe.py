@@ -83,11 +83,16 @@ class Store:
                 self._children.pop((resource, owner), None)
         return owner
 
-    def replace(self, resource: Resource, listed: list[Object], version: int, namespace: str | None) -> None:
-        """Take a fresh list for the truth: a watch does not tell what was deleted while it was broken."""
-        present = {key_of(obj) for obj in listed}
+    def put_all(self, resource: Resource, listed: Iterable[Object]) -> set[Key]:
+        """Remember a part of a list; the keys of what is in it."""
+        present = set()
         for obj in listed:
             self.put(resource, obj)
+            present.add(key_of(obj))
+        return present
+
+    def keep(self, resource: Resource, present: set[Key], version: int, namespace: str | None) -> None:
+        """Drop what a whole list does not have: what was deleted while a watch was broken is told by none."""
         for key in self.keys(resource):
             if key not in present and namespace in (None, key.namespace):
                 self.drop(resource, key, version)

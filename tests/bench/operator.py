@@ -42,7 +42,7 @@ class Effort:
     window: float
 
 
-FULL = Effort(phases=40, burst=300, bursts=3, fleets=(300, 1000), pods=1000, warm_up=35, window=60)
+FULL = Effort(phases=30, burst=300, bursts=3, fleets=(300, 1000), pods=1000, warm_up=35, window=45)
 QUICK = Effort(phases=10, burst=50, bursts=1, fleets=(50,), pods=100, warm_up=5, window=10)
 
 

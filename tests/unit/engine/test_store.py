@@ -46,7 +46,8 @@ def test_a_list_tells_of_what_a_broken_watch_missed() -> None:
     store = Store()
     store.put(PODS, obj("gone", 3))
     store.put(PODS, obj("newer-than-the-list", 12))
-    store.replace(PODS, [obj("missed", 7)], version=10, namespace="shop")
+    present = store.put_all(PODS, [obj("missed", 7)])
+    store.keep(PODS, present, version=10, namespace="shop")
     names = sorted(pod["metadata"]["name"] for pod in store.children(PODS, OWNER))
     assert names == ["missed", "newer-than-the-list"]
 
@@ -54,7 +55,7 @@ def test_a_list_tells_of_what_a_broken_watch_missed() -> None:
 def test_a_list_of_one_namespace_says_nothing_of_another() -> None:
     store = Store()
     store.put(PODS, obj("pod", 3))
-    store.replace(PODS, [], version=10, namespace="other")
+    store.keep(PODS, set(), version=10, namespace="other")
     assert len(list(store.children(PODS, OWNER))) == 1
 
 
