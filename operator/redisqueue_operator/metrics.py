@@ -48,7 +48,7 @@ class OperatorMetrics:
         )
         self._api_calls = Counter(
             "redisqueue_operator_api_calls",
-            "Calls to the Kubernetes API, but for kopf's watches, by verb and status code; code 0 without an answer.",
+            "Calls to the Kubernetes API but kopf's watches, by verb and status code; 0 without an answer.",
             ["verb", "code"],
             registry=registry,
         )
