@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, disable_created_metrics
 
 from redisqueue_operator import handlers
 from redisqueue_operator.allowed_hosts import AllowedHosts
@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     handlers.quiet_logs()
+    # They would be a second series for each counter and histogram.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory(prefix="redisqueue-") as folder:
         return asyncio.run(Operator(options, Path(folder)).run())
 

@@ -213,6 +213,8 @@ def test_metrics_and_probes_answer(
     until(lambda: series in operator.read("/metrics"), series)
     text = operator.read("/metrics")
     assert "redisqueue_operator_leader 1.0" in text
+    assert "redisqueue_operator_redis_endpoints 0.0" not in text
+    assert "_created" not in text
     assert "redisqueue_operator_reaction_seconds_count 0.0" not in text
     assert (operator.answer("/livez"), operator.answer("/readyz")) == (200, 200)
     cluster.run("delete", "rq", "measured")
