@@ -32,8 +32,8 @@ def cluster(api_server: ApiServer) -> Cluster:
 
 
 @contextmanager
-def operator(cluster: Cluster, folder: Path) -> Iterator[OperatorProcess]:
-    with OperatorProcess(cluster.server, folder / "log") as process:
+def operator(cluster: Cluster, folder: Path, *flags: str) -> Iterator[OperatorProcess]:
+    with OperatorProcess(cluster.server, folder / "log", *flags) as process:
         yield process
 
 
@@ -73,7 +73,7 @@ def letters(cluster: Cluster, redis_url: str, redis_client: redis.Redis, request
     redis_client.lpush(QueueKeys(name).dead_letter, *LETTERS)
     cluster.apply(redis_queue(redis_url, name))
     yield name
-    cluster.run("delete", "rq,rqr", "--all", "-n", "default", "--wait=false")
+    cluster.run("delete", "rq,rqr", "--all", "-n", "default")
 
 
 def test_letters_move_as_the_spec_says(
@@ -184,3 +184,30 @@ def test_the_command_line_takes_the_queue_from_the_cluster(
     assert main(["peek", "rq/absent", "-n", "default"]) == 1
     assert 'redisqueues.redisqueue.dev "absent" not found' in capsys.readouterr().err
     cluster.run("delete", "secret", "address")
+
+
+def test_the_redrives_of_another_operators_queues_are_left_alone(
+    cluster: Cluster, letters: str, redis_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    ours = redis_queue(redis_url, "ours")
+    ours["metadata"]["labels"] = {"shard": "a"}
+    cluster.apply(ours, redrive("theirs", letters), redrive("mine", "ours"))
+    with operator(cluster, tmp_path, "--watch-selector=shard=a", "--lease-name=shard-a"):
+        until(lambda: phase(cluster, "mine") == "Succeeded", "its own is carried out")
+        assert status(cluster, "theirs") == {}
+        assert redis_client.llen(QueueKeys(letters).dead_letter) == 300
+
+
+def test_without_the_definition_there_is_scaling_all_the_same(
+    cluster: Cluster, letters: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    cluster.run("patch", "rq", letters, "--type=merge", "-p", '{"spec":{"scaling":{"maxReplicas":3}}}')
+    cluster.run("delete", "crd", "redisqueueredrives.redisqueue.dev")
+    try:
+        with operator(cluster, tmp_path) as process:
+            redis_client.lpush(QueueKeys(letters).pending, "one")
+            until(lambda: cluster.replicas(letters) == 1, "a worker")
+            told = "RedisQueueRedrives cannot be watched, again in 60 s"
+            until(lambda: told in process.log.read_text(), "the log says what is missing")
+    finally:
+        cluster.install()

@@ -13,6 +13,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.apply import TokenBucket
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe import REDISQUEUES, Resource, Store, key_of, version_of
 from redisqueue_operator.redrive.resource import REDRIVES, Redrive, parse
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 4
+AT_ONCE = 8
+# Of all together, so that the control loop keeps most of its processor.
+BATCHES_PER_SECOND, BURST = 100.0, 10
 REPORT_SECONDS = 5.0
 REST_SECONDS, AGAIN_SECONDS, WITHOUT_DEFINITION_SECONDS = 0.5, 5.0, 60.0
 ASK_SECONDS = 300.0
@@ -59,6 +62,7 @@ class RedriveController:
         self.connections = connections
         self.connect = connect
         self.slots = asyncio.Semaphore(AT_ONCE)
+        self.batches = TokenBucket(BATCHES_PER_SECOND, BURST, clock)
         self._api = api
         self._writer = writer
         self._store = store

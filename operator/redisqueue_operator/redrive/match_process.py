@@ -1,25 +1,21 @@
-"""Matching in a process of its own: neither a slow expression nor large payloads hold the operator up.
-
-As a program it reads what to match, then batches of payloads, and answers a byte for each payload.
-"""
+"""Matching in a process of its own: neither a slow expression nor large payloads hold the operator up."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import marshal
-import signal
 import sys
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.redrive.match import Match
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from redisqueue_operator.redrive.match import Match
+
 SECONDS = 10.0
-LAST_SECONDS = 60
+PROGRAM = "redisqueue_operator.redrive.match_program"
 
 
 class MatchError(Exception):
@@ -40,7 +36,7 @@ class MatchProcess:
 
     async def __aenter__(self) -> MatchProcess:
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-m", __name__)
+        command = (sys.executable, "-m", PROGRAM)
         self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
         self._send(list(astuple(self._match)))
         return self
@@ -77,19 +73,3 @@ class MatchProcess:
         assert self._process is not None  # noqa: S101
         assert self._process.stdin is not None  # noqa: S101
         self._process.stdin.write(marshal.dumps(value))
-
-
-def serve() -> None:
-    """Answer batches until the other side goes."""
-    with contextlib.suppress(EOFError):
-        match = Match(*marshal.load(sys.stdin.buffer))  # noqa: S302 - from our own parent
-        while True:
-            payloads = marshal.load(sys.stdin.buffer)  # noqa: S302
-            signal.alarm(LAST_SECONDS)  # if the other side is killed meanwhile, nobody else ends this
-            sys.stdout.buffer.write(bytes(match(payloads)))
-            sys.stdout.buffer.flush()
-            signal.alarm(0)
-
-
-if __name__ == "__main__":
-    serve()

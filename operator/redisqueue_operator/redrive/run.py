@@ -22,6 +22,7 @@ from redisqueue_operator.redrive.status import Stand, failed, running, succeeded
 if TYPE_CHECKING:
     from redis_message_queue import RedriveProgress
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.apply import TokenBucket
     from redisqueue_operator.connections import Connections
     from redisqueue_operator.redrive.resource import Redrive
     from redisqueue_operator.sampler import Connect
@@ -41,6 +42,8 @@ class Surroundings(Protocol):
     connect: Connect
     slots: asyncio.Semaphore
     """One for each redrive that may move at a time."""
+    batches: TokenBucket
+    """One token for each batch of any of them."""
 
     async def queue(self, key: Key) -> dict[str, Any] | None:
         """The RedisQueue; None where there is none. Waits for ever for one that another operator serves."""
@@ -106,6 +109,7 @@ async def _attempt(redrive: Redrive, match: Match | None, around: Surroundings) 
             if cancelled():  # redis-py loses some cancellations
                 raise asyncio.CancelledError
             await around.report(redrive, running(redrive, progress))
+            await around.batches.take()
 
         spec, queue = redrive.spec, rq.spec.queue
         gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)

@@ -1,0 +1,31 @@
+"""What `match_process` starts: it reads what to match, then batches, and answers a byte for each payload.
+
+It imports next to nothing, because several may run beside the operator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import signal
+import sys
+
+from redisqueue_operator.redrive.match import Match
+
+LAST_SECONDS = 60
+
+
+def serve() -> None:
+    """Answer batches until the other side goes."""
+    with contextlib.suppress(EOFError):
+        match = Match(*marshal.load(sys.stdin.buffer))  # noqa: S302 - from our own parent
+        while True:
+            payloads = marshal.load(sys.stdin.buffer)  # noqa: S302
+            signal.alarm(LAST_SECONDS)  # if the other side is killed meanwhile, nobody else ends this
+            sys.stdout.buffer.write(bytes(match(payloads)))
+            sys.stdout.buffer.flush()
+            signal.alarm(0)
+
+
+if __name__ == "__main__":
+    serve()
