@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from redis import RedisError
 
 from redis_message_queue.connection import ConnectionSettings
-from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.deletion import is_held, may_go, shall_be_held
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.observation import ApplyOutcome, Observation
-from redisqueue_operator.observed import queue_of, unreadable, workers_of
-from redisqueue_operator.platform import Conflict, PlatformError, SettingsUnavailable
+from redisqueue_operator.platform import Conflict, PlatformError
+from redisqueue_operator.precedence import ANSWER_SECONDS
+from redisqueue_operator.reading import Reading
 from redisqueue_operator.resync import Resync
 from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
 from redisqueue_operator.rows import row_of
-from redisqueue_operator.sampler import Connect, Sampler, Watched
+from redisqueue_operator.sampler import Connect, Sampler
 from redisqueue_operator.scaling import (
     Decision,
     History,
@@ -38,8 +38,6 @@ from redisqueue_operator.status import build_status, events_between, worth_writi
 from redisqueue_operator.tracked import (
     LONG_AGO,
     NO_SPEC,
-    SETTINGS_SECONDS,
-    UNUSABLE_SETTINGS_SECONDS,
     Tracked,
     stand_in,
 )
@@ -62,8 +60,6 @@ AT_ONCE = 16
 STATUS_LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
 DELETION_LOOK_SECONDS = 0.5
-# Reasons that another Secret may mend.
-LOGIN_REASONS = ("AuthenticationFailed", "TLSFailed")
 
 
 class Engine:
@@ -97,6 +93,7 @@ class Engine:
         self._sampler: Sampler[Key] = Sampler(
             self._queue.add, metrics.sampled if metrics else None, clock, connect=connect
         )
+        self._reading = Reading(platform, self._sampler, clock)
         self._resync = Resync(platform, self._look_at, resync_seconds, clock)
         self._running = False
         if metrics is not None:
@@ -197,9 +194,11 @@ class Engine:
             self._queue.add(key)
             return
         tracked.outcome = await self._apply(key, tracked, rq)
+        if self._yields(key, tracked, raw):
+            return
         fleet = await self._platform.observe(rq)
-        await self._find_redis(key, tracked)
-        observation = self._observation(key, tracked, fleet)
+        await self._reading.find(key, tracked)
+        observation = self._reading.observation(key, tracked, fleet)
         decision, tracked.history = decide(observation, Policy.of(rq.spec), tracked.history, self._clock())
         tracked.observation, tracked.decision = observation, decision
         self._recheck(key, tracked, decision)
@@ -208,6 +207,7 @@ class Engine:
         if (
             decision.changes
             and tracked.rival is None
+            and tracked.precedence.may_scale(tracked.outcome, self._clock())
             and (target := await self._scale(key, rq, fleet, observation, decision)) is not None
         ):
             # The status waits for another turn: in a burst every queue gets workers before any gets a report.
@@ -236,6 +236,17 @@ class Engine:
         if rq.deletion:  # what runs may go on; nothing new is made for an object that leaves
             return ApplyOutcome(True, "Deleting", "The queue is emptied first, as deletionPolicy says.")
         return await self._platform.apply(rq)
+
+    def _yields(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> bool:
+        """Whether a newer operator is at work on this object: then nothing of it is read or written."""
+        tracked.precedence = tracked.precedence.after(tracked.outcome, raw.get("status"), self._clock())
+        if not tracked.precedence.may_scale(tracked.outcome, self._clock()):
+            self._queue.add(key, after_seconds=ANSWER_SECONDS)
+        seconds = tracked.precedence.yields_until - self._clock()
+        if seconds > 0:
+            self._sampler.unwatch(key)
+            self._queue.add(key, after_seconds=seconds)
+        return seconds > 0
 
     def _rival(self, key: Key, tracked: Tracked, rq: RedisQueue) -> Claimant | None:
         sample = self._sampler.last(key)
@@ -278,49 +289,6 @@ class Engine:
             self._queue.add(key, after_seconds=DELETION_LOOK_SECONDS)
         return bool(why)
 
-    async def _find_redis(self, key: Key, tracked: Tracked) -> None:
-        """Have the queue sampled at the right place with today's credentials."""
-        assert tracked.rq is not None  # noqa: S101  (a parsed spec is why we are here)
-        rq, last = tracked.rq, self._sampler.last(key)
-        tracked.refused = isinstance(last, Exception) and unreadable(last)[0] in LOGIN_REASONS
-        if self._clock() - tracked.settings_at >= tracked.settings_for:
-            age = 0.0
-            try:
-                tracked.settings, age = await self._platform.connection_settings(rq, fresh=tracked.refused)
-                tracked.settings_error = None
-            except (SettingsUnavailable, ValueError) as error:
-                tracked.settings_error = error
-            # As old as the Secrets they were made from, which another object may have had read long before.
-            age = min(age, SETTINGS_SECONDS - UNUSABLE_SETTINGS_SECONDS)
-            tracked.settings_at = self._clock() - age
-        if tracked.settings_error is not None or tracked.settings is None:
-            self._sampler.unwatch(key)
-            return
-        queue, scaling = rq.spec.queue, rq.spec.scaling
-        scales_up = (
-            scaling.mode in ("Auto", "UpOnly") and scaling.max_replicas > 0 and rq.spec.replicas is None
-        )
-        wake = scaling.wake == "Auto" and scales_up
-        keys = QueueKeys(queue.name, queue.key_separator)
-        self._sampler.watch(key, Watched(keys, tracked.settings, wake))
-
-    def _observation(self, key: Key, tracked: Tracked, fleet: Fleet) -> Observation:
-        seen = tracked.settings_error or self._sampler.last(key)
-        reason, message = (
-            unreadable(seen) if seen is None or isinstance(seen, Exception) else ("Connected", "")
-        )
-        sampled = None if seen is None or isinstance(seen, Exception) else seen
-        return Observation(
-            queue=queue_of(sampled) if sampled else None,
-            redis_reason=reason,
-            redis_message=message,
-            workers=workers_of(sampled, tracked.uid) if sampled else (),
-            pods=fleet.pods,
-            replicas=fleet.replicas,
-            ready_replicas=fleet.ready_replicas,
-            active_replica_sets=fleet.active_replica_sets,
-        )
-
     async def _scale(
         self, key: Key, rq: RedisQueue, fleet: Fleet, observation: Observation, decision: Decision
     ) -> int | None:
@@ -361,7 +329,8 @@ class Engine:
     def _recheck(self, key: Key, tracked: Tracked, decision: Decision) -> None:
         """Time alone can change the answer, and so can a Secret."""
         settings = tracked.settings_at + tracked.settings_for - self._clock()
-        self._queue.add(key, after_seconds=max(0.05, min(decision.recheck_after_seconds, settings)))
+        soonest = min(decision.recheck_after_seconds, settings, tracked.outcome.again_after_seconds)
+        self._queue.add(key, after_seconds=max(0.05, soonest))
 
     async def _report(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> None:
         """Status and events, when they are worth a write; a busy queue is looked at once a second."""
@@ -389,6 +358,7 @@ class Engine:
         rq = tracked.rq or stand_in(raw)
         await self._platform.write_status(rq, status)
         tracked.status_written_at, tracked.scaled = now, None
+        tracked.precedence = tracked.precedence.told(tracked.outcome, now)
         for event in events_between(previous, status):
             await self._platform.emit(rq, event)
 

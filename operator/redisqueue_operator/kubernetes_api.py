@@ -29,6 +29,7 @@ RESOLUTION_SECONDS = 2.0
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 Object = dict[str, Any]
 
@@ -83,13 +84,14 @@ class KubernetesApi:
         body: object = None,
         content_type: str = "application/json",
         timeout_seconds: float = TIMEOUT_SECONDS,
+        accept: str = "application/json",
     ) -> Object:
         """One call. Raises ApiError for an answer >= 400, ConnectionError or TimeoutError without one."""
         resource = path + (f"?{urlencode(query)}" if query else "")
         method, url, headers, _, _ = await self._client.param_serialize(
             method,
             resource,
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             auth_settings=["BearerToken"],
         )
         try:
@@ -120,11 +122,14 @@ class KubernetesApi:
                 return None
             raise
 
-    async def pages(self, path: str, selector: str = "") -> AsyncIterator[tuple[list[Object], int]]:
+    async def pages(
+        self, path: str, selector: str = "", *, metadata_only: bool = False
+    ) -> AsyncIterator[tuple[list[Object], int]]:
         """All objects, some hundred at a time, each time with the resourceVersion of the list."""
+        accept = METADATA_LIST if metadata_only else "application/json"
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
-            page = await self.request("GET", path, query=query, timeout_seconds=60.0)
+            page = await self.request("GET", path, query=query, timeout_seconds=60.0, accept=accept)
             yield page.get("items") or [], int(page["metadata"]["resourceVersion"])
             if not (token := page["metadata"].get("continue")):
                 return

@@ -9,14 +9,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.companion_list import CompanionList, companion_list
+from redisqueue_operator.companions import Companion, companion_of, intact, snapshots_in, unused
 from redisqueue_operator.deletion import finalizers
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observation import ApplyOutcome
-from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, REDISQUEUES, WATCHED, Store, fleet_of
+from redisqueue_operator.observe import (
+    DEPLOYMENTS,
+    QUEUE_LABEL,
+    REDISQUEUES,
+    REPLICASETS,
+    WATCHED,
+    Store,
+    fleet_of,
+)
 from redisqueue_operator.platform import Conflict, Fleet, SettingsUnavailable
 from redisqueue_operator.references import References, identity_of
 from redisqueue_operator.resources import SourceMissingError, children
-from redisqueue_operator.resources.identity import OPERATOR_VERSION, OWNER_UID, deployment_name
+from redisqueue_operator.resources.identity import OWNER_UID, deployment_name
+from redisqueue_operator.rollouts import MOST_AT_ONCE, is_upgrade, must_wait, version_of
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
@@ -27,6 +38,14 @@ if TYPE_CHECKING:
     from redisqueue_operator.status import EventRecord
 
 RETRY_REFUSED_SECONDS = 30.0
+TURN_SECONDS = 10.0
+WAITS_FOR_TURN = ApplyOutcome(
+    ok=True,
+    reason="RolloutQueued",
+    message="A newer operator makes another template: it is rolled out when fewer than "
+    f"{MOST_AT_ONCE} Deployments roll.",
+    again_after_seconds=TURN_SECONDS,
+)
 # 400 and 422: the template is wrong; 403: not allowed; 500: a field the schema does not know, or a webhook
 # that is broken. The same request would get the same answer, so people are told.
 REFUSALS = (400, 403, 422, 500)
@@ -40,6 +59,7 @@ class _Applied:
     live: str
     outcome: ApplyOutcome
     at: float
+    companions: tuple[Companion, ...] = ()
 
     def still_holds(self, wanted: str, live: str) -> bool:
         """Whether another apply would change nothing; what was refused is tried again after a while."""
@@ -78,9 +98,17 @@ class KubernetesPlatform:
         self._share = share
         self._applied: dict[Key, _Applied] = {}
         self._manifests: dict[Key, tuple[tuple[object, ...], list[Object], str]] = {}
+        self._waiting: dict[Key, tuple[object, ...]] = {}
+        self._starting: set[Key] = set()
+        self._listed = False
 
     async def keys(self) -> list[Key]:
-        """A fresh list of all watched kinds, which also heals what the watches missed."""
+        """A fresh list of all watched kinds, which also heals what the watches missed.
+
+        The other children are listed first: a snapshot that no ReplicaSet of a later list mounts is unused.
+        """
+        began = time.monotonic()
+        others = await companion_list(self._api, self._share)
         for resource in WATCHED:
             for namespace in self._share.namespaces or (None,):
                 path = path_of(resource.group, resource.version, resource.plural, namespace)
@@ -90,7 +118,34 @@ class KubernetesPlatform:
                     present |= self._store.put_all(resource, items)
                     listed_at = version
                 self._store.keep(resource, present, listed_at, namespace)
+        self._listed = True
+        if others is not None:
+            self._forget_altered(others, began)
+            await self._prune(others)
         return self._store.keys(REDISQUEUES)
+
+    def _forget_altered(self, listed: CompanionList, began: float) -> None:
+        """Have children applied again that are not as they were applied before the list was made."""
+        for key, applied in tuple(self._applied.items()):
+            if applied.at < began and not intact(applied.companions, listed.companions):
+                del self._applied[key]
+
+    async def _prune(self, listed: CompanionList) -> None:
+        """Delete the snapshots of handler files that nothing can come back to."""
+        for key, snapshots in listed.snapshots.items():
+            deployment = self._store.get(DEPLOYMENTS, Key(key.namespace, deployment_name(key.name)))
+            wanted = self._manifests.get(key)
+            if deployment is None or wanted is None:
+                continue  # not looked at yet, or not ours
+            specs = [deployment["spec"]["template"]["spec"], wanted[1][-1]["spec"]["template"]["spec"]]
+            specs += [each["spec"] for each in self._store.children(REPLICASETS, key)]
+            used = set().union(*map(snapshots_in, specs))
+            for each in unused(snapshots, key.name, used, self._api.now()):
+                try:
+                    await self._writer.delete({**each, "apiVersion": "v1", "kind": "ConfigMap"})
+                except ApiError as error:
+                    if error.status not in (404, 409):  # it is gone, or another one has its name
+                        raise
 
     async def get(self, key: Key) -> Object | None:
         """The newest version that a watch, a list or a write of ours has shown."""
@@ -114,10 +169,33 @@ class KubernetesPlatform:
         last = self._applied.get(rq.key)
         if last is not None and last.still_holds(wanted, fingerprint(live)):
             return last.outcome
-        outcome = await self._apply_all(rq, manifests)
+        if self._waits(rq, live, manifests[-1]):
+            return await self._refusal(rq) or WAITS_FOR_TURN
+        try:
+            outcome, companions = await self._apply_all(rq, manifests)
+        finally:
+            self._starting.discard(rq.key)
         live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
-        self._applied[rq.key] = _Applied(wanted, fingerprint(live), outcome, time.monotonic())
+        now = time.monotonic()
+        self._applied[rq.key] = _Applied(wanted, fingerprint(live), outcome, now, companions)
         return outcome
+
+    def _waits(self, rq: RedisQueue, live: Object | None, wanted: Object) -> bool:
+        """Whether it is not yet this Deployment's turn to roll over, for nothing but another operator.
+
+        When it is, its turn has begun.
+        """
+        if live is None or not is_upgrade(live, wanted):
+            self._waiting.pop(rq.key, None)
+            return False
+        inputs = self._manifests[rq.key][0]
+        if self._waiting.setdefault(rq.key, inputs) != inputs:
+            return False  # people's changes do not wait
+        known = self._store.all(DEPLOYMENTS) if self._listed else None
+        if must_wait(self._version, known, len(self._starting)):
+            return True
+        self._starting.add(rq.key)
+        return False
 
     async def scale(self, rq: RedisQueue, fleet: Fleet, replicas: int, victims: tuple[str, ...]) -> None:
         """Mark the victims, then one write to /scale. Raises Conflict."""
@@ -180,6 +258,7 @@ class KubernetesPlatform:
         """Garbage collection deletes the children; only our memory is left to drop."""
         self._applied.pop(key, None)
         self._manifests.pop(key, None)
+        self._waiting.pop(key, None)
 
     async def _wanted(self, rq: RedisQueue) -> tuple[list[Object], str]:
         """The children's manifests and their fingerprint, built anew only from new inputs."""
@@ -204,18 +283,25 @@ class KubernetesPlatform:
             known = self._manifests[rq.key] = (inputs, manifests, _digest(manifests))
         return known[1], known[2]
 
-    async def _apply_all(self, rq: RedisQueue, manifests: list[Object]) -> ApplyOutcome:
+    async def _apply_all(
+        self, rq: RedisQueue, manifests: list[Object]
+    ) -> tuple[ApplyOutcome, tuple[Companion, ...]]:
+        """How it ended, and what there is now beside the Deployment."""
         refusal = await self._refusal(rq)
         if refusal is not None:
-            return refusal
+            return refusal, ()
+        companions: list[Companion] = []
         try:
             for manifest in manifests:
-                await self._apply_one(rq, manifest)
+                if manifest["kind"] == "Deployment":
+                    await self._apply_deployment(rq, manifest)
+                else:
+                    companions.append(companion_of(manifest["kind"], await self._writer.apply(manifest)))
         except ApiError as error:
             if error.status not in REFUSALS:
                 raise
-            return ApplyOutcome(ok=False, reason="ApplyRefused", message=str(error))
-        return ApplyOutcome(ok=True, reason="Applied", message="")
+            return ApplyOutcome(ok=False, reason="ApplyRefused", message=str(error)), ()
+        return ApplyOutcome(ok=True, reason="Applied", message=""), tuple(companions)
 
     async def _refusal(self, rq: RedisQueue) -> ApplyOutcome | None:
         """Why the children are not ours to write: a foreign Deployment, or a newer operator."""
@@ -233,17 +319,14 @@ class KubernetesPlatform:
         if not belongs_to(deployment, rq):
             text = f"Deployment {key} exists and belongs to somebody else: rename or delete one of the two"
             return ApplyOutcome(ok=False, reason="NameConflict", message=text)
-        theirs = (deployment["metadata"].get("annotations") or {}).get(OPERATOR_VERSION, "")
+        theirs = version_of(deployment)
         if _release(theirs) > _release(self._version):
             text = f"Deployment {key} was written by operator {theirs}, this one is {self._version}"
             return ApplyOutcome(ok=False, reason="NewerOperator", message=text)
         self._store.put(DEPLOYMENTS, deployment)
         return None
 
-    async def _apply_one(self, rq: RedisQueue, manifest: Object) -> None:
-        if manifest["kind"] != "Deployment":
-            await self._writer.apply(manifest)
-            return
+    async def _apply_deployment(self, rq: RedisQueue, manifest: Object) -> None:
         live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
         if live is None:
             self._store.put(DEPLOYMENTS, await self._writer.create_scaled_to_zero(manifest))
@@ -282,7 +365,8 @@ def fingerprint(deployment: Object | None) -> str:
         return ""
     metadata = deployment["metadata"]
     spec = {name: value for name, value in deployment["spec"].items() if name != "replicas"}
-    return _digest([metadata["uid"], metadata.get("labels"), metadata.get("ownerReferences"), spec])
+    owners = metadata.get("ownerReferences")
+    return _digest([metadata["uid"], metadata.get("labels"), owners, version_of(deployment), spec])
 
 
 def _digest(value: object) -> str:

@@ -55,6 +55,7 @@ class Options:
     own_namespace: str
     lease_name: str
     lease_seconds: int
+    resync_seconds: int
     identity: str
     allowed_redis_hosts: AllowedHosts
     port: int
@@ -108,6 +109,12 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         "after two thirds of it (REDISQUEUE_LEASE_SECONDS)",
     )
     parser.add_argument(
+        "--resync-seconds",
+        type=int,
+        default=env.get("REDISQUEUE_RESYNC_SECONDS", "300"),
+        help="how often everything is listed and looked at, 2 to 600 (REDISQUEUE_RESYNC_SECONDS)",
+    )
+    parser.add_argument(
         "--namespace",
         default=env.get("REDISQUEUE_NAMESPACE", ""),
         help="where the operator's Lease is; its own by default (REDISQUEUE_NAMESPACE)",
@@ -151,12 +158,15 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         )
     if given.lease_seconds < 3:
         parser.error(f"--lease-seconds: {given.lease_seconds} must be at least 3")
+    if not 2 <= given.resync_seconds <= 600:
+        parser.error(f"--resync-seconds: {given.resync_seconds} must be from 2 to 600")
     return Options(
         worker_image=given.worker_image,
         share=share,
         own_namespace=given.namespace or _own_namespace(),
         lease_name=given.lease_name or LEASE_NAME,
         lease_seconds=given.lease_seconds,
+        resync_seconds=given.resync_seconds,
         identity=f"{given.pod_name}_{uuid.uuid4().hex[:8]}",
         allowed_redis_hosts=allowed,
         port=given.http_port,
@@ -205,7 +215,13 @@ class Operator:
             version=version("redis-queue-operator"),
             share=options.share,
         )
-        engine = self._engine = Engine(platform, wall=api.now, metrics=self._metrics, connect=connect)
+        engine = self._engine = Engine(
+            platform,
+            wall=api.now,
+            resync_seconds=options.resync_seconds,
+            metrics=self._metrics,
+            connect=connect,
+        )
         redrives = RedriveController(api, writer, store, connections, connect, options.share)
         election = Election(
             KubernetesLease(api, options.own_namespace, options.lease_name),

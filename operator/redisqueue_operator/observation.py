@@ -89,3 +89,5 @@ class ApplyOutcome:
     ok: bool
     reason: str
     message: str
+    again_after_seconds: float = float("inf")
+    """When to try again although nothing has changed."""

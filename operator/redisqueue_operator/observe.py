@@ -56,6 +56,10 @@ class Store:
         """The objects of that kind that carry the RedisQueue's label."""
         return self._children.get((resource, owner), {}).values()
 
+    def all(self, resource: Resource) -> Iterable[Object]:
+        """The objects of that kind."""
+        return self._objects[resource].values()
+
     def put(self, resource: Resource, obj: Object) -> Key | None:
         """Remember the object; the RedisQueue it is about, or None when it was old news."""
         key = key_of(obj)
@@ -121,7 +125,10 @@ def _slim(resource: Resource, obj: Object) -> Object:
         return {"metadata": _bare(obj["metadata"]), "seen": pod_of(obj)}
     metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
     if resource is REPLICASETS:
-        return {"metadata": metadata, "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 0)}}
+        spec = obj.get("spec") or {}
+        volumes = ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ()
+        kept_volumes = [{"configMap": each["configMap"]} for each in volumes if "configMap" in each]
+        return {"metadata": metadata, "spec": {"replicas": spec.get("replicas", 0), "volumes": kept_volumes}}
     return {**obj, "metadata": metadata}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import parse
 from redisqueue_operator.observation import ApplyOutcome
+from redisqueue_operator.precedence import Precedence
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
@@ -46,6 +47,7 @@ class Tracked:
     """What was written to /scale and not yet to the status."""
     deletion_seen_ms: int | None = None
     """Redis' time at the last sample when the deletion was first seen: only newer ones say what is left."""
+    precedence: Precedence = field(default_factory=Precedence)
     rival: Claimant | None = None
     """The RedisQueue with the older right to the same queue."""
 

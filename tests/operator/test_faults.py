@@ -5,10 +5,12 @@ With LONG=1 outages last a minute and Leases as long as usual; else both are sho
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,7 +56,9 @@ class Stage:
         self._folder = folder
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
-    def operator(self, name: str, through: ApiProxy | None = None, **options: Any) -> OperatorProcess:
+    def operator(
+        self, name: str, through: ApiProxy | None = None, *arguments: str, **options: Any
+    ) -> OperatorProcess:
         return OperatorProcess(
             through or self.cluster.server,
             self._folder / name,
@@ -62,6 +66,7 @@ class Stage:
             f"--watch-namespaces={self.name}",
             f"--pod-name={name}",
             f"--lease-seconds={LEASE_SECONDS}",
+            *arguments,
             **options,
         )
 
@@ -247,3 +252,93 @@ def test_a_server_that_refuses_everything_hears_little(stage: Stage, redis_clien
         assert proxy.refused < 3 * OUTAGE_SECONDS
         proxy.rule = lambda _method, _path: None
         stage.until_replicas("jobs", 1, seconds=70)
+
+
+# Patches of a process: its version, and a wall clock that is off.
+NEWER = "import redisqueue_operator.main as main_module; main_module.version = lambda _: '99.0.0'"
+OFF_BY = """
+import time, datetime
+real, real_datetime, off = time.time, datetime.datetime, {seconds}
+time.time = lambda: real() + off
+class Shifted(real_datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return real_datetime.fromtimestamp(time.time(), tz)
+datetime.datetime = Shifted
+"""
+
+
+@pytest.mark.parametrize("first", ["newer", "older"])
+def test_an_older_operator_beside_a_newer_one_yields(
+    stage: Stage, redis_client: redis.Redis, first: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        of_newer, of_older = stack.enter_context(stage.proxy()), stack.enter_context(stage.proxy())
+        newer = stage.operator("newer", of_newer, "--lease-name=newer", before=NEWER)
+        older = stage.operator("older", of_older, "--lease-name=older")
+        stack.enter_context(newer if first == "newer" else older)
+        jobs = stage.queue("jobs")
+        made_by_older = len(of_older.writes)
+        stack.enter_context(older if first == "newer" else newer)
+        until(lambda: told_newer(of_older), "the older one says that it is older")
+        until(lambda: stage.condition("jobs", "Ready")["reason"] == "Applied", "the newer one corrects it")
+        time.sleep(3)
+        before = len(of_older.writes), len(of_newer.writes)
+        time.sleep(6)  # that there is no fight can only be waited for
+        assert (len(of_older.writes), len(of_newer.writes)) == before
+        publish(redis_client, jobs, 3)
+        stage.until_replicas("jobs", 3)
+        assert (scales(of_newer), scales(of_older)) == ([3], [])
+        written = {write.path.rpartition("/")[2] for write in of_older.writes[made_by_older:]}
+        assert written <= {"status", "events"}
+
+
+def told_newer(proxy: ApiProxy) -> bool:
+    conditions = [
+        each
+        for write in proxy.written("/status")
+        for each in write.body["status"].get("conditions") or ()
+        if each["type"] == "Ready"
+    ]
+    return any(each["reason"] == "NewerOperator" for each in conditions)
+
+
+def test_an_older_operator_alone_scales_on_and_says_what_it_cannot_do(
+    stage: Stage, redis_client: redis.Redis
+) -> None:
+    with stage.operator("newer", before=NEWER):
+        jobs = stage.queue("jobs")
+    with stage.proxy() as proxy, stage.operator("older", proxy) as older:
+        until(lambda: stage.condition("jobs", "Ready")["reason"] == "NewerOperator", "it says so")
+        publish(redis_client, jobs, 3)
+        stage.until_replicas("jobs", 3)
+        older.stop()
+    with stage.proxy() as proxy, stage.operator("again", proxy):
+        publish(redis_client, jobs, 2)
+        stage.until_replicas("jobs", 5)
+        assert {write.path.rpartition("/")[2] for write in proxy.writes} <= {"status", "scale", "events"}
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+def test_a_wrong_clock_of_the_operators_machine_changes_nothing(
+    stage: Stage, redis_client: redis.Redis, hours: int
+) -> None:
+    with stage.operator("one", before=OFF_BY.format(seconds=hours * 3600)):
+        jobs = stage.queue("jobs", deletionPolicy="Drain")
+        publish(redis_client, jobs, 2)
+        stage.until_replicas("jobs", 2)
+        lease = stage.cluster.get("lease", "redisqueue-operator", stage.name)
+        assert lease is not None
+        off = abs(datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp() - time.time())
+        assert off > 3600, "the clock is right"
+        with stage.operator("two"):
+            time.sleep(LEASE_SECONDS + 2)
+            assert stage.leader() == "one", "a leader that renews was replaced"
+        stage.cluster.run("delete", "rq", "jobs", "-n", stage.name, "--wait=false")
+        until(
+            lambda: stage.condition("jobs", "Ready").get("reason") == "Deleting", "its queue is emptied first"
+        )
+        time.sleep(2)
+        assert stage.cluster.get("rq", "jobs", stage.name) is not None, "its deadline passed at once"
+        redis_client.delete(jobs.pending)
+        until(lambda: stage.cluster.get("rq", "jobs", stage.name) is None, "it is gone")

@@ -121,7 +121,7 @@ class ApiProxy:
             status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": refusal.status}
             answer = {**status, "reason": refusal.reason, "message": f"{refusal.reason} by the proxy"}
             return web.json_response(answer, status=refusal.status, headers=refusal.headers)
-        if request.query.get("watch") == "true":
+        if request.query.get("watch") in ("true", "1"):
             if self.watches_expired:
                 return web.Response(body=_EXPIRED, content_type="application/json")
             self._watches[id(request)] = request

@@ -71,9 +71,9 @@ class Cluster:
         code, text = self.server.kubectl("get", kind, name, "-n", namespace, "-o", "json")
         return json.loads(text) if code == 0 else None
 
-    def metadata(self, kind: str, name: str) -> dict[str, Any]:
+    def metadata(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any]:
         """The metadata of an object that is there."""
-        found = self.get(kind, name)
+        found = self.get(kind, name, namespace)
         assert found is not None, f"no {kind} {name}"
         metadata: dict[str, Any] = found["metadata"]
         return metadata
@@ -120,18 +120,24 @@ class Cluster:
 class OperatorProcess:
     """Starts on `with`, ends with SIGTERM at the latest on leaving it. Its log is in `log`.
 
-    With `restarts` it is started again whenever it ends by itself, as kubelet would.
+    With `restarts` it is started again whenever it ends by itself, as kubelet would. `before` is Python that
+    runs before anything of the operator does.
     """
 
     def __init__(
-        self, server: ApiServer | ApiProxy, log: Path, *arguments: str, restarts: bool = False
+        self,
+        server: ApiServer | ApiProxy,
+        log: Path,
+        *arguments: str,
+        restarts: bool = False,
+        before: str = "",
     ) -> None:
         self.log = log
         self.port = free_port()
         self._command = [
             sys.executable,
-            "-m",
-            "redisqueue_operator.main",
+            "-c",
+            f"import sys\n{before}\nfrom redisqueue_operator.main import main\nsys.exit(main())",
             f"--http-port={self.port}",
             *arguments,
         ]

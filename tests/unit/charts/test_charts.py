@@ -94,9 +94,9 @@ def test_rights_of_the_operator(helm: Helm) -> None:
         "apps/deployments/scale": {"patch"},
         "apps/replicasets": {"list", "watch"},
         "pods": {"list", "watch", "patch"},
-        "configmaps": {"get", "create", "patch"},
+        "configmaps": {"get", "list", "create", "patch", "delete"},
         "secrets": {"get"},
-        "policy/poddisruptionbudgets": {"create", "patch"},
+        "policy/poddisruptionbudgets": {"list", "create", "patch"},
         "events.k8s.io/events": {"create"},
     }
 
