@@ -48,6 +48,8 @@ class WorkerObservation:
     """Age of this report by Redis' clock."""
     retired: bool
     """The operator asked this idle worker to claim nothing more."""
+    tripped: bool = False
+    """Only failures: its circuit breaker lets it try one message now and then."""
 
 
 @dataclass(frozen=True, slots=True)

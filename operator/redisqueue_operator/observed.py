@@ -43,6 +43,7 @@ def workers_of(sample: QueueSample, owner_uid: str) -> tuple[WorkerObservation, 
             draining=worker.draining,
             age_seconds=(sample.time_ms - worker.updated_ms) / 1000,
             retired=worker.retired,
+            tripped=worker.tripped,
         )
         for worker in sample.workers
         if worker.owner_uid in ("", owner_uid)

@@ -327,6 +327,8 @@ def _news(seen: QueueSample | Exception) -> tuple[object, ...]:
     """The part of a sample that can change a decision; ages and clocks move without being news."""
     if isinstance(seen, Exception):
         return (type(seen), str(seen))
-    workers = tuple((w.id, w.slots, w.busy, w.draining, w.retired, w.config_hash) for w in seen.workers)
+    workers = tuple(
+        (w.id, w.slots, w.busy, w.draining, w.retired, w.tripped, w.config_hash) for w in seen.workers
+    )
     counters = (seen.pending, seen.delayed, seen.delayed_due, seen.in_flight, seen.expired, seen.orphaned)
     return (*counters, seen.failed, seen.dead_letter, seen.claims_total, workers)

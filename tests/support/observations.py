@@ -72,11 +72,12 @@ def worker(
     draining: bool = False,
     age: float = 0.5,
     retired: bool = False,
+    tripped: bool = False,
     uid: str | None = None,
 ) -> WorkerObservation:
     """The report of the worker in the pod of the same name."""
     uid = f"uid-{name}" if uid is None else uid
-    return WorkerObservation(name, uid, slots, busy, running, draining, age, retired)
+    return WorkerObservation(name, uid, slots, busy, running, draining, age, retired, tripped)
 
 
 def seen(

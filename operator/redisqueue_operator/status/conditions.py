@@ -115,10 +115,10 @@ def degraded(observation: Observation | None, policy: Policy, warn_above: int, b
     """
     if observation is None:
         return None
-    problems = _pods_failing(observation, before) + _hung(observation, policy)
+    problems = _pods_failing(observation, before) + _tripped(observation) + _hung(observation, policy)
     if observation.queue is not None:
         problems += _lost(observation.queue, warn_above)
-    elif before in ("HungHandler", "OrphanedMessages", "DeadLetters") and not problems:
+    elif before in ("WorkersFailing", "HungHandler", "OrphanedMessages", "DeadLetters") and not problems:
         return None
     if not problems:
         return Verdict("False", "Healthy", "Nothing needs attention.")
@@ -134,6 +134,14 @@ def _pods_failing(observation: Observation, before: str) -> list[tuple[str, str]
     if before == "PodsFailing" and any(not pod.ready for pod in live):
         return [("PodsFailing", "worker pods that failed are not ready yet")]
     return []
+
+
+def _tripped(observation: Observation) -> list[tuple[str, str]]:
+    fresh = [worker for worker in observation.workers if is_fresh(worker)]
+    if not (tripped := sum(worker.tripped for worker in fresh)):
+        return []
+    text = f"{tripped} of {len(fresh)} workers failed several times in a row and try one message now and then"
+    return [("WorkersFailing", text)]
 
 
 def _hung(observation: Observation, policy: Policy) -> list[tuple[str, str]]:

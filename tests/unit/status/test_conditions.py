@@ -155,6 +155,11 @@ def test_progressing(observation: Observation, said: tuple[str, str], state: str
             "1200 messages in processing have no lease and are never taken back.",
         ),
         (
+            seen(queue(1), [pod("a"), pod("b")], [worker("a", tripped=True), worker("b")]),
+            "WorkersFailing",
+            "1 of 2 workers failed several times in a row and try one message now and then.",
+        ),
+        (
             seen(queue(1), [pod("a")], [worker("a", 1, running=3601.0)]),
             "HungHandler",
             "a handler runs for longer than 3600 s in a.",
