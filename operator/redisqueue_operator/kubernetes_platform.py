@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.status import EventRecord
 
 RETRY_REFUSED_SECONDS = 30.0
+_FINGERPRINT = "redisqueue.dev/fingerprint"
 TURN_SECONDS = 10.0
 WAITS_FOR_TURN = ApplyOutcome(
     ok=True,
@@ -363,10 +364,13 @@ def fingerprint(deployment: Object | None) -> str:
     """Changes when somebody changes or removes what we applied; scaling and status do not count."""
     if deployment is None:
         return ""
-    metadata = deployment["metadata"]
-    spec = {name: value for name, value in deployment["spec"].items() if name != "replicas"}
-    owners = metadata.get("ownerReferences")
-    return _digest([metadata["uid"], metadata.get("labels"), owners, version_of(deployment), spec])
+    if _FINGERPRINT not in deployment:  # asked at every look, and the same as long as the object is
+        metadata = deployment["metadata"]
+        spec = {name: value for name, value in deployment["spec"].items() if name != "replicas"}
+        owners = metadata.get("ownerReferences")
+        parts = [metadata["uid"], metadata.get("labels"), owners, version_of(deployment), spec]
+        deployment[_FINGERPRINT] = _digest(parts)
+    return str(deployment[_FINGERPRINT])
 
 
 def _digest(value: object) -> str:
