@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,10 @@ def test_lint_accepts_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
     file.write_text(QUEUE)
     assert main(["lint", str(file)]) == 0
     assert capsys.readouterr().out == "1 RedisQueue: no problem found\n"
+    again = {"kind": "RedisQueueRedrive", "metadata": {"name": "again"}, "spec": {"queueRef": {"name": "a"}}}
+    file.write_text(f"{QUEUE}---\n{json.dumps({'apiVersion': 'redisqueue.dev/v1alpha1', **again})}")
+    assert main(["lint", str(file)]) == 0
+    assert capsys.readouterr().out == "1 RedisQueue, 1 RedisQueueRedrive: no problem found\n"
     file.write_text(QUEUE.replace('handler: "m:f"', 'handlers: "m:f"'))
     assert main(["lint", str(file)]) == 1
     assert "spec.worker.handlers: unknown field: did you mean handler?" in capsys.readouterr().out

@@ -15,6 +15,8 @@ from tests.support.server_binaries import valkey
 from tests.support.servers import MASTER, SERVERS, sentinel_pair
 from tests.support.worker_process import eventually
 
+from redis_message_queue import RedisMessageQueue
+from redis_message_queue.consumer import Consumer, Outcome, Settlement
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.cli import main
 
@@ -64,6 +66,26 @@ def test_interrupted_it_says_how_to_go_on(redis_client: redis.Redis, redis_url: 
     assert redis_client.llen(KEYS.dead_letter) > 0
     subprocess.run(command, check=True)
     assert payloads(redis_client, KEYS.pending) == LETTERS
+
+
+def test_letters_are_chosen_by_the_reason_that_a_worker_gave(
+    redis_client: redis.Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RedisMessageQueue("emails", client=redis_client).publish_many(["a", "b", "c"])
+    consumer = Consumer(redis_client, "emails")
+    reasons = ("Timeout", "BadInput", "ConnectTimeout")
+    claims = consumer.claim(3).claims
+    consumer.settle(
+        [
+            Settlement(claim, Outcome.DEAD, reason=reason)
+            for claim, reason in zip(claims, reasons, strict=True)
+        ]
+    )
+    redis_client.lpush(KEYS.dead_letter, "of somebody else")
+    assert main(["redrive", "emails", "--reason", "Timeout$", "--redis-url", redis_url]) == 0
+    said = "emails: moved 2 dead letters to pending, 2 do not match\n"
+    assert capsys.readouterr().out == said
+    assert payloads(redis_client, KEYS.pending) == ["a", "c"]
 
 
 RESOURCE = """
@@ -138,7 +160,8 @@ def test_every_kind_of_redis_is_reached(
     ("arguments", "said"),
     [
         (["redrive"], "which queue?"),
-        (["redrive", "emails", "--match", "("], "--match: '(' is no regular expression"),
+        (["redrive", "emails", "--match", "("], "--match, --reason: '(' is no regular expression"),
+        (["redrive", "emails", "--from", "failed", "--reason", "a"], "--reason: only dead letters"),
         (["redrive", "emails", "--field", "type"], "--field: 'type' is not of the form PATH=VALUE"),
         (["redrive", "-f", "absent.yaml"], "absent.yaml"),
         (["redrive", " "], "name"),

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import payloads
 
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.cli import main
+from redisqueue_operator.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import redis
     from tests.support.api_server import ApiServer
 
 pytestmark = pytest.mark.timeout(180)
@@ -101,6 +103,12 @@ def test_letters_move_as_the_spec_says(
         assert header.split() == ["NAME", "QUEUE", "FROM", "PHASE", "MOVED", "SKIPPED", "REMAINING", "AGE"]
         assert row.split()[1:5] == [letters, "DeadLetter", "Succeeded", "20"]
 
+        digest = hashlib.sha1(LETTERS[1].encode()).hexdigest()
+        redis_client.lpush(keys.dead_letter_info, json.dumps({"digest": digest, "reason": "Timeout"}))
+        cluster.apply(redrive("late", letters, match={"reason": "Time"}))
+        until(lambda: phase(cluster, "late") == "Succeeded", "the one that was late")
+        assert payloads(redis_client, keys.pending) == [*expected, LETTERS[1]]
+
         redis_client.lpush(keys.failed, "one", "two")
         cluster.apply(redrive("failed", letters, **{"from": "Failed"}, ttlSecondsAfterFinished=0))
         until(lambda: redis_client.llen(keys.failed) == 0, "the failed ones moved")
@@ -124,6 +132,26 @@ def test_a_restart_goes_on_and_nothing_moves_twice(
     assert (found["moved"], found["remaining"]) == (200, 100)
     assert payloads(redis_client, keys.pending) == LETTERS[:200]
     assert payloads(redis_client, keys.dead_letter) == [*LETTERS[200:], "later"]
+
+
+def test_redis_may_go_away_in_the_middle(cluster: Cluster, tmp_path: Path) -> None:
+    keys = QueueKeys("outage")
+    with (
+        EmbeddedRedis(arguments=("--appendonly", "yes", "--appendfsync", "always")) as server,
+        redis.Redis.from_url(server.url) as client,
+        operator(cluster, tmp_path),
+    ):
+        client.lpush(keys.dead_letter, *LETTERS)
+        cluster.apply(redis_queue(server.url, "outage"), redrive("outage", "outage", ratePerSecond=60))
+        until(lambda: client.llen(keys.pending) >= 20, "some moved")
+        server.stop(kill=True)
+        until(lambda: phase(cluster, "outage") == "Pending", "it waits", seconds=60)
+        assert 20 <= status(cluster, "outage")["moved"] < 300
+        server.start()
+        until(lambda: phase(cluster, "outage") == "Succeeded", "it went on", seconds=90)
+        assert payloads(client, keys.pending) == LETTERS
+        assert status(cluster, "outage")["moved"] == 300
+        cluster.run("delete", "rq,rqr", "outage")
 
 
 def test_deleting_it_stops_it(

@@ -218,6 +218,9 @@ BAD: dict[str, Bad] = {
     "redrive with a field and no value": Bad(redrive(match={"field": "type"}), "spec.match.equals"),
     "redrive with a value and no field": Bad(redrive(match={"equals": "a"}), "spec.match.field"),
     "redrive with a broken path": Bad(redrive(match={"field": "a..b", "equals": ""}), "spec.match.field"),
+    "redrive of failed letters by reason": Bad(
+        redrive(**{"from": "Failed"}, match={"reason": "a"}), "spec.match.reason"
+    ),
     "redrive with another mind": Bad(redrive(max=2), "spec", old=redrive(max=1)),
     "redrive of a sudden for real": Bad(redrive(), "spec", old=redrive(dryRun=True)),
 }
@@ -238,6 +241,7 @@ GOOD: dict[str, Object] = {
     "number as quantity": worker(resources={"limits": {"cpu": 2, "memory": "1.5Gi"}}),
     "off": redis_queue(scaling={"maxReplicas": 0}),
     "redrive": redrive(),
+    "redrive by reason": redrive(match={"reason": "Timeout|Refused"}),
     "redrive with all": redrive(
         **{"from": "Failed"},
         max=10,

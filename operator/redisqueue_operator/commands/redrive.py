@@ -8,7 +8,8 @@ apply.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from redisqueue_operator.commands.address import located
 from redisqueue_operator.commands.options import QUEUE_HELP, UserError, add_place, count, rate
@@ -43,6 +44,11 @@ def add_to(subcommands: Subcommands) -> None:
         metavar="PATH=VALUE",
         help="only JSON objects with this value there, as type=invoice or order.paid=true",
     )
+    parser.add_argument(
+        "--reason",
+        metavar="REGEX",
+        help="only dead letters in whose record a worker gave such a reason; the last 1000 have one",
+    )
     parser.add_argument("--dry-run", action="store_true", help="count what would move, and move nothing")
     add_place(parser)
     parser.set_defaults(run=run)
@@ -60,6 +66,9 @@ def run(options: argparse.Namespace) -> int:
 
     with located(options, options.queue) as place, place.connect() as client:
         name = place.keys.name
+        if match.reason is not None:
+            records = cast("list[bytes]", client.lrange(place.keys.dead_letter_info, 0, -1))
+            match = replace(match, records=records)
         try:
             done = place.queue(client).redrive(
                 SOURCES[options.source],  # type: ignore[arg-type]  # one of the two
@@ -83,10 +92,13 @@ def match_of(options: argparse.Namespace) -> Match:
     path, given, value = (options.field or "").partition("=")
     if options.field is not None and not (path and given):
         raise UserError(f"--field: {options.field!r} is not of the form PATH=VALUE, as type=invoice")
+    if options.reason is not None and options.source != "dead-letter":
+        raise UserError("--reason: only dead letters have a record of why; leave --from out")
+    field, equals = path or None, value if given else None
     try:
-        return Match(pattern=options.match, field=path or None, equals=value if given else None)
+        return Match(pattern=options.match, field=field, equals=equals, reason=options.reason)
     except ValueError as error:
-        raise UserError(f"--match: {error}") from error
+        raise UserError(f"--match, --reason: {error}") from error
 
 
 def summary(options: argparse.Namespace, name: str, progress: RedriveProgress) -> str:

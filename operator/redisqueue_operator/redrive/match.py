@@ -1,10 +1,12 @@
-"""Which letters a redrive takes: by an expression on the payload, and by a field of it. Pure."""
+"""Which letters a redrive takes: by an expression on the payload, a field of it, why it is dead. Pure."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import re
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,12 +15,14 @@ if TYPE_CHECKING:
 _NOTHING = object()
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Match:
-    """What a payload must fulfil; what is None is not asked for.
+    """What a letter must fulfil; what is None is not asked for.
 
     `pattern` is a regular expression, found anywhere in the payload. `field` is a path like `order.country`
     into a payload that is a JSON object; what stands there must read `equals`, as text or else as JSON.
+    `reason` is a regular expression, found in the reason of one of this payload's `records`, as the list of
+    dead-letter info has them: a letter without a record never fits it.
 
     Raises ValueError naming what cannot work.
     """
@@ -26,29 +30,56 @@ class Match:
     pattern: str | None = None
     field: str | None = None
     equals: str | None = None
+    reason: str | None = None
+    records: Sequence[bytes] = dataclasses.field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         """Check the whole before anything is read."""
-        if self.pattern is not None:
+        for expression in (self.pattern, self.reason):
             try:
-                re.compile(self.pattern)
+                re.compile(expression or "")
             except (re.error, RecursionError, OverflowError) as error:
-                raise ValueError(f"{self.pattern!r} is no regular expression: {error}") from error
+                raise ValueError(f"{expression!r} is no regular expression: {error}") from error
         if (self.field is None) != (self.equals is None):
             raise ValueError("a field needs the value that it must have")
 
     def __bool__(self) -> bool:
         """Whether it asks for anything."""
-        return self.pattern is not None or self.field is not None
+        return any(each is not None for each in (self.pattern, self.field, self.reason))
 
     def __call__(self, payloads: Sequence[bytes]) -> list[bool]:
         """For each payload whether it matches."""
-        return [self._fits(payload.decode(errors="replace")) for payload in payloads]
+        return [self._fits(payload) for payload in payloads]
 
-    def _fits(self, text: str) -> bool:
-        if self.pattern is not None and not re.search(self.pattern, text):
-            return False
-        return self.field is None or _reading(_at(text, self.field)) == self.equals
+    def _fits(self, payload: bytes) -> bool:
+        text = payload.decode(errors="replace")
+        return (
+            (self.pattern is None or re.search(self.pattern, text) is not None)
+            and (self.field is None or _reading(_at(text, self.field)) == self.equals)
+            and (self.reason is None or _digest(payload) in self._given_up)
+        )
+
+    @cached_property
+    def _given_up(self) -> frozenset[str]:
+        """Digests of the payloads whose record has such a reason."""
+        found = (_record(text) for text in self.records)
+        return frozenset(
+            digest for digest, reason in found if self.reason is not None and re.search(self.reason, reason)
+        )
+
+
+def _digest(payload: bytes) -> str:
+    # As records have it; nothing here depends on its strength.
+    return hashlib.sha1(payload, usedforsecurity=False).hexdigest()
+
+
+def _record(text: bytes) -> tuple[str, str]:
+    """Digest and reason of a record; of one that is none, what no payload has."""
+    try:
+        record = json.loads(text)
+        return str(record["digest"]), str(record["reason"])
+    except (ValueError, TypeError, KeyError):
+        return "", ""
 
 
 def _at(text: str, path: str) -> Any:

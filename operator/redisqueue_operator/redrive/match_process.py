@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import marshal
 import sys
-from dataclasses import astuple
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class MatchProcess:
         pipe = asyncio.subprocess.PIPE
         command = (sys.executable, "-m", PROGRAM)
         self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
-        self._send(list(astuple(self._match)))
+        self._send([getattr(self._match, part.name) for part in fields(self._match)])
         return self
 
     async def __aexit__(self, *_: object) -> None:

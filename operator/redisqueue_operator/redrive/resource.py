@@ -24,6 +24,7 @@ class MatchSpec:
     pattern: str | None = None
     field: str | None = None
     equals: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redis import RedisError
 
 from redis_message_queue.asyncio import RedisGateway, RedisMessageQueue
+from redis_message_queue.keys import QueueKeys
 from redisqueue_operator import api
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.observed import unreadable
@@ -58,6 +59,13 @@ class Surroundings(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Seen:
+    """The last that was told of a run; None before its first batch."""
+
+    progress: RedriveProgress | None = None
+
+
 class Gone(Exception):
     """The RedisQueueRedrive was deleted."""
 
@@ -72,16 +80,16 @@ class Waiting(Exception):
 
 async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
     """Go on until it has finished: how it ended."""
-    pause = FIRST_PAUSE_SECONDS
+    pause, seen = FIRST_PAUSE_SECONDS, Seen()
     while True:
         try:
             match = Match(**asdict(redrive.spec.match)) if redrive.spec.match else None
         except ValueError as error:
-            return failed("PatternInvalid", f"spec.match.pattern: {error}")
+            return failed("PatternInvalid", f"spec.match: {error}")
         try:
-            return succeeded(redrive, await _attempt(redrive, match, around))
+            return succeeded(redrive, await _attempt(redrive, match, around, seen))
         except MatchError as error:
-            return failed(error.reason, str(error))
+            return replace(failed(error.reason, str(error)), progress=seen.progress)
         except Waiting as error:
             stand = waiting(error.reason, str(error))
         except PlatformError as error:
@@ -89,25 +97,31 @@ async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
         except (SettingsUnavailable, ValueError, RedisError, OSError, TimeoutError) as error:
             stand = waiting(*unreadable(error))
         log.info("redrive %s waits: %s: %s", redrive.key, stand.reason, stand.message)
-        await around.report(redrive, stand)
+        await around.report(redrive, replace(stand, progress=seen.progress))
         await around.pause(redrive, pause)
         pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
 
 
-async def _attempt(redrive: Redrive, match: Match | None, around: Surroundings) -> RedriveProgress:
+async def _attempt(
+    redrive: Redrive, match: Match | None, around: Surroundings, seen: Seen
+) -> RedriveProgress:
     rq = _usable(await around.queue(redrive.queue), redrive)
     settings = await around.connections.settings(rq, fresh=True)
     if around.slots.locked():
         await around.report(redrive, waiting("Queued", "Others move first: only a few do at a time."))
     async with around.slots, contextlib.AsyncExitStack() as stack:
-        matches = await stack.enter_async_context(MatchProcess(match)) if match else None
         client = around.connect(settings)
         stack.push_async_callback(client.aclose)
         await around.report(redrive, running(redrive, None))
+        if match and match.reason is not None:
+            keys = QueueKeys(rq.spec.queue.name, rq.spec.queue.key_separator)
+            match = replace(match, records=await client.lrange(keys.dead_letter_info, 0, -1))
+        matches = await stack.enter_async_context(MatchProcess(match)) if match else None
 
         async def note(progress: RedriveProgress) -> None:
             if cancelled():  # redis-py loses some cancellations
                 raise asyncio.CancelledError
+            seen.progress = progress
             await around.report(redrive, running(redrive, progress))
             await around.batches.take()
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 
 from redisqueue_operator.redrive.match import Match
+
+
+def record(payload: bytes, reason: str) -> bytes:
+    return json.dumps({"digest": hashlib.sha1(payload).hexdigest(), "reason": reason}).encode()
+
+
+RECORDS = (record(b"late", "Timeout"), record(b"late", "Refused"), b"{}", b"no record", b"[1]", b"\xff")
 
 
 @pytest.mark.parametrize(
@@ -29,6 +39,11 @@ from redisqueue_operator.redrive.match import Match
         (Match(field="id", equals="7"), b"id=7", False),
         (Match(field="id", equals="7"), b"[" * 100_000, False),
         (Match(pattern="x", field="id", equals="7"), b'{"id": 7}', False),
+        (Match(reason="Time", records=RECORDS), b"late", True),
+        (Match(reason="Refused", records=RECORDS), b"late", True),
+        (Match(reason="^out", records=RECORDS), b"late", False),
+        (Match(reason="", records=RECORDS), b"unknown", False),
+        (Match(reason="Time", pattern="x", records=RECORDS), b"late", False),
         (Match(pattern="i", field="id", equals="7"), b'{"id": 7}', True),
     ],
 )
@@ -40,12 +55,14 @@ def test_only_a_match_that_asks_for_something_is_one() -> None:
     assert not Match()
     assert Match(pattern="")
     assert Match(field="a", equals="")
+    assert Match(reason="")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"pattern": "("}, r"'\(' is no regular expression: missing \)"),
+        ({"reason": "["}, r"'\[' is no regular expression: unterminated"),
         ({"field": "a"}, "a field needs the value"),
     ],
 )
