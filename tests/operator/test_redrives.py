@@ -146,7 +146,7 @@ def test_redis_may_go_away_in_the_middle(cluster: Cluster, tmp_path: Path) -> No
         until(lambda: client.llen(keys.pending) >= 20, "some moved")
         server.stop(kill=True)
         until(lambda: phase(cluster, "outage") == "Pending", "it waits", seconds=60)
-        assert 20 <= status(cluster, "outage")["moved"] < 300
+        assert 0 < status(cluster, "outage")["moved"] < 300
         server.start()
         until(lambda: phase(cluster, "outage") == "Succeeded", "it went on", seconds=90)
         assert payloads(client, keys.pending) == LETTERS
