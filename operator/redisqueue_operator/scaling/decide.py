@@ -51,7 +51,7 @@ def _remember(
     Decisions come when something changed, so the need before was in force until now: it is pushed once more.
     """
     current = observation.replicas or 0
-    known = Need(current, history=history.rates, load=history.load) if need is None else need
+    known = Need(current, history=history.rates) if need is None else need
     highest, lowest = history.highest, history.lowest
     for value in (current if history.need is None else history.need, known.value):
         highest = push_highest(highest, now, value, policy.down_stabilization_seconds)
@@ -68,8 +68,11 @@ def _remember(
         highest=highest,
         lowest=lowest,
         rates=known.history,
-        load=known.load,
     )
+
+
+BUSY_SHARE = 0.8
+"""The part of its time that a worker may be busy on average: the nearer to 1, the longer messages wait."""
 
 
 @dataclass(slots=True)
@@ -202,8 +205,20 @@ def _hold_while_awake(path: _Path, asleep_in: float) -> None:
     since, highest = history.highest[0]
     until = since + policy.down_stabilization_seconds - path.now
     path.at_least(_clamped(highest, policy), "StabilizationWindow", min(until, asleep_in))
-    load = history.load.workers(policy, path.current)
-    path.at_least(_clamped(load, policy), "RecentLoad", min(SHRINK_PAUSE_SECONDS, asleep_in))
+    path.at_least(_clamped(_recent_load(path), policy), "RecentLoad", min(SHRINK_PAUSE_SECONDS, asleep_in))
+
+
+def _recent_load(path: _Path) -> int:
+    """Workers for what was to do within the window: those it kept busy, and a spare one for every four.
+
+    Who is busy at one moment is chance: a fleet that shrinks to that soon has too few, and grows again. With
+    fewer claims than workers, handlers outlast the window, and who is busy now says more than a mean.
+    """
+    slots, claims = path.history.rates.busy(path.policy.down_stabilization_seconds)
+    if claims < path.current:
+        return 0
+    workers = slots / path.policy.concurrency
+    return max(math.ceil(workers), int(workers / BUSY_SHARE))
 
 
 def _without_redis(path: _Path) -> None:

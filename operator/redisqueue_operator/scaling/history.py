@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from redisqueue_operator.scaling.load import LoadHistory
 from redisqueue_operator.scaling.rates import RateHistory
 
 STEP_SECONDS = 10.0
@@ -41,7 +40,6 @@ class History:
     seen: Timed = ()
     """Changes of the observed replicas; the first entry was in force when the step window began."""
     rates: RateHistory = field(default_factory=RateHistory)
-    load: LoadHistory = field(default_factory=LoadHistory)
 
     @classmethod
     def fresh(cls, now: float) -> History:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.scaling.decision import Rates, Term
-from redisqueue_operator.scaling.load import LoadHistory
-from redisqueue_operator.scaling.rates import RateHistory
+from redisqueue_operator.scaling.rates import RATE_SECONDS, RateHistory
 
 if TYPE_CHECKING:
     from redisqueue_operator.observation import Observation, QueueObservation
@@ -31,9 +30,8 @@ class Need:
     """Nothing pending, due, in flight or expired."""
     in_flight: int = 0
     changes_in_seconds: float = math.inf
-    """When time alone changes the need: a delayed message is due, or one has waited too long."""
+    """When time alone changes the need: a message is due, one has waited too long, or none came of late."""
     history: RateHistory = field(default_factory=RateHistory)
-    load: LoadHistory = field(default_factory=LoadHistory)
 
 
 def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: History) -> Need | None:
@@ -41,14 +39,14 @@ def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: His
     queue = observation.queue
     if queue is None:
         return None
-    rates_history = history.rates.add(queue, fleet.busy_slots)
+    rates_history = history.rates.add(queue, fleet.busy_slots + fleet.draining_busy)
     activation = int(queue.pending > 0 or queue.delayed_due > 0 or queue.expired > 0)
     terms = [
         _backlog(queue, policy, fleet),
         Term("Activation", activation, ACTIVATION),
     ]
     rates = rates_history.rates()
-    terms += _drain_within(queue, policy, rates, rates_history.claims_per_slot)
+    terms += _drain_within(queue, policy, rates, rates_history)
     terms += _message_age(observation, policy, rates)
     best = max(terms, key=lambda term: term.value)
     return Need(
@@ -58,11 +56,8 @@ def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: His
         activation=activation,
         empty=not (queue.pending or queue.delayed_due or queue.in_flight or queue.expired),
         in_flight=queue.in_flight,
-        changes_in_seconds=min(_due_in(queue), _too_old_in(policy, rates)),
+        changes_in_seconds=min(_due_in(queue), _too_old_in(policy, rates), _slower_in(policy, rates)),
         history=rates_history,
-        load=history.load.add(
-            queue, fleet.busy_slots + fleet.draining_busy, policy.down_stabilization_seconds
-        ),
     )
 
 
@@ -77,6 +72,12 @@ def _too_old_in(policy: Policy, rates: Rates) -> float:
     if age is None or limit is None or not rates.waiting:
         return math.inf
     return max(1.0, limit - age)
+
+
+def _slower_in(policy: Policy, rates: Rates) -> float:
+    """When nothing arrives any more, no sample has news of it: the rate has to be looked at."""
+    counts = policy.drain_within_seconds is not None and rates.arrivals_per_second
+    return RATE_SECONDS if counts else math.inf
 
 
 def _name(best: Term, activation: int) -> str:
@@ -98,19 +99,17 @@ def _backlog(queue: QueueObservation, policy: Policy, fleet: Fleet) -> Term:
     return Term("BacklogPerSlot", math.ceil(backlog / per_worker), inputs)
 
 
-def _drain_within(
-    queue: QueueObservation, policy: Policy, rates: Rates, claims_per_slot: float | None
-) -> list[Term]:
+def _drain_within(queue: QueueObservation, policy: Policy, rates: Rates, history: RateHistory) -> list[Term]:
     """Enough for what arrives, and for the backlog within the given time; off without a measured speed."""
     arrivals, seconds = rates.arrivals_per_second, policy.drain_within_seconds
-    if seconds is None or arrivals is None or not claims_per_slot:
+    if seconds is None or arrivals is None or not (per_slot := history.claims_per_slot()):
         return []
     per_second = arrivals + (queue.pending + queue.delayed_due) / seconds
     inputs = (
         f"({arrivals:.3g}/s arrive + {queue.pending + queue.delayed_due} waiting / {seconds:g} s)"
-        f" / ({claims_per_slot:.3g}/s per slot * {policy.concurrency} slots)"
+        f" / ({per_slot:.3g}/s per slot * {policy.concurrency} slots)"
     )
-    return [Term("DrainWithin", math.ceil(per_second / (claims_per_slot * policy.concurrency)), inputs)]
+    return [Term("DrainWithin", math.ceil(per_second / (per_slot * policy.concurrency)), inputs)]
 
 
 def _message_age(observation: Observation, policy: Policy, rates: Rates) -> list[Term]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.observations import queue
 
-from redisqueue_operator.scaling.rates import RateHistory
+from redisqueue_operator.scaling.rates import ENOUGH_DONE, RateHistory
 
 
 def _after(*samples: tuple[float, int, int], busy: int = 0) -> RateHistory:
@@ -50,12 +50,38 @@ def test_a_falling_counter_is_a_reset(after: tuple[float, int, int]) -> None:
 
 def test_the_speed_of_a_slot_survives_a_reset() -> None:
     measured = _after((0, 0, 100), (5, 20, 80), busy=2)
-    assert measured.claims_per_slot == 2.0
-    assert measured.add(queue(9, claims=1, at=6.0), 2).claims_per_slot == 2.0
+    assert measured.claims_per_slot() == 2.0
+    assert measured.add(queue(9, claims=1, at=6.0), 2).claims_per_slot() == 2.0
 
 
-def test_an_idle_slot_says_nothing_of_its_speed() -> None:
-    assert _after((0, 0, 0), (5, 20, 0), busy=2).claims_per_slot is None
+def test_only_busy_slots_have_a_speed() -> None:
+    """One of four works, on one message after the other, and nothing waits: two seconds each."""
+    assert _after(*((n * 2.0, n, 0) for n in range(30)), busy=1).claims_per_slot() == 0.5
+    assert _after((0, 0, 0), (5, 20, 0), busy=0).claims_per_slot() is None
+
+
+def test_what_is_in_work_is_not_done() -> None:
+    started = _after((0, 0, 5)).add(queue(4, claims=1, at=1.0), 1)
+    assert started.claims_per_slot() is None
+    assert started.add(queue(4, claims=1, at=4.0), 1).claims_per_slot() is None
+    assert started.add(queue(3, claims=2, at=5.0), 1).claims_per_slot() == 0.25
+
+
+def test_the_speed_is_that_of_the_last_messages() -> None:
+    slow = [(n * 10.0, n, 0) for n in range(30)]
+    fast = [(300.0 + n, 30 + n, 0) for n in range(ENOUGH_DONE + 20)]
+    assert _after(*slow, busy=1).claims_per_slot() == pytest.approx(0.1)
+    assert _after(*slow, *fast, busy=1).claims_per_slot() == pytest.approx(1.0)
+
+
+def test_the_mean_of_busy_slots() -> None:
+    history = _after()
+    for second in range(61):
+        history = history.add(queue(claims=second, at=float(second)), 4 if second < 30 else 2)
+    assert history.busy(60) == (3.0, 60)
+    assert history.busy(20) == (2.0, 20)
+    assert history.busy(0) == (0.0, 0)
+    assert RateHistory().busy(60) == (0.0, 0)
 
 
 def test_without_the_counter_nothing_is_known() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.observations import Story, once, pod, queue, seen, worker
+from tests.support.observations import Story, fleet, once, pod, queue, seen, worker
 
 from redisqueue_operator.scaling import Policy
 
@@ -85,6 +86,20 @@ def test_drain_within_counts_arrivals_and_backlog_against_the_measured_speed() -
     assert decision.terms[-1].name == "DrainWithin"
     assert decision.terms[-1].value == 14
     assert (decision.to_replicas, decision.reason) == (14, "DrainWithin")
+
+
+def test_drain_within_lets_go_when_nothing_arrives_any_more() -> None:
+    """No sample has news of that, so the last decision has to ask for another look."""
+    story = Story(Policy(drain_within_seconds=20, idle_seconds=30))
+    for second in range(31):
+        sample = queue(in_flight=1, claims=second, at=1000.0 + second)
+        story.at(float(second), fleet(sample, busy=1))
+    now, decision = 31.0, story.at(31.0, fleet(queue(claims=31, at=1031.0), idle=1))
+    while decision.to_replicas == 1:
+        assert decision.recheck_after_seconds < math.inf
+        now += decision.recheck_after_seconds
+        decision = story.at(now, fleet(queue(claims=31, at=1000.0 + now), idle=1))
+    assert (decision.to_replicas, now) == (0, 61.0)
 
 
 def test_drain_within_is_off_until_the_speed_is_known() -> None:
