@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from redis import RedisError
+from redis.exceptions import ReadOnlyError
 
 from redis_message_queue.asyncio.consumer import Consumer
 from redis_message_queue.asyncio.sample import retire, sample, unretire
@@ -35,6 +36,7 @@ FASTEST_SECONDS, SLOWEST_SECONDS = 0.2, 1.0
 FEW_QUEUES, MANY_QUEUES = 20, 300
 MOST_SLEEPERS = 64
 WAIT_SECONDS = 60.0
+PROBE_SECONDS = 0.05
 SAMPLE_TIMEOUT_SECONDS = 10.0
 
 
@@ -152,6 +154,7 @@ class Sampler(Generic[K]):
 class _Queue:
     watched: Watched
     last: QueueSample | Exception | None = None
+    refused: ReadOnlyError | None = None
     waiter: asyncio.Task[None] | None = None
     wakes_in_vain: int = 0
     news: tuple[object, ...] = field(default=())
@@ -265,12 +268,15 @@ class _Endpoint(Generic[K]):
                 self._take(key, queue, seen)
 
     def _take(self, key: K, queue: _Queue, seen: QueueSample | Exception) -> None:
-        news = _news(seen)
-        changed, queue.news, queue.last = news != queue.news, news, seen
+        shown = seen if isinstance(seen, Exception) else queue.refused or seen
+        news = _news(shown)
+        changed, queue.news, queue.last = news != queue.news, news, shown
         if changed:
             queue.news_at = self._clock()
             self._changed(key)
-        if isinstance(seen, Exception) or not _sleeps(seen) or not queue.watched.wake:
+        if isinstance(seen, Exception) or not queue.watched.wake:
+            return
+        if not _sleeps(seen) and queue.refused is None:
             return
         # When enough connections sleep already, this queue is seen by the sample alone.
         if not queue.waits and not self._sleepers.locked():
@@ -286,8 +292,11 @@ class _Endpoint(Generic[K]):
                 consumer = Consumer(
                     await self.client(), queue.watched.keys.name, key_separator=queue.watched.keys.separator
                 )
-                woken = await consumer.wait(WAIT_SECONDS)
+                woken = await consumer.wait(WAIT_SECONDS if queue.refused is None else PROBE_SECONDS)
+                queue.refused = None
             except (RedisError, OSError) as error:
+                # A replica may be read, but no worker can claim there: its numbers are nobody's truth.
+                queue.refused = error if isinstance(error, ReadOnlyError) else None
                 log.debug("cannot wait for %s: %s", queue.watched.keys.name, error)
                 await asyncio.sleep(SLOWEST_SECONDS)
                 return
