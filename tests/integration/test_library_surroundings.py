@@ -32,7 +32,7 @@ queue.publish("before")
 # The worst moment: other threads are inside the queue, and hold every lock it has.
 queue._activity._lock.acquire()
 queue._gateway._claims._lock.acquire()
-queue._activity._callers[-1] += 1
+queue._activity.enter(-1)
 queue._gateway._claims.add("{jobs}::pending", "{jobs}::processing", "unknown")
 child = os.fork()
 if child == 0:

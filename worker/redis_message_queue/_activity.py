@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -24,24 +23,23 @@ class Activity(ForgottenAtFork):
     def forget(self) -> None:
         """Count nobody."""
         self._lock = threading.RLock()
-        self._callers: Counter[object] = Counter()
+        self._callers: dict[object, int] = {}
         self._leader: object = None
 
-    @contextmanager
-    def of(self, caller: object) -> Iterator[bool]:
-        """Count `caller` inside the block; gives False, and counts nobody, once the queue is stopping."""
+    def enter(self, caller: object) -> bool:
+        """Count `caller` until it calls `leave`; False, and counts nobody, once the queue is stopping."""
         with self._lock:
             admitted = not self.stopping
             if admitted:
-                self._callers[caller] += 1
-        try:
-            yield admitted
-        finally:
-            if admitted:
-                with self._lock:
-                    self._callers[caller] -= 1
-                    if not self._callers[caller]:
-                        del self._callers[caller]
+                self._callers[caller] = self._callers.get(caller, 0) + 1
+        return admitted
+
+    def leave(self, caller: object) -> None:
+        """Undo one `enter` that was True."""
+        with self._lock:
+            left = self._callers.pop(caller) - 1
+            if left:
+                self._callers[caller] = left
 
     def stop(self) -> None:
         """Admit nobody from now on."""

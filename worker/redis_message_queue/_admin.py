@@ -59,10 +59,10 @@ class AdminFlows(QueueFlows):
 
     def _publish_one(self, message: str | dict[str, Any], delay_seconds: float | None) -> Flow[bool]:
         """Publish one message, in a round trip of the v7 kind unless it is delayed."""
-        options.check(delay_seconds=delay_seconds)
         if delay_seconds is None:
             flags = yield from self._reporting_publish(lambda: self._enqueue(message))
         else:
+            options.check(delay_seconds=delay_seconds)
             flags = yield from self._reporting_publish(lambda: self._enqueue_all([message], delay_seconds))
         return flags[0]
 
@@ -71,7 +71,7 @@ class AdminFlows(QueueFlows):
     ) -> Flow[list[bool]]:
         gateway = self._built_in("publish_many()" if delay_seconds is None else "publishing with a delay")
         messages = list(messages)
-        texts = [self._options.limits.text(message) for message in messages]
+        texts = [self._limits.text(message) for message in messages]
         markers: list[str] | None = None
         if self._options.deduplication:
             markers = []

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import threading
-import uuid
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -154,7 +153,7 @@ class ConsumerState:
     def __init__(self, options: ConsumerOptions, *, decode: bool) -> None:
         self.options = options
         self._decode = decode
-        self._nonce = uuid.uuid4().hex
+        self._nonce = envelope.new_id()
         self._lock = threading.Lock()
         self._unresolved: deque[str] = deque()
         self._spent: deque[str] = deque()
@@ -171,7 +170,7 @@ class ConsumerState:
         with self._lock:
             claim_id = None
             if count > 0:
-                claim_id = self._unresolved.popleft() if self._unresolved else uuid.uuid4().hex
+                claim_id = self._unresolved.popleft() if self._unresolved else envelope.new_id()
             spent = tuple(self._spent.popleft() for _ in range(min(len(self._spent), _SPENT_AT_ONCE)))
         settled = lease.operation_result(self._settle_id(settlements) if settlements else "none")
         claimed = lease.claim_result(claim_id or "none")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
@@ -87,7 +86,7 @@ def redrive(
 ) -> Call[Redriven]:
     """Move these letters, just read, back to pending; all calls with one `record` together at most `most`."""
     parts = (part for place, payload in letters for part in (place, payload, _fresh_envelope(payload)))
-    call_id = uuid.uuid4().hex
+    call_id = envelope.new_id()
     return Call(
         script("redrive"),
         (source, pending, record),
@@ -101,7 +100,7 @@ def _fresh_envelope(payload: bytes) -> str:
     try:
         return envelope.encode(payload.decode())
     except UnicodeDecodeError:
-        content = {"id": uuid.uuid4().hex, "payload_hex": payload.hex()}
+        content = {"id": envelope.new_id(), "payload_hex": payload.hex()}
         return envelope.PREFIX + json.dumps(content, separators=(",", ":"))
 
 

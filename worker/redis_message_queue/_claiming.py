@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import uuid
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,10 @@ from redis_message_queue._effects import Flow, Now, Sleep, pause
 from redis_message_queue._gateway import GatewayFlows
 from redis_message_queue._observer import current
 from redis_message_queue._retry import is_retryable
+from redis_message_queue.envelope import new_id
 from redis_message_queue.events import EventOperation, EventOutcome
 from redis_message_queue.exceptions import ClaimStoreFailedError, RetryBudgetExhaustedError
-from redis_message_queue.keys import LeaseKeys
+from redis_message_queue.keys import lease_keys
 from redis_message_queue.messages import ClaimedMessage, MessageData
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class ClaimFlows(GatewayFlows):
     def _wait(self, source: str, processing: str) -> Flow[Claimed]:
         if self._stopped():
             return None
-        yield from self._probe()
+        if self._unprobed:
+            yield from self._probe()
         recovered = yield from self._recover_pending(processing)
         if recovered is not None:
             return recovered
@@ -55,7 +56,7 @@ class ClaimFlows(GatewayFlows):
 
     def _poll(self, source: str, processing: str) -> Flow[Claimed]:
         deadline = (yield Now()) + self._options.wait_interval_seconds
-        claim_id, failure = _new_id(), None
+        claim_id, failure = new_id(), None
         woken, lost = False, 0
         # From the moment a claim is sent until its reply is understood, leaving means not knowing.
         with _Unknown(lambda: self._claims.add(source, processing, claim_id)) as unknown:
@@ -73,7 +74,7 @@ class ClaimFlows(GatewayFlows):
                     if claimed is not None:
                         self._answered(processing, claim_id)
                         return claimed
-                    claim_id = _new_id()
+                    claim_id = new_id()
                 remaining = deadline - (yield Now())
                 if remaining <= 0:
                     break
@@ -131,7 +132,7 @@ class ClaimFlows(GatewayFlows):
 
     def _claim_once(self, source: str, processing: str) -> Flow[Claimed]:
         """One attempt, and exactly one repeat of the same claim if its reply was lost."""
-        claim_id = _new_id()
+        claim_id = new_id()
         with _Unknown(lambda: self._claims.add(source, processing, claim_id)) as unknown:
             unknown.is_set = True
             try:
@@ -155,7 +156,7 @@ class ClaimFlows(GatewayFlows):
     def _answered(self, processing: str, claim_id: str) -> None:
         # Without a lease the settlement itself removes the record.
         if self.message_visibility_timeout_seconds is not None:
-            self._spent.add(processing, LeaseKeys(processing).claim_result(claim_id))
+            self._spent.add(processing, lease_keys(processing).claim_result(claim_id))
 
     def _claim(self, source: str, processing: str, claim_id: str) -> Flow[Claimed]:
         """Send one claim and report what it did on the way."""
@@ -228,7 +229,7 @@ class ClaimFlows(GatewayFlows):
 
     def _recover(self, processing: str, claim_id: str) -> Flow[Claimed]:
         """Read what a claim was granted; None if nothing, or if somebody else holds the lease by now."""
-        keys = LeaseKeys(processing)
+        keys = lease_keys(processing)
         record = keys.claim_result(claim_id)
         try:
             value = yield from self._command("get", record)
@@ -296,7 +297,7 @@ class ClaimFlows(GatewayFlows):
     def _return_claim(self, source: str, processing: str, claim_id: str) -> Flow[None]:
         if self.message_visibility_timeout_seconds is not None:
             return
-        keys = LeaseKeys(processing)
+        keys = lease_keys(processing)
         stored: Any = yield from self._command("get", keys.claim_result(claim_id))
         if stored is None:
             stored = yield from self._command("hget", keys.claim_result_ids, claim_id)
@@ -324,10 +325,6 @@ class _Unknown(AbstractContextManager["_Unknown"]):
 
 def _jittered(seconds: float) -> float:
     return seconds * (0.5 + random.random() / 2)  # noqa: S311 - spreads waiters, protects nothing
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
 
 
 def _report_transient(claim_id: str, error: Exception) -> Flow[None]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from redis_message_queue._scripts import Script, script
-from redis_message_queue.keys import LeaseKeys
+from redis_message_queue.keys import lease_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +24,7 @@ PENDING_FULL = -1
 _UNKNOWN_COMMAND = re.compile(r"Unknown (Redis )?command called from")
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(NamedTuple, Generic[T]):
     """One script call. `raw` asks for a reply in bytes whatever the client decodes."""
 
     script: Script
@@ -43,8 +41,7 @@ class Passed(NamedTuple):
     delivery_count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LeasedClaim:
+class LeasedClaim(NamedTuple):
     """What a claim with leases answered.
 
     `stored` and `token` are None when nothing was claimed. `problem` says why a claim could not be
@@ -143,7 +140,7 @@ def claim_plain(
 
     What is due in `delayed` goes to pending first.
     """
-    lease = LeaseKeys(processing)
+    lease = lease_keys(processing)
     return Call(
         script("claim_plain"),
         (
@@ -174,7 +171,7 @@ def claim_leased(
 
     What is due in `delayed` goes to pending first.
     """
-    lease = LeaseKeys(processing)
+    lease = lease_keys(processing)
     return Call(
         script("claim_leased"),
         (
@@ -234,7 +231,7 @@ def parse_claim_record(value: Text | None) -> tuple[str, str] | None:
 
 def requeue_plain(*, pending: str, processing: str, claim_id: str, stored: Text) -> Call[bool]:
     """Give an unhandled claim without a lease back, next to be claimed; False: not in processing any more."""
-    lease = LeaseKeys(processing)
+    lease = lease_keys(processing)
     return Call(
         script("requeue_plain"),
         (
@@ -286,7 +283,7 @@ def move(
 
 
 def _finish_keys(processing: str, replay_key: str) -> tuple[str, ...]:
-    lease = LeaseKeys(processing)
+    lease = lease_keys(processing)
     return (
         processing,
         lease.deadlines,
@@ -312,7 +309,7 @@ def renew_many(
     *, processing: str, leases: Sequence[tuple[Text, str]], visibility_timeout_ms: int
 ) -> Call[tuple[bool, ...]]:
     """Extend many leases in one call; one answer for each, in order."""
-    lease = LeaseKeys(processing)
+    lease = lease_keys(processing)
     pairs = (part for pair in leases for part in pair)
     return Call(
         script("renew"),

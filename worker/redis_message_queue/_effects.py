@@ -1,4 +1,4 @@
-"""Protocols are generators: they yield effects and are sent the results, or are thrown the exceptions.
+"""Protocols are generators: they yield effects to be called, and are sent the results or thrown the errors.
 
 So every loop, deadline and "which error may be repeated" exists once, whichever way the I/O is done.
 """
@@ -11,34 +11,46 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 _STEP_SECONDS = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Perform:
-    """Call `action`; under asyncio an awaitable result is awaited."""
-
-    action: Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Sleep:
     """Do nothing for that long."""
 
-    seconds: float
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> None:
+        """In a thread."""
+        time.sleep(self.seconds)
+
+    def on_loop(self) -> Awaitable[None]:
+        """In a task."""
+        return asyncio.sleep(self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
 class Now:
     """Read the clock that `Sleep` follows, in seconds."""
 
+    __slots__ = ()
 
-Effect = Perform | Sleep | Now
+    def __call__(self) -> float:
+        """In a thread."""
+        return time.monotonic()
+
+    def on_loop(self) -> float:
+        """In a task."""
+        return asyncio.get_running_loop().time()
+
+
+# What to call; under asyncio an awaitable result is awaited.
+Effect = Callable[[], Any]
 Flow = Generator[Effect, Any, T]
 
 
@@ -48,24 +60,13 @@ def run(flow: Flow[T]) -> T:
         effect = next(flow)
         while True:
             try:
-                result = _perform(effect)
+                result = effect()
             except BaseException as error:
                 effect = flow.throw(error)
             else:
                 effect = flow.send(result)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
-
-
-def _perform(effect: Effect) -> object:
-    match effect:
-        case Perform(action):
-            return action()
-        case Sleep(seconds):
-            time.sleep(seconds)
-            return None
-        case Now():
-            return time.monotonic()
 
 
 async def run_async(flow: Flow[T]) -> T:
@@ -74,25 +75,15 @@ async def run_async(flow: Flow[T]) -> T:
         effect = next(flow)
         while True:
             try:
-                result = await _perform_async(effect)
+                result = effect.on_loop() if isinstance(effect, (Sleep, Now)) else effect()
+                if inspect.isawaitable(result):
+                    result = await result
             except BaseException as error:
                 effect = flow.throw(error)
             else:
                 effect = flow.send(result)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
-
-
-async def _perform_async(effect: Effect) -> object:
-    match effect:
-        case Perform(action):
-            result = action()
-            return await result if inspect.isawaitable(result) else result
-        case Sleep(seconds):
-            await asyncio.sleep(seconds)
-            return None
-        case Now():
-            return asyncio.get_running_loop().time()
 
 
 def within_thread(seconds: float | None, action: Callable[[], T]) -> T | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
-import uuid
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -14,12 +14,13 @@ import redis.exceptions
 from redis_message_queue import _bulk, _core, envelope, options
 from redis_message_queue._clients import check_not_cluster_node
 from redis_message_queue._cluster import is_cluster
-from redis_message_queue._effects import Flow, Now, Perform, pause
+from redis_message_queue._effects import Flow, Now, pause
 from redis_message_queue._observer import current
-from redis_message_queue._retry import RetryPolicy, retrying, translated
+from redis_message_queue._retry import RetryPolicy, raise_translated, repeated
+from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import ConfigurationError, QueueBackpressureError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
-from redis_message_queue.keys import LeaseKeys
+from redis_message_queue.keys import lease_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -156,42 +157,34 @@ class GatewayFlows:
     def _call(self, call: _core.Call[T]) -> Flow[T]:
         """Send one call, once."""
         try:
-            return (yield Perform(functools.partial(self._execute, self._client, call)))  # type: ignore[no-any-return]
+            return (yield functools.partial(self._execute, self._client, call))  # type: ignore[no-any-return]
         except redis.exceptions.ResponseError as error:
-            better = translated(error)
-            if better is error:
-                raise
-            raise better from error
+            raise_translated(error)
 
     def _call_retrying(
         self, call: _core.Call[T], interrupts: Sequence[BaseGracefulInterruptHandler] = ()
     ) -> Flow[T]:
         """Send one idempotent call until it is answered or the retry budget is spent."""
-        own = self._options.interrupt
-        if own is not None:
-            interrupts = (*interrupts, own)
+        attempt = functools.partial(self._execute, self._client, call)
+        began = time.monotonic()
         try:
-            reply: T = yield from retrying(
-                f"{call.script.name} on {call.keys[0]}",
-                functools.partial(self._execute, self._client, call),
-                self._options.retry,
-                interrupts,
-            )
+            return (yield attempt)  # type: ignore[no-any-return]
+        except Exception as error:
+            failure = error
+        what, own = f"{call.script.name} on {call.keys[0]}", self._options.interrupt
+        handlers = interrupts if own is None else (*interrupts, own)
+        try:
+            reply: T = yield from repeated(what, attempt, failure, began, self._options.retry, handlers)
             return reply
         except redis.exceptions.ResponseError as error:
-            better = translated(error)
-            if better is error:
-                raise
-            raise better from error
+            raise_translated(error)
 
     def _command(self, name: str, *args: object) -> Flow[Any]:
         """Call one client method, looked up now."""
-        return (yield Perform(functools.partial(getattr(self._client, name), *args)))
+        return (yield functools.partial(getattr(self._client, name), *args))
 
     def _probe(self) -> Flow[None]:
-        """Ask a plain client's server once whether it is part of a cluster. Raises TypeError if so."""
-        if not self._unprobed:
-            return
+        """Ask a plain client's server whether it is part of a cluster. Raises TypeError if so."""
         try:
             info = yield from self._command("info", "cluster")
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
@@ -212,8 +205,9 @@ class GatewayFlows:
                 "a gateway with drop_oldest cannot deduplicate: publishing a dropped message again would be"
                 " silently suppressed; use add_message"
             )
-        yield from self._probe()
-        record = f"{dedup_key}:publish_operation_result:{uuid.uuid4().hex}"
+        if self._unprobed:
+            yield from self._probe()
+        record = f"{dedup_key}:publish_operation_result:{new_id()}"
         call = _core.publish(
             pending=queue,
             deduplication_key=dedup_key,
@@ -230,7 +224,8 @@ class GatewayFlows:
         return reply == 1
 
     def _add(self, queue: str, message: str) -> Flow[None]:
-        yield from self._probe()
+        if self._unprobed:
+            yield from self._probe()
         stored = envelope.encode(message)
         cap = self._options.max_pending_length
         if cap is None:
@@ -252,7 +247,8 @@ class GatewayFlows:
         delay_seconds: float | None = None,
     ) -> Flow[list[bool]]:
         """Publish in order, 500 in a round trip; `target` is the delayed set when a delay is given."""
-        yield from self._probe()
+        if self._unprobed:
+            yield from self._probe()
         enqueued: list[bool] = []
         for start in range(0, len(messages), _bulk.MOST_AT_ONCE):
             part = slice(start, start + _bulk.MOST_AT_ONCE)
@@ -261,7 +257,7 @@ class GatewayFlows:
                 stored=[envelope.encode(message) for message in messages[part]],
                 markers=() if dedup_keys is None else dedup_keys[part],
                 deduplication_ttl_seconds=self._options.deduplication_ttl_seconds,
-                replay_key=f"{target}:publish_operation_result:{uuid.uuid4().hex}",
+                replay_key=f"{target}:publish_operation_result:{new_id()}",
                 replay_ttl_ms=self._options.replay_ttl_ms(0),
                 max_pending_length=self._options.max_pending_length,
                 overload_policy=self._options.pending_overload_policy,
@@ -358,5 +354,5 @@ class GatewayFlows:
 
 
 def _replay_key(processing: str, lease_token: str | None) -> str:
-    operation = uuid.uuid4().hex
-    return LeaseKeys(processing).operation_result(f"{lease_token}:{operation}" if lease_token else operation)
+    operation = new_id()
+    return lease_keys(processing).operation_result(f"{lease_token}:{operation}" if lease_token else operation)

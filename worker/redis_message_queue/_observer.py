@@ -6,13 +6,13 @@ has to be registered or forgotten.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from redis_message_queue._effects import Flow
     from redis_message_queue.events import EventOperation, EventOutcome
@@ -47,11 +47,16 @@ def current() -> Observer:
     return _current.get()
 
 
-@contextmanager
-def observed_by(observer: Observer) -> Iterator[None]:
-    """Make `observer` current."""
-    token = _current.set(observer)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class observed_by(AbstractContextManager[None]):  # noqa: N801 - reads as the function it could be
+    """Make `observer` current for a block."""
+
+    __slots__ = ("_observer", "_token")
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._observer)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

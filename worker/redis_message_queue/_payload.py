@@ -94,7 +94,12 @@ class PayloadLimits:
 
 def default_deduplication_key(message: str | dict[str, Any]) -> str:
     """SHA-256 of the canonical payload text, as lowercase hex."""
-    return hashlib.sha256(PayloadLimits().text(message).encode()).hexdigest()
+    return text_digest(PayloadLimits().text(message))
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text, as lowercase hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def unwrap(stored: MessageData, *, strict: bool = False) -> envelope.Envelope:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue._callbacks import report_callback_failure, warn
-from redis_message_queue._effects import Flow, Perform
 from redis_message_queue._payload import unwrap
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent, hash_lease_token
 from redis_message_queue.exceptions import CleanupFailedError, GatewayContractError, with_context
@@ -18,6 +16,7 @@ from redis_message_queue.messages import ClaimedMessage, CurrentMessage, Handlin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from redis_message_queue._effects import Flow
     from redis_message_queue._queue_options import Flavour, QueueOptions
     from redis_message_queue.keys import QueueKeys
 
@@ -26,8 +25,7 @@ logger = logging.getLogger(__name__)
 Op, Out = EventOperation, EventOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class InHand:
+class InHand(NamedTuple):
     """A claimed message in the hands of a handler; `token` is None without a lease."""
 
     stored: MessageData
@@ -85,7 +83,7 @@ class ProcessingFlows:
 
     def _guarded(self, name: str, action: Callable[[], Any]) -> Flow[None]:
         try:
-            yield Perform(action)
+            yield action
         except BaseException as error:
             if self._flavour.aborts(error):
                 raise
@@ -227,7 +225,7 @@ class ProcessingFlows:
             method, args = "remove_message", [self.key.processing, message.stored]
         else:
             method, args = "move_message", [self.key.processing, destination, message.stored]
-        applied = yield Perform(lambda: getattr(self._gateway, method)(*args, **lease))
+        applied = yield lambda: getattr(self._gateway, method)(*args, **lease)
         if not isinstance(applied, bool):
             raise GatewayContractError(f"gateway.{method}() must return bool, got {type(applied).__name__}")
         if destination is not None and cap is not None and (applied or message.token is None):
@@ -236,7 +234,7 @@ class ProcessingFlows:
 
     def _trim_history(self, destination: str, cap: int) -> Flow[None]:
         try:
-            yield Perform(lambda: self._gateway.trim_queue(destination, cap))
+            yield lambda: self._gateway.trim_queue(destination, cap)
         except Exception as error:
             limit = "max_completed_length" if destination == self.key.completed else "max_failed_length"
             logger.warning("Could not trim %s: %s", destination, error)
@@ -250,10 +248,8 @@ class ProcessingFlows:
     def _renew_once(self, message: InHand, stop: Any) -> Flow[bool]:
         """One renewal; False when the heartbeat should end. Results after a stop request are ignored."""
         try:
-            renewed = yield Perform(
-                lambda: self._gateway.renew_message_lease(
-                    self.key.processing, message.stored, message.token, is_interrupted=stop
-                )
+            renewed = yield lambda: self._gateway.renew_message_lease(
+                self.key.processing, message.stored, message.token, is_interrupted=stop
             )
             if not isinstance(renewed, bool):
                 raise GatewayContractError(

@@ -13,9 +13,9 @@ from redis_message_queue import options
 from redis_message_queue._activity import Activity
 from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._clients import check_cluster_keys
-from redis_message_queue._effects import Flow, Now, Perform, Sleep
+from redis_message_queue._effects import Flow, Now, Sleep
 from redis_message_queue._observer import Observer, nothing, observed_by
-from redis_message_queue._payload import default_deduplication_key
+from redis_message_queue._payload import default_deduplication_key, text_digest
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._processing import InHand, Op, Out, ProcessingFlows, elapsed_ms
 from redis_message_queue._queue_options import QueueOptions
@@ -52,7 +52,7 @@ class QueueFlows(ProcessingFlows):
         settings = options.picked(QueueOptions, arguments)
         settings.validate(flavour)
         self._options, self._flavour = settings, flavour
-        self.key = settings.keys
+        self.key, self._limits = settings.keys, settings.limits
         if gateway is not None:
             self._gateway_timeout = settings.check_gateway(gateway, client, flavour)
             self._gateway = gateway
@@ -103,35 +103,37 @@ class QueueFlows(ProcessingFlows):
 
     def _reporting_publish(self, enqueue: Callable[[], Flow[list[bool]]]) -> Flow[list[bool]]:
         """Run `enqueue` as a publish of this queue and report how it ended, for each message."""
-        began = time.monotonic()
+        began, caller = time.monotonic(), self._flavour.caller()
         try:
-            with self._activity.of(self._flavour.caller()) as admitted:
-                if not admitted:
-                    raise QueueDrainedError("queue is drained")
+            if not self._activity.enter(caller):
+                raise QueueDrainedError("queue is drained")
+            try:
                 with observed_by(self._observer):
                     enqueued = yield from enqueue()
+            finally:
+                self._activity.leave(caller)
         except BaseException as error:
             if isinstance(error, RedisMessageQueueError):
                 with_context(error, queue=self._options.name, operation="publish")
             yield from self._emit(Op.PUBLISH, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
             raise
         took = elapsed_ms(began)
-        for new in enqueued:
+        for new in enqueued if self._options.on_event is not None else ():
             operation, outcome = (Op.PUBLISH, Out.SUCCESS) if new else (Op.PUBLISH_DEDUP_HIT, Out.SKIPPED)
             yield from self._emit(operation, outcome, duration_ms=took)
         return enqueued
 
     def _enqueue(self, message: str | dict[str, Any]) -> Flow[list[bool]]:
-        text = self._options.limits.text(message)
+        text = self._limits.text(message)
         if not self._options.deduplication:
-            answer = yield Perform(lambda: self._gateway.add_message(self.key.pending, text))
+            answer = yield lambda: self._gateway.add_message(self.key.pending, text)
             if answer is not None:
                 raise GatewayContractError(
                     f"gateway.add_message() must return None, got {type(answer).__name__}"
                 )
             return [True]
         marker = self.key.deduplication((yield from self._deduplication_text(message, text)))
-        enqueued = yield Perform(lambda: self._gateway.publish_message(self.key.pending, text, marker))
+        enqueued = yield lambda: self._gateway.publish_message(self.key.pending, text, marker)
         if not isinstance(enqueued, bool):
             raise GatewayContractError(
                 f"gateway.publish_message() must return bool, got {type(enqueued).__name__}"
@@ -143,8 +145,8 @@ class QueueFlows(ProcessingFlows):
         if function is None:
             return text
         if function is default_deduplication_key:
-            return default_deduplication_key(text)
-        result = yield Perform(functools.partial(self._flavour.call_key, function, message))
+            return text_digest(text)
+        result = yield functools.partial(self._flavour.call_key, function, message)
         if not isinstance(result, str):
             kind = discard_awaitable(result) or type(result).__name__
             raise TypeError(
@@ -159,23 +161,24 @@ class QueueFlows(ProcessingFlows):
     # -- claim --
 
     def _claim_message(self) -> Flow[InHand | None]:
-        began = time.monotonic()
-        with self._activity.of(self._flavour.caller()) as admitted:
-            if not admitted:
-                yield Sleep(0)
-                yield from self._emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
-                return None
-            try:
-                with observed_by(self._observer):
-                    claimed = yield Perform(
-                        lambda: self._gateway.wait_for_message_and_move(self.key.pending, self.key.processing)
-                    )
-                message = None if claimed is None else self._in_hand(claimed, began)
-            except Exception as error:
-                if isinstance(error, RedisMessageQueueError):
-                    with_context(error, queue=self._options.name, operation="claim")
-                yield from self._emit(Op.CLAIM, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
-                raise
+        began, caller = time.monotonic(), self._flavour.caller()
+        if not self._activity.enter(caller):
+            yield Sleep(0)
+            yield from self._emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
+            return None
+        try:
+            with observed_by(self._observer):
+                claimed = yield lambda: self._gateway.wait_for_message_and_move(
+                    self.key.pending, self.key.processing
+                )
+            message = None if claimed is None else self._in_hand(claimed, began)
+        except Exception as error:
+            if isinstance(error, RedisMessageQueueError):
+                with_context(error, queue=self._options.name, operation="claim")
+            yield from self._emit(Op.CLAIM, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
+            raise
+        finally:
+            self._activity.leave(caller)
         if message is None:
             yield from self._emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
         return message
@@ -250,7 +253,7 @@ class QueueFlows(ProcessingFlows):
             return hook(self.key.processing, deadline_monotonic=deadline)
 
         try:
-            return bool((yield Perform(functools.partial(self._flavour.within, remaining, settle))))
+            return bool((yield functools.partial(self._flavour.within, remaining, settle)))
         except Exception as error:
             if not is_retryable(error):
                 raise

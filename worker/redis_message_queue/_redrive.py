@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import _bulk, options
 from redis_message_queue._bulk import Letter
-from redis_message_queue._effects import Flow, Now, Perform, Sleep
+from redis_message_queue._effects import Flow, Now, Sleep
+from redis_message_queue.envelope import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,7 +79,7 @@ class Redrive:
         self._keys = keys
         self._source = source
         self._options = chosen
-        self._record = keys.redrive(chosen.record or uuid.uuid4().hex)
+        self._record = keys.redrive(chosen.record or new_id())
         self._moved = 0
         self._skipped = 0
         self._total: int | None = None
@@ -104,7 +104,7 @@ class Redrive:
             else:
                 self._skipped = 0  # places have changed: look again from the oldest
             if self._options.on_progress is not None:
-                yield Perform(functools.partial(self._options.on_progress, self.progress))
+                yield functools.partial(self._options.on_progress, self.progress)
         return self.progress
 
     @property
@@ -142,7 +142,7 @@ class Redrive:
         flags: Iterable[bool] = [True] * len(letters)
         if self._options.match is not None:
             payloads = [letter.payload for letter in letters]
-            flags = yield Perform(functools.partial(self._options.match, payloads))
+            flags = yield functools.partial(self._options.match, payloads)
         wanted = [letter for letter, flag in zip(letters, flags, strict=True) if flag]
         room, most = self._room, self._options.most_at_once
         most = most if room is None else min(most, room)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import redis.exceptions
 import tenacity
 
 from redis_message_queue._core import script_failure
-from redis_message_queue._effects import Flow, Perform, pause
+from redis_message_queue._effects import Flow, pause
 from redis_message_queue.exceptions import LuaScriptError, RetryBudgetExhaustedError
 
 if TYPE_CHECKING:
@@ -47,10 +46,12 @@ def _demoted(error: BaseException) -> bool:
     return isinstance(error, redis.exceptions.ResponseError) and "-READONLY " in str(error)
 
 
-def translated(error: redis.exceptions.ResponseError) -> redis.exceptions.ResponseError:
-    """The library's error for a refusal by one of its scripts, any other error unchanged."""
+def raise_translated(error: redis.exceptions.ResponseError) -> NoReturn:
+    """Raise the library's error for a refusal by one of its scripts, any other error unchanged."""
     text = None if isinstance(error, LuaScriptError) else script_failure(error)
-    return error if text is None else LuaScriptError(text)
+    if text is None:
+        raise error
+    raise LuaScriptError(text) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +72,21 @@ class RetryPolicy:
         )
 
 
-def retrying(
+def repeated(
     what: str,
     action: Callable[[], T],
+    failure: Exception,
+    began: float,
     policy: RetryPolicy,
     interrupts: Sequence[BaseGracefulInterruptHandler] = (),
 ) -> Flow[T]:
-    """Perform `action`, again while its error is retryable and the budget lasts.
+    """Perform `action` again after its first failure, while its error is retryable and the budget lasts.
 
     Raises RetryBudgetExhaustedError from the last error; an interrupt lets the original error through.
+    `began` is when the first attempt did (`time.monotonic()`).
     """
-    began = time.monotonic()
-    try:
-        return (yield Perform(action))  # type: ignore[no-any-return]
-    except Exception as error:
-        if policy.budget_seconds == 0 or not is_retryable(error):
-            raise
-        failure = error
+    if policy.budget_seconds == 0 or not is_retryable(failure):
+        raise failure
     tenacious = policy.build()
     state = tenacity.RetryCallState(tenacious, None, (), {})
     state.start_time = began
@@ -108,6 +107,6 @@ def retrying(
         )
         state.prepare_for_next_attempt()
         try:
-            return (yield Perform(action))  # type: ignore[no-any-return]
+            return (yield action)  # type: ignore[no-any-return]
         except Exception as error:
             failure = error

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from typing import Any, NamedTuple
 
 PREFIX = "\x1eRMQ1:"
 _PREFIX_BYTES = PREFIX.encode()
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+
+# Which bits of a UUID say what kind it is, and what they are in a random one.
+_VERSION_BITS, _VERSION_4 = 0xF000C000 << 48, 0x40008000 << 48
 
 
 class Envelope(NamedTuple):
@@ -23,8 +28,13 @@ class Envelope(NamedTuple):
 
 def encode(payload: str, message_id: str | None = None) -> str:
     """The stored form of `payload` under `message_id` (default: a fresh one, 32 hex characters)."""
-    content = {"id": message_id or uuid.uuid4().hex, "payload": payload}
-    return PREFIX + json.dumps(content, separators=(",", ":"))
+    return PREFIX + _dumps({"id": message_id or new_id(), "payload": payload})
+
+
+def new_id() -> str:
+    """A random UUID (version 4) as 32 hex characters; `uuid.uuid4().hex` takes twice as long."""
+    number = int.from_bytes(os.urandom(16))
+    return f"{number & ~_VERSION_BITS | _VERSION_4:032x}"
 
 
 def decode(stored: str | bytes) -> Envelope:

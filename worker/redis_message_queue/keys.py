@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from redis_message_queue.exceptions import ConfigurationError
 
@@ -13,37 +14,37 @@ class LeaseKeys:
 
     processing: str
 
-    @property
+    @cached_property
     def deadlines(self) -> str:
         """Sorted set: stored message → end of its lease, ms since the epoch by the server's clock."""
         return f"{self.processing}:lease_deadlines"
 
-    @property
+    @cached_property
     def tokens(self) -> str:
         """Hash: stored message → current lease token."""
         return f"{self.processing}:lease_tokens"
 
-    @property
+    @cached_property
     def token_counter(self) -> str:
         """Integer string: the source of lease tokens; never reset, so it counts claims."""
         return f"{self.processing}:lease_token_counter"
 
-    @property
+    @cached_property
     def delivery_counts(self) -> str:
         """Hash: stored message → number of deliveries so far."""
         return f"{self.processing}:delivery_counts"
 
-    @property
+    @cached_property
     def claim_result_refs(self) -> str:
         """Hash: lease token → name of its claim record."""
         return f"{self.processing}:claim_result_refs"
 
-    @property
+    @cached_property
     def claim_result_ids(self) -> str:
         """Hash: claim id → content of its claim record."""
         return f"{self.processing}:claim_result_ids"
 
-    @property
+    @cached_property
     def claim_result_backrefs(self) -> str:
         """Hash: lease token (or, without leases, stored message) → claim id."""
         return f"{self.processing}:claim_result_backrefs"
@@ -56,10 +57,16 @@ class LeaseKeys:
         """String: what the ack or move with this id answered."""
         return f"{self.processing}:operation_result:{operation_id}"
 
-    @property
+    @cached_property
     def dead_letter_placeholder(self) -> str:
         """Never written: stands in for a dead-letter list where none is configured."""
         return f"{self.processing}:dead_letter_placeholder"
+
+
+@lru_cache(1024)
+def lease_keys(processing: str) -> LeaseKeys:
+    """The same as `LeaseKeys(processing)`, whose names were most likely put together before."""
+    return LeaseKeys(processing)
 
 
 @dataclass(frozen=True)
@@ -72,42 +79,42 @@ class QueueKeys:
     def _key(self, suffix: str) -> str:
         return f"{self.name}{self.separator}{suffix}"
 
-    @property
+    @cached_property
     def pending(self) -> str:
         """List: newest at the head (left), next to claim at the tail (right)."""
         return self._key("pending")
 
-    @property
+    @cached_property
     def processing(self) -> str:
         """List: messages in flight, newest claim at the head."""
         return self._key("processing")
 
-    @property
+    @cached_property
     def completed(self) -> str:
         """List: payloads that were handled, newest at the head."""
         return self._key("completed")
 
-    @property
+    @cached_property
     def failed(self) -> str:
         """List: payloads whose handler failed, newest at the head."""
         return self._key("failed")
 
-    @property
+    @cached_property
     def dead_letter(self) -> str:
         """List: payloads that were given up, newest at the head."""
         return self._key("dlq")
 
-    @property
+    @cached_property
     def dead_letter_info(self) -> str:
         """List: a JSON record (id, reason, digest, time) of each dead letter, newest at the head, capped."""
         return self._key("dlq_info")
 
-    @property
+    @cached_property
     def delayed(self) -> str:
         """Sorted set: stored message → when it is due, ms since the epoch by the server's clock."""
         return self._key("delayed")
 
-    @property
+    @cached_property
     def workers(self) -> str:
         """Hash: worker id → its JSON state; the whole key expires 60 s after the last report."""
         return self._key("workers")
@@ -116,12 +123,12 @@ class QueueKeys:
         """Hash: how far the redrive of this name is."""
         return self._key(f"redrive{self.separator}{name}")
 
-    @property
+    @cached_property
     def versions(self) -> str:
         """Hash: config hash and outcome → how many messages; expires a day after the last report."""
         return self._key("versions")
 
-    @property
+    @cached_property
     def deduplication_prefix(self) -> str:
         """What every deduplication marker's name begins with."""
         return f"{self._key('deduplication')}{self.separator}"
@@ -135,42 +142,42 @@ class QueueKeys:
             )
         return f"{self.deduplication_prefix}{text}"
 
-    @property
+    @cached_property
     def leases(self) -> LeaseKeys:
         """The keys that hang off the processing list."""
-        return LeaseKeys(self.processing)
+        return lease_keys(self.processing)
 
-    @property
+    @cached_property
     def lease_deadlines(self) -> str:
         """See `LeaseKeys.deadlines`."""
         return self.leases.deadlines
 
-    @property
+    @cached_property
     def lease_tokens(self) -> str:
         """See `LeaseKeys.tokens`."""
         return self.leases.tokens
 
-    @property
+    @cached_property
     def lease_token_counter(self) -> str:
         """See `LeaseKeys.token_counter`."""
         return self.leases.token_counter
 
-    @property
+    @cached_property
     def delivery_counts(self) -> str:
         """See `LeaseKeys.delivery_counts`."""
         return self.leases.delivery_counts
 
-    @property
+    @cached_property
     def claim_result_refs(self) -> str:
         """See `LeaseKeys.claim_result_refs`."""
         return self.leases.claim_result_refs
 
-    @property
+    @cached_property
     def claim_result_ids(self) -> str:
         """See `LeaseKeys.claim_result_ids`."""
         return self.leases.claim_result_ids
 
-    @property
+    @cached_property
     def claim_result_backrefs(self) -> str:
         """See `LeaseKeys.claim_result_backrefs`."""
         return self.leases.claim_result_backrefs
