@@ -8,6 +8,8 @@ import redis.asyncio
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
+from redis_message_queue._core import as_text
+
 if TYPE_CHECKING:
     from redis_message_queue._core import Call
 
@@ -18,7 +20,7 @@ async def execute(client: Any, call: Call[T]) -> T:
     """Run one script call and read its reply: as `_sync.execute`."""
     source, keys, args = call.script, call.keys, call.args
     if not isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
-        return call.parse(await client.eval(source.text, len(keys), *keys, *args))
+        return call.parse(await client.eval(source.text, len(keys), *map(as_text, keys), *args))
     if isinstance(client, redis.asyncio.RedisCluster):
         # Before it knows the slots, redis-py sends a command to any node; many such answers make it close
         # all connections under those who use them.

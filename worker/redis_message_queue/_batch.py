@@ -10,10 +10,10 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
-from redis_message_queue._core import Call, Text, as_text, milliseconds, renew_many
+from redis_message_queue._core import Call, Text, encoded, milliseconds, renew_many
 from redis_message_queue._scripts import script
 from redis_message_queue.exceptions import ConfigurationError
 
@@ -50,8 +50,7 @@ class WorkerIdentity:
     config_hash: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One leased message. `payload` has the type of `stored`; `id` is None for a value without envelope."""
 
     stored: Text
@@ -61,8 +60,7 @@ class Claim:
     delivery_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimReply:
+class ClaimReply(NamedTuple):
     """What a claim answered.
 
     `retired`: the operator asked this worker to stop claiming. The two times are None when there is no such
@@ -97,16 +95,14 @@ class Settlement:
             raise ConfigurationError(f"'delay_seconds' must be finite and >= 0, got {self.delay_seconds!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class SettleReply:
+class SettleReply(NamedTuple):
     """`applied` answers each settlement: False means that the lease was lost and nothing changed."""
 
     applied: tuple[bool, ...]
     claimed: ClaimReply
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One call under way: its claim id is kept until the reply was seen."""
 
     call: Call[tuple[SettleReply, int]]
@@ -153,7 +149,18 @@ class ConsumerState:
     def __init__(self, options: ConsumerOptions, *, decode: bool) -> None:
         self.options = options
         self._decode = decode
-        self._nonce = envelope.new_id()
+        self._nonce = envelope.new_id().encode()
+        self._keys = _queue_keys(options.keys)
+        self._lease = options.keys.leases
+        lease_ms = milliseconds(options.visibility_timeout_seconds)
+        self._numbers = (
+            f"{lease_ms} {options.max_delivery_count or 0} {max(lease_ms, _SHORTEST_RECORD_MS)}"
+            f" {options.keep_completed} {options.keep_failed} {options.keep_dead_letter_info}"
+        )
+        worker = options.worker
+        self._identity: tuple[str | bytes, ...] = (
+            (worker.id, _worker_json(worker, busy=0, draining=False)) if worker else (b"", b"")
+        )
         self._lock = threading.Lock()
         self._unresolved: deque[str] = deque()
         self._spent: deque[str] = deque()
@@ -166,27 +173,18 @@ class ConsumerState:
 
     def begin(self, settlements: Sequence[Settlement], count: int, *, fresh: bool = True) -> Attempt:
         """The next call. It repeats a claim of unknown outcome first, if there is one."""
-        lease, options = self.options.keys.leases, self.options
         with self._lock:
             claim_id = None
             if count > 0:
                 claim_id = self._unresolved.popleft() if self._unresolved else envelope.new_id()
             spent = tuple(self._spent.popleft() for _ in range(min(len(self._spent), _SPENT_AT_ONCE)))
-        settled = lease.operation_result(self._settle_id(settlements) if settlements else "none")
-        claimed = lease.claim_result(claim_id or "none")
-        lease_ms = milliseconds(options.visibility_timeout_seconds)
-        keys = (*_queue_keys(options.keys), settled, claimed, *spent)
+        settled = self._lease.operation_result(self._settle_id(settlements) if settlements else "none")
+        claimed = self._lease.claim_result(claim_id or "none")
+        keys = (*self._keys, settled, claimed, *spent)
+        numbers = f"{max(0, count)} {int(fresh)} {self._numbers}"
         args = (
-            max(0, count),
-            int(fresh),
-            lease_ms,
-            options.max_delivery_count or 0,
-            max(lease_ms, _SHORTEST_RECORD_MS),
-            options.keep_completed,
-            options.keep_failed,
-            options.keep_dead_letter_info,
-            options.worker.id if options.worker else "",
-            _worker_json(options.worker, busy=0, draining=False) if options.worker else "",
+            numbers,
+            *self._identity,
             *(part for settlement in settlements for part in _settlement_args(settlement)),
         )
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
@@ -239,7 +237,7 @@ class ConsumerState:
 
     def _settle_id(self, settlements: Sequence[Settlement]) -> str:
         # The same settlements give the same id, so a caller repeats a call by calling again.
-        digest = hashlib.sha1(self._nonce.encode(), usedforsecurity=False)
+        digest = hashlib.sha1(self._nonce, usedforsecurity=False)
         for settlement in settlements:
             stored = settlement.claim.stored
             digest.update(f"|{settlement.claim.token}|{settlement.outcome}|".encode())
@@ -247,29 +245,31 @@ class ConsumerState:
         return digest.hexdigest()
 
     def _parse(self, reply: Sequence[bytes]) -> tuple[SettleReply, int]:
-        applied, retired, reclaimed, dead, due, expiry, version = map(as_text, reply[:7])
-        claims = tuple(self._claim(*reply[at : at + 3]) for at in range(7, len(reply), 3))
+        words = reply[0].decode().split(" ")
+        applied, retired, reclaimed, dead, due, expiry, version = words[:7]
+        claims = tuple(map(self._claim, reply[1:], words[7::2], words[8::2]))
         claimed = ClaimReply(
             claims, int(reclaimed), int(dead), retired == "1", _seconds(due), _seconds(expiry)
         )
-        return SettleReply(tuple(flag == "1" for flag in applied), claimed), int(version)
+        answers = () if applied == "-" else tuple(flag == "1" for flag in applied)
+        return SettleReply(answers, claimed), int(version)
 
-    def _claim(self, stored: Text, token: Text, deliveries: Text) -> Claim:
+    def _claim(self, stored: Text, token: str, deliveries: str) -> Claim:
         # A value that is not UTF-8 stays bytes: raising here would lose the reply for ever.
         if self._decode and isinstance(stored, bytes):
             with contextlib.suppress(UnicodeDecodeError):
                 stored = stored.decode()
         message = envelope.decode(stored)
-        return Claim(stored, as_text(token), message.id, message.payload, int(deliveries))
+        return Claim(stored, token, message.id, message.payload, int(deliveries))
 
 
 def _seconds(text: str) -> float | None:
-    return int(text) / 1000 if text else None
+    return None if text == "-" else int(text) / 1000
 
 
-def _queue_keys(keys: QueueKeys) -> tuple[str, ...]:
+def _queue_keys(keys: QueueKeys) -> tuple[Text, ...]:
     lease = keys.leases
-    return (
+    return encoded(
         keys.pending,
         keys.processing,
         lease.deadlines,
@@ -289,16 +289,16 @@ def _queue_keys(keys: QueueKeys) -> tuple[str, ...]:
     )
 
 
-def _settlement_args(settlement: Settlement) -> tuple[str | bytes | int, ...]:
-    return (
-        settlement.claim.stored,
-        settlement.claim.token,
-        settlement.outcome.value,
-        round(settlement.delay_seconds * 1000),
-        settlement.reason[:_DETAIL_LENGTH].encode("utf-8", "replace"),
-        settlement.detail[:_DETAIL_LENGTH].encode("utf-8", "replace"),
-        "1" if settlement.failed else "",
+def _settlement_args(settlement: Settlement) -> tuple[str | bytes, ...]:
+    claim, outcome = settlement.claim, settlement.outcome
+    delay_ms, failed = round(settlement.delay_seconds * 1000), int(settlement.failed)
+    end = f"{claim.token} {outcome.value} {delay_ms} {failed}"
+    if outcome is not Outcome.DEAD:
+        return claim.stored, end
+    why = (
+        text[:_DETAIL_LENGTH].encode("utf-8", "replace") for text in (settlement.reason, settlement.detail)
     )
+    return claim.stored, end, *why
 
 
 def _worker_json(worker: WorkerIdentity, *, busy: int, draining: bool, tripped: bool = False) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redis.exceptions import OutOfMemoryError, ResponseError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Text: TypeAlias = str | bytes
 PENDING_FULL = -1
+# Of so many queues the key names are put together once.
+_QUEUES = 1024
 _UNKNOWN_COMMAND = re.compile(r"Unknown (Redis )?command called from")
 
 
@@ -28,7 +31,7 @@ class Call(NamedTuple, Generic[T]):
     """One script call. `raw` asks for a reply in bytes whatever the client decodes."""
 
     script: Script
-    keys: tuple[str, ...]
+    keys: tuple[Text, ...]
     args: tuple[str | bytes | int | float, ...]
     parse: Callable[[Any], T]
     raw: bool = False
@@ -60,6 +63,11 @@ class LeasedClaim(NamedTuple):
 def as_text(value: Text) -> str:
     """A short ASCII reply as str, whatever the client decodes."""
     return value.decode() if isinstance(value, bytes) else value
+
+
+def encoded(*names: str) -> tuple[Text, ...]:
+    """Key names as bytes, which clients send faster; not those that a client may encode in its own way."""
+    return tuple(name.encode() if name.isascii() else name for name in names)
 
 
 def decodes(client: object) -> bool:
@@ -171,21 +179,11 @@ def claim_leased(
 
     What is due in `delayed` goes to pending first.
     """
-    lease = lease_keys(processing)
     return Call(
         script("claim_leased"),
         (
-            pending,
-            processing,
-            lease.deadlines,
-            lease.tokens,
-            lease.token_counter,
-            lease.delivery_counts,
-            dead_letter_queue or lease.dead_letter_placeholder,
-            lease.claim_result(claim_id),
-            lease.claim_result_refs,
-            lease.claim_result_ids,
-            lease.claim_result_backrefs,
+            *_claim_keys(pending, processing, dead_letter_queue),
+            lease_keys(processing).claim_result(claim_id),
             *_optional(delayed),
             *spent,
         ),
@@ -194,14 +192,33 @@ def claim_leased(
     )
 
 
+@lru_cache(_QUEUES)
+def _claim_keys(pending: str, processing: str, dead_letter_queue: str | None) -> tuple[Text, ...]:
+    lease = lease_keys(processing)
+    return encoded(
+        pending,
+        processing,
+        lease.deadlines,
+        lease.tokens,
+        lease.token_counter,
+        lease.delivery_counts,
+        dead_letter_queue or lease.dead_letter_placeholder,
+        lease.claim_result_refs,
+        lease.claim_result_ids,
+        lease.claim_result_backrefs,
+    )
+
+
 def _optional(key: str | None) -> tuple[str, ...]:
     return () if key is None else (key,)
 
 
 def _leased_claim(reply: Sequence[Text] | None) -> LeasedClaim:
-    if reply is None:
+    if not reply:
         return LeasedClaim(None, None)
     stored, token, *rest = reply
+    if len(rest) == 1:
+        return LeasedClaim(stored, as_text(token), delivery_count=_number(as_text(rest[0])))
     # A duck-typed client may leave out what it does not care for.
     reclaimed, dead, problem, count, *facts = [*map(as_text, rest), *("0", "0", "", "")[len(rest) :]]
     named = zip(facts[::2], facts[1::2], strict=True)
@@ -262,7 +279,7 @@ def remove(
 
     `replay_key` is `LeaseKeys.operation_result(id)`, with leases `operation_result(f"{token}:{id}")`.
     """
-    keys = (*_finish_keys(processing, replay_key), *spent)
+    keys = (*_finish_keys(processing), replay_key, *spent)
     return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms), bool)
 
 
@@ -278,13 +295,14 @@ def move(
     spent: tuple[str, ...] = (),
 ) -> Call[bool]:
     """Push `payload` to the head of `destination` and remove `stored`; False as in `remove`."""
-    keys = (*_finish_keys(processing, replay_key), destination, *spent)
+    keys = (*_finish_keys(processing), replay_key, destination, *spent)
     return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms, "1", payload), bool)
 
 
-def _finish_keys(processing: str, replay_key: str) -> tuple[str, ...]:
+@lru_cache(_QUEUES)
+def _finish_keys(processing: str) -> tuple[Text, ...]:
     lease = lease_keys(processing)
-    return (
+    return encoded(
         processing,
         lease.deadlines,
         lease.tokens,
@@ -293,7 +311,6 @@ def _finish_keys(processing: str, replay_key: str) -> tuple[str, ...]:
         lease.claim_result_refs,
         lease.claim_result_ids,
         lease.claim_result_backrefs,
-        replay_key,
     )
 
 

@@ -171,7 +171,7 @@ class GatewayFlows:
             return (yield attempt)  # type: ignore[no-any-return]
         except Exception as error:
             failure = error
-        what, own = f"{call.script.name} on {call.keys[0]}", self._options.interrupt
+        what, own = f"{call.script.name} on {_core.as_text(call.keys[0])}", self._options.interrupt
         handlers = interrupts if own is None else (*interrupts, own)
         try:
             reply: T = yield from repeated(what, attempt, failure, began, self._options.retry, handlers)

@@ -9,6 +9,7 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
 from redis_message_queue._cluster import is_cluster
+from redis_message_queue._core import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ def execute(client: Any, call: Call[T]) -> T:
     """
     source, keys, args = call.script, call.keys, call.args
     if not isinstance(client, (redis.Redis, redis.RedisCluster)):
-        return call.parse(client.eval(source.text, len(keys), *keys, *args))
+        return call.parse(client.eval(source.text, len(keys), *map(as_text, keys), *args))
     command: Any = client.execute_command
     options: dict[str, Any] = {NEVER_DECODE: True} if call.raw else {}
     try:

@@ -46,6 +46,8 @@ def claim() -> _core.Call[_core.LeasedClaim]:
         ),
         ([b"", b"", b"0", b"0", b"why", b""], _core.LeasedClaim(None, None, (), (), "why")),
         ([b"m", b"7", b"0", b"0", b"", b"2"], _core.LeasedClaim(b"m", "7", delivery_count=2)),
+        ([b"m", b"7", b"2"], _core.LeasedClaim(b"m", "7", delivery_count=2)),
+        (["m", "7", ""], _core.LeasedClaim("m", "7")),
     ],
 )
 def test_claim_reply_is_read_as_bytes_or_text_short_or_long(reply: Any, expected: _core.LeasedClaim) -> None:
@@ -54,7 +56,7 @@ def test_claim_reply_is_read_as_bytes_or_text_short_or_long(reply: Any, expected
 
 async def test_duck_typed_clients_get_exactly_one_plain_eval() -> None:
     call = claim()
-    expected = (call.script.text, len(call.keys), *call.keys, *call.args)
+    expected = (call.script.text, len(call.keys), *map(_core.as_text, call.keys), *call.args)
     blocking, loop_bound = CannedClient(None), CannedAsyncClient(None)
     _sync.execute(blocking, call)
     await _async.execute(loop_bound, call)

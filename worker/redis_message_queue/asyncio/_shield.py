@@ -19,7 +19,7 @@ async def finish(coroutine: Coroutine[Any, Any, None], *, swallowed_cancellation
     cancellations = 0
     while not task.done():
         try:
-            await asyncio.wait({task})
+            await asyncio.shield(task)
         except asyncio.CancelledError:
             cancellations += 1
             if swallowed_cancellations is not None and cancellations > swallowed_cancellations:

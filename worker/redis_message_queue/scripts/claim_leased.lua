@@ -1,15 +1,16 @@
 -- Put back what expired, then claim one message with a lease.
--- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 dead letters or a placeholder,
---       8 claim record, 9 refs, 10 ids, 11 backrefs, then the delayed set when there is one, then records of earlier
---       calls that nobody needs any more
+-- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 dead letters or a placeholder, 8 refs,
+--       9 ids, 10 backrefs, 11 claim record, then the delayed set when there is one, then records of earlier calls that
+--       nobody needs any more
 -- ARGV  1 lease ms, 2 delivery limit or 0, 3 '1' with a delayed set
--- reply {stored, token} the same claim again; else {stored, token, reclaimed, dead-lettered, problem, delivery count}
---       and for each reclaimed, then each dead-lettered message its id and deliveries so far. Empty strings stand for
---       what there is not; `problem` says why a claim could not be stored (the message is back in pending)
+-- reply nil when there was nothing; {stored, token} the same claim again; {stored, token, delivery count}; and when
+--       there is more to tell {stored, token, reclaimed, dead-lettered, problem, delivery count} and for each reclaimed,
+--       then each dead-lettered message its id and deliveries so far. Empty strings stand for what there is not;
+--       `problem` says why a claim could not be stored (the message is back in pending)
 -- cost  O(1), and O(length of processing) for each of a bounded number of expired leases
 local L = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
-  counts = KEYS[6], refs = KEYS[9], ids = KEYS[10], backrefs = KEYS[11] }
-local dead_list, record, delayed = KEYS[7], KEYS[8], ARGV[3] == '1' and KEYS[12] or nil
+  counts = KEYS[6], refs = KEYS[8], ids = KEYS[9], backrefs = KEYS[10] }
+local dead_list, record, delayed = KEYS[7], KEYS[11], ARGV[3] == '1' and KEYS[12] or nil
 local limit, spent = tonumber(ARGV[2]), delayed and 13 or 12
 local now = now_ms()
 local deadline = text(now + tonumber(ARGV[1]))
@@ -42,6 +43,7 @@ local function tell(stored, deliveries)
 end
 
 local function answer(stored, token, problem, deliveries)
+  if reclaimed + dead == 0 and problem == '' then return stored ~= '' and { stored, token, deliveries } end
   return { stored, token, text(reclaimed), text(dead), problem, deliveries, unpack(facts) }
 end
 

@@ -74,6 +74,24 @@ local function next_token(L)
   return call('GET', L.counter)
 end
 
+local function next_tokens(L, most)
+  local first, problem = next_token(L)
+  if not first then return nil, problem end
+  local tokens, number = { first }, tonumber(first)
+  if most > 1 and number + most < 9007199254740992 then
+    local advanced = pcall_redis('INCRBY', L.counter, most - 1)
+    if type(advanced) == 'table' then return nil, advanced.err end
+    for i = 2, most do
+      tokens[i] = text(number + i - 1)
+    end
+  end
+  while #tokens < most do
+    tokens[#tokens + 1], problem = next_token(L)
+    if problem then return nil, problem end
+  end
+  return tokens
+end
+
 -- message id and payload of a stored message; nil and the value itself when it is no envelope.
 local function unwrap(stored)
   if string.sub(stored, 1, #PREFIX) ~= PREFIX then return nil, stored end
@@ -112,12 +130,9 @@ local function take_out(L, stored, token, ...)
   return removed
 end
 
--- Drop the lease and the claim record that a peer may keep for it; where there are none of them (L.records), nobody
--- has to look. The record's name is data, so in a cluster it may be out of reach: then its own expiry removes it.
--- The deadline goes last: what a refused command leaves behind is reclaimed.
-local function forget(L, stored, token)
-  call('HDEL', L.tokens, stored)
-  call('ZREM', L.deadlines, stored)
+-- Drop the claim record that a peer may keep for a lease; where there are none of them (L.records), nobody has to look.
+-- The record's name is data, so in a cluster it may be out of reach: then its own expiry removes it.
+local function forget_records(L, token)
   if L.records == nil then L.records = call('EXISTS', L.refs, L.ids, L.backrefs) > 0 end
   if not token or not L.records then return end
   local record = call('HGET', L.refs, token)
@@ -130,6 +145,13 @@ local function forget(L, stored, token)
     call('HDEL', L.ids, claim)
     call('HDEL', L.backrefs, token)
   end
+end
+
+-- Drop the lease. The deadline goes last: what a refused command leaves behind is reclaimed.
+local function forget(L, stored, token)
+  call('HDEL', L.tokens, stored)
+  call('ZREM', L.deadlines, stored)
+  forget_records(L, token)
 end
 
 -- Put messages with an expired lease back to the tail of pending, earliest deadline next. Each is pushed before it is
