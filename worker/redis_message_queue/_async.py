@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
 from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from redis_message_queue._core import as_text
+from redis_message_queue._line import line_of, packed
 
 if TYPE_CHECKING:
     from redis_message_queue._core import Call
+    from redis_message_queue._line import Line
 
 T = TypeVar("T")
 
@@ -27,8 +29,39 @@ async def execute(client: Any, call: Call[T]) -> T:
         await client.initialize()
     command: Any = client.execute_command
     options: dict[str, Any] = {NEVER_DECODE: True} if call.raw else {}
+    line = line_of(client)
     try:
-        reply = await command("EVALSHA", source.sha, len(keys), *keys, *args, **options)
+        if line is not None:
+            reply = await _ask(line, call)
+        else:
+            reply = await command("EVALSHA", source.sha, len(keys), *keys, *args, **options)
     except NoScriptError:
         reply = await command("EVAL", source.text, len(keys), *keys, *args, **options)
     return call.parse(reply)
+
+
+async def _ask(line: Line, call: Call[Any]) -> Any:
+    connection, fresh = line.take()
+    if connection is not None and not fresh:
+        await line.pool.release(connection)
+    if not fresh:
+        connection = await line.pool.get_connection()
+    answered = False
+    try:
+        request = packed(call, connection)
+
+        async def once() -> Any:
+            await connection.send_packed_command([request])
+            return await connection.read_response(disable_decoding=call.raw)
+
+        reply = await connection.retry.call_with_retry(once, lambda _: connection.disconnect())
+        answered = True
+    except ResponseError:
+        answered = True
+        raise
+    finally:
+        if not answered:
+            await connection.disconnect(nowait=True)
+        if not answered or not line.keep(connection):
+            await line.pool.release(connection)
+    return reply

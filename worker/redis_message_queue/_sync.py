@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from redis_message_queue._cluster import is_cluster
 from redis_message_queue._core import as_text
+from redis_message_queue._line import line_of, packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redis_message_queue._core import Call
+    from redis_message_queue._line import Line
 
 T = TypeVar("T")
 
@@ -30,11 +32,42 @@ def execute(client: Any, call: Call[T]) -> T:
         return call.parse(client.eval(source.text, len(keys), *map(as_text, keys), *args))
     command: Any = client.execute_command
     options: dict[str, Any] = {NEVER_DECODE: True} if call.raw else {}
+    line = line_of(client)
     try:
-        reply = command("EVALSHA", source.sha, len(keys), *keys, *args, **options)
+        if line is not None:
+            reply = _ask(line, call)
+        else:
+            reply = command("EVALSHA", source.sha, len(keys), *keys, *args, **options)
     except NoScriptError:
         reply = command("EVAL", source.text, len(keys), *keys, *args, **options)
     return call.parse(reply)
+
+
+def _ask(line: Line, call: Call[Any]) -> Any:
+    connection, fresh = line.take()
+    if connection is not None and not fresh:
+        line.pool.release(connection)
+    if not fresh:
+        connection = line.pool.get_connection()
+    answered = False
+    try:
+        request = packed(call, connection)
+
+        def once() -> Any:
+            connection.send_packed_command([request])
+            return connection.read_response(disable_decoding=call.raw)
+
+        reply = connection.retry.call_with_retry(once, lambda _: connection.disconnect())
+        answered = True
+    except ResponseError:
+        answered = True
+        raise
+    finally:
+        if not answered:
+            connection.disconnect()
+        if not answered or not line.keep(connection):
+            line.pool.release(connection)
+    return reply
 
 
 def execute_many(client: Any, calls: Sequence[Call[T]]) -> list[T | Exception]:

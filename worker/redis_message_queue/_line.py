@@ -1,0 +1,112 @@
+"""A connection that stays in hand between calls, and the form in which calls go over it.
+
+To take a connection from redis-py's pool, to look whether it is still open, to pack a command argument by
+argument and to put the connection back takes longer than the rest of a call. So one that has just answered is
+kept for the next call. It belongs to its pool all the while: closing the client closes it.
+"""
+
+from __future__ import annotations
+
+import time
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import redis
+import redis.asyncio
+import redis.asyncio.client
+import redis.client
+
+from redis_message_queue._fork import ForgottenAtFork
+
+if TYPE_CHECKING:
+    from redis_message_queue._core import Call
+
+# Later, the pool has to look whether the server has closed it.
+_KEPT_SECONDS = 0.01
+# Of a small pool its owner counts every connection.
+_LARGE_POOL = 50
+_POOLS = (redis.ConnectionPool, redis.asyncio.ConnectionPool)
+_NAME = "_redis_message_queue_line"
+
+
+# How redis-py itself sends a command, unless something that traces commands has replaced it already.
+_CLIENTS: dict[type[Any], Any] = {redis.Redis: redis.client, redis.asyncio.Redis: redis.asyncio.client}
+_OWN_WAYS = {
+    kind: kind.execute_command
+    for kind, module in _CLIENTS.items()
+    if type(kind.execute_command) is FunctionType
+    and kind.execute_command.__code__.co_filename == module.__file__
+}
+
+
+class Line(ForgottenAtFork):
+    """The connection of `pool` that answered last. Threads may share it: who comes first has it."""
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = pool
+        super().__init__()
+
+    def forget(self) -> None:
+        """Keep none."""
+        self._kept: list[tuple[Any, float]] = []
+
+    def take(self) -> tuple[Any, bool]:
+        """The connection, and whether it answered a moment ago; (None, False) if there is none."""
+        try:
+            connection, since = self._kept.pop()
+        except IndexError:
+            return None, False
+        return connection, time.monotonic() - since < _KEPT_SECONDS
+
+    def keep(self, connection: Any) -> bool:
+        """Keep a connection that has answered; False if its pool shall have it back."""
+        moves = getattr(connection, "should_reconnect", None)  # since redis-py 7
+        if self._kept or (moves is not None and moves()):
+            return False
+        self._kept.append((connection, time.monotonic()))
+        return True
+
+
+def line_of(client: Any) -> Line | None:
+    """The line of a plain client of redis-py; None for any other, which has to send its commands itself.
+
+    Whoever replaces `execute_command` (a subclass, tracing, a test) or has redis-py count its commands wants
+    to see each of them.
+    """
+    kind = type(client)
+    way = _OWN_WAYS.get(kind)
+    if way is None or kind.execute_command is not way or "execute_command" in vars(client):
+        return None
+    attributes = vars(client.connection_pool)
+    line = attributes.get(_NAME)
+    if line is None:
+        pool = client.connection_pool
+        # There they live as long as the pool does. False: it has none.
+        line = attributes.setdefault(_NAME, Line(pool) if _suits(pool) else False)
+    return line or None
+
+
+def _suits(pool: Any) -> bool:
+    return (
+        type(pool) in _POOLS
+        and pool.max_connections >= _LARGE_POOL
+        and getattr(pool, "cache", None) is None
+        and pool.connection_kwargs.get("credential_provider") is None
+        and not _measured()
+    )
+
+
+def _measured() -> bool:
+    try:
+        from redis.observability.providers import get_observability_instance  # noqa: PLC0415 (redis-py 7)
+    except ImportError:
+        return False
+    return bool(get_observability_instance().is_enabled())
+
+
+def packed(call: Call[Any], connection: Any) -> bytes:
+    """The EVALSHA of a call, in the encoding of the connection."""
+    encode = connection.encoder.encode
+    parts = [b"EVALSHA", call.script.sha.encode(), b"%d" % len(call.keys)]
+    parts += [part if type(part) is bytes else encode(part) for part in (*call.keys, *call.args)]
+    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
