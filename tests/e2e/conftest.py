@@ -124,7 +124,9 @@ def _looks(cluster: Cluster) -> dict[str, Callable[[], str]]:
         return look
 
     return {
-        "objects": kubectl("get", "redisqueues,redisqueueredrives,deployments,replicasets,pods", "-o", "wide"),
+        "objects": kubectl(
+            "get", "redisqueues,redisqueueredrives,deployments,replicasets,pods", "-o", "wide"
+        ),
         "redisqueues": kubectl("get", "redisqueues", "-o", "yaml"),
         "events": kubectl("get", "events", "--sort-by=.lastTimestamp"),
         "operator": kubectl("logs", "-l", "app.kubernetes.io/name=redis-queue-operator", "--tail=60"),
