@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from redis import RedisError
 
 from redis_message_queue.connection import ConnectionSettings
+from redisqueue_operator import trial
 from redisqueue_operator.deletion import is_held, may_go, shall_be_held
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.observation import ApplyOutcome, Observation
@@ -23,6 +25,7 @@ from redisqueue_operator.precedence import ANSWER_SECONDS
 from redisqueue_operator.reading import Reading
 from redisqueue_operator.resync import Resync
 from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
+from redisqueue_operator.rollout import Rollout, Stage
 from redisqueue_operator.rows import row_of
 from redisqueue_operator.sampler import Connect, Sampler
 from redisqueue_operator.scaling import (
@@ -196,7 +199,7 @@ class Engine:
         tracked.outcome = await self._apply(key, tracked, rq)
         if self._yields(key, tracked, raw):
             return
-        fleet = await self._platform.observe(rq)
+        fleet = trial.seen_as(await self._platform.observe(rq), tracked)
         await self._reading.find(key, tracked)
         observation = self._reading.observation(key, tracked, fleet)
         decision, tracked.history = decide(observation, Policy.of(rq.spec), tracked.history, self._clock())
@@ -204,17 +207,26 @@ class Engine:
         self._recheck(key, tracked, decision)
         if rq.deletion and await self._let_go(key, tracked, rq, observation):
             return
+        if tracked.outcome.ok and trial.look(tracked, fleet, self._sampler.last(key), self._wall()):
+            # It is written down before anything is done about it.
+            tracked.status_looked_at = LONG_AGO
+            self._queue.add(key)
+            await self._report(key, tracked, raw)
+            return
         if (
             decision.changes
             and tracked.rival is None
             and tracked.precedence.may_scale(tracked.outcome, self._clock())
-            and (target := await self._scale(key, rq, fleet, observation, decision)) is not None
+            and (target := await self._scale(key, tracked, fleet, observation, decision)) is not None
         ):
             # The status waits for another turn: in a burst every queue gets workers before any gets a report.
             tracked.scaled, tracked.scaled_at = replace(decision, to_replicas=target), self._clock()
             tracked.status_looked_at = LONG_AGO
             self._queue.add(key)
             return
+        if tracked.outcome.ok and (split := trial.with_missing(tracked, fleet, decision)) is not None:
+            await self._platform.scale(rq, fleet, split, ())
+            self._queue.add(key)
         await self._recall(key, tracked, observation)
         await self._report(key, tracked, raw)
 
@@ -225,17 +237,19 @@ class Engine:
         if tracked is None or tracked.uid != uid:
             self._sampler.unwatch(key)
             tracked = self._tracked[key] = Tracked(uid, History.fresh(self._clock()))
+            tracked.rollout = Rollout.of_status(raw.get("status") or {})
         tracked.take(raw)
         return tracked
 
     async def _apply(self, key: Key, tracked: Tracked, rq: RedisQueue) -> ApplyOutcome:
         """Make the children what the spec says, unless somebody has the older right to the queue."""
+        choose = trial.chooser(tracked)
         tracked.rival = self._rival(key, tracked, rq)
         if tracked.rival is not None:
             return ApplyOutcome(False, "Conflict", conflict_message(tracked.rival))
         if rq.deletion:  # what runs may go on; nothing new is made for an object that leaves
             return ApplyOutcome(True, "Deleting", "The queue is emptied first, as deletionPolicy says.")
-        return await self._platform.apply(rq)
+        return await self._platform.apply(rq, choose)
 
     def _yields(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> bool:
         """Whether a newer operator is at work on this object: then nothing of it is read or written."""
@@ -290,7 +304,7 @@ class Engine:
         return bool(why)
 
     async def _scale(
-        self, key: Key, rq: RedisQueue, fleet: Fleet, observation: Observation, decision: Decision
+        self, key: Key, tracked: Tracked, fleet: Fleet, observation: Observation, decision: Decision
     ) -> int | None:
         """One write; the number written, if any.
 
@@ -306,7 +320,9 @@ class Engine:
         if target == decision.from_replicas:
             return None
         try:
-            await self._platform.scale(rq, fleet, target, victims)
+            assert tracked.rq is not None  # noqa: S101  (a parsed spec is why we are here)
+            split = trial.placed(tracked, fleet, target, victims)
+            await self._platform.scale(tracked.rq, fleet, split, victims)
         except BaseException:
             if retired:
                 await self._sampler.unretire(key, retired)
@@ -329,7 +345,9 @@ class Engine:
     def _recheck(self, key: Key, tracked: Tracked, decision: Decision) -> None:
         """Time alone can change the answer, and so can a Secret."""
         settings = tracked.settings_at + tracked.settings_for - self._clock()
-        soonest = min(decision.recheck_after_seconds, settings, tracked.outcome.again_after_seconds)
+        looks = trial.LOOK_SECONDS if tracked.stage is Stage.CANARY else math.inf
+        again = min(tracked.outcome.again_after_seconds, looks)
+        soonest = min(decision.recheck_after_seconds, settings, again)
         self._queue.add(key, after_seconds=max(0.05, soonest))
 
     async def _report(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> None:
@@ -350,6 +368,7 @@ class Engine:
             tracked.outcome,
             previous,
             self._wall(),
+            tracked.rollout,
         )
         if self._metrics is not None:
             self._metrics.observe(key, tracked.observation, tracked.decision, status["conditions"])

@@ -12,24 +12,29 @@ from redisqueue_operator.api.model import Key
 from redisqueue_operator.companion_list import CompanionList, companion_list
 from redisqueue_operator.companions import Companion, companion_of, intact, snapshots_in, unused
 from redisqueue_operator.deletion import finalizers
+from redisqueue_operator.deployments import Deployments
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observation import ApplyOutcome
 from redisqueue_operator.observe import (
     DEPLOYMENTS,
-    QUEUE_LABEL,
     REDISQUEUES,
     REPLICASETS,
     WATCHED,
     Store,
     fleet_of,
+    has_rolled,
 )
-from redisqueue_operator.platform import Conflict, Fleet, SettingsUnavailable
+from redisqueue_operator.platform import Conflict, Fleet, SettingsUnavailable, always_roll
 from redisqueue_operator.references import References, identity_of
 from redisqueue_operator.resources import SourceMissingError, children
-from redisqueue_operator.resources.identity import OWNER_UID, deployment_name
+from redisqueue_operator.resources.canary import canary_of, config_hash
+from redisqueue_operator.resources.identity import canary_name, deployment_name
+from redisqueue_operator.rollout import Split, Stage, Versions
 from redisqueue_operator.rollouts import MOST_AT_ONCE, is_upgrade, must_wait, version_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply import Writer
@@ -50,6 +55,10 @@ WAITS_FOR_TURN = ApplyOutcome(
 # 400 and 422: the template is wrong; 403: not allowed; 500: a field the schema does not know, or a webhook
 # that is broken. The same request would get the same answer, so people are told.
 REFUSALS = (400, 403, 422, 500)
+_PARTLY = {
+    Stage.CANARY: "Some workers are as the spec says: its template is on trial.",
+    Stage.STAY: "The workers keep the template before: that of the spec was rolled back.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,7 @@ class KubernetesPlatform:
         self._waiting: dict[Key, tuple[object, ...]] = {}
         self._starting: set[Key] = set()
         self._listed = False
+        self._deployments = Deployments(api, store, writer, version)
 
     async def keys(self) -> list[Key]:
         """A fresh list of all watched kinds, which also heals what the watches missed.
@@ -140,6 +150,8 @@ class KubernetesPlatform:
                 continue  # not looked at yet, or not ours
             specs = [deployment["spec"]["template"]["spec"], wanted[1][-1]["spec"]["template"]["spec"]]
             specs += [each["spec"] for each in self._store.children(REPLICASETS, key)]
+            if (trial := self._store.get(DEPLOYMENTS, Key(key.namespace, canary_name(key.name)))) is not None:
+                specs.append(trial["spec"]["template"]["spec"])
             used = set().union(*map(snapshots_in, specs))
             for each in unused(snapshots, key.name, used, self._api.now()):
                 try:
@@ -153,39 +165,52 @@ class KubernetesPlatform:
         return self._store.get(REDISQUEUES, key)
 
     async def observe(self, rq: RedisQueue) -> Fleet:
-        """The Deployment, if it is this RedisQueue's own, and the pods."""
-        deployment = self._store.get(DEPLOYMENTS, _deployment_key(rq))
-        if deployment is not None and not belongs_to(deployment, rq):
-            deployment = None
-        return fleet_of(self._store, rq.key, deployment, self._api.now())
+        """The Deployments, if they are this RedisQueue's own, and the pods."""
+        deployment = self._deployments.own(rq, _deployment_key(rq))
+        trial = self._deployments.own(rq, _canary_key(rq))
+        return fleet_of(self._store, rq.key, deployment, self._api.now(), trial=trial)
 
-    async def apply(self, rq: RedisQueue) -> ApplyOutcome:
-        """Apply all children when what they shall be, or what the Deployment is, has changed."""
+    async def apply(self, rq: RedisQueue, choose: Callable[[Versions], Stage] = always_roll) -> ApplyOutcome:
+        """Apply all children when what they shall be, or what a Deployment is, has changed."""
         try:
             manifests, wanted = await self._wanted(rq)
         except (SourceMissingError, SettingsUnavailable) as error:
             reason = error.reason if isinstance(error, SettingsUnavailable) else "SourceMissing"
             return ApplyOutcome(ok=False, reason=reason, message=str(error))
-        live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
+        stage = choose(self._versions(rq, manifests))
+        wanted = f"{stage} {wanted}"
         last = self._applied.get(rq.key)
-        if last is not None and last.still_holds(wanted, fingerprint(live)):
+        if last is not None and last.still_holds(wanted, self._live(rq)):
             return last.outcome
-        if self._waits(rq, live, manifests[-1]):
-            return await self._refusal(rq) or WAITS_FOR_TURN
+        if stage in (Stage.ROLL, Stage.PROMOTE) and self._waits(rq, manifests[-1]):
+            return await self._refusal(rq, stage) or WAITS_FOR_TURN
         try:
-            outcome, companions = await self._apply_all(rq, manifests)
+            outcome, companions = await self._apply_all(rq, manifests, stage)
         finally:
             self._starting.discard(rq.key)
-        live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
-        now = time.monotonic()
-        self._applied[rq.key] = _Applied(wanted, fingerprint(live), outcome, now, companions)
+        self._applied[rq.key] = _Applied(wanted, self._live(rq), outcome, time.monotonic(), companions)
         return outcome
 
-    def _waits(self, rq: RedisQueue, live: Object | None, wanted: Object) -> bool:
+    def _versions(self, rq: RedisQueue, manifests: list[Object]) -> Versions:
+        stable = self._deployments.own(rq, _deployment_key(rq))
+        return Versions(
+            wanted=config_hash(manifests[-1]),
+            stable=config_hash(stable),
+            canary=config_hash(self._deployments.own(rq, _canary_key(rq))),
+            rolled=stable is not None and has_rolled(stable),
+        )
+
+    def _live(self, rq: RedisQueue) -> str:
+        """What the Deployments are now."""
+        keys = (_deployment_key(rq), _canary_key(rq))
+        return " ".join(fingerprint(self._store.get(DEPLOYMENTS, key)) for key in keys)
+
+    def _waits(self, rq: RedisQueue, wanted: Object) -> bool:
         """Whether it is not yet this Deployment's turn to roll over, for nothing but another operator.
 
         When it is, its turn has begun.
         """
+        live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
         if live is None or not is_upgrade(live, wanted):
             self._waiting.pop(rq.key, None)
             return False
@@ -198,8 +223,8 @@ class KubernetesPlatform:
         self._starting.add(rq.key)
         return False
 
-    async def scale(self, rq: RedisQueue, fleet: Fleet, replicas: int, victims: tuple[str, ...]) -> None:
-        """Mark the victims, then one write to /scale. Raises Conflict."""
+    async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
+        """Mark the victims, then one write to the /scale of each Deployment that changes. Raises Conflict."""
         uids = {pod.name: pod.uid for pod in fleet.pods}
         for name in victims:
             try:
@@ -207,22 +232,10 @@ class KubernetesPlatform:
             except ApiError as error:
                 if error.status not in (404, 422):  # the pod is gone, or another one has its name
                     raise
-        key = _deployment_key(rq)
-        try:
-            scale = await self._writer.scale(key, replicas, fleet.version)
-        except ApiError as error:
-            raise self._conflict(error, key) from error
-        deployment = self._store.get(DEPLOYMENTS, key)
-        if deployment is not None:
-            version = scale["metadata"]["resourceVersion"]
-            self._store.put(
-                DEPLOYMENTS,
-                {
-                    **deployment,
-                    "metadata": {**deployment["metadata"], "resourceVersion": version},
-                    "spec": {**deployment["spec"], "replicas": replicas},
-                },
-            )
+        if fleet.canary is not None and split.canary != fleet.canary.replicas:
+            await self._deployments.scale(_canary_key(rq), split.canary, fleet.canary.version)
+        if split.stable != fleet.split.stable:
+            await self._deployments.scale(_deployment_key(rq), split.stable, fleet.version)
 
     async def connection_settings(
         self, rq: RedisQueue, *, fresh: bool = False
@@ -285,79 +298,48 @@ class KubernetesPlatform:
         return known[1], known[2]
 
     async def _apply_all(
-        self, rq: RedisQueue, manifests: list[Object]
+        self, rq: RedisQueue, manifests: list[Object], stage: Stage
     ) -> tuple[ApplyOutcome, tuple[Companion, ...]]:
-        """How it ended, and what there is now beside the Deployment."""
-        refusal = await self._refusal(rq)
+        """How it ended, and what there is now beside the Deployments."""
+        known = self._store.get(DEPLOYMENTS, _deployment_key(rq))
+        refusal = await self._refusal(rq, stage)
         if refusal is not None:
             return refusal, ()
+        if known is None and self._store.get(DEPLOYMENTS, _deployment_key(rq)) is not None:
+            raise Conflict(f"Deployment {_deployment_key(rq)} was not known: its version counts, too")
+        *others, deployment = manifests
         companions: list[Companion] = []
         try:
-            for manifest in manifests:
-                if manifest["kind"] == "Deployment":
-                    await self._apply_deployment(rq, manifest)
-                else:
-                    companions.append(companion_of(manifest["kind"], await self._writer.apply(manifest)))
+            companions += [companion_of(each["kind"], await self._writer.apply(each)) for each in others]
+            await self._apply_stage(rq, deployment, stage)
         except ApiError as error:
             if error.status not in REFUSALS:
                 raise
             return ApplyOutcome(ok=False, reason="ApplyRefused", message=str(error)), ()
-        return ApplyOutcome(ok=True, reason="Applied", message=""), tuple(companions)
+        return ApplyOutcome(ok=True, reason="Applied", message=_PARTLY.get(stage, "")), tuple(companions)
 
-    async def _refusal(self, rq: RedisQueue) -> ApplyOutcome | None:
+    async def _apply_stage(self, rq: RedisQueue, deployment: Object, stage: Stage) -> None:
+        """Give the workers of the stage the template, and end a trial that is over."""
+        if stage in (Stage.ROLL, Stage.PROMOTE):
+            await self._deployments.apply(_deployment_key(rq), deployment)
+        elif stage is Stage.CANARY:
+            await self._deployments.apply(_canary_key(rq), canary_of(deployment, rq.key.name))
+        trial = self._deployments.own(rq, _canary_key(rq))
+        if stage in (Stage.ROLL, Stage.STAY) and trial is not None:
+            await self._deployments.delete(_canary_key(rq), trial)
+
+    async def _refusal(self, rq: RedisQueue, stage: Stage) -> ApplyOutcome | None:
         """Why the children are not ours to write: a foreign Deployment, or a newer operator."""
-        key = _deployment_key(rq)
-        deployment = self._store.get(DEPLOYMENTS, key)
-        if deployment is None:
+        if self._store.get(DEPLOYMENTS, _deployment_key(rq)) is None:
             # Before creating anything, look at the server itself: what we know may be older than a deletion.
             live = await self._api.get(_path(REDISQUEUES, rq.key))
             if live is None or live["metadata"]["uid"] != rq.uid:
                 self._store.drop(REDISQUEUES, rq.key, int(rq.raw["metadata"]["resourceVersion"]))
                 raise Conflict(f"RedisQueue {rq.key} is gone")
-            deployment = await self._api.get(_path(DEPLOYMENTS, key))
-        if deployment is None:
-            return None
-        if not belongs_to(deployment, rq):
-            text = f"Deployment {key} exists and belongs to somebody else: rename or delete one of the two"
-            return ApplyOutcome(ok=False, reason="NameConflict", message=text)
-        theirs = version_of(deployment)
-        if _release(theirs) > _release(self._version):
-            text = f"Deployment {key} was written by operator {theirs}, this one is {self._version}"
-            return ApplyOutcome(ok=False, reason="NewerOperator", message=text)
-        self._store.put(DEPLOYMENTS, deployment)
-        return None
-
-    async def _apply_deployment(self, rq: RedisQueue, manifest: Object) -> None:
-        live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
-        if live is None:
-            self._store.put(DEPLOYMENTS, await self._writer.create_scaled_to_zero(manifest))
-            return
-        # With its uid the write fails where the Deployment was deleted meanwhile, and does not bring it back.
-        pinned = {**manifest, "metadata": {**manifest["metadata"], "uid": live["metadata"]["uid"]}}
-        try:
-            self._store.put(DEPLOYMENTS, await self._writer.apply(pinned))
-        except ApiError as error:
-            if error.status not in (404, 409):
-                raise
-            raise self._conflict(error, _deployment_key(rq)) from error
-
-    def _conflict(self, error: ApiError, deployment: Key) -> Exception:
-        """The error as Conflict where another look helps; a Deployment that is gone is also forgotten."""
-        if error.status == 404:
-            live = self._store.get(DEPLOYMENTS, deployment)
-            if live is not None:
-                self._store.drop(DEPLOYMENTS, deployment, int(live["metadata"]["resourceVersion"]))
-        return Conflict(str(error)) if error.status in (404, 409) else error
-
-
-def belongs_to(deployment: Object, rq: RedisQueue) -> bool:
-    """Whether a Deployment is this RedisQueue's: its own, or what Orphan left behind under its name."""
-    metadata = deployment["metadata"]
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller"):
-            return bool(owner["uid"] == rq.uid)
-    marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
-    return OWNER_UID in marks and marks.get(QUEUE_LABEL) == rq.key.name
+        refusal = await self._deployments.refusal(rq, _deployment_key(rq))
+        if refusal is None and stage is Stage.CANARY:
+            return await self._deployments.refusal(rq, _canary_key(rq))
+        return refusal
 
 
 def fingerprint(deployment: Object | None) -> str:
@@ -377,12 +359,12 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:3])
-
-
 def _deployment_key(rq: RedisQueue) -> Key:
     return Key(rq.key.namespace, deployment_name(rq.key.name))
+
+
+def _canary_key(rq: RedisQueue) -> Key:
+    return Key(rq.key.namespace, canary_name(rq.key.name))
 
 
 def _path(resource: Any, key: Key) -> str:

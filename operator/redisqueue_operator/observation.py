@@ -64,6 +64,8 @@ class PodObservation:
     unschedulable: bool
     failing: str
     """Why it cannot work (`CrashLoopBackOff`, `ImagePullBackOff`, …); empty when nothing is wrong."""
+    canary: bool = False
+    """It has a template that is on trial."""
 
 
 @dataclass(frozen=True, slots=True)

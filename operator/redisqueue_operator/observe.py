@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.observation import PodObservation
-from redisqueue_operator.platform import Fleet
+from redisqueue_operator.platform import Canary, Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +18,7 @@ Object = dict[str, Any]
 
 MANAGED = "app.kubernetes.io/managed-by=redisqueue-operator"
 QUEUE_LABEL = "redisqueue.dev/queue"
+TRACK_LABEL = "redisqueue.dev/track"
 # What a container waits for when it does not get better by waiting a moment.
 _HARMLESS = {"", "ContainerCreating", "PodInitializing"}
 
@@ -139,22 +140,55 @@ def _bare(metadata: Object) -> Object:
     return bare if queue is None else {**bare, "labels": {QUEUE_LABEL: sys.intern(queue)}}
 
 
-def fleet_of(store: Store, owner: Key, deployment: Object | None, now: float) -> Fleet:
-    """The workers of one RedisQueue. `deployment` is known to be its own; `now` is the API server's time."""
+def fleet_of(
+    store: Store, owner: Key, deployment: Object | None, now: float, *, trial: Object | None = None
+) -> Fleet:
+    """The workers of one RedisQueue, whose own `deployment` and `trial` are; `now` is the API server's time.
+
+    `trial` is the Deployment of canaries.
+    """
     found: list[tuple[float, PodObservation | None]] = [each["seen"] for each in store.children(PODS, owner)]
     pods = tuple(
         replace(pod, age_seconds=max(0.0, now - created)) for created, pod in found if pod is not None
     )
+    if trial is None:  # what is left of canaries is about to go
+        pods = tuple(replace(pod, terminating=True) if pod.canary else pod for pod in pods)
     if deployment is None:
         return Fleet(pods=pods)
-    sets = store.children(REPLICASETS, owner)
-    return Fleet(
+    sets = (each for each in store.children(REPLICASETS, owner) if not _is_canary(each))
+    fleet = Fleet(
         replicas=int(deployment["spec"].get("replicas", 1)),
-        ready_replicas=int((deployment.get("status") or {}).get("readyReplicas") or 0),
+        ready_replicas=_ready(deployment),
         active_replica_sets=sum(each["spec"]["replicas"] > 0 for each in sets),
         pods=pods,
         version=deployment["metadata"]["resourceVersion"],
     )
+    if trial is None:
+        return fleet
+    canary = Canary(int(trial["spec"].get("replicas", 1)), trial["metadata"]["resourceVersion"])
+    return replace(
+        fleet,
+        replicas=(fleet.replicas or 0) + canary.replicas,
+        ready_replicas=fleet.ready_replicas + _ready(trial),
+        canary=canary,
+    )
+
+
+def has_rolled(deployment: Object) -> bool:
+    """Whether all workers have the Deployment's present template, and are available."""
+    status, wanted = deployment.get("status") or {}, int(deployment["spec"].get("replicas", 1))
+    seen = int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
+    updated = int(status.get("updatedReplicas") or 0)
+    available = int(status.get("availableReplicas") or 0)
+    return seen and updated == int(status.get("replicas") or 0) and min(updated, available) >= wanted
+
+
+def _ready(deployment: Object) -> int:
+    return int((deployment.get("status") or {}).get("readyReplicas") or 0)
+
+
+def _is_canary(obj: Object) -> bool:
+    return TRACK_LABEL in (obj["metadata"].get("labels") or {})
 
 
 def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
@@ -173,6 +207,7 @@ def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
         age_seconds=0.0,
         unschedulable=scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
         failing=_failing(status),
+        canary=_is_canary(pod),
     )
     return created, seen
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from redisqueue_operator.rollout import Split, Stage
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.observation import ApplyOutcome, PodObservation
+    from redisqueue_operator.rollout import Versions
     from redisqueue_operator.status import EventRecord
 
 
@@ -32,17 +37,45 @@ class SettingsUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """The object of the workers that try a new template; `version` as in Fleet."""
+
+    replicas: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """The workers of one RedisQueue, as the platform sees them now."""
 
     replicas: int | None = None
-    """How many workers are asked for; None while there is nothing to scale yet."""
+    """How many workers are asked for, canaries included; None while there is nothing to scale yet."""
     ready_replicas: int = 0
     active_replica_sets: int = 0
     """Generations of the worker template that have workers; above 1 a rollout is under way."""
     pods: tuple[PodObservation, ...] = ()
     version: str = ""
     """Opaque. `Platform.scale` raises Conflict when the workers' object has moved on from it."""
+    canary: Canary | None = None
+
+    @property
+    def split(self) -> Split:
+        """How many workers of each version are asked for."""
+        canaries = self.canary.replicas if self.canary else 0
+        return Split((self.replicas or 0) - canaries, canaries)
+
+    def without_canary(self) -> Fleet:
+        """The same when the canaries are about to leave: they finish, and others take their place."""
+        if self.canary is None:
+            return self
+        pods = tuple(replace(pod, terminating=pod.terminating or pod.canary) for pod in self.pods)
+        ready = sum(pod.ready and not pod.terminating for pod in pods)
+        return replace(self, replicas=self.split.stable, ready_replicas=ready, pods=pods, canary=None)
+
+
+def always_roll(_: Versions) -> Stage:
+    """The choice where there are no canaries."""
+    return Stage.ROLL
 
 
 class Platform(Protocol):
@@ -61,15 +94,18 @@ class Platform(Protocol):
 
     async def observe(self, rq: RedisQueue) -> Fleet: ...
 
-    async def apply(self, rq: RedisQueue) -> ApplyOutcome:
+    async def apply(self, rq: RedisQueue, choose: Callable[[Versions], Stage] = always_roll) -> ApplyOutcome:
         """Make the children what the spec says, except for the number of workers (it starts at 0).
 
+        `choose` is asked which workers get the template of the spec, where there are canaries.
         Called at every reconcile, so it must write nothing, and cost next to nothing, when nothing changed.
         """
         ...
 
-    async def scale(self, rq: RedisQueue, fleet: Fleet, replicas: int, victims: tuple[str, ...]) -> None:
-        """Ask for that many workers. `victims` are the ids (pod names) to go first when it shrinks.
+    async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
+        """Ask for that many workers, canaries only where `fleet` has some.
+
+        `victims` are the ids (pod names) to go first when it shrinks.
 
         Raises Conflict when the workers' object is no longer at `fleet.version`.
         """

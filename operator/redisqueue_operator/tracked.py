@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api import parse
 from redisqueue_operator.observation import ApplyOutcome
 from redisqueue_operator.precedence import Precedence
+from redisqueue_operator.rollout import Stage
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.observation import Observation
     from redisqueue_operator.rivals import Claimant
+    from redisqueue_operator.rollout import Rollout, Versions
     from redisqueue_operator.scaling import Decision, History
 
 NO_SPEC = ApplyOutcome(ok=False, reason="InvalidSpec", message="")
@@ -50,6 +52,11 @@ class Tracked:
     precedence: Precedence = field(default_factory=Precedence)
     rival: Claimant | None = None
     """The RedisQueue with the older right to the same queue."""
+    rollout: Rollout | None = None
+    """The last trial of a new template, as `.status.rollout` has it."""
+    versions: Versions | None = None
+    """The templates at the last apply; None where there are no canaries."""
+    stage: Stage = Stage.ROLL
 
     @property
     def settings_for(self) -> float:

@@ -16,6 +16,9 @@ pod = os.environ["HOSTNAME"]
 
 def handle(payload: str) -> None:
     job = json.loads(payload)
+    if os.environ.get("BROKEN"):
+        records.rpush(f"e2e:{story}:broken", json.dumps([job["id"], pod, time.time()]))
+        raise RuntimeError("this version is broken")
     attempt = records.hincrby(f"e2e:{story}:attempts", job["id"], 1)
     records.rpush(f"e2e:{story}:starts", json.dumps([job["id"], pod, time.time()]))
     time.sleep(job["seconds"] if attempt == 1 else job.get("seconds_again", job["seconds"]))

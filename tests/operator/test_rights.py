@@ -85,6 +85,13 @@ def test_they_are_enough(
             cluster.apply(again)
             until(lambda: redis_client.llen(QueueKeys("jobs").dead_letter) == 0, "the letter moved")
             until(lambda: cluster.get("rqr", "again", NAMESPACE) is None, "the redrive is removed")
+            queue["spec"] |= {"rollout": {"strategy": "Versioned"}}
+            queue["spec"]["worker"] |= {"concurrency": 2}
+            cluster.apply(queue)
+            until(lambda: cluster.get("deployment", "jobs-canary", NAMESPACE), "a canary")
+            queue["spec"]["worker"] |= {"concurrency": 1}
+            cluster.apply(queue)
+            until(lambda: cluster.get("deployment", "jobs-canary", NAMESPACE) is None, "it is gone again")
     finally:
         cluster.run("delete", "rq/jobs", "deployment/jobs-worker", "-n", NAMESPACE)
     lines = log.read_text()

@@ -71,6 +71,7 @@ def observations(draw: st.DrawFn, readable: st.SearchStrategy[bool] | None = Non
                 draw(st.sampled_from([1.0, 1000.0])),
                 not ready and draw(st.booleans()),
                 draw(st.sampled_from(["", "", "CrashLoopBackOff"])),
+                draw(st.sampled_from([False, False, True])),
             )
         )
         if draw(st.booleans()):

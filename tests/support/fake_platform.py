@@ -10,12 +10,13 @@ from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.deletion import finalizers
 from redisqueue_operator.observation import ApplyOutcome, PodObservation
-from redisqueue_operator.platform import Conflict, Fleet
+from redisqueue_operator.platform import Conflict, Fleet, always_roll
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.rollout import Split, Stage, Versions
     from redisqueue_operator.status import EventRecord
 
 
@@ -104,13 +105,14 @@ class FakePlatform:
     async def observe(self, rq: RedisQueue) -> Fleet:
         return self.fleets.get(rq.key, Fleet())
 
-    async def apply(self, rq: RedisQueue) -> ApplyOutcome:
+    async def apply(self, rq: RedisQueue, choose: Callable[[Versions], Stage] = always_roll) -> ApplyOutcome:
         if rq.key not in self.fleets:
             self.writes.append(("apply", rq.key.name))
             self.fleets[rq.key] = Fleet(replicas=0, version="0")
         return ApplyOutcome(ok=True, reason="Applied", message="")
 
-    async def scale(self, rq: RedisQueue, fleet: Fleet, replicas: int, victims: tuple[str, ...]) -> None:
+    async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
+        replicas = sum(split)
         self.before_scale()
         if self.refuse:
             raise self.refuse.pop(0)

@@ -58,9 +58,10 @@ def pod(
     age: float = OLD,
     unschedulable: bool = False,
     failing: str = "",
+    canary: bool = False,
 ) -> PodObservation:
     """A pod whose uid follows from its name."""
-    return PodObservation(name, f"uid-{name}", ready, terminating, age, unschedulable, failing)
+    return PodObservation(name, f"uid-{name}", ready, terminating, age, unschedulable, failing, canary)
 
 
 def worker(

@@ -68,6 +68,20 @@ BAD: dict[str, Bad] = {
     # Structure.
     "no redis": Bad(redis_queue(redis=None), "spec.redis"),
     "no worker": Bad(redis_queue(worker=None), "spec.worker"),
+    "canary of everything": Bad(
+        redis_queue(rollout={"strategy": "Versioned", "canaryPercent": 51}), "spec.rollout.canaryPercent"
+    ),
+    "canary of a program": Bad(
+        redis_queue(worker={"command": ["app"], "image": "app:1"}, rollout={"strategy": "Versioned"}),
+        "spec.rollout.strategy",
+    ),
+    "canary without company": Bad(
+        redis_queue(scaling={"maxReplicas": 1}, rollout={"strategy": "Versioned"}), "spec.scaling.maxReplicas"
+    ),
+    "canary without a gate": Bad(
+        redis_queue(rollout={"strategy": "Versioned", "holdSeconds": 0, "gate": {"minMessages": 0}}),
+        "spec.rollout.gate.minMessages",
+    ),
     "unknown mode": Bad(redis(mode="Replicated"), "spec.redis.mode"),
     "text for a number": Bad(worker(concurrency="2"), "spec.worker.concurrency"),
     "zero concurrency": Bad(worker(concurrency=0), "spec.worker.concurrency"),

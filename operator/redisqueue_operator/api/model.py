@@ -200,8 +200,20 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutGate:
+    min_messages: int
+    max_failure_percent: int
+    max_dead_letters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    strategy: Literal["Rolling"]
+    """All but `strategy` is read with Versioned only."""
+
+    strategy: Literal["Rolling", "Versioned"]
+    canary_percent: int
+    hold_seconds: int
+    gate: RolloutGate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

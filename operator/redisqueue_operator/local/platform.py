@@ -16,12 +16,13 @@ from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.template import worker_template, write_sources
 from redisqueue_operator.local.worker_set import WorkerSet
 from redisqueue_operator.observation import ApplyOutcome
-from redisqueue_operator.platform import Conflict, Fleet
+from redisqueue_operator.platform import Conflict, Fleet, always_roll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redisqueue_operator.api import RedisQueue
+    from redisqueue_operator.rollout import Split, Stage, Versions
     from redisqueue_operator.status import EventRecord
 
 
@@ -97,7 +98,11 @@ class LocalPlatform:
         workers = self._sets.get(rq.key)
         return workers.fleet if workers else Fleet()
 
-    async def apply(self, rq: RedisQueue) -> ApplyOutcome:
+    async def apply(
+        self,
+        rq: RedisQueue,
+        choose: Callable[[Versions], Stage] = always_roll,  # noqa: ARG002
+    ) -> ApplyOutcome:
         """Give the queue its set of workers (none at first), or roll them to a changed template."""
         try:
             template = worker_template(
@@ -120,12 +125,12 @@ class LocalPlatform:
             workers.roll(template)
         return ApplyOutcome(True, "Applied", "")
 
-    async def scale(self, rq: RedisQueue, fleet: Fleet, replicas: int, victims: tuple[str, ...]) -> None:
+    async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
         """Run that many workers. Raises Conflict when the set is gone or has been scaled meanwhile."""
         workers = self._sets.get(rq.key)
         if workers is None or workers.fleet.version != fleet.version:
             raise Conflict(f"the workers of {rq.key.name} have changed meanwhile")
-        workers.scale(replicas, victims)
+        workers.scale(sum(split), victims)
         self.changed(rq.key)
 
     async def connection_settings(

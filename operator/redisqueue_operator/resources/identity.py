@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 CONFIG_HASH = "redisqueue.dev/config-hash"
 OWNER_UID = "redisqueue.dev/owner-uid"
 OPERATOR_VERSION = "redisqueue.dev/operator-version"
+TRACK = "redisqueue.dev/track"
+CANARY = "canary"
 URL_VERSION = "redisqueue.dev/url-version"
 WORKER_CONTAINER = "worker"
 
@@ -21,6 +23,11 @@ WORKER_CONTAINER = "worker"
 def deployment_name(name: str) -> str:
     """Name of the Deployment of the RedisQueue `name`."""
     return f"{name}-worker"
+
+
+def canary_name(name: str) -> str:
+    """Name of the Deployment that tries a new template of the RedisQueue `name`; no longer than the other."""
+    return f"{name}-canary"
 
 
 def selector_labels(name: str) -> dict[str, str]:

@@ -178,7 +178,7 @@ def _shrink(path: _Path, need: Need) -> None:
     if path.observation.active_replica_sets > 1:
         # The Deployment would share the shrink out between its ReplicaSets, busy pods included.
         path.at_least(path.current, "RolloutInProgress")
-    if fleet.unready_but_needed(policy, need.in_flight):
+    if fleet.unready_but_needed(policy, need.in_flight, all_go=path.to == 0):
         path.at_least(path.current, "UnreadyWorkers")
     if policy.down_max_percent is not None:
         base = history.step_base(growing=False)
@@ -190,12 +190,12 @@ def _shrink(path: _Path, need: Need) -> None:
         # Without a lease nobody is busy, so the leases bound the guess.
         busy = fleet.count(State.BUSY, State.UNKNOWN) + path.unseen
         path.at_least(min(busy, need.in_flight), "BusyWorkers", fleet.hung_in_seconds)
-    removable = len(fleet.removable(policy, need.in_flight))
     unseen = 0 if need.in_flight and not policy.drain_busy else path.unseen
     young = fleet.young_for_seconds(policy, need.in_flight)
-    path.at_least(
-        path.pods - removable - unseen, "MinRunSeconds" if young < math.inf else "BusyWorkers", young
-    )
+    why = "MinRunSeconds" if young < math.inf else "BusyWorkers"
+    for _ in range(2):  # the first turn may find that not all can go, and then the canaries stay
+        removable = len(fleet.removable(policy, need.in_flight, all_go=path.to == 0))
+        path.at_least(path.pods - removable - unseen, why, young)
 
 
 def _hold_while_awake(path: _Path, asleep_in: float) -> None:
@@ -260,7 +260,8 @@ def _obey_mode(path: _Path) -> None:
 def _decision(path: _Path, need: Need) -> Decision:
     manual = path.policy.manual_replicas is not None
     gone = path.pods - path.to if path.to < path.current else 0
-    candidates = path.fleet.members if manual else path.fleet.removable(path.policy, need.in_flight)
+    removable = path.fleet.removable(path.policy, need.in_flight, all_go=path.to == 0)
+    candidates = path.fleet.members if manual else removable
     return Decision(
         from_replicas=path.current,
         to_replicas=path.to,

@@ -39,6 +39,7 @@ class Member:
     ready: bool
     state: State
     age_seconds: float
+    canary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +70,30 @@ class Fleet:
                 continue
             busy_slots += busy
             hung_in = min(hung_in, *(_hung_in(worker, policy) for worker in fresh), math.inf)
-            members.append(Member(pod.name, pod.ready, _state(pod, reports, fresh, policy), pod.age_seconds))
+            state = _state(pod, reports, fresh, policy)
+            members.append(Member(pod.name, pod.ready, state, pod.age_seconds, pod.canary))
         # A ReplicaSet deletes pods that are not ready before it looks at any deletion cost.
-        members.sort(key=lambda member: (member.ready, member.state, member.age_seconds, member.name))
+        members.sort(key=lambda m: (m.canary, m.ready, m.state, m.age_seconds, m.name))
         return cls(tuple(members), busy_slots, draining_busy, hung_in)
 
     def count(self, *states: State) -> int:
         """How many live pods are in one of these states."""
         return sum(member.state in states for member in self.members)
 
-    def removable(self, policy: Policy, in_flight: int) -> tuple[Member, ...]:
-        """The pods that may go now, best first."""
-        return tuple(m for m in self._candidates(policy, in_flight) if not _too_young(m, policy))
+    def removable(self, policy: Policy, in_flight: int, *, all_go: bool = False) -> tuple[Member, ...]:
+        """The pods that may go now, best first. Canaries go only when all workers do: a trial needs them."""
+        return tuple(
+            member
+            for member in self._candidates(policy, in_flight)
+            if not _too_young(member, policy) and (all_go or not member.canary)
+        )
 
-    def unready_but_needed(self, policy: Policy, in_flight: int) -> bool:
-        """Whether a shrink would hit a pod that may not go: unready ones are a ReplicaSet's first choice."""
-        removable = self.removable(policy, in_flight)
+    def unready_but_needed(self, policy: Policy, in_flight: int, *, all_go: bool) -> bool:
+        """Whether a shrink would hit a pod that may not go: unready ones are a ReplicaSet's first choice.
+
+        A canary that is not ready does no work yet, so nobody goes in its favour.
+        """
+        removable = self.removable(policy, in_flight, all_go=all_go)
         return any(not member.ready and member not in removable for member in self.members)
 
     def young_for_seconds(self, policy: Policy, in_flight: int) -> float:

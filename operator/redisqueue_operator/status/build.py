@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from redisqueue_operator.observation import ApplyOutcome, Observation, QueueObservation
+    from redisqueue_operator.rollout import Rollout
     from redisqueue_operator.scaling import Decision, Rates
     from redisqueue_operator.status.conditions import Verdict
 
@@ -27,6 +28,7 @@ def build_status(
     applied: ApplyOutcome,
     previous: Mapping[str, Any],
     now: float,
+    rollout: Rollout | None = None,
 ) -> Json:
     """The status to write in place of `previous`; `now` in seconds since the epoch.
 
@@ -36,6 +38,7 @@ def build_status(
     if isinstance(rq, RedisQueue):
         name, generation, policy = rq.key.name, rq.generation, Policy.of(rq.spec)
         verdicts = _verdicts(rq, policy, observation, decision, previous)
+        verdicts["Progressing"] = conditions.progressing(observation, decision, rollout)
         if applied.reason == "Conflict":
             verdicts["ScalingActive"] = conditions.Verdict("False", "Conflict", applied.message)
     else:
@@ -50,6 +53,8 @@ def build_status(
     }
     if policy is not None and observation is not None and decision is not None:
         _observed(status, policy, observation, decision, now)
+    if rollout is not None:
+        status["rollout"] = rollout.to_status()
     verdicts = {"Ready": conditions.ready(applied), **verdicts}
     status["conditions"] = list(_conditions(verdicts, generation, previous, timestamp(now)))
     status["state"] = _state(status)
@@ -68,7 +73,6 @@ def _verdicts(
     return {
         "RedisReachable": conditions.redis_reachable(observation),
         "ScalingActive": conditions.scaling_active(observation, decision, policy),
-        "Progressing": conditions.progressing(observation, decision),
         "Degraded": conditions.degraded(observation, policy, rq.spec.dead_letter.warn_above, trouble),
         "Paused": conditions.paused(policy),
     }
@@ -179,7 +183,7 @@ def _state(status: Json) -> str:
     if found["Degraded"][0] == "True":
         return "Degraded"
     progress, pause = found["Progressing"][1], found["Paused"]
-    if progress in ("UnschedulablePods", "RollingOut", "ScalingUp"):
+    if progress in ("UnschedulablePods", "RollingOut", "ScalingUp", "Canary", "Promoted", "RolledBack"):
         return "Unschedulable" if progress == "UnschedulablePods" else progress
     if pause[0] == "True":
         return "Manual" if pause[1] == "ManualReplicas" else pause[1]

@@ -12,6 +12,7 @@ from redisqueue_operator.status.rounding import rounded
 
 if TYPE_CHECKING:
     from redisqueue_operator.observation import ApplyOutcome, Observation, QueueObservation
+    from redisqueue_operator.rollout import Rollout
     from redisqueue_operator.scaling import Decision, Policy
 
 
@@ -95,17 +96,37 @@ def paused(policy: Policy) -> Verdict:
     return Verdict("False", "NotPaused", "The number of workers follows the queue.")
 
 
-def progressing(observation: Observation | None, decision: Decision | None) -> Verdict | None:
+def progressing(
+    observation: Observation | None, decision: Decision | None, rollout: Rollout | None
+) -> Verdict | None:
     """Workers are on their way to what is wanted: their number, or their template."""
     if observation is None or decision is None:
         return None
     if any(pod.unschedulable and not pod.terminating for pod in observation.pods):
         return Verdict("False", "UnschedulablePods", "The cluster has no room for some of the worker pods.")
+    if (trial := _trial(rollout)) is not None:
+        return trial
     if observation.active_replica_sets > 1:
         return Verdict("True", "RollingOut", "Workers of an older template are being replaced.")
     if observation.ready_replicas < decision.to_replicas:
         return Verdict("True", "ScalingUp", "Workers are starting.")
     return Verdict("False", "Stable", "All wanted workers are ready.")
+
+
+def _trial(rollout: Rollout | None) -> Verdict | None:
+    """A new template on trial, on its way to all workers, or refused."""
+    if rollout is None:
+        return None
+    why = f"{rollout.reason}: {rollout.message}."
+    match rollout.phase.value:
+        case "Canary":
+            return Verdict("True", "Canary", f"Template {rollout.hash} is on trial. {why}")
+        case "Promoting":
+            return Verdict("True", "Promoted", f"Template {rollout.hash} passed, all workers get it. {why}")
+        case "RolledBack":
+            text = f"Template {rollout.hash} was rolled back; change the spec to try another. {why}"
+            return Verdict("False", "RolledBack", text)
+    return None
 
 
 def degraded(observation: Observation | None, policy: Policy, warn_above: int, before: str) -> Verdict | None:

@@ -30,6 +30,7 @@ def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         *_degraded(*_pair(previous, new, "Degraded")),
         *_unschedulable(*_pair(previous, new, "Progressing")),
         *_paused(*_pair(previous, new, "Paused")),
+        *_rolled_out(previous.get("rollout") or {}, new.get("rollout") or {}),
     ]
 
 
@@ -91,3 +92,19 @@ def _paused(before: Condition, after: Condition) -> Iterator[EventRecord]:
         yield EventRecord("Normal", "Paused", after["message"], "Scale")
     elif _became(before, after, "False") and before:
         yield EventRecord("Normal", "Resumed", after["message"], "Scale")
+
+
+def _rolled_out(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventRecord]:
+    if not after or (before.get("phase"), before.get("hash")) == (after["phase"], after["hash"]):
+        return
+    why = f"{after['reason']}: {after['message']}"
+    match after["phase"]:
+        case "Canary":
+            text = f"template {after['hash']} is on trial beside {after['stableHash']}"
+            yield EventRecord("Normal", "Canary", text, "Rollout")
+        case "Promoting":
+            yield EventRecord("Normal", "Promoted", f"template {after['hash']} passed, {why}", "Rollout")
+        case "RolledBack":
+            yield EventRecord(
+                "Warning", "RolledBack", f"template {after['hash']} was refused, {why}", "Rollout"
+            )

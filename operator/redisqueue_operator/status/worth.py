@@ -28,7 +28,9 @@ def _urgent(status: Mapping[str, Any]) -> dict[str, Any]:
     }
     desired = (status.get("workers") or {}).get("desired")
     plain = {part: status.get(part) for part in ("observedGeneration", "selector", "state", "decision")}
-    return {**plain, "desired": desired, "conditions": conditions}
+    rollout = status.get("rollout") or {}
+    trial = tuple(rollout.get(part) for part in ("phase", "hash", "reason"))
+    return {**plain, "desired": desired, "trial": trial, "conditions": conditions}
 
 
 def _lasting(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tests.support.redisqueue_cases import redis_queue
 from redisqueue_operator import api
 from redisqueue_operator.api import definition, structure
 from redisqueue_operator.observation import ApplyOutcome
+from redisqueue_operator.rollout import Phase, Rollout, Tally
 from redisqueue_operator.scaling import Rates
 from redisqueue_operator.status import build_status
 
@@ -21,8 +22,9 @@ def test_status_fits_the_schema() -> None:
     rates = Rates(arrivals_per_second=12.5, claims_per_second=0.5, eta_seconds=40.0)
     decision = dataclasses.replace(once(observation), rates=rates, blocked_by="4 busy workers")
     outcome = ApplyOutcome(ok=True, reason="Applied", message="")
-    status = build_status(api.parse(redis_queue()), observation, decision, outcome, {}, 1000.0)
+    trial = Rollout(Phase.CANARY, "new", "old", 0, base=Tally(1), stable_base=Tally(2))
+    status = build_status(api.parse(redis_queue()), observation, decision, outcome, {}, 1000.0, trial)
 
-    assert {"queue", "workers", "rates", "decision", "conditions", "state"} <= status.keys()
+    assert {"queue", "workers", "rates", "decision", "rollout", "conditions", "state"} <= status.keys()
     schema = definition.schema()["properties"]["status"]
     assert list(structure.check(status, schema, "status")) == []

@@ -90,7 +90,7 @@ def test_rights_of_the_operator(helm: Helm) -> None:
         "redisqueue.dev/redisqueues/status": {"patch"},
         "redisqueue.dev/redisqueueredrives": {"get", "list", "watch", "delete"},
         "redisqueue.dev/redisqueueredrives/status": {"patch"},
-        "apps/deployments": {"get", "list", "watch", "create", "patch"},
+        "apps/deployments": {"get", "list", "watch", "create", "patch", "delete"},
         "apps/deployments/scale": {"patch"},
         "apps/replicasets": {"list", "watch"},
         "pods": {"list", "watch", "patch"},

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.observe import DEPLOYMENTS, PODS, REDISQUEUES, REPLICASETS, Store, fleet_of
+from redisqueue_operator.observe import (
+    DEPLOYMENTS,
+    PODS,
+    REDISQUEUES,
+    REPLICASETS,
+    Store,
+    fleet_of,
+    has_rolled,
+)
 
 OWNER = Key("shop", "mails")
 CREATED = "2026-01-01T00:00:00Z"
@@ -89,3 +97,52 @@ def test_a_fleet_counts_the_replica_sets_that_want_pods() -> None:
     fleet = fleet_of(store, OWNER, deployment, CREATED_AT)
     assert (fleet.replicas, fleet.ready_replicas, fleet.active_replica_sets, fleet.version) == (3, 2, 2, "9")
     assert fleet_of(store, OWNER, None, CREATED_AT).replicas is None
+
+
+def with_canaries() -> tuple[Store, dict[str, Any], dict[str, Any]]:
+    """Three workers and a canary, all ready: the store and the two Deployments."""
+    store = Store()
+    track = {"redisqueue.dev/queue": "mails", "redisqueue.dev/track": "canary"}
+    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    for name in ("a", "b", "c"):
+        store.put(PODS, obj(name, 1, status=ready))
+    store.put(PODS, obj("canary", 1, status=ready, metadata={"labels": track}))
+    store.put(REPLICASETS, obj("old", 1, spec={"replicas": 3}))
+    store.put(REPLICASETS, obj("new", 1, spec={"replicas": 1}, metadata={"labels": track}))
+    deployment = obj("mails-worker", 7, spec={"replicas": 3}, status={"readyReplicas": 3})
+    trial = obj("mails-canary", 8, spec={"replicas": 1}, status={"readyReplicas": 1})
+    return store, deployment, trial
+
+
+def test_canaries_are_workers_like_the_others() -> None:
+    store, deployment, trial = with_canaries()
+    fleet = fleet_of(store, OWNER, deployment, CREATED_AT, trial=trial)
+    assert (fleet.replicas, fleet.ready_replicas, fleet.active_replica_sets) == (4, 4, 1)
+    assert fleet.split == (3, 1)
+    assert {pod.name for pod in fleet.pods if pod.canary} == {"canary"}
+    assert not any(pod.terminating for pod in fleet.pods)
+
+
+def test_canaries_that_are_about_to_leave_are_no_capacity() -> None:
+    store, deployment, trial = with_canaries()
+    promoted = fleet_of(store, OWNER, deployment, CREATED_AT, trial=trial).without_canary()
+    deleted = fleet_of(store, OWNER, deployment, CREATED_AT)
+    for fleet in (promoted, deleted):
+        assert (fleet.replicas, fleet.ready_replicas, fleet.split) == (3, 3, (3, 0))
+        assert {pod.name for pod in fleet.pods if pod.terminating} == {"canary"}
+
+
+def test_a_template_has_rolled_when_all_workers_have_it_and_are_available() -> None:
+    done = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "availableReplicas": 3}
+    deployment = {"metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": done}
+    assert has_rolled(deployment)
+    not_yet = [
+        {"observedGeneration": 1},
+        {"replicas": 4},
+        {"updatedReplicas": 2, "replicas": 2},
+        {"availableReplicas": 2},
+    ]
+    for change in not_yet:
+        assert not has_rolled({**deployment, "status": {**done, **change}}), change
+    asleep = {"metadata": {"generation": 2}, "spec": {"replicas": 0}, "status": {"observedGeneration": 2}}
+    assert has_rolled(asleep)

@@ -10,7 +10,8 @@ import pytest
 from tests.support.resources import redis_queue
 
 from redisqueue_operator.apply import TokenBucket, merge_patch
-from redisqueue_operator.kubernetes_platform import belongs_to, fingerprint
+from redisqueue_operator.deployments import belongs_to
+from redisqueue_operator.kubernetes_platform import fingerprint
 
 
 @pytest.mark.parametrize(

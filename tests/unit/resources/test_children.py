@@ -8,6 +8,7 @@ import pytest
 from tests.support.redisqueue_cases import redis_queue, worker
 
 from redisqueue_operator import api, resources
+from redisqueue_operator.resources.canary import canary_of
 
 FILES = {"tasks.py": "def handle(payload): ..."}
 SOURCE = {"configMapRef": {"name": "files"}}
@@ -164,3 +165,16 @@ def test_environment_for_any_place_knows_nothing_of_pods() -> None:
     environment = resources.worker_environment(api.parse(redis_queue(queue={"visibilityTimeoutSeconds": 10})))
     assert environment["REDISQUEUE_HEARTBEAT_SECONDS"] == "2.5"
     assert not any("REDIS_URL" in name or "FILE" in name or "POD" in name for name in environment)
+
+
+def test_canaries_are_workers_with_a_label_more() -> None:
+    stable = children(redis_queue("jobs"))["Deployment"]
+    canary = canary_of(stable, "jobs")
+    track = {"redisqueue.dev/track": "canary"}
+    assert canary["metadata"]["name"] == "jobs-canary"
+    assert canary["spec"]["selector"]["matchLabels"] == stable["spec"]["selector"]["matchLabels"] | track
+    template, twin = stable["spec"]["template"], canary["spec"]["template"]
+    assert twin["metadata"]["labels"] == template["metadata"]["labels"] | track
+    assert twin["metadata"]["annotations"] == template["metadata"]["annotations"], "the hash of what is tried"
+    assert twin["spec"] == template["spec"]
+    assert track.keys().isdisjoint(template["metadata"]["labels"]), "the other one is not changed"

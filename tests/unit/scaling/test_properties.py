@@ -174,3 +174,11 @@ def test_one_write_from_zero_to_the_need(of: QueueObservation, policy: Policy) -
 def test_the_same_facts_give_the_same_decision(observation: Observation, policy: Policy) -> None:
     history = History.fresh(0.0)
     assert decide(observation, policy, history, 1.0) == decide(observation, policy, history, 1.0)
+
+
+@given(rows, policies)
+@on_a_busy_machine
+def test_canaries_go_only_when_all_go(row: list[Observation], policy: Policy) -> None:
+    for observation, decision in zip(row, _story(row, policy), strict=True):
+        canaries = {pod.name for pod in observation.pods if pod.canary}
+        assert decision.to_replicas == 0 or not canaries & set(decision.victims)

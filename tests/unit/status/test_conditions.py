@@ -10,6 +10,7 @@ from tests.support.observations import Story, fleet, pod, queue, seen, worker
 from tests.support.resources import manifest, redis_queue
 
 from redisqueue_operator.observation import ApplyOutcome, Observation
+from redisqueue_operator.rollout import Phase, Rollout
 from redisqueue_operator.scaling import Policy
 from redisqueue_operator.status import build_status
 
@@ -23,11 +24,12 @@ def _status(
     previous: dict[str, Any] | None = None,
     applied: ApplyOutcome = OK,
     at: float = 0.0,
+    rollout: Rollout | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
     rq = redis_queue(**spec)
     decision = Story(Policy.of(rq.spec)).at(at, observation)
-    return build_status(rq, observation, decision, applied, previous or {}, 1_000_000.0 + at)
+    return build_status(rq, observation, decision, applied, previous or {}, 1_000_000.0 + at, rollout)
 
 
 def _said(status: dict[str, Any], kind: str) -> tuple[str, str]:
@@ -238,3 +240,27 @@ def test_nothing_known_at_all_is_unknown() -> None:
     invalid = ApplyOutcome(ok=False, reason="InvalidSpec", message="spec.worker.handler: missing")
     status = build_status(manifest(), None, None, invalid, {}, 0.0)
     assert {_said(status, kind) for kind in KINDS[1:]} == {("Unknown", "NotObserved")}
+
+
+@pytest.mark.parametrize(
+    ("phase", "status", "reason", "state", "message"),
+    [
+        (Phase.CANARY, "True", "Canary", "Canary", "Template new is on trial. Why: because."),
+        (
+            *(Phase.PROMOTING, "True", "Promoted", "Promoted"),
+            "Template new passed, all workers get it. Why: because.",
+        ),
+        (
+            *(Phase.ROLLED_BACK, "False", "RolledBack", "RolledBack"),
+            "Template new was rolled back; change the spec to try another. Why: because.",
+        ),
+        (Phase.PROMOTED, "False", "Stable", "Running", "All wanted workers are ready."),
+    ],
+)
+def test_a_template_on_trial(phase: Phase, status: str, reason: str, state: str, message: str) -> None:
+    trial = Rollout(phase, "new", "old", 0, "Why", "because")
+    told = _status(fleet(queue(3), busy=1), rollout=trial)
+    assert _said(told, "Progressing") == (status, reason)
+    assert _message(told, "Progressing") == message
+    assert told["state"] == state
+    assert told["rollout"]["phase"] == phase

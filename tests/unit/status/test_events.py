@@ -9,6 +9,7 @@ from tests.support.observations import fleet, once, pod, queue, seen
 from tests.support.resources import redis_queue
 
 from redisqueue_operator.observation import ApplyOutcome, Observation
+from redisqueue_operator.rollout import Phase, Rollout
 from redisqueue_operator.scaling import Policy
 from redisqueue_operator.status import build_status, events_between
 
@@ -110,3 +111,19 @@ def test_paused() -> None:
     paused = _status(CALM, good, scaling={"mode": "Paused"})
     assert _told(good, paused) == [("Normal", "Paused")]
     assert _told(paused, _status(CALM, paused)) == [("Normal", "Resumed")]
+
+
+def test_each_phase_of_a_rollout_is_told_once() -> None:
+    def status(phase: Phase, config_hash: str = "new", message: str = "because") -> dict[str, Any]:
+        return {"rollout": Rollout(phase, config_hash, "old", 0, "Why", message).to_status()}
+
+    [started] = events_between({}, status(Phase.CANARY))
+    assert (started.reason, started.message) == ("Canary", "template new is on trial beside old")
+    assert _told(status(Phase.CANARY), status(Phase.CANARY, message="more")) == []
+    assert _told(status(Phase.CANARY), status(Phase.CANARY, "newer")) == [("Normal", "Canary")]
+    assert _told(status(Phase.CANARY), status(Phase.PROMOTING)) == [("Normal", "Promoted")]
+    assert _told(status(Phase.PROMOTING), status(Phase.PROMOTED)) == []
+    [refused] = events_between(status(Phase.CANARY), status(Phase.ROLLED_BACK))
+    assert (refused.type, refused.reason) == ("Warning", "RolledBack")
+    assert refused.message == "template new was refused, Why: because"
+    assert _told(status(Phase.ROLLED_BACK), {}) == []

@@ -1,0 +1,118 @@
+"""A Deployment of workers on the API server: whose it is, and every write to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.observation import ApplyOutcome
+from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, Store, version_of
+from redisqueue_operator.platform import Conflict
+from redisqueue_operator.resources.identity import OWNER_UID
+from redisqueue_operator.rollouts import version_of as operator_version_of
+
+if TYPE_CHECKING:
+    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.apply import Writer
+
+
+class Deployments:
+    """Writes Deployments, and remembers in the store what a write has shown.
+
+    Args:
+        version: the operator's own.
+    """
+
+    def __init__(self, api: KubernetesApi, store: Store, writer: Writer, version: str) -> None:
+        self._api = api
+        self._store = store
+        self._writer = writer
+        self._version = version
+
+    def own(self, rq: RedisQueue, key: Key) -> Object | None:
+        """The Deployment, as the watches have it, if it is this RedisQueue's."""
+        deployment = self._store.get(DEPLOYMENTS, key)
+        return deployment if deployment is not None and belongs_to(deployment, rq) else None
+
+    async def refusal(self, rq: RedisQueue, key: Key) -> ApplyOutcome | None:
+        """Why the Deployment is not ours to write; None when it is, or is not there."""
+        deployment = self._store.get(DEPLOYMENTS, key)
+        if deployment is None:
+            group, version, plural = DEPLOYMENTS.group, DEPLOYMENTS.version, DEPLOYMENTS.plural
+            deployment = await self._api.get(path_of(group, version, plural, key.namespace, key.name))
+        if deployment is None:
+            return None
+        if not belongs_to(deployment, rq):
+            text = f"Deployment {key} exists and belongs to somebody else: rename or delete one of the two"
+            return ApplyOutcome(ok=False, reason="NameConflict", message=text)
+        theirs = operator_version_of(deployment)
+        if _release(theirs) > _release(self._version):
+            text = f"Deployment {key} was written by operator {theirs}, this one is {self._version}"
+            return ApplyOutcome(ok=False, reason="NewerOperator", message=text)
+        self._store.put(DEPLOYMENTS, deployment)
+        return None
+
+    async def apply(self, key: Key, manifest: Object) -> None:
+        """Create it without workers, or make it what the manifest says. Raises Conflict."""
+        live = self._store.get(DEPLOYMENTS, key)
+        if live is None:
+            self._store.put(DEPLOYMENTS, await self._writer.create_scaled_to_zero(manifest))
+            return
+        # With its uid the write fails where the Deployment was deleted meanwhile, and does not bring it back.
+        pinned = {**manifest, "metadata": {**manifest["metadata"], "uid": live["metadata"]["uid"]}}
+        try:
+            self._store.put(DEPLOYMENTS, await self._writer.apply(pinned))
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            raise self._conflict(error, key) from error
+
+    async def scale(self, key: Key, replicas: int, seen_version: str) -> None:
+        """One write to /scale. Raises Conflict when it is no longer at that resourceVersion."""
+        try:
+            scale = await self._writer.scale(key, replicas, seen_version)
+        except ApiError as error:
+            raise self._conflict(error, key) from error
+        deployment = self._store.get(DEPLOYMENTS, key)
+        if deployment is not None:
+            version = scale["metadata"]["resourceVersion"]
+            self._store.put(
+                DEPLOYMENTS,
+                {
+                    **deployment,
+                    "metadata": {**deployment["metadata"], "resourceVersion": version},
+                    "spec": {**deployment["spec"], "replicas": replicas},
+                },
+            )
+
+    async def delete(self, key: Key, deployment: Object) -> None:
+        """Delete this very one, and in the background its pods."""
+        metadata = {"namespace": key.namespace, "name": key.name, "uid": deployment["metadata"]["uid"]}
+        try:
+            await self._writer.delete({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
+        except ApiError as error:
+            if error.status not in (404, 409):  # it is gone, or another one has its name
+                raise
+        self._store.drop(DEPLOYMENTS, key, version_of(deployment))
+
+    def _conflict(self, error: ApiError, key: Key) -> Exception:
+        """The error as Conflict where another look helps; a Deployment that is gone is also forgotten."""
+        if error.status == 404:
+            live = self._store.get(DEPLOYMENTS, key)
+            if live is not None:
+                self._store.drop(DEPLOYMENTS, key, version_of(live))
+        return Conflict(str(error)) if error.status in (404, 409) else error
+
+
+def belongs_to(deployment: Object, rq: RedisQueue) -> bool:
+    """Whether a Deployment is this RedisQueue's: its own, or what Orphan left behind under its name."""
+    metadata = deployment["metadata"]
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return bool(owner["uid"] == rq.uid)
+    marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
+    return OWNER_UID in marks and marks.get(QUEUE_LABEL) == rq.key.name
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:3])

@@ -1,0 +1,57 @@
+"""One look at a rollout: from what it was and what is seen now to what it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.rollout.judge import Action, judge
+from redisqueue_operator.rollout.stage import Stage
+from redisqueue_operator.rollout.state import Phase, Rollout
+
+if TYPE_CHECKING:
+    from redisqueue_operator.rollout.judge import Gate, Seen
+    from redisqueue_operator.rollout.stage import Versions
+
+
+def advance(
+    rollout: Rollout | None, stage: Stage, versions: Versions, seen: Seen, gate: Gate, now: float
+) -> Rollout | None:
+    """The rollout after a look at it; None when there is none to tell of.
+
+    Args:
+        stage: what the Deployments are being made now.
+        seen: its tallies are those that Redis has, from whenever on.
+        now: seconds since the epoch.
+    """
+    ours = rollout if rollout is not None and rollout.hash == versions.wanted else None
+    match stage:
+        case Stage.CANARY:
+            if ours is None or ours.phase is not Phase.CANARY or ours.stable_hash != versions.stable:
+                ours = Rollout(Phase.CANARY, versions.wanted, versions.stable, int(now))
+            return _judged(ours, seen, gate, now)
+        case Stage.PROMOTE | Stage.STAY:
+            return ours
+        case Stage.ROLL if ours is None or versions.stable != versions.wanted:
+            return None
+        case Stage.ROLL if ours.phase is Phase.PROMOTING:
+            return replace(ours, phase=Phase.PROMOTED, since=int(now))
+        case _:
+            return ours if ours.phase is Phase.PROMOTED else None
+
+
+def _judged(rollout: Rollout, seen: Seen, gate: Gate, now: float) -> Rollout:
+    if seen.canary is not None and seen.stable is not None:
+        base, stable_base = rollout.base or seen.canary, rollout.stable_base or seen.stable
+        tally, stable = seen.canary.since(base), seen.stable.since(stable_base)
+        rollout = replace(rollout, base=base, stable_base=stable_base, tally=tally, stable=stable)
+        seen = replace(seen, canary=tally, stable=stable)
+    verdict = judge(seen, gate, now - rollout.since)
+    rollout = replace(rollout, reason=verdict.reason, message=verdict.message)
+    match verdict.action:
+        case Action.PROMOTE:
+            return replace(rollout, phase=Phase.PROMOTING, since=int(now))
+        case Action.ROLL_BACK:
+            return replace(rollout, phase=Phase.ROLLED_BACK, since=int(now))
+        case Action.HOLD:
+            return rollout

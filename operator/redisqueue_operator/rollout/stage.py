@@ -1,0 +1,46 @@
+"""Which Deployment shall have which template, from what is there and what was decided before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.rollout.state import Phase
+
+if TYPE_CHECKING:
+    from redisqueue_operator.rollout.state import Rollout
+
+
+class Stage(StrEnum):
+    ROLL = "Roll"  # the spec's template for all workers, no canary
+    CANARY = "Canary"  # the old template for most, the spec's for the canary
+    PROMOTE = "Promote"  # the spec's template for all; the canary works on until they have it
+    STAY = "Stay"  # the old template for all: the spec's was refused
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Config hashes of pod templates; empty where there is no such Deployment."""
+
+    wanted: str
+    """What the spec says."""
+    stable: str = ""
+    canary: str = ""
+    rolled: bool = False
+    """All workers of the stable Deployment have its template, and are available."""
+
+
+def stage_of(versions: Versions, rollout: Rollout | None, *, versioned: bool) -> Stage:
+    """Where the rollout of `versions.wanted` stands."""
+    if not versioned or not versions.stable:
+        return Stage.ROLL
+    ours = rollout if rollout is not None and rollout.hash == versions.wanted else None
+    if versions.stable == versions.wanted:
+        under_way = versions.canary == versions.wanted and not versions.rolled
+        return Stage.PROMOTE if under_way else Stage.ROLL
+    if ours is not None and ours.phase is Phase.ROLLED_BACK:
+        return Stage.STAY
+    if ours is not None and ours.phase is Phase.PROMOTING:
+        return Stage.PROMOTE
+    return Stage.CANARY
