@@ -74,8 +74,8 @@ def _fleets(results: Sequence[Result]) -> str:
 
 def _pods(results: Sequence[Result]) -> str:
     return "\n".join(
-        f"A pod more: {1024 * one['mib'] / one['pods']:.1f} KiB, "
-        f"{1000 * one['cpu_seconds'] / one['events']:.2f} ms of CPU for each change that a watch tells."
+        f"A pod more: {one['bytes'] / 1024:.1f} KiB, "
+        f"{1000 * one['seconds_per_change']:.2f} ms of CPU for each change that a watch tells."
         for one in results
         if one["what"] == "pods"
     )

@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from tests.support.operator_process import Cluster, OperatorProcess
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.connections import CLIENT_NAME
 from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.observe import PODS, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -113,16 +115,14 @@ class Stage:
             self.cluster.run("replace", "--subresource=status", "-f", "-", stdin=text)
         return 2 * each * len(names)
 
-    def cost_of(self, change: Callable[[], int]) -> dict[str, float]:
-        """What a number of changes costs for good (memory) and at once (CPU); `change` says how many."""
+    def seconds_for(self, change: Callable[[], int]) -> float:
+        """CPU for each of a number of changes; `change` makes them and says how many."""
         self.quiet(5)
-        memory, cpu = self._resident("VmRSS"), self._cpu_seconds()
-        began = time.monotonic()
+        cpu, began = self._cpu_seconds(), time.monotonic()
         idle = self.measure(5.0)["cpu_percent"] / 100
         events = change()
         time.sleep(5)
-        busy = self._cpu_seconds() - cpu - idle * (time.monotonic() - began)
-        return {"events": events, "mib": self._resident("VmRSS") - memory, "cpu_seconds": busy}
+        return (self._cpu_seconds() - cpu - idle * (time.monotonic() - began)) / events
 
     def push(self, names: Sequence[str], messages: int) -> float:
         """So many messages into each queue; when the first was sent."""
@@ -245,6 +245,20 @@ def _call(event: dict[str, Any]) -> Call | None:
         name=reference.get("name", ""),
         replicas=((event.get("requestObject") or {}).get("spec") or {}).get("replicas"),
     )
+
+
+def memory_of_pods(count: int) -> float:
+    """Bytes that the store keeps of one of so many pods."""
+    uids = {"uid": "00000000-0000-0000-0000-000000000000", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    store = Store()
+    tracemalloc.start()
+    for number in range(count):
+        pod = _pod(f"queue-{number % 10}", number)
+        pod["metadata"] |= {"resourceVersion": str(number + 1), **uids}
+        store.put(PODS, json.loads(json.dumps(pod)))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return size / count
 
 
 def _pod(queue: str, number: int) -> dict[str, Any]:
