@@ -32,6 +32,9 @@ BLOCKED = {
     "RedisUnreadable": "Redis cannot be read, and unknown is never zero",
 }
 
+ADVISED = ("Paused", "DryRun", "External", "ManualReplicas")
+"""Reasons of a number that somebody else chose."""
+
 
 def explain(decision: Decision, observation: Observation, policy: Policy) -> list[str]:
     """The decision line by line: what was seen, what each rule says, what cuts or holds it, who goes."""
@@ -42,6 +45,8 @@ def explain(decision: Decision, observation: Observation, policy: Policy) -> lis
     if decision.clamps:
         lines.append(f"limited by {', '.join(decision.clamps)}")
     lines.append(_result(decision))
+    if decision.reason in ADVISED and decision.wanted_replicas != decision.to_replicas:
+        lines.append(f"the rules would choose {decision.wanted_replicas}")
     if decision.blocked_by:
         lines.append(f"held back: {_blocked(decision, fleet, policy)}")
     if decision.victims:

@@ -49,6 +49,19 @@ def test_unreadable() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [Policy(mode="External"), Policy(mode="DryRun"), Policy(mode="Paused"), Policy(manual_replicas=2)],
+)
+def test_what_the_rules_would_choose(policy: Policy) -> None:
+    observation = fleet(queue(50), idle=2)
+    lines = explain(once(observation, policy), observation, policy)
+    assert f"stays at 2 ({once(observation, policy).reason})" in lines
+    assert "the rules would choose 10" in lines
+    at_target = fleet(queue(6), idle=2)
+    assert not any("would" in line for line in explain(once(at_target, policy), at_target, policy))
+
+
 @pytest.mark.parametrize("word", sorted(BLOCKED))
 def test_every_hold_has_a_sentence(word: str) -> None:
     import dataclasses
