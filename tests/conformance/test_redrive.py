@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.queues import AsyncLossyRedis, LossyRedis, everything, payloads
 
-from redis_message_queue import ConfigurationError, RedriveProgress
+from redis_message_queue import ConfigurationError, RedisMessageQueue, RedriveProgress
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
@@ -93,6 +93,23 @@ async def test_it_goes_on_where_it_was_stopped(face: Face, redis_client: redis.R
     assert payloads(redis_client, KEYS.pending) == numbers(range(0, 80, 2))
     assert await face.call(queue.redrive, **again) == RedriveProgress(50, 50, 0)  # of those of the start
     assert redis_client.llen(KEYS.dead_letter) == 150
+
+
+async def test_two_runs_of_one_name_share_the_count(face: Face, redis_client: redis.Redis) -> None:
+    redis_client.lpush(KEYS.dead_letter, *numbers(range(100)))
+    other = RedisMessageQueue("{jobs}", client=redis_client)
+    both = {"record": "mine", "max_messages": 30}
+    second: list[RedriveProgress] = []
+
+    def meanwhile(batch: Sequence[bytes]) -> list[bool]:
+        if not second:
+            second.append(other.redrive(**both))
+        return [True] * len(batch)
+
+    first = await face.call(face.queue().redrive, match=face.callback(meanwhile), **both)
+    assert [first.moved, second[0].moved] == [30, 30]
+    assert payloads(redis_client, KEYS.pending) == numbers(range(30))
+    assert payloads(redis_client, KEYS.dead_letter) == numbers(range(30, 100))
 
 
 async def test_it_keeps_to_its_pace(face: Face, redis_client: redis.Redis) -> None:
