@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -69,6 +70,8 @@ class KubernetesApi:
             await config.load_kube_config(  # type: ignore[no-untyped-call]
                 client_configuration=configuration
             )
+        # The environment is asked for proxies alone: else a thread would search ~/.netrc before each request.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
         self._client = client.ApiClient(configuration)
         return self
 
