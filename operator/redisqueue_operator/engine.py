@@ -138,7 +138,8 @@ class Engine:
         if tracked.rq is None or tracked.observation is None or tracked.decision is None:
             return [f"{tracked.outcome.reason}: {tracked.outcome.message or 'not looked at yet'}"]
         trouble = [] if tracked.outcome.ok else [f"{tracked.outcome.reason}: {tracked.outcome.message}"]
-        return trouble + explain(tracked.decision, tracked.observation, Policy.of(tracked.rq.spec))
+        decided = explain(tracked.decision, tracked.observation, Policy.of(tracked.rq.spec))
+        return [*trouble, *decided, *trial.explained(tracked)]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what no retry can mend."""

@@ -87,6 +87,18 @@ def with_missing(tracked: Tracked, fleet: Fleet, decision: Decision) -> Split | 
     return Split(stable, canary + more) if more else None
 
 
+def explained(tracked: Tracked) -> list[str]:
+    """The last trial in words; nothing when there was none."""
+    if (rollout := tracked.rollout) is None:
+        return []
+    counts = "; ".join(
+        f"{which} {tally.done} handled, {tally.failed} failed, {tally.dead_letters} dead letters"
+        for which, tally in (("new:", rollout.tally), ("old:", rollout.stable))
+    )
+    said = f"{rollout.reason}: {rollout.message}" if rollout.reason else "not judged yet"
+    return [f"Rollout of template {rollout.hash}: {rollout.phase}, {said} ({counts})"]
+
+
 def _percent(tracked: Tracked) -> float | None:
     on_trial = tracked.stage is Stage.CANARY and tracked.rq is not None
     return tracked.rq.spec.rollout.canary_percent if on_trial and tracked.rq else None

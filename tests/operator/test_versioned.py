@@ -156,6 +156,10 @@ def test_a_share_gets_the_new_template(trial: Trial, operator: OperatorProcess) 
     condition = trial.cluster.condition(trial.name, "Progressing")
     assert (condition["status"], condition["reason"]) == ("True", "Canary")
     assert trial.cluster.status(trial.name)["state"] == "Canary"
+    told = (
+        f"Rollout of template {new}: Canary, NotReady: no worker of the new version is ready (new: 0 handled"
+    )
+    assert told in operator.read(f"/explain/default/{trial.name}")
 
 
 def test_failures_roll_it_back(trial: Trial, operator: OperatorProcess) -> None:
