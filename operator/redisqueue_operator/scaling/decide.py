@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.scaling.decision import Decision
-from redisqueue_operator.scaling.fleet import Fleet, State
+from redisqueue_operator.scaling.fleet import Fleet
 from redisqueue_operator.scaling.history import SHRINK_PAUSE_SECONDS, push_highest, push_lowest
 from redisqueue_operator.scaling.need import Need, need_of
 
@@ -186,16 +186,13 @@ def _shrink(path: _Path, need: Need) -> None:
         if floor > path.to:
             path.clamps.append("MaxPercent")
         path.at_least(floor, "MaxPercent", history.step_ends_in(path.now))
-    if not policy.drain_busy:
-        # Without a lease nobody is busy, so the leases bound the guess.
-        busy = fleet.count(State.BUSY, State.UNKNOWN) + path.unseen
-        path.at_least(min(busy, need.in_flight), "BusyWorkers", fleet.hung_in_seconds)
+    # Pods that were not seen yet may be busy, but not without a lease.
     unseen = 0 if need.in_flight and not policy.drain_busy else path.unseen
     young = fleet.young_for_seconds(policy, need.in_flight)
     why = "MinRunSeconds" if young < math.inf else "BusyWorkers"
     for _ in range(2):  # the first turn may find that not all can go, and then the canaries stay
         removable = len(fleet.removable(policy, need.in_flight, all_go=path.to == 0))
-        path.at_least(path.pods - removable - unseen, why, young)
+        path.at_least(path.pods - removable - unseen, why, min(young, fleet.hung_in_seconds))
 
 
 def _hold_while_awake(path: _Path, asleep_in: float) -> None:

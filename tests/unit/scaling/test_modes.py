@@ -59,12 +59,12 @@ def test_a_persons_number_wins_over_everything(mode: Mode, number: int) -> None:
 def test_what_the_rules_would_write_is_known_whoever_chooses(mode: Mode) -> None:
     """The number that another autoscaler follows must not be the one that it wrote itself."""
     policy = Policy(mode=mode, manual_replicas=4, up_max_step=3)
-    assert once(fleet(queue(50), idle=4), policy).wanted_replicas == 7
+    step = once(fleet(queue(50), idle=4), policy)
+    assert (step.wanted_replicas, step.to_replicas, step.blocked_by, step.clamps) == (7, 4, "", ())
     story = Story(policy)
     story.at(0.0, fleet(queue(), idle=4))
     held = story.at(29.0, fleet(queue(), idle=4))
     assert (held.wanted_replicas, held.recheck_after_seconds) == (4, 1.0)
-    assert (held.to_replicas, held.blocked_by, held.clamps) == (4, "", ())
     assert story.at(30.0, fleet(queue(), idle=4)).wanted_replicas == 0
     busy = settled(fleet(queue(in_flight=3), busy=3, idle=1), Policy(mode=mode, manual_replicas=4))
     assert busy.wanted_replicas == 3

@@ -54,6 +54,19 @@ def test_a_look_holds_until_the_next_one() -> None:
     assert _needed((0.0, 4, 0), (120.0, 4, 600)) == 5
 
 
+def test_what_pods_on_their_way_out_do_is_work_too() -> None:
+    """A rollout has replaced eight busy workers, which finish; soon their work is that of the new ones."""
+    story = Story(Policy(idle_seconds=86400, backlog_per_slot=1000, max_replicas=100))
+    for second in range(121):
+        leaving = [pod(f"old{n}", ready=False, terminating=True) for n in range(8)]
+        new = [pod(f"new{n}") for n in range(20)]
+        reports = [worker(f"old{n}", 1, draining=True) for n in range(8)]
+        reports += [worker(f"new{n}") for n in range(20)]
+        sample = queue(in_flight=8, claims=second * 10, at=1000.0 + second)
+        held = story.at(float(second), seen(sample, [*new, *leaving], reports))
+    assert (held.to_replicas, held.blocked_by) == (10, "RecentLoad")
+
+
 def test_handlers_that_outlast_the_window_are_counted_where_they_run() -> None:
     """Eight long handlers and two idle workers: nothing arrives, so there is nothing to spare them for."""
     assert _needed(*((float(second), 8, 8) for second in range(121)), replicas=10) == 1

@@ -63,7 +63,8 @@ def test_when_an_idle_queue_goes_to_sleep_is_said_by_idle_seconds_alone(idle: in
 def test_a_queue_that_may_not_sleep_goes_to_its_minimum() -> None:
     story = Story(Policy(min_replicas=2))
     story.at(0.0, fleet(queue(40, in_flight=1), busy=8))
-    story.at(100.0, fleet(queue(), idle=8))
+    held = story.at(100.0, fleet(queue(), idle=8))
+    assert (held.to_replicas, held.blocked_by, held.recheck_after_seconds) == (8, "StabilizationWindow", 30.0)
     assert story.at(130.0, fleet(queue(), idle=8)).to_replicas == 2
 
 
