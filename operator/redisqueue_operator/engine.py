@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -60,6 +61,10 @@ log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 300.0
 AT_ONCE = 16
+REPORTS_AT_ONCE = 8
+"""Reports wait for the rate limiter. The other half of the workers is free for what somebody waits for."""
+SPREAD_SECONDS = 10.0
+"""Queues that began together shall not write their counters together for ever."""
 STATUS_LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
 DELETION_LOOK_SECONDS = 0.5
@@ -99,6 +104,7 @@ class Engine:
         self._reading = Reading(platform, self._sampler, clock)
         self._resync = Resync(platform, self._look_at, resync_seconds, clock)
         self._running = False
+        self._reports = 0
         if metrics is not None:
             metrics.follow(self.vitals)
 
@@ -375,12 +381,20 @@ class Engine:
             self._metrics.observe(key, tracked.observation, tracked.decision, status["conditions"])
         if not worth_writing(previous, status, now - tracked.status_written_at):
             return
-        rq = tracked.rq or stand_in(raw)
-        await self._platform.write_status(rq, status)
-        tracked.status_written_at, tracked.scaled = now, None
-        tracked.precedence = tracked.precedence.told(tracked.outcome, now)
-        for event in events_between(previous, status):
-            await self._platform.emit(rq, event)
+        if self._reports >= REPORTS_AT_ONCE:
+            self._queue.add(key, after_seconds=random.uniform(1.0, 2.0) * STATUS_LOOK_SECONDS)  # noqa: S311
+            return
+        self._reports += 1
+        try:
+            rq = tracked.rq or stand_in(raw)
+            await self._platform.write_status(rq, status)
+            spread = random.uniform(0.0, SPREAD_SECONDS)  # noqa: S311
+            tracked.status_written_at, tracked.scaled = now + spread, None
+            tracked.precedence = tracked.precedence.told(tracked.outcome, now)
+            for event in events_between(previous, status):
+                await self._platform.emit(rq, event)
+        finally:
+            self._reports -= 1
 
     async def _forget(self, key: Key) -> None:
         self._sampler.unwatch(key)

@@ -318,3 +318,22 @@ async def test_one_bad_object_does_not_stop_the_others(
 
 def connections(client: redis.Redis) -> int:
     return sum(each["name"] == "engine" for each in client.client_list())
+
+
+async def test_reports_that_wait_keep_no_queue_from_its_workers(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await sampled(platform, engine, "jobs")
+    stuck = asyncio.Event()
+
+    async def waits(*_: object) -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(platform, "write_status", waits)
+    for number in range(40):  # more than there are workers
+        engine.notify(platform.put(f"other-{number}"))
+    await stuck.wait()
+    await asyncio.sleep(0.5)
+    redis_client.lpush(QueueKeys("jobs").pending, "message")
+    await until(lambda: platform.scales(key) == [1], "a worker, although all reports wait")
