@@ -74,6 +74,20 @@ def test_the_speed_is_that_of_the_last_messages() -> None:
     assert _after(*slow, *fast, busy=1).claims_per_slot() == pytest.approx(1.0)
 
 
+def test_the_speed_is_a_mean_of_many_messages() -> None:
+    """One second and three seconds, in turns: half a message a second, and not that of the last one."""
+    looks = [(2.0 * n - (n % 2), n, 0) for n in range(300)]
+    assert _after(*looks, busy=1).claims_per_slot() == pytest.approx(0.5, rel=0.02)
+    assert _after(*looks[:-1], busy=1).claims_per_slot() == pytest.approx(0.5, rel=0.02)
+
+
+def test_a_clock_that_goes_back_starts_the_history_anew() -> None:
+    """A replica took over, whose clock is behind."""
+    history = _after((100.0, 0, 10), (110.0, 5, 20), (50.0, 6, 20), busy=1)
+    assert history.rates().arrivals_per_second is None
+    assert history.busy(60) == (0.0, 0)
+
+
 def test_the_mean_of_busy_slots() -> None:
     history = _after()
     for second in range(61):

@@ -7,7 +7,7 @@ import math
 import pytest
 from tests.support.observations import OLD, Story, fleet, once, pod, queue, seen, settled, worker
 
-from redisqueue_operator.scaling import Policy, survivors, to_retire
+from redisqueue_operator.scaling import FRESH_SECONDS, Policy, survivors, to_retire
 
 
 def test_down_to_the_highest_need_of_the_window() -> None:
@@ -124,6 +124,14 @@ def test_a_worker_without_a_fresh_report_counts_as_busy() -> None:
     assert (decision.to_replicas, decision.victims) == (2, ("idle",))
 
 
+@pytest.mark.parametrize(("age", "victims"), [(FRESH_SECONDS, ("mute",)), (FRESH_SECONDS + 0.1, ())])
+def test_how_old_a_report_may_be(age: float, victims: tuple[str, ...]) -> None:
+    observation = seen(
+        queue(in_flight=1), [pod("mute"), pod("busy")], [worker("mute", age=age), worker("busy", 1)]
+    )
+    assert settled(observation).victims == victims
+
+
 def test_leases_bound_how_many_may_be_busy_unseen() -> None:
     """One lease: of three mute pods one at most is busy. But which one is not known, so none may go."""
     mute = [pod(f"mute-{n}") for n in range(3)]
@@ -172,6 +180,8 @@ def test_a_second_handler_beside_the_hung_one_does() -> None:
     reports = [worker("hung", 2, slots=2, running=3601.0), worker("idle", slots=2)]
     decision = settled(seen(queue(in_flight=2), pods, reports), Policy(concurrency=2))
     assert (decision.to_replicas, decision.victims) == (1, ("idle",))
+    both = [reports[0], worker("idle", 1, slots=2, running=5.0)]
+    assert settled(seen(queue(in_flight=3), pods, both), Policy(concurrency=2)).to_replicas == 2
 
 
 def test_recheck_when_a_handler_becomes_hung() -> None:
