@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -130,6 +131,14 @@ def test_how_old_a_report_may_be(age: float, victims: tuple[str, ...]) -> None:
         queue(in_flight=1), [pod("mute"), pod("busy")], [worker("mute", age=age), worker("busy", 1)]
     )
     assert settled(observation).victims == victims
+
+
+def test_a_pod_of_two_workers_is_known_when_both_are() -> None:
+    reports = [worker("two"), worker("second", uid="uid-two", age=30.0), worker("busy", 1)]
+    observation = seen(queue(in_flight=1), [pod("two"), pod("busy")], reports)
+    assert settled(observation).victims == ()
+    reports[1] = worker("second", uid="uid-two")
+    assert settled(dataclasses.replace(observation, workers=tuple(reports))).victims == ("two",)
 
 
 def test_leases_bound_how_many_may_be_busy_unseen() -> None:
