@@ -51,6 +51,20 @@ def intact(applied: Iterable[Companion], listed: Mapping[Name, Companion]) -> bo
     return all(listed.get(each.name) == each for each in applied)
 
 
+def covers(live: Any, wanted: Any) -> bool:
+    """Whether an object has all that a manifest says; what else it has is the server's, or somebody's.
+
+    A server may write a value in another way (1500m for 1.5): then it is no, and an apply does no harm.
+    """
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(
+            covers(live.get(name), value) for name, value in wanted.items() if value != "" or name in live
+        )
+    if isinstance(wanted, list):
+        return isinstance(live, list) and len(live) == len(wanted) and all(map(covers, live, wanted))
+    return bool(live == wanted)
+
+
 def snapshots_in(pod_spec: Object) -> set[str]:
     """The names of the ConfigMaps that pods of this spec mount."""
     volumes = pod_spec.get("volumes") or ()

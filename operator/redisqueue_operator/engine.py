@@ -170,6 +170,7 @@ class Engine:
             self._queue.add(key)
 
     async def _work(self) -> None:
+        await self._resync.first()
         while not cancelled():
             key = await self._queue.get()
             started = self._clock()

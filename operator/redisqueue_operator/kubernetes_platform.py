@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.companion_list import CompanionList, companion_list
-from redisqueue_operator.companions import Companion, companion_of, intact, snapshots_in, unused
+from redisqueue_operator.companions import Companion, companion_of, covers, intact, snapshots_in, unused
 from redisqueue_operator.deletion import finalizers
 from redisqueue_operator.deployments import Deployments
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 RETRY_REFUSED_SECONDS = 30.0
 _FINGERPRINT = "redisqueue.dev/fingerprint"
 TURN_SECONDS = 10.0
+APPLIED = ApplyOutcome(ok=True, reason="Applied", message="")
 WAITS_FOR_TURN = ApplyOutcome(
     ok=True,
     reason="RolloutQueued",
@@ -111,6 +112,7 @@ class KubernetesPlatform:
         self._waiting: dict[Key, tuple[object, ...]] = {}
         self._starting: set[Key] = set()
         self._listed = False
+        self._others: CompanionList | None = None
         self._deployments = Deployments(api, store, writer, version)
 
     async def keys(self) -> list[Key]:
@@ -119,7 +121,7 @@ class KubernetesPlatform:
         The other children are listed first: a snapshot that no ReplicaSet of a later list mounts is unused.
         """
         began = time.monotonic()
-        others = await companion_list(self._api, self._share)
+        others = self._others = await companion_list(self._api, self._share)
         for resource in WATCHED:
             for namespace in self._share.namespaces or (None,):
                 path = path_of(resource.group, resource.version, resource.plural, namespace)
@@ -182,14 +184,28 @@ class KubernetesPlatform:
         last = self._applied.get(rq.key)
         if last is not None and last.still_holds(wanted, self._live(rq)):
             return last.outcome
-        if stage in (Stage.ROLL, Stage.PROMOTE) and self._waits(rq, manifests[-1]):
+        found = self._as_wanted(rq, manifests, stage) if last is None else None
+        if found is not None:
+            outcome, companions = APPLIED, found
+        elif stage in (Stage.ROLL, Stage.PROMOTE) and self._waits(rq, manifests[-1]):
             return await self._refusal(rq, stage) or WAITS_FOR_TURN
-        try:
-            outcome, companions = await self._apply_all(rq, manifests, stage)
-        finally:
-            self._starting.discard(rq.key)
+        else:
+            try:
+                outcome, companions = await self._apply_all(rq, manifests, stage)
+            finally:
+                self._starting.discard(rq.key)
         self._applied[rq.key] = _Applied(wanted, self._live(rq), outcome, time.monotonic(), companions)
         return outcome
+
+    def _as_wanted(
+        self, rq: RedisQueue, manifests: list[Object], stage: Stage
+    ) -> tuple[Companion, ...] | None:
+        """What there is beside the Deployment, where all is as wanted: a new leader has nothing to write."""
+        live = self._deployments.own(rq, _deployment_key(rq))
+        trial = self._deployments.own(rq, _canary_key(rq))
+        if stage is not Stage.ROLL or trial is not None or self._others is None:
+            return None
+        return self._others.as_wanted(manifests[:-1]) if covers(live, manifests[-1]) else None
 
     def _versions(self, rq: RedisQueue, manifests: list[Object]) -> Versions:
         stable = self._deployments.own(rq, _deployment_key(rq))

@@ -41,7 +41,12 @@ class Resync:
         self._every_seconds = every_seconds
         self._clock = clock
         self._wanted = asyncio.Event()
+        self._tried = asyncio.Event()
         self.tried_at = clock()
+
+    async def first(self) -> None:
+        """Wait until the first list was tried: what it shows need not be written."""
+        await self._tried.wait()
 
     def soon(self) -> None:
         """Do not wait for the next time: something may have been missed."""
@@ -59,6 +64,7 @@ class Resync:
                 log.warning("resync failed: %s", error)
                 pause = random.uniform(1.0, 5.0)  # noqa: S311
             self.tried_at = self._clock()
+            self._tried.set()
             least = min(pause, LEAST_SECONDS)
             await asyncio.sleep(least)
             with contextlib.suppress(TimeoutError):

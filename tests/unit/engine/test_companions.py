@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from redisqueue_operator.companions import KEEP_SECONDS, companion_of, intact, snapshots_in, unused
+import pytest
+
+from redisqueue_operator.companions import KEEP_SECONDS, companion_of, covers, intact, snapshots_in, unused
 
 CREATED = 1_800_000_000.0
 LATER = CREATED + KEEP_SECONDS + 1
@@ -47,6 +49,35 @@ def test_a_snapshot_that_nothing_mounts_goes_after_a_while() -> None:
 def test_what_is_no_snapshot_of_ours_stays_whatever_its_labels_say() -> None:
     found = [snapshot("mails-settings"), snapshot("mails-handler-a", annotations={})]
     assert unused(found, "mails", set(), LATER) == []
+
+
+def test_a_manifest_is_covered_by_an_object_that_has_more() -> None:
+    wanted = {"metadata": {"name": "a"}, "spec": {"ports": [{"port": 1, "note": ""}]}}
+    live = {
+        "metadata": {"name": "a", "uid": "1"},
+        "spec": {"ports": [{"port": 1, "name": "b"}]},
+        "status": {},
+    }
+    assert covers(live, wanted)
+
+
+@pytest.mark.parametrize(
+    "live",
+    [
+        None,
+        {},
+        {"spec": {"ports": [{"port": 2}]}},
+        {"spec": {"ports": [{"port": 1}, {"port": 2}]}},
+        {"spec": {"ports": []}},
+        {"spec": {"ports": {"port": 1}}},
+    ],
+)
+def test_a_manifest_is_not_covered_by_what_differs(live: Any) -> None:
+    assert not covers(live, {"spec": {"ports": [{"port": 1}]}})
+
+
+def test_an_empty_text_that_is_written_otherwise_differs() -> None:
+    assert not covers({"value": "x"}, {"value": ""})
 
 
 def test_the_names_that_a_pod_mounts() -> None:
