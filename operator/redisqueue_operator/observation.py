@@ -84,6 +84,8 @@ class Observation:
     ready_replicas: int
     active_replica_sets: int
     """ReplicaSets that want pods: more than one means that a rollout is under way."""
+    canaries: int = 0
+    """How many of `replicas` shall be canaries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,4 +73,5 @@ class Reading:
             replicas=fleet.replicas,
             ready_replicas=fleet.ready_replicas,
             active_replica_sets=fleet.active_replica_sets,
+            canaries=fleet.split.canary,
         )

@@ -44,12 +44,13 @@ class Trial:
         self.client = client
         self.redis_url = redis_url
         self.name = name
+        self.scaling: dict[str, Any] = {"minReplicas": 4, "maxReplicas": 8, "backlogPerSlot": 1000}
 
     def apply(self, image: str, **rollout: Any) -> None:
         spec = {
             "redis": {"url": self.redis_url},
             "worker": {"handler": "app:handle", "image": f"example.org/worker:{image}"},
-            "scaling": {"minReplicas": 4, "maxReplicas": 8, "backlogPerSlot": 1000},
+            "scaling": self.scaling,
             "rollout": {**ROLLOUT, **rollout},
         }
         metadata = {"name": self.name, "namespace": "default"}
@@ -232,3 +233,18 @@ def test_a_foreign_canary_is_left_alone(trial: Trial, operator: OperatorProcess)
     assert (trial.image("canary"), trial.image()) == ("9", "1")
     trial.cluster.run("delete", "deployment", name)
     until(lambda: trial.image("canary") == "2", "a canary of our own", seconds=60)
+
+
+def test_nobody_waits_for_a_canary_that_may_never_start(
+    trial: Trial, operator: OperatorProcess, redis_client: redis.Redis
+) -> None:
+    """From zero the first worker has the old template, and its canary is beside it."""
+    trial.scaling = {"minReplicas": 0, "maxReplicas": 8, "scaleDown": {"idleSeconds": 0}}
+    trial.apply("1")
+    until(lambda: trial.replicas() == 0, "an idle queue")
+    until(lambda: trial.cluster.condition(trial.name, "RedisReachable").get("status") == "True", "sampled")
+    trial.apply("2")
+    until(lambda: trial.rollout().get("phase") == "Canary", "told in status")
+    assert (trial.replicas(), trial.replicas("canary")) == (0, 0), "without work no canary is started"
+    publish(redis_client, QueueKeys(trial.name), "one")
+    until(lambda: (trial.replicas(), trial.replicas("canary")) == (1, 1), "one of each")

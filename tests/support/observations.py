@@ -89,6 +89,7 @@ def seen(
     replicas: int | None = -1,
     ready: int | None = None,
     replica_sets: int = 1,
+    canaries: int = 0,
 ) -> Observation:
     """An observation; replicas and ready pods follow from the pods unless they are given."""
     pods = tuple(pods)
@@ -102,6 +103,7 @@ def seen(
         replicas=len(live) if replicas == -1 else replicas,
         ready_replicas=sum(each.ready for each in live) if ready is None else ready,
         active_replica_sets=replica_sets,
+        canaries=canaries,
     )
 
 

@@ -31,7 +31,8 @@ def split(target: int, now: Split, *, victims: Split, percent: float | None) -> 
     """
     canary = min(target, now.canary - victims.canary)
     if percent is not None and target > sum(now):
-        canary = max(canary, min(share(target, percent), target - now.stable))
+        # The first worker is none: nobody shall wait for one that may never start.
+        canary = max(canary, min(share(target, percent), target - max(1, now.stable)))
     return Split(target - canary, canary)
 
 

@@ -178,7 +178,10 @@ def _shrink(path: _Path, need: Need) -> None:
     if path.observation.active_replica_sets > 1:
         # The Deployment would share the shrink out between its ReplicaSets, busy pods included.
         path.at_least(path.current, "RolloutInProgress")
-    if fleet.unready_but_needed(policy, need.in_flight, all_go=path.to == 0):
+    canaries = sum(member.canary for member in fleet.members)
+    if (canaries < path.observation.canaries and path.to > 0) or fleet.unready_but_needed(
+        policy, need.in_flight, all_go=path.to == 0
+    ):
         path.at_least(path.current, "UnreadyWorkers")
     if policy.down_max_percent is not None:
         base = history.step_base(growing=False)

@@ -24,6 +24,8 @@ def test_share(total: int, percent: float, canaries: int) -> None:
     ("target", "now", "victims", "percent", "expected"),
     [
         (5, Split(0, 0), NOBODY, 10, Split(4, 1)),  # from zero, at once
+        (1, Split(0, 0), NOBODY, 10, Split(1, 0)),  # nobody waits for a canary that may never start
+        (2, Split(0, 1), NOBODY, 10, Split(1, 1)),
         (20, Split(4, 1), NOBODY, 10, Split(18, 2)),
         (5, Split(4, 0), NOBODY, 50, Split(4, 1)),  # growth takes nobody away
         (8, Split(4, 1), NOBODY, None, Split(7, 1)),
@@ -59,6 +61,7 @@ def test_a_shrink_takes_its_victims(stable: int, canary: int, data: st.DataObjec
 def test_missing_canaries() -> None:
     assert missing_canaries(to=4, wanted=4, canaries=0, percent=10) == 1
     assert missing_canaries(to=4, wanted=4, canaries=1, percent=10) == 0
+    assert missing_canaries(to=1, wanted=1, canaries=0, percent=10) == 1, "beside the first"
     assert missing_canaries(to=5, wanted=4, canaries=2, percent=50) == 0, "what is held back adds nothing"
     assert missing_canaries(to=1, wanted=0, canaries=0, percent=10) == 0, "nobody is needed"
     assert missing_canaries(to=0, wanted=3, canaries=0, percent=10) == 0

@@ -28,6 +28,13 @@ def test_nobody_goes_in_favour_of_a_canary_that_is_not_ready() -> None:
     assert (decision.to_replicas, decision.blocked_by) == (2, "UnreadyWorkers")
 
 
+def test_nobody_goes_in_favour_of_a_canary_that_was_not_seen_yet() -> None:
+    facts = seen(queue(3), [pod("a")], [worker("a")], replicas=2, canaries=1)
+    assert (settled(facts, QUICK).to_replicas, settled(facts, QUICK).blocked_by) == (2, "UnreadyWorkers")
+    asleep = seen(queue(), [pod("a")], [worker("a")], replicas=2, canaries=1)
+    assert settled(asleep, QUICK).to_replicas == 0
+
+
 def test_an_empty_queue_needs_no_canary() -> None:
     decision = settled(seen(queue(), [pod("a"), CANARY], [worker("a"), worker("canary")]), QUICK)
     assert (decision.to_replicas, set(decision.victims)) == (0, {"a", "canary"})
