@@ -35,7 +35,7 @@ AT_ONCE = 8
 # Of all together, so that the control loop keeps most of its processor.
 BATCHES_PER_SECOND, BURST = 100.0, 10
 REPORT_SECONDS = 5.0
-REST_SECONDS, AGAIN_SECONDS, WITHOUT_DEFINITION_SECONDS = 0.5, 5.0, 60.0
+REST_SECONDS, LONGEST_REST_SECONDS, AGAIN_SECONDS = 0.5, 60.0, 5.0
 ASK_SECONDS = 300.0
 
 
@@ -90,8 +90,8 @@ class RedriveController:
 
     async def _follow(self, namespace: str | None) -> None:
         path = path_of(REDRIVES.group, REDRIVES.version, REDRIVES.plural, namespace)
+        pause = REST_SECONDS
         while True:
-            pause = AGAIN_SECONDS
             try:
                 listed, version = await self._api.list(path)
                 self._replace(listed, namespace)
@@ -99,13 +99,14 @@ class RedriveController:
                     self._take(event)
                 pause = REST_SECONDS
             except ApiError as error:
-                if error.status in (403, 404):
-                    pause = WITHOUT_DEFINITION_SECONDS
+                pause = min(2 * pause, LONGEST_REST_SECONDS)
                 if error.status != 410:  # else what the watch began with is history
                     log.warning("RedisQueueRedrives cannot be watched, again in %.0f s: %s", pause, error)
             except (OSError, TimeoutError) as error:
+                pause = AGAIN_SECONDS
                 log.debug("the watch of RedisQueueRedrives broke: %s", error)
             except Exception:
+                pause = LONGEST_REST_SECONDS
                 log.exception("the watch of RedisQueueRedrives failed")
             await asyncio.sleep(pause)
 
