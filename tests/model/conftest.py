@@ -21,8 +21,14 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     socket: Path = tmp_path_factory.mktemp("redis") / "socket"
     with EmbeddedRedis(arguments=("--unixsocket", str(socket), "--unixsocketperm", "700")):
         wire = Wire(f"unix://{socket}")
-        library = logging.getLogger("redis_message_queue")
-        library.setLevel(logging.CRITICAL)  # thousands of faults, each with a warning
         yield wire
-        library.setLevel(logging.NOTSET)
         wire.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings() -> Iterator[None]:
+    """Thousands of faults are met here, each with a warning of the library."""
+    library = logging.getLogger("redis_message_queue")
+    library.setLevel(logging.CRITICAL)
+    yield
+    library.setLevel(logging.NOTSET)
