@@ -70,6 +70,7 @@ def reactions(stage: Stage, kind: str, phases: int) -> Result:
 
 def burst(stage: Stage, names: list[str]) -> Result:
     """All sleeping queues get work at one moment."""
+    cpu = stage.cpu_seconds()
     at = stage.push(names, 100)
     first: dict[str, float] = {}
 
@@ -79,10 +80,12 @@ def burst(stage: Stage, names: list[str]) -> Result:
         return len(first) == len(names)
 
     stage.until(all_woke, f"workers for {len(names)} queues")
+    cpu = stage.cpu_seconds() - cpu
     scales = stage.scales(at)
     stage.empty(names)
     stage.quiet(5)
-    return {"what": "burst", "queues": len(names), "delays": list(first.values()), "writes": len(scales)}
+    about = {"queues": len(names), "writes": len(scales), "cpu_seconds": cpu}
+    return {"what": "burst", **about, "delays": list(first.values())}
 
 
 def fleet(stage: Stage, count: int, effort: Effort) -> list[Result]:

@@ -49,7 +49,8 @@ def _reactions(results: Sequence[Result]) -> str:
         delays = [delay for one in bursts for delay in one["delays"]]
         count = bursts[0]["queues"]
         writes = max(one["writes"] for one in bursts) / count
-        name = f"a burst in {count} sleeping queues ({len(bursts)} times)"
+        cpu = median(one["cpu_seconds"] for one in bursts)
+        name = f"a burst in {count} sleeping queues ({len(bursts)} times, {cpu:.2f} s of CPU each)"
         lines.append(f"| {name} | {_spread(delays)} | {writes:g} each | p99 < 2 |")
     return "\n".join(lines)
 

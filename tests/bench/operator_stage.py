@@ -118,11 +118,11 @@ class Stage:
     def seconds_for(self, change: Callable[[], int]) -> float:
         """CPU for each of a number of changes; `change` makes them and says how many."""
         self.quiet(5)
-        cpu, began = self._cpu_seconds(), time.monotonic()
+        cpu, began = self.cpu_seconds(), time.monotonic()
         idle = self.measure(5.0)["cpu_percent"] / 100
         events = change()
         time.sleep(5)
-        return (self._cpu_seconds() - cpu - idle * (time.monotonic() - began)) / events
+        return (self.cpu_seconds() - cpu - idle * (time.monotonic() - began)) / events
 
     def push(self, names: Sequence[str], messages: int) -> float:
         """So many messages into each queue; when the first was sent."""
@@ -198,9 +198,9 @@ class Stage:
     def measure(self, seconds: float) -> dict[str, float]:
         """What the operator takes: CPU, memory, calls to the API server, connections and calls to Redis."""
         self.read()
-        seen, cpu, scripts, began = len(self.calls), self._cpu_seconds(), self._scripts(), time.monotonic()
+        seen, cpu, scripts, began = len(self.calls), self.cpu_seconds(), self._scripts(), time.monotonic()
         time.sleep(seconds)
-        cpu, scripts = self._cpu_seconds() - cpu, self._scripts() - scripts
+        cpu, scripts = self.cpu_seconds() - cpu, self._scripts() - scripts
         seconds = time.monotonic() - began
         self.read()
         calls = self.calls[seen:]
@@ -217,7 +217,8 @@ class Stage:
             "redis_calls_per_second": scripts / seconds,
         } | {f"writes to {resource}": count for resource, count in writes.items()}
 
-    def _cpu_seconds(self) -> float:
+    def cpu_seconds(self) -> float:
+        """What the operator has used of its core since it began."""
         with open(f"/proc/{self.pid}/stat") as stat:
             fields = stat.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
