@@ -141,7 +141,9 @@ class OperatorProcess:
             f"--http-port={self.port}",
             *arguments,
         ]
-        self._environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig)}
+        # What a killed one leaves behind goes with the test's folder.
+        ours = {"KUBECONFIG": str(server.kubeconfig), "TMPDIR": str(log.parent)}
+        self._environment = {**os.environ, **ours}
         self._environment.pop("KUBERNETES_SERVICE_HOST", None)
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
