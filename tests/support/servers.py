@@ -117,14 +117,15 @@ def cluster(find: Callable[[], str]) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def watched(binary: str, master: EmbeddedRedis) -> Iterator[tuple[str, int]]:
-    """The address of a Sentinel that watches `master` as `main`."""
+def watched(binary: str, master: EmbeddedRedis, *, patience_ms: int = 500) -> Iterator[tuple[str, int]]:
+    """The address of a Sentinel that watches `master` as `main`, and replaces it after so long a silence."""
     with tempfile.TemporaryDirectory(prefix="redisqueue-sentinel-") as folder:
         port, config = free_port(), Path(folder) / "sentinel.conf"
         config.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
             f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 1\n"
-            f"sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 5000\n"
+            f"sentinel down-after-milliseconds {MASTER} {patience_ms}\n"
+            f"sentinel failover-timeout {MASTER} 5000\n"
         )
         process = subprocess.Popen([binary, config, "--sentinel"], stdout=subprocess.DEVNULL)
         try:
@@ -137,7 +138,9 @@ def watched(binary: str, master: EmbeddedRedis) -> Iterator[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def sentinel_pair(find: Callable[[], str]) -> Iterator[tuple[EmbeddedRedis, EmbeddedRedis, tuple[str, int]]]:
+def sentinel_pair(
+    find: Callable[[], str], *, patience_ms: int = 500
+) -> Iterator[tuple[EmbeddedRedis, EmbeddedRedis, tuple[str, int]]]:
     """A master, its replica (in step), and the address of the Sentinel that watches them."""
     with contextlib.ExitStack() as stack:
         master = stack.enter_context(
@@ -147,7 +150,7 @@ def sentinel_pair(find: Callable[[], str]) -> Iterator[tuple[EmbeddedRedis, Embe
         replica = stack.enter_context(EmbeddedRedis(binary=find(), arguments=follow))
         with redis.Redis.from_url(replica.url) as client:
             _until(lambda: client.info("replication")["master_link_status"] == "up")
-        address = stack.enter_context(watched(find(), master))
+        address = stack.enter_context(watched(find(), master, patience_ms=patience_ms))
         with redis.Redis(port=address[1]) as client:
             _until(lambda: client.execute_command("SENTINEL", "REPLICAS", MASTER))
         yield master, replica, address
@@ -156,7 +159,8 @@ def sentinel_pair(find: Callable[[], str]) -> Iterator[tuple[EmbeddedRedis, Embe
 @contextlib.contextmanager
 def sentinel(find: Callable[[], str]) -> Iterator[Server]:
     """A master with a replica and a Sentinel; clients ask the Sentinel for the master."""
-    with sentinel_pair(find) as (master, _, address):
+    # Some tests block the server for a moment: a failover then would take it away from all that follow.
+    with sentinel_pair(find, patience_ms=60_000) as (master, _, address):
         yield behind_sentinel(master, address)
 
 

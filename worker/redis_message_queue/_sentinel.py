@@ -33,6 +33,10 @@ def asyncio_master(
 # redis-py keeps the Sentinels' clients to itself: only the pool is told of the end. It is also
 # disconnected after a failover, but then only the idle connections are, and the Sentinels are still needed.
 class _BlockingPool(redis.sentinel.SentinelConnectionPool):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        self.connection_class = type("Connection", (_ClosedWhenInterrupted, self.connection_class), {})
+
     def disconnect(self, inuse_connections: bool = True) -> None:
         super().disconnect(inuse_connections)
         if inuse_connections:
@@ -48,3 +52,13 @@ class _AsyncioPool(redis.asyncio.sentinel.SentinelConnectionPool):
             manager: Any = self.sentinel_manager
             for sentinel in manager.sentinels:
                 await sentinel.aclose()
+
+
+class _ClosedWhenInterrupted:
+    """redis-py's other connections close when an exception ends the wait for a reply.
+
+    These would go back to the pool, and give that reply to the next command.
+    """
+
+    def read_response(self, *args: Any, disconnect_on_error: bool = True, **options: Any) -> Any:
+        return super().read_response(*args, disconnect_on_error=disconnect_on_error, **options)  # type: ignore[misc]
