@@ -114,6 +114,8 @@ async def test_cancelled_while_settling_a_failure_the_handlers_error_wins(
             with pytest.raises(KeyError):
                 await task
     await until(lambda: redis_client.lrange("{jobs}::failed", 0, -1) == [b"x"])
+    # What goes on without its caller still trims the list, and needs its connection for that.
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
 
 async def test_a_claim_cancelled_on_its_way_is_found_by_the_next_wait(
