@@ -16,6 +16,7 @@ import yaml
 from tests.simulate import trace
 from tests.simulate.loads import LOADS, Load
 from tests.simulate.play import Outcome, play
+from tests.simulate.plot import picture
 from tests.simulate.report import legend, table
 from tests.simulate.scalers import SCALERS, Scaler, redisqueue
 
@@ -36,7 +37,11 @@ def main() -> int:
     outcomes: list[Outcome] = []
     for load in loads:
         print(f"{load.name}: {len(load.messages)} messages", file=sys.stderr)
-        outcomes += [play(load, scaler, options.seed) for scaler in scalers]
+        made = [play(load, scaler, options.seed) for scaler in scalers]
+        outcomes += made
+        if options.plot is not None:
+            options.plot.mkdir(parents=True, exist_ok=True)
+            (options.plot / f"{load.name.replace(' ', '-')}.svg").write_text(picture(load, made))
     print(table(outcomes), "", legend(loads, scalers), sep="\n")
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(each) for each in outcomes], indent=1) + "\n")
@@ -57,6 +62,7 @@ def _options() -> argparse.Namespace:
         help="only this recording, made by python -m tests.simulate.record",
     )
     parser.add_argument("--resource", type=Path, metavar="FILE", help="take spec.scaling of this RedisQueue")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw each load there, as an SVG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     return parser.parse_args()
 

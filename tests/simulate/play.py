@@ -42,6 +42,8 @@ class Outcome:
     writes: int
     most_replicas: int
     dead_letters: int
+    steps: tuple[tuple[float, int], ...]
+    """(time, replicas) of each change."""
     unfinished: int
     """Messages that could have been done and were not, a long while after the last one arrived."""
 
@@ -71,6 +73,7 @@ def play(load: Load, scaler: Scaler, seed: int) -> Outcome:
         writes=len(world.writes),
         most_replicas=max(replicas),
         dead_letters=world.redis.dead_letters,
+        steps=tuple(world.writes),
         unfinished=len(unfinished),
     )
 
