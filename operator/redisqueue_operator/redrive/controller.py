@@ -182,7 +182,8 @@ class RedriveController:
         while (obj := self._store.get(REDISQUEUES, key)) is None:
             if await self._api.get(_path(REDISQUEUES, key)) is None:
                 return None
-            await self._change_of(key, ASK_SECONDS)
+            if self._store.get(REDISQUEUES, key) is None:  # nor was it told while we asked
+                await self._change_of(key, ASK_SECONDS)
         return obj
 
     async def pause(self, redrive: Redrive, seconds: float) -> None:
