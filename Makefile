@@ -49,7 +49,7 @@ bench-worker: $(VENV)/.dev ## Measure whole workers, ours beside the peers' (ARG
 	@$(BIN)/python -m tests.bench.worker $(ARGS)
 
 bench-operator: $(VENV)/.dev ## Measure the operator: reaction, burst, fleets of 300 and 1,000 (ARGS="--quick --json FILE")
-	@$(BIN)/python -m tests.bench.operator $(ARGS)
+	@$(BIN)/python -m tests.bench.fleet $(ARGS)
 
 simulate: $(VENV)/.dev ## Play loads against our scaling and a model of KEDA (ARGS="--load burst --json FILE")
 	@$(BIN)/python -m tests.simulate $(ARGS)

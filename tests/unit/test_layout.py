@@ -22,6 +22,14 @@ def test_the_folder_operator_does_not_shadow_the_standard_library() -> None:
     assert of_the_library == ROOT / "worker" / "redis_message_queue" / "__init__.py"
 
 
+@pytest.mark.parametrize("folder", ["bench", "bench/programs", "support"])
+def test_no_neighbour_of_a_script_shadows_the_standard_library(folder: str) -> None:
+    """What is run as a file looks into its own folder first: an `operator.py` there would end it at once."""
+    stems = {path.stem for path in (ROOT / "tests" / folder).glob("*.py")}
+    assert stems
+    assert not stems & sys.stdlib_module_names
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_each_top_folder_has_a_page_that_names_what_lies_in_it(folder: str) -> None:
     page = (ROOT / folder / "README.md").read_text()

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.operator_report import markdown
-from tests.bench.operator_stage import Failed, Stage, memory_of_pods
+from tests.bench.fleet_report import markdown
+from tests.bench.fleet_stage import Failed, Stage, memory_of_pods
 from tests.support.api_server import binaries
 
 if TYPE_CHECKING:
