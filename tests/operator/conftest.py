@@ -12,12 +12,23 @@ from tests.support.required import required
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NO_SERVER = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
+
 
 @pytest.fixture(scope="session")
 def api_server() -> Iterator[ApiServer]:
     """etcd and kube-apiserver on loopback, one pair for the whole run."""
-    reason = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
-    with ApiServer(required(binaries(), reason)) as server:
+    with ApiServer(required(binaries(), NO_SERVER)) as server:
+        yield server
+
+
+@pytest.fixture
+def empty_api_server() -> Iterator[ApiServer]:
+    """An API server of the test's own, without our definitions.
+
+    Taking definitions away from the shared one is no way to get there: that server may take a minute over it.
+    """
+    with ApiServer(required(binaries(), NO_SERVER)) as server:
         yield server
 
 

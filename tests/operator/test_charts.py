@@ -9,8 +9,6 @@ import pytest
 from tests.support.helm import CHARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.api_server import ApiServer
     from tests.support.helm import Helm
 
@@ -48,10 +46,8 @@ class Releases:
 
 
 @pytest.fixture
-def releases(api_server: ApiServer, helm: Helm, request: pytest.FixtureRequest) -> Iterator[Releases]:
-    api_server.kubectl("delete", *CRDS, "--ignore-not-found", "--wait=true")
-    yield Releases(helm, api_server, request.node.name.removeprefix("test_").replace("_", "-"))
-    api_server.kubectl("delete", *CRDS, "--ignore-not-found", "--wait=true")
+def releases(empty_api_server: ApiServer, helm: Helm, request: pytest.FixtureRequest) -> Releases:
+    return Releases(helm, empty_api_server, request.node.name.removeprefix("test_").replace("_", "-"))
 
 
 def test_crd_of_its_own_chart_is_left_alone(releases: Releases) -> None:

@@ -227,18 +227,19 @@ def test_the_redrives_of_another_operators_queues_are_left_alone(
 
 
 def test_without_the_definition_there_is_scaling_all_the_same(
-    cluster: Cluster, letters: str, redis_client: redis.Redis, tmp_path: Path
+    empty_api_server: ApiServer, redis_url: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
-    cluster.run("patch", "rq", letters, "--type=merge", "-p", '{"spec":{"scaling":{"maxReplicas":3}}}')
-    cluster.run("delete", "crd", "redisqueueredrives.redisqueue.dev")
-    try:
-        with operator(cluster, tmp_path) as process:
-            redis_client.lpush(QueueKeys(letters).pending, "one")
-            until(lambda: cluster.replicas(letters) == 1, "a worker")
-            told = "RedisQueueRedrives cannot be watched, again in "
-            until(lambda: told in process.log.read_text(), "the log says what is missing")
-            cluster.install()
-            cluster.apply(redrive("late", letters))
-            until(lambda: phase(cluster, "late") == "Succeeded", "it is carried out at last", seconds=60)
-    finally:
+    cluster = Cluster(empty_api_server)
+    cluster.install("RedisQueue")
+    queue = redis_queue(redis_url, "scaled")
+    queue["spec"]["scaling"]["maxReplicas"] = 3
+    cluster.apply(queue)
+    redis_client.lpush(QueueKeys("scaled").dead_letter, *LETTERS)
+    with operator(cluster, tmp_path) as process:
+        redis_client.lpush(QueueKeys("scaled").pending, "one")
+        until(lambda: cluster.replicas("scaled") == 1, "a worker")
+        told = "RedisQueueRedrives cannot be watched, again in "
+        until(lambda: told in process.log.read_text(), "the log says what is missing")
         cluster.install()
+        cluster.apply(redrive("late", "scaled"))
+        until(lambda: phase(cluster, "late") == "Succeeded", "it is carried out at last", seconds=60)

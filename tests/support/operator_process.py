@@ -51,9 +51,9 @@ class Cluster:
         for each in objects:
             self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(each))
 
-    def install(self) -> None:
-        """The CustomResourceDefinitions, and wait until they are served."""
-        for kind in FILES:
+    def install(self, *kinds: str) -> None:
+        """The CustomResourceDefinitions, all of them unless told which, and wait until they are served."""
+        for kind in kinds or FILES:
             self.run("apply", "--server-side", "-f", "-", stdin=json.dumps(definition(kind)))
             name = f"crd/{definition(kind)['metadata']['name']}"
             # kubectl refuses to wait for the conditions of an object that has none yet.
