@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from typing import Any
 
@@ -395,10 +396,7 @@ def test_a_wrong_argument_is_named(redis_client: redis.Redis, arguments: dict[st
         Consumer(redis_client, **{"name": "{jobs}", **arguments})
 
 
-@pytest.mark.parametrize(
-    "key",
-    [KEYS.pending, KEYS.lease_deadlines, KEYS.delayed, KEYS.dead_letter, KEYS.dead_letter_info, KEYS.workers],
-)
+@pytest.mark.parametrize("key", [KEYS.pending, KEYS.lease_deadlines, KEYS.delayed, KEYS.workers])
 def test_a_key_of_another_type_stops_the_call_before_any_write(redis_client: redis.Redis, key: str) -> None:
     consumer = Consumer(redis_client, "{jobs}", worker=WorkerIdentity("w", 1))
     publish(redis_client, KEYS, "a")
@@ -407,6 +405,20 @@ def test_a_key_of_another_type_stops_the_call_before_any_write(redis_client: red
     before = everything(redis_client)
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         consumer.claim(1)
+    assert everything(redis_client) == before
+
+
+@pytest.mark.parametrize("key", [KEYS.delivery_counts, KEYS.dead_letter, KEYS.dead_letter_info])
+def test_a_list_of_letters_of_another_type_stops_a_settlement_before_any_write(
+    redis_client: redis.Redis, consumer: Consumer, key: str
+) -> None:
+    publish(redis_client, KEYS, "a", "b")
+    (claim,) = consumer.claim(1).claims
+    redis_client.delete(key)
+    redis_client.set(key, "alien")
+    before = everything(redis_client)
+    with pytest.raises(redis.ResponseError, match=f"WRONGTYPE {re.escape(key)} is a string"):
+        consumer.settle([settled(Outcome.DEAD, claim)], claim=1)
     assert everything(redis_client) == before
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAMES = [
     name
     for path in (files("redis_message_queue") / "scripts").iterdir()
-    if (name := path.name.removesuffix(".lua")) != "prelude"
+    if (name := path.name.removesuffix(".lua")) != "parts"
 ]
 pytestmark = pytest.mark.parametrize("open_bench", ["sync"], indirect=True)
 

@@ -180,7 +180,6 @@ class ConsumerState:
             spent = tuple(self._spent.popleft() for _ in range(min(len(self._spent), _SPENT_AT_ONCE)))
         settled = self._lease.operation_result(self._settle_id(settlements) if settlements else "none")
         claimed = self._lease.claim_result(claim_id or "none")
-        keys = (*self._keys, settled, claimed, *spent)
         numbers = f"{max(0, count)} {int(fresh)} {self._numbers}"
         args = (
             numbers,
@@ -188,7 +187,10 @@ class ConsumerState:
             *(part for settlement in settlements for part in _settlement_args(settlement)),
         )
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
-        return Attempt(Call(script("consume"), keys, args, self._parse, raw=True), claim_id, records)
+        call = Call(
+            script("consume"), (settled, claimed, *spent), args, self._parse, raw=True, names=self._keys
+        )
+        return Attempt(call, claim_id, records)
 
     def done(self, attempt: Attempt, reply: tuple[SettleReply, int]) -> SettleReply:
         """Note that the reply arrived: nobody will repeat this call, so its records may go."""

@@ -28,13 +28,22 @@ _UNKNOWN_COMMAND = re.compile(r"Unknown (Redis )?command called from")
 
 
 class Call(NamedTuple, Generic[T]):
-    """One script call. `raw` asks for a reply in bytes whatever the client decodes."""
+    """One script call. `raw` asks for a reply in bytes whatever the client decodes.
+
+    Of its keys `names` come first: those of the queue, the same in call after call, and so packed once.
+    """
 
     script: Script
-    keys: tuple[Text, ...]
-    args: tuple[str | bytes | int | float, ...]
+    own_keys: tuple[Text, ...]
+    args: tuple[str | bytes | int, ...]
     parse: Callable[[Any], T]
     raw: bool = False
+    names: tuple[Text, ...] = ()
+
+    @property
+    def keys(self) -> tuple[Text, ...]:
+        """All KEYS of the script."""
+        return self.names + self.own_keys
 
 
 class Passed(NamedTuple):
@@ -181,14 +190,10 @@ def claim_leased(
     """
     return Call(
         script("claim_leased"),
-        (
-            *_claim_keys(pending, processing, dead_letter_queue),
-            lease_keys(processing).claim_result(claim_id),
-            *_optional(delayed),
-            *spent,
-        ),
+        (lease_keys(processing).claim_result(claim_id), *_optional(delayed), *spent),
         (visibility_timeout_ms, max_delivery_count or 0, "" if delayed is None else "1"),
         _leased_claim,
+        names=_claim_keys(pending, processing, dead_letter_queue),
     )
 
 
@@ -279,8 +284,8 @@ def remove(
 
     `replay_key` is `LeaseKeys.operation_result(id)`, with leases `operation_result(f"{token}:{id}")`.
     """
-    keys = (*_finish_keys(processing), replay_key, *spent)
-    return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms), bool)
+    args = (stored, lease_token or "", replay_ttl_ms)
+    return Call(script("finish"), (replay_key, *spent), args, bool, names=_finish_keys(processing))
 
 
 def move(
@@ -295,8 +300,10 @@ def move(
     spent: tuple[str, ...] = (),
 ) -> Call[bool]:
     """Push `payload` to the head of `destination` and remove `stored`; False as in `remove`."""
-    keys = (*_finish_keys(processing), replay_key, destination, *spent)
-    return Call(script("finish"), keys, (stored, lease_token or "", replay_ttl_ms, "1", payload), bool)
+    args = (stored, lease_token or "", replay_ttl_ms, "1", payload)
+    return Call(
+        script("finish"), (replay_key, destination, *spent), args, bool, names=_finish_keys(processing)
+    )
 
 
 @lru_cache(_QUEUES)
@@ -319,7 +326,7 @@ def renew(*, processing: str, stored: Text, lease_token: str, visibility_timeout
     call = renew_many(
         processing=processing, leases=((stored, lease_token),), visibility_timeout_ms=visibility_timeout_ms
     )
-    return Call(call.script, call.keys, call.args, _single)
+    return Call(call.script, call.own_keys, call.args, _single)
 
 
 def renew_many(

@@ -8,6 +8,7 @@ kept for the next call. It belongs to its pool all the while: closing the client
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,16 @@ import redis.client
 from redis_message_queue._fork import ForgottenAtFork
 
 if TYPE_CHECKING:
-    from redis_message_queue._core import Call
+    from collections.abc import Iterable
+
+    from redis_message_queue._core import Call, Text
 
 # Later, the pool has to look whether the server has closed it.
 _KEPT_SECONDS = 0.01
 # Of a small pool its owner counts every connection.
 _LARGE_POOL = 50
+# How many requests stay packed as far as they are the same in each call: a few for each queue.
+_HEADS = 4096
 _POOLS = (redis.ConnectionPool, redis.asyncio.ConnectionPool)
 _NAME = "_redis_message_queue_line"
 
@@ -106,7 +111,18 @@ def _measured() -> bool:
 
 def packed(call: Call[Any], connection: Any) -> bytes:
     """The EVALSHA of a call, in the encoding of the connection."""
-    encode = connection.encoder.encode
-    parts = [b"EVALSHA", call.script.sha.encode(), b"%d" % len(call.keys)]
-    parts += [part if type(part) is bytes else encode(part) for part in (*call.keys, *call.args)]
-    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
+    encoder = connection.encoder
+    encoding = encoder.encoding, encoder.encoding_errors
+    names, own, args = call.names, call.own_keys, call.args
+    head = _head(call.script.sha, names, len(names) + len(own), encoding)
+    return b"*%d\r\n%b%b" % (3 + len(names) + len(own) + len(args), head, _bulks((*own, *args), encoding))
+
+
+@lru_cache(_HEADS)
+def _head(sha: str, names: tuple[Text, ...], keys: int, encoding: tuple[str, str]) -> bytes:
+    return _bulks(("EVALSHA", sha, str(keys), *names), encoding)
+
+
+def _bulks(parts: Iterable[str | bytes | int], encoding: tuple[str, str]) -> bytes:
+    coded = [part if type(part) is bytes else str(part).encode(*encoding) for part in parts]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in coded])

@@ -21,7 +21,7 @@ DUTIES: Mapping[Role, str] = {
 }
 _COMMANDS: Mapping[Role, str] = {
     "producer": "eval evalsha type time get set del exists llen lpush rpop ltrim zadd",
-    "worker": "eval evalsha blmove type time get set del exists incr incrby pexpire"
+    "worker": "eval evalsha blmove type time get set del exists incr pexpire"
     " llen lpush rpush lpop rpop lmove lrange lrem lset ltrim"
     " hget hmget hset hdel hexists hincrby hkeys zadd zrem zrange zrangebyscore zscore",
     "operator": "eval evalsha script|load type time get llen zcard zcount zrange hget hgetall hset hdel",

@@ -3,6 +3,9 @@
 -- ARGV  1 stored message, 2 cap, 3 overload policy
 -- reply 1 published, -1 pending is full
 -- cost  O(1)
+--#include base
+--#include types
+--#include undo
 local wrong = check({ KEYS[1], 'list' })
 if wrong then return wrong end
 if call('LLEN', KEYS[1]) >= tonumber(ARGV[2]) then

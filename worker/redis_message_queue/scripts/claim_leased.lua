@@ -8,15 +8,20 @@
 --       then each dead-lettered message its id and deliveries so far. Empty strings stand for what there is not;
 --       `problem` says why a claim could not be stored (the message is back in pending)
 -- cost  O(1), and O(length of processing) for each of a bounded number of expired leases
+--#include base
+--#include guard
+--#include admit
+--#include lease
 local L = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
   counts = KEYS[6], refs = KEYS[8], ids = KEYS[9], backrefs = KEYS[10] }
 local dead_list, record, delayed = KEYS[7], KEYS[11], ARGV[3] == '1' and KEYS[12] or nil
 local limit, spent = tonumber(ARGV[2]), delayed and 13 or 12
 local now = now_ms()
-local deadline = text(now + tonumber(ARGV[1]))
+local deadline = now + ARGV[1]
 local reclaimed, dead, facts = 0, 0, {}
 
 local function wrong()
+  --#include types
   return check_leases(L) or check({ record, 'string' }) or (limit > 0 and check({ dead_list, 'list' }))
     or (delayed and check({ delayed, 'zset' }))
 end
@@ -27,19 +32,34 @@ local function remember(stored, token)
   call('SET', record, cjson.encode({ stored, token }), 'PX', ARGV[1])
 end
 
-local function replay(value)
-  local ok, pair = pcall(cjson.decode, value)
-  if not ok or type(pair) ~= 'table' or type(pair[1]) ~= 'string' or type(pair[2]) ~= 'string' then return nil end
-  -- Whoever holds a newer token owns the message now: an old record must not give it out a second time.
-  if call('HGET', L.tokens, pair[1]) ~= pair[2] then return nil end
-  call('ZADD', L.deadlines, deadline, pair[1])
-  remember(pair[1], pair[2])
-  return pair
-end
+-- What few calls need: a function costs time in each call that creates it. Behind this, it is reached as rare().name.
+local rarely
+local function rare()
+  if rarely then return rarely end
+  --#include ensure
+  --#include envelope
+  --#include undo
+  --#include take_out
+  --#include records
+  --#include expiry
+  --#include unleased
+  rarely = { promote = promote, reclaim = reclaim, unleased = unleased }
 
-local function tell(stored, deliveries)
-  facts[#facts + 1] = id_of(stored)
-  facts[#facts + 1] = deliveries
+  function rarely.replay(value)
+    local ok, pair = pcall(cjson.decode, value)
+    if not ok or type(pair) ~= 'table' or type(pair[1]) ~= 'string' or type(pair[2]) ~= 'string' then return nil end
+    -- Whoever holds a newer token owns the message now: an old record must not give it out a second time.
+    if call('HGET', L.tokens, pair[1]) ~= pair[2] then return nil end
+    call('ZADD', L.deadlines, deadline, pair[1])
+    remember(pair[1], pair[2])
+    return pair
+  end
+
+  function rarely.tell(stored, deliveries)
+    facts[#facts + 1] = id_of(stored)
+    facts[#facts + 1] = deliveries
+  end
+  return rarely
 end
 
 local function answer(stored, token, problem, deliveries)
@@ -47,45 +67,31 @@ local function answer(stored, token, problem, deliveries)
   return { stored, token, text(reclaimed), text(dead), problem, deliveries, unpack(facts) }
 end
 
-local function refuse(stored, counted, problem)
-  give_back(L, stored, counted)
-  return wrong() or answer('', '', problem, '')
-end
-
--- The answer to a claim of the message that was just moved to processing; nil when it became a dead letter.
-local function take(stored)
-  local count = limit > 0 and pcall_redis('HINCRBY', L.counts, stored, 1) or 0
-  if type(count) == 'table' then return refuse(stored, false, 'delivery count: ' .. count.err) end
-  if count > limit then
-    -- Rare enough for all the checks: a dead letter stays one, also when the claim that follows it is refused.
-    if wrong() then return refuse(stored, true, '') end
-    local problem = bury(L, dead_list, stored)
-    if problem then return refuse(stored, true, 'dead letter: ' .. problem) end
-    dead = dead + 1
-    tell(stored, text(count - 1))
-    return nil
-  end
-  local token, problem = grant(L, stored, deadline)
-  if not token then return refuse(stored, limit > 0, 'lease token: ' .. problem) end
-  remember(stored, token)
-  return answer(stored, token, '', limit > 0 and text(count) or '')
-end
-
 return guarded(wrong, function()
   local value = call('GET', record)
-  local again = value and replay(value)
+  local again = value and rare().replay(value)
   if again then return again end
-  admit(L, spent)
-  if delayed then promote(L, delayed, now, 100) end
-  reclaimed = reclaim(L, now)
+  -- Each of these fails for a key of another type, before anything is written.
+  local due = delayed and call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 1)[1]
+  local late = call('ZRANGEBYSCORE', L.deadlines, '-inf', now, 'LIMIT', 0, 1)[1]
+  admit(L.refs, spent)
+  if due then rare().promote(L, delayed, now, 100) end
+  if late then reclaimed = rare().reclaim(L, now) end
   for i = reclaimed, 1, -1 do
-    tell(L.returned[i], call('HGET', L.counts, L.returned[i]) or '')
+    rare().tell(L.returned[i], call('HGET', L.counts, L.returned[i]) or '')
   end
   for _ = 1, 100 do
     local stored = call('LMOVE', L.pending, L.processing, 'RIGHT', 'LEFT')
     if not stored then break end
-    local reply = take(stored)
-    if reply then return reply end
+    local token, deliveries, problem = lease(L, stored, deadline, limit > 0, limit)
+    if token then
+      remember(stored, token)
+      return answer(stored, token, '', limit > 0 and text(deliveries) or '')
+    end
+    problem = rare().unleased(L, stored, deliveries, problem, dead_list)
+    if problem then return wrong() or answer('', '', problem, '') end
+    dead = dead + 1
+    rare().tell(stored, text(deliveries - 1))
   end
   return answer('', '', '', '')
 end)

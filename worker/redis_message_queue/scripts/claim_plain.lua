@@ -3,10 +3,18 @@
 -- ARGV  1 record TTL ms, 2 claim id
 -- reply the stored message or nil; the same message again for the same claim id
 -- cost  O(1)
+--#include base
+--#include types
+--#include admit
+--#include ensure
+--#include undo
+--#include records
+--#include take_out
+--#include expiry
 local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'string', KEYS[4], 'hash', KEYS[5], 'hash' })
   or (KEYS[6] and check({ KEYS[6], 'zset' }))
 if wrong then return wrong end
-admit({ refs = KEYS[5] })
+admit(KEYS[5])
 
 local moved, stored = false, call('GET', KEYS[3]) or call('HGET', KEYS[4], ARGV[2])
 if not stored then

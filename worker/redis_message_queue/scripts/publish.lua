@@ -4,9 +4,12 @@
 -- ARGV  1 marker TTL s, 2 stored message, 3 replay TTL ms, 4 cap of pending or '', 5 overload policy
 -- reply 1 published, 0 duplicate, -1 pending is full
 -- cost  O(1)
+--#include base
+--#include guard
 local marker, pending, record, cap = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[4])
 
 local function wrong()
+  --#include types
   return check({ marker, 'string', pending, 'list', record, 'string' })
 end
 

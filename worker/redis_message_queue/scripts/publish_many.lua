@@ -5,6 +5,8 @@
 --       messages, oldest first
 -- reply one digit for each message: 1 published, 0 duplicate; '-1' pending has no room for all of them
 -- cost  O(1) for each message, O(log N) with a delay
+--#include base
+--#include types
 local target, record, delay = KEYS[1], KEYS[2], tonumber(ARGV[5])
 local types = { target, delay and 'zset' or 'list', record, 'string' }
 for i = 3, #KEYS do

@@ -2,6 +2,8 @@
 -- KEYS  1 list or sorted set, 2 delivery counts
 -- reply number of entries that were there
 -- cost  O(N)
+--#include base
+--#include types
 local kind = call('TYPE', KEYS[1])['ok']
 local wrong = check({ KEYS[1], kind == 'zset' and 'zset' or 'list', KEYS[2], 'hash' })
 if wrong then return wrong end

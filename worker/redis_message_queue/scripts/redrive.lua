@@ -6,6 +6,8 @@
 -- reply { how many were moved now, how many in all calls, letters at the start }; a repeated call is answered as it was.
 --       It stops at a letter that is not in its place: somebody else changed the list meanwhile
 -- cost  O(N) in the place of the last letter, for the removal; O(1) at the tail
+--#include base
+--#include types
 local LETTERS, PENDING, RECORD, CALL = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 local wrong = check({ LETTERS, 'list', PENDING, 'list', RECORD, 'hash' })
 if wrong then return wrong end

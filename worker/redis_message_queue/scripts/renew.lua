@@ -3,10 +3,13 @@
 -- ARGV  1 lease ms, then pairs of stored message and token
 -- reply a list of 1 (extended) or 0 (the lease was lost), in the order given
 -- cost  O(log N) for each lease
+--#include base
+--#include types
+--#include admit
 local wrong = check({ KEYS[1], 'zset', KEYS[2], 'hash', KEYS[3], 'hash' })
 if wrong then return wrong end
-admit({ refs = KEYS[3] })
-local deadline = text(now_ms() + tonumber(ARGV[1]))
+admit(KEYS[3])
+local deadline = now_ms() + ARGV[1]
 local renewed = {}
 for i = 2, #ARGV, 2 do
   local current = call('HGET', KEYS[2], ARGV[i]) == ARGV[i + 1]

@@ -3,9 +3,13 @@
 -- ARGV  1 worker id, 2 version of its state that it has seen, 3 its state (JSON), 4 age of its oldest start in ms or ''
 -- reply the version of the state
 -- cost  O(1); once in a while O(workers + versions), to remove what silent ones left
+--#include base
+--#include types
+--#include admit
+--#include worker
 local wrong = check({ KEYS[1], 'hash', KEYS[2], 'hash' })
 if wrong then return wrong end
-admit({ refs = KEYS[1] })
+admit(KEYS[1])
 local now = now_ms()
 local before, state = worker_state(KEYS[1], ARGV[1]), cjson.decode(ARGV[3])
 state.n = tonumber(ARGV[2])

@@ -4,9 +4,13 @@
 -- ARGV  1 how long the mark lasts in ms, 0 takes it back, then worker ids
 -- reply the ids that are marked (or no longer marked) now
 -- cost  O(ids)
+--#include base
+--#include types
+--#include admit
+--#include worker
 local wrong = check({ KEYS[1], 'hash' })
 if wrong then return wrong end
-admit({ refs = KEYS[1] })
+admit(KEYS[1])
 local now, ttl, changed = now_ms(), tonumber(ARGV[1]), {}
 for i = 2, #ARGV do
   local state = worker_state(KEYS[1], ARGV[i])

@@ -4,6 +4,7 @@
 -- reply { time ms, pending, processing, completed, failed, dead letters, in flight, expired, next deadline or '',
 --       delayed, due, next due or '', counter or '', all of versions, then worker id and state of each worker }
 -- cost  O(log N) and O(workers)
+--#include base
 local now = text(now_ms())
 local reply = { now }
 for i = 1, 5 do

@@ -3,6 +3,8 @@
 -- ARGV  1 how many, 2 how many to pass over at the tail
 -- reply the length of the list, then the entries
 -- cost  O(number of entries passed over and read)
+--#include base
+--#include types
 local wrong = check({ KEYS[1], 'list' })
 if wrong then return wrong end
 local count, from = tonumber(ARGV[1]), tonumber(ARGV[2])

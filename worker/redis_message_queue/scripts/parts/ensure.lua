@@ -1,0 +1,5 @@
+-- The full check for what a guarded script does rarely: before it writes to more than the message that it takes.
+local function ensure(L)
+  local alien = L.wrong and L.wrong()
+  if alien then error(alien.err, 0) end
+end
