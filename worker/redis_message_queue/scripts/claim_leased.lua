@@ -68,11 +68,14 @@ local function answer(stored, token, problem, deliveries)
 end
 
 return guarded(wrong, function()
-  local value = call('GET', record)
+  -- Each read fails for a key of another type, before anything is written.
+  local value, due
+  if call('EXISTS', record, delayed or record) > 0 then
+    value = call('GET', record)
+    due = delayed and call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 1)[1]
+  end
   local again = value and rare().replay(value)
   if again then return again end
-  -- Each of these fails for a key of another type, before anything is written.
-  local due = delayed and call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 1)[1]
   local late = call('ZRANGEBYSCORE', L.deadlines, '-inf', now, 'LIMIT', 0, 1)[1]
   admit(L.refs, spent)
   if due then rare().promote(L, delayed, now, 100) end

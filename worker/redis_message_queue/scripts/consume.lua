@@ -213,23 +213,23 @@ while ARGV[at] do
 end
 
 -- Each of these fails for a key of another type, before anything is written; the full check would take longer.
-local looks = {
-  pcall_redis('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, 1),
+-- Most calls find nothing delayed, due or remembered, and then there is nothing to check or to read there.
+local remembered = call('EXISTS', L.refs, L.ids, L.backrefs, SETTLED, CLAIMED, DELAYED) > 0
+local looks = { pcall_redis('LLEN', L.processing), pcall_redis('LLEN', L.pending), pcall_redis('HGET', L.counts, ''),
   pcall_redis('ZRANGEBYSCORE', L.deadlines, '-inf', now, 'LIMIT', 0, 1),
-  pcall_redis('LLEN', L.processing), pcall_redis('LLEN', L.pending), pcall_redis('HGET', L.counts, '') }
+  remembered and pcall_redis('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, 1) }
 for i = 1, #looks do
   if type(looks[i]) == 'table' and looks[i].err then return wrong() or looks[i] end
 end
-L.due, L.length = looks[1][1], looks[3]
-
--- Most calls find none of these, and then there is nothing to check or to read in them.
-local applied, record = false, false
-local known = call('EXISTS', L.refs, L.ids, L.backrefs, SETTLED, CLAIMED) > 0
-if known or not plain then
+local late = looks[4][1]
+L.length, L.due = looks[1], remembered and looks[5][1]
+remembered = remembered and call('EXISTS', L.refs, L.ids, L.backrefs, SETTLED, CLAIMED) > 0
+if remembered or not plain then
   local alien = wrong()
   if alien then return alien end
 end
-if known then
+local applied, record = false, false
+if remembered then
   applied, record = all[1] and call('GET', SETTLED), call('GET', CLAIMED)
 else
   L.records = false
@@ -254,7 +254,7 @@ if count > 0 and record then
   change = change - #others
 elseif count > 0 and fresh == '1' and not retired then
   if L.due then rare().promote(L, DELAYED, now, count) end
-  if looks[2][1] then reclaimed = rare().reclaim(L, now) end
+  if late then reclaimed = rare().reclaim(L, now) end
   -- What was claimed before a write is refused stays claimed.
   for _ = 1, count + 100 do
     at = #taken + 1
