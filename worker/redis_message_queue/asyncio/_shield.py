@@ -32,7 +32,7 @@ async def finish(coroutine: Coroutine[Any, Any, None], *, swallowed_cancellation
 
 
 class _Work:
-    """A task that nobody cancels by waiting for it. `asyncio.shield` takes two turns of the event loop more."""
+    """A task that nobody cancels by waiting for it; `asyncio.shield` takes more turns of the event loop."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self.error: BaseException | None = None
