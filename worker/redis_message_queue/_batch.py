@@ -246,23 +246,28 @@ class ConsumerState:
             digest.update(stored if isinstance(stored, bytes) else stored.encode())
         return digest.hexdigest()
 
-    def _parse(self, reply: Sequence[bytes]) -> tuple[SettleReply, int]:
-        words = reply[0].decode().split(" ")
-        applied, retired, reclaimed, dead, due, expiry, version = words[:7]
-        claims = tuple(map(self._claim, reply[1:], words[7::2], words[8::2]))
+    def _parse(self, reply: bytes) -> tuple[SettleReply, int]:
+        head, _, messages = reply.partition(b"\n")
+        applied, retired, reclaimed, dead, due, expiry, version, *granted = head.decode().split(" ")
+        claims, start = [], 0
+        for token, deliveries, length in zip(granted[::3], granted[1::3], granted[2::3], strict=True):
+            end = start + int(length)
+            claims.append(self._claim(messages[start:end], token, deliveries))
+            start = end
         claimed = ClaimReply(
-            claims, int(reclaimed), int(dead), retired == "1", _seconds(due), _seconds(expiry)
+            tuple(claims), int(reclaimed), int(dead), retired == "1", _seconds(due), _seconds(expiry)
         )
         answers = () if applied == "-" else tuple(flag == "1" for flag in applied)
         return SettleReply(answers, claimed), int(version)
 
-    def _claim(self, stored: Text, token: str, deliveries: str) -> Claim:
+    def _claim(self, message: bytes, token: str, deliveries: str) -> Claim:
+        stored: Text = message
         # A value that is not UTF-8 stays bytes: raising here would lose the reply for ever.
-        if self._decode and isinstance(stored, bytes):
+        if self._decode:
             with contextlib.suppress(UnicodeDecodeError):
-                stored = stored.decode()
-        message = envelope.decode(stored)
-        return Claim(stored, token, message.id, message.payload, int(deliveries))
+                stored = message.decode()
+        content = envelope.decode(stored)
+        return Claim(stored, token, content.id, content.payload, int(deliveries))
 
 
 def _seconds(text: str) -> float | None:

@@ -75,9 +75,12 @@ async def run_async(flow: Flow[T]) -> T:
         effect = next(flow)
         while True:
             try:
-                result = effect.on_loop() if isinstance(effect, (Sleep, Now)) else effect()
-                if inspect.isawaitable(result):
-                    result = await result
+                if isinstance(effect, Now):
+                    result: Any = effect.on_loop()
+                else:
+                    result = effect.on_loop() if isinstance(effect, Sleep) else effect()
+                    if inspect.isawaitable(result):
+                        result = await result
             except BaseException as error:
                 effect = flow.throw(error)
             else:

@@ -7,10 +7,10 @@
 --       2 worker id or '', 3 the worker's state to start from (JSON),
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), and of a dead letter
 --       reason, detail
--- reply { words: one digit for each settlement (1 applied, 0 the lease was lost) or -; 1 when the worker is retired;
+-- reply one string, which clients read faster than a list: words, a line feed, the claimed messages end to end.
+--       Words: one digit for each settlement (1 applied, 0 the lease was lost) or -; 1 when the worker is retired;
 --       reclaimed; dead-lettered; ms to the next due message or -; ms to the next lease expiry or -; version of the
---       worker's state; then token and delivery count of each claim.
---       Behind them the stored messages of these claims }
+--       worker's state; then token, delivery count and length of each claim
 -- cost  O(log N) for each message, O(distance from the nearer end of processing) to take it out
 --#include base
 --#include admit
@@ -289,9 +289,7 @@ local words = { (applied or '-') .. ' 0 0 0 - - 0' }
 if state or retired or reclaimed + dead > 0 or #taken < count then
   words[1] = rare().told(applied or '-', retired and 1 or 0, reclaimed, dead, state)
 end
-local reply = { '' }
 for i = 1, #taken do
-  words[2 * i], words[2 * i + 1], reply[1 + i] = tokens[i], counted[i], taken[i]
+  words[3 * i - 1], words[3 * i], words[3 * i + 1] = tokens[i], counted[i], #taken[i]
 end
-reply[1] = table.concat(words, ' ')
-return reply
+return table.concat(words, ' ') .. '\n' .. table.concat(taken)
