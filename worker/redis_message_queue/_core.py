@@ -218,12 +218,14 @@ def _optional(key: str | None) -> tuple[str, ...]:
     return () if key is None else (key,)
 
 
-def _leased_claim(reply: Sequence[Text] | None) -> LeasedClaim:
+def _leased_claim(reply: Sequence[Text] | Text | None) -> LeasedClaim:
     if not reply:
         return LeasedClaim(None, None)
+    if isinstance(reply, (str, bytes)):
+        head, _, message = reply.partition("\n") if isinstance(reply, str) else reply.partition(b"\n")
+        number, deliveries = as_text(head).split(" ")
+        return LeasedClaim(message, number, delivery_count=_number(deliveries))
     stored, token, *rest = reply
-    if len(rest) == 1:
-        return LeasedClaim(stored, as_text(token), delivery_count=_number(as_text(rest[0])))
     # A duck-typed client may leave out what it does not care for.
     reclaimed, dead, problem, count, *facts = [*map(as_text, rest), *("0", "0", "", "")[len(rest) :]]
     named = zip(facts[::2], facts[1::2], strict=True)

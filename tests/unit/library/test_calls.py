@@ -46,8 +46,8 @@ def claim() -> _core.Call[_core.LeasedClaim]:
         ),
         ([b"", b"", b"0", b"0", b"why", b""], _core.LeasedClaim(None, None, (), (), "why")),
         ([b"m", b"7", b"0", b"0", b"", b"2"], _core.LeasedClaim(b"m", "7", delivery_count=2)),
-        ([b"m", b"7", b"2"], _core.LeasedClaim(b"m", "7", delivery_count=2)),
-        (["m", "7", ""], _core.LeasedClaim("m", "7")),
+        (b"7 2\nm\nn", _core.LeasedClaim(b"m\nn", "7", delivery_count=2)),
+        ("7 \nm", _core.LeasedClaim("m", "7")),
     ],
 )
 def test_claim_reply_is_read_as_bytes_or_text_short_or_long(reply: Any, expected: _core.LeasedClaim) -> None:
