@@ -7,7 +7,6 @@ operator's write to /scale.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import random
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench.fleet_report import markdown
 from tests.bench.fleet_stage import Failed, Stage, memory_of_pods
+from tests.bench.outcome import Outcome
 from tests.support.api_server import binaries
 
 if TYPE_CHECKING:
@@ -157,20 +157,12 @@ def main() -> None:
     options = parser.parse_args()
     if (folder := binaries()) is None:
         sys.exit(f"bench-operator: {MISSING}")
-    load_before = os.getloadavg()[0]
+    outcome = Outcome(f"{os.cpu_count()} cores, the operator on one of them", platform.python_version())
     try:
         results = compete(QUICK if options.quick else FULL, folder)
     except Failed as problem:
         sys.exit(f"bench-operator: {problem}")
-    about = {
-        "machine": f"{os.cpu_count()} cores, the operator on one of them",
-        "python": platform.python_version(),
-        "load_before": round(load_before, 2),
-        "load_after": round(os.getloadavg()[0], 2),
-    }
-    if options.json:
-        options.json.write_text(json.dumps({"about": about, "results": results}, indent=1))
-    print(markdown(about, results))
+    outcome.tell(results, markdown, options.json)
 
 
 if __name__ == "__main__":

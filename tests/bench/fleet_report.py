@@ -6,7 +6,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 Result = dict[str, Any]
 _KINDS = {
@@ -24,13 +24,9 @@ _COLUMNS = (
 )
 
 
-def markdown(about: Mapping[str, Any], results: Sequence[Result]) -> str:
-    """Both tables, with a line that says where the numbers are from."""
-    where = (
-        f"{about['machine']}, Python {about['python']}; load average {about['load_before']} before and "
-        f"{about['load_after']} after."
-    )
-    return "\n\n".join((where, _reactions(results), _fleets(results), _pods(results)))
+def markdown(results: Sequence[Result]) -> str:
+    """All tables."""
+    return "\n\n".join((_reactions(results), _fleets(results), _pods(results)))
 
 
 def _reactions(results: Sequence[Result]) -> str:

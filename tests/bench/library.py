@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from tests.bench import report
 from tests.bench.contestants import BASE, CONTESTANTS, OURS, STATE, Contestant
+from tests.bench.outcome import Outcome
 from tests.support.environments import Unavailable
 
 from redisqueue_operator.embedded_redis import EmbeddedRedis
@@ -173,19 +173,11 @@ def main() -> None:
             contestant.python()
     except Unavailable as missing:
         sys.exit(f"bench-library: {missing}")
-    load_before = os.getloadavg()[0]
+    outcome = Outcome(f"{len(_CORES) or os.cpu_count()} cores", "3.12")
     effort = QUICK if options.quick else FULL
     results = compete(effort if options.repetitions is None else effort.limited(options.repetitions))
-    about = {
-        "machine": f"{len(_CORES) or os.cpu_count()} cores, server {results.pop()['server']}",
-        "client_python": "3.12",
-        "system": platform.system(),
-        "load_before": round(load_before, 2),
-        "load_after": round(os.getloadavg()[0], 2),
-    }
-    if options.json:
-        options.json.write_text(json.dumps({"about": about, "results": results}, indent=1))
-    print(report.markdown(about, results))
+    outcome.about["machine"] += f", server {results.pop()['server']}"
+    outcome.tell(results, report.markdown, options.json)
 
 
 if __name__ == "__main__":

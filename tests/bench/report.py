@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.contestants import BASE, CONTESTANTS, OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 Result = dict[str, Any]
 
@@ -58,14 +58,10 @@ class Table:
         return median(ratios) if ratios else None
 
 
-def markdown(about: Mapping[str, Any], results: Sequence[Result]) -> str:
-    """All tables, with a line that says where the numbers are from."""
+def markdown(results: Sequence[Result]) -> str:
+    """All tables."""
     table = Table(results)
-    where = (
-        f"{about['machine']}, Python {about['client_python']}; load average {about['load_before']} before"
-        f" and {about['load_after']} after."
-    )
-    parts = [where, _rates(table), _state(table), _everybody(table)]
+    parts = [_rates(table), _state(table), _everybody(table)]
     return "\n\n".join(part for part in parts if part)
 
 

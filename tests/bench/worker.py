@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 import redis
 from tests.bench.contestants import CONTESTANTS, WORKER, Contestant
+from tests.bench.outcome import Outcome, Results
 from tests.support.environments import Unavailable
 
 from redisqueue_operator.embedded_redis import EmbeddedRedis
@@ -138,8 +138,8 @@ def compete(repetitions: int, entries: tuple[Entry, ...]) -> list[dict[str, Any]
     return results
 
 
-def markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
-    """The table, with a line that says where the numbers are from and two with the goals."""
+def markdown(results: Results) -> str:
+    """The table, with a line about the goals."""
 
     def values(who: str, what: object, field: str) -> list[float]:
         return [one[field] for one in results if one["who"] == who and one["what"] == what and field in one]
@@ -176,11 +176,7 @@ def markdown(about: dict[str, Any], results: list[dict[str, Any]]) -> str:
         for count, words in ((1, "one process (goal 2x)"), (4, "four (goal 3x)"))
         if fastest(PEERS, count)
     ]
-    where = (
-        f"{about['machine']}, Python 3.12; load average {about['load_before']} before and "
-        f"{about['load_after']} after."
-    )
-    return "\n".join((where, "", *lines, "", f"The fastest peer is beaten {' and '.join(ratios)}."))
+    return "\n".join((*lines, "", f"The fastest peer is beaten {' and '.join(ratios)}."))
 
 
 def main() -> None:
@@ -196,17 +192,8 @@ def main() -> None:
             entry.contestant.python()
     except Unavailable as missing:
         sys.exit(f"bench-worker: {missing}")
-    load_before = os.getloadavg()[0]
-    results = compete(1 if options.quick else options.repetitions, entries)
-    about = {
-        "machine": f"{os.cpu_count()} cores",
-        "system": platform.system(),
-        "load_before": round(load_before, 2),
-        "load_after": round(os.getloadavg()[0], 2),
-    }
-    if options.json:
-        options.json.write_text(json.dumps({"about": about, "results": results}, indent=1))
-    print(markdown(about, results))
+    outcome = Outcome(f"{os.cpu_count()} cores", "3.12")
+    outcome.tell(compete(1 if options.quick else options.repetitions, entries), markdown, options.json)
 
 
 if __name__ == "__main__":

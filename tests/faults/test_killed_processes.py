@@ -17,7 +17,7 @@ from redis_message_queue import RedisMessageQueue
 from redis_message_queue.consumer import Consumer, Outcome, Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import redis
     from tests.support.fault_proxy import Request
@@ -49,66 +49,70 @@ def check_redelivery(client: redis.Redis) -> None:
     assert not client.exists(KEYS.pending, KEYS.processing, KEYS.lease_deadlines, KEYS.lease_tokens)
 
 
+class Killer:
+    """Runs a program again and again, and kills it one request later each time, until it comes to its end."""
+
+    def __init__(self, nursery: Nursery, server: EmbeddedRedis, subtests: pytest.Subtests) -> None:
+        self._nursery = nursery
+        self._server = server
+        self._subtests = subtests
+
+    def kill_at_each_request(
+        self, program: str, sent: Fault, prepare: Callable[[], object], check: Callable[[], None]
+    ) -> None:
+        number, status = 0, -signal.SIGKILL
+        while status:
+            pids: SimpleQueue[int] = SimpleQueue()
+
+            def kill(request: Request, pids: SimpleQueue[int] = pids) -> Fault:
+                os.kill(pids.get(timeout=10), signal.SIGKILL)
+                return sent
+
+            with (
+                self._subtests.test(request=number),
+                FaultProxy(self._server.port, At(number, kill)) as proxy,
+            ):
+                number += 1
+                prepare()
+                pids.put(self._nursery.start(program, proxy.url))
+                status = self._nursery.wait()
+                assert status in (0, -signal.SIGKILL)
+                proxy.until_idle()
+                check()
+
+
+@pytest.fixture
+def killer(nursery: Nursery, redis_server: EmbeddedRedis, subtests: pytest.Subtests) -> Killer:
+    return Killer(nursery, redis_server, subtests)
+
+
 over_moments = pytest.mark.parametrize("sent", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=["unsent", "sent"])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @over_moments
 def test_a_process_may_be_killed_at_any_request(
-    program: str,
-    sent: Fault,
-    nursery: Nursery,
-    redis_server: EmbeddedRedis,
-    redis_client: redis.Redis,
-    subtests: pytest.Subtests,
+    program: str, sent: Fault, killer: Killer, redis_client: redis.Redis
 ) -> None:
-    number, status = 0, -signal.SIGKILL
-    while status:
-        pids: SimpleQueue[int] = SimpleQueue()
-
-        def kill(request: Request, pids: SimpleQueue[int] = pids) -> Fault:
-            os.kill(pids.get(timeout=10), signal.SIGKILL)
-            return sent
-
-        with subtests.test(request=number), FaultProxy(redis_server.port, At(number, kill)) as proxy:
-            number += 1
-            redis_client.flushall()
-            pids.put(nursery.start(program, proxy.url))
-            status = nursery.wait()
-            assert status in (0, -signal.SIGKILL)
-            proxy.until_idle()
-            check_redelivery(redis_client)
+    killer.kill_at_each_request(program, sent, redis_client.flushall, lambda: check_redelivery(redis_client))
 
 
 @pytest.mark.parametrize("program", REDRIVES)
 @over_moments
 def test_a_redrive_may_be_killed_at_any_request_and_goes_on(
-    program: str,
-    sent: Fault,
-    nursery: Nursery,
-    redis_server: EmbeddedRedis,
-    redis_client: redis.Redis,
-    subtests: pytest.Subtests,
+    program: str, sent: Fault, killer: Killer, redis_client: redis.Redis
 ) -> None:
     letters = [str(number) for number in range(150)]
-    number, status = 0, -signal.SIGKILL
-    while status:
-        pids: SimpleQueue[int] = SimpleQueue()
 
-        def kill(request: Request, pids: SimpleQueue[int] = pids) -> Fault:
-            os.kill(pids.get(timeout=10), signal.SIGKILL)
-            return sent
+    def prepare() -> None:
+        redis_client.flushall()
+        redis_client.lpush(KEYS.dead_letter, *letters)
 
-        with subtests.test(request=number), FaultProxy(redis_server.port, At(number, kill)) as proxy:
-            number += 1
-            redis_client.flushall()
-            redis_client.lpush(KEYS.dead_letter, *letters)
-            pids.put(nursery.start(program, proxy.url))
-            status = nursery.wait()
-            assert status in (0, -signal.SIGKILL)
-            proxy.until_idle()
-            left = payloads(redis_client, KEYS.dead_letter)
-            assert payloads(redis_client, KEYS.pending) + left == letters
-            done = RedisMessageQueue("jobs", client=redis_client).redrive(record="mine")
-            assert (done.moved, done.remaining) == (150, 0)
-            assert payloads(redis_client, KEYS.pending) == letters
+    def check() -> None:
+        left = payloads(redis_client, KEYS.dead_letter)
+        assert payloads(redis_client, KEYS.pending) + left == letters
+        done = RedisMessageQueue("jobs", client=redis_client).redrive(record="mine")
+        assert (done.moved, done.remaining) == (150, 0)
+        assert payloads(redis_client, KEYS.pending) == letters
+
+    killer.kill_at_each_request(program, sent, prepare, check)

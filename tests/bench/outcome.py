@@ -1,0 +1,34 @@
+"""What every bench says in the end: on which machine, how busy it was, and the results."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+Results: TypeAlias = "Sequence[dict[str, Any]]"
+
+
+class Outcome:
+    """Made before anything is measured: it notes how busy the machine is then."""
+
+    def __init__(self, machine: str, python: str) -> None:
+        self.about = {"machine": machine, "python": python, "system": platform.system()}
+        self._load_before = os.getloadavg()[0]
+
+    def tell(self, results: Results, markdown: Callable[[Results], str], file: Path | None) -> None:
+        """Print the tables; to `file` every single measurement, if there is one."""
+        loads = {"load_before": round(self._load_before, 2), "load_after": round(os.getloadavg()[0], 2)}
+        about = {**self.about, **loads}
+        if file:
+            file.write_text(json.dumps({"about": about, "results": results}, indent=1))
+        print(
+            f"{about['machine']}, Python {about['python']}; load average {about['load_before']} before and "
+            f"{about['load_after']} after.\n"
+        )
+        print(markdown(results))
