@@ -408,6 +408,17 @@ def test_a_key_of_another_type_stops_the_call_before_any_write(redis_client: red
     assert everything(redis_client) == before
 
 
+def test_a_list_is_trimmed_only_by_what_is_put_into_it(redis_client: redis.Redis) -> None:
+    consumer = Consumer(redis_client, "{jobs}", keep_failed=2)
+    publish(redis_client, KEYS, "a", "b")
+    redis_client.lpush(KEYS.failed, *"12345")
+    first, second = consumer.claim(2).claims
+    consumer.settle([settled(Outcome.RELEASE, first)])
+    assert redis_client.llen(KEYS.failed) == 5
+    consumer.settle([settled(Outcome.FAILED, second)])
+    assert redis_client.lrange(KEYS.failed, 0, -1) == [b"b", b"5"]
+
+
 @pytest.mark.parametrize("key", [KEYS.delivery_counts, KEYS.dead_letter, KEYS.dead_letter_info])
 def test_a_list_of_letters_of_another_type_stops_a_settlement_before_any_write(
     redis_client: redis.Redis, consumer: Consumer, key: str

@@ -42,7 +42,8 @@ local function rare()
   --#include undo
   --#include take_out
   --#include records
-  --#include expiry
+  --#include promote
+  --#include reclaim
   --#include unleased
   rarely = { promote = promote, reclaim = reclaim, unleased = unleased }
 

@@ -8,9 +8,7 @@
 --#include admit
 --#include ensure
 --#include undo
---#include records
---#include take_out
---#include expiry
+--#include promote
 local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'string', KEYS[4], 'hash', KEYS[5], 'hash' })
   or (KEYS[6] and check({ KEYS[6], 'zset' }))
 if wrong then return wrong end

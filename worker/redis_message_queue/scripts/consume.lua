@@ -44,9 +44,11 @@ local function rare()
   --#include envelope
   --#include undo
   --#include records
-  --#include expiry
+  --#include promote
+  --#include reclaim
   --#include unleased
   rarely = { ensure = ensure, promote = promote, reclaim = reclaim, unleased = unleased }
+  local pushed = {}
 
   -- Write a message that is settled to its next place; the reply undoes that, unless it was there before.
   function rarely.place(stored, outcome, delay)
@@ -62,6 +64,7 @@ local function rare()
     if list == COMPLETED and keep_completed == '0' or list == FAILED and keep_failed == '0' then return end
     local _, payload = unwrap(stored)
     call('LPUSH', list, payload)
+    pushed[list] = true
     return 'LPOP', list
   end
 
@@ -88,8 +91,8 @@ local function rare()
         if outcome == 'release' then uncount(stored) end
       end
     end
-    call('LTRIM', COMPLETED, 0, keep_completed - 1)
-    call('LTRIM', FAILED, 0, keep_failed - 1)
+    if pushed[COMPLETED] then call('LTRIM', COMPLETED, 0, keep_completed - 1) end
+    if pushed[FAILED] then call('LTRIM', FAILED, 0, keep_failed - 1) end
   end
 
   -- Count what became of messages under this version of the worker. No settlement fails because of that.

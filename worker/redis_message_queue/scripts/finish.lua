@@ -39,7 +39,7 @@ return guarded(wrong, function()
   if removed == 1 and token then
     call('HDEL', L.tokens, stored)
     call('ZREM', L.deadlines, stored)
-    if L.records then forget_records(L, token) end
+    forget_records(L, token)
     call('HDEL', L.counts, stored)
   elseif removed == 1 then
     local claim = call('HGET', L.backrefs, stored)
