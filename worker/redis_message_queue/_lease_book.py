@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from redis_message_queue.consumer import Claim
 
+    Lease = tuple[str | bytes, str]  # stored message, token
+
 # After a failure the next try comes sooner: most of the lease is left, but not for ever.
 _RETRY_SECONDS = 1.0
 _TOLD = math.inf
@@ -49,25 +51,25 @@ class LeaseBook:
         self.visibility_timeout_seconds = visibility_timeout_seconds
         self._interval = interval
         self.retry_seconds = min(_RETRY_SECONDS, interval / 4)
-        self._held: dict[str, tuple[Claim, float]] = {}  # with the end of its lease
-        self._renewals: Schedule[str] = Schedule()
-        self._expiries: Schedule[str] = Schedule()  # only of those whose renewal was due
+        self._held: dict[Lease, tuple[Claim, float]] = {}  # with the end of its lease
+        self._renewals: Schedule[Lease] = Schedule()
+        self._expiries: Schedule[Lease] = Schedule()  # only of those whose renewal was due
 
     def __len__(self) -> int:
         return len(self._held)
 
     def add(self, claim: Claim, claimed_at: float) -> float:
         """Keep a lease that began at `claimed_at`, or a little later; when it has to be renewed."""
-        self._held[claim.token] = claim, claimed_at + self.visibility_timeout_seconds
+        self._held[claim.lease] = claim, claimed_at + self.visibility_timeout_seconds
         when = claimed_at + self._interval
-        self._renewals.set(claim.token, when)
+        self._renewals.set(claim.lease, when)
         return when
 
     def remove(self, claim: Claim) -> None:
         """Keep it no longer. Harmless when it was not kept."""
-        self._held.pop(claim.token, None)
-        self._renewals.discard(claim.token)
-        self._expiries.discard(claim.token)
+        self._held.pop(claim.lease, None)
+        self._renewals.discard(claim.lease)
+        self._expiries.discard(claim.lease)
 
     def clear(self) -> None:
         """Keep nothing any more."""
@@ -76,7 +78,7 @@ class LeaseBook:
 
     def ends_at(self, claim: Claim) -> float | None:
         """When the lease ends unless it is renewed; None when it is not kept (any more)."""
-        held = self._held.get(claim.token)
+        held = self._held.get(claim.lease)
         return held and held[1]
 
     @property
@@ -93,10 +95,10 @@ class LeaseBook:
     def due(self, now: float) -> list[Claim]:
         """What a renewal should take along. Each must be given to `renewed` or to `failed`."""
         claims = []
-        while (token := self._renewals.pop(now + self._interval / 2)) is not None:
-            claim, end = self._held[token]
-            if self._expiries.when(token) is None:
-                self._expiries.set(token, end)
+        while (lease := self._renewals.pop(now + self._interval / 2)) is not None:
+            claim, end = self._held[lease]
+            if self._expiries.when(lease) is None:
+                self._expiries.set(lease, end)
             claims.append(claim)
         return claims
 
@@ -107,7 +109,7 @@ class LeaseBook:
         """
         lost = []
         for claim, ok in zip(claims, kept, strict=True):
-            if claim.token not in self._held:
+            if claim.lease not in self._held:
                 continue
             self.remove(claim)
             if ok:
@@ -119,8 +121,8 @@ class LeaseBook:
     def failed(self, claims: Sequence[Claim], now: float) -> None:
         """Nobody knows whether these were renewed: their ends stand, and they are soon due again."""
         for claim in claims:
-            if claim.token in self._held:
-                self._renewals.set(claim.token, now + self.retry_seconds)
+            if claim.lease in self._held:
+                self._renewals.set(claim.lease, now + self.retry_seconds)
 
     def expired(self, now: float) -> list[Claim]:
         """Those given by `due` whose leases have ended meanwhile, each told once.
@@ -128,7 +130,7 @@ class LeaseBook:
         They are renewed further on: while nobody else took them they can be saved.
         """
         claims = []
-        while (token := self._expiries.pop(now)) is not None:
-            self._expiries.set(token, _TOLD)
-            claims.append(self._held[token][0])
+        while (lease := self._expiries.pop(now)) is not None:
+            self._expiries.set(lease, _TOLD)
+            claims.append(self._held[lease][0])
         return claims

@@ -242,18 +242,20 @@ class Claimer(threading.Thread):
     # ---- what came -----------------------------------------------------------------
 
     def _take_claims(self, reply: ClaimReply) -> None:
+        # A Redis that lost its last writes may grant the very lease again whose handler runs here.
+        claims = [claim for claim in reply.claims if self._flights.of(claim) is None]
         if self._draining.is_set():
-            self._release(reply.claims)
-        elif reply.claims:
+            self._release(claims)
+        elif claims:
             epoch = self._breaker.epoch
             flights = [
-                Flight(claim, self._contexts.of(claim, self._draining), epoch=epoch) for claim in reply.claims
+                Flight(claim, self._contexts.of(claim, self._draining), epoch=epoch) for claim in claims
             ]
             for flight in flights:
                 self._flights.add(flight)
                 if flight.claim.delivery_count > 1:
                     self._metrics.redeliveries.inc()
-            self._leases.add(*reply.claims)
+            self._leases.add(*claims)
             self._running += len(flights)
             self._start(flights)
         if reply.dead_lettered:
@@ -261,7 +263,7 @@ class Claimer(threading.Thread):
 
     def _release(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
-            self._unsettled[claim.token] = Settlement(claim, Outcome.RELEASE)
+            self._unsettled[claim.lease] = Settlement(claim, Outcome.RELEASE)
 
     def _plan(self, reply: ClaimReply, wanted: int) -> None:
         """When to claim next, given what this claim brought."""
@@ -284,7 +286,7 @@ class Claimer(threading.Thread):
         seconds = flight.age_seconds
         settlement = self._judge(flight, self._policy.settlement(flight.claim, error))
         self._metrics.handler_seconds.observe(seconds)
-        self._unsettled[flight.claim.token] = settlement
+        self._unsettled[flight.claim.lease] = settlement
         if error is None and not log.isEnabledFor(logging.DEBUG):
             return
         fields = {
@@ -329,7 +331,7 @@ class Claimer(threading.Thread):
     def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
         for settlement, ok in zip(settlements, applied, strict=True):
             claim = settlement.claim
-            self._unsettled.pop(claim.token, None)
+            self._unsettled.pop(claim.lease, None)
             self._flights.remove(claim)
             self._metrics.outcomes[settlement.outcome.value if ok else "lost"].inc()
             if not ok:

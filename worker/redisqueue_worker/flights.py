@@ -56,27 +56,27 @@ class Flights:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_token: dict[object, Flight] = {}
+        self._by_lease: dict[object, Flight] = {}
 
     def add(self, flight: Flight) -> None:
         with self._lock:
-            self._by_token[flight.claim.token] = flight
+            self._by_lease[flight.claim.lease] = flight
 
     def remove(self, claim: Claim) -> None:
         """Forget the flight of `claim`, if there is one."""
         with self._lock:
-            self._by_token.pop(claim.token, None)
+            self._by_lease.pop(claim.lease, None)
 
     def of(self, claim: Claim) -> Flight | None:
         with self._lock:
-            return self._by_token.get(claim.token)
+            return self._by_lease.get(claim.lease)
 
     def all(self) -> list[Flight]:
         with self._lock:
-            return list(self._by_token.values())
+            return list(self._by_lease.values())
 
     def __len__(self) -> int:
-        return len(self._by_token)
+        return len(self._by_lease)
 
     def running(self) -> list[Flight]:
         """Those whose handler has not ended."""

@@ -35,6 +35,17 @@ def test_leases_that_came_at_different_times_are_soon_renewed_together() -> None
     assert calls[-2:] == [(calls[-3][0] + INTERVAL, 30), (calls[-3][0] + 2 * INTERVAL, 30)]
 
 
+def test_two_messages_under_one_token_are_two_leases() -> None:
+    book = LeaseBook(TIMEOUT, INTERVAL)
+    old, new = claim(1), claim(1)._replace(stored="another")
+    book.add(old, 0.0)
+    book.add(new, 1.0)
+    book.remove(old)
+    assert (book.ends_at(old), book.ends_at(new)) == (None, 1.0 + TIMEOUT)
+    assert book.due(4.0) == [new]
+    assert book.renewed([old, new], [False, True], 4.0) == []
+
+
 def test_a_failure_is_repeated_sooner_and_the_end_stays() -> None:
     book = LeaseBook(TIMEOUT, INTERVAL)
     book.add(claim(1), 0.0)
