@@ -10,6 +10,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from redis_message_queue._core import as_text
 from redis_message_queue._line import line_of, packed
+from redis_message_queue.exceptions import GatewayContractError
 
 if TYPE_CHECKING:
     from redis_message_queue._core import Call
@@ -22,7 +23,7 @@ async def execute(client: Any, call: Call[T]) -> T:
     """Run one script call and read its reply: as `_sync.execute`."""
     source, keys, args = call.script, call.keys, call.args
     if not isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
-        return call.parse(await client.eval(source.text, len(keys), *map(as_text, keys), *args))
+        return call.parse(await send(client, "eval", source.text, len(keys), *map(as_text, keys), *args))
     if isinstance(client, redis.asyncio.RedisCluster):
         # Before it knows the slots, redis-py sends a command to any node; many such answers make it close
         # all connections under those who use them.
@@ -38,6 +39,18 @@ async def execute(client: Any, call: Call[T]) -> T:
     except NoScriptError:
         reply = await command("EVAL", source.text, len(keys), *keys, *args, **options)
     return call.parse(reply)
+
+
+async def send(client: Any, command: str, *args: object) -> Any:
+    """Await one method of the client. Raises GatewayContractError if it has done its work already."""
+    reply = getattr(client, command)(*args)
+    if not hasattr(reply, "__await__"):
+        raise GatewayContractError(
+            f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with"
+            f" {type(reply).__name__}, which cannot be awaited: it is a sync one and blocks the event loop;"
+            " use it with redis_message_queue, or a redis.asyncio.Redis here"
+        )
+    return await reply
 
 
 async def _ask(line: Line, call: Call[Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import threading
@@ -57,14 +56,16 @@ def promises_awaitable(function: Callable[..., object]) -> bool:
 
 
 def discard_awaitable(value: object) -> str | None:
-    """Close or cancel an awaitable nobody will await; return what it was, None if it was none."""
-    if inspect.iscoroutine(value):
-        value.close()
-        return "a coroutine"
-    if isinstance(value, asyncio.Future):
-        value.cancel()
-        return "an awaitable"
-    return "an awaitable" if inspect.isawaitable(value) else None
+    """Cancel or close an awaitable nobody will await; return what it was, None if it was none."""
+    if not inspect.isawaitable(value):
+        return None
+    end = getattr(value, "cancel", None) or getattr(value, "close", None)
+    try:
+        if callable(end):
+            end()
+    except Exception:
+        logger.warning("A %s that nobody awaits could not be ended", type(value).__name__, exc_info=True)
+    return "a coroutine" if inspect.iscoroutine(value) else "an awaitable"
 
 
 class WrongHandlerError(TypeError):

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
+from redis_message_queue._callbacks import is_async_callable
 from redis_message_queue._cluster import has_hash_tag
 from redis_message_queue.exceptions import ConfigurationError
 
@@ -27,6 +28,8 @@ _SHORTEST_SOCKET_TIMEOUT = 2.0
 _PROBE_SECONDS = 1.0
 _BLOCKING = (redis.Redis, redis.RedisCluster)
 _ASYNCIO = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
+# The ways in which clients of whatever library send: one that is async there is so in all.
+_SENDING = ("execute_command", "eval", "lpush", "custom_command")
 _SENTINELS = (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
 _PIPELINES = (
     redis.client.Pipeline,
@@ -42,16 +45,7 @@ def check_client(client: object, *, asyncio: bool) -> None:
         raise TypeError("'redis_client' is a Sentinel manager object; pass sentinel.master_for(name) instead")
     if isinstance(client, _PIPELINES):
         raise TypeError("'redis_client' is a Pipeline, which only collects commands; pass the client itself")
-    if isinstance(client, _BLOCKING if asyncio else _ASYNCIO):
-        kind, package, own = (
-            ("a sync", "redis_message_queue", "redis.asyncio.Redis")
-            if asyncio
-            else ("an async", "redis_message_queue.asyncio", "redis.Redis")
-        )
-        raise TypeError(
-            f"'redis_client' is {kind} Redis client ({type(client).__name__});"
-            f" use {package} with it, or a {own} here"
-        )
+    check_face(client, asyncio=asyncio)
     if isinstance(client, (redis.Redis, redis.asyncio.Redis)) and (
         client.connection is not None or getattr(client, "single_connection_client", False)
     ):
@@ -59,6 +53,37 @@ def check_client(client: object, *, asyncio: bool) -> None:
             "'redis_client' is a single-connection client; heartbeats and handlers would share one"
             " connection: build it without single_connection_client=True"
         )
+
+
+def check_face(client: object, *, asyncio: bool, name: str = "redis_client") -> None:
+    """Raise TypeError for a client of the other face, of whatever library: `name` is the argument."""
+    if not (_is_blocking(client) if asyncio else _is_asyncio(client)):
+        return
+    kind, package, own = (
+        ("a sync", "redis_message_queue", "redis.asyncio.Redis")
+        if asyncio
+        else ("an async", "redis_message_queue.asyncio", "redis.Redis")
+    )
+    made_by = type(client).__module__.partition(".")[0]
+    whose = "" if made_by == "redis" else f" of {made_by}"
+    raise TypeError(
+        f"'{name}' is {kind} Redis client ({type(client).__name__}{whose});"
+        f" use {package} with it, or a {own} here"
+    )
+
+
+def _is_asyncio(client: object) -> bool:
+    """By its class, else by how it sends: a double may have no more than the commands that are used."""
+    if isinstance(client, (*_BLOCKING, *_ASYNCIO)):
+        return isinstance(client, _ASYNCIO)
+    return any(is_async_callable(getattr(client, name, None)) for name in _SENDING)
+
+
+def _is_blocking(client: object) -> bool:
+    """By its class, else by being of use in `with` alone: what a plain function returns may be awaited."""
+    if isinstance(client, (*_BLOCKING, *_ASYNCIO)):
+        return isinstance(client, _BLOCKING)
+    return hasattr(type(client), "__enter__") and not hasattr(type(client), "__aenter__")
 
 
 def probed_cluster_node(client: object) -> bool:

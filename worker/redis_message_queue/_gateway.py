@@ -126,6 +126,7 @@ class GatewayFlows:
     _options: GatewayOptions
     _client: Any
     _execute: Callable[[Any, _core.Call[Any]], Any]
+    _send: Callable[..., Any]
     _claims: PendingClaims
     _spent: SpentRecords
     _waiters: Waiters
@@ -181,7 +182,7 @@ class GatewayFlows:
 
     def _command(self, name: str, *args: object) -> Flow[Any]:
         """Call one client method, looked up now."""
-        return (yield functools.partial(getattr(self._client, name), *args))
+        return (yield functools.partial(self._send, self._client, name, *args))
 
     def _probe(self) -> Flow[None]:
         """Ask a plain client's server whether it is part of a cluster. Raises TypeError if so."""

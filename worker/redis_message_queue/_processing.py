@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis_message_queue._callbacks import report_callback_failure, warn
+from redis_message_queue._callbacks import discard_awaitable, report_callback_failure, warn
 from redis_message_queue._payload import unwrap
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent, hash_lease_token
 from redis_message_queue.exceptions import CleanupFailedError, GatewayContractError, with_context
@@ -234,7 +234,9 @@ class ProcessingFlows:
 
     def _trim_history(self, destination: str, cap: int) -> Flow[None]:
         try:
-            yield lambda: self._gateway.trim_queue(destination, cap)
+            answer = yield lambda: self._gateway.trim_queue(destination, cap)
+            if kind := discard_awaitable(answer):
+                raise GatewayContractError(f"gateway.trim_queue() returned {kind}: nothing was trimmed")
         except Exception as error:
             limit = "max_completed_length" if destination == self.key.completed else "max_failed_length"
             logger.warning("Could not trim %s: %s", destination, error)

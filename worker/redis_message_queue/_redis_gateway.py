@@ -52,7 +52,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         check_client(redis_client, asyncio=False)
         self._options = options.picked(GatewayOptions, locals())
         self._client = redis_client
-        self._execute = _sync.execute
+        self._execute, self._send = _sync.execute, _sync.send
         self._claims = PendingClaims()
         self._spent = SpentRecords()
         self._waiters = Waiters()

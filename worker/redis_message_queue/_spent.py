@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 _MOST_AT_ONCE = 64
+# A process may serve a queue for each of its users: of those that it has done with, it keeps no name.
+_MOST_QUEUES = 256
 
 
 class SpentRecords:
@@ -19,10 +21,15 @@ class SpentRecords:
     def add(self, queue: str, *names: str) -> None:
         """Note records for removal."""
         self._names.setdefault(queue, deque(maxlen=_MOST_AT_ONCE)).extend(names)
+        while len(self._names) > _MOST_QUEUES:
+            try:
+                del self._names[next(iter(self._names))]
+            except (KeyError, StopIteration, RuntimeError):  # another thread is at it
+                break
 
     def take(self, queue: str) -> tuple[str, ...]:
         """The records to remove with the call that is about to be sent."""
-        names, taken = self._names.get(queue), []
+        names, taken = self._names.pop(queue, None), []
         while names:
             try:
                 taken.append(names.popleft())

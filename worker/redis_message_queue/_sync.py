@@ -8,9 +8,11 @@ import redis
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
+from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._cluster import is_cluster
 from redis_message_queue._core import as_text
 from redis_message_queue._line import line_of, packed
+from redis_message_queue.exceptions import GatewayContractError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +31,7 @@ def execute(client: Any, call: Call[T]) -> T:
     """
     source, keys, args = call.script, call.keys, call.args
     if not isinstance(client, (redis.Redis, redis.RedisCluster)):
-        return call.parse(client.eval(source.text, len(keys), *map(as_text, keys), *args))
+        return call.parse(send(client, "eval", source.text, len(keys), *map(as_text, keys), *args))
     command: Any = client.execute_command
     options: dict[str, Any] = {NEVER_DECODE: True} if call.raw else {}
     line = line_of(client)
@@ -41,6 +43,18 @@ def execute(client: Any, call: Call[T]) -> T:
     except NoScriptError:
         reply = command("EVAL", source.text, len(keys), *keys, *args, **options)
     return call.parse(reply)
+
+
+def send(client: Any, command: str, *args: object) -> Any:
+    """Call one method of the client. Raises GatewayContractError if its answer is still to be awaited."""
+    reply = getattr(client, command)(*args)
+    kind = discard_awaitable(reply) if hasattr(reply, "__await__") else None
+    if kind:
+        raise GatewayContractError(
+            f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with {kind}:"
+            " nothing was done; use it with redis_message_queue.asyncio, or a redis.Redis here"
+        )
+    return reply
 
 
 def _ask(line: Line, call: Call[Any]) -> Any:

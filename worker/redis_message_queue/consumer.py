@@ -20,6 +20,7 @@ from redis_message_queue._batch import (
     SettleReply,
     WorkerIdentity,
 )
+from redis_message_queue._clients import check_face
 from redis_message_queue._cluster import require_one_slot
 from redis_message_queue._core import decodes
 from redis_message_queue.keys import QueueKeys
@@ -55,6 +56,7 @@ class Consumer:
 
     Raises:
         ConfigurationError: a value that cannot work, named in the text.
+        TypeError: a client of the other face.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Consumer:
             keep_dead_letter_info,
             worker,
         )
+        check_face(client, asyncio=False, name="client")
         require_one_slot(client, options.keys)
         self._client: Any = client
         self._state = ConsumerState(options, decode=decodes(client))

@@ -11,6 +11,7 @@ from redis import RedisError
 
 from redis_message_queue import _sync
 from redis_message_queue._callbacks import report_callback_failure
+from redis_message_queue._clients import check_face
 from redis_message_queue._core import Call, renew_many
 from redis_message_queue._lease_book import LeaseBook, Loss
 from redis_message_queue._watch import Watch
@@ -270,7 +271,10 @@ class LeaseKeeper:
         Whatever the trouble is, giving up would let every lease expire.
         """
         try:
-            self._client = self._client or self._connect()
+            if self._client is None:
+                client = self._connect()
+                check_face(client, asyncio=False, name="connect()")
+                self._client = client
             return _sync.execute_many(self._client, calls)
         except Exception as error:
             return [error] * len(calls)

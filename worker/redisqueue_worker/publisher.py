@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import RedisMessageQueue
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
+
+
+_MOST_QUEUES = 256
 
 
 class Publisher:
@@ -20,7 +24,8 @@ class Publisher:
         self._key_separator = key_separator
         self._lock = threading.Lock()
         self._client: Any = None
-        self._queues: dict[str, RedisMessageQueue] = {}
+        # Bounded: a handler may publish to a queue for each of its users.
+        self._queue = lru_cache(_MOST_QUEUES)(self._open)
 
     def publish(
         self, payload: str | dict[str, Any], *, queue: str | None = None, delay_seconds: float | None = None
@@ -28,11 +33,9 @@ class Publisher:
         """Enqueue `payload` on `queue` (default: the worker's own). See `Context.publish`."""
         self._queue(queue or self.queue).publish(payload, delay_seconds=delay_seconds)
 
-    def _queue(self, name: str) -> RedisMessageQueue:
+    def _open(self, name: str) -> RedisMessageQueue:
         with self._lock:
-            if name not in self._queues:
-                self._client = self._client or self._connection.connect()
-                self._queues[name] = RedisMessageQueue(
-                    name, client=self._client, deduplication=False, key_separator=self._key_separator
-                )
-            return self._queues[name]
+            self._client = self._client or self._connection.connect()
+        return RedisMessageQueue(
+            name, client=self._client, deduplication=False, key_separator=self._key_separator
+        )

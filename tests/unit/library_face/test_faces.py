@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import TYPE_CHECKING
+import pkgutil
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -14,6 +15,7 @@ import redis_message_queue.asyncio as async_face
 from redis_message_queue import EventOperation, EventOutcome, QueueEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 OWN_TO_A_FACE = {"close", "aclose"}
@@ -30,12 +32,45 @@ def parameters(member: object) -> list[tuple[str, object, object]] | None:
     return [(p.name, p.kind, p.default) for p in inspect.signature(member).parameters.values()]
 
 
-@pytest.mark.parametrize("name", ["RedisMessageQueue", "RedisGateway", "AbstractRedisGateway"])
-def test_signatures_are_equal(name: str) -> None:
-    ours, theirs = public(getattr(sync_face, name)), public(getattr(async_face, name))
-    assert ours.keys() == theirs.keys()
-    for member in ours:
-        assert parameters(ours[member]) == parameters(theirs[member]), member
+def modules() -> list[str]:
+    """The public modules that both faces have, by their name below the package."""
+    names = {module.name for module in pkgutil.iter_modules(async_face.__path__)}
+    return ["", *sorted(f".{name}" for name in names if not name.startswith("_"))]
+
+
+def pair(module: str) -> tuple[ModuleType, ModuleType]:
+    return tuple(importlib.import_module(f"{face.__name__}{module}") for face in (sync_face, async_face))  # type: ignore[return-value]
+
+
+def twins() -> Iterator[tuple[str, object, object]]:
+    """What both faces have under one name, and yet is not the same object."""
+    for module in modules():
+        ours, theirs = pair(module)
+        for name in getattr(ours, "__all__", ["RedisMessageQueue"]):
+            if getattr(ours, name) is not getattr(theirs, name):
+                yield f"{module}:{name}", getattr(ours, name), getattr(theirs, name)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_names_are_equal(module: str) -> None:
+    ours, theirs = pair(module)
+    assert getattr(ours, "__all__", None) == getattr(theirs, "__all__", None)
+
+
+@pytest.mark.parametrize(("name", "ours", "theirs"), list(twins()))
+def test_signatures_are_equal(name: str, ours: Any, theirs: Any) -> None:
+    if not inspect.isclass(ours):
+        assert parameters(ours) == parameters(theirs)
+        return
+    mine, other = public(ours), public(theirs)
+    assert mine.keys() == other.keys()
+    for member in mine:
+        assert parameters(mine[member]) == parameters(other[member]), member
+
+
+def test_every_public_class_has_its_twin_looked_at() -> None:
+    names = {name.rpartition(":")[2] for name, *_ in twins()}
+    assert names >= {"RedisMessageQueue", "RedisGateway", "AbstractRedisGateway", "Consumer", "sample"}
 
 
 def test_closing_names() -> None:

@@ -51,7 +51,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         check_client(redis_client, asyncio=True)
         self._options = options.picked(GatewayOptions, locals())
         self._client = redis_client
-        self._execute = _async.execute
+        self._execute, self._send = _async.execute, _async.send
         self._claims = PendingClaims()
         self._spent = SpentRecords()
         self._waiters = Waiters()

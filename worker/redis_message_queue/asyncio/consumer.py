@@ -20,6 +20,7 @@ from redis_message_queue._batch import (
     SettleReply,
     WorkerIdentity,
 )
+from redis_message_queue._clients import check_face
 from redis_message_queue._cluster import require_one_slot
 from redis_message_queue._core import decodes
 from redis_message_queue.keys import QueueKeys
@@ -55,6 +56,7 @@ class Consumer:
 
     Raises:
         ConfigurationError: a value that cannot work, named in the text.
+        TypeError: a client of the other face.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Consumer:
             keep_dead_letter_info,
             worker,
         )
+        check_face(client, asyncio=True, name="client")
         require_one_slot(client, options.keys)
         self._client: Any = client
         self._state = ConsumerState(options, decode=decodes(client))
@@ -152,7 +155,10 @@ class Consumer:
     async def report(
         self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool = False
     ) -> None:
-        """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence."""
+        """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence.
+
+        `tripped`: a run of failures keeps it from claiming as it could.
+        """
         call = self._state.report(
             busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining, tripped=tripped
         )

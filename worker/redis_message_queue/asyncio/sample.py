@@ -9,6 +9,7 @@ from redis_message_queue import _async
 from redis_message_queue._cluster import is_cluster
 from redis_message_queue._sample import (
     QueueSample,
+    VersionOutcomes,
     WorkerState,
     missing_script,
     retire_call,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue.keys import QueueKeys
 
-__all__ = ["QueueSample", "WorkerState", "retire", "sample", "unretire"]
+__all__ = ["QueueSample", "VersionOutcomes", "WorkerState", "retire", "sample", "unretire"]
 
 _AT_ONCE_IN_A_CLUSTER = 16
 
