@@ -65,9 +65,7 @@ def test_parameters_order_and_defaults_are_the_same_and_ours_come_last(both: tup
         assert all("inspect._empty" not in added for added in parameters[len(known) :]), member
 
 
-def test_every_argument_gets_the_same_verdict(
-    both: tuple[Any, Any], request: pytest.FixtureRequest
-) -> None:
+def test_every_argument_gets_the_same_verdict(both: tuple[Any, Any], request: pytest.FixtureRequest) -> None:
     stricter = STRICTER
     if request.node.callspec.params["both"] == "redis_message_queue":
         stricter = STRICTER | STRICTER_OF_THE_SYNC_FACE
