@@ -235,12 +235,13 @@ class ClaimFlows(GatewayFlows):
             value = yield from self._command("get", record)
             if value is None:
                 value = yield from self._command("hget", keys.claim_result_ids, claim_id)
+            readable = True
         except UnicodeDecodeError:
-            value = b""
+            value, readable = b"", False
         if value is None:
             return None
         timeout = self.message_visibility_timeout_seconds
-        if timeout is None and value:
+        if timeout is None and readable:  # the message itself, which may be empty
             yield from self._forget("delete", record)
             return value  # type: ignore[no-any-return]
         pair = _core.parse_claim_record(value)

@@ -115,8 +115,8 @@ def unwrap(stored: MessageData, *, strict: bool = False) -> envelope.Envelope:
             raise MalformedStoredMessageError(
                 f"the stored message begins like an envelope but is not one; {_KEPT}"
             )
-        if strict:
-            raise MalformedStoredMessageError(
-                f"the stored message has no envelope, and 'strict_envelope_decoding' is on; {_KEPT}"
-            )
+    if strict and (message.id is None or message.id.startswith(envelope.RAW_ID)):
+        raise MalformedStoredMessageError(
+            f"the stored message has no envelope, and 'strict_envelope_decoding' is on; {_KEPT}"
+        )
     return message

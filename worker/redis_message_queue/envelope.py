@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 PREFIX = "\x1eRMQ1:"
 _PREFIX_BYTES = PREFIX.encode()
+# What the id of an envelope begins with that a claim made up, for the second of two equal values without one.
+RAW_ID = "raw-"
 # Of one text: much less work than of an object.
 _quoted = json.JSONEncoder().encode
 _parsed = json.JSONDecoder().decode

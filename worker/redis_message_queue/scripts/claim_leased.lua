@@ -45,7 +45,8 @@ local function rare()
   --#include promote
   --#include reclaim
   --#include unleased
-  rarely = { promote = promote, reclaim = reclaim, unleased = unleased }
+  --#include distinct
+  rarely = { promote = promote, reclaim = reclaim, unleased = unleased, distinct = distinct }
 
   function rarely.replay(value)
     local ok, pair = pcall(cjson.decode, value)
@@ -66,7 +67,7 @@ end
 
 local function answer(stored, token, problem, deliveries)
   if reclaimed + dead == 0 and problem == '' then
-    return stored ~= '' and token .. ' ' .. deliveries .. '\n' .. stored
+    return token ~= '' and token .. ' ' .. deliveries .. '\n' .. stored
   end
   return { stored, token, text(reclaimed), text(dead), problem, deliveries, unpack(facts) }
 end
@@ -90,7 +91,11 @@ return guarded(wrong, function()
   for _ = 1, 100 do
     local stored = call('LMOVE', L.pending, L.processing, 'RIGHT', 'LEFT')
     if not stored then break end
-    local token, deliveries, problem = lease(L, stored, deadline, limit > 0, limit)
+    local token, deliveries, problem
+    if string.sub(stored, 1, #PREFIX) ~= PREFIX and call('HEXISTS', L.tokens, stored) == 1 then
+      stored, problem = rare().distinct(L.processing, stored, record)
+    end
+    if not problem then token, deliveries, problem = lease(L, stored, deadline, limit > 0, limit) end
     if token then
       remember(stored, token)
       return answer(stored, token, '', limit > 0 and text(deliveries) or '')

@@ -9,10 +9,11 @@
 --#include ensure
 --#include undo
 --#include promote
+--#include distinct
 local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'string', KEYS[4], 'hash', KEYS[5], 'hash' })
   or (KEYS[6] and check({ KEYS[6], 'zset' }))
 if wrong then return wrong end
-admit(KEYS[5])
+admit(KEYS[4])
 
 local moved, stored = false, call('GET', KEYS[3]) or call('HGET', KEYS[4], ARGV[2])
 if not stored then
@@ -21,6 +22,14 @@ if not stored then
   moved = true
 end
 if not stored then return false end
+if moved and string.sub(stored, 1, #PREFIX) ~= PREFIX and call('HEXISTS', KEYS[5], stored) == 1 then
+  local own, refused = distinct(KEYS[2], stored, KEYS[3])
+  if refused then
+    call('LMOVE', KEYS[2], KEYS[1], 'LEFT', 'RIGHT')
+    return redis.error_reply(refused)
+  end
+  stored = own
+end
 if call('EXISTS', KEYS[3]) == 0 then
   local set = pcall_redis('SET', KEYS[3], stored, 'PX', ARGV[1])
   if set.err and moved then call('LMOVE', KEYS[2], KEYS[1], 'LEFT', 'RIGHT') end

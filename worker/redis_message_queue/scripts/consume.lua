@@ -47,7 +47,9 @@ local function rare()
   --#include promote
   --#include reclaim
   --#include unleased
-  rarely = { ensure = ensure, promote = promote, reclaim = reclaim, unleased = unleased }
+  --#include distinct
+  rarely = { ensure = ensure, promote = promote, reclaim = reclaim, unleased = unleased,
+    distinct = distinct }
   local pushed = {}
 
   -- Write a message that is settled to its next place; the reply undoes that, unless it was there before.
@@ -110,20 +112,6 @@ local function rare()
       local total = pcall_redis('HINCRBY', VERSIONS, config .. ':' .. what, number)
       if total == number then call('PEXPIRE', VERSIONS, 86400000) end
     end
-  end
-
-  -- Leases go by value. A second copy of a value in flight (a producer that writes no envelopes) gets its own envelope:
-  -- what to lease, and why it could not be written.
-  function rarely.distinct(stored)
-    if call('HEXISTS', L.tokens, stored) == 0 and not call('ZSCORE', DELAYED, stored) then return stored end
-    local content = { id = string.sub(redis.sha1hex(CLAIMED .. #taken), 1, 32) }
-    if string.find(stored, '[\128-\255]') then
-      content.payload_hex = string.gsub(stored, '.', function(char) return string.format('%02x', string.byte(char)) end)
-    else
-      content.payload = stored
-    end
-    local own = PREFIX .. cjson.encode(content)
-    return own, pcall_redis('LSET', L.processing, 0, own).err
   end
 
   -- Take what the claim record still holds: those of its tokens that are current, found from the head of processing,
@@ -264,7 +252,10 @@ elseif count > 0 and fresh == '1' and not retired then
     local stored = at <= count and call('LMOVE', L.pending, L.processing, 'RIGHT', 'LEFT')
     if not stored then break end
     local token, delivery, refused
-    if string.sub(stored, 1, #PREFIX) ~= PREFIX then stored, refused = rare().distinct(stored) end
+    if string.sub(stored, 1, #PREFIX) ~= PREFIX then
+      local twin = call('HEXISTS', L.tokens, stored) == 1 or call('ZSCORE', DELAYED, stored)
+      if twin then stored, refused = rare().distinct(L.processing, stored, CLAIMED .. #taken) end
+    end
     if not refused then token, delivery, refused = lease(L, stored, deadline, true, limit) end
     if token then
       taken[at], tokens[at], counted[at] = stored, token, delivery

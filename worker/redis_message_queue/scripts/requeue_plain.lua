@@ -9,7 +9,7 @@
 --#include take_out
 local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'string', KEYS[4], 'hash', KEYS[5], 'hash' })
 if wrong then return wrong end
-admit(KEYS[5])
+admit(KEYS[4])
 call('RPUSH', KEYS[1], ARGV[2])
 local removed = take_out({ processing = KEYS[2] }, ARGV[2], nil, 'RPOP', KEYS[1])
 call('HDEL', KEYS[4], ARGV[1])
