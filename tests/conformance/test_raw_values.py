@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.faces import Face
 
 from redis_message_queue import MalformedStoredMessageError
 from redis_message_queue.consumer import Outcome, Settlement
 
 if TYPE_CHECKING:
     import redis
+    from tests.support.faces import Face
 
 PROCESSING = "{jobs}::processing"
 VALUES = [
@@ -74,11 +74,15 @@ async def test_a_consumer_of_a_decoding_client_gets_text_each_time(
 async def test_of_equal_values_each_fails_for_itself(face: Face, redis_client: redis.Redis) -> None:
     redis_client.lpush("{jobs}::pending", "", "")
     queue = face.queue(enable_failed_queue=True, enable_completed_queue=True)
-    with pytest.raises(ZeroDivisionError):
+
+    async def one_fails() -> None:
         async with face.process(queue):
             async with face.process(queue):
                 pass
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await one_fails()
     assert (
         redis_client.lrange("{jobs}::failed", 0, -1)
         == redis_client.lrange("{jobs}::completed", 0, -1)

@@ -116,5 +116,16 @@ class AdminFlows(QueueFlows):
 
     def _purge(self, target: PurgeTarget) -> Flow[int]:
         key = self._list_named("target", target, get_args(PurgeTarget))
-        call = _bulk.purge(key=key, delivery_counts=self.key.delivery_counts)
-        return (yield from self._built_in("purge()")._call(call))  # noqa: SLF001
+        gateway = self._built_in("purge()")
+        call = _bulk.purge(
+            key=key,
+            record=self.key.leases.operation_result(envelope.new_id()),
+            record_ttl_ms=gateway._options.replay_ttl_ms(0),  # noqa: SLF001
+            delivery_counts=self.key.delivery_counts,
+            delayed=target == "delayed",
+            counted=target in ("pending", "delayed"),
+        )
+        while True:
+            done = yield from gateway._call_retrying(call)  # noqa: SLF001
+            if done.entries is not None and not done.unfinished:
+                return done.entries

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis_message_queue import envelope
 from redis_message_queue._core import PENDING_FULL, Call, Text, as_text, milliseconds
 from redis_message_queue._scripts import script
+from redis_message_queue.keys import purged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,23 @@ def _fresh_envelope(payload: bytes) -> str:
         return envelope.PREFIX + json.dumps(content, separators=(",", ":"))
 
 
-def purge(*, key: str, delivery_counts: str) -> Call[int]:
-    """Empty a list or the delayed set; how many entries it had."""
-    return Call(script("purge"), (key, delivery_counts), (), int)
+class Purged(NamedTuple):
+    """How many entries there were, None as long as an earlier purge is being finished; whether to go on."""
+
+    entries: int | None
+    unfinished: bool
+
+
+def purge(
+    *, key: str, record: str, record_ttl_ms: int, delivery_counts: str, delayed: bool = False, counted: bool
+) -> Call[Purged]:
+    """Empty a list or the delayed set; to be repeated until it is finished.
+
+    `counted`: what is in it may have been delivered before, and be counted in `delivery_counts`.
+    """
+    return Call(
+        script("purge"),
+        (key, purged(key), record, delivery_counts),
+        (record_ttl_ms, "zset" if delayed else "list", int(counted)),
+        lambda reply: Purged(None if int(reply[0]) < 0 else int(reply[0]), bool(int(reply[1]))),
+    )

@@ -25,8 +25,8 @@ _COMMANDS: Mapping[Role, str] = {
     " llen lpush rpush lpop rpop lmove lrange lrem lset ltrim"
     " hget hmget hset hdel hexists hincrby hkeys zadd zrem zrange zrangebyscore zscore",
     "operator": "eval evalsha script|load type time get llen zcard zcount zrange hget hgetall hset hdel",
-    "caretaker": "eval evalsha type time get exists pexpire"
-    " llen lpush lpop lrange lindex lset lrem unlink hmget hgetall hset hdel zcard zcount zrange",
+    "caretaker": "eval evalsha type time get set exists pexpire rename"
+    " llen lpush lpop lrange lindex lset lrem unlink hmget hgetall hset hdel zcard zcount zrange zpopmin",
 }
 _GLOB = re.compile(r"([\\*?\[\]^])")
 

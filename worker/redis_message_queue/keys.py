@@ -69,6 +69,11 @@ def lease_keys(processing: str) -> LeaseKeys:
     return LeaseKeys(processing)
 
 
+def purged(key: str) -> str:
+    """List or sorted set: what a purge has taken out of `key` and not removed yet."""
+    return f"{key}:purged"
+
+
 @dataclass(frozen=True)
 class QueueKeys:
     """All key names of the queue `name`."""

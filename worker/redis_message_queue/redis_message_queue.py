@@ -203,7 +203,12 @@ class RedisMessageQueue(AdminFlows):
         return run(self._redrive("dead_letter", max_messages=max_messages)).moved
 
     def purge(self, *, target: PurgeTarget) -> int:
-        """Remove all messages of one list; how many there were. Messages in hand cannot be purged."""
+        """Remove all messages of one list; how many there were. Messages in hand cannot be purged.
+
+        They are out of the queue with the first round trip; more of them remove what is left in parts, so
+        that no other call waits long. Should this be interrupted, purge again: that finishes it. Raises
+        redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
+        """
         return run(self._purge(target))
 
     def _heartbeat_of(self, message: InHand) -> LeaseHeartbeat:

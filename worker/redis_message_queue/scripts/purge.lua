@@ -1,17 +1,34 @@
--- Empty a list or the delayed set, with the delivery counts of what it held.
--- KEYS  1 list or sorted set, 2 delivery counts
--- reply number of entries that were there
--- cost  O(N)
+-- Empty a list or the delayed set, a part in each call, so that nobody waits for it. The first call renames it: what comes
+-- later stays, and a purge that was interrupted is finished by the next.
+-- KEYS  1 list or sorted set, 2 what it is called from then on, 3 record of this purge, 4 delivery counts
+-- ARGV  1 TTL of the record ms, 2 'list' or 'zset', 3 '1' if its entries may have delivery counts
+-- reply { how many entries there were, or -1 if what an earlier purge left has to go first; 1 if something is left }
+-- cost  O(1), for at most 500 entries whose delivery counts are forgotten
 --#include base
 --#include types
-local kind = call('TYPE', KEYS[1])['ok']
-local wrong = check({ KEYS[1], kind == 'zset' and 'zset' or 'list', KEYS[2], 'hash' })
+local source, gone, record, counts, kind = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[2]
+local wrong = check({ source, kind, gone, kind, record, 'string', counts, 'hash' })
 if wrong then return wrong end
-local entries = kind == 'zset' and call('ZRANGE', KEYS[1], 0, -1) or call('LRANGE', KEYS[1], 0, -1)
-if call('EXISTS', KEYS[2]) == 1 then
-  for _, stored in ipairs(entries) do
-    call('HDEL', KEYS[2], stored)
+
+local count = tonumber(call('GET', record) or '')
+if not count and call('EXISTS', gone) == 0 then
+  count = call(kind == 'zset' and 'ZCARD' or 'LLEN', source)
+  if count > 0 then
+    call('RENAME', source, gone)
+    call('PEXPIRE', gone, 86400000)
+    call('SET', record, count, 'PX', ARGV[1])
   end
 end
-call('UNLINK', KEYS[1])
-return #entries
+
+if ARGV[3] == '1' and call('EXISTS', counts) == 1 then
+  local part, bytes = {}, 0
+  while #part < 500 and bytes < 262144 do -- one after another, because any of them may be large
+    local stored = kind == 'zset' and call('ZPOPMIN', gone)[1] or kind == 'list' and call('LPOP', gone)
+    if not stored then break end
+    part[#part + 1], bytes = stored, bytes + #stored
+  end
+  if part[1] then call('HDEL', counts, unpack(part)) end
+else
+  call('UNLINK', gone)
+end
+return { count or -1, call('EXISTS', gone) }
