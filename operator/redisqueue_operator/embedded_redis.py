@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from redisqueue_worker.guard import marks
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
@@ -99,6 +101,7 @@ class EmbeddedRedis:
                 stderr=out,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                pass_fds=marks(),
             )
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         with redis.Redis(port=self.port) as client:

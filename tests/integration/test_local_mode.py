@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from tests.support.worker_process import alive, descendants, eventually
 
 from redis_message_queue import RedisMessageQueue
 from redisqueue_operator.engine import Engine
@@ -224,6 +225,26 @@ def test_the_command_runs_a_file_and_ends_cleanly(
     assert f"redisqueue publish jobs --redis-url {redis_url}" in text
     assert "drained" in text
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_nothing_outlives_the_command_when_it_is_killed(tmp_path: Path) -> None:
+    queue = FILE.replace("  drain:", "  scaling: {minReplicas: 1}\n  drain:")
+    (tmp_path / "queue.yaml").write_text(queue)
+    (tmp_path / "mine.py").write_text(
+        "import subprocess\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "def handle(payload: str) -> None:\n    pass\n"
+    )
+    command = [sys.executable, "-m", "redisqueue_operator.cli", "local", "queue.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        try:
+            # the server, the worker and what its handler's module started
+            found = eventually(
+                lambda: here if len(here := descendants(process.pid)) >= 3 else None, "all are there"
+            )
+        finally:
+            process.kill()
+        process.wait()
+    eventually(lambda: not any(alive(pid) for pid in found), "all have ended")
 
 
 def test_the_command_refuses_what_the_api_server_would(tmp_path: Path) -> None:

@@ -42,11 +42,12 @@ SHOWN_BY = {
     "Each dead letter leaves a record": "contract.a_dead_letter_tells_why",
     "An async handler that overruns": "handling.an_async_handler_that_overruns_is_cancelled",
     "A thread cannot be stopped": "handling.a_thread_that_overruns_makes_the_process_start_afresh",
-    "A process slot is killed": "processes.a_handler_that_ends_its_process_has_failed_and_is_tried_again",
+    "A process slot is killed": "children.a_slot_that_is_killed_takes_along_what_its_handler_started",
     "A handler that ends its process slot": (
         "processes.a_handler_that_ends_its_process_has_failed_and_is_tried_again"
     ),
-    "No process slot outlives": "processes.no_process_outlives_its_worker",
+    "What a handler forks": "children.a_forked_child_ends_by_the_signals_that_stop_the_worker",
+    "No process slot outlives": "children.nothing_that_a_handler_started_outlives_a_killed_worker",
     "The lease is renewed": "failures.the_lease_is_kept_for_as_long_as_the_handler_runs",
     "A message whose worker died": "failures.after_sigkill_only_the_unfinished_message_is_handled_again",
     "After REDISQUEUE_MAX_DELIVERY": "faults.a_handler_that_exits_the_worker_costs_a_delivery_each_time",
@@ -74,6 +75,9 @@ SHOWN_BY = {
     "With REDISQUEUE_ON_DRAIN_TIMEOUT=LeaveLease": "drain.the_lease_is_left_if_that_is_wished",
     "A second signal": "drain.a_second_signal_releases_and_leaves_at_once",
     "Results that Redis does not take": "faults.results_that_redis_never_hears_of_do_not_hold_up_the_pod",
+    "As process 1 of a container": (
+        "children.process_1_reaps_orphans_and_leaves_handlers_the_exit_codes_of_their_own"
+    ),
     "SIGKILL at any moment": "faults.sigkill_at_any_moment_loses_nothing",
     "`redisqueue-worker drain` makes": "drain.drain_never_fails_a_pre_stop_hook",
     "The drained worker stays": "drain.drain_by_command_waits_stays_and_can_be_taken_back",

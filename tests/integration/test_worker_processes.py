@@ -9,18 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
+from tests.support.worker_process import KEYS, WorkerProcess, alive, counters, eventually, publish
 
 if TYPE_CHECKING:
     import redis
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def pids(notes: list[str]) -> list[int]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis_message_queue import envelope
@@ -16,7 +17,6 @@ from redis_message_queue.sample import QueueSample, sample
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
-    from pathlib import Path
 
     import redis
 
@@ -186,6 +186,21 @@ def eventually(look: Callable[[], T], what: str, timeout_seconds: float = 15.0) 
         assert time.monotonic() < deadline, f"not in {timeout_seconds:g} s: {what}"
         time.sleep(0.01)
     return value
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that `pid` started, and those that these did; zombies too."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    found = [int(child) for thread in threads for child in thread.read_text().split()]
+    return found + [one for child in found for one in descendants(child)]
 
 
 def publish(client: redis.Redis, *payloads: str) -> None:

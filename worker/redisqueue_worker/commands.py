@@ -13,6 +13,7 @@ from redis import RedisError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, sample
 from redisqueue_worker import logs
+from redisqueue_worker.guard import end_children_with_me
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.loader import HandlerError, load
 from redisqueue_worker.metrics import Metrics
@@ -52,6 +53,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(environment):
         log.warning("unknown variable", extra={"reason": name})
+    end_children_with_me()
     try:
         return _work(settings)
     except (HandlerError, HookError) as error:

@@ -28,6 +28,7 @@ from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, resident_mib
 from redisqueue_worker.slots import error_of
 from redisqueue_worker.stamps import stamp_of
+from redisqueue_worker.stop_signals import catch_stop_signals
 
 if TYPE_CHECKING:
     from redisqueue_worker.settings import Settings
@@ -105,8 +106,7 @@ class ProcessSlot:
 def main() -> int:
     """Serve the pipe whose descriptor is the first argument; the exit code."""
     _end_with_the_worker()
-    for number in (signal.SIGTERM, signal.SIGINT):  # a terminal sends them to all; the worker decides
-        signal.signal(number, lambda _number, _frame: None)
+    catch_stop_signals(lambda _number, _frame: None)  # the worker decides when a slot ends
     os.set_inheritable(int(sys.argv[1]), False)  # a handler's own processes must not keep the pipe open
     connection = Connection(int(sys.argv[1]))
     settings = connection.recv()

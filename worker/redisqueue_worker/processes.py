@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import queue
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_worker import guard
 from redisqueue_worker.loader import HandlerError
 from redisqueue_worker.pipe import Ended, Extended, News, Ready, Work, rebuilt
 from redisqueue_worker.policy import HandlerTimeout
@@ -47,7 +49,10 @@ class Child:
         with theirs:
             command = [sys.executable, "-m", "redisqueue_worker.process_slot", str(theirs.fileno())]
             self._process = subprocess.Popen(  # noqa: S603  (ourselves)
-                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
+                command,
+                pass_fds=(theirs.fileno(), *guard.marks()),
+                stdin=subprocess.DEVNULL,
+                process_group=0,
             )
         self._lock = threading.Lock()
         self._flight: Flight | None = None
@@ -71,7 +76,7 @@ class Child:
             while not self.is_ready:
                 self._next_word()
                 if time.monotonic() > deadline:
-                    self._process.kill()
+                    self._kill()
         except (EOFError, OSError):
             raise ProcessDied(self._cause_of_death()) from None
 
@@ -96,12 +101,11 @@ class Child:
 
     def end(self) -> None:
         """Let it run its shut-down hooks and leave; kill it when that takes long."""
-        try:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self._connection.send(None)
             self._process.wait(END_SECONDS)
-        except (OSError, subprocess.TimeoutExpired):
-            self._process.kill()
-            self._process.wait()
+        self._kill()
+        self._process.wait()
         self._connection.close()
 
     def _converse(self, flight: Flight) -> Ended:
@@ -136,13 +140,18 @@ class Child:
         """Kill the process if it is still at this flight."""
         with self._lock:
             if self._flight is flight:
-                self._process.kill()
+                self._kill()
+
+    def _kill(self) -> None:
+        """End it and all that its handlers have started, which are one group with it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _cause_of_death(self) -> str:
         try:
             code = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:  # it closed the pipe and lives on
-            self._process.kill()
+            self._kill()
             code = self._process.wait()
         when = "" if self.is_ready else " before it was ready"
         if code >= 0:

@@ -30,6 +30,7 @@ from redisqueue_worker.processes import ProcessSlots
 from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, inherited_listener, resident_mib, start_afresh
 from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots, slots_problem
+from redisqueue_worker.stop_signals import STOP_SIGNALS, catch_stop_signals
 from redisqueue_worker.waiter import Waiter
 from redisqueue_worker.watch import Watch
 
@@ -51,7 +52,6 @@ LAST_WORDS_SECONDS = 8.0
 LEFTOVER_SECONDS = 3.0
 HOOK_SECONDS = 5.0
 _LOOPS = ("claimer", KEEPER_NAME, "waiter", "event-loop")
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class PlatformError(Exception):
@@ -136,10 +136,8 @@ class Worker:
     # ---- start ---------------------------------------------------------------------
 
     def _catch_signals(self) -> None:
-        for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
         # A predecessor that replaced itself by this process blocked them, so that none was lost between.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        catch_stop_signals(self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self._started:
@@ -339,7 +337,7 @@ class Worker:
 
     def _recycle(self, fields: dict[str, object]) -> None:
         """Replace this process by a fresh one with the same arguments, unless told to stop meanwhile."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         with suppress(queue.Empty):
             while True:
                 event = self._events.get_nowait()

@@ -19,6 +19,7 @@ from redisqueue_operator.local import DefinitionError, Definitions, LocalPlatfor
 from redisqueue_operator.local.log_line import LogLine
 from redisqueue_operator.local.template import ignored_fields
 from redisqueue_operator.screen import Screen, ScreenHandler, table
+from redisqueue_worker.guard import end_children_with_me
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +56,9 @@ def add_to(subcommands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run until Ctrl-C, then drain the workers; a second Ctrl-C ends them at once."""
-    return interruptible.run(LocalRun(options, read_checked(options.file)).play())
+    definitions = read_checked(options.file)
+    end_children_with_me()
+    return interruptible.run(LocalRun(options, definitions).play())
 
 
 def read_checked(path: Path) -> Definitions:

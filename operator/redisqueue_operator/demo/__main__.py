@@ -19,6 +19,7 @@ from redisqueue_operator.demo.stage import StageError, cluster_stage, local_stag
 from redisqueue_operator.embedded_redis import NoServerFound
 from redisqueue_operator.local.log_line import LogLine
 from redisqueue_operator.screen import Screen, ScreenHandler
+from redisqueue_worker.guard import end_children_with_me
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--verbose", action="store_true", help="show what the workers print, not only their mishaps"
     )
     options = parser.parse_args(argv)
+    end_children_with_me()
     try:
         return interruptible.run(demo(options))
     except Exception as error:

@@ -1,0 +1,59 @@
+"""The signals that stop a worker: caught for this process alone, not for what its handlers fork.
+
+A forked child would otherwise catch them as the worker does, and so could not be terminated.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+Catch = Callable[[int, Any], object]
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_caught_by: Catch | None = None
+_held = threading.local()
+
+
+def catch_stop_signals(catch: Catch) -> list[str]:
+    """Let `catch` have the signals, also those that are blocked. Call it from the main thread.
+
+    Returns the names of those that somebody else took, or blocked, since this was last called.
+    """
+    global _caught_by  # noqa: PLW0603  (a process has one set of signal handlers)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    taken = [
+        number.name
+        for number in STOP_SIGNALS
+        if _caught_by is not None and (number in blocked or signal.getsignal(number) is not _caught_by)
+    ]
+    if _caught_by is None:
+        os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_let_go)
+    _caught_by = catch
+    for number in STOP_SIGNALS:
+        signal.signal(number, catch)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    return taken
+
+
+def _hold_back() -> None:
+    """Before a fork: a signal that reaches the child at once waits for the action that it shall have."""
+    _held.before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
+def _let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _held.before)
+
+
+def _let_go() -> None:
+    """In a forked child: Python's own actions, unless the handler's code had taken a signal itself."""
+    ours = [number for number in STOP_SIGNALS if signal.getsignal(number) is _caught_by]
+    for number in ours:
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)  # an event loop's, which the parent listens to
+    _let_through()
+    if signal.SIGINT in ours:  # not before: what is raised here is lost
+        signal.signal(signal.SIGINT, signal.default_int_handler)
