@@ -309,7 +309,7 @@ def test_settling_and_claiming_are_one_round_trip(
     assert (reply.applied, texts(reply.claimed.claims)) == ((True,), ["b"])
 
 
-@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), 10**400, 1e300])
 def test_a_wrong_delay_is_refused(delay: float) -> None:
     with pytest.raises(ConfigurationError, match="'delay_seconds'"):
         Settlement(Claim("s", "1", None, "s", 1), Outcome.RETRY, delay_seconds=delay)

@@ -81,8 +81,10 @@ async def test_a_delayed_message_waits_and_is_then_next(
 
 async def test_a_wrong_delay_is_refused(face: Face) -> None:
     queue = face.queue()
-    with pytest.raises(ConfigurationError, match="delay_seconds"):
-        await face.call(queue.publish, "x", delay_seconds=-1)
+    for delay in (-1, 10**400, -(10**5000), 10**10, 1e300, float("inf"), float("nan")):
+        for publish, what in ((queue.publish, "x"), (queue.publish_many, ["x"])):
+            with pytest.raises(ConfigurationError, match="delay_seconds"):
+                await face.call(publish, what, delay_seconds=delay)
     with pytest.raises(TypeError, match="delay_seconds"):
         await face.call(queue.publish, "x", delay_seconds="1")
 

@@ -37,6 +37,8 @@ SHOWN_BY = {
     "After `raise Retry(delay)`": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
     "After `raise DeadLetter(reason)`": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
     "After any other exception": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
+    "Whatever a handler raises": "boundary.whatever_a_handler_raises_costs_its_own_message_alone",
+    "A handler that returns a coroutine": "boundary.what_a_handler_returns_shows_whether_its_work_is_done",
     "With REDISQUEUE_MAX_ATTEMPTS=1": "handling.with_one_attempt_a_failure_is_final",
     "A payload that does not fit": "handlers.the_type_chooses_the_handler",
     "Each dead letter leaves a record": "contract.a_dead_letter_tells_why",
@@ -95,6 +97,7 @@ SHOWN_BY = {
     "Handlers are imported from": "contract.handlers_come_from_their_path",
     "Credentials from files": "contract.a_rotated_password_needs_no_restart",
     "Logs are JSON lines": "contract.every_line_on_stderr_is_json",
+    "Whatever a handler logs": "boundary.a_log_call_never_fails_its_message",
     "No payload is logged": "handling.a_payload_of_the_wrong_type_is_a_dead_letter_and_never_logged",
 }
 

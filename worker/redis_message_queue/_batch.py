@@ -16,6 +16,7 @@ from redis_message_queue import envelope
 from redis_message_queue._core import Call, Text, encoded, milliseconds, renew_many
 from redis_message_queue._scripts import script
 from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.options import LONGEST_DELAY_SECONDS, check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,9 +96,9 @@ class Settlement:
     failed: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ConfigurationError for a delay that is negative or not finite."""
-        if not (math.isfinite(self.delay_seconds) and self.delay_seconds >= 0):
-            raise ConfigurationError(f"'delay_seconds' must be finite and >= 0, got {self.delay_seconds!r}")
+        """Raise ConfigurationError for a delay that is negative, not finite, or beyond ten years."""
+        if not 0 <= self.delay_seconds <= LONGEST_DELAY_SECONDS:  # which nothing but a number in it is
+            check(delay_seconds=self.delay_seconds)
 
 
 class SettleReply(NamedTuple):

@@ -19,6 +19,8 @@ DEFAULT_HISTORY_LENGTH = 1000
 DEFAULT_DELIVERY_COUNT = 10
 DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 300
 DEFAULT_BLOCK_TIMEOUT_SECONDS = 1.0
+# Ten years: far beyond any plan, and far within what servers can count in milliseconds.
+LONGEST_DELAY_SECONDS = 10 * 365 * 24 * 3600
 
 
 # A type as the library means it, by the words that name it in an error: no bool passes for a number.
@@ -39,12 +41,16 @@ def _is(kind: str, value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one argument may be; `above` and `least` are the exclusive and the inclusive lower bound."""
+    """What one argument may be.
+
+    `above` and `least` are the exclusive and the inclusive lower bound, `most` is the inclusive upper one.
+    """
 
     kind: str
     optional: bool = False
     above: float | None = None
     least: float | None = None
+    most: float | None = None
     blank: bool = True
 
 
@@ -79,7 +85,7 @@ RULES: Mapping[str, Rule] = {
     "dead_letter_queue": Rule("a str", optional=True),
     # Calls
     "timeout": Rule("a number", optional=True),
-    "delay_seconds": Rule("a number", optional=True, least=0),
+    "delay_seconds": Rule("a number", optional=True, least=0, most=LONGEST_DELAY_SECONDS),
     "count": Rule("an int", above=0),
     "max_messages": Rule("an int", optional=True, above=0),
     "per_second": Rule("a number", optional=True, above=0),
@@ -118,12 +124,26 @@ def check_ranges(**values: object) -> None:
 
 def _check_number(name: str, value: float, rule: Rule) -> None:
     bounded = rule.above is not None or rule.least is not None
-    if bounded and not math.isfinite(value):
-        raise ConfigurationError(f"'{name}' must be a finite number, got {value!r}")
+    if bounded and not _is_finite(value):
+        raise ConfigurationError(f"'{name}' must be a finite number, got {_shown(value)}")
     if rule.above is not None and value <= rule.above:
         raise ConfigurationError(f"'{name}' must be positive, got {value!r}")
     if rule.least is not None and value < rule.least:
         raise ConfigurationError(f"'{name}' must not be below {rule.least:g}, got {value!r}")
+    if rule.most is not None and value > rule.most:
+        raise ConfigurationError(f"'{name}' must not be above {rule.most}, got {value!r}")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond all floats
+        return False
+
+
+def _shown(value: float) -> str:
+    """Its text; Python refuses to write an int of thousands of digits."""
+    return repr(value) if isinstance(value, float) else f"an int of {value.bit_length()} bits"
 
 
 def check(**values: object) -> None:

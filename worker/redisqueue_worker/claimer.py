@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from redis import RedisError
 
 from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
+from redisqueue_worker import logs
 from redisqueue_worker.drain import Load
+from redisqueue_worker.failures import HandlerTimeout, failure_of
 from redisqueue_worker.flights import Flight, Flights
 from redisqueue_worker.pace import Pace
-from redisqueue_worker.policy import HandlerTimeout, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from redis_message_queue.lease_keeper import Leases
     from redisqueue_worker.breaker import Breaker
     from redisqueue_worker.context import Contexts
+    from redisqueue_worker.failures import Failure
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.policy import RetryPolicy
     from redisqueue_worker.waiter import Waiter
 
 log = logging.getLogger(__name__)
@@ -36,7 +39,7 @@ log = logging.getLogger(__name__)
 # How long a drain tries to learn what became of a claim whose reply was lost; its lease covers the rest.
 RECOVERY_SECONDS = 10.0
 
-Finished = tuple[Flight, BaseException | None]
+Finished = tuple[Flight, "Failure | None"]
 
 
 class Claimer(threading.Thread):
@@ -99,9 +102,9 @@ class Claimer(threading.Thread):
 
     # ---- called from other threads -------------------------------------------------
 
-    def finish(self, flight: Flight, error: BaseException | None) -> None:
-        """A handler ended: returned if `error` is None, else raised it."""
-        self._inbox.put((flight, error))
+    def finish(self, flight: Flight, failure: Failure | None) -> None:
+        """A handler ended: returned if `failure` is None."""
+        self._inbox.put((flight, failure))
 
     def poke(self) -> None:
         """Look again at what there is to do."""
@@ -150,9 +153,7 @@ class Claimer(threading.Thread):
 
     def _given_up(self, flight: Flight) -> Settlement:
         if flight.abandoned:
-            return self._policy.settlement(
-                flight.claim, HandlerTimeout(f"ran for {flight.age_seconds:.1f} s")
-            )
+            return self._policy.settlement(flight.claim, failure_of(HandlerTimeout(flight.age_seconds)))
         return Settlement(flight.claim, Outcome.RELEASE)
 
     # ---- the loop ------------------------------------------------------------------
@@ -280,14 +281,14 @@ class Claimer(threading.Thread):
         self._pace.woken(time.monotonic())
         self.poke()
 
-    def _take_outcome(self, flight: Flight, error: BaseException | None) -> None:
+    def _take_outcome(self, flight: Flight, failure: Failure | None) -> None:
         flight.finished = True
         self._running -= 1
         seconds = flight.age_seconds
-        settlement = self._judge(flight, self._policy.settlement(flight.claim, error))
+        settlement = self._judge(flight, self._policy.settlement(flight.claim, failure))
         self._metrics.handler_seconds.observe(seconds)
         self._unsettled[flight.claim.lease] = settlement
-        if error is None and not log.isEnabledFor(logging.DEBUG):
+        if failure is None and not log.isEnabledFor(logging.DEBUG):
             return
         fields = {
             "message_id": flight.claim.id,
@@ -295,13 +296,15 @@ class Claimer(threading.Thread):
             "outcome": settlement.outcome.value,
             "seconds": round(seconds, 6),
         }
-        if error is None:
+        if failure is None:
             log.debug("handled", extra=fields)
             return
         if settlement.outcome is Outcome.RETRY:
             fields["delay_seconds"] = round(settlement.delay_seconds, 3)
-        detail = (type(error), error, error.__traceback__) if settlement.detail else None
-        log.warning("not handled", extra={**fields, "reason": settlement.reason}, exc_info=detail)
+        fields["reason"] = settlement.reason
+        if settlement.detail:
+            fields[logs.TRACEBACK] = failure.detail
+        log.warning("not handled", extra=fields)
 
     def _judge(self, flight: Flight, settlement: Settlement) -> Settlement:
         """What the circuit breaker makes of it; what a handler asked for says nothing about the worker."""

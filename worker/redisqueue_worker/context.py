@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from redisqueue_worker.logs import STANDARD, free_names
+from redisqueue_worker.outcomes import checked_seconds
 from redisqueue_worker.stamps import stamp_of
 
 if TYPE_CHECKING:
@@ -87,10 +89,11 @@ class Context:
         The lease needs no such call: the worker renews it for as long as the handler runs.
         Without a handler timeout there is no deadline to move.
 
-        Raises ValueError unless `seconds` is above zero.
+        Raises ValueError unless `seconds` is a number above zero, and at most 30 days.
         """
+        seconds = checked_seconds("seconds", seconds)
         if not seconds > 0:
-            raise ValueError(f"seconds: {seconds!r} must be above 0")
+            raise ValueError(f"seconds: {seconds:g} must be above 0")
         if self._deadline is not None:
             self._deadline = max(self._deadline, time.monotonic() + seconds)
 
@@ -135,8 +138,13 @@ class MessageLogger(logging.LoggerAdapter[logging.Logger]):
         super().__init__(logger, {"message_id": message_id, "delivery_count": delivery_count})
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Merge what the caller says in `extra`, which the base class would throw away."""
-        return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}
+        """Merge what the caller says in `extra`, which the base class would throw away.
+
+        A name that a log record has already is no reason to fail the message: it gets an underscore.
+        """
+        ours = self.extra or {}
+        theirs = free_names(kwargs.get("extra") or {}, {*STANDARD, *ours})
+        return msg, {**kwargs, "extra": {**theirs, **ours}}
 
 
 class Contexts:

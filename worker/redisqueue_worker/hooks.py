@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from redisqueue_worker.texts import text_of, type_name
+
 log = logging.getLogger(__name__)
 
 Hook = Callable[[], object]
@@ -50,7 +52,7 @@ class Hooks:
                 _call(hook, run_coroutine)
             except (Exception, SystemExit) as error:
                 raise HookError(
-                    f"the start-up hook {_name(hook)} failed: {type(error).__name__}: {error}"
+                    f"the start-up hook {_name(hook)} failed: {type_name(error)}: {text_of(error)}"
                 ) from error
 
     def stop(self, run_coroutine: RunCoroutine) -> None:

@@ -15,10 +15,12 @@ from typing import Any
 from redisqueue_worker import registry
 from redisqueue_worker.context import Context
 from redisqueue_worker.payload import Decode, InvalidPayload, decoder_for, parse
+from redisqueue_worker.results import finished
+from redisqueue_worker.texts import text_of, type_name
 from redisqueue_worker.tracing import traced
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 _LONGEST_TYPE_SHOWN = 60
 
@@ -53,7 +55,12 @@ class FunctionHandler:
     def call(self, payload: str | bytes, context: Context) -> Any:
         """See `Handler.call`."""
         decoded = self.decode(payload)
-        return self.function(decoded, context) if self.takes_context else self.function(decoded)
+        result = self.function(decoded, context) if self.takes_context else self.function(decoded)
+        return _awaited(result) if self.is_async else finished(result)
+
+
+async def _awaited(coroutine: Awaitable[Any]) -> Any:
+    return finished(await coroutine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,4 +200,4 @@ def _import_problem(module_name: str, error: BaseException) -> str:
     hint = ""
     if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
         hint = f"; looked in {', '.join(sys.path[:3])} and the installed packages"
-    return f"cannot import {module_name!r}: {type(error).__name__}: {error}{place}{hint}"
+    return f"cannot import {module_name!r}: {type_name(error)}: {text_of(error)}{place}{hint}"

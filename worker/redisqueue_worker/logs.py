@@ -5,27 +5,41 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import traceback
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+from redisqueue_worker.texts import text_of, type_name
+from redisqueue_worker.tracebacks import LONGEST_TRACEBACK, formatted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+# What a record has of its own. A traceback that exists as text alone comes in `extra` under its name.
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+TRACEBACK = "traceback"
+_OWN = ("time", "level", "logger")
 
 
 class JsonFormatter(logging.Formatter):
-    """One line per record: time (UTC), level, logger, message, then whatever `extra` carried."""
+    """One line per record: time (UTC), level, logger, message, then whatever `extra` carried.
+
+    Never raises: what cannot be written as it is stands there as text.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
             **_extra(record),
         }
         if found := _traceback(record):
-            line["traceback"] = found
-        return json.dumps(line, ensure_ascii=False, default=str)
+            line[TRACEBACK] = found
+        try:
+            return _json(line)
+        except BaseException:  # somebody's object: a circle, a key that is no text, not a number
+            return _json({text_of(name): _writable(value) for name, value in line.items()})
 
 
 class TextFormatter(logging.Formatter):
@@ -33,19 +47,53 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        fields = "".join(f" {name}={value}" for name, value in _extra(record).items() if value is not None)
-        line = f"{time} {record.levelname.lower():8}{record.getMessage()}{fields}"
+        shown = {name: value for name, value in _extra(record).items() if name != TRACEBACK}
+        fields = "".join(f" {text_of(name)}={text_of(one)}" for name, one in shown.items() if one is not None)
+        line = f"{time} {record.levelname.lower():8}{_message(record)}{fields}"
         return "\n".join(filter(None, (line, _traceback(record).rstrip())))
 
 
+def free_names(extra: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
+    """`extra` with an underscore after each name that is taken."""
+    return {f"{name}_" if name in taken else name: value for name, value in extra.items()}
+
+
+def _json(line: dict[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False, allow_nan=False, default=text_of)
+
+
+def _writable(value: Any) -> Any:
+    try:
+        _json({"": value})
+    except BaseException:
+        return text_of(value)
+    return value
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except BaseException as error:  # its arguments do not fit, or have no text
+        place = f"{record.filename}, line {record.lineno}"
+        return f"{text_of(record.msg)} (its arguments cannot be shown: {type_name(error)}; {place})"
+
+
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    found = {name: value for name, value in vars(record).items() if name not in STANDARD}
+    return free_names(found, _OWN)
 
 
 def _traceback(record: logging.LogRecord) -> str:
-    if not record.exc_info or record.exc_info[0] is None:
-        return ""
-    return "".join(traceback.format_exception(*record.exc_info))
+    if record.exc_info and record.exc_info[1] is not None:
+        return formatted(record.exc_info[1])
+    return text_of(getattr(record, TRACEBACK, ""), LONGEST_TRACEBACK)
+
+
+class LastingHandler(logging.StreamHandler[TextIO]):
+    """Writes to a stream, and drops what the stream does not take: whoever logs is not to blame."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (its name in the standard library)
+        """Nothing: the usual complaint goes to stderr as well, and raises once a handler has closed that."""
 
 
 FORMATS = {"json": JsonFormatter, "text": TextFormatter}
@@ -53,7 +101,7 @@ FORMATS = {"json": JsonFormatter, "text": TextFormatter}
 
 def configure(level: str, form: str) -> None:
     """Send every logger of the process to stderr in one of the FORMATS, from `level` upwards."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LastingHandler(sys.stderr)
     handler.setFormatter(FORMATS[form]())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)

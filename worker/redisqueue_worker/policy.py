@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 
 from tenacity import RetryCallState, Retrying
 from tenacity.wait import wait_base, wait_exponential, wait_random
 
 from redis_message_queue.consumer import Claim, Outcome, Settlement
-from redisqueue_worker.outcomes import DeadLetter, Retry
-from redisqueue_worker.payload import InvalidPayload
+from redisqueue_worker.failures import Cause, Failure
+from redisqueue_worker.outcomes import LONGEST_DELAY_SECONDS
 
 # What is kept beside a dead letter: enough for a traceback's end, small enough for thousands of them.
 MAX_DETAIL_CHARACTERS = 4000
-
-
-class HandlerTimeout(Exception):
-    """The handler ran longer than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +32,27 @@ class RetryPolicy:
         """How long to wait after the `attempt`-th failure: doubled each time, up to a quarter of jitter."""
         wait = wait_exponential(multiplier=self.initial_seconds, max=self.max_seconds)
         base = wait_seconds(wait, attempt)
-        return base + wait_seconds(wait_random(0, base / 4), attempt)
+        return min(base + wait_seconds(wait_random(0, base / 4), attempt), LONGEST_DELAY_SECONDS)
 
-    def settlement(self, claim: Claim, error: BaseException | None) -> Settlement:
-        """What becomes of `claim` after its handler returned (`error` is None) or raised `error`."""
-        match error:
+    def settlement(self, claim: Claim, failure: Failure | None) -> Settlement:
+        """What becomes of `claim` after its handler returned (`failure` is None) or failed."""
+        match failure:
             case None:
                 return Settlement(claim, Outcome.DONE)
-            case Retry(delay_seconds=delay):
+            case Failure(cause=Cause.RETRY, delay_seconds=delay):
                 chosen = self.delay_seconds(claim.delivery_count) if delay is None else delay
-                return Settlement(claim, Outcome.RETRY, delay_seconds=chosen, reason="retry")
-            case DeadLetter(reason=reason):
-                return Settlement(claim, Outcome.DEAD, reason=reason)
-            case InvalidPayload():
-                return Settlement(claim, Outcome.DEAD, reason=f"invalid payload: {error}")
-        reason = _reason(error)
+                return Settlement(claim, Outcome.RETRY, delay_seconds=chosen, reason=failure.text)
+            case Failure(cause=Cause.DEAD_LETTER):
+                return Settlement(claim, Outcome.DEAD, reason=failure.text)
+            case Failure(cause=Cause.INVALID_PAYLOAD):
+                return Settlement(claim, Outcome.DEAD, reason=f"invalid payload: {failure.text}")
+        reason = f"timeout: {failure.text}" if failure.cause is Cause.TIMEOUT else failure.text
+        detail = failure.detail[-MAX_DETAIL_CHARACTERS:]
         if self.max_attempts == 1:
-            return Settlement(claim, Outcome.FAILED, reason=reason, detail=_detail(error), failed=True)
+            return Settlement(claim, Outcome.FAILED, reason=reason, detail=detail, failed=True)
         if claim.delivery_count >= self.max_attempts:
             spent = f"{reason} (attempt {claim.delivery_count} of {self.max_attempts})"
-            return Settlement(claim, Outcome.DEAD, reason=spent, detail=_detail(error), failed=True)
+            return Settlement(claim, Outcome.DEAD, reason=spent, detail=detail, failed=True)
         delay = self.delay_seconds(claim.delivery_count)
         return Settlement(claim, Outcome.RETRY, delay_seconds=delay, reason=reason, failed=True)
 
@@ -66,14 +62,3 @@ def wait_seconds(wait: wait_base, attempt: int) -> float:
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = max(1, attempt)
     return wait(state)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, HandlerTimeout):
-        return f"timeout: {error}"
-    text = f"{type(error).__name__}: {error}"
-    return text if len(text) <= 200 else text[:199] + "…"
-
-
-def _detail(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-MAX_DETAIL_CHARACTERS:]

@@ -23,10 +23,10 @@ from redisqueue_worker import logs
 from redisqueue_worker.context import Context, MessageLogger
 from redisqueue_worker.hooks import HookError, hooks
 from redisqueue_worker.loader import Handler, HandlerError, load
-from redisqueue_worker.pipe import Ended, Extended, Ready, Work, described
+from redisqueue_worker.pipe import Ended, Extended, Ready, Work
 from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, resident_mib
-from redisqueue_worker.slots import error_of
+from redisqueue_worker.slots import failure_in, failure_in_async, run_to_end
 from redisqueue_worker.stamps import stamp_of
 from redisqueue_worker.stop_signals import catch_stop_signals
 
@@ -79,10 +79,14 @@ class ProcessSlot:
             handled = 0
             while (work := self._work.get()) is not None:
                 context = self._context = _SlotContext(work, self._draining, self._publisher, self._send)
-                error = error_of(handler, work.payload, context, runner.run if handler.is_async else None)
+                failure = (
+                    run_to_end(runner, failure_in_async(handler, work.payload, context))
+                    if handler.is_async
+                    else failure_in(handler, work.payload, context)
+                )
                 handled += 1
                 worn = self._limits.reached(handled, resident_mib(), time.monotonic() - self._started)
-                self._send(Ended(described(error) if error else None, worn))
+                self._send(Ended(failure, worn))
             hooks.stop(runner.run)
 
     def _send(self, word: NamedTuple) -> None:

@@ -15,9 +15,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_worker import guard
+from redisqueue_worker.failures import Failure, HandlerTimeout, failure_of
+from redisqueue_worker.hooks import HookError
 from redisqueue_worker.loader import HandlerError
-from redisqueue_worker.pipe import Ended, Extended, News, Ready, Work, rebuilt
-from redisqueue_worker.policy import HandlerTimeout
+from redisqueue_worker.pipe import Ended, Extended, News, Ready, Work
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -80,24 +81,24 @@ class Child:
         except (EOFError, OSError):
             raise ProcessDied(self._cause_of_death()) from None
 
-    def handle(self, flight: Flight) -> BaseException | None:
-        """What the handler raised on `flight`; ProcessDied when the process ended meanwhile."""
+    def handle(self, flight: Flight) -> Failure | None:
+        """How the handler failed on `flight`, by ProcessDied when the process ended meanwhile."""
         try:
             self.wait_until_ready()
             self._flight = flight
             flight.begin(lambda: self._kill_over(flight))
             ended = self._converse(flight)
-        except (EOFError, OSError):
+        except (HandlerError, HookError, ProcessDied) as problem:  # from `wait_until_ready`
+            return failure_of(problem)
+        except Exception:  # the pipe has ended, or the handler wrote to it
             if flight.timed_out_at is not None:
-                return HandlerTimeout(f"ran for {flight.age_seconds:.1f} s")
-            return ProcessDied(self._cause_of_death())
-        except Exception as problem:  # from `wait_until_ready`
-            return problem
+                return failure_of(HandlerTimeout(flight.age_seconds))
+            return failure_of(ProcessDied(self._cause_of_death()))
         finally:
             with self._lock:
                 self._flight = None
         self.worn = ended.worn
-        return rebuilt(ended.failure) if ended.failure else None
+        return ended.failure
 
     def end(self) -> None:
         """Let it run its shut-down hooks and leave; kill it when that takes long."""
@@ -206,12 +207,12 @@ class ProcessSlots:
         while (flight := self._work.get()) is not None:
             if not child.alive:
                 child = self._replaced(child, "it died")
-            error = child.handle(flight)
-            self._done(flight, error)
-            if isinstance(error, ProcessDied) and not child.is_ready:
+            failure = child.handle(flight)
+            self._done(flight, failure)
+            if not child.is_ready:
                 time.sleep(START_PAUSE_SECONDS)
             if child.worn or not child.alive:
-                child = self._replaced(child, child.worn or str(error))
+                child = self._replaced(child, child.worn or (failure.text if failure else "it died"))
         child.end()
 
     def _replaced(self, child: Child, reason: str) -> Child:

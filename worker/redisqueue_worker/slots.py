@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from redisqueue_worker.failures import Cause, Failure, HandlerTimeout, failure_of
 from redisqueue_worker.flights import Flight
-from redisqueue_worker.policy import HandlerTimeout
-from redisqueue_worker.tracebacks import trimmed
+from redisqueue_worker.texts import type_name
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Coroutine, Sequence
 
     from redisqueue_worker.context import Context
     from redisqueue_worker.health import Pulse
-    from redisqueue_worker.hooks import RunCoroutine
     from redisqueue_worker.loader import Handler
 
-BEAT_SECONDS = 1.0
+log = logging.getLogger(__name__)
 
-# Told once per flight, from the slot's thread: the flight, and what the handler raised.
-Done = Callable[[Flight, BaseException | None], None]
+BEAT_SECONDS = 1.0
+T = TypeVar("T")
+
+# Told once per flight, from the slot's thread: the flight, and how its handler failed (None: it did not).
+Done = Callable[[Flight, Failure | None], None]
 
 
 class Slots(Protocol):
@@ -43,20 +46,40 @@ class Slots(Protocol):
         """Let idle slots end; nothing is started afterwards."""
 
 
-def error_of(
-    handler: Handler, payload: str | bytes, context: Context, run: RunCoroutine | None = None
-) -> BaseException | None:
-    """Call the handler to its end, an async one by `run`; what it raised."""
+def failure_in(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
+    """Call the handler to its end; how it failed. Never raises."""
     try:
-        result = handler.call(payload, context)
-        if run is not None:
-            run(result)
-        elif inspect.iscoroutine(result):
-            result.close()
-            raise TypeError("the handler returned a coroutine that nobody awaits; define it with 'async def'")
+        handler.call(payload, context)
     except BaseException as error:
-        return trimmed(error)
+        return failure_of(error)
     return None
+
+
+async def failure_in_async(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
+    """The same of an async handler. The event loop never sees what it raised, and so asks it nothing."""
+    try:
+        await handler.call(payload, context)
+    except BaseException as error:
+        return failure_of(error)
+    return None
+
+
+def run_to_end(
+    runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None
+) -> T:
+    """Run a coroutine as `runner.run` does, whatever becomes of the tasks beside it.
+
+    An exit that a task asks for, or a stop of the loop, would end the loop for all that runs on it.
+    """
+    loop = runner.get_loop()
+    task = loop.create_task(coroutine, context=context)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+            if task.done() or loop.is_closed():
+                raise
+            log.warning("a task stopped the event loop: it goes on", extra={"error": type_name(error)})
 
 
 def slots_for(handler: Handler) -> str:
@@ -104,7 +127,7 @@ class ThreadSlots:
 
     def _serve(self) -> None:
         while (flight := self._work.get()) is not None:
-            self._done(flight, error_of(self._handler, flight.claim.payload, flight.context))
+            self._done(flight, failure_in(self._handler, flight.claim.payload, flight.context))
 
 
 class TaskSlots:
@@ -134,7 +157,7 @@ class TaskSlots:
 
     def _serve(self) -> None:
         with asyncio.Runner() as runner:
-            runner.run(self._live())
+            run_to_end(runner, self._live())
 
     async def _live(self) -> None:
         """Beat until closed; the runner then cancels what handlers left behind."""
@@ -153,14 +176,10 @@ class TaskSlots:
             flight.cancel = partial(self._loop.call_soon_threadsafe, task.cancel)
 
     async def _run(self, flight: Flight) -> None:
-        error: BaseException | None = None
-        try:
-            if flight.timed_out_at is None:  # else the loop was blocked until the deadline had passed
-                await self._handler.call(flight.claim.payload, flight.context)
-            else:
-                error = asyncio.CancelledError()
-        except BaseException as caught:
-            error = trimmed(caught)
-        if isinstance(error, asyncio.CancelledError) and flight.timed_out_at is not None:
-            error = HandlerTimeout(f"ran for {flight.age_seconds:.1f} s")
-        self._done(flight, error)
+        if flight.timed_out_at is None:
+            failure = await failure_in_async(self._handler, flight.claim.payload, flight.context)
+        else:  # the loop was blocked until the deadline had passed
+            failure = failure_of(asyncio.CancelledError())
+        if failure and failure.cause is Cause.CANCELLED and flight.timed_out_at is not None:
+            failure = failure_of(HandlerTimeout(flight.age_seconds))
+        self._done(flight, failure)

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_worker.outcomes import DeadLetter, Retry
+from redisqueue_worker.texts import text_of, type_name
+from redisqueue_worker.tracebacks import formatted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,9 +67,17 @@ class TracedHandler:
             try:
                 yield
             except (Retry, DeadLetter) as decision:  # what the handler wants is no error
-                span.add_event(type(decision).__name__)
+                span.add_event(type_name(decision))
                 raise
             except BaseException as error:
-                span.record_exception(error)
-                span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, type(error).__name__))
+                # Not `record_exception`, which asks the exception for its text and lets it raise.
+                span.add_event(
+                    "exception",
+                    {
+                        "exception.type": type_name(error),
+                        "exception.message": text_of(error),
+                        "exception.stacktrace": formatted(error),
+                    },
+                )
+                span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, type_name(error)))
                 raise

@@ -99,6 +99,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"heartbeat_interval_seconds": "1"}, TypeError, "heartbeat_interval_seconds"),
     ({"heartbeat_interval_seconds": Decimal(1)}, TypeError, "heartbeat_interval_seconds"),
     ({"heartbeat_interval_seconds": float("inf")}, ConfigurationError, "finite number"),
+    ({"heartbeat_interval_seconds": 10**5000}, ConfigurationError, "finite number"),
     ({"heartbeat_interval_seconds": 0}, ConfigurationError, "heartbeat_interval_seconds"),
     ({"heartbeat_interval_seconds": 150}, ConfigurationError, "less than half"),
     (

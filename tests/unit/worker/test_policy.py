@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from redis_message_queue.consumer import Claim, Outcome
+from redis_message_queue.consumer import Claim, Outcome, Settlement
 from redisqueue_worker import DeadLetter, Retry
+from redisqueue_worker.failures import HandlerTimeout, failure_of
+from redisqueue_worker.outcomes import LONGEST_DELAY_SECONDS
 from redisqueue_worker.payload import InvalidPayload
-from redisqueue_worker.policy import HandlerTimeout, RetryPolicy
+from redisqueue_worker.policy import RetryPolicy
 
 POLICY = RetryPolicy(max_attempts=3, initial_seconds=2, max_seconds=60)
 FINAL = RetryPolicy(max_attempts=1)
+
+
+def settled(policy: RetryPolicy, delivery: int, error: BaseException | None) -> Settlement:
+    return policy.settlement(claim(delivery), failure_of(error) if error else None)
 
 
 def claim(delivery_count: int) -> Claim:
@@ -24,7 +30,7 @@ def claim(delivery_count: int) -> Claim:
         (POLICY, 1, ValueError("no"), Outcome.RETRY, "ValueError: no"),
         (POLICY, 3, ValueError("no"), Outcome.DEAD, "ValueError: no (attempt 3 of 3)"),
         (POLICY, 5, SystemExit(1), Outcome.DEAD, "SystemExit: 1 (attempt 5 of 3)"),
-        (POLICY, 2, HandlerTimeout("ran for 3.0 s"), Outcome.RETRY, "timeout: ran for 3.0 s"),
+        (POLICY, 2, HandlerTimeout(3.0), Outcome.RETRY, "timeout: ran for 3.0 s"),
         (POLICY, 9, Retry(), Outcome.RETRY, "retry"),
         (POLICY, 1, DeadLetter("nobody"), Outcome.DEAD, "nobody"),
         (POLICY, 1, InvalidPayload("not JSON"), Outcome.DEAD, "invalid payload: not JSON"),
@@ -35,20 +41,20 @@ def claim(delivery_count: int) -> Claim:
 def test_settlement(
     policy: RetryPolicy, delivery: int, error: BaseException | None, outcome: Outcome, reason: str
 ) -> None:
-    settlement = policy.settlement(claim(delivery), error)
+    settlement = settled(policy, delivery, error)
     assert (settlement.outcome, settlement.reason) == (outcome, reason)
 
 
 @pytest.mark.parametrize("error", [None, Retry(), Retry(3), DeadLetter("nobody"), InvalidPayload("no")])
 def test_what_a_handler_asks_for_is_no_failure(error: BaseException | None) -> None:
-    assert not POLICY.settlement(claim(9), error).failed
+    assert not settled(POLICY, 9, error).failed
 
 
 @pytest.mark.parametrize("policy", [POLICY, FINAL])
 @pytest.mark.parametrize("delivery", [1, 3])
 def test_whatever_else_it_raises_is_one(policy: RetryPolicy, delivery: int) -> None:
-    assert policy.settlement(claim(delivery), ValueError("no")).failed
-    assert policy.settlement(claim(delivery), HandlerTimeout("ran for 3 s")).failed
+    assert settled(policy, delivery, ValueError("no")).failed
+    assert settled(policy, delivery, HandlerTimeout(3)).failed
 
 
 def test_backoff_doubles_up_to_its_maximum_with_jitter() -> None:
@@ -59,16 +65,28 @@ def test_backoff_doubles_up_to_its_maximum_with_jitter() -> None:
 
 
 def test_an_explicit_delay_is_kept_exactly() -> None:
-    assert POLICY.settlement(claim(1), Retry(7.5)).delay_seconds == 7.5
-    assert POLICY.settlement(claim(1), Retry(0)).delay_seconds == 0
+    assert settled(POLICY, 1, Retry(7.5)).delay_seconds == 7.5
+    assert settled(POLICY, 1, Retry(0)).delay_seconds == 0
     with pytest.raises(ValueError, match="delay: -1 is not a number of seconds"):
         Retry(-1)
 
 
+def test_a_delay_is_never_longer_than_redis_can_count() -> None:
+    endless = RetryPolicy(max_attempts=3, initial_seconds=1e300, max_seconds=1.7e308)
+    assert settled(endless, 1, ValueError("no")).delay_seconds == LONGEST_DELAY_SECONDS
+
+
 def test_the_detail_of_a_dead_letter_is_the_end_of_its_traceback() -> None:
-    try:
+    def fail(depth: int) -> None:
+        if depth:
+            return fail_too(depth - 1)
         raise RuntimeError("x" * 10_000)
+
+    fail_too = fail
+    try:
+        fail(100)
     except RuntimeError as error:
-        settlement = POLICY.settlement(claim(3), error)
-    assert len(settlement.detail) == 4000
+        settlement = settled(POLICY, 3, error)
+    assert len(settlement.detail) <= 4000
+    assert "raise RuntimeError" in settlement.detail, "a long text leaves room for the frames"
     assert len(settlement.reason) < 250

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
-import traceback
+from typing import TYPE_CHECKING
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_worker.context import Context, MessageLogger
 from redisqueue_worker.loader import inspected
 from redisqueue_worker.publisher import Publisher
-from redisqueue_worker.slots import error_of
+from redisqueue_worker.slots import failure_in, failure_in_async
 from redisqueue_worker.stamps import Stamp
 from redisqueue_worker.tracing import traced
+
+if TYPE_CHECKING:
+    from redisqueue_worker.failures import Failure
 
 CONTEXT = Context(
     id="1",
@@ -43,20 +47,22 @@ def of_the_worker(payload: str, context: Context) -> None:
     context.extend(0)
 
 
-def frames(error: BaseException | None) -> list[str]:
-    assert error is not None
-    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+def frames(failure: Failure | None) -> list[str]:
+    assert failure is not None
+    return re.findall(r", in (\w+)$", failure.detail, re.MULTILINE)
 
 
 def test_only_the_frames_of_the_handler_are_left() -> None:
-    assert frames(error_of(traced(inspected(sync, "x")), "p", CONTEXT)) == ["sync", "helper"]
-    error = error_of(traced(inspected(asynchronous, "x")), "p", CONTEXT, asyncio.run)
-    assert frames(error) == ["asynchronous", "helper"]
+    assert frames(failure_in(traced(inspected(sync, "x")), "p", CONTEXT)) == ["sync", "helper"]
+    failure = asyncio.run(failure_in_async(traced(inspected(asynchronous, "x")), "p", CONTEXT))
+    assert frames(failure) == ["asynchronous", "helper"]
 
 
 def test_what_the_handler_calls_of_the_worker_stays() -> None:
-    assert frames(error_of(inspected(of_the_worker, "x"), "p", CONTEXT)) == ["of_the_worker", "extend"]
+    assert frames(failure_in(inspected(of_the_worker, "x"), "p", CONTEXT)) == ["of_the_worker", "extend"]
 
 
-def test_a_payload_that_does_not_fit_has_no_frame_of_the_handler() -> None:
-    assert frames(error_of(inspected(sync, "x"), b"\xff", CONTEXT))[-1] == "_as_text"
+def test_a_payload_that_does_not_fit_has_no_traceback_at_all() -> None:
+    failure = failure_in(inspected(sync, "x"), b"\xff", CONTEXT)
+    assert failure is not None
+    assert (failure.cause, failure.detail) == ("invalid payload", "")
