@@ -20,6 +20,7 @@ from redisqueue_operator.commands import (
     peek,
     publish,
     redrive,
+    repair,
     top,
 )
 from redisqueue_operator.embedded_redis import NoServerFound
@@ -27,7 +28,7 @@ from redisqueue_operator.embedded_redis import NoServerFound
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (local, lint, publish, top, peek, redrive, explain, drain, acl)
+COMMANDS = (local, lint, publish, top, peek, redrive, repair, explain, drain, acl)
 EPILOG = """\
 examples:
   redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
@@ -37,6 +38,7 @@ examples:
   redisqueue top                                  all queues of a Redis, live
   redisqueue peek emails --of dead-letters        look, without taking anything out
   redisqueue redrive emails --dry-run             dead letters that would become pending again
+  redisqueue repair emails --dry-run              messages in processing that nobody would take back
   kubectl redisqueue redrive rq/emails -n shop --rate 50 --field type=invoice
   kubectl redisqueue explain emails -n shop       why it has as many workers as it has
   redisqueue acl -f queue.yaml --role worker      the least rights in Redis

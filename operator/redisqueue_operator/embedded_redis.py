@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 START_TIMEOUT_SECONDS = 10.0
+# What is said against a server that lives as long as the command that started it, and is no news there.
+BY_DESIGN = frozenset({"NoPersistence"})
 
 
 class NoServerFound(RuntimeError):

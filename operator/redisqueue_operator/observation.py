@@ -34,6 +34,16 @@ class QueueObservation:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerObservation:
+    """What a Redis says of itself that decides whether messages are safe there."""
+
+    concerns: tuple[tuple[str, str], ...] = ()
+    """What is wrong, the worst first: a CamelCase reason and a sentence for people."""
+    unknown: tuple[str, ...] = ()
+    """What it does not tell the operator's login."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerObservation:
     """What one worker last said of itself. `id` is its pod's name (or the local process' name)."""
 
@@ -86,6 +96,8 @@ class Observation:
     """ReplicaSets that want pods: more than one means that a rollout is under way."""
     canaries: int = 0
     """How many of `replicas` shall be canaries."""
+    server: ServerObservation | None = None
+    """None as long as it was not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.observation import QueueObservation, WorkerObservation
+from redisqueue_operator.observation import QueueObservation, ServerObservation, WorkerObservation
 from redisqueue_operator.platform import SettingsUnavailable
 from redisqueue_operator.redis_reason import classify
 
 if TYPE_CHECKING:
     from redis_message_queue.sample import QueueSample
+    from redis_message_queue.server import ServerFacts
 
 
 def queue_of(sample: QueueSample) -> QueueObservation:
@@ -27,6 +28,11 @@ def queue_of(sample: QueueSample) -> QueueObservation:
         claims_total=sample.claims_total,
         time_ms=sample.time_ms,
     )
+
+
+def server_of(facts: ServerFacts | None) -> ServerObservation | None:
+    """Whether messages are safe there; None when nobody asked yet."""
+    return None if facts is None else ServerObservation(facts.concerns, facts.unknown)
 
 
 def workers_of(sample: QueueSample, owner_uid: str) -> tuple[WorkerObservation, ...]:

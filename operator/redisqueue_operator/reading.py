@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.observation import Observation
-from redisqueue_operator.observed import queue_of, unreadable, workers_of
+from redisqueue_operator.observed import queue_of, server_of, unreadable, workers_of
 from redisqueue_operator.platform import SettingsUnavailable
 from redisqueue_operator.sampler import Watched
 from redisqueue_operator.tracked import SETTINGS_SECONDS, UNUSABLE_SETTINGS_SECONDS
@@ -74,4 +74,5 @@ class Reading:
             ready_replicas=fleet.ready_replicas,
             active_replica_sets=fleet.active_replica_sets,
             canaries=fleet.split.canary,
+            server=server_of(self._sampler.server(key)),
         )

@@ -20,12 +20,14 @@ from redis.exceptions import ReadOnlyError
 
 from redis_message_queue.asyncio.consumer import Consumer
 from redis_message_queue.asyncio.sample import retire, sample, unretire
+from redis_message_queue.asyncio.server import server_facts
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.interruptible import cancelled
 
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
     from redis_message_queue.sample import QueueSample
+    from redis_message_queue.server import ServerFacts
 
 log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
@@ -38,6 +40,8 @@ MOST_SLEEPERS = 64
 WAIT_SECONDS = 60.0
 PROBE_SECONDS = 0.05
 SAMPLE_TIMEOUT_SECONDS = 10.0
+# Whether messages are safe on a server changes seldom; each refused question leaves a line in its ACL LOG.
+FACTS_SECONDS, UNTOLD_SECONDS, FACTS_AGAIN_SECONDS, FACTS_TIMEOUT_SECONDS = 300.0, 3600.0, 30.0, 1.0
 
 
 def interval_seconds(queues: int) -> float:
@@ -111,6 +115,11 @@ class Sampler(Generic[K]):
         endpoint = self._at.get(key)
         return endpoint.queues[key].last if endpoint else None
 
+    def server(self, key: K) -> ServerFacts | None:
+        """What the queue's server last said of itself; None before it answered."""
+        endpoint = self._at.get(key)
+        return endpoint.facts if endpoint else None
+
     def age_of_news(self, key: K) -> float:
         """Seconds since a sample last said something new about the queue."""
         return self._clock() - self._at[key].queues[key].news_at
@@ -180,6 +189,8 @@ class _Endpoint(Generic[K]):
         self.settings = settings
         self.queues: dict[K, _Queue] = {}
         self.tried_at = clock()
+        self.facts: ServerFacts | None = None
+        self._facts_due = 0.0
         self._clock = clock
         self._changed = changed
         self._sleepers = sleepers
@@ -252,6 +263,8 @@ class _Endpoint(Generic[K]):
     async def _sample(self, queues: dict[K, _Queue], took: Callable[[float], None] | None = None) -> None:
         if not queues:
             return
+        if not self._failures and _now() >= self._facts_due:
+            await self._learn()
         started = self._clock()
         try:
             async with asyncio.timeout(SAMPLE_TIMEOUT_SECONDS):
@@ -266,6 +279,22 @@ class _Endpoint(Generic[K]):
         for (key, queue), seen in zip(queues.items(), samples, strict=True):
             if self.queues.get(key) is queue:
                 self._take(key, queue, seen)
+
+    async def _learn(self) -> None:
+        """Ask whether messages are safe on the server; what was known stays until it answers."""
+        try:
+            async with asyncio.timeout(FACTS_TIMEOUT_SECONDS):
+                facts = await server_facts(await self.client())
+        except Exception as error:
+            log.debug("%s does not tell of itself: %s", self.settings.redacted, error)
+            self._facts_due = _now() + FACTS_AGAIN_SECONDS
+            return
+        self._facts_due = _now() + (UNTOLD_SECONDS if facts.unknown else FACTS_SECONDS)
+        if facts != self.facts:
+            self.facts = facts
+            for key, queue in self.queues.items():
+                if queue.last is not None:  # or else its first sample is news anyway
+                    self._changed(key)
 
     def _take(self, key: K, queue: _Queue, seen: QueueSample | Exception) -> None:
         shown = seen if isinstance(seen, Exception) else queue.refused or seen

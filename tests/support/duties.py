@@ -96,12 +96,14 @@ async def observe(face: Face, client: Any) -> None:
 
 
 async def mend(face: Face, client: Any) -> None:
-    """Look at the lists, give the dead letter another life, throw the rest away."""
+    """Look at the lists, give the dead letter another life, make leases whole, throw the rest away."""
     queue = face.queue(client=client)
     assert (await face.call(queue.stats)).dead_letter == 1
     (letter,) = await face.call(queue.peek, 5, source="dead_letter")
     assert _text(letter)
     assert await face.call(queue.redrive_dead_letters) == 1
+    await face.call(client.hset, KEYS.lease_tokens, "lost", "1")
+    assert (await face.call(queue.repair)).without_message == 1
     assert await face.call(queue.purge, target="failed") == 1
     assert await face.call(queue.purge, target="pending") > 0
     assert (await face.call(queue.stats)).pending == 0

@@ -316,6 +316,15 @@ async def purge(bench: Bench) -> Any:
     return await bench.call(bench.queue().purge, target="pending")
 
 
+async def hold_without_deadlines(bench: Bench) -> None:
+    await hold(bench)
+    bench.direct.delete(KEYS.lease_deadlines)
+
+
+async def repair(bench: Bench) -> Any:
+    return (await bench.call(bench.queue().repair)).looked_at
+
+
 async def look(bench: Bench) -> Any:
     await bench.call(bench.queue().peek, 2)
     return await bench.call(bench.queue().stats)
@@ -363,5 +372,6 @@ OPERATIONS = {
         puts_in=True,
     ),
     "purge": Operation(purge, two_pending, gone=("a", "b")),
+    "repair": Operation(repair, hold_without_deadlines, kept=("a", "b"), reply=2, leases=False),
     "look": Operation(look, two_pending, kept=("a", "b")),
 }

@@ -9,6 +9,7 @@ from redisqueue_operator.observation import (
     Observation,
     PodObservation,
     QueueObservation,
+    ServerObservation,
     WorkerObservation,
 )
 from redisqueue_operator.scaling import Decision, History, Policy, decide
@@ -16,6 +17,7 @@ from redisqueue_operator.scaling import Decision, History, Policy, decide
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+HEALTHY = ServerObservation()
 OLD = 1000.0
 """Seconds: older than every limit of the default policy but the one for hung handlers."""
 
@@ -90,6 +92,7 @@ def seen(
     ready: int | None = None,
     replica_sets: int = 1,
     canaries: int = 0,
+    server: ServerObservation | None = HEALTHY,
 ) -> Observation:
     """An observation; replicas and ready pods follow from the pods unless they are given."""
     pods = tuple(pods)
@@ -104,6 +107,7 @@ def seen(
         ready_replicas=sum(each.ready for each in live) if ready is None else ready,
         active_replica_sets=replica_sets,
         canaries=canaries,
+        server=server,
     )
 
 

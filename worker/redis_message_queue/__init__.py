@@ -4,6 +4,7 @@ from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._admin import QueueStats as QueueStats
 from redis_message_queue._redis_gateway import RedisGateway
 from redis_message_queue._redrive import RedriveProgress as RedriveProgress
+from redis_message_queue._repair import RepairReport as RepairReport
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent
 from redis_message_queue.exceptions import ClaimStoreFailedError as ClaimStoreFailedError
 from redis_message_queue.exceptions import (

@@ -8,6 +8,7 @@ from redis_message_queue import _bulk, envelope, options
 from redis_message_queue._gateway import GatewayFlows
 from redis_message_queue._queue import QueueFlows
 from redis_message_queue._redrive import Redrive, RedriveOptions, RedriveProgress
+from redis_message_queue._repair import Repair, RepairReport
 from redis_message_queue._sample import sample_call
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 
@@ -113,6 +114,12 @@ class AdminFlows(QueueFlows):
         gateway = self._built_in("redrive()")
         key = self._list_named("source", source, get_args(RedriveSource))
         return (yield from Redrive(gateway, self.key, key, RedriveOptions(**arguments)).flow())
+
+    def _repair(self, *, grace_seconds: float, dry_run: bool) -> Flow[RepairReport]:
+        options.check(grace_seconds=grace_seconds, dry_run=dry_run)
+        gateway = self._built_in("repair()")
+        lease = gateway.message_visibility_timeout_seconds or options.DEFAULT_VISIBILITY_TIMEOUT_SECONDS
+        return (yield from Repair(gateway, self.key, lease, grace_seconds, dry_run).flow())
 
     def _purge(self, target: PurgeTarget) -> Flow[int]:
         key = self._list_named("target", target, get_args(PurgeTarget))

@@ -17,7 +17,7 @@ DUTIES: Mapping[Role, str] = {
     "producer": "publishes",
     "worker": "claims, settles and renews",
     "operator": "reads the counters and retires idle workers",
-    "caretaker": "looks, redrives and purges",
+    "caretaker": "looks, redrives, repairs and purges",
 }
 _COMMANDS: Mapping[Role, str] = {
     "producer": "eval evalsha type time get set del exists llen lpush rpop ltrim zadd",
@@ -26,7 +26,8 @@ _COMMANDS: Mapping[Role, str] = {
     " hget hmget hset hdel hexists hincrby hkeys zadd zrem zrange zrangebyscore zscore",
     "operator": "eval evalsha script|load type time get llen zcard zcount zrange hget hgetall hset hdel",
     "caretaker": "eval evalsha type time get set exists pexpire rename"
-    " llen lpush lpop lrange lindex lset lrem unlink hmget hgetall hset hdel zcard zcount zrange zpopmin",
+    " llen lpush lpop lrange lindex lpos lset lrem unlink"
+    " hlen hexists hmget hgetall hscan hset hdel zadd zcard zcount zrange zpopmin zscore",
 }
 _GLOB = re.compile(r"([\\*?\[\]^])")
 

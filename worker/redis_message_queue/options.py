@@ -21,6 +21,8 @@ DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 300
 DEFAULT_BLOCK_TIMEOUT_SECONDS = 1.0
 # Ten years: far beyond any plan, and far within what servers can count in milliseconds.
 LONGEST_DELAY_SECONDS = 10 * 365 * 24 * 3600
+# A handler that runs for longer than that without a lease is taken for gone by a repair.
+DEFAULT_GRACE_SECONDS = 3600.0
 
 
 # A type as the library means it, by the words that name it in an error: no bool passes for a number.
@@ -91,6 +93,7 @@ RULES: Mapping[str, Rule] = {
     "per_second": Rule("a number", optional=True, above=0),
     "match": Rule("callable", optional=True),
     "dry_run": Rule("a bool"),
+    "grace_seconds": Rule("a number", above=0, most=LONGEST_DELAY_SECONDS),
     "record": Rule("a str", optional=True, blank=False),
     "on_progress": Rule("callable", optional=True),
 }

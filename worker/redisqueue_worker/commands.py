@@ -12,6 +12,7 @@ from redis import RedisError
 
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, sample
+from redis_message_queue.server import ServerFacts, server_facts
 from redisqueue_worker import logs
 from redisqueue_worker.guard import end_children_with_me
 from redisqueue_worker.hooks import HookError
@@ -122,16 +123,28 @@ def _check_redis(settings: Settings) -> list[str]:
         client = settings.connection.connect()
         client.ping()
         found = sample(client, [QueueKeys(settings.queue, settings.key_separator)])[0]
+        facts = server_facts(client)
     except (RedisError, OSError) as error:
         return [f"Redis at {where}: {type(error).__name__}: {error}"]
     if not isinstance(found, QueueSample):
         return [f"queue {settings.queue!r} at {where}: {type(found).__name__}: {found}"]
     print(f"redis    ok: {where}")
+    _print_facts(facts)
     print(
         f"queue    ok: {settings.queue}: {found.pending} pending, {found.in_flight} in flight, "
         f"{found.dead_letter} dead letters, {len(found.workers)} workers"
     )
     return []
+
+
+def _print_facts(facts: ServerFacts) -> None:
+    """Whether messages are safe there. That is no reason to fail: a worker runs there all the same."""
+    for concern in facts.concerns:
+        print(f"server   warning: {concern.reason}: {concern.text}")
+    if facts.unknown:
+        print(f"server   unknown: it does not tell this login {', '.join(facts.unknown)} (INFO, CONFIG GET)")
+    if not facts.concerns and not facts.unknown:
+        print(f"server   ok: {facts}")
 
 
 def _settings(command: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:

@@ -29,6 +29,7 @@ from redisqueue_worker.policy import RetryPolicy
 from redisqueue_worker.processes import ProcessSlots
 from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, inherited_listener, resident_mib, start_afresh
+from redisqueue_worker.server_check import check_in_background
 from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots, slots_problem
 from redisqueue_worker.stop_signals import STOP_SIGNALS, catch_stop_signals
 from redisqueue_worker.waiter import Waiter
@@ -221,6 +222,7 @@ class Worker:
         self._started = True
         for thread in (self._waiter, self._claimer):
             thread.start()
+        check_in_background(settings.connection)
 
     def _consumer(self, identity: WorkerIdentity | None = None) -> Consumer:
         settings = self._settings

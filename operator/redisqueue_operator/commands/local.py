@@ -13,7 +13,7 @@ from redisqueue_operator import interruptible
 from redisqueue_operator.api import parse
 from redisqueue_operator.commands.lint import problem_lines
 from redisqueue_operator.commands.options import UserError
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.embedded_redis import BY_DESIGN, EmbeddedRedis
 from redisqueue_operator.engine import Engine
 from redisqueue_operator.local import DefinitionError, Definitions, LocalPlatform
 from redisqueue_operator.local.log_line import LogLine
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.commands.options import Subcommands
     from redisqueue_operator.rows import QueueRow
+    from redisqueue_operator.status import EventRecord
 
 REDRAW_SECONDS = 0.25
 PLAIN_SECONDS = 1.0
@@ -97,8 +98,8 @@ class LocalRun:
                 self.definitions,
                 redis_url=url,
                 handler_path=self.handler_path,
-                say=lambda worker, line: self.screen.say(f"{worker} | {LogLine.read(line).text}"),
-                tell=lambda queue, event: self.screen.say(f"{queue}: {event.reason}: {event.message}"),
+                say=self._say,
+                tell=self._tell,
             )
             stack.push_async_callback(self._drain, platform)
             engine = Engine(platform)
@@ -132,6 +133,20 @@ class LocalRun:
             self.screen.say(f"{error}\nthe former version stays in force")
         else:
             self.screen.say(f"{self.file} was saved: taken over")
+
+    def _say(self, worker: str, line: str) -> None:
+        """What a worker printed."""
+        read = LogLine.read(line)
+        if not self._expected(read.reason):
+            self.screen.say(f"{worker} | {read.text}")
+
+    def _tell(self, queue: str, event: EventRecord) -> None:
+        """What would be an Event in a cluster."""
+        if not self._expected(event.reason):
+            self.screen.say(f"{queue}: {event.reason}: {event.message}")
+
+    def _expected(self, reason: str) -> bool:
+        return self.url is None and reason in BY_DESIGN
 
     def _greet(self, url: str) -> None:
         say = self.screen.say

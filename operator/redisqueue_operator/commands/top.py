@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, sample
+from redis_message_queue.server import server_facts
 from redisqueue_operator.commands.address import at_url, located
 from redisqueue_operator.commands.options import UserError, add_place
 from redisqueue_operator.screen import Screen, table
@@ -46,19 +48,30 @@ def run(options: argparse.Namespace) -> int:
         if any(each.settings.redacted != place.settings.redacted for each in places):
             raise UserError("these queues are not on one Redis: look at them one by one")
         client = stack.enter_context(place.connect())
+        remarks = remarks_on(client)
+        if not screen.live:
+            print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
         while True:
             found = [each.keys for each in places] or discover(client, place.keys.separator)
             seen = (
                 dict(zip((keys.name for keys in found), sample(client, found), strict=True)) if found else {}
             )
             rows = [row(name, queue, before.get(name)) for name, queue in seen.items()]
-            screen.draw(
-                table(HEADER, rows) if rows else ["no queue found: name one, or look at another database"]
-            )
+            lines = table(HEADER, rows) if rows else ["no queue found: name one, or look at another database"]
+            screen.draw([*lines, *remarks] if screen.live else lines)
             if options.once or not screen.live:
                 return 0
             before = {name: queue for name, queue in seen.items() if isinstance(queue, QueueSample)}
             time.sleep(INTERVAL_SECONDS)
+
+
+def remarks_on(client: Client) -> list[str]:
+    """What is wrong, or not known, of a server that shall keep messages."""
+    facts = server_facts(client)
+    remarks = [f"warning: {concern.reason}: {concern.text}" for concern in facts.concerns]
+    if facts.unknown:
+        remarks.append(f"unknown: this Redis does not tell {', '.join(facts.unknown)} (INFO, CONFIG GET)")
+    return remarks
 
 
 def discover(client: Client, separator: str) -> list[QueueKeys]:

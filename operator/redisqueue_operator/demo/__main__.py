@@ -16,7 +16,7 @@ from redisqueue_operator.demo.checks import checks
 from redisqueue_operator.demo.corpus import input_line, standard_library
 from redisqueue_operator.demo.driver import Driver
 from redisqueue_operator.demo.stage import StageError, cluster_stage, local_stage
-from redisqueue_operator.embedded_redis import NoServerFound
+from redisqueue_operator.embedded_redis import BY_DESIGN, NoServerFound
 from redisqueue_operator.local.log_line import LogLine
 from redisqueue_operator.screen import Screen, ScreenHandler
 from redisqueue_worker.guard import end_children_with_me
@@ -66,7 +66,8 @@ async def demo(options: argparse.Namespace) -> int:
 
     def say(worker: str, line: str) -> None:
         read = LogLine.read(line)
-        if options.verbose or read.loud or "starts again in" in line:
+        loud = read.loud and read.reason not in BY_DESIGN
+        if options.verbose or loud or "starts again in" in line:
             screen.say(f"{worker} | {read.text}")
 
     setting = local_stage(run, say) if options.mode == "local" else cluster_stage(run)

@@ -11,10 +11,11 @@ LOUD = frozenset({"warning", "error", "critical"})
 
 @dataclass(frozen=True)
 class LogLine:
-    """One line: `loud` when somebody should look at it."""
+    """One line: `loud` when somebody should look at it, `reason` the word for it, if it has one."""
 
     text: str
     loud: bool = False
+    reason: str = ""
 
     @staticmethod
     def read(line: str) -> LogLine:
@@ -33,4 +34,5 @@ class LogLine:
         ]
         words = [] if level == "info" else [f"{level}:"]
         text = " ".join([*words, str(record["message"]), *extra])
-        return LogLine("\n".join([text, *str(record.get("traceback", "")).splitlines()]), level in LOUD)
+        lines = [text, *str(record.get("traceback", "")).splitlines()]
+        return LogLine("\n".join(lines), level in LOUD, str(record.get("reason", "")))

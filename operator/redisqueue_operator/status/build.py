@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.status.conditions import Verdict
 
 Json = dict[str, Any]
+KINDS = ("Ready", "RedisReachable", "RedisDurable", "ScalingActive", "Progressing", "Degraded", "Paused")
 
 
 def build_status(
@@ -72,6 +73,7 @@ def _verdicts(
     trouble = before.get("reason", "") if before.get("status") == "True" else ""
     return {
         "RedisReachable": conditions.redis_reachable(observation),
+        "RedisDurable": conditions.redis_durable(observation),
         "ScalingActive": conditions.scaling_active(observation, decision, policy),
         "Degraded": conditions.degraded(observation, policy, rq.spec.dead_letter.warn_above, trouble),
         "Paused": conditions.paused(policy),
@@ -154,7 +156,7 @@ def _conditions(
 ) -> Iterable[Json]:
     """In a fixed order; the transition time moves with the status alone, as metav1.Condition wants it."""
     before = _by_type(previous)
-    for kind in ("Ready", "RedisReachable", "ScalingActive", "Progressing", "Degraded", "Paused"):
+    for kind in KINDS:
         verdict, last = verdicts.get(kind), before.get(kind)
         if verdict is None and last is not None:
             yield last

@@ -45,6 +45,22 @@ def redis_reachable(observation: Observation | None) -> Verdict | None:
     return Verdict("False", observation.redis_reason, observation.redis_message)
 
 
+def redis_durable(observation: Observation | None) -> Verdict | None:
+    """Redis keeps what it was given: it evicts nothing, writes to disk, and is no replica."""
+    if observation is None or observation.server is None:
+        return None
+    concerns, unknown = observation.server.concerns, observation.server.unknown
+    untold = f"it does not tell the operator's login {', '.join(unknown)} (INFO, CONFIG GET)"
+    if concerns:
+        texts = [text for _, text in concerns] + [untold] * bool(unknown)
+        return Verdict("False", concerns[0][0], f"Messages are not safe on this Redis: {'; '.join(texts)}.")
+    if unknown:
+        return Verdict(
+            "Unknown", "NotTold", f"Whether messages are safe on this Redis is not known: {untold}."
+        )
+    return Verdict("True", "Durable", "Redis evicts nothing, writes to disk and is no replica.")
+
+
 def _not_sampled(observation: Observation) -> bool:
     """The first answer is still to come. After a restart that is no reason to write every status twice."""
     return observation.queue is None and not observation.redis_reason
@@ -177,6 +193,7 @@ def _lost(queue: QueueObservation, warn_above: int) -> list[tuple[str, str]]:
     problems = []
     if queue.orphaned:
         text = f"{rounded(queue.orphaned)} messages in processing have no lease and are never taken back"
+        text += ": see 'redisqueue repair'"
         problems.append(("OrphanedMessages", text))
     if queue.dead_letter > warn_above:
         problems.append(("DeadLetters", f"{rounded(queue.dead_letter)} dead letters"))

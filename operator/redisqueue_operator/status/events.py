@@ -27,6 +27,7 @@ def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         *_scaled(previous.get("decision") or {}, new.get("decision") or {}),
         *_ready(*_pair(previous, new, "Ready")),
         *_redis(*_pair(previous, new, "RedisReachable")),
+        *_durable(*_pair(previous, new, "RedisDurable")),
         *_degraded(*_pair(previous, new, "Degraded")),
         *_unschedulable(*_pair(previous, new, "Progressing")),
         *_paused(*_pair(previous, new, "Paused")),
@@ -72,6 +73,14 @@ def _redis(before: Condition, after: Condition) -> Iterator[EventRecord]:
         yield EventRecord("Warning", "RedisUnreachable", f"{after['reason']}: {after['message']}", "Sample")
     elif _became(before, after, "True") and before.get("status") == "False":
         yield EventRecord("Normal", "RedisReachable", "The queue can be read again.", "Sample")
+
+
+def _durable(before: Condition, after: Condition) -> Iterator[EventRecord]:
+    known = before.get("reason") if before.get("status") == "False" else None
+    if after.get("status") == "False" and after["reason"] != known:
+        yield EventRecord("Warning", after["reason"], after["message"], "Observe")
+    elif after.get("status") == "True" and known:
+        yield EventRecord("Normal", "RedisDurable", f"{known} is over.", "Observe")
 
 
 def _degraded(before: Condition, after: Condition) -> Iterator[EventRecord]:

@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
+from tests.support.acl import PASSWORD, grant
 from tests.support.fake_platform import FakePlatform
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
@@ -17,8 +19,6 @@ from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    import redis
 
     from redisqueue_operator.api.model import Key
 
@@ -67,6 +67,24 @@ def workers(client: redis.Redis, platform: FakePlatform, key: Key, count: int) -
         found.append(consumer)
     platform.have_pods(key, *names)
     return found
+
+
+async def test_a_redis_that_evicts_is_told_and_one_that_says_nothing_is_unknown(
+    platform: FakePlatform, engine: Engine
+) -> None:
+    with EmbeddedRedis(arguments=("--maxmemory-policy", "allkeys-lru", "--appendonly", "yes")) as cache:
+        platform.redis_url = cache.url
+        key = await sampled(platform, engine, "jobs")
+        told = platform.condition(key, "RedisDurable")
+        assert (told["status"], told["reason"]) == ("False", "EvictsKeys")
+        assert "allkeys-lru" in told["message"]
+        with redis.Redis.from_url(cache.url) as client:
+            grant(client, "operator", "operator", queue="silent")
+            client.execute_command("ACL", "SETUSER", "operator", "+client|setname")
+        platform.redis_url = cache.url.replace("//", f"//operator:{PASSWORD}@")
+        silent = await sampled(platform, engine, "silent")
+        told = platform.condition(silent, "RedisDurable")
+        assert (told["status"], told["reason"]) == ("Unknown", "NotTold")
 
 
 async def test_from_nothing_to_the_whole_need_in_one_write(

@@ -9,13 +9,13 @@ import pytest
 from tests.support.observations import Story, fleet, pod, queue, seen, worker
 from tests.support.resources import manifest, redis_queue
 
-from redisqueue_operator.observation import ApplyOutcome, Observation
+from redisqueue_operator.observation import ApplyOutcome, Observation, ServerObservation
 from redisqueue_operator.rollout import Phase, Rollout
 from redisqueue_operator.scaling import Policy
 from redisqueue_operator.status import build_status
 
 OK = ApplyOutcome(ok=True, reason="", message="")
-KINDS = ["Ready", "RedisReachable", "ScalingActive", "Progressing", "Degraded", "Paused"]
+KINDS = ["Ready", "RedisReachable", "RedisDurable", "ScalingActive", "Progressing", "Degraded", "Paused"]
 
 
 def _status(
@@ -47,6 +47,7 @@ def test_a_healthy_queue() -> None:
     assert {kind: _said(status, kind) for kind in KINDS} == {
         "Ready": ("True", "Applied"),
         "RedisReachable": ("True", "Connected"),
+        "RedisDurable": ("True", "Durable"),
         "ScalingActive": ("True", "Auto"),
         "Progressing": ("False", "Stable"),
         "Degraded": ("False", "Healthy"),
@@ -154,7 +155,7 @@ def test_progressing(observation: Observation, said: tuple[str, str], state: str
         (
             fleet(queue(orphaned=1234)),
             "OrphanedMessages",
-            "1200 messages in processing have no lease and are never taken back.",
+            "1200 messages in processing have no lease and are never taken back: see 'redisqueue repair'.",
         ),
         (
             seen(queue(1), [pod("a"), pod("b")], [worker("a", tripped=True), worker("b")]),
@@ -234,6 +235,46 @@ def test_an_invalid_spec_keeps_what_was_known() -> None:
     assert _said(after, "Ready") == ("False", "InvalidSpec")
     assert _said(after, "RedisReachable") == ("True", "Connected")
     assert (after["queue"], after["observedGeneration"], after["state"]) == (before["queue"], 2, "NotReady")
+
+
+EVICTS, FORGETS = ("EvictsKeys", "it evicts keys"), ("NoPersistence", "it keeps nothing")
+UNTOLD = "it does not tell the operator's login its persistence (INFO, CONFIG GET)"
+
+
+@pytest.mark.parametrize(
+    ("server", "said", "message"),
+    [
+        (ServerObservation(), ("True", "Durable"), "Redis evicts nothing, writes to disk and is no replica."),
+        (
+            ServerObservation((EVICTS, FORGETS)),
+            ("False", "EvictsKeys"),
+            "Messages are not safe on this Redis: it evicts keys; it keeps nothing.",
+        ),
+        (
+            ServerObservation((EVICTS,), ("its persistence",)),
+            ("False", "EvictsKeys"),
+            f"Messages are not safe on this Redis: it evicts keys; {UNTOLD}.",
+        ),
+        (
+            ServerObservation((), ("its persistence",)),
+            ("Unknown", "NotTold"),
+            f"Whether messages are safe on this Redis is not known: {UNTOLD}.",
+        ),
+        (None, ("Unknown", "NotObserved"), "Not looked at yet."),
+    ],
+)
+def test_whether_messages_are_safe_on_redis(
+    server: ServerObservation | None, said: tuple[str, str], message: str
+) -> None:
+    status = _status(seen(queue(), server=server))
+    assert _said(status, "RedisDurable") == said
+    assert _message(status, "RedisDurable") == message
+    assert status["state"] == "Idle"
+
+
+def test_what_was_known_of_redis_stays_until_it_is_asked_again() -> None:
+    unsafe = _status(seen(queue(), server=ServerObservation((EVICTS,))))
+    assert _said(_status(seen(queue(), server=None), previous=unsafe), "RedisDurable")[1] == "EvictsKeys"
 
 
 def test_nothing_known_at_all_is_unknown() -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.observations import fleet, once, pod, queue, seen
 from tests.support.resources import redis_queue
 
-from redisqueue_operator.observation import ApplyOutcome, Observation
+from redisqueue_operator.observation import ApplyOutcome, Observation, ServerObservation
 from redisqueue_operator.rollout import Phase, Rollout
 from redisqueue_operator.scaling import Policy
 from redisqueue_operator.status import build_status, events_between
@@ -85,6 +85,18 @@ def test_a_second_problem_of_the_spec_is_told() -> None:
     bad = _status(CALM, None, ApplyOutcome(ok=False, reason="InvalidSpec", message="no"))
     worse = _status(CALM, bad, ApplyOutcome(ok=False, reason="Forbidden", message="no"))
     assert _told(bad, worse) == [("Warning", "Forbidden")]
+
+
+def test_a_redis_that_is_not_safe_is_told_once() -> None:
+    good = _status(CALM)
+    evicts, forgets = ("EvictsKeys", "it evicts"), ("NoPersistence", "it forgets")
+    unsafe = _status(seen(queue(1), [pod("idle-0")], server=ServerObservation((evicts, forgets))), good)
+    assert _told(good, unsafe) == [("Warning", "EvictsKeys")]
+    better = _status(seen(queue(1), [pod("idle-0")], server=ServerObservation((forgets,))), unsafe)
+    assert _told(unsafe, better) == [("Warning", "NoPersistence")]
+    assert _told(better, _status(CALM, better)) == [("Normal", "RedisDurable")]
+    unknown = _status(seen(queue(1), [pod("idle-0")], server=ServerObservation((), ("its role",))), good)
+    assert _told(good, unknown) == []
 
 
 def test_degraded() -> None:

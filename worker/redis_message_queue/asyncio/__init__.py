@@ -2,6 +2,7 @@
 
 from redis_message_queue._admin import QueueStats as QueueStats
 from redis_message_queue._redrive import RedriveProgress as RedriveProgress
+from redis_message_queue._repair import RepairReport as RepairReport
 from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
 from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.asyncio.redis_message_queue import RedisMessageQueue

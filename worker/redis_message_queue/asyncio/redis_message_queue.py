@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue._processing import InHand
     from redis_message_queue._redrive import RedriveProgress
+    from redis_message_queue._repair import RepairReport
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
@@ -214,6 +215,26 @@ class RedisMessageQueue(AdminFlows):
     async def redrive_dead_letters(self, max_messages: int | None = None) -> int:
         """Make dead letters pending again, oldest first, with a new delivery budget; how many were moved."""
         return (await run_async(self._redrive("dead_letter", max_messages=max_messages))).moved
+
+    async def repair(
+        self, *, grace_seconds: float = options.DEFAULT_GRACE_SECONDS, dry_run: bool = False
+    ) -> RepairReport:
+        """Make leases whole of which a part was lost: when they end, a consumer takes their messages back.
+
+        For after Redis evicted keys, or somebody deleted some. Nothing is moved at once: whoever has such a
+        message in hand may settle it, and with a token renew it, as if nothing had happened.
+
+        Args:
+            grace_seconds: for messages without token and deadline, which a consumer without a visibility
+                timeout may have in hand: more than its longest handler takes. Those with a token get the
+                visibility timeout of this queue (300 s where it has none).
+            dry_run: count, and change nothing.
+
+        It may be called at any time, and again: on a busy queue one call may miss some. Only consumers with a
+        visibility timeout take messages back. Raises TypeError or ConfigurationError for an argument,
+        redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
+        """
+        return await run_async(self._repair(grace_seconds=grace_seconds, dry_run=dry_run))
 
     async def purge(self, *, target: PurgeTarget) -> int:
         """Remove all messages of one list; how many there were. Messages in hand cannot be purged.

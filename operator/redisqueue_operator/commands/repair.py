@@ -1,0 +1,71 @@
+"""`redisqueue repair`: messages in processing whose lease was lost, in part or whole, get one that ends.
+
+For after Redis evicted keys, or somebody deleted some. Nothing moves at once: whoever has such a message in
+hand may still settle it, and when the new lease ends a consumer takes it back. It may be called at any time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from redis_message_queue.options import DEFAULT_GRACE_SECONDS, DEFAULT_VISIBILITY_TIMEOUT_SECONDS
+from redisqueue_operator.commands.address import located
+from redisqueue_operator.commands.options import QUEUE_HELP, add_place, rate
+
+if TYPE_CHECKING:
+    import argparse
+
+    from redis_message_queue import RepairReport
+    from redisqueue_operator.commands.options import Subcommands
+
+
+def add_to(subcommands: Subcommands) -> None:
+    """Declare the command."""
+    parser = subcommands.add_parser(
+        "repair", help="messages without a lease get one, and so come back", description=__doc__
+    )
+    parser.add_argument("queue", metavar="QUEUE", nargs="?", help=QUEUE_HELP)
+    parser.add_argument(
+        "--grace",
+        type=rate,
+        default=DEFAULT_GRACE_SECONDS,
+        metavar="SECONDS",
+        help="the lease of messages that have no token: consumers without a visibility timeout keep theirs so"
+        f" while they work, so more than the longest handler takes (default: {DEFAULT_GRACE_SECONDS:g})",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="count them, and change nothing")
+    add_place(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Repair, and say what was found."""
+    with located(options, options.queue) as place, place.connect() as client:
+        report = place.queue(client).repair(grace_seconds=options.grace, dry_run=options.dry_run)
+    print(*summary(place.keys.name, report, options), sep="\n")
+    return 0
+
+
+def summary(name: str, report: RepairReport, options: argparse.Namespace) -> list[str]:
+    """One line for each kind of damage, with what becomes of the messages."""
+    lines = [f"{name}: looked at {counted(report.looked_at, 'message')} in processing"]
+    if not report.found:
+        return [f"{lines[0]}: each has its lease"]
+    verb = "would come" if options.dry_run else "come"
+    usual, grace = f"in {DEFAULT_VISIBILITY_TIMEOUT_SECONDS} s", f"in {options.grace:g} s"
+    if report.without_deadline:
+        found = counted(report.without_deadline, "lease")
+        lines.append(f"  {found} without an end: {verb} back {usual}, unless renewed or settled")
+    if report.without_lease:
+        found = counted(report.without_lease, "message")
+        lines.append(f"  {found} without a lease: {verb} back {grace}, unless settled")
+    if report.without_message:
+        found = counted(report.without_message, "lease")
+        verb = "would be put back" if options.dry_run else "put back"
+        lines.append(f"  {found} without its message: {verb} into processing")
+    return lines
+
+
+def counted(number: int, what: str) -> str:
+    """`1 lease`, `2 leases`."""
+    return f"{number} {what}{'s' * (number != 1)}"
