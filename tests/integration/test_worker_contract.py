@@ -98,6 +98,7 @@ SHOWN_BY = {
     "Credentials from files": "contract.a_rotated_password_needs_no_restart",
     "Logs are JSON lines": "contract.every_line_on_stderr_is_json",
     "Whatever a handler logs": "boundary.a_log_call_never_fails_its_message",
+    "A handler's module may": "takeovers.what_a_module_takes_at_its_import_is_set_again",
     "No payload is logged": "handling.a_payload_of_the_wrong_type_is_a_dead_letter_and_never_logged",
 }
 

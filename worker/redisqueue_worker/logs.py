@@ -99,9 +99,55 @@ class LastingHandler(logging.StreamHandler[TextIO]):
 FORMATS = {"json": JsonFormatter, "text": TextFormatter}
 
 
+# The loggers whose lines the worker promises; `handler` is that of contexts.
+OWN_LOGGERS = ("redisqueue_worker", "redis_message_queue", "handler")
+_to_stderr: logging.Handler | None = None
+_level = logging.NOTSET
+
+
 def configure(level: str, form: str) -> None:
     """Send every logger of the process to stderr in one of the FORMATS, from `level` upwards."""
-    handler = LastingHandler(sys.stderr)
-    handler.setFormatter(FORMATS[form]())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    global _to_stderr, _level  # noqa: PLW0603  (a process has one logging)
+    _to_stderr = LastingHandler(sys.stderr)
+    _to_stderr.setFormatter(FORMATS[form]())
+    logging.basicConfig(level=level, handlers=[_to_stderr], force=True)
     logging.captureWarnings(True)
+    _level = logging.getLevelNamesMapping()[level]
+
+
+def set_again() -> bool:
+    """Whether somebody had silenced or diverted the worker's own lines since `configure`: no more.
+
+    Other loggers stay as that somebody wants them, and so do handlers and filters that were added.
+    """
+    if _to_stderr is None or not any(_is_silenced(logger, _to_stderr) for logger in _own_loggers()):
+        return False
+    if logging.root.manager.disable >= _level:
+        logging.disable(logging.NOTSET)
+    _to_stderr.setLevel(logging.NOTSET)
+    for logger in _own_loggers():
+        logger.disabled = False
+        logger.setLevel(_level)
+        logger.propagate = logger.name not in OWN_LOGGERS
+        if not logger.propagate and _to_stderr not in logger.handlers:
+            logger.addHandler(_to_stderr)
+    return True
+
+
+def _own_loggers() -> list[logging.Logger]:
+    known = logging.root.manager.loggerDict.copy().items()
+    below = [
+        one
+        for name, one in known
+        if name.partition(".")[0] in OWN_LOGGERS and isinstance(one, logging.Logger)
+    ]
+    return [*map(logging.getLogger, OWN_LOGGERS), *below]
+
+
+def _is_silenced(logger: logging.Logger, to_stderr: logging.Handler) -> bool:
+    if logger.disabled or not logger.isEnabledFor(max(_level, 1)) or to_stderr.level > _level:
+        return True
+    above: logging.Logger | None = logger
+    while above and to_stderr not in above.handlers:
+        above = above.parent if above.propagate else None
+    return above is None

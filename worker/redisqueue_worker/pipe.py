@@ -25,9 +25,14 @@ class News(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """From the process, its first word: the handler is there, or `problem` says why not."""
+    """From the process, its first word: the handler is there, or `problem` says why not.
+
+    Attributes:
+        taken: what the handler's code took over at its import and its start-up hooks.
+    """
 
     problem: Exception | None = None
+    taken: tuple[str, ...] = ()
 
 
 class Extended(NamedTuple):

@@ -28,7 +28,7 @@ from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, resident_mib
 from redisqueue_worker.slots import failure_in, failure_in_async, run_to_end
 from redisqueue_worker.stamps import stamp_of
-from redisqueue_worker.stop_signals import catch_stop_signals
+from redisqueue_worker.takeovers import Takeovers
 
 if TYPE_CHECKING:
     from redisqueue_worker.settings import Settings
@@ -70,12 +70,14 @@ class ProcessSlot:
         self._sending = threading.Lock()
         self._started = time.monotonic()
 
-    def serve(self, handler: Handler) -> None:
+    def serve(self, handler: Handler, takeovers: Takeovers) -> None:
         """Handle messages until the worker wants no more."""
+        taken = takeovers.undo()
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         with asyncio.Runner() as runner:
             hooks.start(runner.run)
-            self._send(Ready())
+            taken += takeovers.undo()
+            self._send(Ready(taken=tuple(dict.fromkeys(taken))))
             handled = 0
             while (work := self._work.get()) is not None:
                 context = self._context = _SlotContext(work, self._draining, self._publisher, self._send)
@@ -85,6 +87,7 @@ class ProcessSlot:
                     else failure_in(handler, work.payload, context)
                 )
                 handled += 1
+                takeovers.undo()
                 worn = self._limits.reached(handled, resident_mib(), time.monotonic() - self._started)
                 self._send(Ended(failure, worn))
             hooks.stop(runner.run)
@@ -110,14 +113,15 @@ class ProcessSlot:
 def main() -> int:
     """Serve the pipe whose descriptor is the first argument; the exit code."""
     _end_with_the_worker()
-    catch_stop_signals(lambda _number, _frame: None)  # the worker decides when a slot ends
+    takeovers = Takeovers(lambda _number, _frame: None)  # the worker decides when a slot ends
+    takeovers.undo()
     os.set_inheritable(int(sys.argv[1]), False)  # a handler's own processes must not keep the pipe open
     connection = Connection(int(sys.argv[1]))
     settings = connection.recv()
     logs.configure(settings.log_level, settings.log_format)
     try:
         handler = load(settings.handler, settings.handler_path)
-        ProcessSlot(connection, settings).serve(handler)
+        ProcessSlot(connection, settings).serve(handler, takeovers)
     except (HandlerError, HookError) as error:
         connection.send(Ready(type(error)(str(error))))
         return 1

@@ -19,6 +19,7 @@ from redisqueue_worker.failures import Failure, HandlerTimeout, failure_of
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.loader import HandlerError
 from redisqueue_worker.pipe import Ended, Extended, News, Ready, Work
+from redisqueue_worker.takeovers import warn_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -58,6 +59,7 @@ class Child:
         self._lock = threading.Lock()
         self._flight: Flight | None = None
         self.is_ready = False
+        self.taken: tuple[str, ...] = ()
         self.worn = ""
         with contextlib.suppress(OSError):  # it died at once: whoever waits for it will notice
             self._connection.send(settings)
@@ -133,6 +135,7 @@ class Child:
         word = self._connection.recv()
         if isinstance(word, Ready):
             self.is_ready = True
+            self.taken = word.taken
             if word.problem:
                 raise word.problem
         return word
@@ -179,6 +182,8 @@ class ProcessSlots:
             children[0].wait_until_ready()
         except ProcessDied as problem:
             raise HandlerError(f"{settings.handler!r}: {problem}") from None
+        if taken := children[0].taken:  # the others import the same
+            warn_of(taken)
         self._threads = [
             threading.Thread(target=self._serve, args=(child,), name=f"slot-{index}", daemon=True)
             for index, child in enumerate(children)

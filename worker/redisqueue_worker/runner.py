@@ -7,7 +7,6 @@ import os
 import queue
 import random
 import signal
-import threading
 import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
@@ -31,11 +30,13 @@ from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, inherited_listener, resident_mib, start_afresh
 from redisqueue_worker.server_check import check_in_background
 from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots, slots_problem
-from redisqueue_worker.stop_signals import STOP_SIGNALS, catch_stop_signals
+from redisqueue_worker.stop_signals import STOP_SIGNALS
+from redisqueue_worker.takeovers import Takeovers
 from redisqueue_worker.waiter import Waiter
 from redisqueue_worker.watch import Watch
 
 if TYPE_CHECKING:
+    import threading
     from types import FrameType
 
     from redisqueue_worker.metrics import Metrics
@@ -76,6 +77,7 @@ class Worker:
         self._pulses = {name: Pulse() for name in ("main", "claimer", "waiter")}
         self._keeper = LeaseKeeper(settings.connection.connect)
         self._pulses["leases"] = KeeperPulse(self._keeper)
+        self._takeovers = Takeovers(self._on_signal, _on_thread_crash)
         self._started = False
         self._health: HealthServer | None = None
         self._begun_at = time.monotonic()
@@ -122,12 +124,14 @@ class Worker:
         Raises HandlerError for a handler that cannot be used, HookError for a start-up hook that fails,
         PlatformError for a port or folder, StoppedBeforeStart for a signal until then.
         """
-        self._catch_signals()
-        threading.excepthook = _on_thread_crash
+        # A predecessor that replaced itself by this process blocked the signals: none was lost between.
+        self._takeovers.undo()
         with ExitStack() as doors:
             self._open_doors(doors)
             slots = self._make_slots()
+            self._takeovers.undo_and_warn()
             hooks.start(slots.run)
+            self._takeovers.undo_and_warn()
             if self._reloader:
                 self._reloader.watch(lambda: self._events.put(Event.RECYCLE))
             self._begin(slots)
@@ -135,10 +139,6 @@ class Worker:
             return self._end(last, slots)
 
     # ---- start ---------------------------------------------------------------------
-
-    def _catch_signals(self) -> None:
-        # A predecessor that replaced itself by this process blocked them, so that none was lost between.
-        catch_stop_signals(self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self._started:
@@ -250,6 +250,7 @@ class Worker:
             except queue.Empty:
                 event = Event.TICK
             self._pulses["main"].beat()
+            self._takeovers.undo_and_warn()
             self._watch.look()
             if event is Event.TICK and self._wants_recycling():
                 event = Event.RECYCLE
