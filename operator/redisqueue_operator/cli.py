@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from redis_message_queue.trouble import described
 from redisqueue_operator.commands import (
     UserError,
     acl,
@@ -87,9 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, NoServerFound) as error:
         print(f"redisqueue: {error}", file=sys.stderr)
         return 1
-    except redis.RedisError as error:
+    except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
         print(
-            f"redisqueue: Redis: {error} (its address: --redis-url or REDISQUEUE_REDIS_URL)", file=sys.stderr
+            f"redisqueue: Redis: {described(error)} (its address: --redis-url or REDISQUEUE_REDIS_URL)",
+            file=sys.stderr,
         )
         return 1
     except KeyboardInterrupt:

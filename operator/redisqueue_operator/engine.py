@@ -14,9 +14,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from redis import RedisError
-
 from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.trouble import AWAY
 from redisqueue_operator import trial
 from redisqueue_operator.deletion import is_held, may_go, shall_be_held
 from redisqueue_operator.interruptible import cancelled
@@ -182,7 +181,7 @@ class Engine:
                 log.debug("%s: %s; again in %.2f s", key, conflict, self._queue.failed(key))
             except Exception as error:
                 outcome = "error"
-                known = isinstance(error, (OSError, TimeoutError, RedisError, PlatformError))
+                known = isinstance(error, (*AWAY, PlatformError))
                 seconds = self._queue.failed(key)
                 log.warning("%s: %s; again in %.1f s", key, error, seconds, exc_info=None if known else error)
             else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from redis import exceptions
 
+from redis_message_queue.trouble import first_word
 from redisqueue_operator.allowed_hosts import HostNotAllowedError
 
 if TYPE_CHECKING:
@@ -27,24 +28,16 @@ _BY_TYPE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
         (exceptions.AuthenticationError, exceptions.AuthenticationWrongNumberOfArgsError),
         "AuthenticationFailed",
     ),
-    ((exceptions.NoPermissionError, exceptions.AuthorizationError), "NoPermission"),
-    (exceptions.BusyLoadingError, "Loading"),
-    (exceptions.ReadOnlyError, "ReadOnly"),
+    (exceptions.AuthorizationError, "NoPermission"),
     (exceptions.MaxConnectionsError, "TooManyConnections"),
-    (exceptions.OutOfMemoryError, "OutOfMemory"),
-    ((exceptions.MovedError, exceptions.AskError, exceptions.ClusterCrossSlotError), "ClusterRedirect"),
-    ((exceptions.ClusterDownError, exceptions.SlotNotCoveredError), "ClusterDown"),
+    (exceptions.SlotNotCoveredError, "ClusterDown"),
     (ConnectionRefusedError, "ConnectionRefused"),
     (ConnectionResetError, "ConnectionLost"),
     ((exceptions.TimeoutError, TimeoutError), "Timeout"),
-    (exceptions.RedisClusterException, "ClusterDown"),
 )
 """Looked up in this order; the first that any error of the chain is, wins."""
 
-_CODE = re.compile(r"(?:^|-)([A-Z]{3,})\b")
-"""An error code of the protocol: the first word, or after a dash where an old server quotes it."""
-
-_BY_CODE = {
+_BY_WORD = {
     "NOAUTH": "AuthenticationFailed",
     "WRONGPASS": "AuthenticationFailed",
     "NOPERM": "NoPermission",
@@ -55,14 +48,15 @@ _BY_CODE = {
     "ASK": "ClusterRedirect",
     "CROSSSLOT": "ClusterRedirect",
     "CLUSTERDOWN": "ClusterDown",
-    "MASTERDOWN": "MasterNotFound",
+    "MASTERDOWN": "MasterLinkDown",
     "MISCONF": "WritesRefused",
     "OOM": "OutOfMemory",
     "BUSY": "Busy",
+    "NOREPLICAS": "NoReplicas",
 }
+"""By the first word of what the server answered."""
 
 _BY_TEXT = (
-    (re.compile(r"acl failure|has no permission", re.IGNORECASE), "NoPermission"),
     (re.compile(r"certificate|\bssl\b|\btls\b", re.IGNORECASE), "TLSFailed"),
     (re.compile(r"no master found|master(name)? .*not found", re.IGNORECASE), "MasterNotFound"),
     (re.compile(r"timed? ?out|timeout", re.IGNORECASE), "Timeout"),
@@ -105,8 +99,10 @@ _SENTENCES = {
     "HostUnreachable": "There is no route to Redis' address.",
     "WrongType": "A key of the queue holds another type of value: another program uses the same names.",
     "MasterNotFound": "No Sentinel knows a master of that name.",
+    "MasterLinkDown": "Redis is a replica that has lost its primary: connect to the primary.",
     "WritesRefused": "Redis refuses to write because it cannot persist.",
     "Busy": "Redis is busy with a script.",
+    "NoReplicas": "Redis refuses to write: min-replicas-to-write asks for more replicas in step.",
     "ConnectionFailed": "The connection to Redis failed.",
     "RedisError": "Redis answered with an error.",
     "InvalidSettings": "The connection settings are not usable: check spec.redis and its Secrets.",
@@ -125,11 +121,12 @@ def _reason(chain: list[BaseException]) -> str:
         if any(isinstance(each, kinds) for each in chain):
             return reason
     for each in chain:
-        codes = [code for code in _CODE.findall(str(each)) if code in _BY_CODE]
-        if codes:
-            return _BY_CODE[codes[0]]
+        if (word := first_word(each)) in _BY_WORD:
+            return _BY_WORD[word]
         if isinstance(each, OSError) and each.errno in _BY_ERRNO:
             return _BY_ERRNO[each.errno]
+    if any(isinstance(each, exceptions.RedisClusterException) for each in chain):
+        return "ClusterDown"
     for pattern, reason in _BY_TEXT:
         if any(pattern.search(str(each)) for each in chain):
             return reason

@@ -15,13 +15,11 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from redis import RedisError
-from redis.exceptions import ReadOnlyError
-
 from redis_message_queue.asyncio.consumer import Consumer
 from redis_message_queue.asyncio.sample import retire, sample, unretire
 from redis_message_queue.asyncio.server import server_facts
 from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.trouble import AWAY
 from redisqueue_operator.interruptible import cancelled
 
 if TYPE_CHECKING:
@@ -38,7 +36,6 @@ FASTEST_SECONDS, SLOWEST_SECONDS = 0.2, 1.0
 FEW_QUEUES, MANY_QUEUES = 20, 300
 MOST_SLEEPERS = 64
 WAIT_SECONDS = 60.0
-PROBE_SECONDS = 0.05
 SAMPLE_TIMEOUT_SECONDS = 10.0
 # Whether messages are safe on a server changes seldom; each refused question leaves a line in its ACL LOG.
 FACTS_SECONDS, UNTOLD_SECONDS, FACTS_AGAIN_SECONDS, FACTS_TIMEOUT_SECONDS = 300.0, 3600.0, 30.0, 1.0
@@ -141,13 +138,13 @@ class Sampler(Generic[K]):
         return max((now - endpoint.tried_at for endpoint in self._endpoints.values()), default=0.0)
 
     async def retire(self, key: K, worker_ids: Sequence[str]) -> tuple[str, ...]:
-        """Ask idle workers to claim nothing more; the ids of those that will not. Raises RedisError."""
+        """Ask idle workers to claim nothing more; the ids of those that will not. Raises one of `AWAY`."""
         endpoint = self._at[key]
         client = await endpoint.client()
         return tuple(await retire(client, endpoint.queues[key].watched.keys, worker_ids))
 
     async def unretire(self, key: K, worker_ids: Sequence[str]) -> None:
-        """Take that back. Raises RedisError."""
+        """Take that back. Raises one of `AWAY`."""
         endpoint = self._at[key]
         await unretire(await endpoint.client(), endpoint.queues[key].watched.keys, worker_ids)
 
@@ -163,7 +160,6 @@ class Sampler(Generic[K]):
 class _Queue:
     watched: Watched
     last: QueueSample | Exception | None = None
-    refused: ReadOnlyError | None = None
     waiter: asyncio.Task[None] | None = None
     wakes_in_vain: int = 0
     news: tuple[object, ...] = field(default=())
@@ -235,7 +231,7 @@ class _Endpoint(Generic[K]):
             waiter.cancel()
         await asyncio.gather(*waiters, return_exceptions=True)
         if self._client is not None:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*AWAY):
                 await self._client.aclose()
 
     async def _run(self) -> None:
@@ -269,7 +265,9 @@ class _Endpoint(Generic[K]):
         try:
             async with asyncio.timeout(SAMPLE_TIMEOUT_SECONDS):
                 client = await self.client()
-                samples = await sample(client, [queue.watched.keys for queue in queues.values()])
+                # A replica may be read, but no worker can claim there: its numbers are nobody's truth.
+                keys = [queue.watched.keys for queue in queues.values()]
+                samples = await sample(client, keys, of_master=True)
         except Exception as error:
             samples = [error] * len(queues)
         if took is not None:
@@ -297,15 +295,12 @@ class _Endpoint(Generic[K]):
                     self._changed(key)
 
     def _take(self, key: K, queue: _Queue, seen: QueueSample | Exception) -> None:
-        shown = seen if isinstance(seen, Exception) else queue.refused or seen
-        news = _news(shown)
-        changed, queue.news, queue.last = news != queue.news, news, shown
+        news = _news(seen)
+        changed, queue.news, queue.last = news != queue.news, news, seen
         if changed:
             queue.news_at = self._clock()
             self._changed(key)
-        if isinstance(seen, Exception) or not queue.watched.wake:
-            return
-        if not _sleeps(seen) and queue.refused is None:
+        if isinstance(seen, Exception) or not queue.watched.wake or not _sleeps(seen):
             return
         # When enough connections sleep already, this queue is seen by the sample alone.
         if not queue.waits and not self._sleepers.locked():
@@ -321,11 +316,8 @@ class _Endpoint(Generic[K]):
                 consumer = Consumer(
                     await self.client(), queue.watched.keys.name, key_separator=queue.watched.keys.separator
                 )
-                woken = await consumer.wait(WAIT_SECONDS if queue.refused is None else PROBE_SECONDS)
-                queue.refused = None
-            except (RedisError, OSError) as error:
-                # A replica may be read, but no worker can claim there: its numbers are nobody's truth.
-                queue.refused = error if isinstance(error, ReadOnlyError) else None
+                woken = await consumer.wait(WAIT_SECONDS)
+            except AWAY as error:
                 log.debug("cannot wait for %s: %s", queue.watched.keys.name, error)
                 await asyncio.sleep(SLOWEST_SECONDS)
                 return

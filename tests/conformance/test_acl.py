@@ -32,7 +32,6 @@ SELDOM = {
     "lset",
     "ltrim",
     "rpop",
-    "script|load",
     "zpopmin",
     "zscore",
 }

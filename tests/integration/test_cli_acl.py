@@ -38,7 +38,7 @@ def test_one_user_may_have_several_roles(capsys: pytest.CaptureFixture[str]) -> 
     (line,) = printed(capsys, "jobs", "--role", "operator", "--role", "caretaker", "--user", "rq")
     words = line.split()
     assert words[:6] == ["ACL", "SETUSER", "rq", "on", ">PASSWORD", "~jobs::*"]
-    assert {"+zcount", "+lset", "+script|load", "+client|setname"} <= set(words)
+    assert {"+zcount", "+lset", "+client|setname"} <= set(words)
     assert len(words) == len(set(words))
 
 

@@ -80,12 +80,14 @@ class FaultProxy:
     """Forwards loopback connections to `port`, each request as `rule` says; a context manager.
 
     One thread for each connection, one request at a time, so that a rule may do something of its own between
-    the client's sending and the server's reading. `faults` counts what went wrong so far.
+    the client's sending and the server's reading. `faults` counts what went wrong so far, `connections` who
+    dialled.
     """
 
     def __init__(self, port: int, rule: Rule = nothing) -> None:
         self.rule = rule
         self.faults = 0
+        self.connections = 0
         self._server_port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -113,6 +115,7 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.connections += 1
                 self._open.add(client)
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
 from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ConnectionError, NoScriptError, ResponseError  # noqa: A004
 
 from redis_message_queue._core import as_text
+from redis_message_queue._fresh import drop_idle, over_fresh_async
 from redis_message_queue._line import line_of, packed
 from redis_message_queue.exceptions import GatewayContractError
+from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
     from redis_message_queue._core import Call
@@ -38,19 +40,36 @@ async def execute(client: Any, call: Call[T]) -> T:
             reply = await command("EVALSHA", source.sha, len(keys), *keys, *args, **options)
     except NoScriptError:
         reply = await command("EVAL", source.text, len(keys), *keys, *args, **options)
+    except (ResponseError, ConnectionError) as error:
+        if not is_elsewhere(error):
+            raise
+        await drop_idle(client)
+        reply = await _ask_anew(command, call, options)
     return call.parse(reply)
 
 
-async def send(client: Any, command: str, *args: object) -> Any:
+async def _ask_anew(command: Any, call: Call[Any], options: dict[str, Any]) -> Any:
+    rest = len(call.keys), *call.keys, *call.args
+    try:
+        return await command("EVALSHA", call.script.sha, *rest, **options)
+    except NoScriptError:
+        return await command("EVAL", call.script.text, *rest, **options)
+
+
+async def send(client: Any, command: str, *args: object, **options: object) -> Any:
     """Await one method of the client. Raises GatewayContractError if it has done its work already."""
-    reply = getattr(client, command)(*args)
-    if not hasattr(reply, "__await__"):
-        raise GatewayContractError(
-            f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with"
-            f" {type(reply).__name__}, which cannot be awaited: it is a sync one and blocks the event loop;"
-            " use it with redis_message_queue, or a redis.asyncio.Redis here"
-        )
-    return await reply
+
+    async def ask() -> Any:
+        reply = getattr(client, command)(*args, **options)
+        if not hasattr(reply, "__await__"):
+            raise GatewayContractError(
+                f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with"
+                f" {type(reply).__name__}, which cannot be awaited: it is a sync one and blocks the event"
+                " loop; use it with redis_message_queue, or a redis.asyncio.Redis here"
+            )
+        return await reply
+
+    return await over_fresh_async(client, ask)
 
 
 async def _ask(line: Line, call: Call[Any]) -> Any:
@@ -69,8 +88,8 @@ async def _ask(line: Line, call: Call[Any]) -> Any:
 
         reply = await connection.retry.call_with_retry(once, lambda _: connection.disconnect())
         answered = True
-    except ResponseError:
-        answered = True
+    except ResponseError as error:
+        answered = not is_elsewhere(error)
         raise
     finally:
         if not answered:

@@ -19,6 +19,7 @@ from redis_message_queue.events import EventOperation, EventOutcome
 from redis_message_queue.exceptions import ClaimStoreFailedError, RetryBudgetExhaustedError
 from redis_message_queue.keys import lease_keys
 from redis_message_queue.messages import ClaimedMessage, MessageData
+from redis_message_queue.trouble import AWAY, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,7 @@ class ClaimFlows(GatewayFlows):
         if found is not None:
             return found
         yield from _report_exhausted(claim_id, failure)
-        raise RetryBudgetExhaustedError("claim gave up: Redis stayed unreachable") from failure
+        raise RetryBudgetExhaustedError(f"claim gave up: {described(failure)}") from failure
 
     def _until_pending(self, source: str, seconds: float, lost: int) -> Flow[bool]:
         """Wait until something is pending or a claim is due anyway, at most `seconds`; True if pending.
@@ -122,7 +123,7 @@ class ClaimFlows(GatewayFlows):
         try:
             # The tail goes back to the tail in one step: nothing moves, and nobody else sees anything.
             return (yield from self._command("blmove", source, source, seconds, "RIGHT", "RIGHT")) is not None
-        except (redis.exceptions.RedisError, OSError, UnicodeDecodeError) as error:
+        except (*AWAY, UnicodeDecodeError) as error:
             if isinstance(error, redis.exceptions.NoPermissionError):
                 logger.info("No right to wait for %s, polling instead: %s", source, error)
                 self._blocks = False
@@ -147,7 +148,9 @@ class ClaimFlows(GatewayFlows):
                     claimed = yield from self._claim(source, processing, claim_id)
                 except Exception as last:
                     yield from _report_exhausted(claim_id, last)
-                    raise RetryBudgetExhaustedError("claim gave up after 2 attempts") from last
+                    raise RetryBudgetExhaustedError(
+                        f"claim gave up after 2 attempts: {described(last)}"
+                    ) from last
             unknown.is_set = False
             if claimed is not None:
                 self._answered(processing, claim_id)
@@ -329,7 +332,7 @@ def _jittered(seconds: float) -> float:
 
 
 def _report_transient(claim_id: str, error: Exception) -> Flow[None]:
-    logger.warning("Transient error while claiming, the same claim is repeated: %s", error)
+    logger.warning("Transient error while claiming, the same claim is repeated: %s", described(error))
     yield from current().emit(
         EventOperation.RETRY_ATTEMPT, EventOutcome.FAILURE, claim_id=claim_id, error=error
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 import redis.asyncio
@@ -16,6 +16,26 @@ if TYPE_CHECKING:
 def is_cluster(client: object) -> bool:
     """Whether this is a cluster client of redis-py, blocking or asyncio."""
     return isinstance(client, (redis.RedisCluster, redis.asyncio.RedisCluster))
+
+
+def keep_looking_at(client: Any, *nodes: Any) -> None:
+    """Have a cluster client ask these nodes too, whenever it looks for the cluster.
+
+    redis-py forgets the address that it was given for those that it found there: after a restart of the whole
+    cluster none of them may exist any more, while the name leads to the new ones.
+    """
+    manager = client.nodes_manager
+    base: Any = type(manager)
+
+    class NodesManager(base):  # type: ignore[misc]
+        __slots__ = ()
+
+        def initialize(self, *args: Any, **options: Any) -> Any:
+            for node in nodes:
+                self.startup_nodes.setdefault(node.name, node)
+            return super().initialize(*args, **options)
+
+    manager.__class__ = NodesManager  # neither client takes one as an argument
 
 
 def has_hash_tag(name: str) -> bool:

@@ -21,6 +21,7 @@ from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import ConfigurationError, QueueBackpressureError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
 from redis_message_queue.keys import lease_keys
+from redis_message_queue.trouble import is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -166,19 +167,33 @@ class GatewayFlows:
         self, call: _core.Call[T], interrupts: Sequence[BaseGracefulInterruptHandler] = ()
     ) -> Flow[T]:
         """Send one idempotent call until it is answered or the retry budget is spent."""
-        attempt = functools.partial(self._execute, self._client, call)
         began = time.monotonic()
         try:
-            return (yield attempt)  # type: ignore[no-any-return]
+            return (yield functools.partial(self._execute, self._client, call))  # type: ignore[no-any-return]
         except Exception as error:
             failure = error
-        what, own = f"{call.script.name} on {_core.as_text(call.keys[0])}", self._options.interrupt
-        handlers = interrupts if own is None else (*interrupts, own)
+        what, attempt = f"{call.script.name} on {_core.as_text(call.keys[0])}", lambda: self._call(call)
+        handlers = self._interrupts(interrupts)
         try:
-            reply: T = yield from repeated(what, attempt, failure, began, self._options.retry, handlers)
-            return reply
+            return (yield from repeated(what, attempt, failure, began, self._options.retry, handlers))
         except redis.exceptions.ResponseError as error:
             raise_translated(error)
+
+    def _unless_refused(self, what: str, action: Callable[[], Flow[T]]) -> Flow[T]:
+        """Perform what must not be done twice: again only while the server says that it does nothing now."""
+        began = time.monotonic()
+        try:
+            return (yield from action())
+        except Exception as error:
+            failure = error
+        handlers = self._interrupts()
+        return (yield from repeated(what, action, failure, began, self._options.retry, handlers, is_refusal))
+
+    def _interrupts(
+        self, more: Sequence[BaseGracefulInterruptHandler] = ()
+    ) -> Sequence[BaseGracefulInterruptHandler]:
+        own = self._options.interrupt
+        return more if own is None else (*more, own)
 
     def _command(self, name: str, *args: object) -> Flow[Any]:
         """Call one client method, looked up now."""
@@ -230,7 +245,9 @@ class GatewayFlows:
         stored = envelope.encode(message)
         cap = self._options.max_pending_length
         if cap is None:
-            yield from self._command("lpush", queue, stored)
+            yield from self._unless_refused(
+                f"lpush on {queue}", lambda: self._command("lpush", queue, stored)
+            )
             return
         call = _core.add_bounded(
             pending=queue,
@@ -238,7 +255,8 @@ class GatewayFlows:
             max_pending_length=cap,
             overload_policy=self._options.pending_overload_policy,
         )
-        yield from self._bounded(queue, lambda: self._call(call))
+        push = functools.partial(self._unless_refused, f"add on {queue}", lambda: self._call(call))
+        yield from self._bounded(queue, push)
 
     def _publish_many(
         self,

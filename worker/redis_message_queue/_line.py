@@ -91,6 +91,11 @@ def line_of(client: Any) -> Line | None:
     return line or None
 
 
+def kept_line(pool: Any) -> Line | None:
+    """The line of a pool, if one was made already."""
+    return vars(pool).get(_NAME) or None
+
+
 def _suits(pool: Any) -> bool:
     return (
         type(pool) in _POOLS

@@ -12,6 +12,7 @@ import tenacity
 from redis_message_queue._core import script_failure
 from redis_message_queue._effects import Flow, pause
 from redis_message_queue.exceptions import LuaScriptError, RetryBudgetExhaustedError
+from redis_message_queue.trouble import described, is_refusal, is_unreachable_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,9 +25,6 @@ logger = logging.getLogger(__name__)
 _RETRYABLE = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
-    redis.exceptions.ClusterDownError,
-    redis.exceptions.TryAgainError,
-    redis.exceptions.ReadOnlyError,
     redis.exceptions.NoScriptError,
 )
 _FINAL = (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError)
@@ -38,12 +36,7 @@ def is_retryable(error: BaseException) -> bool:
         return False
     if isinstance(error, redis.exceptions.ClusterError) and str(error).startswith("TTL exhausted"):
         return True
-    return isinstance(error, _RETRYABLE) or _demoted(error)
-
-
-def _demoted(error: BaseException) -> bool:
-    """Whether a script met a master that was demoted; Redis 6.2 says so only in the text of another error."""
-    return isinstance(error, redis.exceptions.ResponseError) and "-READONLY " in str(error)
+    return isinstance(error, _RETRYABLE) or is_refusal(error) or is_unreachable_cluster(error)
 
 
 def raise_translated(error: redis.exceptions.ResponseError) -> NoReturn:
@@ -65,7 +58,6 @@ class RetryPolicy:
     def build(self) -> tenacity.Retrying:
         """Compose tenacity's parts. Costs more than a round trip, so it is done after a first failure."""
         return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_retryable),
             stop=tenacity.stop_after_delay(self.budget_seconds),
             wait=tenacity.wait_exponential(multiplier=self.initial_delay_seconds, max=self.max_delay_seconds)
             + tenacity.wait_random(0, 0.1),
@@ -74,18 +66,19 @@ class RetryPolicy:
 
 def repeated(
     what: str,
-    action: Callable[[], T],
+    action: Callable[[], Flow[T]],
     failure: Exception,
     began: float,
     policy: RetryPolicy,
     interrupts: Sequence[BaseGracefulInterruptHandler] = (),
+    worth: Callable[[BaseException], bool] = is_retryable,
 ) -> Flow[T]:
-    """Perform `action` again after its first failure, while its error is retryable and the budget lasts.
+    """Perform `action` again after its first failure, while its error is `worth` it and the budget lasts.
 
     Raises RetryBudgetExhaustedError from the last error; an interrupt lets the original error through.
     `began` is when the first attempt did (`time.monotonic()`).
     """
-    if policy.budget_seconds == 0 or not is_retryable(failure):
+    if policy.budget_seconds == 0 or not worth(failure):
         raise failure
     tenacious = policy.build()
     state = tenacity.RetryCallState(tenacious, None, (), {})
@@ -96,17 +89,19 @@ def repeated(
 
     while True:
         state.set_exception((type(failure), failure, failure.__traceback__))
-        if interrupted() or not tenacious.retry(state):
+        if interrupted() or not worth(failure):
             raise failure
         attempts = state.attempt_number
-        logger.warning("%s: attempt %d failed: %s", what, attempts, failure)
+        logger.warning("%s: attempt %d failed: %s", what, attempts, described(failure))
         if tenacious.stop(state):
-            raise RetryBudgetExhaustedError(f"{what} gave up after {attempts} attempts") from failure
+            raise RetryBudgetExhaustedError(
+                f"{what} gave up after {attempts} attempts: {described(failure)}"
+            ) from failure
         yield from pause(
             min(tenacious.wait(state), policy.max_delay_seconds), interrupted if interrupts else None
         )
         state.prepare_for_next_attempt()
         try:
-            return (yield action)  # type: ignore[no-any-return]
+            return (yield from action())
         except Exception as error:
             failure = error

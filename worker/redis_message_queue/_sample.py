@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ReadOnlyError
 
 from redis_message_queue._core import Call, Text, as_text, milliseconds
 from redis_message_queue._scripts import script
@@ -116,6 +116,14 @@ def retire_call(keys: QueueKeys, worker_ids: Sequence[str], ttl_seconds: float) 
         (lasts, *worker_ids),
         lambda reply: tuple(as_text(worker) for worker in reply),
     )
+
+
+def require_master(hello: Any) -> None:
+    """Raise ReadOnlyError when the reply to HELLO says that this is a replica; other replies say nothing."""
+    if isinstance(hello, list):
+        hello = dict(zip(hello[::2], hello[1::2], strict=False))
+    if isinstance(hello, dict) and {hello.get("role"), hello.get(b"role")} & {"replica", b"replica"}:
+        raise ReadOnlyError("this server is a replica")
 
 
 def missing_script(replies: Sequence[Any]) -> bool:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ConnectionError, NoScriptError, ResponseError  # noqa: A004
 
 from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._cluster import is_cluster
 from redis_message_queue._core import as_text
+from redis_message_queue._fresh import drop_idle, over_fresh
 from redis_message_queue._line import line_of, packed
 from redis_message_queue.exceptions import GatewayContractError
+from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,12 +44,25 @@ def execute(client: Any, call: Call[T]) -> T:
             reply = command("EVALSHA", source.sha, len(keys), *keys, *args, **options)
     except NoScriptError:
         reply = command("EVAL", source.text, len(keys), *keys, *args, **options)
+    except (ResponseError, ConnectionError) as error:
+        if not is_elsewhere(error):
+            raise
+        drop_idle(client)
+        reply = _ask_anew(command, call, options)
     return call.parse(reply)
 
 
-def send(client: Any, command: str, *args: object) -> Any:
+def _ask_anew(command: Any, call: Call[Any], options: dict[str, Any]) -> Any:
+    rest = len(call.keys), *call.keys, *call.args
+    try:
+        return command("EVALSHA", call.script.sha, *rest, **options)
+    except NoScriptError:
+        return command("EVAL", call.script.text, *rest, **options)
+
+
+def send(client: Any, command: str, *args: object, **options: object) -> Any:
     """Call one method of the client. Raises GatewayContractError if its answer is still to be awaited."""
-    reply = getattr(client, command)(*args)
+    reply = over_fresh(client, lambda: getattr(client, command)(*args, **options))
     kind = discard_awaitable(reply) if hasattr(reply, "__await__") else None
     if kind:
         raise GatewayContractError(
@@ -73,8 +88,8 @@ def _ask(line: Line, call: Call[Any]) -> Any:
 
         reply = connection.retry.call_with_retry(once, lambda _: connection.disconnect())
         answered = True
-    except ResponseError:
-        answered = True
+    except ResponseError as error:
+        answered = not is_elsewhere(error)
         raise
     finally:
         if not answered:
@@ -91,13 +106,18 @@ def execute_many(client: Any, calls: Sequence[Call[T]]) -> list[T | Exception]:
     """
     if is_cluster(client):
         return [_outcome(client, call) for call in calls]
-    replies = _pipelined(client, calls)
-    unknown = [
-        call.script for call, reply in zip(calls, replies, strict=True) if isinstance(reply, NoScriptError)
-    ]
+    replies = over_fresh(client, lambda: _pipelined(client, calls))
+    if any(map(is_elsewhere, replies)):
+        drop_idle(client)
+        replies = _pipelined(client, calls)
+    unknown = {
+        call.script: call
+        for call, reply in zip(calls, replies, strict=True)
+        if isinstance(reply, NoScriptError)
+    }
     if unknown:
-        for source in set(unknown):
-            client.script_load(source.text)
+        for call in unknown.values():  # not by SCRIPT LOAD, for which a user needs a right of its own
+            _outcome(client, call)
         replies = _pipelined(client, calls)
     return [
         reply if isinstance(reply, Exception) else call.parse(reply)

@@ -24,7 +24,7 @@ _COMMANDS: Mapping[Role, str] = {
     "worker": "eval evalsha blmove type time get set del exists incr pexpire"
     " llen lpush rpush lpop rpop lmove lrange lrem lset ltrim"
     " hget hmget hset hdel hexists hincrby hkeys zadd zrem zrange zrangebyscore zscore",
-    "operator": "eval evalsha script|load type time get llen zcard zcount zrange hget hgetall hset hdel",
+    "operator": "eval evalsha type time get llen zcard zcount zrange hget hgetall hset hdel",
     "caretaker": "eval evalsha type time get set exists pexpire rename"
     " llen lpush lpop lrange lindex lpos lset lrem unlink"
     " hlen hexists hmget hgetall hscan hset hdel zadd zcard zcount zrange zpopmin zscore",
@@ -44,10 +44,14 @@ def rules(
         selects: the queue is in another database than 0.
         names_itself: the clients give themselves a name, as workers, the operator and the command line do.
     """
-    commands = _COMMANDS[role].split()
-    commands += ["cluster|slots", "command", "asking"] * cluster
-    commands += ["select"] * selects + ["client|setname"] * names_itself
-    return (*(f"~{pattern}" for pattern in _patterns(role, keys)), *(f"+{name}" for name in commands))
+    allowed = [*commands(role), *["cluster|slots", "command", "asking"] * cluster]
+    allowed += ["select"] * selects + ["client|setname"] * names_itself
+    return (*(f"~{pattern}" for pattern in _patterns(role, keys)), *(f"+{name}" for name in allowed))
+
+
+def commands(role: Role) -> tuple[str, ...]:
+    """The commands that a role sends, or has scripts send, in lower case."""
+    return tuple(_COMMANDS[role].split())
 
 
 def set_user(user: str, *granted: str) -> str:

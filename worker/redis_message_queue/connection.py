@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
 import redis.asyncio.sentinel
+import redis.cluster
 import redis.connection
 import redis.sentinel
 from redis.credentials import CredentialProvider
 
 from redis_message_queue import _sentinel, _tls
+from redis_message_queue._cluster import keep_looking_at
 from redis_message_queue.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 Mode = Literal["Standalone", "Sentinel", "Cluster"]
-_SENTINEL_PORT = 26379
+_REDIS_PORT, _SENTINEL_PORT = 6379, 26379
 # redis-py does not type it.
 _parse_url: Any = redis.connection.parse_url
 
@@ -134,10 +139,15 @@ class ConnectionSettings:
         return f"{parts.scheme}://{place}"
 
     def connect(self) -> redis.Redis | redis.RedisCluster:
-        """A blocking client. Dials nothing itself, except in a cluster, where it asks for the nodes."""
+        """A blocking client. Dials nothing itself, except in a cluster, where it asks for the nodes.
+
+        Raises redis.ConnectionError when none of them answers.
+        """
         options = self._options()
         if self.mode == "Cluster":
-            return redis.RedisCluster(**self._for_cluster(options))
+            return self._connect_cluster(options)
+        if self.client_name:
+            options["redis_connect_func"] = _introduction(self.client_name)
         if self.mode == "Sentinel":
             if self._tls:
                 base = redis.sentinel.SentinelManagedSSLConnection
@@ -152,7 +162,9 @@ class ConnectionSettings:
         """An asyncio client. Dials nothing before its first command."""
         options = self._options()
         if self.mode == "Cluster":
-            return redis.asyncio.RedisCluster(**self._for_cluster(options))
+            return self._asyncio_cluster(options)
+        if self.client_name:
+            options["redis_connect_func"] = _asyncio_introduction(self.client_name)
         if self.mode == "Sentinel":
             if self._tls:
                 base = redis.asyncio.sentinel.SentinelManagedSSLConnection
@@ -165,6 +177,28 @@ class ConnectionSettings:
         else:
             kind = self._plain_connection(redis.asyncio)
         return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(connection_class=kind, **options))
+
+    def _connect_cluster(self, options: dict[str, Any]) -> redis.RedisCluster:
+        options = self._for_cluster(options)
+        if self.client_name:
+            options["redis_connect_func"] = partial(_say_name, self.client_name)
+        try:
+            client = redis.RedisCluster(**options)
+        except redis.exceptions.RedisClusterException as error:
+            raise redis.ConnectionError(str(error)) from error
+        node: Any = redis.cluster.ClusterNode
+        keep_looking_at(client, node(options["host"], options["port"]))
+        return client
+
+    def _asyncio_cluster(self, options: dict[str, Any]) -> redis.asyncio.RedisCluster:
+        client: Any = redis.asyncio.RedisCluster(**self._for_cluster(options))
+        named = tuple(client.nodes_manager.startup_nodes.values())
+        if self.client_name:  # its constructor takes no such function
+            introduction = {"redis_connect_func": _asyncio_introduction(self.client_name)}
+            for arguments in (client.connection_kwargs, *(node.connection_kwargs for node in named)):
+                arguments.update(introduction)
+        keep_looking_at(client, *named)
+        return client  # type: ignore[no-any-return]
 
     @property
     def _tls(self) -> bool:
@@ -188,7 +222,8 @@ class ConnectionSettings:
         """Arguments of one connection: the URL's, overridden by the fields."""
         options: dict[str, Any] = _parse_url(self.url) if self.url else {}
         options.pop("connection_class", None)
-        options = self._timeouts() | options
+        # Replies of either version are read alike, and not every proxy knows the HELLO that asks for RESP3.
+        options = self._timeouts() | {"protocol": 2} | options
         options["db"] = self._database
         username, password = options.pop("username", None), options.pop("password", None)
         options |= _login(
@@ -197,8 +232,6 @@ class ConnectionSettings:
             self.username or username,
             password if self.password is None else self.password,
         )
-        if self.client_name:
-            options["client_name"] = self.client_name
         if self.mode == "Sentinel":
             options = {key: value for key, value in options.items() if key not in ("host", "port", "path")}
         return options | self._tls_options()
@@ -234,7 +267,36 @@ class ConnectionSettings:
 
     def _for_cluster(self, options: dict[str, Any]) -> dict[str, Any]:
         options = {key: value for key, value in options.items() if key != "db"}
-        return options | ({"ssl": True} if self._tls else {})
+        return {"port": _REDIS_PORT} | options | ({"ssl": True} if self._tls else {})
+
+
+def _say_name(name: str, connection: Any) -> None:
+    """Tell the server who this is. Only people read it: a server or proxy without CLIENT is as good."""
+    connection.send_command("CLIENT", "SETNAME", name)
+    with contextlib.suppress(redis.ResponseError):
+        connection.read_response()
+
+
+def _introduction(name: str) -> Callable[[Any], None]:
+    """What a connection does first."""
+
+    def introduce(connection: Any) -> None:
+        connection.on_connect()
+        _say_name(name, connection)
+
+    return introduce
+
+
+def _asyncio_introduction(name: str) -> Callable[[Any], Awaitable[None]]:
+    """As `_introduction`, for asyncio."""
+
+    async def introduce(connection: Any) -> None:
+        await connection.on_connect()
+        await connection.send_command("CLIENT", "SETNAME", name)
+        with contextlib.suppress(redis.ResponseError):
+            await connection.read_response()
+
+    return introduce
 
 
 def host_and_port(address: str) -> tuple[str, int]:

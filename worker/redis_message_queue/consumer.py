@@ -140,9 +140,8 @@ class Consumer:
         pending = self.keys.pending
         try:
             # Tail to tail: the list stays as it is. The message itself may be anything, so it is not decoded.
-            woken = self._client.execute_command(
-                "BLMOVE", pending, pending, "RIGHT", "RIGHT", block, **{NEVER_DECODE: True}
-            )
+            words = ("BLMOVE", pending, pending, "RIGHT", "RIGHT", block)
+            woken = _sync.send(self._client, "execute_command", *words, **{NEVER_DECODE: True})
         except OutOfMemoryError:
             # At maxmemory the server refuses even a move that changes nothing: look, and wait here.
             if self._client.llen(pending):
@@ -165,4 +164,4 @@ class Consumer:
 
     def deregister(self) -> None:
         """Remove the worker's field."""
-        self._client.hdel(self.keys.workers, self._state.worker.id)
+        _sync.send(self._client, "hdel", self.keys.workers, self._state.worker.id)

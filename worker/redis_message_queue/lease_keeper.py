@@ -7,8 +7,6 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from redis import RedisError
-
 from redis_message_queue import _sync
 from redis_message_queue._callbacks import report_callback_failure
 from redis_message_queue._clients import check_face
@@ -16,6 +14,7 @@ from redis_message_queue._core import Call, renew_many
 from redis_message_queue._lease_book import LeaseBook, Loss
 from redis_message_queue._watch import Watch
 from redis_message_queue.keys import QueueKeys
+from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -282,7 +281,7 @@ class LeaseKeeper:
     def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*AWAY):
                 client.close()
 
 

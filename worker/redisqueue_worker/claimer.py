@@ -13,9 +13,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from redis import RedisError
-
 from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
+from redis_message_queue.trouble import AWAY, described
 from redisqueue_worker import logs
 from redisqueue_worker.drain import Load
 from redisqueue_worker.failures import HandlerTimeout, failure_of
@@ -46,7 +45,7 @@ class Claimer(threading.Thread):
     """Owns the worker's claims from their arrival to their settlement.
 
     Args:
-        connect: a Consumer on a connection of this thread's own; may raise redis.RedisError.
+        connect: a Consumer on a connection of this thread's own; may raise what `trouble.AWAY` names.
         changed: called when something happened that a drain may be waiting for.
         emptied: called when a claim brought nothing and nothing is in hand.
     """
@@ -165,7 +164,7 @@ class Claimer(threading.Thread):
             try:
                 with self._pulse.away():
                     self._exchange(time.monotonic())
-            except (RedisError, OSError) as error:
+            except AWAY as error:
                 self._trouble(error)
             self._settle_down()
         self._say_goodbye()
@@ -349,7 +348,7 @@ class Claimer(threading.Thread):
         failures = self._pace.failures
         self._metrics.redis_errors.labels("claimer").inc()
         level = logging.WARNING if failures in (1, 2, 4, 8) or failures % 16 == 0 else logging.DEBUG
-        fields = {"error": f"{type(error).__name__}: {error}", "failures": failures}
+        fields = {"error": f"{type(error).__name__}: {described(error)}", "failures": failures}
         log.log(
             level, "Redis does not answer, trying again", extra={**fields, "pause_seconds": round(pause, 3)}
         )
@@ -389,8 +388,8 @@ class Claimer(threading.Thread):
                     self._settled(settlements, consumer.settle(settlements).applied)
                 if self._deregister:
                     consumer.deregister()
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             log.warning(
                 "Redis does not answer: leases are left to expire",
-                extra={"in_flight": len(self._flights), "error": str(error)},
+                extra={"in_flight": len(self._flights), "error": described(error)},
             )

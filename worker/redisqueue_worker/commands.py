@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from redis import RedisError
-
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, sample
 from redis_message_queue.server import ServerFacts, server_facts
+from redis_message_queue.trouble import AWAY, described
 from redisqueue_worker import logs
 from redisqueue_worker.guard import end_children_with_me
 from redisqueue_worker.hooks import HookError
+from redisqueue_worker.inspection import missing_commands
 from redisqueue_worker.loader import HandlerError, load
 from redisqueue_worker.metrics import Metrics
 from redisqueue_worker.patience import leave_within
@@ -122,12 +122,14 @@ def _check_redis(settings: Settings) -> list[str]:
     try:
         client = settings.connection.connect()
         client.ping()
+        if missing := missing_commands(client):
+            return [f"Redis at {where} lacks commands that a worker needs: {', '.join(missing)}"]
         found = sample(client, [QueueKeys(settings.queue, settings.key_separator)])[0]
         facts = server_facts(client)
-    except (RedisError, OSError) as error:
-        return [f"Redis at {where}: {type(error).__name__}: {error}"]
+    except AWAY as error:
+        return [f"Redis at {where}: {type(error).__name__}: {described(error)}"]
     if not isinstance(found, QueueSample):
-        return [f"queue {settings.queue!r} at {where}: {type(found).__name__}: {found}"]
+        return [f"queue {settings.queue!r} at {where}: {type(found).__name__}: {described(found)}"]
     print(f"redis    ok: {where}")
     _print_facts(facts)
     print(

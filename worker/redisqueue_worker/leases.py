@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from redis_message_queue.lease_keeper import LeaseKeeper, Leases, Loss
+from redis_message_queue.trouble import described
 from redisqueue_worker.health import AWAY_GRACE_SECONDS, Pulse
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def keep_leases(keeper: LeaseKeeper, settings: Settings, flights: Flights, metri
     def failed(error: Exception, seconds: float) -> None:
         metrics.lease_renewals.labels("error").inc()
         log.warning(
-            "lease renewal failed, trying again", extra={"error": str(error), "pause_seconds": seconds}
+            "lease renewal failed, trying again", extra={"error": described(error), "pause_seconds": seconds}
         )
 
     return keeper.queue(

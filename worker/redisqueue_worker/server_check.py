@@ -7,9 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from redis import RedisError
-
 from redis_message_queue.server import ServerFacts, server_facts
+from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
@@ -29,7 +28,7 @@ def _check(connection: ConnectionSettings) -> None:
         try:
             with connection.connect() as client:
                 facts = server_facts(client)
-        except (RedisError, OSError):  # which the claim loop tells of
+        except AWAY:  # which the claim loop tells of
             time.sleep(AGAIN_SECONDS)
             continue
         except Exception:

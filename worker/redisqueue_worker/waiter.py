@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from redis import RedisError
+from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class Waiter(threading.Thread):
                 with self._pulse.away():
                     consumer = consumer or self._connect()
                     came = consumer.wait(SLICE_SECONDS)
-            except (RedisError, OSError) as error:
+            except AWAY as error:
                 # The claim loop meets the same trouble and tells about it.
                 log.debug("waiting failed", extra={"error": str(error)})
                 self._ended.wait(SLICE_SECONDS)

@@ -8,10 +8,9 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from redis import RedisError
-
 from redis_message_queue.asyncio import RedisGateway, RedisMessageQueue
 from redis_message_queue.keys import QueueKeys
+from redis_message_queue.trouble import AWAY
 from redisqueue_operator import api
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.observed import unreadable
@@ -94,7 +93,7 @@ async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
             stand = waiting(error.reason, str(error))
         except PlatformError as error:
             stand = waiting("ApiError", str(error))
-        except (SettingsUnavailable, ValueError, RedisError, OSError, TimeoutError) as error:
+        except (SettingsUnavailable, ValueError, *AWAY) as error:
             stand = waiting(*unreadable(error))
         log.info("redrive %s waits: %s: %s", redrive.key, stand.reason, stand.message)
         await around.report(redrive, replace(stand, progress=seen.progress))

@@ -141,9 +141,8 @@ class Consumer:
         pending = self.keys.pending
         try:
             # Tail to tail: the list stays as it is. The message itself may be anything, so it is not decoded.
-            woken = await self._client.execute_command(
-                "BLMOVE", pending, pending, "RIGHT", "RIGHT", block, **{NEVER_DECODE: True}
-            )
+            words = ("BLMOVE", pending, pending, "RIGHT", "RIGHT", block)
+            woken = await _async.send(self._client, "execute_command", *words, **{NEVER_DECODE: True})
         except OutOfMemoryError:
             # At maxmemory the server refuses even a move that changes nothing: look, and wait here.
             if await self._client.llen(pending):
@@ -166,4 +165,4 @@ class Consumer:
 
     async def deregister(self) -> None:
         """Remove the worker's field."""
-        await self._client.hdel(self.keys.workers, self._state.worker.id)
+        await _async.send(self._client, "hdel", self.keys.workers, self._state.worker.id)

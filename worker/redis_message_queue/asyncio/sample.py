@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import _async
 from redis_message_queue._cluster import is_cluster
+from redis_message_queue._fresh import over_fresh_async
 from redis_message_queue._sample import (
     QueueSample,
     VersionOutcomes,
     WorkerState,
     missing_script,
+    require_master,
     retire_call,
     sample_call,
 )
-from redis_message_queue._scripts import script
+from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,33 +32,47 @@ _AT_ONCE_IN_A_CLUSTER = 16
 
 
 async def sample(
-    client: redis.asyncio.Redis | redis.asyncio.RedisCluster, keys: Sequence[QueueKeys]
+    client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+    keys: Sequence[QueueKeys],
+    *,
+    of_master: bool = False,
 ) -> list[QueueSample | Exception]:
     """Read all queues; a queue that cannot be read gives its exception in its place.
 
     One pipeline, and in a cluster one call for each. Raises `redis.RedisError` when the server itself
-    cannot be reached.
+    cannot be reached; with `of_master` also `redis.exceptions.ReadOnlyError` when it is a replica, whose
+    numbers may be old.
     """
     if is_cluster(client):
         gate = asyncio.Semaphore(_AT_ONCE_IN_A_CLUSTER)
         return list(await asyncio.gather(*(_one(client, each, gate) for each in keys)))
-    replies = await _pipelined(client, keys)
+
+    async def ask() -> list[Any]:
+        replies = await _pipelined(client, keys, of_master=of_master)
+        if gone := next(filter(is_elsewhere, replies), None):
+            raise gone
+        return replies
+
+    replies = await over_fresh_async(client, ask)
     if missing_script(replies):
-        source: Any = client
-        await source.script_load(script("sample").text)
-        replies = await _pipelined(client, keys)
+        await _async.execute(client, sample_call(keys[0]))
+        replies = await ask()
     return [
         reply if isinstance(reply, Exception) else sample_call(each).parse(reply)
         for each, reply in zip(keys, replies, strict=True)
     ]
 
 
-async def _pipelined(client: Any, keys: Sequence[QueueKeys]) -> list[Any]:
+async def _pipelined(client: Any, keys: Sequence[QueueKeys], *, of_master: bool) -> list[Any]:
     async with client.pipeline(transaction=False) as pipeline:
+        if of_master:  # every user may say HELLO; where a proxy does not let it pass, nobody knows
+            pipeline.execute_command("HELLO")
         for each in keys:
             call = sample_call(each)
             pipeline.execute_command("EVALSHA", call.script.sha, len(call.keys), *call.keys)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    if of_master:
+        require_master(replies.pop(0))
     return replies
 
 

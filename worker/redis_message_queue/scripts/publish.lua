@@ -23,7 +23,10 @@ local function push()
   local pushed = pcall_redis('LPUSH', pending, ARGV[2])
   if type(pushed) ~= 'table' then return end
   call('DEL', marker)
-  return wrong() or redis.error_reply('OOM during publish; the deduplication marker was removed: ' .. pushed.err)
+  local alien = wrong()
+  if alien then return alien end
+  local err, left = pushed.err, 'the deduplication marker was removed'
+  --#include refused
 end
 
 if call('EXISTS', marker, record) > 0 then
@@ -38,9 +41,9 @@ return guarded(wrong, function()
     call('RPOP', pending)
   end
   local marked = pcall_redis('SET', marker, '', 'EX', ARGV[1])
-  -- A master that was demoted: the first word READONLY lets the client look for the new one, and repeat.
-  local demoted = marked.err and string.match(marked.err, 'READONLY .*')
-  if demoted then return redis.error_reply(demoted) end
-  if marked.err then return redis.error_reply('OOM during publish; nothing was written: ' .. marked.err) end
+  if marked.err then
+    local err, left = marked.err, 'nothing was written'
+    --#include refused
+  end
   return push() or answer(1)
 end)

@@ -42,7 +42,7 @@ local refused
 local function write(...)
   local reply = not refused and pcall_redis(...)
   if type(reply) == 'table' and reply.err then
-    refused = redis.error_reply('OOM during publish; nothing was written: ' .. reply.err)
+    refused = reply.err
     call('DEL', record, unpack(markers))
   end
 end
@@ -53,6 +53,9 @@ for _, marker in ipairs(markers) do
   write('SET', marker, '', 'EX', ARGV[1])
 end
 if #values > 0 then write(delay and 'ZADD' or 'LPUSH', target, unpack(values)) end
-if refused then return refused end
+if refused then
+  local err, left = refused, 'nothing was written'
+  --#include refused
+end
 if cap and ARGV[4] == 'drop_oldest' then call('LTRIM', target, 0, cap - 1) end
 return answer

@@ -1,0 +1,99 @@
+"""What an error says about Redis: one place for every loop that has to live with them."""
+
+from __future__ import annotations
+
+import re
+
+from redis import exceptions
+
+__all__ = ["AWAY", "described", "first_word", "is_elsewhere", "is_refusal", "is_unreachable_cluster"]
+
+AWAY = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+"""What a client of redis-py raises when Redis, or the way to it, is in trouble, in every mode."""
+
+_ELSEWHERE = frozenset(("READONLY", "MASTERDOWN", "LOADING", "NOAUTH", "WRONGPASS", "UNBLOCKED"))
+_REFUSALS = frozenset(
+    ("READONLY", "MASTERDOWN", "LOADING", "UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY")
+)
+
+# redis-py cuts the first word off where it has a class for it.
+_BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
+    (exceptions.ReadOnlyError, "READONLY"),
+    (exceptions.BusyLoadingError, "LOADING"),
+    (exceptions.MasterDownError, "MASTERDOWN"),
+    (exceptions.ClusterDownError, "CLUSTERDOWN"),
+    (exceptions.TryAgainError, "TRYAGAIN"),
+    (exceptions.NoPermissionError, "NOPERM"),
+    (exceptions.OutOfMemoryError, "OOM"),
+    (exceptions.NoScriptError, "NOSCRIPT"),
+    (exceptions.MovedError, "MOVED"),
+    (exceptions.AskError, "ASK"),
+    (exceptions.ClusterCrossSlotError, "CROSSSLOT"),
+    (exceptions.ExecAbortError, "EXECABORT"),
+    (exceptions.AuthenticationWrongNumberOfArgsError, "WRONGPASS"),
+)
+# Redis 6.2 quotes what a script met, behind a dash.
+_WORD = re.compile(r"^(?!ERR )([A-Z]{3,}) |: -([A-Z]{3,}) ")
+# Redis 6.2 and 7.0, newer ones, and Valkey; each of a command and of a key.
+_FORBIDDEN = re.compile(
+    r"can't (?:run this command|access at least one of the)|ACL failure in script|\bhas no permissions? to\b"
+)
+_WRONG_LOGIN = re.compile(r"invalid|\bAUTH\b")
+_NO_HELLO = re.compile(r"unknown command\W+HELLO\b|\bHELLO\b.*(?:not supported|unknown)", re.IGNORECASE)
+_NO_CLUSTER = "Cluster mode is not enabled"
+_LOST_CLUSTER = re.compile(r"cannot be connected|not covered|could not agree")
+
+
+def first_word(error: BaseException) -> str:
+    """The first word of an error that the server answered, as it sent it, such as READONLY; "" if unknown.
+
+    A right that is missing inside a script is NOPERM on every server, whatever its version calls it.
+    """
+    for kind, word in _BY_TYPE:
+        if isinstance(error, kind):
+            return word
+    text = str(error)
+    if isinstance(error, exceptions.AuthenticationError):
+        return "NOAUTH" if "uthenticat" in text else "WRONGPASS" if _WRONG_LOGIN.search(text) else ""
+    if not isinstance(error, exceptions.ResponseError):
+        return ""
+    if _FORBIDDEN.search(text):
+        return "NOPERM"
+    found = _WORD.search(text)
+    return (found[1] or found[2]) if found else ""
+
+
+def is_elsewhere(error: object) -> bool:
+    """Whether a reply says that this server is not, or no more, the one to talk to.
+
+    A master that was demoted or is loading its data behind a name that leads to another one by now, a login
+    that has changed. The server did nothing.
+    """
+    # The two families that such replies are of: anything else need not be looked at.
+    kinds = (exceptions.ResponseError, exceptions.ConnectionError)
+    return isinstance(error, kinds) and first_word(error) in _ELSEWHERE
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the server answered that it does nothing now, and may later: any call may be repeated."""
+    return first_word(error) in _REFUSALS
+
+
+def is_unreachable_cluster(error: BaseException) -> bool:
+    """Whether a client looked for a cluster and found none, or not all of it."""
+    if not isinstance(error, exceptions.RedisClusterException):
+        return False
+    text = str(error)
+    return isinstance(error, exceptions.SlotNotCoveredError) or bool(
+        _LOST_CLUSTER.search(text) and _NO_CLUSTER not in text
+    )
+
+
+def described(error: BaseException) -> str:
+    """The error's text for a person: with the first word, and with the way out where the text has none."""
+    text, word = str(error), first_word(error)
+    if word and word not in text:
+        text = f"{text} ({word})" if text else word
+    if isinstance(error, exceptions.RedisError) and _NO_HELLO.search(text):
+        text += " - this server or proxy speaks RESP2 only: put '?protocol=2' into the URL, or protocol=2"
+    return text
