@@ -106,6 +106,43 @@ async def leave():
     await asyncio.sleep(0)
     sys.exit(3)
 """
+CONTEXTS = """
+import decimal
+from contextvars import ContextVar
+import sentry_sdk
+from redisqueue_worker import on_startup
+from test_handlers import note
+
+names = ("imported", "hook", "async hook", "message")
+VARIABLES = {name: ContextVar(name, default="-") for name in names}
+VARIABLES["imported"].set("set")
+decimal.getcontext().prec = 20
+
+def tell(event, hint):
+    note("tags", sorted(event.get("tags", {}).items()))
+
+sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", before_send=tell)
+
+@on_startup
+def set_base():
+    VARIABLES["hook"].set("set")
+    sentry_sdk.set_tag("base", "set")
+
+@on_startup
+async def set_base_as_well():
+    VARIABLES["async hook"].set("set")
+
+def handle(payload):
+    seen = [variable.get() for variable in VARIABLES.values()]
+    note("seen", f"{' '.join(seen)} {decimal.getcontext().prec}")
+    sentry_sdk.capture_message(payload)
+    VARIABLES["message"].set(payload)
+    decimal.getcontext().prec = 3
+    sentry_sdk.set_tag("customer", payload)
+
+async def handle_async(payload):
+    handle(payload)
+"""
 ODD = [
     "mute",
     "faceless",
@@ -214,3 +251,17 @@ def test_what_a_handler_returns_shows_whether_its_work_is_done(
         "DeadLetter; raise",
     ):
         assert f"NotDone: the handler returned {problem}" in told
+
+
+@pytest.mark.parametrize("slots", ["auto", "processes"])
+@pytest.mark.parametrize("handler", ["handle", "handle_async"])
+def test_each_message_has_the_context_of_the_start_and_leaves_nothing_in_it(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, handler: str, slots: str
+) -> None:
+    publish(redis_client, "a", "b", "c")
+    (tmp_path / "contexts.py").write_text(CONTEXTS)
+    worker = WorkerProcess(tmp_path, redis_url, "x", slots=slots)
+    worker.settings["handler"] = f"contexts:{handler}"
+    with worker:
+        assert worker.until_noted("seen", 3) == ["set set set - 20"] * 3
+        assert worker.until_noted("tags", 3) == ["[('base', 'set')]"] * 3

@@ -85,6 +85,9 @@ SHOWN_BY = {
     "The drained worker stays": "drain.drain_by_command_waits_stays_and_can_be_taken_back",
     "`redisqueue-worker check`": "failures.check_says_what_is_wrong",
     "Start-up hooks run": "handlers.hooks_run_once_before_the_first_message_and_after_the_last",
+    "Each message is handled in a context": (
+        "boundary.each_message_has_the_context_of_the_start_and_leaves_nothing_in_it"
+    ),
     # Ports
     "`/readyz` is 200": "failures.probes_and_metrics",
     "`/livez` stays 200": "failures.probes_and_metrics",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redisqueue_worker.texts import text_of, type_name
+
+if TYPE_CHECKING:
+    from contextvars import Context
 
 log = logging.getLogger(__name__)
 
@@ -45,29 +48,38 @@ class Hooks:
         self._shutdown.append(hook)
         return hook
 
-    def start(self, run_coroutine: RunCoroutine) -> None:
-        """Call the start-up hooks. Raises HookError for the first that fails."""
+    def start(self, run_coroutine: RunCoroutine, context: Context | None = None) -> None:
+        """Call the start-up hooks, in `context` (None: the current one).
+
+        What they set in it is there for each message. `run_coroutine` runs an async one in the same context.
+
+        Raises HookError for the first that fails.
+        """
         for hook in self._startup:
             try:
-                _call(hook, run_coroutine)
+                _call(hook, run_coroutine, context)
             except (Exception, SystemExit) as error:
                 raise HookError(
                     f"the start-up hook {_name(hook)} failed: {type_name(error)}: {text_of(error)}"
                 ) from error
 
-    def stop(self, run_coroutine: RunCoroutine) -> None:
-        """Call the shut-down hooks; what they raise is logged."""
+    def stop(self, run_coroutine: RunCoroutine, context: Context | None = None) -> None:
+        """Call the shut-down hooks in the same way; what they raise is logged."""
         for hook in reversed(self._shutdown):
             try:
-                _call(hook, run_coroutine)
+                _call(hook, run_coroutine, context)
             except (Exception, SystemExit):
                 log.exception("the shut-down hook %s failed", _name(hook))
 
 
-def _call(hook: Hook, run_coroutine: RunCoroutine) -> None:
-    result = hook()
+def _call(hook: Hook, run_coroutine: RunCoroutine, context: Context | None) -> None:
+    result = context.run(hook) if context else hook()
     if inspect.iscoroutine(result):
-        run_coroutine(result)
+        result = run_coroutine(result)
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(
+            "a generator does nothing; put what comes after its 'yield' into an @on_shutdown hook"
+        )
 
 
 def _name(hook: Hook) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import ctypes
 import logging
 import os
@@ -16,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +33,7 @@ from redisqueue_worker.stamps import stamp_of
 from redisqueue_worker.takeovers import Takeovers
 
 if TYPE_CHECKING:
+    from redisqueue_worker.failures import Failure
     from redisqueue_worker.settings import Settings
 
 _PR_SET_PDEATHSIG = 1
@@ -69,28 +72,32 @@ class ProcessSlot:
         self._context: Context | None = None
         self._sending = threading.Lock()
         self._started = time.monotonic()
+        self._base = contextvars.copy_context()  # what the handler's module set while it was imported
 
     def serve(self, handler: Handler, takeovers: Takeovers) -> None:
         """Handle messages until the worker wants no more."""
         taken = takeovers.undo()
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         with asyncio.Runner() as runner:
-            hooks.start(runner.run)
+            run = partial(runner.run, context=self._base)
+            hooks.start(run, self._base)
             taken += takeovers.undo()
             self._send(Ready(taken=tuple(dict.fromkeys(taken))))
             handled = 0
             while (work := self._work.get()) is not None:
-                context = self._context = _SlotContext(work, self._draining, self._publisher, self._send)
-                failure = (
-                    run_to_end(runner, failure_in_async(handler, work.payload, context))
-                    if handler.is_async
-                    else failure_in(handler, work.payload, context)
-                )
+                failure = self._handle(handler, work, runner)
                 handled += 1
                 takeovers.undo()
                 worn = self._limits.reached(handled, resident_mib(), time.monotonic() - self._started)
                 self._send(Ended(failure, worn))
-            hooks.stop(runner.run)
+            hooks.stop(run, self._base)
+
+    def _handle(self, handler: Handler, work: Work, runner: asyncio.Runner) -> Failure | None:
+        context = self._context = _SlotContext(work, self._draining, self._publisher, self._send)
+        own = self._base.copy()
+        if handler.is_async:
+            return run_to_end(runner, failure_in_async(handler, work.payload, context), own)
+        return own.run(failure_in, handler, work.payload, context)
 
     def _send(self, word: NamedTuple) -> None:
         with self._sending:

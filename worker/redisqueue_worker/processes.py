@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import multiprocessing
 import os
@@ -176,6 +177,7 @@ class ProcessSlots:
     def __init__(self, settings: Settings, done: Done) -> None:
         self._settings = settings
         self._done = done
+        self.context = contextvars.copy_context()
         self._work: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
         children = [Child(settings) for _ in range(settings.concurrency)]
         try:

@@ -29,7 +29,7 @@ def finished(result: T) -> T:
 def _problem(result: Any) -> str | None:
     if inspect.iscoroutine(result):
         result.close()
-        return "a coroutine that nobody awaits; await it, or define the handler with 'async def'"
+        return "a coroutine that nobody awaits; await it, or define it with 'async def'"
     if inspect.isgenerator(result) or inspect.isasyncgen(result) or isinstance(result, (map, filter)):
         return f"a {type_name(result)} that nobody iterates over; do the work before returning"
     if isinstance(result, BaseException) or (isinstance(result, type) and issubclass(result, BaseException)):

@@ -130,7 +130,7 @@ class Worker:
             self._open_doors(doors)
             slots = self._make_slots()
             self._takeovers.undo_and_warn()
-            hooks.start(slots.run)
+            hooks.start(slots.run, slots.context)
             self._takeovers.undo_and_warn()
             if self._reloader:
                 self._reloader.watch(lambda: self._events.put(Event.RECYCLE))
@@ -323,7 +323,7 @@ class Worker:
             )
         if not forced:
             impatience = leave_within(HOOK_SECONDS, EXIT_DRAINED, because="shut-down hooks run")
-            hooks.stop(slots.run)
+            hooks.stop(slots.run, slots.context)
             impatience.cancel()
         if recycle:
             self._recycle(fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import queue
 import threading
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from redisqueue_worker.failures import Cause, Failure, HandlerTimeout, failure_of
 from redisqueue_worker.flights import Flight
+from redisqueue_worker.isolation import own_state
 from redisqueue_worker.texts import type_name
 
 if TYPE_CHECKING:
-    import contextvars
     from collections.abc import Coroutine, Sequence
 
     from redisqueue_worker.context import Context
@@ -33,8 +34,15 @@ Done = Callable[[Flight, Failure | None], None]
 
 
 class Slots(Protocol):
+    """Where handlers run.
+
+    Attributes:
+        context: the context of hooks, of which each message gets a copy.
+    """
+
     kind: str
     can_cancel: bool
+    context: contextvars.Context
 
     def start(self, flights: Sequence[Flight]) -> None:
         """Run the handler on each; the caller starts no more than there are slots."""
@@ -49,7 +57,8 @@ class Slots(Protocol):
 def failure_in(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
     """Call the handler to its end; how it failed. Never raises."""
     try:
-        handler.call(payload, context)
+        with own_state():
+            handler.call(payload, context)
     except BaseException as error:
         return failure_of(error)
     return None
@@ -58,7 +67,8 @@ def failure_in(handler: Handler, payload: str | bytes, context: Context) -> Fail
 async def failure_in_async(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
     """The same of an async handler. The event loop never sees what it raised, and so asks it nothing."""
     try:
-        await handler.call(payload, context)
+        with own_state():
+            await handler.call(payload, context)
     except BaseException as error:
         return failure_of(error)
     return None
@@ -106,6 +116,7 @@ class ThreadSlots:
         self._handler = handler
         self._done = done
         self._work: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
+        self.context = contextvars.copy_context()
         self._runner = asyncio.Runner()  # one loop: what a start-up hook opens, a shut-down hook can close
         self._threads = [
             threading.Thread(target=self._serve, name=f"slot-{index}", daemon=True) for index in range(count)
@@ -118,7 +129,7 @@ class ThreadSlots:
             self._work.put(flight)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
-        return self._runner.run(coroutine)
+        return self._runner.run(coroutine, context=self.context)
 
     def close(self) -> None:
         self._runner.close()
@@ -127,7 +138,8 @@ class ThreadSlots:
 
     def _serve(self) -> None:
         while (flight := self._work.get()) is not None:
-            self._done(flight, failure_in(self._handler, flight.claim.payload, flight.context))
+            own = self.context.copy()
+            self._done(flight, own.run(failure_in, self._handler, flight.claim.payload, flight.context))
 
 
 class TaskSlots:
@@ -140,6 +152,7 @@ class TaskSlots:
         self._handler = handler
         self._done = done
         self._pulse = pulse
+        self.context = contextvars.copy_context()
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="event-loop", daemon=True)
         self._thread.start()
@@ -149,7 +162,10 @@ class TaskSlots:
         self._loop.call_soon_threadsafe(self._spawn, flights)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        async def in_our_context() -> object:
+            return await self._loop.create_task(coroutine, context=self.context)
+
+        return asyncio.run_coroutine_threadsafe(in_our_context(), self._loop).result()
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
@@ -172,7 +188,7 @@ class TaskSlots:
 
     def _spawn(self, flights: Sequence[Flight]) -> None:
         for flight in flights:
-            task = self._loop.create_task(self._run(flight))
+            task = self._loop.create_task(self._run(flight), context=self.context.copy())
             flight.cancel = partial(self._loop.call_soon_threadsafe, task.cancel)
 
     async def _run(self, flight: Flight) -> None:

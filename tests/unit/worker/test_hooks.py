@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING
 
 import pytest
 
 from redisqueue_worker.hooks import HookError, Hooks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_order_and_kinds() -> None:
@@ -60,3 +65,22 @@ def test_a_failing_shut_down_hook_stops_nothing(caplog: pytest.LogCaptureFixture
     assert seen == ["other"]
     (record,) = caplog.records
     assert "broken failed" in record.getMessage()
+
+
+def test_hooks_set_the_context_that_they_are_given() -> None:
+    name: ContextVar[str] = ContextVar("name", default="nobody")
+    hooks, base = Hooks(), copy_context()
+    hooks.on_startup(lambda: name.set("Ada"))
+    hooks.start(asyncio.run, base)
+    assert (base[name], name.get()) == ("Ada", "nobody")
+
+
+def test_a_hook_that_would_never_run_is_told() -> None:
+    hooks = Hooks()
+
+    @hooks.on_startup
+    def connection() -> Iterator[None]:
+        yield
+
+    with pytest.raises(HookError, match=r"connection failed: TypeError: a generator does nothing; put what"):
+        hooks.start(asyncio.run)
