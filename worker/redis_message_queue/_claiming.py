@@ -56,7 +56,7 @@ class ClaimFlows(GatewayFlows):
         return (yield from self._poll(source, processing))
 
     def _poll(self, source: str, processing: str) -> Flow[Claimed]:
-        deadline = (yield Now()) + self._options.wait_interval_seconds
+        began, patience = (yield Now()), self._options.wait_interval_seconds
         claim_id, failure = new_id(), None
         woken, lost = False, 0
         # From the moment a claim is sent until its reply is understood, leaving means not knowing.
@@ -76,7 +76,7 @@ class ClaimFlows(GatewayFlows):
                         self._answered(processing, claim_id)
                         return claimed
                     claim_id = new_id()
-                remaining = deadline - (yield Now())
+                remaining = patience - (yield Now()).since(began)
                 if remaining <= 0:
                     break
                 lost = lost + 1 if woken else 0
@@ -280,7 +280,7 @@ class ClaimFlows(GatewayFlows):
         """
         skipped: set[str] = set()
         while True:
-            if deadline is not None and (yield Now()) >= deadline:
+            if deadline is not None and (yield Now()).told >= deadline:
                 break
             taken = self._claims.take(processing, frozenset(skipped))
             if taken is None:

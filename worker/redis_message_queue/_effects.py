@@ -14,6 +14,9 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
+from redis_message_queue import _clock
+from redis_message_queue._clock import Moment
+
 T = TypeVar("T")
 _STEP_SECONDS = 0.05
 
@@ -32,21 +35,21 @@ class Sleep:
 
     def on_loop(self) -> Awaitable[None]:
         """In a task."""
-        return asyncio.sleep(self.seconds)
+        return _clock.sleep(self.seconds)
 
 
 class Now:
-    """Read the clock that `Sleep` follows, in seconds."""
+    """Read the clocks that `Sleep` follows."""
 
     __slots__ = ()
 
-    def __call__(self) -> float:
+    def __call__(self) -> Moment:
         """In a thread."""
-        return time.monotonic()
+        return _clock.moment()
 
-    def on_loop(self) -> float:
+    def on_loop(self) -> Moment:
         """In a task."""
-        return asyncio.get_running_loop().time()
+        return Moment(_clock.monotonic(), asyncio.get_running_loop().time())
 
 
 # What to call; under asyncio an awaitable result is awaited.
@@ -114,9 +117,8 @@ async def within_task(seconds: float | None, action: Callable[[], Any]) -> Any:
         return result
     if seconds is None or seconds <= 0:
         return await result
-    limit = asyncio.timeout(seconds)
     try:
-        async with limit:
+        async with _clock.timeout(seconds) as limit:
             return await result
     except TimeoutError:
         if limit.expired():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import random
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -13,6 +12,7 @@ import redis.exceptions
 
 from redis_message_queue import _bulk, _core, envelope, options
 from redis_message_queue._clients import check_not_cluster_node
+from redis_message_queue._clock import moment
 from redis_message_queue._cluster import is_cluster
 from redis_message_queue._effects import Flow, Now, pause
 from redis_message_queue._observer import current
@@ -167,7 +167,7 @@ class GatewayFlows:
         self, call: _core.Call[T], interrupts: Sequence[BaseGracefulInterruptHandler] = ()
     ) -> Flow[T]:
         """Send one idempotent call until it is answered or the retry budget is spent."""
-        began = time.monotonic()
+        began = moment()
         try:
             return (yield functools.partial(self._execute, self._client, call))  # type: ignore[no-any-return]
         except Exception as error:
@@ -181,7 +181,7 @@ class GatewayFlows:
 
     def _unless_refused(self, what: str, action: Callable[[], Flow[T]]) -> Flow[T]:
         """Perform what must not be done twice: again only while the server says that it does nothing now."""
-        began = time.monotonic()
+        began = moment()
         try:
             return (yield from action())
         except Exception as error:
@@ -300,7 +300,7 @@ class GatewayFlows:
                     " 'pending_overload_policy' wait for room"
                 )
             return reply
-        deadline = (yield Now()) + timeout
+        began = yield Now()
         delay, longest = 0.01, min(0.5, timeout / 10)
         while True:
             reply = yield from attempt()
@@ -308,7 +308,7 @@ class GatewayFlows:
                 return reply
             if self._stopped():
                 raise QueueBackpressureError(f"{queue} is full and this process is shutting down")
-            remaining = deadline - (yield Now())
+            remaining = timeout - (yield Now()).since(began)
             if remaining <= 0:
                 raise QueueBackpressureError(f"{queue} stayed at max_pending_length={cap} for {timeout} s")
             jitter = 0.8 + 0.4 * random.random()  # noqa: S311 - spreads waiters, protects nothing

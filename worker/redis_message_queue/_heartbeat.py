@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextvars
 import sys
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING
 
+from redis_message_queue._clock import monotonic
 from redis_message_queue._schedule import Schedule
 from redis_message_queue._watch import Watch
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
@@ -80,7 +80,7 @@ class _Heartbeats:
 
     def add(self, heartbeat: LeaseHeartbeat, interval_seconds: float) -> None:
         """Raises RuntimeError when the process cannot start another thread."""
-        when = time.monotonic() + interval_seconds
+        when = monotonic() + interval_seconds
         with self._watch.lock:
             self._came = True
             self._due.set(weakref.ref(heartbeat), when)
@@ -99,20 +99,20 @@ class _Heartbeats:
             with self._watch.lock:
                 self._renewing.pop(heartbeat).set()
                 if seconds is not None:
-                    self._due.set(weakref.ref(heartbeat), time.monotonic() + seconds)
+                    self._due.set(weakref.ref(heartbeat), monotonic() + seconds)
             del heartbeat  # or it could not be dropped while this sleeps
         with self._watch.lock:
             came, self._came = self._came, False
             first = self._due.next_at
             if first is None and not came:
                 return None
-            soon = time.monotonic() + _LOOK_SECONDS
+            soon = monotonic() + _LOOK_SECONDS
             return soon if first is None else min(first, soon)
 
     def _take(self) -> LeaseHeartbeat | None:
         """The next heartbeat that is due; the watch over the others is handed over."""
         with self._watch.lock:
-            while reference := self._due.pop(time.monotonic()):
+            while reference := self._due.pop(monotonic()):
                 heartbeat = reference()
                 if heartbeat and not heartbeat.is_interrupted():
                     self._renewing[heartbeat] = threading.Event()

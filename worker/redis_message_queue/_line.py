@@ -7,7 +7,6 @@ kept for the next call. It belongs to its pool all the while: closing the client
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import redis.asyncio
 import redis.asyncio.client
 import redis.client
 
+from redis_message_queue._clock import monotonic
 from redis_message_queue._fork import ForgottenAtFork
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ class Line(ForgottenAtFork):
             connection, since = self._kept.pop()
         except IndexError:
             return None, False
-        return connection, time.monotonic() - since < _KEPT_SECONDS
+        return connection, monotonic() - since < _KEPT_SECONDS
 
     def keep(self, connection: Any) -> bool:
         """Keep a connection that has answered; False if its pool shall have it back."""
         moves = getattr(connection, "should_reconnect", None)  # since redis-py 7
         if self._kept or (moves is not None and moves()):
             return False
-        self._kept.append((connection, time.monotonic()))
+        self._kept.append((connection, monotonic()))
         return True
 
 

@@ -32,6 +32,7 @@ from redis_message_queue.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from redis_message_queue._clock import Moment
     from redis_message_queue._queue_options import Flavour
     from redis_message_queue.events import EventOutcome
 
@@ -236,18 +237,18 @@ class QueueFlows(ProcessingFlows):
         while not self._drained:
             with self._activity.draining(caller) as leads:
                 if leads:
-                    deadline = None if timeout is None else began + timeout
-                    self._drained = yield from self._drain_gateway(deadline)
+                    self._drained = yield from self._drain_gateway(timeout, began)
                     return
-            if timeout is not None and (yield Now()) - began >= timeout:
+            if timeout is not None and (yield Now()).since(began) >= timeout:
                 return
             yield Sleep(_DRAIN_POLL_SECONDS)
 
-    def _drain_gateway(self, deadline: float | None) -> Flow[bool]:
+    def _drain_gateway(self, timeout: float | None, began: Moment) -> Flow[bool]:
         hook = getattr(self._gateway, "_drain_pending_claim_ids", None)
         if hook is None:
             return True
-        remaining = None if deadline is None else deadline - (yield Now())
+        remaining = None if timeout is None else timeout - (yield Now()).since(began)
+        deadline = None if timeout is None else began.told + timeout
 
         def settle() -> Any:
             return hook(self.key.processing, deadline_monotonic=deadline)

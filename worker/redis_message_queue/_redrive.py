@@ -14,6 +14,7 @@ from redis_message_queue.envelope import new_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from redis_message_queue._clock import Moment
     from redis_message_queue._gateway import GatewayFlows
     from redis_message_queue.keys import QueueKeys
 
@@ -83,7 +84,8 @@ class Redrive:
         self._moved = 0
         self._skipped = 0
         self._total: int | None = None
-        self._next_at = 0.0
+        self._began: Moment | None = None
+        self._next_at = 0.0  # seconds since it began to move letters
 
     def flow(self) -> Flow[RedriveProgress]:
         """Go on until all letters were looked at, or enough were moved."""
@@ -153,7 +155,9 @@ class Redrive:
     def _move(self, wanted: list[Letter]) -> Flow[bool]:
         """Move letters, as soon as the pace allows; False when one of them was not in its place."""
         if self._options.per_second is not None:
-            now = yield Now()
+            moment = yield Now()
+            self._began = self._began or moment
+            now = moment.since(self._began)
             if self._next_at > now:
                 yield Sleep(self._next_at - now)
             self._next_at = max(now, self._next_at) + len(wanted) / self._options.per_second

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import redis.exceptions
 import tenacity
 
+from redis_message_queue._clock import moment
 from redis_message_queue._core import script_failure
 from redis_message_queue._effects import Flow, pause
 from redis_message_queue.exceptions import LuaScriptError, RetryBudgetExhaustedError
@@ -17,6 +18,7 @@ from redis_message_queue.trouble import described, is_refusal, is_unreachable_cl
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from redis_message_queue._clock import Moment
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
 
 T = TypeVar("T")
@@ -68,7 +70,7 @@ def repeated(
     what: str,
     action: Callable[[], Flow[T]],
     failure: Exception,
-    began: float,
+    began: Moment,
     policy: RetryPolicy,
     interrupts: Sequence[BaseGracefulInterruptHandler] = (),
     worth: Callable[[BaseException], bool] = is_retryable,
@@ -76,19 +78,20 @@ def repeated(
     """Perform `action` again after its first failure, while its error is `worth` it and the budget lasts.
 
     Raises RetryBudgetExhaustedError from the last error; an interrupt lets the original error through.
-    `began` is when the first attempt did (`time.monotonic()`).
+    `began` is when the first attempt did.
     """
     if policy.budget_seconds == 0 or not worth(failure):
         raise failure
     tenacious = policy.build()
     state = tenacity.RetryCallState(tenacious, None, (), {})
-    state.start_time = began
+    state.start_time = 0.0
 
     def interrupted() -> bool:
         return any(handler.is_interrupted() for handler in interrupts)
 
     while True:
         state.set_exception((type(failure), failure, failure.__traceback__))
+        state.outcome_timestamp = moment().since(began)  # tenacity's own clock may be frozen
         if interrupted() or not worth(failure):
             raise failure
         attempts = state.attempt_number

@@ -8,9 +8,10 @@ import math
 import os
 import queue
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING
+
+from redis_message_queue._clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +119,7 @@ class Watch:
             if self._thread is None:
                 return False
             self._sleeps_until = until
-        seconds = until - time.monotonic()
+        seconds = until - monotonic()
         if seconds > 0:
             with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=seconds)

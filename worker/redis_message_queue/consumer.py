@@ -21,6 +21,7 @@ from redis_message_queue._batch import (
     WorkerIdentity,
 )
 from redis_message_queue._clients import check_face
+from redis_message_queue._clock import monotonic
 from redis_message_queue._cluster import require_one_slot
 from redis_message_queue._core import decodes
 from redis_message_queue.keys import QueueKeys
@@ -127,9 +128,9 @@ class Consumer:
 
         Blocks in slices of at most 1 s, each on a connection of its own from the client's pool.
         """
-        end = time.monotonic() + timeout_seconds
+        end = monotonic() + timeout_seconds
         while True:
-            left = end - time.monotonic()
+            left = end - monotonic()
             block = max(_SHORTEST_BLOCK_SECONDS, min(LONGEST_BLOCK_SECONDS, left))
             if self._woken(block):
                 return True

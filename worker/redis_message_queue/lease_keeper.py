@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import _sync
 from redis_message_queue._callbacks import report_callback_failure
 from redis_message_queue._clients import check_face
+from redis_message_queue._clock import monotonic, since_told
 from redis_message_queue._core import Call, renew_many
 from redis_message_queue._lease_book import LeaseBook, Loss
 from redis_message_queue._watch import Watch
@@ -58,7 +58,7 @@ class Leases:
         Raises RuntimeError when the keeper is closed, or the process cannot start its thread; then they are
         not kept.
         """
-        since = time.monotonic() if claimed_at is None else claimed_at
+        since = monotonic() if claimed_at is None else since_told(claimed_at)
         with self._watch.lock:
             if self._closed:
                 raise RuntimeError("the lease keeper is closed")
@@ -86,7 +86,7 @@ class Leases:
         """
         with self._watch.lock:
             end = self._book.ends_at(claim)
-        return -math.inf if end is None else end - time.monotonic()
+        return -math.inf if end is None else end - monotonic()
 
     def __len__(self) -> int:
         """How many leases are kept."""
@@ -128,14 +128,14 @@ class Leases:
 
     def failed(self, claims: Sequence[Claim]) -> None:
         with self._watch.lock:
-            self._book.failed(claims, time.monotonic())
+            self._book.failed(claims, monotonic())
 
     def tell(self, error: Exception | None) -> None:
         """Tell why renewals failed, if they did, and whose time is over by now."""
         if error is not None:
             self._tell("on_failed", self._on_failed, error, self._book.retry_seconds)
         with self._watch.lock:
-            expired = self._book.expired(time.monotonic())
+            expired = self._book.expired(monotonic())
         for claim in expired:
             self._tell("on_lost", self._on_lost, claim, Loss.EXPIRED)
 
@@ -209,7 +209,7 @@ class LeaseKeeper:
         """
         with self._watch.lock:
             since = self._next_at if self._calling_since is None else self._calling_since
-        return 0.0 if since is None else max(0.0, time.monotonic() - since)
+        return 0.0 if since is None else max(0.0, monotonic() - since)
 
     def close(self, timeout_seconds: float = 5.0) -> bool:
         """Let all leases go and end the thread; False if a renewal on its way took longer than that."""
@@ -240,7 +240,7 @@ class LeaseKeeper:
             return self._next_at
 
     def _renew(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         with self._watch.lock:
             queues = list(self._queues) if any(leases.is_due(now) for leases in self._queues) else []
             due = [(leases, part) for leases in queues for part in _parts(leases.due(now))]

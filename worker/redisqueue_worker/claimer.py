@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
 from redis_message_queue.trouble import AWAY, described
 from redisqueue_worker import logs
@@ -111,7 +111,7 @@ class Claimer(threading.Thread):
 
     def close_gate(self) -> None:
         """Claim nothing from now on; what an outstanding reply brings is released."""
-        self._closed_at = time.monotonic()
+        self._closed_at = monotonic()
         self._closings += 1
         self._draining.set()
         self._pace.report_soon()
@@ -159,11 +159,11 @@ class Claimer(threading.Thread):
 
     def run(self) -> None:
         while self._last_words is None:
-            self._collect(self._patience(time.monotonic()))
+            self._collect(self._patience(monotonic()))
             self._pulse.beat()
             try:
                 with self._pulse.away():
-                    self._exchange(time.monotonic())
+                    self._exchange(monotonic())
             except AWAY as error:
                 self._trouble(error)
             self._settle_down()
@@ -267,7 +267,7 @@ class Claimer(threading.Thread):
 
     def _plan(self, reply: ClaimReply, wanted: int) -> None:
         """When to claim next, given what this claim brought."""
-        now = time.monotonic()
+        now = monotonic()
         if reply.retired and not self._pace.was_held(now):
             log.info("retired by the operator: not claiming")
         if self._pace.claimed(now, reply, wanted) and self._waiter:
@@ -277,7 +277,7 @@ class Claimer(threading.Thread):
 
     def woken(self) -> None:
         """Messages may have come. Called by the waiter."""
-        self._pace.woken(time.monotonic())
+        self._pace.woken(monotonic())
         self.poke()
 
     def _take_outcome(self, flight: Flight, failure: Failure | None) -> None:
@@ -307,7 +307,7 @@ class Claimer(threading.Thread):
 
     def _judge(self, flight: Flight, settlement: Settlement) -> Settlement:
         """What the circuit breaker makes of it; what a handler asked for says nothing about the worker."""
-        before, now = self._breaker, time.monotonic()
+        before, now = self._breaker, monotonic()
         if settlement.failed:
             if before.excuses(flight.epoch):
                 return replace(settlement, outcome=Outcome.RELEASE, delay_seconds=0.0)
@@ -344,7 +344,7 @@ class Claimer(threading.Thread):
     # ---- trouble, drain, end -------------------------------------------------------
 
     def _trouble(self, error: Exception) -> None:
-        pause = self._pace.failed(time.monotonic())
+        pause = self._pace.failed(monotonic())
         failures = self._pace.failures
         self._metrics.redis_errors.labels("claimer").inc()
         level = logging.WARNING if failures in (1, 2, 4, 8) or failures % 16 == 0 else logging.DEBUG
@@ -362,11 +362,11 @@ class Claimer(threading.Thread):
     def _settle_down(self) -> None:
         """Publish where the loop stands after a round."""
         closings, draining = self._closings, self._draining.is_set()
-        if self._waiter and (draining or not self._room(time.monotonic())):
+        if self._waiter and (draining or not self._room(monotonic())):
             self._waiter.disarm()
         if not draining:
             return
-        given_up = time.monotonic() > self._closed_at + RECOVERY_SECONDS
+        given_up = monotonic() > self._closed_at + RECOVERY_SECONDS
         waiting = self._unsettled or (self._unanswered and not given_up)
         held = [flight for flight in self._flights.all() if not flight.abandoned]
         if not waiting and not held:

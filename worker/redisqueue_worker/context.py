@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from redis_message_queue._clock import monotonic
 from redisqueue_worker.logs import STANDARD, free_names
 from redisqueue_worker.outcomes import checked_seconds
 from redisqueue_worker.stamps import stamp_of
@@ -68,7 +68,7 @@ class Context:
     @property
     def remaining_seconds(self) -> float | None:
         """Seconds until the deadline, negative after it; None without a handler timeout."""
-        return None if self._deadline is None else self._deadline - time.monotonic()
+        return None if self._deadline is None else self._deadline - monotonic()
 
     @property
     def draining(self) -> bool:
@@ -95,7 +95,7 @@ class Context:
         if not seconds > 0:
             raise ValueError(f"seconds: {seconds:g} must be above 0")
         if self._deadline is not None:
-            self._deadline = max(self._deadline, time.monotonic() + seconds)
+            self._deadline = max(self._deadline, monotonic() + seconds)
 
     @property
     def queue(self) -> str:
@@ -124,7 +124,7 @@ class Context:
     def restart_clock(self) -> None:
         """Called by the worker when the handler begins: its time counts from now."""
         timeout = self._timeout_seconds
-        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._deadline = None if timeout is None else monotonic() + timeout
 
     def mark_lease_lost(self) -> None:
         """Called by the worker when somebody else holds the lease, or may."""

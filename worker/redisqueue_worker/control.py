@@ -13,6 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from redis_message_queue._clock import monotonic
 from redisqueue_worker.drain import Drain, Event, Phase
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class ControlServer:
             if state.phase in (Phase.DRAINED, Phase.STOPPED):
                 yield _described(state, in_flight)
                 return
-            now = time.monotonic()
+            now = monotonic()
             if told and state.phase is Phase.RUNNING:
                 yield "resumed: the worker is claiming messages again"
                 return
@@ -90,8 +91,8 @@ class ControlServer:
 
     def _resume(self) -> Iterator[str]:
         self._send(Event.RESUME)
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while (state := self._look()[0]).phase is not Phase.RUNNING and time.monotonic() < deadline:
+        deadline = monotonic() + _SETTLE_SECONDS
+        while (state := self._look()[0]).phase is not Phase.RUNNING and monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         if state.phase is Phase.RUNNING:
             yield "running"
@@ -103,7 +104,7 @@ def _described(state: Drain, in_flight: int) -> str:
     words = [f"{state.phase}", f"in_flight={in_flight}"]
     if state.cause:
         words.append(f"reason={state.cause}")
-    remaining = state.remaining_seconds(time.monotonic())
+    remaining = state.remaining_seconds(monotonic())
     if remaining is not None and state.phase is Phase.DRAINING:
         words.append(f"remaining_seconds={remaining:.0f}")
     return " ".join(words)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from redis_message_queue._clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ class Flight:
 
     claim: Claim
     context: Context
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=monotonic)
     cancel: Callable[[], object] | None = None
     queued: bool = False
     timed_out_at: float | None = None
@@ -41,11 +42,11 @@ class Flight:
 
     @property
     def age_seconds(self) -> float:
-        return time.monotonic() - self.started
+        return monotonic() - self.started
 
     def begin(self, cancel: Callable[[], object]) -> None:
         """A slot begins with it only now: from here its handler's time counts."""
-        self.started = time.monotonic()
+        self.started = monotonic()
         self.context.restart_clock()
         self.cancel = cancel
         self.queued = False

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from redis_message_queue._clock import monotonic
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -26,7 +28,7 @@ LAST_ANSWER_SECONDS = 0.05
 class Pulse:
     """The heartbeat of one loop: `beat` in each round, `away` around a call that waits for Redis."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._due = clock() + GRACE_SECONDS
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from redis_message_queue._clock import monotonic
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 
@@ -78,9 +78,9 @@ class Metrics:
 
     def drain_began(self) -> None:
         """The worker claims nothing from now on."""
-        began = time.monotonic()
+        began = monotonic()
         self.draining.set(1)
-        self.drain_seconds.set_function(lambda: time.monotonic() - began)
+        self.drain_seconds.set_function(lambda: monotonic() - began)
 
     def drain_ended(self) -> None:
         """The worker claims messages."""

@@ -16,11 +16,11 @@ import random
 import signal
 import sys
 import threading
-import time
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from redis_message_queue._clock import monotonic
 from redisqueue_worker import logs
 from redisqueue_worker.context import Context, MessageLogger
 from redisqueue_worker.hooks import HookError, hooks
@@ -71,7 +71,7 @@ class ProcessSlot:
         self._draining = threading.Event()
         self._context: Context | None = None
         self._sending = threading.Lock()
-        self._started = time.monotonic()
+        self._started = monotonic()
         self._base = contextvars.copy_context()  # what the handler's module set while it was imported
 
     def serve(self, handler: Handler, takeovers: Takeovers) -> None:
@@ -88,7 +88,7 @@ class ProcessSlot:
                 failure = self._handle(handler, work, runner)
                 handled += 1
                 takeovers.undo()
-                worn = self._limits.reached(handled, resident_mib(), time.monotonic() - self._started)
+                worn = self._limits.reached(handled, resident_mib(), monotonic() - self._started)
                 self._send(Ended(failure, worn))
             hooks.stop(run, self._base)
 

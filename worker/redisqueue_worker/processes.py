@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from redis_message_queue._clock import monotonic
 from redisqueue_worker import guard
 from redisqueue_worker.failures import Failure, HandlerTimeout, failure_of
 from redisqueue_worker.hooks import HookError
@@ -75,11 +76,11 @@ class Child:
 
     def wait_until_ready(self) -> None:
         """Raises HandlerError or HookError as the process found it, ProcessDied when it is never ready."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = monotonic() + START_SECONDS
         try:
             while not self.is_ready:
                 self._next_word()
-                if time.monotonic() > deadline:
+                if monotonic() > deadline:
                     self._kill()
         except (EOFError, OSError):
             raise ProcessDied(self._cause_of_death()) from None
@@ -206,9 +207,9 @@ class ProcessSlots:
     def close(self) -> None:
         for _ in self._threads:
             self._work.put(None)
-        deadline = time.monotonic() + END_SECONDS
+        deadline = monotonic() + END_SECONDS
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - monotonic()))
 
     def _serve(self, child: Child) -> None:
         while (flight := self._work.get()) is not None:

@@ -7,10 +7,10 @@ import os
 import queue
 import random
 import signal
-import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.lease_keeper import KEEPER_NAME, LeaseKeeper
 from redisqueue_worker.breaker import Breaker
@@ -80,7 +80,7 @@ class Worker:
         self._takeovers = Takeovers(self._on_signal, _on_thread_crash)
         self._started = False
         self._health: HealthServer | None = None
-        self._begun_at = time.monotonic()
+        self._begun_at = monotonic()
         # The processes of process slots are replaced one by one, this one stays.
         in_place = settings.slots != "processes"
         self._limits = Limits.of(settings, random.random()) if in_place else Limits()  # noqa: S311
@@ -266,7 +266,7 @@ class Worker:
 
     def _apply(self, event: Event) -> tuple[Effect, ...]:
         before = self._state
-        after, effects = step(before, event, now=time.monotonic(), load=self._claimer.load())
+        after, effects = step(before, event, now=monotonic(), load=self._claimer.load())
         self._state = after
         self._tell(event, before, after)
         return effects
@@ -296,7 +296,7 @@ class Worker:
 
     def _worn(self) -> str:
         """Which limit this process has reached; empty when none."""
-        age = time.monotonic() - self._begun_at
+        age = monotonic() - self._begun_at
         return self._limits.reached(self._claimer.settled_total, resident_mib(), age)
 
     # ---- the end -------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from redis_message_queue._clock import timeout
 from redisqueue_worker.failures import Cause, Failure, HandlerTimeout, failure_of
 from redisqueue_worker.flights import Flight
 from redisqueue_worker.isolation import own_state
@@ -183,7 +184,7 @@ class TaskSlots:
         while not self._ended.is_set():
             self._pulse.beat()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_SECONDS):
+                async with timeout(BEAT_SECONDS):
                     await self._ended.wait()
 
     def _spawn(self, flights: Sequence[Flight]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING
+
+from redis_message_queue._clock import monotonic
 
 if TYPE_CHECKING:
     from redisqueue_worker.flights import Flight, Flights
@@ -40,7 +41,7 @@ class Watch:
 
     def look(self) -> None:
         """Stop, abandon and report what is due for it."""
-        now = time.monotonic()
+        now = monotonic()
         patience = CANCEL_SECONDS if self.can_cancel else 0.0
         for flight in self._flights.running():
             remaining = flight.context.remaining_seconds

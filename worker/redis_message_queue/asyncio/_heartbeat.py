@@ -7,8 +7,10 @@ A loop that is blocked runs no task: handlers that may block it for as long as a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
+from redis_message_queue import _clock
 from redis_message_queue._heartbeat import HEARTBEAT_NAME
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
 
@@ -50,11 +52,13 @@ class LeaseHeartbeat(BaseGracefulInterruptHandler):
         await asyncio.sleep(0)  # all it takes between two renewals, and much cheaper than to wait
         if self._task.done():
             return True
-        done, _ = await asyncio.wait({self._task}, timeout=max(2 * self._interval, 0.1))
-        return bool(done)
+        with contextlib.suppress(TimeoutError):
+            async with _clock.timeout(max(2 * self._interval, 0.1)):
+                await asyncio.wait({self._task})
+        return self._task.done()
 
     async def _run(self, interval: float) -> None:
         while not self._stopped:
-            await asyncio.sleep(interval)
+            await _clock.sleep(interval)
             if not await self._beat(self):
                 return

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from redis.client import NEVER_DECODE
 from redis.exceptions import OutOfMemoryError
 
-from redis_message_queue import _async
+from redis_message_queue import _async, _clock
 from redis_message_queue._batch import (
     RECOVER_ALL,
     Claim,
@@ -127,10 +126,9 @@ class Consumer:
 
         Blocks in slices of at most 1 s, each on a connection of its own from the client's pool.
         """
-        clock = asyncio.get_running_loop().time
-        end = clock() + timeout_seconds
+        end = _clock.monotonic() + timeout_seconds
         while True:
-            left = end - clock()
+            left = end - _clock.monotonic()
             block = max(_SHORTEST_BLOCK_SECONDS, min(LONGEST_BLOCK_SECONDS, left))
             if await self._woken(block):
                 return True
@@ -147,7 +145,7 @@ class Consumer:
             # At maxmemory the server refuses even a move that changes nothing: look, and wait here.
             if await self._client.llen(pending):
                 return True
-            await asyncio.sleep(block)
+            await _clock.sleep(block)
             return False
         return woken is not None
 
