@@ -83,7 +83,7 @@ class Election:
             lease = await self._store.get(self._times.retry)
             if lease is None or lease["spec"].get("holderIdentity") != self.identity:
                 return
-            lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
+            lease["spec"] |= {"holderIdentity": "", "renewTime": _now()}
             await self._store.replace(lease, self._times.retry)
         except Exception as error:
             log.warning("could not release the lease: %s", error)

@@ -8,6 +8,8 @@ from redisqueue_operator.kubernetes_api import KubernetesApi, path_of
 
 GROUP, VERSION, PLURAL = "coordination.k8s.io", "v1", "leases"
 NAME = "redisqueue-operator"
+MANAGER = {"fieldManager": "redisqueue-operator"}
+"""Who owns the fields that we write: without it the API server goes by the name of the HTTP client."""
 LABELS = {"app.kubernetes.io/name": "redis-queue-operator"}
 """By which the Leases of all operators of a cluster are found."""
 
@@ -32,12 +34,18 @@ class KubernetesLease:
             "metadata": {"name": self._name, "namespace": self._namespace, "labels": LABELS},
             **lease,
         }
-        return await self._api.request("POST", self._path(""), body=body, timeout_seconds=timeout_seconds)
+        return await self._write("POST", self._path(""), body, timeout_seconds)
 
     async def replace(self, lease: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
         """Write it back; fails when somebody else wrote in between."""
-        path = self._path(self._name)
-        return await self._api.request("PUT", path, body=lease, timeout_seconds=timeout_seconds)
+        return await self._write("PUT", self._path(self._name), lease, timeout_seconds)
+
+    async def _write(
+        self, method: str, path: str, body: dict[str, Any], timeout_seconds: float
+    ) -> dict[str, Any]:
+        return await self._api.request(
+            method, path, query=MANAGER, body=body, timeout_seconds=timeout_seconds
+        )
 
     def _path(self, name: str) -> str:
         return path_of(GROUP, VERSION, PLURAL, self._namespace, name)

@@ -34,7 +34,7 @@ from redisqueue_operator.metrics import OperatorMetrics
 from redisqueue_operator.observe import REDISQUEUES, Store
 from redisqueue_operator.redrive.controller import RedriveController
 from redisqueue_operator.references import References
-from redisqueue_operator.share import Share
+from redisqueue_operator.share import Share, check_namespace, names_in
 from redisqueue_operator.vitals import why_dead
 
 if TYPE_CHECKING:
@@ -144,11 +144,17 @@ def read_options(arguments: Sequence[str] | None) -> Options:
     )
     given = parser.parse_args(arguments)
     try:
-        share = Share(_names(given.watch_namespaces), given.watch_selector.strip())
+        namespaces = names_in(given.watch_namespaces)
+        for name in namespaces:
+            check_namespace(name)
+    except ValueError as error:
+        parser.error(f"--watch-namespaces: {error}")
+    try:
+        share = Share(namespaces, given.watch_selector.strip())
     except ValueError as error:
         parser.error(f"--watch-selector: {error}")
     try:
-        allowed = AllowedHosts(_names(given.allowed_redis_hosts))
+        allowed = AllowedHosts(names_in(given.allowed_redis_hosts))
     except ValueError as error:
         parser.error(f"--allowed-redis-hosts: {error}")
     if share.selector and not given.lease_name:
@@ -310,10 +316,6 @@ async def _missing_crd(api: KubernetesApi) -> str:
             if REDISQUEUES.plural in known
             else f"CustomResourceDefinition {CRD} is missing: install it first"
         )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
 
 
 def _own_namespace() -> str:

@@ -16,6 +16,29 @@ _KEY = rf"(?:[a-z0-9][a-z0-9.-]*/)?{_VALUE}"
 _REQUIREMENTS = re.compile(
     rf"!\s*{_KEY}|{_KEY}(?:\s*(?:==?|!=)\s*(?:{_VALUE})?|\s+(?:not)?in\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\))?"
 )
+_NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated text; none for one that is empty, which means everything.
+
+    Raises ValueError for an empty name among others: what a template or a variable failed to fill in must not
+    come to mean everything.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if "" in names and text:
+        raise ValueError(
+            f"{text!r} has an empty name in it: write 'one,two', or nothing at all for everything"
+        )
+    return tuple(sorted({name for name in names if name}))
+
+
+def check_namespace(name: str) -> None:
+    """Raises ValueError for what can be no namespace's name, and would be looked for in vain."""
+    if not _NAMESPACE.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no namespace's name: at most 63 of a-z, 0-9 and '-', the ends a letter or digit"
+        )
 
 
 @dataclass(frozen=True, slots=True)

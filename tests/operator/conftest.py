@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.api_server import ApiServer, binaries
-from tests.support.helm import MISSING, Helm, binary
+from tests.support.helm import MISSING, NAMES, Helm, binary
 from tests.support.required import required
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def empty_api_server() -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def helm() -> Helm:
-    return Helm(required(binary(), MISSING))
+@pytest.fixture(scope="session", params=NAMES)
+def helm(request: pytest.FixtureRequest) -> Helm:
+    """Helm 3, then Helm 4: they merge values and apply manifests each in its own way."""
+    return Helm(required(binary(request.param), MISSING.format(request.param)))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.support.helm import Helm
 
 NAMESPACE = "rights"
-RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount", "Lease")
+RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount")
 
 
 @pytest.fixture(params=["one namespace", "all namespaces"])

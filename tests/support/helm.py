@@ -1,4 +1,4 @@
-"""helm, where it is found."""
+"""helm 3 and 4, where they are found."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Any
 import yaml
 from tests.support.api_server import PLACES
 
-MISSING = "helm not found: put it on the PATH or into the folder REDISQUEUE_CLUSTER_BIN"
+MISSING = "{} not found: put it on the PATH or into the folder REDISQUEUE_CLUSTER_BIN"
+NAMES = ("helm", "helm-4")
+"""The commands of Helm 3 and of Helm 4, as `tests/cluster/cluster build` calls them."""
 CHARTS = Path(__file__).parents[2] / "helm"
 
 
-def binary() -> Path | None:
-    """helm of REDISQUEUE_CLUSTER_BIN, of the PATH, or beside the cluster's binaries, or None."""
+def binary(name: str) -> Path | None:
+    """That command of REDISQUEUE_CLUSTER_BIN, of the PATH, or beside the cluster's binaries, or None."""
     places = [os.environ.get("REDISQUEUE_CLUSTER_BIN", ""), *PLACES]
-    candidates = [Path(place).expanduser() / "helm" for place in places if place]
-    if found := shutil.which("helm"):
+    candidates = [Path(place).expanduser() / name for place in places if place]
+    if found := shutil.which(name):
         candidates.insert(1, Path(found))
     return next((path for path in candidates if path.is_file()), None)
 

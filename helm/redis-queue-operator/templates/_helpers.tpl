@@ -26,10 +26,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ with .image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ .image.repository }}:{{ .image.tag | default .default }}
 {{- end }}
 
-{{- /* The watched namespaces, with their templates filled in, as a comma-separated text. */}}
+{{- /* The watched namespaces, with their templates filled in, as a comma-separated text. A name that came out empty
+would mean all namespaces, with a ClusterRole that reads every Secret: nobody gets that by a misspelt value. */}}
 {{- define "operator.watchNamespaces" -}}
 {{- $names := list }}
-{{- range .Values.watchNamespaces }}{{ $names = append $names (tpl . $ | trim) }}{{ end }}
+{{- range .Values.watchNamespaces }}
+{{- $name := tpl . $ }}
+{{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" $name) }}
+{{- fail (printf "watchNamespaces: %q is %q with its template filled in, which is no namespace's name: at most 63 of a-z, 0-9 and '-', with a letter or digit at both ends. For all namespaces write watchNamespaces: []" . $name) }}
+{{- end }}
+{{- $names = append $names $name }}
+{{- end }}
 {{- $names | uniq | join "," }}
 {{- end }}
 
@@ -85,12 +92,4 @@ allowPrivilegeEscalation: false
 capabilities:
   drop: [ALL]
 readOnlyRootFilesystem: true
-{{- end }}
-
-{{- define "operator.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-seccompProfile:
-  type: RuntimeDefault
 {{- end }}

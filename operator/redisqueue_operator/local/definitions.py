@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from redisqueue_operator.api.kubectl_yaml import load_all
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -66,7 +68,7 @@ class Definitions:
 def objects_in(text: str, where: str) -> Iterator[Object]:
     """Each object of a YAML stream, those inside a List included. Raises DefinitionError."""
     try:
-        documents = list(yaml.safe_load_all(text))
+        documents = load_all(text)
     except yaml.YAMLError as error:
         raise DefinitionError(f"{where}: not YAML: {error}") from error
     for document in documents:

@@ -4,6 +4,7 @@
 
 kubernetes_version=1.34.4 # the last minor release whose kubelet also runs on cgroup v1
 helm_version=3.19.0
+helm_4_version=4.3.1
 etcd_version=3.6.5
 coredns_version=1.12.4
 base_image=localhost/python:3.13-slim
@@ -56,6 +57,11 @@ build_etcd() {
   mv "$bin/server" "$bin/etcd"
 }
 
+build_helm_4() { # beside helm 3, under a name of its own
+  (bin=$PWD go_tool helm helm.sh/helm/v4 $helm_4_version helm.sh/helm/v4/cmd/helm)
+  mv helm "$bin/helm-4"
+}
+
 system_packages() {
   apt-get update -q
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends containerd runc \
@@ -105,6 +111,7 @@ native_build() {
   fi
   with_source kubelet go_kubernetes
   with_source helm go_tool helm helm.sh/helm/v3 $helm_version helm.sh/helm/v3/cmd/helm
+  with_source helm-4 build_helm_4
   with_source etcd build_etcd
   with_source coredns go_tool coredns github.com/coredns/coredns $coredns_version github.com/coredns/coredns
   export BUILDAH_ISOLATION=chroot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +60,16 @@ def test_rules_name_the_field_and_the_way_out() -> None:
     for path, rule in rules:
         assert "spec" in rule["message"] or "metadata." in rule["message"], path
         assert len(rule["message"]) < 400, path
+
+
+def test_rules_at_the_root_are_about_what_cannot_change() -> None:
+    """One of these that a stored object breaks refuses every write of its status and its finalizers too."""
+    for kind in definition.FILES:
+        for rule in definition.schema(kind).get("x-kubernetes-validations", []):
+            rest = rule["rule"].replace("self.metadata.name", "").replace("oldSelf.metadata.name", "")
+            fields = set(re.findall(r"self\.([A-Za-z.]+)|oldSelf\.([A-Za-z.]+)", rest.replace("has(", "")))
+            named = {one or other for one, other in fields}
+            assert named <= {"spec.queue.name", "spec.queue.keySeparator"}, (kind, rule["rule"])
 
 
 def test_no_default_is_out_of_its_own_bounds() -> None:

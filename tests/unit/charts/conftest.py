@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.helm import MISSING, Helm, binary
+from tests.support.helm import MISSING, NAMES, Helm, binary
 from tests.support.required import required
 
 
-@pytest.fixture(scope="session")
-def helm() -> Helm:
-    return Helm(required(binary(), MISSING))
+@pytest.fixture(scope="session", params=NAMES)
+def helm(request: pytest.FixtureRequest) -> Helm:
+    """Helm 3, then Helm 4: they merge values and apply manifests each in its own way."""
+    return Helm(required(binary(request.param), MISSING.format(request.param)))

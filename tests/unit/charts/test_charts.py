@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 import yaml
 from tests.support.helm import CHARTS, Helm, HelmError
 
-from redisqueue_operator import lease_store
 from redisqueue_operator.api import definition
 
 OPERATOR, CRDS = "redis-queue-operator", "redis-queue-crds"
@@ -121,11 +121,9 @@ def test_a_share_of_the_fleet_has_a_lease_of_its_own(helm: Helm) -> None:
     told = environment(items)
     assert told["REDISQUEUE_WATCH_SELECTOR"] == "shard notin (a,b)"
     lease = told["REDISQUEUE_LEASE_NAME"]
-    assert one(items, "Lease")["metadata"]["name"] == lease
     rule = one(items, "Role", "redisqueue-operator-lease")["rules"][0]
     assert (rule["resourceNames"], set(rule["verbs"])) == ([lease], {"get", "update"})
-    labels = one(items, "Lease")["metadata"]["labels"]
-    assert lease_store.LABELS.items() <= labels.items(), "by which `redisqueue explain` finds it"
+    assert "Lease" not in {item["kind"] for item in items}, "it is the operator's to make and to change"
 
 
 def test_images(helm: Helm) -> None:
@@ -156,6 +154,37 @@ def test_pods_meet_the_restricted_standard(helm: Helm) -> None:
                 "capabilities": {"drop": ["ALL"]},
                 "readOnlyRootFilesystem": True,
             }
+
+
+@pytest.mark.parametrize(
+    "name", ["{{ .Values.global.team }}", "{{ .Release.Nmae }}", " ", "Shop", "a,b", "-a", "*"]
+)
+def test_a_name_that_is_none_never_comes_to_mean_all_namespaces(helm: Helm, name: str) -> None:
+    with pytest.raises(HelmError, match="watchNamespaces"):
+        helm.template(OPERATOR, f"watchNamespaces={json.dumps(['shop', name])}", 'global={"region": "x"}')
+    with pytest.raises(HelmError, match="watchNamespaces"):
+        helm.template(OPERATOR, f"watchNamespaces={json.dumps([name])}", 'global={"region": "x"}')
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ('podSecurityContext={"runAsUser": null, "runAsGroup": null}', {"runAsNonRoot", "seccompProfile"}),
+        (
+            'podSecurityContext={"runAsUser": 1000620000}',
+            {"runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile"},
+        ),
+        ("podSecurityContext=null", None),
+    ],
+)
+def test_the_user_of_the_pods_may_be_the_clusters_to_choose(
+    helm: Helm, value: str, expected: set[str] | None
+) -> None:
+    for item in helm.template(OPERATOR, value, "valkey.enabled=true"):
+        if item["kind"] == "Deployment":
+            context = item["spec"]["template"]["spec"].get("securityContext")
+            assert (set(context) if context else None) == expected
+            assert not context or context.get("runAsUser") in (None, 1000620000)
 
 
 def test_valkey_is_there_on_demand(helm: Helm) -> None:

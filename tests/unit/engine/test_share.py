@@ -53,6 +53,12 @@ def test_what_is_no_selector_is_told_with_its_place(selector: str, rest: str) ->
     [
         (["--watch-selector=shard:a", "--lease-name=a"], ["--watch-selector", "'shard:a'"]),
         (["--watch-selector=shard=a"], ["'shard=a'", "--lease-name"]),
+        (["--watch-namespaces=,"], ["--watch-namespaces", "','", "empty name"]),
+        (["--watch-namespaces=shop, ,mail"], ["--watch-namespaces", "empty name"]),
+        (["--watch-namespaces= "], ["--watch-namespaces", "empty name"]),
+        (["--watch-namespaces=shop,Mail"], ["--watch-namespaces", "'Mail'"]),
+        (["--watch-namespaces=*"], ["--watch-namespaces", "'*'"]),
+        (["--allowed-redis-hosts=,"], ["--allowed-redis-hosts", "empty name"]),
     ],
 )
 def test_wrong_options(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
