@@ -37,7 +37,9 @@ class Releases:
         self._helm.run("uninstall", release, *self._target)
 
     def get(self, *what: str) -> dict[str, Any] | None:
-        code, output = self._server.kubectl("-n", self.namespace, "get", *what, "-o", "json")
+        code, output = self._server.kubectl(
+            "-n", self.namespace, "get", *what, "-o", "json", "--show-managed-fields"
+        )
         return json.loads(output) if code == 0 else None
 
     def owner_of_crd(self) -> str:
