@@ -265,3 +265,71 @@ def test_each_message_has_the_context_of_the_start_and_leaves_nothing_in_it(
     with worker:
         assert worker.until_noted("seen", 3) == ["set set set - 20"] * 3
         assert worker.until_noted("tags", 3) == ["[('base', 'set')]"] * 3
+
+
+KINDS = """
+from __future__ import annotations
+import functools
+from typing import TYPE_CHECKING
+from test_handlers import note
+if TYPE_CHECKING:
+    from somewhere import Session
+    from redisqueue_worker import Context
+
+def logged(function):
+    @functools.wraps(function)
+    def inner(*args):
+        return function(*args)
+    return inner
+
+def with_session(function):
+    @functools.wraps(function)
+    def inner(payload):
+        return function(payload, "session")
+    return inner
+
+async def send(payload: str, ctx: Context | None = None) -> Session:
+    note("finished", f"{payload} {ctx.queue}")
+
+@with_session
+def injected(payload: str, session: Session):
+    note("finished", f"{payload} {session}")
+
+partly, wrapped = functools.partial(send), logged(send)
+
+async def generated(payload: str):
+    yield payload
+"""
+
+
+@pytest.mark.parametrize("slots", ["auto", "processes"])
+@pytest.mark.parametrize(
+    ("handler", "noted"), [("partly", "a jobs"), ("wrapped", "a jobs"), ("injected", "a session")]
+)
+def test_what_check_finds_well_is_called_as_it_wants(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, handler: str, noted: str, slots: str
+) -> None:
+    (tmp_path / "kinds.py").write_text(KINDS)
+    worker = WorkerProcess(tmp_path, redis_url, "x", slots=slots)
+    worker.settings["handler"] = f"kinds:{handler}"
+    said, _ = (check := worker.command("check")).communicate(timeout=20)
+    assert check.returncode == 0, said
+    publish(redis_client, "a")
+    with worker:
+        assert worker.until_noted("finished", 1) == [noted]
+        eventually(lambda: counters(redis_client).processing == 0, "settled")
+    assert counters(redis_client).dead_letter == 0
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_handler_that_could_never_run_is_refused_at_start(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, command: str
+) -> None:
+    (tmp_path / "kinds.py").write_text(KINDS)
+    publish(redis_client, "a")
+    worker = WorkerProcess(tmp_path, redis_url, "x")
+    worker.settings["handler"] = "kinds:generated"
+    said, _ = (started := worker.command(command)).communicate(timeout=20)
+    assert started.returncode == 2, said
+    assert "'kinds:generated': it has a 'yield'" in said
+    assert counters(redis_client).pending == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import os
@@ -13,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from redisqueue_worker import registry
-from redisqueue_worker.context import Context
 from redisqueue_worker.payload import Decode, InvalidPayload, decoder_for, parse
 from redisqueue_worker.results import finished
+from redisqueue_worker.signatures import manner_of
 from redisqueue_worker.texts import text_of, type_name
 from redisqueue_worker.tracing import traced
 
 if typing.TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from redisqueue_worker.context import Context
 
 _LONGEST_TYPE_SHOWN = 60
 
@@ -51,12 +54,17 @@ class FunctionHandler:
     decode: Decode
     is_async: bool
     takes_context: bool
+    wraps_async: bool = False
 
     def call(self, payload: str | bytes, context: Context) -> Any:
         """See `Handler.call`."""
         decoded = self.decode(payload)
         result = self.function(decoded, context) if self.takes_context else self.function(decoded)
-        return _awaited(result) if self.is_async else finished(result)
+        if self.is_async:
+            return _awaited(result)
+        if self.wraps_async and inspect.iscoroutine(result):  # its wrapper did not await it
+            result = asyncio.run(result)
+        return finished(result)
 
 
 async def _awaited(coroutine: Awaitable[Any]) -> Any:
@@ -113,13 +121,19 @@ def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
 def _attribute(module: object, path: str, reference: str) -> Any:
     target: Any = module
     for part in path.split("."):
+        holder = target
         try:
-            target = getattr(target, part)
+            target = getattr(holder, part)
         except AttributeError:
             name = reference.partition(":")[0]
             raise HandlerError(
-                f"{reference!r}: {name!r} has no {path!r}; it offers {_offered(target)}"
+                f"{reference!r}: {name!r} has no {path!r}; it offers {_offered(holder)}"
             ) from None
+    if inspect.isclass(holder) and inspect.isfunction(inspect.getattr_static(holder, part)):
+        raise HandlerError(
+            f"{reference!r} is a method without its object; make one in the module, "
+            f"{holder.__name__.lower()} = {holder.__name__}(), and name {holder.__name__.lower()}.{part}"
+        )
     return target
 
 
@@ -148,42 +162,11 @@ def inspected(function: Any, reference: str) -> FunctionHandler:
     if not callable(function) or inspect.isclass(function):
         raise HandlerError(f"{reference!r} is a {type(function).__name__}, not a function")
     try:
-        signature = inspect.signature(function)
-        hints = _hints(function)
-    except Exception as error:
-        raise HandlerError(
-            f"{reference!r}: cannot read its signature: {type(error).__name__}: {error}"
-        ) from error
-    positional = [
-        one
-        for one in signature.parameters.values()
-        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD, one.VAR_POSITIONAL)
-    ]
-    required = [
-        one
-        for one in signature.parameters.values()
-        if one.default is one.empty and not one.kind.name.startswith("VAR")
-    ]
-    if not positional or len(required) > 2 or any(one.kind is one.KEYWORD_ONLY for one in required):
-        raise HandlerError(
-            f"{reference!r} has the signature {signature}; it must take (payload) or (payload, context)"
-        )
-    first = positional[0]
-    try:
-        decode = decoder_for(hints.get(first.name, str))
+        manner = manner_of(function)
+        decode = decoder_for(manner.annotation)
     except TypeError as error:
-        raise HandlerError(f"{reference!r}: {error}") from None
-    second = positional[1] if len(positional) > 1 else None
-    takes_context = second is not None and (
-        second in required or second.name == "context" or hints.get(second.name) is Context
-    )
-    called = function if inspect.isroutine(function) else type(function).__call__
-    return FunctionHandler(function, decode, inspect.iscoroutinefunction(called), takes_context)
-
-
-def _hints(function: Any) -> dict[str, Any]:
-    plain = function if inspect.isroutine(function) else type(function).__call__
-    return typing.get_type_hints(inspect.unwrap(plain))
+        raise HandlerError(f"{reference!r}: {error}") from error
+    return FunctionHandler(function, decode, manner.is_async, manner.takes_context, manner.wraps_async)
 
 
 def _extend_path(folders: Sequence[Path]) -> None:
