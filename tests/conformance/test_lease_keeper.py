@@ -112,7 +112,7 @@ def test_a_thousand_leases_cost_one_call_in_an_interval(
     assert told.renewed == [1000] * 4
     assert calls <= 3  # on a busy machine the second came before the count began
     assert time.monotonic() - began > 3 * 0.3
-    assert threads() == 1
+    eventually(lambda: threads() == 1)
     assert min(deadlines(redis_client)) > first
     assert (told.lost, told.failed) == ([], [])
 
@@ -180,6 +180,49 @@ def test_a_pause_longer_than_the_lease_is_told_meanwhile_and_the_lease_saved_if_
         assert Consumer(client, NAME).settle([Settlement(mine, Outcome.DONE)]).applied == (True,)
     assert told.lost == [(mine, Loss.EXPIRED)]
     assert told.failed
+
+
+def test_a_loss_is_told_when_the_lease_ends_however_long_the_client_repeats(
+    own_server: EmbeddedRedis, told: Told
+) -> None:
+    """A client as it comes: its call has no answer for the best part of a minute."""
+    keeper = LeaseKeeper(lambda: redis.Redis.from_url(own_server.url))
+    leases = told.queue(keeper, 1)
+    with redis.Redis.from_url(own_server.url) as client:
+        first, second, third = claim(client, 3, 1)
+    leases.add(first)
+    eventually(lambda: told.renewed)
+    with paused(own_server):
+        eventually(lambda: keeper.overdue_seconds > 0.05)
+        leases.add(second)  # while the call hangs: this one was never part of it
+        leases.add(third)
+        leases.remove(third)
+        eventually(lambda: len(told.lost) == 2)
+        assert keeper.overdue_seconds > 0.05  # still the same call
+        assert threads() == 2
+    assert sorted(told.lost) == sorted([(first, Loss.EXPIRED), (second, Loss.EXPIRED)])
+    eventually(lambda: leases.remaining_seconds(first) > 0)
+    eventually(lambda: leases.remaining_seconds(second) > 0)
+    eventually(lambda: threads() == 1)
+    assert keeper.close()
+    assert threads() == 0
+
+
+def test_a_loss_is_told_while_the_keeper_still_connects(told: Told) -> None:
+    free = threading.Event()
+
+    def connect() -> redis.Redis:
+        free.wait(30)
+        raise redis.ConnectionError("no route")
+
+    keeper = LeaseKeeper(connect)
+    leases = told.queue(keeper, 0.4)
+    mine = Claim("stored", "1", None, "", 1)
+    leases.add(mine)
+    eventually(lambda: told.lost == [(mine, Loss.EXPIRED)], 5)
+    assert told.failed == []
+    free.set()
+    assert keeper.close()
 
 
 def test_leases_outlive_a_restart_of_the_server(

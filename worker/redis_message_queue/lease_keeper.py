@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import _sync
@@ -126,6 +127,10 @@ class Leases:
         for claim in lost:
             self._tell("on_lost", self._on_lost, claim, Loss.TAKEN)
 
+    def postpone(self, now: float) -> None:
+        """Renew what is due a little later, and see to it that the ends of these leases are told."""
+        self._book.failed(self._book.due(now), now)
+
     def failed(self, claims: Sequence[Claim]) -> None:
         with self._watch.lock:
             self._book.failed(claims, monotonic())
@@ -152,8 +157,9 @@ class LeaseKeeper:
 
     All that is due, and what soon will be, goes in one round trip for all queues. The thread begins with the
     first lease and ends when none is kept. A blocked event loop does not delay it; only native code that
-    holds on to the interpreter does. After a failure it tries again sooner. A forked child has the keeper
-    and its queues, but no lease and no thread.
+    holds on to the interpreter does. While a renewal has no answer another thread tells which leases end:
+    `on_lost` comes in time, however long the client repeats. After a failure it tries again sooner. A forked
+    child has the keeper and its queues, but no lease and no thread.
 
     Args:
         connect: makes the client; called at the first renewal, and in the keeper's thread.
@@ -164,6 +170,7 @@ class LeaseKeeper:
         self._connect = connect
         self._client: Any = None
         self._queues: list[Leases] = []
+        self._caller: threading.Thread | None = None  # the last thread that made a call
         self._calling_since: float | None = None
         self._closed = False
         self._watch = Watch(KEEPER_NAME, self._look, self._forget)
@@ -217,12 +224,19 @@ class LeaseKeeper:
             self._closed = True
             for leases in self._queues:
                 leases.close()
-            if not self._watch.wake():
+            caller = self._caller
+            if not self._watch.wake() and self._calling_since is None:
                 self._disconnect()
-        return self._watch.join(timeout_seconds)
+        until = monotonic() + timeout_seconds
+        ended = self._watch.join(timeout_seconds)
+        if caller is not None and caller is not threading.current_thread():
+            caller.join(max(0.0, until - monotonic()))
+            ended = ended and not caller.is_alive()
+        return ended
 
     def _forget(self) -> None:
         self._client = None
+        self._caller = None
         self._calling_since = None
         for leases in self._queues:
             leases.clear()
@@ -233,24 +247,37 @@ class LeaseKeeper:
         return min((when for when in times if when is not None), default=None)
 
     def _look(self) -> float | None:
-        self._renew()
-        with self._watch.lock:
-            if self._closed:
-                self._disconnect()
-            return self._next_at
-
-    def _renew(self) -> None:
+        """Renew what is due, and tell whose time is over: another thread does so while a call takes long."""
         now = monotonic()
         with self._watch.lock:
-            queues = list(self._queues) if any(leases.is_due(now) for leases in self._queues) else []
-            due = [(leases, part) for leases in queues for part in _parts(leases.due(now))]
-            self._calling_since = now if due else None
+            due = self._due(now)
+            if due:
+                self._caller, self._calling_since = threading.current_thread(), now
+                self._watch.hand_over(self._next_at)
         errors = self._call(due, now) if due else {}
         with self._watch.lock:
-            self._calling_since = None
+            if due:
+                self._calling_since = None
             queues = list(self._queues)
         for leases in queues:
             leases.tell(errors.get(leases))
+        with self._watch.lock:
+            if self._closed and self._calling_since is None:
+                self._disconnect()
+            if due and self._next_at is not None:
+                with contextlib.suppress(RuntimeError):  # no thread can be started: then this one goes on
+                    self._watch.by(self._next_at)
+            return self._next_at
+
+    def _due(self, now: float) -> list[tuple[Leases, list[Claim]]]:
+        """What to renew now: one call at a time, whatever falls due meanwhile."""
+        if self._calling_since is not None:
+            for leases in self._queues:
+                leases.postpone(now)
+            return []
+        if not any(leases.is_due(now) for leases in self._queues):
+            return []
+        return [(leases, part) for leases in self._queues for part in _parts(leases.due(now))]
 
     def _call(self, due: list[tuple[Leases, list[Claim]]], now: float) -> dict[Leases, Exception]:
         """Renew; for each queue of which something could not be renewed, why."""
