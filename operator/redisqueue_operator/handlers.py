@@ -95,10 +95,10 @@ def _watch(
             concerned = store.drop(resource, key_of(obj), version_of(obj))
         else:
             concerned = store.put(resource, obj)
-        # The workers of a RedisQueue that another operator serves are told too.
-        ours = resource is REDISQUEUES or (concerned and store.get(REDISQUEUES, concerned))
-        if concerned is not None and ours:
-            notify(concerned)
+        for key in concerned:
+            # The workers of a RedisQueue that another operator serves are told too.
+            if resource is REDISQUEUES or store.get(REDISQUEUES, key) is not None:
+                notify(key)
 
 
 def login(**kwargs: Any) -> kopf.ConnectionInfo | None:

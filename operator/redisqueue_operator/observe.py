@@ -19,6 +19,8 @@ Object = dict[str, Any]
 MANAGED = "app.kubernetes.io/managed-by=redisqueue-operator"
 QUEUE_LABEL = "redisqueue.dev/queue"
 TRACK_LABEL = "redisqueue.dev/track"
+MOST_ENDED = 10_000
+"""Deleted objects whose last version is still known: late answers are late by seconds, not by as many."""
 # What a container waits for when it does not get better by waiting a moment.
 _HARMLESS = {"", "ContainerCreating", "PodInitializing"}
 
@@ -46,6 +48,7 @@ class Store:
     def __init__(self) -> None:
         self._objects: dict[Resource, dict[Key, Object]] = {resource: {} for resource in WATCHED}
         self._children: dict[tuple[Resource, Key], dict[Key, Object]] = {}
+        self._ended: dict[tuple[Resource, Key], int] = {}
 
     def get(self, resource: Resource, key: Key) -> Object | None:
         return self._objects[resource].get(key)
@@ -61,31 +64,45 @@ class Store:
         """The objects of that kind."""
         return self._objects[resource].values()
 
-    def put(self, resource: Resource, obj: Object) -> Key | None:
-        """Remember the object; the RedisQueue it is about, or None when it was old news."""
-        key = key_of(obj)
+    def put(self, resource: Resource, obj: Object) -> tuple[Key, ...]:
+        """Remember the object; the RedisQueues it is about, the one that it left included. None for old news.
+
+        The answer to a write may arrive after the news that the object has ended: it does not come back so.
+        """
+        key, version = key_of(obj), version_of(obj)
         known = self._objects[resource].get(key)
-        if known is not None and version_of(known) >= version_of(obj):
-            return None
+        newest = version_of(known) if known is not None else self._ended.get((resource, key), 0)
+        if newest >= version:
+            return ()
+        self._ended.pop((resource, key), None)
+        left = self._take_out(resource, key)
         slim = _slim(resource, obj)
         self._objects[resource][key] = slim
         owner = owner_of(resource, obj)
         if resource is not REDISQUEUES and owner is not None:
             self._children.setdefault((resource, owner), {})[key] = slim
-        return owner
+        return tuple(dict.fromkeys(each for each in (owner, left) if each is not None))
 
-    def drop(self, resource: Resource, key: Key, version: int) -> Key | None:
-        """Forget the object unless something newer is known; the RedisQueue it was about."""
+    def drop(self, resource: Resource, key: Key, version: int) -> tuple[Key, ...]:
+        """Forget the object unless something newer is known; the RedisQueues it was about."""
         known = self._objects[resource].get(key)
         if known is None or version_of(known) > version:
-            return None
-        del self._objects[resource][key]
-        owner = owner_of(resource, known)
-        if resource is not REDISQUEUES and owner is not None:
-            siblings = self._children.get((resource, owner), {})
+            return ()
+        self._ended[resource, key] = version
+        if len(self._ended) > MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
+        owner = self._take_out(resource, key)
+        return () if owner is None else (owner,)
+
+    def _take_out(self, resource: Resource, key: Key) -> Key | None:
+        """Remove it wherever it is; the RedisQueue it was about."""
+        known = self._objects[resource].pop(key, None)
+        owner = owner_of(resource, known) if known is not None else None
+        siblings = self._children.get((resource, owner)) if owner is not None else None
+        if owner is not None and siblings is not None:
             siblings.pop(key, None)
             if not siblings:
-                self._children.pop((resource, owner), None)
+                del self._children[resource, owner]
         return owner
 
     def put_all(self, resource: Resource, listed: Iterable[Object]) -> set[Key]:

@@ -17,6 +17,7 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF_SECONDS = 0.1
 LAST_BACKOFF_SECONDS = 60.0
+SPARE_TIMERS = 64
 
 
 class WorkQueue(Generic[K]):
@@ -39,6 +40,7 @@ class WorkQueue(Generic[K]):
         self._taken_at = clock()
         self._failures: dict[K, int] = {}
         self._not_before: dict[K, float] = {}
+        self._news: set[K] = set()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -60,15 +62,25 @@ class WorkQueue(Generic[K]):
         """Work on `key` in that many seconds, or earlier when it was due earlier.
 
         While the key backs off from a failure it waits at least for that, unless `skip_backoff` says that
-        something new was learnt (its spec changed), which deserves a fresh try.
+        something new was learnt (its spec changed), which deserves a fresh try, also when the work that is
+        under way, and may have begun before, fails.
         """
+        if skip_backoff and key in self._working:
+            self._news.add(key)
         due = self._clock() + after_seconds
         if not skip_backoff:
             due = max(due, self._not_before.get(key, due))
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
-            heapq.heappush(self._timers, (due, next(self._order), key))
+            self._set_timer(due, key)
             self._changed.set()
+
+    def _set_timer(self, due: float, key: K) -> None:
+        heapq.heappush(self._timers, (due, next(self._order), key))
+        # Each earlier time leaves a later timer behind, which nobody waits for.
+        if len(self._timers) > 2 * len(self._due) + SPARE_TIMERS:
+            self._timers = [timer for timer in self._timers if self._due.get(timer[2]) == timer[0]]
+            heapq.heapify(self._timers)
 
     async def get(self) -> K:
         """Wait for a key that is due; give it back with `done` or `failed`."""
@@ -107,12 +119,16 @@ class WorkQueue(Generic[K]):
 
     def done(self, key: K) -> None:
         """The key's work succeeded: its backoff starts anew."""
+        self._news.discard(key)
         self._failures.pop(key, None)
         self._not_before.pop(key, None)
         self._finish(key)
 
     def failed(self, key: K) -> float:
-        """The key's work failed: it is due again after the returned seconds, which double each time."""
+        """The key's work failed: it is due again after the returned seconds, which double each time.
+
+        At once, and 0 is returned, when something new was learnt about it meanwhile.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         backoff: float = min(FIRST_BACKOFF_SECONDS * 2 ** min(failures, 20), LAST_BACKOFF_SECONDS)
@@ -120,12 +136,17 @@ class WorkQueue(Generic[K]):
         self._not_before[key] = self._clock() + seconds
         self._due.pop(key, None)
         self._finish(key)
+        if key in self._news:
+            self._news.discard(key)
+            self.add(key, skip_backoff=True)
+            return 0.0
         self.add(key, after_seconds=seconds)
         return seconds
 
     def forget(self, key: K) -> None:
         """Drop the key's timer and backoff; work that runs is not interrupted."""
         self._due.pop(key, None)
+        self._news.discard(key)
         self._failures.pop(key, None)
         self._not_before.pop(key, None)
 

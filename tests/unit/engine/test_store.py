@@ -8,6 +8,7 @@ from redisqueue_operator.api.model import Key
 from redisqueue_operator.observe import (
     DEPLOYMENTS,
     PODS,
+    QUEUE_LABEL,
     REDISQUEUES,
     REPLICASETS,
     Store,
@@ -33,9 +34,9 @@ def obj(name: str, version: int, **more: Any) -> dict[str, Any]:
 
 def test_older_news_never_replaces_newer() -> None:
     store = Store()
-    assert store.put(REDISQUEUES, obj("mails", 5)) == OWNER
-    assert store.put(REDISQUEUES, obj("mails", 4)) is None
-    assert store.drop(REDISQUEUES, OWNER, 4) is None
+    assert store.put(REDISQUEUES, obj("mails", 5)) == (OWNER,)
+    assert store.put(REDISQUEUES, obj("mails", 4)) == ()
+    assert store.drop(REDISQUEUES, OWNER, 4) == ()
     found = store.get(REDISQUEUES, OWNER)
     assert found is not None
     assert found["metadata"]["resourceVersion"] == "5"
@@ -43,10 +44,10 @@ def test_older_news_never_replaces_newer() -> None:
 
 def test_a_child_is_news_about_its_queue_and_a_stranger_about_none() -> None:
     store = Store()
-    assert store.put(PODS, obj("pod", 1)) == OWNER
-    assert store.put(PODS, obj("stranger", 1, metadata={"labels": {}})) is None
+    assert store.put(PODS, obj("pod", 1)) == (OWNER,)
+    assert store.put(PODS, obj("stranger", 1, metadata={"labels": {}})) == ()
     assert [pod["metadata"]["name"] for pod in store.children(PODS, OWNER)] == ["pod"]
-    assert store.drop(PODS, Key("shop", "pod"), 2) == OWNER
+    assert store.drop(PODS, Key("shop", "pod"), 2) == (OWNER,)
     assert list(store.children(PODS, OWNER)) == []
 
 
@@ -146,3 +147,28 @@ def test_a_template_has_rolled_when_all_workers_have_it_and_are_available() -> N
         assert not has_rolled({**deployment, "status": {**done, **change}}), change
     asleep = {"metadata": {"generation": 2}, "spec": {"replicas": 0}, "status": {"observedGeneration": 2}}
     assert has_rolled(asleep)
+
+
+def test_a_pod_that_lost_its_label_is_nobodys_and_both_are_told() -> None:
+    store = Store()
+    store.put(PODS, obj("pod", 1))
+    store.put(PODS, obj("stays", 1))
+    assert store.put(PODS, obj("pod", 2, metadata={"labels": {}})) == (OWNER,)
+    assert [pod["metadata"]["name"] for pod in store.children(PODS, OWNER)] == ["stays"]
+    assert store.put(PODS, obj("stays", 2, metadata={"labels": {QUEUE_LABEL: "other"}})) == (
+        Key("shop", "other"),
+        OWNER,
+    )
+    assert list(store.children(PODS, OWNER)) == []
+    assert store.drop(PODS, Key("shop", "stays"), 3) == (Key("shop", "other"),)
+    assert list(store.children(PODS, Key("shop", "other"))) == []
+
+
+def test_what_has_ended_does_not_come_back_with_a_late_answer() -> None:
+    store = Store()
+    store.put(REDISQUEUES, obj("mails", 5))
+    store.drop(REDISQUEUES, OWNER, 7)
+    assert store.put(REDISQUEUES, obj("mails", 6)) == ()
+    assert store.put(REDISQUEUES, obj("mails", 7)) == ()
+    assert store.get(REDISQUEUES, OWNER) is None
+    assert store.put(REDISQUEUES, obj("mails", 8)) == (OWNER,), "a new one of that name"

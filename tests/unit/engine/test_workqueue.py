@@ -154,3 +154,42 @@ async def test_how_many_wait_and_how_long_nothing_moved(queue: WorkQueue[str], c
     queue.done("b")
     clock.now += 1
     assert (queue.waiting(), queue.stuck_seconds()) == (0, 0)
+
+
+async def test_news_that_come_while_work_fails_are_looked_at_at_once(
+    queue: WorkQueue[str], clock: Clock
+) -> None:
+    queue.add("a")
+    for _ in range(12):
+        await taken(queue)
+        clock.now += queue.failed("a")
+    await taken(queue)
+    queue.add("a")  # an ordinary reason waits with the failure
+    queue.add("a", skip_backoff=True)
+    assert queue.failed("a") == 0
+    assert await taken(queue) == "a"
+    assert queue.failed("a") == LAST_BACKOFF_SECONDS, "they are news once, and the backoff goes on as it was"
+    assert await taken(queue) is None
+
+
+async def test_news_that_come_while_work_succeeds_are_one_more_look(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    await taken(queue)
+    queue.add("a", skip_backoff=True)
+    queue.done("a")
+    assert await taken(queue) == "a"
+    assert queue.failed("a") == 0.1
+    assert await taken(queue) is None
+
+
+async def test_timers_do_not_pile_up(queue: WorkQueue[str], clock: Clock) -> None:
+    for n in range(10_000):
+        queue.add("late", after_seconds=1e6 - n)
+        queue.add(f"k{n % 50}", after_seconds=300)
+        queue.add(f"k{n % 50}")
+        key = await taken(queue)
+        assert key is not None
+        queue.done(key)
+    assert len(queue._timers) < 500
+    clock.now += 1e6
+    assert await taken(queue) == "late"
