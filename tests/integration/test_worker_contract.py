@@ -57,6 +57,8 @@ SHOWN_BY = {
     "Messages are claimed for free slots only": "handling.claims_for_free_slots_only",
     "A worker never leaves because Redis is away": "failures.redis_away_and_back",
     "It also starts without Redis": "failures.a_worker_starts_without_redis_and_works_when_it_comes",
+    "A result that Redis refuses": "refusals.one_result_that_is_refused_for_good_holds_up_no_other",
+    "A request to Redis": "refusals.requests_that_a_proxy_finds_too_large",
     "A worker that the operator retires": "failures.a_retired_worker_claims_nothing",
     "With `--burst`": "contract.a_burst_ends_when_nothing_is_left",
     "With REDISQUEUE_MAX_MESSAGES": "handling.starts_afresh_after_max_messages",
@@ -77,6 +79,7 @@ SHOWN_BY = {
     "With REDISQUEUE_ON_DRAIN_TIMEOUT=LeaveLease": "drain.the_lease_is_left_if_that_is_wished",
     "A second signal": "drain.a_second_signal_releases_and_leaves_at_once",
     "Results that Redis does not take": "faults.results_that_redis_never_hears_of_do_not_hold_up_the_pod",
+    "For results that Redis refuses": "refusals.a_drain_does_not_wait_for_what_is_refused",
     "As process 1 of a container": (
         "children.process_1_reaps_orphans_and_leaves_handlers_the_exit_codes_of_their_own"
     ),
@@ -91,7 +94,8 @@ SHOWN_BY = {
     # Ports
     "`/readyz` is 200": "failures.probes_and_metrics",
     "`/livez` stays 200": "failures.probes_and_metrics",
-    "It is 503 only": "health.a_loop_is_stalled_after_fifteen_seconds_without_a_beat",
+    "It is 503 when Redis": "outbox.it_is_hopeless_only_when_nothing_was_taken_for_long",
+    "It is 503 when a loop": "health.a_loop_is_stalled_after_fifteen_seconds_without_a_beat",
     "No probe asks Redis": "contract.without_redis_the_probes_are_content",
     "Everything is on one port": "contract.the_port_is_where_it_was_asked_for",
     "`/metrics` also has": "contract.the_port_is_where_it_was_asked_for",

@@ -72,6 +72,14 @@ def broken(payload: str, context: Context):
         raise RuntimeError("broken")
     note("finished", f"{payload} {context.delivery_count}")
 
+def gated_or_dead(payload: str, context: Context):
+    if payload == "dead":
+        raise DeadLetter("nobody wants it")
+    gated(payload, context)
+
+def size(payload: str):
+    note("finished", len(payload))
+
 SEEN = set()
 
 def broken_at_first(payload: str, context: Context):

@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
 from redis_message_queue._core import Call, Text, encoded, milliseconds, renew_many
+from redis_message_queue._requests import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue._scripts import script
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.options import LONGEST_DELAY_SECONDS, check
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from redis_message_queue.keys import QueueKeys
 
 # A record has to outlive the repeats of its call; the next call removes it much earlier.
 _SHORTEST_RECORD_MS = 60_000
 _SPENT_AT_ONCE = 64
+_SETTLEMENTS_AT_ONCE = 500
+_LEASES_AT_ONCE = 1000
 RECOVER_ALL = 1_000_000
 _DETAIL_LENGTH = 4096
 
@@ -106,6 +109,33 @@ class SettleReply(NamedTuple):
 
     applied: tuple[bool, ...]
     claimed: ClaimReply
+
+
+def requests(settlements: Sequence[Settlement]) -> list[list[int]]:
+    """The places of those that go in one request each, in the order in which to send them; [[]] for none.
+
+    Released ones come last, and those claimed first at the very end: so they are the next to be claimed.
+    """
+    # Nearly always there is little to send: then it is not measured. A character is at most four bytes.
+    characters = sum([len(one.claim.stored) + len(one.detail) for one in settlements])
+    if len(settlements) <= _SETTLEMENTS_AT_ONCE and 4 * characters <= BYTES_AT_ONCE:
+        return [[*range(len(settlements))]]
+
+    def size(place: int) -> int:
+        return sum(map(size_of, _settlement_args(settlements[place])))
+
+    def released(place: int) -> bool:
+        return settlements[place].outcome is Outcome.RELEASE
+
+    ordered = sorted(range(len(settlements)), key=released)
+    found = list(parts(ordered, size, _SETTLEMENTS_AT_ONCE))
+    others = sum(not released(part[-1]) for part in found)
+    return found[:others] + found[others:][::-1]
+
+
+def settlements_at_once(settlements: Sequence[Settlement]) -> list[Settlement]:
+    """Those that go together in the first request, when these are settled."""
+    return [settlements[place] for place in requests(settlements)[0]]
 
 
 class Attempt(NamedTuple):
@@ -206,19 +236,32 @@ class ConsumerState:
                 self._seen = reply[1]
         return reply[0]
 
+    def all_done(
+        self, requests: Sequence[Sequence[int]], answered: Sequence[tuple[Attempt, tuple[SettleReply, int]]]
+    ) -> SettleReply:
+        """Note that the replies to all of these requests arrived; what they say together."""
+        applied: dict[int, bool] = {}
+        for places, (attempt, reply) in zip(requests, answered, strict=True):
+            last = self.done(attempt, reply)
+            applied.update(zip(places, last.applied, strict=True))
+        return SettleReply(tuple(applied[place] for place in range(len(applied))), last.claimed)
+
     def lost(self, attempt: Attempt) -> None:
         """Note that the call raised: the next claim repeats it under the same id."""
         if attempt.claim_id:
             with self._lock:
                 self._unresolved.append(attempt.claim_id)
 
-    def renew(self, claims: Sequence[Claim]) -> Call[tuple[bool, ...]]:
+    def renewals(self, claims: Sequence[Claim]) -> list[Call[tuple[bool, ...]]]:
         """Extend the leases of `claims`."""
-        return renew_many(
-            processing=self.options.keys.processing,
-            leases=[(claim.stored, claim.token) for claim in claims],
-            visibility_timeout_ms=milliseconds(self.options.visibility_timeout_seconds),
-        )
+        return [
+            renew_many(
+                processing=self.options.keys.processing,
+                leases=[(claim.stored, claim.token) for claim in part],
+                visibility_timeout_ms=milliseconds(self.options.visibility_timeout_seconds),
+            )
+            for part in leases_at_once(claims)
+        ]
 
     def report(
         self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool
@@ -274,6 +317,11 @@ class ConsumerState:
                 stored = message.decode()
         content = envelope.decode(stored)
         return Claim(stored, token, content.id, content.payload, int(deliveries))
+
+
+def leases_at_once(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
+    """Cut into what one request may renew."""
+    return parts(claims, lambda claim: size_of(claim.stored), _LEASES_AT_ONCE)
 
 
 def _seconds(text: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import random
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from redis_message_queue._clock import moment
 from redis_message_queue._cluster import is_cluster
 from redis_message_queue._effects import Flow, Now, pause
 from redis_message_queue._observer import current
+from redis_message_queue._requests import parts, size_of
 from redis_message_queue._retry import RetryPolicy, raise_translated, repeated
 from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import ConfigurationError, QueueBackpressureError
@@ -265,16 +267,18 @@ class GatewayFlows:
         dedup_keys: Sequence[str] | None,
         delay_seconds: float | None = None,
     ) -> Flow[list[bool]]:
-        """Publish in order, 500 in a round trip; `target` is the delayed set when a delay is given."""
+        """Publish in order, 500 or 512 KiB in a round trip; `target` is the delayed set with a delay."""
         if self._unprobed:
             yield from self._probe()
         enqueued: list[bool] = []
-        for start in range(0, len(messages), _bulk.MOST_AT_ONCE):
-            part = slice(start, start + _bulk.MOST_AT_ONCE)
+        markers = itertools.repeat("") if dedup_keys is None else dedup_keys
+        pairs = zip(map(envelope.encode, messages), markers, strict=False)
+        for part in parts(pairs, _size_of_pair, _bulk.MOST_AT_ONCE):
+            stored, marked = zip(*part, strict=True)
             call = _bulk.publish_many(
                 target=target,
-                stored=[envelope.encode(message) for message in messages[part]],
-                markers=() if dedup_keys is None else dedup_keys[part],
+                stored=stored,
+                markers=() if dedup_keys is None else marked,
                 deduplication_ttl_seconds=self._options.deduplication_ttl_seconds,
                 replay_key=f"{target}:publish_operation_result:{new_id()}",
                 replay_ttl_ms=self._options.replay_ttl_ms(0),
@@ -370,6 +374,10 @@ class GatewayFlows:
     def _stopped(self) -> bool:
         interrupt = self._options.interrupt
         return current().stopped() or (interrupt is not None and interrupt.is_interrupted())
+
+
+def _size_of_pair(pair: tuple[str, str]) -> int:
+    return size_of(pair[0]) + size_of(pair[1])
 
 
 def _replay_key(processing: str, lease_token: str | None) -> str:

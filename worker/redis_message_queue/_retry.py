@@ -13,7 +13,7 @@ from redis_message_queue._clock import moment
 from redis_message_queue._core import script_failure
 from redis_message_queue._effects import Flow, pause
 from redis_message_queue.exceptions import LuaScriptError, RetryBudgetExhaustedError
-from redis_message_queue.trouble import described, is_refusal, is_unreachable_cluster
+from redis_message_queue.trouble import described, is_elsewhere, is_refusal, is_unreachable_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +39,12 @@ def is_retryable(error: BaseException) -> bool:
     if isinstance(error, redis.exceptions.ClusterError) and str(error).startswith("TTL exhausted"):
         return True
     return isinstance(error, _RETRYABLE) or is_refusal(error) or is_unreachable_cluster(error)
+
+
+def is_final(error: BaseException) -> bool:
+    """True if the server refuses this very call: again it will refuse it, another one perhaps not."""
+    refused = isinstance(error, redis.exceptions.ResponseError)
+    return refused and not is_retryable(error) and not is_elsewhere(error)
 
 
 def raise_translated(error: redis.exceptions.ResponseError) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from redis.client import NEVER_DECODE
@@ -19,6 +20,8 @@ from redis_message_queue._batch import (
     Settlement,
     SettleReply,
     WorkerIdentity,
+    requests,
+    settlements_at_once,
 )
 from redis_message_queue._clients import check_face
 from redis_message_queue._clock import monotonic
@@ -31,7 +34,16 @@ if TYPE_CHECKING:
 
     import redis
 
-__all__ = ["Claim", "ClaimReply", "Consumer", "Outcome", "SettleReply", "Settlement", "WorkerIdentity"]
+__all__ = [
+    "Claim",
+    "ClaimReply",
+    "Consumer",
+    "Outcome",
+    "SettleReply",
+    "Settlement",
+    "WorkerIdentity",
+    "settlements_at_once",
+]
 
 # No wait blocks longer in one command: short enough to notice a stop, and well under any socket timeout.
 LONGEST_BLOCK_SECONDS = 1.0
@@ -97,14 +109,20 @@ class Consumer:
         return self.settle((), claim=count).claimed
 
     def settle(self, settlements: Sequence[Settlement], claim: int = 0) -> SettleReply:
-        """Settle messages and claim up to `claim` new ones, in one round trip."""
-        attempt = self._state.begin(settlements, claim)
-        try:
-            reply = _sync.execute(self._client, attempt.call)
-        except BaseException:
-            self._state.lost(attempt)
-            raise
-        return self._state.done(attempt, reply)
+        """Settle messages and claim up to `claim` new ones, in one round trip; more for above 512 KiB.
+
+        What was raised may be called again with the same settlements: none counts twice.
+        """
+        parts, answered = requests(settlements), []
+        for places in parts:
+            count = claim if places is parts[-1] else 0
+            attempt = self._state.begin([settlements[place] for place in places], count)
+            try:
+                answered.append((attempt, _sync.execute(self._client, attempt.call)))
+            except BaseException:
+                self._state.lost(attempt)
+                raise
+        return self._state.all_done(parts, answered)
 
     def recover(self) -> tuple[Claim, ...]:
         """What claims with a lost reply were given, and nothing new: to be released when a worker stops."""
@@ -120,8 +138,9 @@ class Consumer:
         return tuple(recovered)
 
     def renew(self, claims: Sequence[Claim]) -> tuple[bool, ...]:
-        """Extend leases in one round trip; False for each that was lost."""
-        return _sync.execute(self._client, self._state.renew(claims)) if claims else ()
+        """Extend leases in one round trip, more for above 512 KiB; False for each that was lost."""
+        answers = [_sync.execute(self._client, call) for call in self._state.renewals(claims)]
+        return tuple(chain.from_iterable(answers))
 
     def wait(self, timeout_seconds: float) -> bool:
         """Block until pending has a message (True) or the time is over (False). Takes nothing.

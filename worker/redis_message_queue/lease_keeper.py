@@ -8,17 +8,19 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import _sync
+from redis_message_queue._batch import leases_at_once
 from redis_message_queue._callbacks import report_callback_failure
 from redis_message_queue._clients import check_face
 from redis_message_queue._clock import monotonic, since_told
 from redis_message_queue._core import Call, renew_many
 from redis_message_queue._lease_book import LeaseBook, Loss
+from redis_message_queue._retry import is_final
 from redis_message_queue._watch import Watch
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import redis
 
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["KEEPER_NAME", "LeaseKeeper", "Leases", "Loss"]
 
 KEEPER_NAME = "redis-message-queue-lease-keeper"
-# One script call holds up Redis for little more than a millisecond.
-_LEASES_IN_A_CALL = 1000
-_BYTES_IN_A_CALL = 1 << 20
 
 
 class Leases:
@@ -277,18 +276,24 @@ class LeaseKeeper:
             return []
         if not any(leases.is_due(now) for leases in self._queues):
             return []
-        return [(leases, part) for leases in self._queues for part in _parts(leases.due(now))]
+        return [(leases, part) for leases in self._queues for part in leases_at_once(leases.due(now))]
 
     def _call(self, due: list[tuple[Leases, list[Claim]]], now: float) -> dict[Leases, Exception]:
         """Renew; for each queue of which something could not be renewed, why."""
         errors = {}
-        replies = self._ask([leases.call(part) for leases, part in due])
-        for (leases, part), reply in zip(due, replies, strict=True):
-            if isinstance(reply, Exception):
-                leases.failed(part)
-                errors[leases] = reply
-            else:
-                leases.renewed(part, reply, now)
+        while due:
+            replies = self._ask([leases.call(part) for leases, part in due])
+            halves = []
+            for (leases, part), reply in zip(due, replies, strict=True):
+                if not isinstance(reply, Exception):
+                    leases.renewed(part, reply, now)
+                elif len(part) > 1 and is_final(reply):  # of one of them: the others need not suffer for it
+                    middle = len(part) // 2
+                    halves += [(leases, part[:middle]), (leases, part[middle:])]
+                else:
+                    leases.failed(part)
+                    errors[leases] = reply
+            due = halves
         return errors
 
     def _ask(self, calls: list[Call[tuple[bool, ...]]]) -> Sequence[tuple[bool, ...] | Exception]:
@@ -310,17 +315,3 @@ class LeaseKeeper:
         if client is not None:
             with contextlib.suppress(*AWAY):
                 client.close()
-
-
-def _parts(claims: list[Claim]) -> Iterator[list[Claim]]:
-    """Cut into what one script call may carry."""
-    part: list[Claim] = []
-    size = 0
-    for claim in claims:
-        if part and (len(part) == _LEASES_IN_A_CALL or size + len(claim.stored) > _BYTES_IN_A_CALL):
-            yield part
-            part, size = [], 0
-        part.append(claim)
-        size += len(claim.stored)
-    if part:
-        yield part

@@ -89,8 +89,9 @@ class RedisMessageQueue(AdminFlows):
     def publish_many(
         self, messages: Iterable[str | dict[str, Any]], *, delay_seconds: float | None = None
     ) -> list[bool]:
-        """Enqueue messages in order, 500 in a round trip; for each what `publish()` would return.
+        """Enqueue messages in order; for each what `publish()` would return.
 
+        500 go in a round trip, or 512 KiB, should they be large; what is larger goes alone.
         Nothing is sent unless every message can be stored. Each round trip is all or nothing, also when the
         queue is full. Raises as `publish()` does, and repeats after a lost reply without duplicating.
         """

@@ -16,9 +16,11 @@ from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
 from redis_message_queue.trouble import AWAY, described
 from redisqueue_worker import logs
+from redisqueue_worker.calls import CLAIM, DEREGISTER, Calls
 from redisqueue_worker.drain import Load
 from redisqueue_worker.failures import HandlerTimeout, failure_of
 from redisqueue_worker.flights import Flight, Flights
+from redisqueue_worker.outbox import Outbox
 from redisqueue_worker.pace import Pace
 
 if TYPE_CHECKING:
@@ -66,7 +68,6 @@ class Claimer(threading.Thread):
         emptied: Callable[[], None],
     ) -> None:
         super().__init__(name="claimer", daemon=True)
-        self._connect = connect
         self._flights = flights
         self._leases = leases
         self._slots = slots
@@ -79,18 +80,17 @@ class Claimer(threading.Thread):
         self._emptied = emptied
         self._start: Callable[[Sequence[Flight]], None] = lambda _flights: None
         self._waiter: Waiter | None = None
-        self._consumer: Consumer | None = None
         self._inbox: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
-        self._unsettled: dict[object, Settlement] = {}
-        self._sent: list[Settlement] = []  # what the last call carried; repeated as it was until answered
+        self.outbox = Outbox()
         self._unanswered = False  # a claim was sent and its reply has not come
         self._draining = threading.Event()
         self._closings = 0  # how often the gate was closed, and for which of them nothing is left
-        self._quiet_since = -1
+        self._quiet_since = self._hurried = -1
         self._last_words: Callable[[], list[Settlement]] | None = None
         self._deregister = True
         self._closed_at = 0.0
         self._pace = Pace()
+        self._calls = Calls(connect, self.outbox, self._pace, metrics)
         self._running = 0
         self.settled_total = 0
 
@@ -165,7 +165,7 @@ class Claimer(threading.Thread):
                 with self._pulse.away():
                     self._exchange(monotonic())
             except AWAY as error:
-                self._trouble(error)
+                self._calls.failed(error)
             self._settle_down()
         self._say_goodbye()
 
@@ -187,46 +187,48 @@ class Claimer(threading.Thread):
     def _patience(self, now: float) -> float:
         """Seconds until there is something to do without any news."""
         draining = self._draining.is_set()
-        if self._unsettled or (draining and self._unanswered):
+        if self.outbox.waiting(now) or (draining and self._unanswered):
             return max(0.0, self._pace.retry_at - now)
         patience = self._pace.patience(now, could_claim=not draining and self._room(now) > 0)
-        pause = self._breaker.pause_seconds(now)
+        pause, again = self._breaker.pause_seconds(now), self.outbox.next_at
+        if again is not None:
+            patience = min(patience, again - now)
         return patience if pause is None else min(patience, pause)
 
     def _exchange(self, now: float) -> None:
         """One round: report if due, then settle and claim in one call."""
         if now < self._pace.retry_at:
             return
-        self._consumer = self._consumer or self._connect()
         if self._pace.failures:  # first renew, so that the next claim cannot reclaim our own messages
-            self._consumer.renew(self._flights.leased())
+            self._calls.unless_refused("renew", lambda consumer: consumer.renew(self._flights.leased()))
             self._pace.report_soon()
         if self._pace.report_due(now):
-            self._report(self._consumer)
-        if self._pace.failures:  # the report was answered
-            self._back()
-        wanted = self._wanted(now)
-        self._sent = self._sent or list(self._unsettled.values())
-        if self._sent or wanted:
+            self._calls.unless_refused("report", self._report)
+        batch = self.outbox.next(now)
+        wanted = self._wanted(now, calling=bool(batch))
+        if batch or wanted:
             self._unanswered = self._unanswered or wanted > 0
-            reply = self._consumer.settle(self._sent, claim=wanted)
-            self._settled(self._sent, reply.applied)
-            self._sent = []
-            self._take_claims(reply.claimed)
-            if wanted:
-                self._unanswered = False
-                self._plan(reply.claimed, wanted)
+            if reply := self._calls.settle(batch, wanted):
+                self._settled(batch, reply.applied)
+                self._take_claims(reply.claimed)
+                if wanted:
+                    self._unanswered = False
+                    self._plan(reply.claimed, wanted)
         elif self._unanswered:  # and claiming no more: what that claim was given goes back
-            self._release(self._consumer.recover())
+            self._release(self._calls.consumer(CLAIM).recover())
             self._unanswered = False
+        if self._pace.failures:  # everything was answered
+            self._back()
 
-    def _wanted(self, now: float) -> int:
-        if self._draining.is_set() or not self._pace.may_claim(now, calling=bool(self._unsettled)):
+    def _wanted(self, now: float, *, calling: bool) -> int:
+        if self._draining.is_set() or not self._pace.may_claim(now, calling=calling):
             return 0
-        return self._room(now)
+        return 0 if calling and self.outbox.suspicious else self._room(now)
 
     def _room(self, now: float) -> int:
         """How many more messages this worker should have."""
+        if self.outbox.crowded:
+            return 0
         running = self._flights.running() if self._breaker.tripped else ()
         probes = sum(flight.epoch == self._breaker.epoch for flight in running)
         return self._breaker.room(self._slots - self._running, probes=probes, now=now)
@@ -263,7 +265,7 @@ class Claimer(threading.Thread):
 
     def _release(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
-            self._unsettled[claim.lease] = Settlement(claim, Outcome.RELEASE)
+            self.outbox.add(Settlement(claim, Outcome.RELEASE), monotonic())
 
     def _plan(self, reply: ClaimReply, wanted: int) -> None:
         """When to claim next, given what this claim brought."""
@@ -286,7 +288,7 @@ class Claimer(threading.Thread):
         seconds = flight.age_seconds
         settlement = self._judge(flight, self._policy.settlement(flight.claim, failure))
         self._metrics.handler_seconds.observe(seconds)
-        self._unsettled[flight.claim.lease] = settlement
+        self.outbox.add(settlement, monotonic())
         if failure is None and not log.isEnabledFor(logging.DEBUG):
             return
         fields = {
@@ -333,31 +335,22 @@ class Claimer(threading.Thread):
     def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
         for settlement, ok in zip(settlements, applied, strict=True):
             claim = settlement.claim
-            self._unsettled.pop(claim.lease, None)
             self._flights.remove(claim)
             self._metrics.outcomes[settlement.outcome.value if ok else "lost"].inc()
             if not ok:
                 log.error("lease lost: this outcome does not count", extra={"message_id": claim.id})
+        self.outbox.taken(settlements, monotonic())
         self._leases.remove(*(settlement.claim for settlement in settlements))
         self.settled_total += len(settlements)
 
     # ---- trouble, drain, end -------------------------------------------------------
-
-    def _trouble(self, error: Exception) -> None:
-        pause = self._pace.failed(monotonic())
-        failures = self._pace.failures
-        self._metrics.redis_errors.labels("claimer").inc()
-        level = logging.WARNING if failures in (1, 2, 4, 8) or failures % 16 == 0 else logging.DEBUG
-        fields = {"error": f"{type(error).__name__}: {described(error)}", "failures": failures}
-        log.log(
-            level, "Redis does not answer, trying again", extra={**fields, "pause_seconds": round(pause, 3)}
-        )
 
     def _back(self) -> None:
         log.info(
             "Redis answers again", extra={"failures": self._pace.failures, "in_flight": len(self._flights)}
         )
         self._pace.answered()
+        self.outbox.hurry()
 
     def _settle_down(self) -> None:
         """Publish where the loop stands after a round."""
@@ -367,8 +360,11 @@ class Claimer(threading.Thread):
         if not draining:
             return
         given_up = monotonic() > self._closed_at + RECOVERY_SECONDS
-        waiting = self._unsettled or (self._unanswered and not given_up)
-        held = [flight for flight in self._flights.all() if not flight.abandoned]
+        if self._hurried != closings:
+            self._hurried = closings
+            self.outbox.hurry()
+        waiting = self.outbox.untried(self._closed_at) or (self._unanswered and not given_up)
+        held = [flight for flight in self._flights.running() if not flight.abandoned]
         if not waiting and not held:
             self._quiet_since = closings
         self._changed()
@@ -379,15 +375,17 @@ class Claimer(threading.Thread):
         given_up = self._last_words() if self._last_words else []
         try:
             with self._pulse.away():
-                consumer = self._consumer or self._connect()
-                if self._sent:  # repeated as it was, or Redis would take it for news
-                    self._settled(self._sent, consumer.settle(self._sent).applied)
                 if self._unanswered:
-                    self._release(consumer.recover())
-                if settlements := [*self._unsettled.values(), *given_up]:
-                    self._settled(settlements, consumer.settle(settlements).applied)
+                    self._release(self._calls.consumer(CLAIM).recover())
+                now = monotonic()
+                for settlement in given_up:
+                    self.outbox.add(settlement, now)
+                self.outbox.hurry()
+                while batch := self.outbox.next(now):
+                    if reply := self._calls.settle(batch, 0):
+                        self._settled(batch, reply.applied)
                 if self._deregister:
-                    consumer.deregister()
+                    self._calls.consumer(DEREGISTER).deregister()
         except AWAY as error:
             log.warning(
                 "Redis does not answer: leases are left to expire",

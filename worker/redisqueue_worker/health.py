@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 15.0
 # A call to Redis may take as long as its timeouts and retries allow; this bounds even that.
 AWAY_GRACE_SECONDS = 120.0
+# By then somebody has mended what makes Redis refuse, or nobody will: others may try, with another start.
+HOPELESS_SECONDS = 900.0
 # Whoever was let in before a hand-over has its answer by then.
 LAST_ANSWER_SECONDS = 0.05
 
@@ -48,6 +50,20 @@ class Pulse:
     def late_seconds(self) -> float:
         """How long the loop is overdue; 0 while it is healthy."""
         return max(0.0, self._clock() - self._due)
+
+
+class RefusalPulse(Pulse):
+    """The pulse of results that Redis refuses: it stops when none was taken for so long that none will be."""
+
+    def __init__(self, refused_since: Callable[[], float | None], clock: Callable[[], float] = monotonic):
+        super().__init__(clock)
+        self._refused_since = refused_since
+
+    @property
+    def late_seconds(self) -> float:
+        """How long it is hopeless; 0 while Redis takes any result, refuses none, or is away."""
+        since = self._refused_since()
+        return 0.0 if since is None else max(0.0, self._clock() - since - HOPELESS_SECONDS)
 
 
 def stalled(pulses: Mapping[str, Pulse]) -> list[str]:

@@ -62,6 +62,16 @@ class Metrics:
             "Pauses that failures in a row have caused.",
             registry=registry,
         )
+        self.results_waiting = Gauge(
+            "redisqueue_worker_results_waiting_seconds",
+            "How long the oldest result of a handler has not been taken by Redis; 0 when there is none.",
+            registry=registry,
+        )
+        self.results_refused = Gauge(
+            "redisqueue_worker_results_refused",
+            "Results that Redis refuses, held to be tried again.",
+            registry=registry,
+        )
         self.lease_renewals = Counter(
             "redisqueue_worker_lease_renewals", "Lease renewals, by result.", ["result"], registry=registry
         )

@@ -19,7 +19,7 @@ from redisqueue_worker.context import Contexts
 from redisqueue_worker.control import ControlServer
 from redisqueue_worker.drain import Drain, Effect, Event, Phase, step
 from redisqueue_worker.flights import Flights
-from redisqueue_worker.health import HealthServer, Pulse, stalled
+from redisqueue_worker.health import HealthServer, Pulse, RefusalPulse, stalled
 from redisqueue_worker.hooks import hooks
 from redisqueue_worker.leases import KeeperPulse, keep_leases
 from redisqueue_worker.loader import load
@@ -113,6 +113,10 @@ class Worker:
             changed=lambda: self._events.put(Event.TICK),
             emptied=lambda: self._events.put(Event.EMPTY) if settings.burst else None,
         )
+        outbox = self._claimer.outbox
+        self._pulses["results"] = RefusalPulse(lambda: outbox.refused_since)
+        metrics.results_waiting.set_function(lambda: outbox.oldest_seconds(monotonic()))
+        metrics.results_refused.set_function(lambda: len(outbox))
         self._waiter = Waiter(self._consumer, self._claimer.woken, self._pulses["waiter"])
 
     def run(self) -> int:
@@ -331,12 +335,13 @@ class Worker:
         logging.shutdown()
         if forced:
             os._exit(EXIT_FORCED)
+        code = EXIT_FORCED if unsettled else EXIT_DRAINED
         if self._flights.running():  # abandoned ones: their threads would outlive an orderly exit
-            os._exit(EXIT_DRAINED)
+            os._exit(code)
         slots.close()
         # Handlers may have left threads of their own, for which an orderly exit would wait for ever.
-        leave_within(LEFTOVER_SECONDS, EXIT_DRAINED)
-        return EXIT_DRAINED
+        leave_within(LEFTOVER_SECONDS, code)
+        return code
 
     def _recycle(self, fields: dict[str, object]) -> None:
         """Replace this process by a fresh one with the same arguments, unless told to stop meanwhile."""

@@ -21,9 +21,9 @@ local now = now_ms()
 local deadline = now + ARGV[1]
 local reclaimed, dead, facts = 0, 0, {}
 
-local function wrong()
+local function wrong(burying)
   --#include types
-  return check_leases(L) or check({ record, 'string' }) or (limit > 0 and check({ dead_list, 'list' }))
+  return check_leases(L) or check({ record, 'string' }) or (burying and limit > 0 and check({ dead_list, 'list' }))
     or (delayed and check({ delayed, 'zset' }))
 end
 L.wrong = wrong
@@ -88,6 +88,7 @@ return guarded(wrong, function()
   for i = reclaimed, 1, -1 do
     rare().tell(L.returned[i], call('HGET', L.counts, L.returned[i]) or '')
   end
+  local refused
   for _ = 1, 100 do
     local stored = call('LMOVE', L.pending, L.processing, 'RIGHT', 'LEFT')
     if not stored then break end
@@ -100,10 +101,14 @@ return guarded(wrong, function()
       remember(stored, token)
       return answer(stored, token, '', limit > 0 and text(deliveries) or '')
     end
-    problem = rare().unleased(L, stored, deliveries, problem, dead_list)
-    if problem then return wrong() or answer('', '', problem, '') end
-    dead = dead + 1
-    rare().tell(stored, text(deliveries - 1))
+    local others
+    problem, others = rare().unleased(L, stored, deliveries, problem, dead_list)
+    refused = problem or refused
+    if problem and not others then break end
+    if not problem then
+      dead = dead + 1
+      rare().tell(stored, text(deliveries - 1))
+    end
   end
-  return answer('', '', '', '')
+  return refused and wrong(true) or answer('', '', refused or '', '')
 end)

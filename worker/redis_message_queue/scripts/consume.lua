@@ -29,10 +29,18 @@ local worker, now = ARGV[2], now_ms()
 local deadline = now + lease_ms
 local taken, tokens, counted = {}, {}, {} -- what was claimed
 
-local function wrong()
+-- Of the lists that messages end in, those matter that this call needs: a message must not suffer for another's list.
+local ends = {}
+local function wrong(burying)
   --#include types
-  return check_leases(L) or check({ DELAYED, 'zset', COMPLETED, 'list', FAILED, 'list', DEAD, 'list', INFO, 'list',
-    WORKERS, 'hash', SETTLED, 'string', CLAIMED, 'string' })
+  local lists = {}
+  if ends.done and keep_completed ~= '0' then lists[1], lists[2] = COMPLETED, 'list' end
+  if ends.failed and keep_failed ~= '0' then lists[#lists + 1], lists[#lists + 2] = FAILED, 'list' end
+  if ends.dead or burying then
+    lists[#lists + 1], lists[#lists + 2], lists[#lists + 3], lists[#lists + 4] = DEAD, 'list', INFO, 'list'
+  end
+  return check_leases(L) or check({ DELAYED, 'zset', WORKERS, 'hash', SETTLED, 'string', CLAIMED, 'string' })
+    or check(lists)
 end
 L.wrong = wrong
 
@@ -197,6 +205,7 @@ while ARGV[at] do
   local token, outcome, delay, failed = string.match(ARGV[at + 1], '^(%S+) (%S+) (%d+) (%d)$')
   local one = { ARGV[at], token, outcome, delay, failed }
   all[#all + 1], at = one, at + 2
+  ends[outcome] = true
   if outcome ~= 'done' or keep_completed ~= '0' then plain = false end
   if outcome == 'dead' then
     one[6], one[7], at = ARGV[at], ARGV[at + 1], at + 2
@@ -260,10 +269,14 @@ elseif count > 0 and fresh == '1' and not retired then
     if token then
       taken[at], tokens[at], counted[at] = stored, token, delivery
     else
-      problem = rare().unleased(L, stored, delivery, refused, DEAD)
-      if problem then break end
-      dead = dead + 1
-      rare().tell_why(stored, 'MaxDeliveries', '', delivery - 1)
+      local others
+      refused, others = rare().unleased(L, stored, delivery, refused, DEAD)
+      problem = refused or problem
+      if refused and not others then break end
+      if not refused then
+        dead = dead + 1
+        rare().tell_why(stored, 'MaxDeliveries', '', delivery - 1)
+      end
     end
   end
   change = change + #taken
@@ -277,7 +290,7 @@ if state and (change ~= 0 or not known_state) then
   call('HSET', WORKERS, worker, cjson.encode(state))
   if not known_state then call('PEXPIRE', WORKERS, 60000) end
 end
-if problem and not taken[1] then return wrong() or redis.error_reply('ERR a claim could not be stored: ' .. problem) end
+if problem and not taken[1] then return wrong(true) or redis.error_reply('ERR a claim could not be stored: ' .. problem) end
 
 local words = { (applied or '-') .. ' 0 0 0 - - 0' }
 if state or retired or reclaimed + dead > 0 or #taken < count then

@@ -3,5 +3,5 @@
 local function guarded(wrong, body)
   local ok, reply = pcall(body)
   if ok then return reply end
-  return wrong() or redis.error_reply(type(reply) == 'table' and reply.err or tostring(reply))
+  return wrong(true) or redis.error_reply(type(reply) == 'table' and reply.err or tostring(reply))
 end

@@ -1,0 +1,155 @@
+"""Redis takes some results of a worker and refuses others, for good or for a while; real processes."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.fault_proxy import Answer, FaultProxy, Request, encoded
+from tests.support.worker_process import KEYS, WorkerProcess, eventually, publish
+
+from redis_message_queue import RedisMessageQueue
+from redisqueue_operator.embedded_redis import free_port
+
+from .test_worker_failures import get
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import redis
+
+    from redisqueue_operator.embedded_redis import EmbeddedRedis
+
+REFUSED = "Redis refuses a result, trying it again alone"
+LIMIT = 300_000
+
+
+def value(page: str, metric: str) -> float:
+    return float(page.partition(f"\nredisqueue_worker_{metric} ")[2].partition("\n")[0])
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16])
+def test_one_result_that_is_refused_for_good_holds_up_no_other(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, concurrency: int
+) -> None:
+    good = [f"good {number}" for number in range(20)]
+    redis_client.set(KEYS.dead_letter, "somebody else's")
+    publish(redis_client, *good[:7], "dead", *good[7:12], "dead", *good[12:])
+    base = f"http://127.0.0.1:{(port := free_port())}"
+    settings = {"concurrency": concurrency, "http_port": port, "visibility_timeout_seconds": 2}
+    with WorkerProcess(tmp_path, redis_url, "outcome", **settings) as worker:
+        worker.until_noted("finished", 20)
+        line = worker.logged(REFUSED)
+        assert (line["command"], line["outcome"]) == ("settle (EVALSHA consume)", "dead")
+        assert "WRONGTYPE jobs::dlq" in line["error"]
+        eventually(lambda: redis_client.llen(KEYS.processing) == 2, "all others are settled")
+        assert get(f"{base}/livez") == (200, "ok\n")
+        page = get(f"{base}/metrics")[1]
+        assert value(page, "results_refused") == 2
+        assert value(page, "results_waiting_seconds") > 0
+        assert "Redis does not answer, trying again" not in worker.messages()
+        eventually(
+            lambda: value(get(f"{base}/metrics")[1], "results_waiting_seconds") > 3, "longer than a lease"
+        )
+        redis_client.delete(KEYS.dead_letter)
+        eventually(lambda: redis_client.llen(KEYS.dead_letter) == 2, "taken when it can be")
+        eventually(lambda: value(get(f"{base}/metrics")[1], "results_refused") == 0, "nothing is left")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    assert len(worker.noted("started")) == 22, "its lease was kept, so nothing was handled twice"
+    assert redis_client.llen(KEYS.processing) == 0
+
+
+def test_a_drain_does_not_wait_for_what_is_refused(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    redis_client.set(KEYS.dead_letter, "somebody else's")
+    publish(redis_client, "dead", "good")
+    with WorkerProcess(tmp_path, redis_url, "outcome", drain_timeout_seconds=600) as worker:
+        worker.logged(REFUSED)
+        worker.until_noted("finished", 1)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 4
+        worker.logged("results left behind: these messages come again when their leases end")
+    assert redis_client.llen(KEYS.processing) == 1
+
+
+def test_last_words_are_told_without_those_that_are_refused(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    redis_client.set(KEYS.dead_letter, "somebody else's")
+    publish(redis_client, "dead", "a", "b")
+    settings = {"concurrency": 3, "drain_timeout_seconds": 60}
+    with WorkerProcess(tmp_path, redis_url, "gated_or_dead", **settings) as worker:
+        worker.until_noted("started", 2)
+        worker.logged(REFUSED)
+        worker.signal(signal.SIGTERM)
+        worker.logged("drain started by SIGTERM")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 4
+    assert redis_client.llen(KEYS.pending) == 2, "what ran is released"
+    assert redis_client.llen(KEYS.processing) == 1
+
+
+def test_requests_that_a_proxy_finds_too_large(
+    tmp_path: Path, redis_client: redis.Redis, redis_server: EmbeddedRedis
+) -> None:
+    """Together they are too large for it, and so is one of them."""
+    sizes: list[int] = []
+
+    def limited(request: Request) -> Answer | None:
+        if len(encoded(request)) <= LIMIT:
+            return None
+        sizes.append(len(encoded(request)))
+        return Answer(b"-ERR max request size exceeded\r\n")
+
+    RedisMessageQueue("jobs", client=redis_client).publish_many(
+        [f"{number} " + "x" * (LIMIT if number == 3 else 90_000) for number in range(8)]
+    )
+    with FaultProxy(redis_server.port, limited) as proxy:
+        settings = {"concurrency": 8, "visibility_timeout_seconds": 4}
+        with WorkerProcess(tmp_path, proxy.url, "size", **settings) as worker:
+            worker.until_noted("finished", 8)
+            eventually(lambda: redis_client.llen(KEYS.processing) == 1, "only the large one is not settled")
+            assert worker.logged(REFUSED)["command"] == "settle (EVALSHA consume)"
+            publish(redis_client, "small")
+            worker.until_noted("finished", 9)
+            proxy.rule = lambda _: None
+            eventually(lambda: redis_client.llen(KEYS.processing) == 0, "settled when it can be", 30)
+    assert max(sizes) < 2 * LIMIT + 524_288
+    assert "Redis does not answer, trying again" not in worker.messages()
+
+
+def test_results_that_wait_for_a_claim_that_is_refused(
+    tmp_path: Path, redis_client: redis.Redis, redis_server: EmbeddedRedis
+) -> None:
+    def no_claims(request: Request) -> Answer | None:
+        numbers = next((word for word in request if word.count(b" ") == 7), b"0")
+        claiming = request[0] in (b"EVALSHA", b"EVAL") and not numbers.startswith(b"0")
+        return Answer(b"-ERR a claim could not be stored\r\n") if claiming else None
+
+    publish(redis_client, "a", "b", "c")
+    with (
+        FaultProxy(redis_server.port) as proxy,
+        WorkerProcess(tmp_path, proxy.url, "gated", concurrency=2) as worker,
+    ):
+        worker.until_noted("started", 2)
+        proxy.rule = no_claims
+        worker.open_gate()
+        eventually(lambda: redis_client.llen(KEYS.processing) == 0, "both are settled")
+        assert worker.logged("Redis refuses, trying again")["command"] == "claim (EVALSHA consume)"
+        proxy.rule = lambda _: None
+        worker.until_noted("finished", 3)
+        assert "lease lost: this outcome does not count" not in worker.messages()
+
+
+def test_a_report_that_is_refused_keeps_no_message(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    redis_client.set(KEYS.versions, "somebody else's")
+    publish(redis_client, "a", "b")
+    with WorkerProcess(tmp_path, redis_url, "outcome") as worker:
+        worker.until_noted("finished", 2)
+        assert worker.logged("Redis refuses, going on without")["command"] == "report (EVALSHA report)"
+        eventually(lambda: redis_client.llen(KEYS.processing) == 0, "settled")
