@@ -54,10 +54,10 @@ bench-operator: $(VENV)/.dev ## Measure the operator: reaction, burst, fleets of
 simulate: $(VENV)/.dev ## Play loads against our scaling and a model of KEDA (ARGS="--load burst --json FILE")
 	@$(BIN)/python -m tests.simulate $(ARGS)
 
-test-pythons: ## Run unit and conformance tests on each other supported Python that is installed
+test-pythons: ## Run a smoke set on each other supported Python that is installed
 	@tests/support/each_python $(ARGS)
 
-test-servers: $(VENV)/.dev ## Run the conformance tests on each kind of server, with the oldest and newest redis-py
+test-servers: $(VENV)/.dev ## Run the conformance tests on each kind of server, with the newest and oldest redis-py
 	@$(BIN)/python -m tests.support.each_server $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and types

@@ -61,14 +61,14 @@ async def test_a_failover_loses_nothing_that_the_replica_had(
             assert client.wait(1, 5000) == 1  # the quiet moment: the replica has them all
         work = Work(face)
         running = work.start()
-        await until(lambda: len(work.handled) >= BEFORE // 3, 20)
+        await until(lambda: len(work.handled) >= BEFORE // 3)
         await _fail_over(master, replica, address, planned=planned)
         for number in range(DURING):
             expected.add(f"during {number}")
             await _publish(face, producer, f"during {number}")
         with redis.Redis.from_url(replica.url) as client:
-            await until(lambda: expected <= set(work.handled), 30)
-            await until(lambda: client.exists("{jobs}::pending", "{jobs}::processing") == 0, 10)
+            await until(lambda: expected <= set(work.handled))
+            await until(lambda: client.exists("{jobs}::pending", "{jobs}::processing") == 0)
         await work.stop()
         await running
         await face.close()
@@ -109,9 +109,9 @@ async def _fail_over(
         master.stop(kill=True)
         return
     with redis.Redis(port=address[1], decode_responses=True) as watcher:
-        await until(lambda: _switches(watcher), 15)
+        await until(lambda: _switches(watcher))
         asked = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
-        await until(lambda: watcher.execute_command(*asked)[1] == str(replica.port), 15)
+        await until(lambda: watcher.execute_command(*asked)[1] == str(replica.port))
     # What the Sentinel does too, ten seconds later.
     with redis.Redis.from_url(master.url) as old, old.pipeline() as demotion:
         demotion.replicaof("127.0.0.1", replica.port)

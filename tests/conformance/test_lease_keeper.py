@@ -14,6 +14,7 @@ import pytest
 import redis
 import redis.asyncio
 from tests.support import queues
+from tests.support.waiting import PATIENCE_SECONDS
 
 import redis_message_queue.asyncio.consumer
 from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
@@ -29,7 +30,7 @@ KEYS = QueueKeys(NAME)
 THREAD = "redis-message-queue-lease-keeper"
 
 
-def eventually(fact: Callable[[], object], seconds: float = 10) -> None:
+def eventually(fact: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < end, "did not come true"
@@ -283,7 +284,7 @@ def test_the_thread_is_there_only_while_leases_are_kept(
         leases.add(mine)
         assert threads() == 1
         leases.remove(mine)
-        eventually(lambda: not threads(), 1)
+        eventually(lambda: not threads())
     assert keeper.overdue_seconds == 0
 
 

@@ -86,10 +86,10 @@ async def test_a_slow_redis_does_not_stretch_a_drain(face: Face, redis_client: r
     queue = face.queue(gateway=face.gateway())
     await face.call(queue.publish, "x")
     await lose_a_claim(face, queue)
-    hang(face, queue, 0.6)
+    hang(face, queue, 3)
     began = time.monotonic()
     assert await face.call(queue.drain, 0.1) is False
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3
     del queue._gateway._command
 
     # The recovery that was given up on may still be under way for a moment.

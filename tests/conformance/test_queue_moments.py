@@ -97,14 +97,12 @@ async def test_an_interrupt_ends_the_wait_for_room(face: Face) -> None:
     queue = face.queue(
         client=client,
         interrupt=EventDrivenInterruptHandler(event),
-        pending_overload_block_timeout_seconds=30,
+        pending_overload_block_timeout_seconds=600,
         **BLOCKING,
     )
     threading.Timer(0.05, event.set).start()
-    began = time.monotonic()
     with pytest.raises(QueueBackpressureError, match="shutting down"):
         await face.call(queue.publish, "b")
-    assert time.monotonic() - began < 2
 
 
 class Server:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from tests.support.waiting import eventually
 
 import redis_message_queue
 from redis_message_queue import (
@@ -69,7 +70,7 @@ async def test_an_idempotent_call_is_repeated_until_the_budget_is_spent(face: Fa
     with pytest.raises(RetryBudgetExhaustedError, match=r"after \d+ attempts") as caught:
         await face.call(gateway.publish_message, "q", "x", "k")
     assert isinstance(caught.value.__cause__, redis.ConnectionError)
-    assert 1 <= time.monotonic() - began < 3
+    assert time.monotonic() - began >= 1
     assert len(client.calls) > 3
     assert len(set(client.calls)) == 1
 
@@ -96,13 +97,12 @@ async def test_a_budget_of_zero_means_one_attempt(face: Face) -> None:
 async def test_an_interrupt_ends_retries_with_the_original_error(face: Face) -> None:
     flag = Flag()
     client = double(face, *[redis.ConnectionError("gone")] * 100)
-    gateway = face.gateway(redis_client=client, interrupt=flag, retry_initial_delay_seconds=5)
+    waits = {"retry_initial_delay_seconds": 600, "retry_max_delay_seconds": 600, "retry_budget_seconds": 6000}
+    gateway = face.gateway(redis_client=client, interrupt=flag, **waits)
     timer = threading.Timer(0.1, lambda: setattr(flag, "is_set", True))
     timer.start()
-    began = time.monotonic()
     with pytest.raises(redis.ConnectionError):
         await face.call(gateway.remove_message, "q", "x")
-    assert time.monotonic() - began < 2
     assert len(client.calls) == 2
 
 
@@ -230,10 +230,7 @@ def test_no_heartbeat_thread_long_outlives_its_message(redis_client: redis.Redis
     name = "redis-message-queue-lease-heartbeat"
     with queue.process_message():
         assert name in {thread.name for thread in threading.enumerate()}
-    end = time.monotonic() + 1
-    while name in {thread.name for thread in threading.enumerate()}:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    eventually(lambda: name not in {thread.name for thread in threading.enumerate()}, "it has ended")
 
 
 def test_drain_from_a_signal_handler_does_not_wait_for_the_interrupted_claim(
@@ -255,12 +252,13 @@ def test_drain_from_a_signal_handler_does_not_wait_for_the_interrupted_claim(
 def test_a_signal_ends_an_idle_wait(redis_client: redis.Redis) -> None:
     handler = GracefulInterruptHandler(verbose=False, signals=(signal.SIGUSR1,))
     try:
-        queue = RedisMessageQueue("{jobs}", client=redis_client, interrupt=handler)
+        waits_long = RedisGateway(
+            redis_client=redis_client, interrupt=handler, message_wait_interval_seconds=600
+        )
+        queue = RedisMessageQueue("{jobs}", gateway=waits_long)
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-        began = time.monotonic()
         with queue.process_message() as payload:
             assert payload is None
-        assert time.monotonic() - began < 2
     finally:
         handler.reset()
 

@@ -144,10 +144,10 @@ async def test_all_is_handled_and_acknowledged_once() -> None:
         Work(server.url) as work,
     ):
         for killed, handled in enumerate((50, 150, 250, 350)):
-            await until(lambda handled=handled: len(work.handled) >= handled or work.failures, 20)
+            await until(lambda handled=handled: len(work.handled) >= handled or work.failures)
             server.stop(kill=killed % 2 == 0)
             server.start()
-        await until(lambda: client.llen(KEYS.completed) >= len(published) or work.failures, 30)
+        await until(lambda: client.llen(KEYS.completed) >= len(published) or work.failures)
         assert work.failures == []
         assert Counter(work.handled) == Counter(published)
         assert Counter(value.decode() for value in client.lrange(KEYS.completed, 0, -1)) == Counter(published)

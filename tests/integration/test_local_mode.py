@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import alive, descendants, eventually
 
 from redis_message_queue import RedisMessageQueue
@@ -78,7 +79,7 @@ class Local:
     def workers(self) -> list[Any]:
         return [worker for group in self.platform.sets for worker in group.workers]
 
-    async def until(self, reached: Callable[[], bool], seconds: float = 20) -> None:
+    async def until(self, reached: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         async with asyncio.timeout(seconds):
             while not reached():
                 for group in self.platform.sets:
@@ -172,7 +173,7 @@ async def test_status_says_what_happened(redis_client: redis.Redis, redis_url: s
             assert raw is not None
             return dict(raw.get("status") or {})
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await status()).get("workers", {}).get("ready") != 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         conditions = {each["type"]: each["status"] for each in (await status())["conditions"]}
@@ -219,7 +220,7 @@ def test_the_command_runs_a_file_and_ends_cleanly(
             lines.append(line)
             if "| seen it" in line:
                 process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 130
+        assert process.wait(timeout=PATIENCE_SECONDS) == 130
     text = "".join(lines)
     assert "| seen it" in text
     assert f"redisqueue publish jobs --redis-url {redis_url}" in text
@@ -251,7 +252,7 @@ def test_the_command_refuses_what_the_api_server_would(tmp_path: Path) -> None:
     file = tmp_path / "queue.yaml"
     file.write_text(FILE.replace("timeoutSeconds: 10", "timeoutSeconds: soon"))
     command = [sys.executable, "-m", "redisqueue_operator.cli", "local", str(file)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert ended.returncode == 1
     assert "spec.drain.timeoutSeconds" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -264,14 +265,14 @@ def test_local_mode_needs_no_kubernetes_client() -> None:
         print(json.dumps([name for name in ("kopf", "kubernetes") if name in sys.modules]))
     """)
     ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
     )
     assert json.loads(ended.stdout) == []
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "redisqueue_operator.demo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 def test_the_demo_proves_what_it_says() -> None:
@@ -295,6 +296,6 @@ def test_the_demo_ends_cleanly_when_interrupted(tmp_path: Path, after_seconds: f
         time.sleep(after_seconds)  # at different points of its life, not for something to happen
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
-        assert process.wait(timeout=20) == 130, rest
+        assert process.wait(timeout=PATIENCE_SECONDS) == 130, rest
     assert list(tmp_path.iterdir()) == []
     assert "Traceback" not in rest

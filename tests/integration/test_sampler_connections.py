@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,7 @@ from tests.support import server_binaries as binaries
 from tests.support.fault_proxy import Answer, FaultProxy
 from tests.support.resharding import move_slot
 from tests.support.servers import MASTER, QUEUE, cluster, sentinel_pair
+from tests.support.waiting import until
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
@@ -66,13 +66,6 @@ async def watcher() -> AsyncIterator[Watcher]:
     watcher = Watcher()
     yield watcher
     await watcher.sampler.close()
-
-
-async def until(look: Callable[[], object], what: str, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        await asyncio.sleep(0.01)
 
 
 def add_user(client: redis.Redis, name: str, *passwords: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import eventually
 
 from redis_message_queue import RedisMessageQueue
@@ -38,7 +39,7 @@ def local_mode(folder: Path, sample: str, redis_url: str, *words: str) -> Iterat
             yield output
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=20) == 130, output.read_text()
+            assert process.wait(timeout=PATIENCE_SECONDS) == 130, output.read_text()
 
 
 def publish(client: redis.Redis, queue: str, *messages: str | dict[str, Any]) -> None:
@@ -119,9 +120,9 @@ def test_thumbnails(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -
     publish(redis_client, "thumbnails", *({"source": source, "width": 16} for source in sources))
     handler = ("--handler-path", os.fspath(SAMPLES / "thumbnails"))
     with local_mode(tmp_path, "thumbnails.yaml", redis_url, *handler) as output:
-        eventually(lambda: len(reasons(redis_client, "thumbnails")) == 3, "three dead letters", 30)
+        eventually(lambda: len(reasons(redis_client, "thumbnails")) == 3, "three dead letters")
         made = images / "thumbnails" / "16" / "holidays" / "beach.jpg"
-        eventually(made.exists, "the thumbnail", 30)
+        eventually(made.exists, "the thumbnail")
         assert "processes" in output.read_text()
     with Image.open(made) as thumbnail:
         assert (thumbnail.size, thumbnail.format) == ((16, 8), "JPEG")

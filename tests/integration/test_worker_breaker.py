@@ -6,6 +6,7 @@ import signal
 import urllib.request
 from typing import TYPE_CHECKING
 
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redisqueue_operator.embedded_redis import free_port
@@ -27,7 +28,8 @@ def test_a_worker_that_only_fails_stops_claiming(
     with WorkerProcess(tmp_path, redis_url, "broken", **settings) as worker:
 
         def metric(name: str) -> float:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            url = f"http://127.0.0.1:{port}/metrics"
+            with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
                 text = answer.read().decode()
             return float(text.partition(f"\nredisqueue_worker_{name} ")[2].partition("\n")[0])
 
@@ -43,7 +45,7 @@ def test_a_worker_that_only_fails_stops_claiming(
         assert metric("circuit_openings_total") >= 2
         (tmp_path / "fixed").touch()
         worker.logged(CLOSED)
-        worker.until_noted("finished", 30)
+        worker.until_noted("finished")
         eventually(lambda: not tripped(), "told in Redis")
         assert metric("circuit_open") == 0
         assert counters(redis_client).dead_letter == 0

@@ -111,10 +111,10 @@ def test_a_failover_of_sentinel_is_followed(tmp_path: Path) -> None:
             worker.until_noted("started", 1)
             master.stop(kill=True)
             with redis.Redis.from_url(replica.url) as client:
-                eventually(lambda: leads(client), "the replica leads", 20)
+                eventually(lambda: leads(client), "the replica leads")
                 publish(client, "two")
                 worker.until_noted("started", 2)
-                eventually(lambda: not client.exists(KEYS.pending, KEYS.processing), "all is done", 20)
+                eventually(lambda: not client.exists(KEYS.pending, KEYS.processing), "all is done")
             assert worker.running
 
 
@@ -139,7 +139,7 @@ def test_a_slot_moves_while_its_queue_is_worked_on(tmp_path: Path) -> None:
             producer = threading.Thread(target=produce, args=(server.blocking(), published, ended))
             producer.start()
             try:
-                worker.until_noted("started", 20)
+                worker.until_noted("started")
                 move_slot(client)
                 move_slot(client)
                 reached = len(worker.noted("started"))
@@ -147,7 +147,7 @@ def test_a_slot_moves_while_its_queue_is_worked_on(tmp_path: Path) -> None:
             finally:
                 ended.set()
                 producer.join()
-            eventually(lambda: not client.exists(TAGGED.pending, TAGGED.processing), "all is done", 30)
+            eventually(lambda: not client.exists(TAGGED.pending, TAGGED.processing), "all is done")
             assert Counter(worker.noted("started")) == Counter(published)
             assert worker.running
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 from prometheus_client import CollectorRegistry
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
@@ -196,7 +197,7 @@ def test_the_first_example_does_what_it_looks_like(
 
 
 def get(url: str) -> tuple[int, str]:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
         return answer.status, answer.read().decode()
 
 

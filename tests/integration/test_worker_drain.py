@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import envelope
@@ -39,10 +40,10 @@ def test_sigterm_lets_the_handler_finish_and_claims_no_more(
 def test_an_idle_worker_stops_at_once(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis, handler: str
 ) -> None:
-    with WorkerProcess(tmp_path, redis_url, handler) as worker:
+    with WorkerProcess(tmp_path, redis_url, handler, drain_timeout_seconds=600) as worker:
         eventually(lambda: counters(redis_client).workers, "registered")
         worker.signal(signal.SIGINT)
-        assert worker.wait(timeout_seconds=2) == 0
+        assert worker.wait() == 0
 
 
 def test_at_the_deadline_the_message_returns_to_the_front_uncounted(
@@ -79,12 +80,12 @@ def test_a_second_signal_releases_and_leaves_at_once(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis, number: signal.Signals
 ) -> None:
     publish(redis_client, "a")
-    with WorkerProcess(tmp_path, redis_url, "gated_async") as worker:
+    with WorkerProcess(tmp_path, redis_url, "gated_async", drain_timeout_seconds=600) as worker:
         worker.until_noted("started", 1)
         worker.signal(number)
         worker.logged(f"drain started by {number.name}")
         worker.signal(number)
-        assert worker.wait(timeout_seconds=5) == 4
+        assert worker.wait() == 4
     after = counters(redis_client)
     assert (after.pending, after.processing) == (1, 0)
 
@@ -99,13 +100,14 @@ def test_drain_by_command_waits_stays_and_can_be_taken_back(
         assert drain.stdout is not None
         assert drain.stdout.readline().startswith("draining in_flight=1 reason=command remaining_seconds=")
         worker.open_gate()
-        told, _ = drain.communicate(timeout=10)
+        told, _ = drain.communicate(timeout=PATIENCE_SECONDS)
         assert drain.returncode == 0
         assert told.splitlines()[-1] == "drained in_flight=0 reason=command"
         assert counters(redis_client).pending == 1
-        assert worker.command("drain", "--status").communicate(timeout=10)[0].startswith("drained")
+        looked, _ = worker.command("drain", "--status").communicate(timeout=PATIENCE_SECONDS)
+        assert looked.startswith("drained")
         resume = worker.command("resume")
-        assert (resume.communicate(timeout=10)[0], resume.returncode) == ("running\n", 0)
+        assert (resume.communicate(timeout=PATIENCE_SECONDS)[0], resume.returncode) == ("running\n", 0)
         assert worker.until_noted("finished", 2) == ["a", "b"]
         assert worker.running
 
@@ -122,12 +124,12 @@ def test_the_log_tells_the_order_of_a_pods_end(
         worker.logged("SIGTERM received")
         worker.open_gate()
         assert worker.wait() == 0
-        told, _ = drain.communicate(timeout=10)
+        told, _ = drain.communicate(timeout=PATIENCE_SECONDS)
         assert drain.returncode == 0, told
     ends = [line["message"] for line in worker.log_lines() if line["logger"] == "redisqueue_worker.runner"]
     assert ends == ["started", "drain started by command", "SIGTERM received", "drained"]
     refused = worker.command("resume")
-    assert refused.communicate(timeout=10)[0].startswith("error: no worker listens")
+    assert refused.communicate(timeout=PATIENCE_SECONDS)[0].startswith("error: no worker listens")
     assert refused.returncode == 1
 
 
@@ -138,13 +140,13 @@ def test_threads_that_handlers_leave_behind_do_not_hold_up_the_exit(
     with WorkerProcess(tmp_path, redis_url, "leave_a_thread") as worker:
         worker.until_noted("finished", 1)
         worker.signal(signal.SIGTERM)
-        assert worker.wait(timeout_seconds=10) == 0
+        assert worker.wait() == 0
 
 
 def test_drain_never_fails_a_pre_stop_hook(tmp_path: Path, redis_url: str) -> None:
     worker = WorkerProcess(tmp_path, redis_url, "gated")
     nobody = worker.command("drain")
-    assert nobody.communicate(timeout=10)[0].startswith("error: no worker listens")
+    assert nobody.communicate(timeout=PATIENCE_SECONDS)[0].startswith("error: no worker listens")
     assert nobody.returncode == 0
 
 
@@ -155,7 +157,7 @@ def test_drain_by_command_gives_up_waiting_but_not_the_drain(
     with WorkerProcess(tmp_path, redis_url, "gated") as worker:
         worker.until_noted("started", 1)
         drain = worker.command("drain", "--timeout", "0.3")
-        assert "no end after 0.3 s" in drain.communicate(timeout=10)[0]
+        assert "no end after 0.3 s" in drain.communicate(timeout=PATIENCE_SECONDS)[0]
         assert drain.returncode == 0
         assert worker.noted("finished") == []
         assert worker.running

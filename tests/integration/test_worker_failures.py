@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import sample as samples
@@ -113,7 +114,7 @@ def test_a_retired_worker_claims_nothing(tmp_path: Path, redis_url: str, redis_c
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -150,16 +151,16 @@ def test_probes_and_metrics(tmp_path: Path, redis_url: str, redis_client: redis.
 def test_check_says_what_is_wrong(tmp_path: Path, redis_url: str) -> None:
     worker = WorkerProcess(tmp_path, redis_url, "gated")
     fine = worker.command("check")
-    said, _ = fine.communicate(timeout=20)
+    said, _ = fine.communicate(timeout=PATIENCE_SECONDS)
     assert (fine.returncode, said.count(" ok: ")) == (0, 3), said
     worker.settings["redis_url"] = "redis://:secret@127.0.0.1:1"
     away = worker.command("check")
-    said, _ = away.communicate(timeout=20)
+    said, _ = away.communicate(timeout=PATIENCE_SECONDS)
     assert away.returncode == 1, said
     assert "Redis at redis://" in said
     assert "secret" not in said
     worker.settings |= {"redis_url": redis_url, "handler": "test_handlers:absent"}
     wrong = worker.command("check")
-    said, _ = wrong.communicate(timeout=20)
+    said, _ = wrong.communicate(timeout=PATIENCE_SECONDS)
     assert wrong.returncode == 2, said
     assert "has no 'absent'; it offers" in said

@@ -85,7 +85,7 @@ class Fleet:
         return begun.total() - len(begun)
 
     def until_begun(self, count: int) -> None:
-        eventually(lambda: len(self.begun) >= count, f"{count} messages begun with", timeout_seconds=45)
+        eventually(lambda: len(self.begun) >= count, f"{count} messages begun with")
 
 
 def settled(client: redis.Redis) -> bool:
@@ -131,7 +131,7 @@ def test_ten_thousand_messages_through_every_trouble(
         third.signal(signal.SIGKILL)
         workers.add()
         workers.until_begun(10_000)
-        eventually(lambda: settled(client), "all settled", timeout_seconds=30)
+        eventually(lambda: settled(client), "all settled")
         # Two kills caught one worker's slots each, the long pause those of two workers.
         assert workers.duplicates <= 4 * SLOTS
     assert counters(client).dead_letter == counters(client).failed == 0

@@ -8,6 +8,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import RedisMessageQueue
@@ -124,7 +125,7 @@ def test_a_handler_publishes_and_knows_what_its_producer_told(
     RedisMessageQueue("jobs", client=redis_client).publish(stamp({"parts": 2}))
     with a_worker(tmp_path, redis_url, MODULE, f"mine:{function}", http_port=port) as worker:
         assert worker.until_noted("finished", 3) == ["jobs 2 True", "jobs 0 False", "jobs 0 False"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_SECONDS) as answer:
             metrics = answer.read().decode().splitlines()
     assert "redisqueue_worker_queue_wait_seconds_count 1.0" in metrics
 

@@ -11,6 +11,7 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry
 from tests.support import queues
+from tests.support.waiting import PATIENCE_SECONDS
 
 from redis_message_queue.consumer import Claim, Consumer
 from redis_message_queue.keys import QueueKeys
@@ -32,7 +33,7 @@ SETTINGS: Any = SimpleNamespace(
 
 
 def eventually(fact: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_SECONDS
     while not fact():
         assert time.monotonic() < end, "did not come true"
         time.sleep(0.005)
@@ -110,7 +111,7 @@ def test_a_keeper_that_hangs_is_a_stalled_loop(monkeypatch: pytest.MonkeyPatch) 
     free = threading.Event()
 
     def hang() -> redis.Redis:
-        free.wait(10)
+        free.wait(PATIENCE_SECONDS)
         raise redis.ConnectionError("gone")
 
     monkeypatch.setattr(worker_leases, "AWAY_GRACE_SECONDS", 0.2)

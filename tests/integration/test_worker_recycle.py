@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import QUEUE, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import RedisMessageQueue
@@ -36,7 +37,7 @@ def test_a_worker_that_outgrew_its_memory_starts_afresh(
 ) -> None:
     publish(redis_client, *(f"m{number}" for number in range(30)))
     with WorkerProcess(tmp_path, redis_url, "leak", max_memory_mib=120) as worker:
-        worker.until_noted("finished", 30)
+        worker.until_noted("finished")
         assert worker.logged("time to start afresh")["reason"].endswith(" MiB")
         worker.logged("started", count=2)
     assert sorted(note.split()[0] for note in worker.noted("finished")) == sorted(
@@ -50,7 +51,7 @@ def test_no_probe_is_refused_while_the_process_is_replaced(tmp_path: Path, redis
     with WorkerProcess(tmp_path, redis_url, "gated", **settings) as worker:
         answers = 0
         while worker.messages().count("started") < 3:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=PATIENCE_SECONDS) as answer:
                 assert answer.status == 200
             answers += 1
         assert answers > 3

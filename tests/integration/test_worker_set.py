@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import PATIENCE_SECONDS
 
 from redisqueue_operator.local.worker_process import WorkerTemplate
 from redisqueue_operator.local.worker_set import WorkerSet
@@ -47,7 +48,7 @@ class Watched:
         return sum(not worker.terminating for worker in self.set.workers)
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not reached():
                 self.happened.clear()
                 await self.happened.wait()

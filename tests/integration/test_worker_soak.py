@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
-from redisqueue_worker.runner import TICK_SECONDS
+from redisqueue_worker.recycle import JITTER
 
 if TYPE_CHECKING:
     import redis
 
 MESSAGES = int(os.environ.get("SOAK_MESSAGES", "4500"))
 LIVES = 9
-AT_ONCE = 500
+PER_LIFE = MESSAGES // LIVES
+LONGEST_LIFE = int(PER_LIFE * (1 + JITTER)) + 1
 # Python keeps some of what it has freed, so memory is not the same in each life.
 MEMORY_SPREAD_MIB = 8
-PATIENCE_SECONDS = 30 + MESSAGES / 300
+PATIENCE_SECONDS = 60 + MESSAGES / 300
 
 
 class Footprint(NamedTuple):
@@ -37,6 +38,15 @@ class Footprint(NamedTuple):
 
 
 def footprint(pid: int) -> Footprint:
+    """The least of a few looks: a file that is just being read is nothing that the process holds."""
+    looks = [one_look(pid)]
+    for _ in range(4):
+        time.sleep(0.01)
+        looks.append(one_look(pid))
+    return Footprint(*map(min, zip(*looks, strict=True)))
+
+
+def one_look(pid: int) -> Footprint:
     process = Path(f"/proc/{pid}")
     status = dict(
         line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line
@@ -50,20 +60,53 @@ def footprint(pid: int) -> Footprint:
     )
 
 
-def feed(client: redis.Redis, worker: WorkerProcess, pid: int) -> list[Footprint]:
-    """Publish all messages, a few at a time; what the worker holds, seen while it works."""
-    seen = []
-    for start in range(0, MESSAGES, AT_ONCE):
-        publish(client, *(str(number) for number in range(start, start + AT_ONCE)))
-        eventually(lambda: counters(client).pending == 0, "room for more", PATIENCE_SECONDS)
-        time.sleep(
-            2 * TICK_SECONDS
-        )  # a quick worker would do several lives' work between two looks at its limits
-        seen.append(footprint(pid))
-    eventually(
-        lambda: counters(client).processing == counters(client).pending == 0, "all done", PATIENCE_SECONDS
-    )
-    return seen
+class Soak:
+    """One worker, and what it was fed."""
+
+    def __init__(self, client: redis.Redis, worker: WorkerProcess, slots: int) -> None:
+        self.client, self.worker, self.slots = client, worker, slots
+        self.published: list[str] = []
+
+    def look(self, pid: int) -> Footprint:
+        """What the worker holds when it has waited for messages, and each of its slots has one in hand.
+
+        Then it has opened every connection and started every thread that it ever will.
+        """
+        eventually(self.waits, "it waits for messages", PATIENCE_SECONDS)
+        started = len(self.worker.noted("started"))
+        held = f"held-{len(self.published)}"
+        self.publish([held] * self.slots)
+        self.worker.until_noted("started", started + self.slots)
+        seen = footprint(pid)
+        self.worker.open_gate(held)
+        return seen
+
+    def feed(self, count: int) -> None:
+        """So many messages, all of them handled."""
+        first = len(self.published)
+        self.publish([str(number) for number in range(first, first + count)])
+        eventually(self.idle, "all done", PATIENCE_SECONDS)
+
+    def live(self) -> None:
+        """What this process needs to start afresh, and that it has done so.
+
+        It does so at a tenth more or less than it was told. Given what the longest life needs, less what it
+        has had of the last one's messages, it ends once, and never while it is looked at.
+        """
+        before = [line["settled"] for line in self.worker.log_lines() if line["message"] == "starting afresh"]
+        self.feed(LONGEST_LIFE - (len(self.published) - sum(before)))
+        self.worker.logged("started", count=len(before) + 2)
+
+    def publish(self, payloads: list[str]) -> None:
+        publish(self.client, *payloads)
+        self.published += payloads
+
+    def waits(self) -> bool:
+        return any(client["cmd"] == "blmove" for client in self.client.client_list())
+
+    def idle(self) -> bool:
+        now = counters(self.client)
+        return now.pending == now.processing == 0
 
 
 def is_flat(seen: list[Footprint]) -> None:
@@ -83,26 +126,33 @@ def is_flat(seen: list[Footprint]) -> None:
 @pytest.mark.parametrize(
     ("handler", "settings"),
     [
-        ("tally", {"max_messages": MESSAGES // LIVES}),
-        ("tally_async", {"max_messages": MESSAGES // LIVES}),
-        ("tally", {}),
-        ("tally", {"max_messages": MESSAGES // LIVES, "slots": "processes", "concurrency": 2}),
+        ("tally", {"concurrency": 8, "max_messages": PER_LIFE}),
+        ("tally_async", {"concurrency": 8, "max_messages": PER_LIFE}),
+        ("tally", {"concurrency": 8}),
+        ("tally", {"concurrency": 2, "max_messages": PER_LIFE, "slots": "processes"}),
     ],
     ids=["threads", "tasks", "one life", "processes"],
 )
 def test_nothing_grows(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis, handler: str, settings: dict[str, object]
 ) -> None:
-    with WorkerProcess(tmp_path, redis_url, handler, **{"concurrency": 8, **settings}) as worker:
+    starts_afresh = "max_messages" in settings and "slots" not in settings
+    with WorkerProcess(tmp_path, redis_url, handler, **settings) as worker:
         assert worker.process is not None
-        seen = feed(redis_client, worker, worker.process.pid)
-        if "max_messages" in settings:
-            fresh = "process replaced" if settings.get("slots") == "processes" else "starting afresh"
-            assert worker.messages().count(fresh) >= LIVES // 3
+        soak = Soak(redis_client, worker, int(str(settings["concurrency"])))
+        seen = []
+        for _ in range(LIVES):
+            seen.append(soak.look(worker.process.pid))
+            if starts_afresh:
+                soak.live()
+            else:
+                soak.feed(PER_LIFE)
+        if "slots" in settings:  # each process is replaced when it has done its own share
+            assert worker.messages().count("process replaced") >= LIVES // 3
         is_flat(seen)
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
         assert "lease lost: this outcome does not count" not in worker.messages()
-    assert sorted(map(int, worker.noted("tally"))) == list(range(MESSAGES))
+    assert sorted(worker.noted("tally")) == sorted(soak.published)
     lasting = {key.decode() for key in redis_client.scan_iter() if redis_client.ttl(key) == -1}
     assert lasting <= {KEYS.lease_token_counter}

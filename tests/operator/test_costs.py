@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.redisqueue_cases import redis_queue
+from tests.support.waiting import quiet
 
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.connections import CLIENT_NAME
@@ -46,11 +46,7 @@ def test_in_counts(api_server: ApiServer, tmp_path: Path, redis_url: str, redis_
             "create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
         )
         until(lambda: states(cluster) == {"Idle"}, "all are idle", seconds=90)
-        time.sleep(2)  # whatever follows the last status has followed
-
-        before = cluster.writes()
-        time.sleep(4)  # the absence of writes can only be waited for
-        assert cluster.writes() == before, "an idle fleet writes nothing"
+        quiet(cluster.writes, "no write of an idle fleet", 4)
         mine = [one for one in redis_client.client_list() if one["name"] == CLIENT_NAME]
         assert len(mine) <= MOST_SLEEPERS + 1, "one connection, and one for each of the few sleepers"
 

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 LONG = bool(os.environ.get("LONG"))
 OUTAGE_SECONDS = 60 if LONG else 4
-LEASE_SECONDS = 15 if LONG else 3
+LEASE_SECONDS = 15 if LONG else 6
 # The machine may be busy: what is measured is printed, what is asserted is generous.
-SLACK_SECONDS = 8
+SLACK_SECONDS = 20
 NOW = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
 
 

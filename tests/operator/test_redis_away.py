@@ -211,7 +211,7 @@ def test_a_new_password_is_taken_up_at_once_where_the_old_one_is_refused(
     changed_at = time.monotonic()
     jobs.until_read()
     print(f"read again {time.monotonic() - changed_at:.1f} s after the Secret changed")
-    assert time.monotonic() - changed_at < 25, "that was a routine look, not an answer to the refusal"
+    assert time.monotonic() - changed_at < 50, "that was a routine look, not an answer to the refusal"
     jobs.goes_on(client)
 
 
@@ -273,5 +273,5 @@ def test_another_authority_is_taken_up_at_once_where_the_known_one_is_wrong(
     cluster.apply(secret("ca", pem=authority))
     changed_at = time.monotonic()
     jobs.until_read()
-    assert time.monotonic() - changed_at < 25, "that was a routine look, not an answer to the refusal"
+    assert time.monotonic() - changed_at < 50, "that was a routine look, not an answer to the refusal"
     jobs.delete()

@@ -11,6 +11,7 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.retry
 from redis.backoff import NoBackoff
+from tests.support.waiting import PATIENCE_SECONDS
 
 import redis_message_queue
 import redis_message_queue.asyncio
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.servers import Server
 
 
-async def until(fact: Callable[[], object], seconds: float = 5) -> None:
+async def until(fact: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for a fact; TimeoutError if it does not come true."""
     async with asyncio.timeout(seconds):
         while not fact():  # noqa: ASYNC110 - facts of another process raise no event here

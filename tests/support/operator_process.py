@@ -13,6 +13,8 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tests.support.waiting import PATIENCE_SECONDS
+
 from redisqueue_operator.api.definition import FILES, definition
 from redisqueue_operator.embedded_redis import free_port
 
@@ -30,7 +32,7 @@ _WRITE = re.compile(
 )
 
 
-def until(look: Callable[[], T], what: str, *, seconds: float = 20.0) -> T:
+def until(look: Callable[[], T], what: str, *, seconds: float = PATIENCE_SECONDS) -> T:
     """Look again and again until there is something true; fails naming `what` and what was seen last."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
@@ -201,7 +203,7 @@ class OperatorProcess:
         if self.process.poll() is None:
             self.process.kill() if kill else self.process.terminate()
         try:
-            return self.process.wait(timeout=15)
+            return self.process.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

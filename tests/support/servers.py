@@ -22,6 +22,7 @@ from redis.crc import key_slot
 from tests.support import server_binaries as binaries
 from tests.support.acl import PASSWORD, ROLES, grant
 from tests.support.certificates import make_certificates
+from tests.support.waiting import PATIENCE_SECONDS
 
 from redis_message_queue import _sentinel
 from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
@@ -206,7 +207,7 @@ def acl(find: Callable[[], str]) -> Iterator[Server]:
         yield reached_by_url(server.binary, login, admin_url=server.url)
 
 
-def _until(fact: Callable[[], object], seconds: float = 15) -> None:
+def _until(fact: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(redis.ConnectionError):

@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redis_message_queue import envelope
 from redis_message_queue.keys import QueueKeys
@@ -16,13 +17,11 @@ from redis_message_queue.sample import QueueSample, sample
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
 
     import redis
 
 QUEUE = "jobs"
 KEYS = QueueKeys(QUEUE)
-T = TypeVar("T")
 
 # Handlers talk to the test by files, so that they do not care whether Redis is there.
 HANDLERS = """
@@ -101,20 +100,20 @@ def order(order: Order):
 def hang_once(payload: str, context: Context):
     note("started", f"{payload} {os.getpid()}")
     if context.delivery_count == 1:
-        time.sleep(60)
+        time.sleep(600)
     note("finished", payload)
 
 async def stubborn(payload: str, context: Context):
     note("started", f"{payload} {os.getpid()}")
     while context.delivery_count == 1:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         except asyncio.CancelledError:
             note("cancelled", payload)
     note("finished", payload)
 
 def leave_a_thread(payload: str):
-    threading.Thread(target=time.sleep, args=(60,)).start()
+    threading.Thread(target=time.sleep, args=(600,)).start()
     note("finished", payload)
 
 def perish(payload: str, context: Context):
@@ -129,7 +128,7 @@ def perish(payload: str, context: Context):
                 import ctypes
                 ctypes.string_at(0)
             case "hang":
-                time.sleep(60)
+                time.sleep(600)
             case "boom":
                 raise RuntimeError("boom happened")
     context.logger.info("perish survived")
@@ -167,10 +166,13 @@ def suicidal(payload: str, context: Context):
 TALLY = open(FOLDER / "tally", "a", buffering=1)
 
 def tally(payload: str):
+    if payload.startswith("held"):
+        gated(payload, None)
     TALLY.write(payload + "\\n")
 
 async def tally_async(payload: str):
-    await asyncio.sleep(0)
+    if payload.startswith("held"):
+        await gated_async(payload, None)
     TALLY.write(payload + "\\n")
 
 LEAK = []
@@ -182,18 +184,9 @@ def leak(payload: str):
 async def hang_once_async(payload: str, context: Context):
     note("started", f"{payload} {os.getpid()}")
     if context.delivery_count == 1:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
     note("finished", payload)
 """
-
-
-def eventually(look: Callable[[], T], what: str, timeout_seconds: float = 15.0) -> T:
-    """The first true value of `look`; fails naming `what` when there is none in time."""
-    deadline = time.monotonic() + timeout_seconds
-    while not (value := look()):
-        assert time.monotonic() < deadline, f"not in {timeout_seconds:g} s: {what}"
-        time.sleep(0.01)
-    return value
 
 
 def alive(pid: int) -> bool:
@@ -292,7 +285,7 @@ class WorkerProcess:
         assert self.process is not None
         self.process.send_signal(number)
 
-    def wait(self, timeout_seconds: float = 15.0) -> int:
+    def wait(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         """The exit code."""
         assert self.process is not None
         return self.process.wait(timeout_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,17 @@ import pytest
 import redis
 from tests.support.acl import PASSWORD, grant
 from tests.support.fake_platform import FakePlatform
+from tests.support.waiting import quiet, until
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
+from redisqueue_operator import sampler
 from redisqueue_operator.embedded_redis import EmbeddedRedis
 from redisqueue_operator.engine import Engine
 from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from redisqueue_operator.api.model import Key
 
@@ -36,13 +39,6 @@ async def engine(platform: FakePlatform) -> AsyncIterator[Engine]:
     yield engine
     stop.set()
     await task
-
-
-async def until(look: Callable[[], object], what: str, seconds: float = 8.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        await asyncio.sleep(0.01)
 
 
 async def sampled(platform: FakePlatform, engine: Engine, name: str, **spec: object) -> Key:
@@ -100,17 +96,18 @@ async def test_from_nothing_to_the_whole_need_in_one_write(
 
 
 async def test_the_first_message_of_a_sleeping_queue_is_answered_at_once(
-    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    took = []
+    """No sample of all queues is due for an hour: it is the message that wakes its queue."""
+    monkeypatch.setattr(sampler, "interval_seconds", lambda _: 3600.0)
+    monkeypatch.setattr(sampler, "SLOWEST_SECONDS", 3600.0)
+    monkeypatch.setattr(sampler, "FASTEST_SECONDS", 3600.0)
     for n in range(10):
         key = await sampled(platform, engine, f"q{n}")
-        await asyncio.sleep(0.3)  # asleep, as a queue is before its first message
-        start = time.monotonic()
+        await until(lambda n=n: engine.vitals().sleepers == n + 1, "asleep before its first message")
         redis_client.lpush(QueueKeys(f"q{n}").pending, "m")
         await until(lambda key=key: platform.scales(key), "a scale write")
-        took.append(time.monotonic() - start)
-    assert max(took) < 0.3, took
+        redis_client.delete(QueueKeys(f"q{n}").pending)
 
 
 async def test_an_idle_fleet_costs_no_write(platform: FakePlatform, engine: Engine) -> None:
@@ -119,10 +116,7 @@ async def test_an_idle_fleet_costs_no_write(platform: FakePlatform, engine: Engi
     await until(
         lambda: all(platform.status(key).get("state") == "Idle" for key in platform.objects), "all idle"
     )
-    await asyncio.sleep(1.2)
-    before = len(platform.writes)
-    await asyncio.sleep(2.0)  # the absence of writes can only be waited for
-    assert platform.writes[before:] == []
+    await asyncio.to_thread(quiet, lambda: len(platform.writes), "no write", 2.0)
 
 
 async def test_an_outage_of_redis_holds_the_workers(platform: FakePlatform) -> None:
@@ -140,7 +134,7 @@ async def test_an_outage_of_redis_holds_the_workers(platform: FakePlatform) -> N
         await asyncio.sleep(1.0)
         assert platform.scales(key) == []  # unknown is never zero
         server.start()
-        await until(lambda: platform.scales(key) == [0], "an empty queue needs nobody", seconds=15)
+        await until(lambda: platform.scales(key) == [0], "an empty queue needs nobody")
         stop.set()
         await task
 
@@ -254,7 +248,7 @@ async def test_settings_are_asked_for_again_when_their_secrets_are_a_minute_old(
     platform.settings_age_seconds = 54.0  # read long ago, for another object
     await sampled(platform, engine, "jobs")
     before = platform.settings_asked
-    await until(lambda: platform.settings_asked > before, "asked again within its minute", 12)
+    await until(lambda: platform.settings_asked > before, "asked again within its minute")
 
 
 async def test_a_conflict_without_end_does_not_become_a_storm(
@@ -265,11 +259,11 @@ async def test_a_conflict_without_end_does_not_become_a_storm(
     platform.before_scale = lambda: attempts.append(time.monotonic())
     platform.refuse = [Conflict("somebody is always faster")] * 1000
     redis_client.lpush(QueueKeys("jobs").pending, "m")
-    await until(lambda: attempts, "the first attempt")
-    await asyncio.sleep(3.0)
-    assert 3 <= len(attempts) < 12, "each wait is about twice as long as the one before"
+    await until(lambda: len(attempts) >= 6, "attempts")
+    waits = [later - earlier for earlier, later in itertools.pairwise(attempts)]
+    assert all(wait > 0.04 * 2**n for n, wait in enumerate(waits)), "each is about twice the one before"
     platform.refuse = []
-    await until(lambda: platform.scales(key) == [1], "it is done once it can be", 15)
+    await until(lambda: platform.scales(key) == [1], "it is done once it can be")
 
 
 async def test_drain_empties_the_queue_before_the_object_goes(
@@ -317,7 +311,7 @@ async def test_the_newer_of_two_on_one_queue_touches_nothing(
     at_work.deregister()
     platform.delete(old)
     engine.notify(old)
-    await until(lambda: platform.scales(new) == [4], "the newer one works when the older one is gone", 15)
+    await until(lambda: platform.scales(new) == [4], "the newer one works when the older one is gone")
 
 
 async def test_one_bad_object_does_not_stop_the_others(

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import PATIENCE_SECONDS
 
 from redis_message_queue import AbstractRedisGateway, ClaimedMessage, QueueEvent, RedisMessageQueue
 
@@ -68,7 +69,7 @@ def carriers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == NAME]
 
 
-def eventually(fact: Callable[[], object], seconds: float = 5) -> None:
+def eventually(fact: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < end, "did not come true"
@@ -79,7 +80,7 @@ def eventually(fact: Callable[[], object], seconds: float = 5) -> None:
 def gateway() -> Iterator[Gateway]:
     """A fresh gateway; afterwards no heartbeat may be left over."""
     yield Gateway()
-    eventually(lambda: not carriers(), 1)
+    eventually(lambda: not carriers())
 
 
 def queue_of(gateway: Gateway, interval_seconds: float, **options: Any) -> RedisMessageQueue:
@@ -108,7 +109,7 @@ def test_short_messages_share_one_thread_that_soon_ends(gateway: Gateway) -> Non
         with queue.process_message():
             seen.update(carriers())
     assert len(seen) < 5, "one, unless the machine is so slow that it ended meanwhile"
-    eventually(lambda: not carriers(), 1)
+    eventually(lambda: not carriers())
     assert gateway.renewed == []
 
 
@@ -119,12 +120,12 @@ def test_a_new_message_gets_a_thread_after_the_old_one_ended(gateway: Gateway) -
         with queue.process_message() as message:
             eventually(lambda: gateway.renewed)
             assert set(gateway.renewed) == {message}
-        eventually(lambda: not carriers(), 1)
+        eventually(lambda: not carriers())
 
 
 def test_a_renewal_that_hangs_delays_no_other_one(gateway: Gateway) -> None:
     free = threading.Event()
-    gateway.answer = lambda message, stop: free.wait(10) if message == "1" else True
+    gateway.answer = lambda message, stop: free.wait(PATIENCE_SECONDS) if message == "1" else True
     queue = queue_of(gateway, 0.05)
 
     def handle() -> None:
@@ -133,7 +134,7 @@ def test_a_renewal_that_hangs_delays_no_other_one(gateway: Gateway) -> None:
                 eventually(lambda: gateway.renewed.count("1") and gateway.renewed.count("4") > 3)
                 free.set()
             else:
-                assert free.wait(10)
+                assert free.wait(PATIENCE_SECONDS)
 
     with ThreadPoolExecutor(4) as pool:
         for handled in [pool.submit(handle) for _ in range(4)]:
@@ -144,12 +145,12 @@ def test_a_renewal_that_hangs_delays_no_other_one(gateway: Gateway) -> None:
 def test_all_renewals_may_be_on_their_way_at_once(gateway: Gateway) -> None:
     met = threading.Event()
     together = threading.Barrier(5, action=met.set)
-    gateway.answer = lambda message, stop: met.is_set() or together.wait(10) >= 0
+    gateway.answer = lambda message, stop: met.is_set() or together.wait(PATIENCE_SECONDS) >= 0
     queue = queue_of(gateway, 0.05)
 
     def handle() -> None:
         with queue.process_message():
-            assert met.wait(10)
+            assert met.wait(PATIENCE_SECONDS)
 
     with ThreadPoolExecutor(5) as pool:
         for handled in [pool.submit(handle) for _ in range(5)]:
@@ -176,7 +177,7 @@ def test_stop_waits_for_a_renewal_on_its_way_and_tells_when_that_takes_too_long(
 
     def hang(message: str, stop: Any) -> bool:
         stops.append(stop)
-        return free.wait(10)
+        return free.wait(PATIENCE_SECONDS)
 
     gateway.answer = hang
     events: list[QueueEvent] = []
@@ -188,7 +189,7 @@ def test_stop_waits_for_a_renewal_on_its_way_and_tells_when_that_takes_too_long(
     assert f"{events[-1].operation}/{events[-1].outcome}" == "heartbeat_stop_timeout/failure"
     told = len(events)
     free.set()
-    eventually(lambda: not carriers(), 1)
+    eventually(lambda: not carriers())
     assert len(events) == told, "what comes of a renewal after the stop is nobody's business"
 
 
@@ -246,7 +247,7 @@ def test_a_heartbeat_that_an_interrupt_kept_from_stopping_ends_all_the_same(
     monkeypatch.setattr(queue, "_heartbeat_of", interrupted)
     with pytest.raises(KeyboardInterrupt), queue.process_message():
         eventually(lambda: gateway.renewed)
-    eventually(lambda: not carriers(), 1)
+    eventually(lambda: not carriers())
 
 
 def run(program: str) -> None:

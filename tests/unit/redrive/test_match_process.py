@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 
 import pytest
 
@@ -33,12 +32,10 @@ async def test_what_takes_too_long_ends_and_the_loop_goes_on_meanwhile() -> None
             ticks += 1
 
     ticking = asyncio.create_task(tick())
-    began = time.monotonic()
     async with MatchProcess(ENDLESS, seconds=1) as process:
         with pytest.raises(MatchError, match=r"spec.match took longer than 1 s for 1 letters") as raised:
             await process([b"a" * 60 + b"!"])
     assert raised.value.reason == "MatchTooSlow"
-    assert time.monotonic() - began < 20
     assert ticks >= 5
     ticking.cancel()
 
