@@ -43,14 +43,12 @@ def standard_library(limit: int | None = None) -> list[File]:
     return sorted(files, key=lambda file: file.name)[:limit]
 
 
-def count_directly(files: Iterable[File], stop: threading.Event) -> dict[str, dict[str, Any]]:
-    """What every report should say, found without any queue; incomplete once `stop` is set."""
-    found: dict[str, dict[str, Any]] = {}
+def count_directly(files: Iterable[File], found: dict[str, dict[str, Any]], stop: threading.Event) -> None:
+    """Put into `found`, file by file, what every report should say; incomplete once `stop` is set."""
     for file in files:
         if stop.is_set():
             break
         found[file.name] = describe(file.path.read_bytes())
-    return found
 
 
 def input_line(files: Sequence[File]) -> str:

@@ -39,7 +39,8 @@ class Driver:
 
     Args:
         run: the run's name: of its queue, its RedisQueue and its results.
-        patience_seconds: give up when nothing at all has changed for so long.
+        patience_seconds: give up when nothing at all has changed for so long; longer on a machine that is too
+            busy to look as often as it should.
     """
 
     run: str
@@ -54,10 +55,11 @@ class Driver:
         self._client = redis.asyncio.Redis.from_url(self.stage.redis_url, decode_responses=True)
         self._began = time.monotonic()
         self._done = 0
+        self._direct: dict[str, dict[str, Any]] = {}
         self._replicas: tuple[int | None, int] = (None, 0)
         self._next_replicas = self._next_plain = 0.0
         self._last_view: object = None
-        self._moved = self._began
+        self._looks_in_vain = 0
 
     @property
     def elapsed_seconds(self) -> float:
@@ -74,7 +76,7 @@ class Driver:
             counting = tasks.create_task(self._count())
             await self._until(lambda queue: self._replicas == (0, 0) and is_empty(queue) and counting.done())
             self.screen.leave()
-            outcome = await self._outcome(publishing.result(), counting.result())
+            outcome = await self._outcome(publishing.result())
             await self._clear()
         return outcome
 
@@ -83,10 +85,10 @@ class Driver:
         queue = RedisMessageQueue(self.run, client=self._client)
         return sum([await queue.publish(file.message()) for file in self.files])
 
-    async def _count(self) -> dict[str, dict[str, Any]]:
+    async def _count(self) -> None:
         stop = threading.Event()
         try:
-            return await asyncio.to_thread(count_directly, self.files, stop)
+            await asyncio.to_thread(count_directly, self.files, self._direct, stop)
         finally:
             stop.set()
 
@@ -96,15 +98,13 @@ class Driver:
             queue = await self._look()
             if cancelled():
                 raise asyncio.CancelledError
-            view = (queue.pending, queue.in_flight, self._done, self._replicas)
-            now = time.monotonic()
+            view = (queue.pending, queue.in_flight, self._done, self._replicas, len(self._direct))
             moved = view != self._last_view
-            if moved:
-                self._last_view, self._moved = view, now
+            self._last_view, self._looks_in_vain = view, 0 if moved else self._looks_in_vain + 1
             self._draw(queue, moved=moved)
             if reached(queue):
                 return
-            if not moved and now - self._moved > self.patience_seconds:
+            if self._looks_in_vain * SAMPLE_SECONDS > self.patience_seconds:
                 raise StageError(
                     f"nothing has moved for {self.patience_seconds:g} s "
                     f"(try --verbose to see what the workers say): {self._line(queue)}"
@@ -133,9 +133,11 @@ class Driver:
                 asked,
                 ready,
                 f"{self._done} of {len(self.files)}",
+                len(self._direct),
                 f"{self.elapsed_seconds:.1f} s",
             )
-            self.screen.draw(table(("PENDING", "IN FLIGHT", "REPLICAS", "READY", "DONE", "TIME"), [row]))
+            header = ("PENDING", "IN FLIGHT", "REPLICAS", "READY", "DONE", "CHECKED", "TIME")
+            self.screen.draw(table(header, [row]))
         elif moved and time.monotonic() >= self._next_plain:
             self.screen.say(self._line(queue))
             self._next_plain = time.monotonic() + PLAIN_LINE_SECONDS
@@ -143,12 +145,13 @@ class Driver:
     def _line(self, queue: QueueSample) -> str:
         asked, ready = self._replicas
         replicas = "?" if asked is None else asked
+        checked = f", checked {len(self._direct)}" if self._direct else ""
         return (
             f"{self.elapsed_seconds:5.1f} s  pending {queue.pending}, in flight {queue.in_flight}, "
-            f"replicas {replicas} ({ready} ready), done {self._done} of {len(self.files)}"
+            f"replicas {replicas} ({ready} ready), done {self._done} of {len(self.files)}{checked}"
         )
 
-    async def _outcome(self, accepted: int, direct: dict[str, dict[str, Any]]) -> Outcome:
+    async def _outcome(self, accepted: int) -> Outcome:
         queue = await self._look()
         reports = await self._client.hgetall(reports_key(self.run))
         handlings = await self._client.hgetall(handlings_key(self.run))
@@ -157,7 +160,7 @@ class Driver:
             accepted=accepted,
             reports={str(name): json.loads(report) for name, report in reports.items()},
             handlings={str(name): int(count) for name, count in handlings.items()},
-            direct=direct,
+            direct=self._direct,
             left_over=left_over(queue),
             replicas=list(self.replicas_seen),
         )
