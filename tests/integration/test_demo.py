@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _pydecimal
 import asyncio
 import inspect
 import io
@@ -9,7 +10,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import _pydecimal
 import pytest
 from tests.support.waiting import PATIENCE_SECONDS
 
