@@ -53,7 +53,7 @@ async def asked(kind: Any, binary: str, url: str) -> ServerFacts:
 @pytest.mark.parametrize("policy", ["noeviction", "allkeys-lru", "volatile-ttl"])
 @pytest.mark.parametrize(
     ("options", "persistent"),
-    [((), False), (("--appendonly", "yes"), True), (("--save", "3600 1"), True)],
+    [((), False), (("--appendonly", "yes"), True), (("--save", "3600", "1"), True)],
 )
 async def test_a_server_tells_its_policy_and_what_it_writes_to_disk(
     kind: Any, server: Server, policy: str, options: tuple[str, ...], persistent: bool

@@ -66,6 +66,11 @@ def test_what_a_killed_worker_had_in_hand_is_handled_although_its_deadlines_were
         eventually(lambda: not redis_client.exists(KEYS.processing, KEYS.pending), "the message is handled")
 
 
+def test_a_grace_beyond_all_plans_is_named(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["repair", "jobs", "--redis-url", redis_url, "--grace", "1e12"]) == 1
+    assert "--grace: 'grace_seconds' must not be above" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("grace", ["0", "-1", "soon", "inf"])
 def test_a_wrong_grace_is_wrong_usage(grace: str) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -8,14 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from redis_message_queue.server import ServerFacts, server_facts
-from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 5.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 
 
 def check_in_background(connection: ConnectionSettings) -> None:
@@ -24,18 +23,18 @@ def check_in_background(connection: ConnectionSettings) -> None:
 
 
 def _check(connection: ConnectionSettings) -> None:
+    pause = FIRST_PAUSE_SECONDS
     while True:
         try:
             with connection.connect() as client:
                 facts = server_facts(client)
-        except AWAY:  # which the claim loop tells of
-            time.sleep(AGAIN_SECONDS)
-            continue
-        except Exception:
-            log.debug("the server cannot be asked whether messages are safe there", exc_info=True)
+        except Exception as error:  # most likely Redis is away, which the claim loop tells of
+            log.debug("the server does not tell of itself", extra={"error": type(error).__name__})
+            time.sleep(pause)
+            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+        else:
+            tell(facts, connection.redacted)
             return
-        tell(facts, connection.redacted)
-        return
 
 
 def tell(facts: ServerFacts, where: str) -> None:

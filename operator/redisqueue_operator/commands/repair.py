@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from redis_message_queue import ConfigurationError
 from redis_message_queue.options import DEFAULT_GRACE_SECONDS, DEFAULT_VISIBILITY_TIMEOUT_SECONDS
 from redisqueue_operator.commands.address import located
-from redisqueue_operator.commands.options import QUEUE_HELP, add_place, rate
+from redisqueue_operator.commands.options import QUEUE_HELP, UserError, add_place, rate
 
 if TYPE_CHECKING:
     import argparse
@@ -41,7 +42,11 @@ def add_to(subcommands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Repair, and say what was found."""
     with located(options, options.queue) as place, place.connect() as client:
-        report = place.queue(client).repair(grace_seconds=options.grace, dry_run=options.dry_run)
+        queue = place.queue(client)
+        try:
+            report = queue.repair(grace_seconds=options.grace, dry_run=options.dry_run)
+        except ConfigurationError as error:
+            raise UserError(f"--grace: {error}") from error
     print(*summary(place.keys.name, report, options), sep="\n")
     return 0
 
