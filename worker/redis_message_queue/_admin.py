@@ -11,6 +11,7 @@ from redis_message_queue._redrive import Redrive, RedriveOptions, RedriveProgres
 from redis_message_queue._repair import Repair, RepairReport
 from redis_message_queue._sample import sample_call
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
+from redis_message_queue.keys import Marker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,30 +57,64 @@ class AdminFlows(QueueFlows):
         options.check(delay_seconds=delay_seconds)
         if isinstance(messages, (str, bytes, dict)):
             raise TypeError(f"'messages' must be an iterable of messages, got {type(messages).__name__}")
-        return (yield from self._reporting_publish(lambda: self._enqueue_all(messages, delay_seconds)))
+        flags = yield from self._reporting_publish(lambda: self._enqueue_all(messages, delay_seconds))
+        self._tell_suppressed(flags)
+        return flags
 
-    def _publish_one(self, message: str | dict[str, Any], delay_seconds: float | None) -> Flow[bool]:
-        """Publish one message, in a round trip of the v7 kind unless it is delayed."""
-        if delay_seconds is None:
+    def _publish_one(
+        self,
+        message: str | dict[str, Any],
+        delay_seconds: float | None,
+        key: str | None = None,
+        seconds: int | None = None,
+    ) -> Flow[bool]:
+        """Publish one message, in a round trip of the v7 kind unless it asks for more."""
+        if delay_seconds is None and key is None and seconds is None:
             flags = yield from self._reporting_publish(lambda: self._enqueue(message))
         else:
-            options.check(delay_seconds=delay_seconds)
-            flags = yield from self._reporting_publish(lambda: self._enqueue_all([message], delay_seconds))
+            options.check(delay_seconds=delay_seconds, deduplication_key=key, deduplication_seconds=seconds)
+            self._check_deduplication(key, seconds)
+            flags = yield from self._reporting_publish(
+                lambda: self._enqueue_all([message], delay_seconds, key, seconds)
+            )
+        if key is None and not flags[0]:
+            self._tell_suppressed(flags)
         return flags[0]
 
+    def _check_deduplication(self, key: str | None, seconds: int | None) -> None:
+        """Raise ConfigurationError for what one publish cannot ask of this queue."""
+        if key is not None and self._options.pending_overload_policy == "drop_oldest":
+            raise ConfigurationError(
+                "'deduplication_key' cannot be combined with drop_oldest: publishing a dropped message again"
+                " would be silently suppressed"
+            )
+        if seconds is not None and key is None and not self._options.deduplication:
+            raise ConfigurationError(
+                "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key', or"
+                " deduplication=True to the queue"
+            )
+
     def _enqueue_all(
-        self, messages: Iterable[str | dict[str, Any]], delay_seconds: float | None
+        self,
+        messages: Iterable[str | dict[str, Any]],
+        delay_seconds: float | None,
+        key: str | None = None,
+        seconds: int | None = None,
     ) -> Flow[list[bool]]:
-        gateway = self._built_in("publish_many()" if delay_seconds is None else "publishing with a delay")
+        own = "publish_many()" if (key, seconds) == (None, None) else "a deduplication of one publish"
+        gateway = self._built_in(own if delay_seconds is None else "publishing with a delay")
         messages = list(messages)
         texts = [self._limits.text(message) for message in messages]
         markers: list[str] | None = None
-        if self._options.deduplication:
+        if key is not None:
+            markers = [Marker.of(self.key.deduplication(key), key)] * len(texts)
+        elif self._options.deduplication:
             markers = []
             for message, text in zip(messages, texts, strict=True):
-                markers.append(self.key.deduplication((yield from self._deduplication_text(message, text))))
+                markers.append((yield from self._marker(message, text)))
         target = self.key.pending if delay_seconds is None else self.key.delayed
-        return (yield from gateway._publish_many(target, texts, markers, delay_seconds))  # noqa: SLF001
+        publish = gateway._publish_many(target, texts, markers, delay_seconds, seconds)  # noqa: SLF001
+        return (yield from publish)
 
     # -- looking --
 

@@ -43,6 +43,9 @@ class Outcome(StrEnum):
     RELEASE = "release"  # back to the front of pending; the delivery does not count
 
 
+_GIVES_UP = (Outcome.FAILED, Outcome.DEAD)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
     """Who claims: shown in the queue's hash of workers, so that an operator can protect or retire it."""
@@ -82,6 +85,8 @@ class ClaimReply(NamedTuple):
     retired: bool = False
     next_due_seconds: float | None = None
     next_expiry_seconds: float | None = None
+    given_up: tuple[bytes, ...] = ()
+    """The stored form of those that were dead-lettered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +225,11 @@ class ConsumerState:
         args = (
             numbers,
             *self._identity,
-            *(part for settlement in settlements for part in _settlement_args(settlement)),
+            *(
+                part
+                for settlement in settlements
+                for part in _settlement_args(settlement, self._marker_of(settlement))
+            ),
         )
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
         call = Call(
@@ -286,6 +295,31 @@ class ConsumerState:
         self._seen = int(version)
         return self._seen
 
+    def markers(self, given_up: Sequence[bytes]) -> tuple[str, ...]:
+        """The deduplication markers of messages that were given up: they may be published again."""
+        return tuple(marker for stored in given_up if (marker := self._marker(stored)))
+
+    def _marker_of(self, settlement: Settlement) -> str:
+        """The marker to remove with it, of what is given up."""
+        return self._marker(settlement.claim.stored) if settlement.outcome in _GIVES_UP else ""
+
+    def _marker(self, stored: Text) -> str:
+        """The name of the marker that a message has if it was deduplicated; "" where that cannot be told."""
+        message = envelope.decode(stored)
+        if message.id is None:
+            return ""
+        payload, key = message.payload, envelope.key_of(stored)
+        data = payload if isinstance(payload, bytes) else payload.encode("utf-8", "surrogatepass")
+        if key is None:
+            key = hashlib.sha256(data).hexdigest()
+        elif not key:  # the payload is the key
+            key = data.decode("utf-8", "replace")
+        try:
+            key.encode()
+        except UnicodeEncodeError:  # no marker of ours: a message must not fail its settlement
+            return ""
+        return self.options.keys.deduplication(key) if key else ""
+
     def _settle_id(self, settlements: Sequence[Settlement]) -> str:
         # The same settlements give the same id, so a caller repeats a call by calling again.
         digest = hashlib.sha1(self._nonce, usedforsecurity=False)
@@ -298,13 +332,22 @@ class ConsumerState:
     def _parse(self, reply: bytes) -> tuple[SettleReply, int]:
         head, _, messages = reply.partition(b"\n")
         applied, retired, reclaimed, dead, due, expiry, version, *granted = head.decode().split(" ")
-        claims, start = [], 0
-        for token, deliveries, length in zip(granted[::3], granted[1::3], granted[2::3], strict=True):
+        claims, given_up, start = [], [], 0
+        for word, deliveries, length in zip(granted[::3], granted[1::3], granted[2::3], strict=True):
             end = start + int(length)
-            claims.append(self._claim(messages[start:end], token, deliveries))
+            if word == "-":
+                given_up.append(messages[start:end])
+            else:
+                claims.append(self._claim(messages[start:end], word, deliveries))
             start = end
         claimed = ClaimReply(
-            tuple(claims), int(reclaimed), int(dead), retired == "1", _seconds(due), _seconds(expiry)
+            tuple(claims),
+            int(reclaimed),
+            int(dead),
+            retired == "1",
+            _seconds(due),
+            _seconds(expiry),
+            tuple(given_up),
         )
         answers = () if applied == "-" else tuple(flag == "1" for flag in applied)
         return SettleReply(answers, claimed), int(version)
@@ -350,16 +393,16 @@ def _queue_keys(keys: QueueKeys) -> tuple[Text, ...]:
     )
 
 
-def _settlement_args(settlement: Settlement) -> tuple[str | bytes, ...]:
+def _settlement_args(settlement: Settlement, marker: str = "") -> tuple[str | bytes, ...]:
     claim, outcome = settlement.claim, settlement.outcome
     delay_ms, failed = round(settlement.delay_seconds * 1000), int(settlement.failed)
     end = f"{claim.token} {outcome.value} {delay_ms} {failed}"
     if outcome is not Outcome.DEAD:
-        return claim.stored, end
+        return (claim.stored, end, marker) if outcome is Outcome.FAILED else (claim.stored, end)
     why = (
         text[:_DETAIL_LENGTH].encode("utf-8", "replace") for text in (settlement.reason, settlement.detail)
     )
-    return claim.stored, end, *why
+    return claim.stored, end, marker, *why
 
 
 def _worker_json(worker: WorkerIdentity, *, busy: int, draining: bool, tripped: bool = False) -> str:

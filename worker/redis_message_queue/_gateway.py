@@ -22,7 +22,7 @@ from redis_message_queue._retry import RetryPolicy, raise_translated, repeated
 from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import ConfigurationError, QueueBackpressureError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
-from redis_message_queue.keys import lease_keys
+from redis_message_queue.keys import Marker, lease_keys
 from redis_message_queue.trouble import is_refusal
 
 if TYPE_CHECKING:
@@ -228,8 +228,8 @@ class GatewayFlows:
         record = f"{dedup_key}:publish_operation_result:{new_id()}"
         call = _core.publish(
             pending=queue,
-            deduplication_key=dedup_key,
-            stored=envelope.encode(message),
+            deduplication_key=str(dedup_key),
+            stored=_stored(message, dedup_key),
             deduplication_ttl_seconds=self._options.deduplication_ttl_seconds,
             replay_key=record,
             replay_ttl_ms=self._options.replay_ttl_ms(0),
@@ -266,6 +266,7 @@ class GatewayFlows:
         messages: Sequence[str],
         dedup_keys: Sequence[str] | None,
         delay_seconds: float | None = None,
+        deduplication_seconds: int | None = None,
     ) -> Flow[list[bool]]:
         """Publish in order, 500 or 512 KiB in a round trip; `target` is the delayed set with a delay."""
         if self._unprobed:
@@ -273,13 +274,15 @@ class GatewayFlows:
         enqueued: list[bool] = []
         markers = itertools.repeat("") if dedup_keys is None else dedup_keys
         pairs = zip(map(envelope.encode, messages), markers, strict=False)
+        if dedup_keys and isinstance(dedup_keys[0], Marker):  # as all of them are
+            pairs = zip(map(_stored, messages, dedup_keys), map(str, dedup_keys), strict=True)
         for part in parts(pairs, _size_of_pair, _bulk.MOST_AT_ONCE):
             stored, marked = zip(*part, strict=True)
             call = _bulk.publish_many(
                 target=target,
                 stored=stored,
                 markers=() if dedup_keys is None else marked,
-                deduplication_ttl_seconds=self._options.deduplication_ttl_seconds,
+                deduplication_ttl_seconds=deduplication_seconds or self._options.deduplication_ttl_seconds,
                 replay_key=f"{target}:publish_operation_result:{new_id()}",
                 replay_ttl_ms=self._options.replay_ttl_ms(0),
                 max_pending_length=self._options.max_pending_length,
@@ -374,6 +377,11 @@ class GatewayFlows:
     def _stopped(self) -> bool:
         interrupt = self._options.interrupt
         return current().stopped() or (interrupt is not None and interrupt.is_interrupted())
+
+
+def _stored(message: str, marker: str) -> str:
+    """Its envelope, which names the key of a marker that does not come from the content."""
+    return envelope.encode(message, key=getattr(marker, "key", None))
 
 
 def _size_of_pair(pair: tuple[str, str]) -> int:

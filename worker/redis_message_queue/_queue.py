@@ -28,6 +28,7 @@ from redis_message_queue.exceptions import (
     RedisMessageQueueError,
     with_context,
 )
+from redis_message_queue.keys import Marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,6 +45,9 @@ _telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of
 
 class QueueFlows(ProcessingFlows):
     """The part of a queue that does not care whether it runs in a thread or on an event loop."""
+
+    _chosen: frozenset[str]
+    """The arguments that its constructor was given by name."""
 
     def _set_up(
         self, arguments: Mapping[str, Any], flavour: Flavour, build_gateway: Callable[..., Any]
@@ -68,6 +72,8 @@ class QueueFlows(ProcessingFlows):
         self._activity = Activity()
         self._drained = False
         self._warned_leaseless = False
+        # Who chose neither may not know that equal content is suppressed: told once.
+        self._unaware = not self._chosen & {"deduplication", "get_deduplication_key"}
         self._observer = Observer(self._emit, lambda: self._activity.stopping, self.key.delayed)
         hook = getattr(gateway, "_set_event_emitter", None)
         if hook is not None:
@@ -124,6 +130,17 @@ class QueueFlows(ProcessingFlows):
             yield from self._emit(operation, outcome, duration_ms=took)
         return enqueued
 
+    def _tell_suppressed(self, enqueued: list[bool]) -> None:
+        if self._unaware and not all(enqueued):
+            self._unaware = False
+            logger.warning(
+                "Queue %s suppressed a message: equal content was published a short time ago (an hour, unless"
+                " the gateway says otherwise). Nobody chose that for this queue: pass deduplication=False to"
+                " enqueue every message, 'deduplication_key' to say what makes one a repeat, or"
+                " deduplication=True to keep it so. This is said once.",
+                self._options.name,
+            )
+
     def _enqueue(self, message: str | dict[str, Any]) -> Flow[list[bool]]:
         text = self._limits.text(message)
         if not self._options.deduplication:
@@ -133,13 +150,22 @@ class QueueFlows(ProcessingFlows):
                     f"gateway.add_message() must return None, got {type(answer).__name__}"
                 )
             return [True]
-        marker = self.key.deduplication((yield from self._deduplication_text(message, text)))
+        marker = yield from self._marker(message, text)
         enqueued = yield lambda: self._gateway.publish_message(self.key.pending, text, marker)
         if not isinstance(enqueued, bool):
             raise GatewayContractError(
                 f"gateway.publish_message() must return bool, got {type(enqueued).__name__}"
             )
         return [enqueued]
+
+    def _marker(self, message: str | dict[str, Any], text: str) -> Flow[str]:
+        """The name of the message's marker; it knows its key where that is not the content's digest."""
+        function = self._options.get_deduplication_key
+        key = yield from self._deduplication_text(message, text)
+        name = self.key.deduplication(key)
+        if function is default_deduplication_key:
+            return name
+        return Marker.of(name, "" if function is None else key)
 
     def _deduplication_text(self, message: str | dict[str, Any], text: str) -> Flow[str]:
         function = self._options.get_deduplication_key

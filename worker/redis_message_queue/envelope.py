@@ -28,9 +28,14 @@ class Envelope(NamedTuple):
     payload: str | bytes
 
 
-def encode(payload: str, message_id: str | None = None) -> str:
-    """The stored form of `payload` under `message_id` (default: a fresh one, 32 hex characters)."""
-    return f'{PREFIX}{{"id":{_quoted(message_id or new_id())},"payload":{_quoted(payload)}}}'
+def encode(payload: str, message_id: str | None = None, *, key: str | None = None) -> str:
+    """The stored form of `payload` under `message_id` (default: a fresh one, 32 hex characters).
+
+    `key` is what it was deduplicated by, where that is not its content's digest; readers that do not know it
+    pass it over.
+    """
+    told = "" if key is None else f',"key":{_quoted(key)}'
+    return f'{PREFIX}{{"id":{_quoted(message_id or new_id())},"payload":{_quoted(payload)}{told}}}'
 
 
 def new_id() -> str:
@@ -59,6 +64,12 @@ def decode(stored: str | bytes) -> Envelope:
         except ValueError:
             return Envelope(None, stored)
     return Envelope(None, stored)
+
+
+def key_of(stored: str | bytes) -> str | None:
+    """The key that an envelope names; None where it names none."""
+    key = (_content(stored) or {}).get("key")
+    return key if isinstance(key, str) else None
 
 
 def _content(stored: str | bytes) -> dict[str, Any] | None:

@@ -63,6 +63,21 @@ class LeaseKeys:
         return f"{self.processing}:dead_letter_placeholder"
 
 
+class Marker(str):
+    """The name of a deduplication marker that does not come from the content: it knows its `key`."""
+
+    __slots__ = ("key",)
+
+    key: str
+
+    @classmethod
+    def of(cls, name: str, key: str) -> Marker:
+        """The marker of that name, for that key."""
+        marker = cls(name)
+        marker.key = key
+        return marker
+
+
 @lru_cache(1024)
 def lease_keys(processing: str) -> LeaseKeys:
     """The same as `LeaseKeys(processing)`, whose names were most likely put together before."""

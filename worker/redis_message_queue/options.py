@@ -88,6 +88,8 @@ RULES: Mapping[str, Rule] = {
     # Calls
     "timeout": Rule("a number", optional=True),
     "delay_seconds": Rule("a number", optional=True, least=0, most=LONGEST_DELAY_SECONDS),
+    "deduplication_key": Rule("a str", optional=True, blank=False),
+    "deduplication_seconds": Rule("an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS),
     "count": Rule("an int", above=0),
     "max_messages": Rule("an int", optional=True, above=0),
     "per_second": Rule("a number", optional=True, above=0),

@@ -103,23 +103,49 @@ class Context:
         return self._publisher.queue
 
     def publish(
-        self, payload: str | dict[str, Any], *, queue: str | None = None, delay_seconds: float | None = None
-    ) -> None:
+        self,
+        payload: str | dict[str, Any],
+        *,
+        queue: str | None = None,
+        delay_seconds: float | None = None,
+        deduplication_key: str | None = None,
+        deduplication_seconds: int | None = None,
+    ) -> bool:
         """Enqueue a message on `queue` of the same Redis (default: the queue that this message came from).
 
-        It is there at once, whatever becomes of the message in hand; handled again, that publishes again.
+        It is there at once, whatever becomes of the message in hand; handled again, that publishes again,
+        unless `deduplication_key` makes it a duplicate for `deduplication_seconds` (an hour): False then.
         Blocks for a round trip: an async handler uses `publish_async`.
 
         Raises TypeError or ValueError for a payload that cannot be stored, redis.RedisError when Redis
         does not take it.
         """
-        self._publisher.publish(payload, queue=queue, delay_seconds=delay_seconds)
+        return self._publisher.publish(
+            payload,
+            queue=queue,
+            delay_seconds=delay_seconds,
+            deduplication_key=deduplication_key,
+            deduplication_seconds=deduplication_seconds,
+        )
 
     async def publish_async(
-        self, payload: str | dict[str, Any], *, queue: str | None = None, delay_seconds: float | None = None
-    ) -> None:
+        self,
+        payload: str | dict[str, Any],
+        *,
+        queue: str | None = None,
+        delay_seconds: float | None = None,
+        deduplication_key: str | None = None,
+        deduplication_seconds: int | None = None,
+    ) -> bool:
         """As `publish`, without blocking the event loop."""
-        await asyncio.to_thread(self.publish, payload, queue=queue, delay_seconds=delay_seconds)
+        return await asyncio.to_thread(
+            self.publish,
+            payload,
+            queue=queue,
+            delay_seconds=delay_seconds,
+            deduplication_key=deduplication_key,
+            deduplication_seconds=deduplication_seconds,
+        )
 
     def restart_clock(self) -> None:
         """Called by the worker when the handler begins: its time counts from now."""

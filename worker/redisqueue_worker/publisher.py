@@ -27,11 +27,9 @@ class Publisher:
         # Bounded: a handler may publish to a queue for each of its users.
         self._queue = lru_cache(_MOST_QUEUES)(self._open)
 
-    def publish(
-        self, payload: str | dict[str, Any], *, queue: str | None = None, delay_seconds: float | None = None
-    ) -> None:
+    def publish(self, payload: str | dict[str, Any], *, queue: str | None = None, **options: Any) -> bool:
         """Enqueue `payload` on `queue` (default: the worker's own). See `Context.publish`."""
-        self._queue(queue or self.queue).publish(payload, delay_seconds=delay_seconds)
+        return self._queue(queue or self.queue).publish(payload, **options)
 
     def _open(self, name: str) -> RedisMessageQueue:
         with self._lock:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.commands.address import located
-from redisqueue_operator.commands.options import QUEUE_HELP, add_place
+from redisqueue_operator.commands.options import QUEUE_HELP, UserError, add_place, count
 
 if TYPE_CHECKING:
     import argparse
@@ -27,17 +27,33 @@ def add_to(subcommands: Subcommands) -> None:
         action="store_true",
         help="skip a message that was published with this option in the last hour",
     )
+    parser.add_argument(
+        "--deduplication-key",
+        metavar="TEXT",
+        help="skip the message if one was published with this key, whatever it holds; for one message",
+    )
+    parser.add_argument(
+        "--deduplication-seconds",
+        type=count,
+        metavar="N",
+        help="how long a message is remembered, with either of them (default: 3600)",
+    )
     add_place(parser)
     parser.set_defaults(run=run, words="messages")
 
 
 def run(options: argparse.Namespace) -> int:
     """Publish, and say how many messages the queue took."""
+    check(options)
     with located(options, options.queue) as place, place.connect() as client:
         queue = place.queue(client, deduplication=options.deduplicate)
         published = skipped = 0
+        remembered = {
+            "deduplication_key": options.deduplication_key,
+            "deduplication_seconds": options.deduplication_seconds,
+        }
         for message in options.messages or lines_of_input():
-            if queue.publish(message):
+            if queue.publish(message, **remembered):
                 published += 1
             else:
                 skipped += 1
@@ -45,6 +61,18 @@ def run(options: argparse.Namespace) -> int:
         f"published {published} to {place.keys.name}" + (f", skipped {skipped} duplicates" if skipped else "")
     )
     return 0
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise UserError for options that do not go together."""
+    if options.deduplication_key is not None and len(options.messages) != 1:
+        raise UserError(
+            "--deduplication-key: with one key all messages but the first would be skipped; give one"
+        )
+    if options.deduplication_key == "":
+        raise UserError("--deduplication-key: it is empty")
+    if options.deduplication_seconds and not (options.deduplicate or options.deduplication_key):
+        raise UserError("--deduplication-seconds: needs --deduplicate or --deduplication-key")
 
 
 def lines_of_input() -> Iterator[str]:

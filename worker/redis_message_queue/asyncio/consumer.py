@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from redis_message_queue._clients import check_face
 from redis_message_queue._cluster import require_one_slot
 from redis_message_queue._core import decodes
 from redis_message_queue.keys import QueueKeys
+from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +44,8 @@ __all__ = [
     "WorkerIdentity",
     "settlements_at_once",
 ]
+
+logger = logging.getLogger(__name__)
 
 # No wait blocks longer in one command: short enough to notice a stop, and well under any socket timeout.
 LONGEST_BLOCK_SECONDS = 1.0
@@ -120,7 +124,17 @@ class Consumer:
             except BaseException:
                 self._state.lost(attempt)
                 raise
-        return self._state.all_done(parts, answered)
+        settled = self._state.all_done(parts, answered)
+        if settled.claimed.given_up:
+            await self._free_keys(settled.claimed.given_up)
+        return settled
+
+    async def _free_keys(self, given_up: Sequence[bytes]) -> None:
+        try:
+            if markers := self._state.markers(given_up):
+                await _async.send(self._client, "delete", *markers)
+        except AWAY as error:  # they end by themselves, only later
+            logger.debug("Deduplication keys of dead letters are left to expire: %s", error)
 
     async def recover(self) -> tuple[Claim, ...]:
         """What claims with a lost reply were given, and nothing new: to be released when a worker stops."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue import options
 from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
 from redis_message_queue._callbacks import WrongHandlerError, call_awaited
+from redis_message_queue._chosen import noting_names
 from redis_message_queue._effects import run_async
 from redis_message_queue._payload import default_deduplication_key
 from redis_message_queue._queue_options import async_flavour
@@ -48,6 +49,7 @@ class RedisMessageQueue(AdminFlows):
     cannot work, GatewayContractError for a gateway of the other flavour.
     """
 
+    @noting_names
     def __init__(
         self,
         name: str,
@@ -77,17 +79,27 @@ class RedisMessageQueue(AdminFlows):
     ) -> None:
         self._set_up(locals(), _FLAVOUR, RedisGateway)
 
-    async def publish(self, message: str | dict[str, Any], *, delay_seconds: float | None = None) -> bool:
+    async def publish(
+        self,
+        message: str | dict[str, Any],
+        *,
+        delay_seconds: float | None = None,
+        deduplication_key: str | None = None,
+        deduplication_seconds: int | None = None,
+    ) -> bool:
         """Enqueue a text or a JSON object; True if enqueued, False if it was a duplicate.
 
         With `delay_seconds` it becomes pending that much later, when a consumer of this library looks (7.0.0
-        consumers never do); `max_pending_length` does not count it until then.
+        consumers never do); `max_pending_length` does not count it until then. With `deduplication_key` it is
+        a duplicate of what was published with that key, whatever it holds, and also where the queue has
+        `deduplication=False`; for `deduplication_seconds` (default: the gateway's, an hour).
 
         Raises TypeError or ValueError for a message that cannot be stored, QueueBackpressureError when the
         queue is full, QueueDrainedError after `drain()`, redis-py's errors without deduplication,
         RetryBudgetExhaustedError with it.
         """
-        return await run_async(self._publish_one(message, delay_seconds))
+        flow = self._publish_one(message, delay_seconds, deduplication_key, deduplication_seconds)
+        return await run_async(flow)
 
     async def publish_many(
         self, messages: Iterable[str | dict[str, Any]], *, delay_seconds: float | None = None

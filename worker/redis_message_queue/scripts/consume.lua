@@ -5,12 +5,12 @@
 -- ARGV  1 numbers: messages to claim; 1 = new ones too, 0 = only what the claim record remembers; lease ms; delivery
 --       limit or 0; record TTL ms; lengths kept of completed, failed, dead-letter info
 --       2 worker id or '', 3 the worker's state to start from (JSON),
---       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), and of a dead letter
---       reason, detail
+--       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), of what is given up its
+--       deduplication marker or '', and of a dead letter reason, detail
 -- reply one string, which clients read faster than a list: words, a line feed, the claimed messages end to end.
 --       Words: one digit for each settlement (1 applied, 0 the lease was lost) or -; 1 when the worker is retired;
 --       reclaimed; dead-lettered; ms to the next due message or -; ms to the next lease expiry or -; version of the
---       worker's state; then token, delivery count and length of each claim
+--       worker's state; then token, delivery count and length of each claim, and `- 0 length` of each dead-lettered one
 -- cost  O(log N) for each message, O(distance from the nearer end of processing) to take it out
 --#include base
 --#include admit
@@ -27,7 +27,7 @@ local count, fresh, lease_ms, limit, record_ttl, keep_completed, keep_failed, ke
 count, limit = tonumber(count), tonumber(limit)
 local worker, now = ARGV[2], now_ms()
 local deadline = now + lease_ms
-local taken, tokens, counted = {}, {}, {} -- what was claimed
+local taken, tokens, counted, buried = {}, {}, {}, {} -- what was claimed, and given up on the way
 
 -- Of the lists that messages end in, those matter that this call needs: a message must not suffer for another's list.
 local ends = {}
@@ -94,11 +94,12 @@ local function rare()
   -- What else there is to do for messages that were settled, before their delivery counts go.
   function rarely.settled(all, answers)
     for i = 1, #all do
-      local stored, token, outcome, _, _, reason, detail = unpack(all[i], 1, 7)
+      local stored, token, outcome, _, _, reason, detail, marker = unpack(all[i], 1, 8)
       if answers[i] == 1 then
         forget_records(L, token)
         if outcome == 'dead' then rarely.tell_why(stored, reason, detail, tonumber(call('HGET', L.counts, stored)) or 0) end
         if outcome == 'release' then uncount(stored) end
+        if marker and marker ~= '' then pcall_redis('DEL', marker) end -- it may be published again
       end
     end
     if pushed[COMPLETED] then call('LTRIM', COMPLETED, 0, keep_completed - 1) end
@@ -207,6 +208,7 @@ while ARGV[at] do
   all[#all + 1], at = one, at + 2
   ends[outcome] = true
   if outcome ~= 'done' or keep_completed ~= '0' then plain = false end
+  if outcome == 'dead' or outcome == 'failed' then one[8], at = ARGV[at], at + 1 end
   if outcome == 'dead' then
     one[6], one[7], at = ARGV[at], ARGV[at + 1], at + 2
   end
@@ -275,6 +277,7 @@ elseif count > 0 and fresh == '1' and not retired then
       if refused and not others then break end
       if not refused then
         dead = dead + 1
+        buried[dead] = stored
         rare().tell_why(stored, 'MaxDeliveries', '', delivery - 1)
       end
     end
@@ -298,5 +301,9 @@ if state or retired or reclaimed + dead > 0 or #taken < count then
 end
 for i = 1, #taken do
   words[3 * i - 1], words[3 * i], words[3 * i + 1] = tokens[i], counted[i], #taken[i]
+end
+for i = 1, dead do
+  words[#words + 1] = '- 0 ' .. #buried[i]
+  taken[#taken + 1] = buried[i]
 end
 return table.concat(words, ' ') .. '\n' .. table.concat(taken)
