@@ -11,8 +11,9 @@ import pytest
 import redis
 from tests.support import server_binaries as binaries
 from tests.support.fault_proxy import Answer, FaultProxy
+from tests.support.one_name import one_name
 from tests.support.resharding import move_slot
-from tests.support.servers import MASTER, QUEUE, cluster, sentinel_pair
+from tests.support.servers import MASTER, QUEUE, cluster, cluster_nodes, sentinel_pair
 from tests.support.waiting import until
 
 from redis_message_queue.connection import ConnectionSettings
@@ -229,3 +230,36 @@ async def test_a_slot_that_moves_to_another_node_is_followed(three: Server, watc
     client.lpush(KEYS.pending, "one more")
     await until(lambda: watcher.sees(lambda seen: seen.pending == 51), "a sample of the slot's new node")
     client.delete(KEYS.pending)
+
+
+async def test_the_new_master_behind_the_name_is_sampled(watcher: Watcher) -> None:
+    with one_name(binaries.valkey) as pair:
+        pair.old.lpush(KEYS.pending, "a")
+        watcher.watch(ConnectionSettings(url=pair.name.url), wake=True)
+        await until(lambda: watcher.sees(lambda seen: seen.pending == 1), "the first sample")
+        pair.fail_over().lpush(KEYS.pending, "b", "c")
+        pair.old.replicaof("127.0.0.1", 1)  # what the old master has is old for ever
+        await until(lambda: watcher.sees(lambda seen: seen.pending == 3), "what the new master has")
+
+
+async def test_a_replica_is_told_and_left_as_soon_as_the_name_leads_elsewhere(watcher: Watcher) -> None:
+    with one_name(binaries.valkey) as pair:
+        pair.old.lpush(KEYS.pending, "a")
+        pair.name.target = pair.replica.port
+        watcher.watch(ConnectionSettings(url=pair.name.url))
+        assert await watcher.reason() == "ReadOnly"
+        pair.name.target = pair.master.port
+        await until(lambda: watcher.sees(lambda seen: seen.pending == 1), "what the master has")
+
+
+async def test_a_cluster_that_is_away_is_waited_for(watcher: Watcher) -> None:
+    with cluster_nodes(binaries.valkey) as (server, nodes):
+        server.blocking().lpush(KEYS.pending, "a")
+        watcher.watch(of_cluster(server), wake=True)
+        await until(lambda: watcher.sees(lambda seen: seen.pending == 1), "the first sample")
+        for node in nodes:
+            node.stop(kill=True)
+        assert await watcher.reason() in ("ConnectionRefused", "ClusterDown", "ConnectionLost", "Timeout")
+        for node in nodes:
+            node.start()
+        await until(lambda: watcher.sees(lambda seen: seen.pending == 0), "the cluster, back and empty", 40)

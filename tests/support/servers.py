@@ -90,6 +90,13 @@ def standalone(find: Callable[[], str]) -> Iterator[Server]:
 @contextlib.contextmanager
 def cluster(find: Callable[[], str]) -> Iterator[Server]:
     """Three masters that share the slots."""
+    with cluster_nodes(find) as (server, _):
+        yield server
+
+
+@contextlib.contextmanager
+def cluster_nodes(find: Callable[[], str]) -> Iterator[tuple[Server, list[EmbeddedRedis]]]:
+    """As `cluster`, and its nodes."""
     with contextlib.ExitStack() as stack:
         # A node's port for the other nodes is 10 000 higher.
         ports = (port for port in iter(free_port, 0) if port <= 55_000)
@@ -109,12 +116,13 @@ def cluster(find: Callable[[], str]) -> Iterator[Server]:
             _until(lambda client=client: client.cluster("INFO")["cluster_known_nodes"] == "3")
         owner = max(position for position, bound in enumerate(bounds) if bound <= key_slot(QUEUE.encode()))
         url = with_protocol(nodes[0].url.removesuffix("/0"))
-        yield Server(
+        server = Server(
             nodes[0].binary,
             with_protocol(nodes[owner].url),
             partial(redis.RedisCluster.from_url, url),
             partial(redis.asyncio.RedisCluster.from_url, url),
         )
+        yield server, nodes
 
 
 @contextlib.contextmanager
