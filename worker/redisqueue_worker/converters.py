@@ -10,12 +10,20 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import functools
+import inspect
 import itertools
+import json
+import sys
 import types
 import typing
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+from redisqueue_worker.hints import resolved
+from redisqueue_worker.pydantic_types import Refused, is_pydantic, reader_of
+from redisqueue_worker.texts import text_of, type_name
 
 Convert = Callable[[Any], Any]
 
@@ -36,17 +44,6 @@ class Misfit(Exception):
         """`value` is not of the kind that is wanted."""
         return cls(f"a JSON {_kind(value)} where {wanted} belongs", wrong_kind=True)
 
-    @classmethod
-    def of_model(cls, model: Any, error: ValueError) -> Misfit:
-        """What a pydantic model (None when unknown) says, without the input that its own text would quote."""
-        name = getattr(model, "__name__", "the type")
-        describe = getattr(error, "errors", None)
-        if describe is None:
-            return cls(f"{name} refused it ({type(error).__name__})")
-        found = describe(include_url=False, include_context=False, include_input=False)
-        places = [f"{'.'.join(map(str, one['loc'])) or 'payload'}: {one['type']}" for one in found]
-        return cls(f"{name}: {'; '.join(places)}")
-
     def within(self, place: str | int) -> Misfit:
         """The same, seen from the object or list that holds the value."""
         self.path.insert(0, place)
@@ -58,11 +55,6 @@ class Misfit(Exception):
         place = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in self.path)
         is_ = "" if self.problem.startswith("is ") else "is "
         return f"field {place.removeprefix('.')} {is_}{self.problem}"
-
-
-def is_model(kind: Any) -> bool:
-    """Whether it is a pydantic model, without importing pydantic."""
-    return isinstance(kind, type) and callable(getattr(kind, "model_validate_json", None))
 
 
 def is_structure(kind: Any) -> bool:
@@ -108,13 +100,13 @@ def _class(kind: Any, known: dict[Any, Convert]) -> Convert:
             return known[kind](value)
 
         return later
+    if is_pydantic(kind):
+        return _pydantic(kind)
     if is_structure(kind):
         known[kind] = _structure(kind, known)
         return known[kind]
-    if is_model(kind):
-        return _model(kind)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return _parsed(kind, kind, (str, int, float))
+        return _enum(kind)
     raise TypeError(f"JSON cannot fill {_name(kind)}; use Any and convert it yourself")
 
 
@@ -164,7 +156,17 @@ _SCALARS: dict[Any, Convert] = {
 }
 
 
+def _enum(kind: type[enum.Enum]) -> Convert:
+    accepted = (str, int, float)
+    if not any(type(member.value) in accepted for member in kind):
+        raise TypeError(f"JSON cannot fill {_name(kind)}: no value of it is a text or a number")
+    return _parsed(kind, kind, accepted)
+
+
 def _literal(choices: tuple[Any, ...]) -> Convert:
+    if not any(type(choice) in (str, int, bool, types.NoneType) for choice in choices):
+        raise TypeError(f"JSON cannot fill a Literal of {', '.join(map(repr, choices))}")
+
     def convert(value: Any) -> Any:
         # 1 == True: both type and value have to be those of a choice.
         if not any(type(value) is type(choice) and value == choice for choice in choices):
@@ -199,6 +201,10 @@ def _items(kind: Any, arguments: tuple[Any, ...], known: dict[Any, Convert]) -> 
     else:
         converters = [_converter(arguments[0] if arguments else Any, known)]
     build = list if kind is Sequence else kind
+    if kind in (set, frozenset) and arguments and _is_unhashable(arguments[0]):
+        raise TypeError(
+            f"JSON cannot fill a {_name(kind)} of {_name(arguments[0])}, which has no hash; use a list"
+        )
 
     def convert(value: Any) -> Any:
         if type(value) is not list:
@@ -207,9 +213,17 @@ def _items(kind: Any, arguments: tuple[Any, ...], known: dict[Any, Convert]) -> 
             raise Misfit(f"a list of {len(value)} where {len(converters)} belong")
         each = converters if fixed else itertools.repeat(converters[0], len(value))
         pairs = zip(each, value, strict=True)
-        return build([_placed(one, item, index) for index, (one, item) in enumerate(pairs)])
+        items = [_placed(one, item, index) for index, (one, item) in enumerate(pairs)]
+        try:
+            return build(items)
+        except TypeError:  # a set of Any
+            raise Misfit(f"a {_name(build)} of values without a hash") from None
 
     return convert
+
+
+def _is_unhashable(hint: Any) -> bool:
+    return getattr(typing.get_origin(hint) or hint, "__hash__", None) is None
 
 
 def _mapping(arguments: tuple[Any, ...], known: dict[Any, Convert]) -> Convert:
@@ -220,7 +234,8 @@ def _mapping(arguments: tuple[Any, ...], known: dict[Any, Convert]) -> Convert:
     def convert(value: Any) -> Any:
         if type(value) is not dict:
             raise Misfit.of(value, "a dict")
-        return {name: _placed(item, one, name) for name, one in value.items()}
+        # A key of a dict is payload, unlike a field's name: its place is told as any.
+        return {name: _placed(item, one, "*") for name, one in value.items()}
 
     return convert
 
@@ -238,18 +253,9 @@ def _placed(convert: Convert, value: Any, place: str | int) -> Any:
 def _structure(cls: Any, known: dict[Any, Convert]) -> Convert:
     """A dataclass or TypedDict from an object. What it does not know is left out: producers evolve first."""
     known[cls] = lambda value: value  # replaced when this one is built; see `_class`
-    hints = typing.get_type_hints(cls)
-    if typing.is_typeddict(cls):
-        names, required = list(hints), _required_keys(cls)
-    else:
-        fields = [field for field in dataclasses.fields(cls) if field.init]
-        names = [field.name for field in fields]
-        required = {
-            field.name
-            for field in fields
-            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        }
-    converters = {name: _field_converter(cls, name, hints[name], known) for name in names}
+    fields = list(_typed_dict_fields(cls) if typing.is_typeddict(cls) else _arguments(cls))
+    required = {field.name for field in fields if field.required}
+    converters = {field.name: _field_converter(cls, field, known) for field in fields}
 
     def convert(value: Any) -> Any:
         if type(value) is not dict:
@@ -268,6 +274,46 @@ def _structure(cls: Any, known: dict[Any, Convert]) -> Convert:
     return convert
 
 
+class _Field(typing.NamedTuple):
+    name: str
+    hint: Callable[[], Any]  # raises whatever the text of an annotation does
+    required: bool
+
+
+def _arguments(cls: Any) -> Iterator[_Field]:
+    """What a dataclass is made with: its fields, its InitVars, or the arguments of its own `__init__`."""
+    if inspect.isabstract(cls):
+        raise TypeError(f"JSON cannot fill {_name(cls)}, which is abstract")
+    for one in inspect.signature(cls).parameters.values():
+        if one.kind is one.POSITIONAL_ONLY:
+            raise TypeError(f"JSON cannot fill {_name(cls)}: its argument {one.name} cannot be given by name")
+        if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD):
+            yield _Field(one.name, functools.partial(_argument_hint, cls, one), one.default is one.empty)
+
+
+def _argument_hint(cls: Any, argument: inspect.Parameter) -> Any:
+    """Its type; only this one annotation has to mean something at run time."""
+    for owner in cls.__mro__:
+        annotations = inspect.get_annotations(owner)
+        if argument.name in annotations:
+            # The module's names come first, as for `typing`: a field may be called like its type.
+            names = dict(vars(owner)), dict(vars(sys.modules.get(owner.__module__, typing)))
+            hint = resolved(annotations[argument.name], *names)
+            return resolved(hint.type, *names) if isinstance(hint, dataclasses.InitVar) else hint
+    if argument.annotation is argument.empty:
+        return Any
+    return resolved(argument.annotation, getattr(cls.__init__, "__globals__", {}))
+
+
+def _typed_dict_fields(cls: Any) -> Iterator[_Field]:
+    try:
+        hints, required = typing.get_type_hints(cls), _required_keys(cls)
+    except Exception as error:
+        raise TypeError(f"{_name(cls)}: {type_name(error)}: {text_of(error)}") from None
+    for name, hint in hints.items():
+        yield _Field(name, functools.partial(lambda hint: hint, hint), name in required)
+
+
 def _required_keys(cls: Any) -> set[str]:
     """The class itself cannot tell where its annotations are text, as with `from __future__`."""
     hints = typing.get_type_hints(cls, include_extras=True)
@@ -279,19 +325,25 @@ def _required_keys(cls: Any) -> set[str]:
     }
 
 
-def _field_converter(cls: Any, name: str, hint: Any, known: dict[Any, Convert]) -> Convert:
+def _field_converter(cls: Any, field: _Field, known: dict[Any, Convert]) -> Convert:
     try:
-        return _converter(hint, known)
+        return _converter(field.hint(), known)
     except TypeError as error:
-        raise TypeError(f"field {name} of {cls.__name__}: {error}") from None
+        raise TypeError(f"field {field.name} of {cls.__name__}: {error}") from None
+    except Exception as error:  # a name that only type checkers know, say
+        what = f"{type_name(error)}: {text_of(error)}"
+        raise TypeError(f"field {field.name} of {cls.__name__}: {what}; it is needed at run time") from None
 
 
-def _model(model: Any) -> Convert:
+def _pydantic(kind: Any) -> Convert:
+    """By its text: pydantic takes more from JSON than from Python, such as a strict model's datetime."""
+    read = reader_of(kind)
+
     def convert(value: Any) -> Any:
         try:
-            return model.model_validate(value)
-        except ValueError as error:
-            raise Misfit.of_model(model, error) from None
+            return read(json.dumps(value))
+        except Refused as error:
+            raise Misfit(str(error)) from None
 
     return convert
 

@@ -25,8 +25,6 @@ if typing.TYPE_CHECKING:
 
     from redisqueue_worker.context import Context
 
-_LONGEST_TYPE_SHOWN = 60
-
 
 class HandlerError(Exception):
     """The handler cannot be used; the text says why and what to do."""
@@ -85,9 +83,7 @@ class TypedHandlers:
         if not isinstance(kind, str):
             raise InvalidPayload("not a JSON object with a text in its field 'type'")
         if kind not in self.by_type:
-            raise InvalidPayload(
-                f"no handler for type {kind[:_LONGEST_TYPE_SHOWN]!r}; there are {', '.join(self.by_type)}"
-            )
+            raise InvalidPayload(f"no handler for its type; there are {', '.join(self.by_type)}")
         return self.by_type[kind].call(payload, context)
 
 

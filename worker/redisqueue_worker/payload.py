@@ -7,7 +7,8 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from redisqueue_worker.converters import Misfit, converter_for, is_model, is_structure
+from redisqueue_worker.converters import Misfit, converter_for, is_structure
+from redisqueue_worker.pydantic_types import Refused, is_pydantic, reader_of
 
 Decode = Callable[[str | bytes], Any]
 
@@ -20,7 +21,8 @@ def decoder_for(annotation: object) -> Decode:
     """The decoder for a handler's first parameter.
 
     Args:
-        annotation: bytes, str, dict, list, a TypedDict, a dataclass, a pydantic model, or nothing (then str).
+        annotation: bytes, str, dict, list, a TypedDict, a dataclass, a type of pydantic's, or nothing
+            (then str).
 
     Raises TypeError for any other annotation, and for a field that JSON cannot fill.
     """
@@ -29,8 +31,9 @@ def decoder_for(annotation: object) -> Decode:
         return lambda payload: payload.encode() if isinstance(payload, str) else payload
     if kind is str or kind is Any:
         return _as_text
-    if is_model(kind):
-        return lambda payload: _modelled(kind, payload)
+    if is_pydantic(kind):
+        read = reader_of(kind)
+        return lambda payload: _read(read, payload)
     if kind in (dict, list) or is_structure(kind):
         convert = converter_for(annotation)
         return lambda payload: _fitting(convert, parse(payload))
@@ -74,8 +77,8 @@ def _fitting(convert: Callable[[Any], Any], value: Any) -> Any:
         raise InvalidPayload("nested too deeply") from None
 
 
-def _modelled(model: Any, payload: str | bytes) -> Any:
+def _read(read: Decode, payload: str | bytes) -> Any:
     try:
-        return model.model_validate_json(payload)
-    except ValueError as error:  # pydantic's ValidationError is one
-        raise InvalidPayload(str(Misfit.of_model(model, error))) from None
+        return read(payload)
+    except Refused as error:
+        raise InvalidPayload(str(error)) from None

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from redis_message_queue._callbacks import is_async_callable
 from redisqueue_worker.context import Context
+from redisqueue_worker.hints import resolved
 from redisqueue_worker.texts import text_of, type_name
 
 if typing.TYPE_CHECKING:
@@ -149,9 +150,3 @@ def _scope(function: Any) -> dict[str, Any]:
     """The names that its annotations were written with; a wrapper has those of what it wraps."""
     plain = inspect.unwrap(_innermost_call(function))
     return getattr(getattr(plain, "__func__", plain), "__globals__", {})
-
-
-def resolved(annotation: Any, names: dict[str, Any], local: dict[str, Any] | None = None) -> Any:
-    """An annotation as a type, whatever its neighbours need. Raises whatever its text does."""
-    holder = type("holder", (), {"__annotations__": {"it": annotation}})
-    return typing.get_type_hints(holder, names, local)["it"]
