@@ -159,3 +159,18 @@ def produce(client: Any, published: list[str], ended: threading.Event) -> None:
         client.lpush(TAGGED.pending, envelope.encode(name))
         published.append(name)
         time.sleep(0.01)
+
+
+def test_a_url_that_allows_too_few_connections_is_named_at_start(tmp_path: Path, redis_url: str) -> None:
+    worker = WorkerProcess(tmp_path, f"{redis_url}?max_connections=7", "record", concurrency=40)
+    said, _ = (check := worker.command("check")).communicate(timeout=20)
+    assert check.returncode == 0
+    assert "redis    warning: REDISQUEUE_REDIS_URL (--redis-url): max_connections=7 is too few for 40" in said
+    with worker:
+        assert "give 42 or more" in worker.logged("the client is too small")["reason"]
+
+
+def test_a_url_that_allows_enough_is_not(tmp_path: Path, redis_url: str) -> None:
+    worker = WorkerProcess(tmp_path, f"{redis_url}?max_connections=42", "record", concurrency=40)
+    with worker:
+        assert "the client is too small" not in worker.messages()

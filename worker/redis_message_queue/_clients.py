@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -16,12 +17,14 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from redis_message_queue._callbacks import is_async_callable
+from redis_message_queue._callbacks import is_async_callable, warn
 from redis_message_queue._cluster import has_hash_tag
 from redis_message_queue.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
+
+logger = logging.getLogger(__name__)
 
 # Twice what one command blocks for, so that a slow reply is not taken for a lost one.
 _SHORTEST_SOCKET_TIMEOUT = 2.0
@@ -122,6 +125,19 @@ def check_not_cluster_node(info: Any) -> None:
             "'redis_client' is a plain client on a node of a Redis Cluster and would miss the keys of other"
             " nodes; use a RedisCluster client"
         )
+
+
+def warn_of_small_pool(client: object, least: int) -> None:
+    """Name a client that may not have as many connections as one queue uses at once."""
+    pool = getattr(client, "connection_pool", None)
+    most = getattr(pool, "max_connections", None)
+    if isinstance(client, (*_BLOCKING, *_ASYNCIO)) and isinstance(most, int) and most < least:
+        text = (
+            f"the client's max_connections={most} is less than the {least} connections that a consumer with a"
+            " heartbeat uses at once: build it with as many as there are threads or tasks, and a few more"
+        )
+        logger.warning(text)
+        warn(text)
 
 
 def can_block(client: object) -> bool:

@@ -23,7 +23,7 @@ from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import ConfigurationError, QueueBackpressureError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
 from redis_message_queue.keys import Marker, lease_keys
-from redis_message_queue.trouble import is_refusal
+from redis_message_queue.trouble import is_pool_exhausted, is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,14 +182,16 @@ class GatewayFlows:
             raise_translated(error)
 
     def _unless_refused(self, what: str, action: Callable[[], Flow[T]]) -> Flow[T]:
-        """Perform what must not be done twice: again only while the server says that it does nothing now."""
+        """Perform what must not be done twice: again only while it is certain that nothing was done."""
         began = moment()
         try:
             return (yield from action())
         except Exception as error:
             failure = error
         handlers = self._interrupts()
-        return (yield from repeated(what, action, failure, began, self._options.retry, handlers, is_refusal))
+        return (
+            yield from repeated(what, action, failure, began, self._options.retry, handlers, _did_nothing)
+        )
 
     def _interrupts(
         self, more: Sequence[BaseGracefulInterruptHandler] = ()
@@ -386,6 +388,10 @@ def _stored(message: str, marker: str) -> str:
 
 def _size_of_pair(pair: tuple[str, str]) -> int:
     return size_of(pair[0]) + size_of(pair[1])
+
+
+def _did_nothing(error: BaseException) -> bool:
+    return is_refusal(error) or is_pool_exhausted(error)
 
 
 def _replay_key(processing: str, lease_token: str | None) -> str:

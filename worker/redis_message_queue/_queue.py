@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue import options
 from redis_message_queue._activity import Activity
 from redis_message_queue._callbacks import discard_awaitable
-from redis_message_queue._clients import check_cluster_keys
+from redis_message_queue._clients import check_cluster_keys, warn_of_small_pool
 from redis_message_queue._effects import Flow, Now, Sleep
 from redis_message_queue._observer import Observer, nothing, observed_by
 from redis_message_queue._payload import default_deduplication_key, text_digest
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DRAIN_POLL_SECONDS = 0.005
+# Connections: a renewal, and what its handler or the next claim is at.
+_WITH_HEARTBEAT = 2
 _telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of_drain", default=False)
 
 
@@ -82,6 +84,8 @@ class QueueFlows(ProcessingFlows):
     def _own_gateway(self, client: Any, build_gateway: Callable[..., Any]) -> Any:
         settings = self._options
         settings.check_own_client()
+        if settings.heartbeat_interval_seconds is not None:
+            warn_of_small_pool(client, _WITH_HEARTBEAT)
         return build_gateway(
             redis_client=client,
             interrupt=settings.interrupt,

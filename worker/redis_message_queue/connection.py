@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["Standalone", "Sentinel", "Cluster"]
 _REDIS_PORT, _SENTINEL_PORT = 6379, 26379
+# Who uses a client at once is bounded already, and redis-py 8 would refuse the hundred and first.
+_NO_LIMIT = 2**31
 # redis-py does not type it.
 _parse_url: Any = redis.connection.parse_url
 
@@ -138,6 +140,11 @@ class ConnectionSettings:
         )
         return f"{parts.scheme}://{place}"
 
+    @property
+    def max_connections(self) -> int:
+        """How many connections a client may have: what the URL says (`?max_connections=`), else no limit."""
+        return int(_parse_url(self.url).get("max_connections", _NO_LIMIT)) if self.url else _NO_LIMIT
+
     def connect(self) -> redis.Redis | redis.RedisCluster:
         """A blocking client. Dials nothing itself, except in a cluster, where it asks for the nodes.
 
@@ -223,7 +230,7 @@ class ConnectionSettings:
         options: dict[str, Any] = _parse_url(self.url) if self.url else {}
         options.pop("connection_class", None)
         # Replies of either version are read alike, and not every proxy knows the HELLO that asks for RESP3.
-        options = self._timeouts() | {"protocol": 2} | options
+        options = self._timeouts() | {"protocol": 2, "max_connections": _NO_LIMIT} | options
         options["db"] = self._database
         username, password = options.pop("username", None), options.pop("password", None)
         options |= _login(

@@ -6,7 +6,15 @@ import re
 
 from redis import exceptions
 
-__all__ = ["AWAY", "described", "first_word", "is_elsewhere", "is_refusal", "is_unreachable_cluster"]
+__all__ = [
+    "AWAY",
+    "described",
+    "first_word",
+    "is_elsewhere",
+    "is_pool_exhausted",
+    "is_refusal",
+    "is_unreachable_cluster",
+]
 
 AWAY = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 """What a client of redis-py raises when Redis, or the way to it, is in trouble, in every mode."""
@@ -79,6 +87,13 @@ def is_refusal(error: BaseException) -> bool:
     return first_word(error) in _REFUSALS
 
 
+def is_pool_exhausted(error: BaseException) -> bool:
+    """Whether all connections of the client are in use: nothing was sent."""
+    return isinstance(error, exceptions.ConnectionError) and (
+        isinstance(error, exceptions.MaxConnectionsError) or str(error).startswith("Too many connections")
+    )
+
+
 def is_unreachable_cluster(error: BaseException) -> bool:
     """Whether a client looked for a cluster and found none, or not all of it."""
     if not isinstance(error, exceptions.RedisClusterException):
@@ -96,4 +111,9 @@ def described(error: BaseException) -> str:
         text = f"{text} ({word})" if text else word
     if isinstance(error, exceptions.RedisError) and _NO_HELLO.search(text):
         text += " - this server or proxy speaks RESP2 only: put '?protocol=2' into the URL, or protocol=2"
+    if is_pool_exhausted(error):
+        text += (
+            " - more threads or tasks use this client at once than it may have connections: build it with"
+            " max_connections as many as those and a few more (redis-py 8 gives 100)"
+        )
     return text

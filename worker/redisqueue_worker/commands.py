@@ -19,6 +19,7 @@ from redisqueue_worker.inspection import missing_commands
 from redisqueue_worker.loader import HandlerError, load
 from redisqueue_worker.metrics import Metrics
 from redisqueue_worker.patience import leave_within
+from redisqueue_worker.publisher import pool_problem
 from redisqueue_worker.recycle import start_afresh
 from redisqueue_worker.reload import Reloader
 from redisqueue_worker.runner import PlatformError, StoppedBeforeStart, Worker
@@ -131,6 +132,8 @@ def _check_redis(settings: Settings) -> list[str]:
     if not isinstance(found, QueueSample):
         return [f"queue {settings.queue!r} at {where}: {type(found).__name__}: {described(found)}"]
     print(f"redis    ok: {where}")
+    if problem := pool_problem(settings):
+        print(f"redis    warning: {problem}")
     _print_facts(facts)
     print(
         f"queue    ok: {settings.queue}: {found.pending} pending, {found.in_flight} in flight, "

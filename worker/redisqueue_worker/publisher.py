@@ -10,9 +10,12 @@ from redis_message_queue import RedisMessageQueue
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
+    from redisqueue_worker.settings import Settings
 
 
 _MOST_QUEUES = 256
+# Beyond those of the handlers: a wait, a renewal.
+_FEW_MORE = 2
 
 
 class Publisher:
@@ -37,3 +40,15 @@ class Publisher:
         return RedisMessageQueue(
             name, client=self._client, deduplication=False, key_separator=self._key_separator
         )
+
+
+def pool_problem(settings: Settings) -> str | None:
+    """Names a Redis URL that allows fewer connections than a process has handlers, which may all publish."""
+    at_once = 1 if settings.slots == "processes" else settings.concurrency
+    most = settings.connection.max_connections
+    if most >= at_once + _FEW_MORE:
+        return None
+    return (
+        f"REDISQUEUE_REDIS_URL (--redis-url): max_connections={most} is too few for {at_once} handlers that"
+        f" may publish at once: leave it out, or give {at_once + _FEW_MORE} or more"
+    )

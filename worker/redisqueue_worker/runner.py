@@ -26,7 +26,7 @@ from redisqueue_worker.loader import load
 from redisqueue_worker.patience import leave_within
 from redisqueue_worker.policy import RetryPolicy
 from redisqueue_worker.processes import ProcessSlots
-from redisqueue_worker.publisher import Publisher
+from redisqueue_worker.publisher import Publisher, pool_problem
 from redisqueue_worker.recycle import Limits, inherited_listener, resident_mib, start_afresh
 from redisqueue_worker.server_check import check_in_background
 from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots, slots_problem
@@ -221,6 +221,8 @@ class Worker:
                     "grace_period_seconds": grace,
                 },
             )
+        if problem := pool_problem(settings):
+            log.warning("the client is too small", extra={"reason": problem})
         for pulse in self._pulses.values():  # a slow import is not a stall
             pulse.beat()
         self._started = True

@@ -90,3 +90,26 @@ async def test_tls_options_reach_both_kinds_of_connection(server_name: str) -> N
     assert issubclass(blocking.connection_pool.connection_class, redis.SSLConnection)
     connection = loop_bound.connection_pool.make_connection()
     assert connection._connection_arguments().get("server_hostname", "") == server_name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"url": "redis://h"}, {"url": "unix:///s"}, {"url": "rediss://h"}, SENTINEL],
+    ids=["plain", "unix", "tls", "sentinel"],
+)
+async def test_a_client_may_have_as_many_connections_as_are_used_at_once(arguments: dict[str, Any]) -> None:
+    settings = ConnectionSettings(**arguments)
+    for client in (settings.connect(), settings.connect_async()):
+        assert client.connection_pool.max_connections == settings.max_connections > 10_000
+
+
+async def test_the_url_may_keep_a_client_small() -> None:
+    settings = ConnectionSettings(url="redis://h?max_connections=7")
+    assert settings.max_connections == 7
+    for client in (settings.connect(), settings.connect_async()):
+        assert client.connection_pool.max_connections == 7
+
+
+async def test_a_client_of_a_cluster_is_as_large() -> None:
+    client = ConnectionSettings(url="redis://h", mode="Cluster").connect_async()
+    assert client.connection_kwargs["max_connections"] > 10_000
