@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,9 +56,15 @@ class Tail(NamedTuple):
     entries: list[Any]
 
 
-def tail(*, key: str, count: int, passing_over: int = 0, raw: bool = False) -> Call[Tail]:
-    """Read the oldest `count` entries of a list behind those passed over."""
-    return Call(script("tail"), (key,), (count, passing_over), lambda reply: Tail(reply[0], reply[1:]), raw)
+def tail(
+    *, key: str, count: int, passing_over: int = 0, most_bytes: int | None = None, raw: bool = False
+) -> Call[Tail]:
+    """Read the oldest `count` entries of a list behind those passed over.
+
+    With `most_bytes` fewer, if they are larger together; but one at least.
+    """
+    limits = (count, passing_over, "" if most_bytes is None else most_bytes)
+    return Call(script("tail"), (key,), limits, lambda reply: Tail(reply[0], reply[1:]), raw)
 
 
 class Letter(NamedTuple):
@@ -79,14 +86,17 @@ def redrive(
     *,
     source: str,
     pending: str,
-    letters: Sequence[Letter],
+    letters: Sequence[tuple[Letter, str]],
     total: int,
     most: int | None,
     record: str,
     record_ttl_ms: int,
 ) -> Call[Redriven]:
-    """Move these letters, just read, back to pending; all calls with one `record` together at most `most`."""
-    parts = (part for place, payload in letters for part in (place, payload, _fresh_envelope(payload)))
+    """Move these letters, just read, back to pending in their new stored forms.
+
+    All calls with one `record` together move at most `most`.
+    """
+    parts = (part for (place, payload), stored in letters for part in (place, _digest(payload), stored))
     call_id = envelope.new_id()
     return Call(
         script("redrive"),
@@ -96,8 +106,15 @@ def redrive(
     )
 
 
-def _fresh_envelope(payload: bytes) -> str:
-    """A new identity is a new delivery budget. Bytes that are no text travel as hex."""
+def _digest(payload: bytes) -> str:
+    # As Redis computes it; nothing here depends on its strength.
+    return hashlib.sha1(payload, usedforsecurity=False).hexdigest()
+
+
+def fresh_envelope(payload: bytes) -> str:
+    """The stored form of a letter that is to be pending again.
+
+    A new identity is a new delivery budget. Bytes that are no text travel as hex."""
     try:
         return envelope.encode(payload.decode())
     except UnicodeDecodeError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue import _bulk, options
 from redis_message_queue._bulk import Letter
 from redis_message_queue._effects import Flow, Now, Sleep
+from redis_message_queue._requests import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.envelope import new_id
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 100
 AT_FIRST = 10
-BYTES_AT_ONCE = 1 << 20
 # One batch holds what may be moved in that time, so that a paced redrive flows instead of bursting.
 BATCH_SECONDS = 0.25
 RECORD_SECONDS = 7 * 24 * 3600
@@ -91,12 +91,14 @@ class Redrive:
         """Go on until all letters were looked at, or enough were moved."""
         if self._options.record is not None and not self._options.dry_run:
             yield from self._recall()
+        if self._options.dry_run and self._options.match is None:
+            return (yield from self._count())
         size = AT_FIRST
         while self._room != 0:
             letters = yield from self._look(size)
             if not letters:
                 return RedriveProgress(self._moved, self._skipped, 0)
-            size = _next_size(letters)
+            size = MOST_AT_ONCE
             wanted, looked_at = yield from self._choose(letters)
             if self._options.dry_run:
                 self._moved += len(wanted)
@@ -128,10 +130,22 @@ class Redrive:
         if total is not None:
             self._moved, self._total = int(moved), int(total)
 
+    def _count(self) -> Flow[RedriveProgress]:
+        """How many would be moved, where no payload decides about that."""
+        page = yield from self._gateway._call_retrying(_bulk.tail(key=self._source, count=0))  # noqa: SLF001
+        room = self._room
+        self._total, self._moved = page.length, page.length if room is None else min(page.length, room)
+        if self._options.on_progress is not None:
+            yield functools.partial(self._options.on_progress, self.progress)
+        return self.progress
+
     def _look(self, size: int) -> Flow[list[Letter]]:
-        """The oldest letters of ours that were not looked at yet."""
+        """The oldest letters of ours that were not looked at yet, as many as one call may carry."""
         first = self._skipped + (self._moved if self._options.dry_run else 0)
-        call = _bulk.tail(key=self._source, count=size, passing_over=first, raw=True)
+        count = size if self._options.match else min(size, self._most)
+        call = _bulk.tail(
+            key=self._source, count=count, passing_over=first, most_bytes=BYTES_AT_ONCE, raw=True
+        )
         page = yield from self._gateway._call_retrying(call)  # noqa: SLF001
         if self._total is None:
             self._total = page.length
@@ -139,20 +153,28 @@ class Redrive:
         entries = page.entries[: max(0, ours - first)]
         return [Letter(place, _as_bytes(entry)) for place, entry in enumerate(entries, first)]
 
-    def _choose(self, letters: list[Letter]) -> Flow[tuple[list[Letter], int]]:
+    @property
+    def _most(self) -> int:
+        """How many letters the next call may move."""
+        room, most = self._room, self._options.most_at_once
+        return most if room is None else min(most, room)
+
+    def _choose(self, letters: list[Letter]) -> Flow[tuple[list[tuple[Letter, str]], int]]:
         """Those to move, as many as one call may, and how many were looked at for it."""
         flags: Iterable[bool] = [True] * len(letters)
         if self._options.match is not None:
             payloads = [letter.payload for letter in letters]
             flags = yield functools.partial(self._options.match, payloads)
         wanted = [letter for letter, flag in zip(letters, flags, strict=True) if flag]
-        room, most = self._room, self._options.most_at_once
-        most = most if room is None else min(most, room)
-        if len(wanted) <= most:
-            return wanted, len(letters)
-        return wanted[:most], wanted[most - 1].place - letters[0].place + 1
+        # A letter may be larger in its new form: what counts is what is sent.
+        fresh = (lambda _: "") if self._options.dry_run else _bulk.fresh_envelope
+        renewed = ((letter, fresh(letter.payload)) for letter in wanted)
+        moving = next(parts(renewed, lambda pair: size_of(pair[1]), self._most), [])
+        if len(moving) == len(wanted):
+            return moving, len(letters)
+        return moving, moving[-1][0].place - letters[0].place + 1
 
-    def _move(self, wanted: list[Letter]) -> Flow[bool]:
+    def _move(self, wanted: list[tuple[Letter, str]]) -> Flow[bool]:
         """Move letters, as soon as the pace allows; False when one of them was not in its place."""
         if self._options.per_second is not None:
             moment = yield Now()
@@ -174,12 +196,6 @@ class Redrive:
         done = yield from self._gateway._call_retrying(call)  # noqa: SLF001
         self._moved, self._total = done.moved, done.total
         return done.now == len(wanted)
-
-
-def _next_size(letters: Sequence[Letter]) -> int:
-    """How many letters to read next, by the size of these: at most 1 MiB, if they are alike."""
-    mean = sum(len(letter.payload) for letter in letters) / len(letters)
-    return max(1, min(MOST_AT_ONCE, int(BYTES_AT_ONCE / max(1, mean))))
 
 
 def _as_bytes(value: str | bytes) -> bytes:

@@ -2,7 +2,8 @@
 -- KEYS  1 dead or failed letters, 2 pending, 3 record of the redrive: hash of the last call, what it moved, what all
 --       calls moved, how many letters there were at the start
 -- ARGV  1 TTL of the record ms, 2 id of this call, 3 most letters to move in all calls, or '', 4 letters at the start,
---       then for each letter, oldest first: its place from the tail (0 is the tail), its payload, its new stored form
+--       then for each letter, oldest first: its place from the tail (0 is the tail), the SHA-1 of its payload, which is
+--       not sent twice, its new stored form
 -- reply { how many were moved now, how many in all calls, letters at the start }; a repeated call is answered as it was.
 --       It stops at a letter that is not in its place: somebody else changed the list meanwhile
 -- cost  O(N) in the place of the last letter, for the removal; O(1) at the tail
@@ -19,8 +20,9 @@ local moved, most = tonumber(before[3] or 0), tonumber(ARGV[3]) or math.huge
 local places, payloads, stored = {}, {}, {}
 for i = 5, #ARGV, 3 do
   local place = -1 - ARGV[i]
-  if moved + #places >= most or call('LINDEX', LETTERS, place) ~= ARGV[i + 1] then break end
-  places[#places + 1], payloads[#payloads + 1], stored[#stored + 1] = place, ARGV[i + 1], ARGV[i + 2]
+  local payload = moved + #places < most and call('LINDEX', LETTERS, place)
+  if not payload or redis.sha1hex(payload) ~= ARGV[i + 1] then break end
+  places[#places + 1], payloads[#payloads + 1], stored[#stored + 1] = place, payload, ARGV[i + 2]
 end
 
 -- Each letter is marked in its place by a word that no payload has, then all marks go at once.
