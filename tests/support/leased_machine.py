@@ -27,17 +27,20 @@ from tests.support.queue_machine import (
     QueueMachine,
     name_of,
 )
-from tests.support.queue_model import Granted, Lease, QueueModel
+from tests.support.queue_model import Granted, Lease, Note, QueueModel
 
 from redis_message_queue import QueueDrainedError, RetryBudgetExhaustedError
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
-from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
+from redis_message_queue.consumer import Claim, Consumer, Due, Outcome, Settlement
 
 CONSUMERS = (Consumer, AsyncConsumer)
 END = st.sampled_from(Outcome)
 ENDS = st.dictionaries(PLACE, END, min_size=1, max_size=5)
 FAULT = st.sampled_from(["", "", CUT, LOST])
 ALL = 1_000_000
+IN_HAND = st.sampled_from([None, 0, 0, 2])
+DUE = st.sampled_from(Due)
+NOTES_MS = 2_678_400_000
 
 
 @dataclass
@@ -85,6 +88,11 @@ class LeasedMachine(QueueMachine):
     def claim(self, face: int, count: int, fault: str) -> None:
         self.call(face, [], count, fault)
 
+    @rule(face=FACE, count=st.integers(1, 4), in_hand=IN_HAND, due=DUE, fault=FAULT)
+    def claim_with_care(self, face: int, count: int, in_hand: int | None, due: Due, fault: str) -> None:
+        """What was lost comes apart from others, what is due when the worker wants it."""
+        self.call(face, [], count, fault, in_hand=in_hand, due=due)
+
     @precondition(lambda self: self.history)
     @rule(face=FACE, ends=ENDS, count=st.integers(0, 3), fault=FAULT)
     def settle(self, face: int, ends: dict[int, Outcome], count: int, fault: str) -> None:
@@ -100,26 +108,29 @@ class LeasedMachine(QueueMachine):
         ends, count = self.workers[face].owed or ([], 0)
         self.call(face, ends, count, fault)
 
-    def call(self, face: int, ends: list[tuple[Claim, Outcome]], count: int, fault: str) -> None:
+    def call(self, face: int, ends: list[tuple[Claim, Outcome]], count: int, fault: str, **how: Any) -> None:
         worker = self.workers[face]
-        settlements = [Settlement(claim, end, DELAY_SECONDS, "because") for claim, end in ends]
+        settlements = [
+            Settlement(claim, end, DELAY_SECONDS, "because", failed=end is Outcome.RETRY)
+            for claim, end in ends
+        ]
         before = worker.unresolved.popleft() if count and worker.unresolved else []
         spent, worker.spent = worker.spent, []
-        applied, granted = self.executed(worker, ends, count, before, spent, fault)
+        applied, granted = self.executed(worker, ends, count, before, spent, fault, how)
         if fault:
             worker.owed = (ends, count)
             if count:
                 worker.unresolved.append(granted.leases if fault == LOST and not before else before)
             with self.wire.faults(self.clients[face], [fault]), pytest.raises(redis.RedisError):
-                self.wire.wait(worker.consumer.settle(settlements, claim=count))
+                self.wire.wait(worker.consumer.settle(settlements, claim=count, **how))
             return
         worker.owed = None
         worker.spent.append(key_of(ends))
-        reply = self.wire.wait(worker.consumer.settle(settlements, claim=count))
+        reply = self.wire.wait(worker.consumer.settle(settlements, claim=count, **how))
         assert list(reply.applied) == applied
         claimed = reply.claimed
         assert (claimed.reclaimed, claimed.dead_lettered) == (granted.reclaimed, granted.dead_lettered)
-        self.check_times(claimed, count)
+        self.check_times(claimed, count, how.get("due", Due.FIRST))
         self.note(claimed.claims, granted)
 
     def executed(
@@ -130,6 +141,7 @@ class LeasedMachine(QueueMachine):
         before: list[Lease],
         spent: list[tuple[Any, ...]],
         fault: str,
+        how: dict[str, Any],
     ) -> tuple[list[bool], Granted]:
         """What the model's server does with a call; nothing if it never arrives."""
         if fault == CUT:
@@ -142,20 +154,24 @@ class LeasedMachine(QueueMachine):
             worker.recorded[key] = self.model.settle(leases, "because")
         if before:
             return worker.recorded[key], self.model.claim_again(before, count)
-        return worker.recorded[key], self.model.claim(count, promoting=count)
+        return worker.recorded[key], self.model.claim(count, promoting=count, **how)
 
     def note(self, claims: tuple[Claim, ...], granted: Granted) -> None:
         """Compare claims with what the model granted and remember them."""
         seen = [(name_of(claim.stored), claim.token, claim.delivery_count) for claim in claims]
         assert seen == list(granted.claims)
+        for claim in claims:
+            note = self.model.notes.get(name_of(claim.stored), Note())
+            told = Note(claim.failures, claim.lost_leases, claim.kept)
+            assert told == note
         fresh = {claim.token for claim in claims}
         self.history = [*reversed(claims), *(old for old in self.history if old.token not in fresh)]
 
-    def check_times(self, claimed: Any, count: int) -> None:
+    def check_times(self, claimed: Any, count: int, due: Due) -> None:
         """The next due message and the next expiry are known whenever fewer came than were asked for."""
         waiting = len(claimed.claims) < count
         assert (claimed.next_due_seconds is not None) == (
-            waiting and bool(self.model.due or self.model.delayed)
+            waiting and due is not Due.LATER and bool(self.model.due or self.model.delayed)
         )
         assert (claimed.next_expiry_seconds is not None) == (waiting and bool(self.model.leased))
 
@@ -351,13 +367,22 @@ class LeasedMachine(QueueMachine):
     # -- the check --
 
     def read_leases(self, pipe: Any) -> None:
+        pipe.hgetall(KEYS.notes).pttl(KEYS.notes)
         pipe.zrange(KEYS.lease_deadlines, 0, -1, withscores=True)
         pipe.hgetall(KEYS.lease_tokens).hgetall(KEYS.delivery_counts).get(KEYS.lease_token_counter)
         pipe.hkeys(KEYS.claim_result_refs).hkeys(KEYS.claim_result_ids).hgetall(KEYS.claim_result_backrefs)
 
     def check_leases(self, replies: list[Any], processing: list[bytes], now_ms: int) -> None:
-        deadlines, tokens, counts, counter, refs, ids, backrefs = replies
+        notes, notes_ms, deadlines, tokens, counts, counter, refs, ids, backrefs = replies
         model = self.model
+        assert not notes or 0 < notes_ms <= NOTES_MS
+        # What others than workers settle may leave a note behind; the whole of them goes after a month.
+        told = {name_of(stored): note.decode() for stored, note in notes.items() if stored in counts}
+        assert told == {
+            name: f"{note.failures} {note.lost_leases} {note.kept:d}"
+            for name, note in model.notes.items()
+            if model.counts.get(name)
+        }
         assert Counter(processing) == Counter(tokens.keys()) == Counter(stored for stored, _ in deadlines)
         assert {name_of(stored): token.decode() for stored, token in tokens.items()} == model.leased
         assert int(counter or 0) == model.tokens

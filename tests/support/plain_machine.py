@@ -35,7 +35,7 @@ class PlainMachine(QueueMachine):
 
     @initialize(decode=st.tuples(st.booleans(), st.booleans()))
     def start(self, decode: tuple[bool, bool]) -> None:
-        self.begin(QueueModel(None, KEEP_FAILED, KEEP_INFO), decode)
+        self.begin(QueueModel(None, KEEP_FAILED, KEEP_INFO, sharing=False), decode)
         self.processors = [Processor(self.new_queue(face, False)) for face in (0, 1)]
 
     def gateway_options(self) -> dict[str, Any]:

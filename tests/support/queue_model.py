@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from redis_message_queue.consumer import Outcome
+from redis_message_queue.consumer import Due, Outcome
 
 Lease = tuple[str, str]  # name, token
 
@@ -27,18 +27,29 @@ class Granted:
 
 
 @dataclass
+class Note:
+    """What is remembered of a message that had trouble."""
+
+    failures: int = 0
+    lost_leases: int = 0
+    kept: bool = False
+
+
+@dataclass
 class QueueModel:
     """Lists are in the order of service (pending, expired, due) or of arrival (the others)."""
 
     limit: int | None
     keep_failed: int
     keep_info: int
+    sharing: bool = True  # while others wait, what is due gets every other place
     pending: list[str] = field(default_factory=list)
     leased: dict[str, str] = field(default_factory=dict)  # name → token
     expired: list[str] = field(default_factory=list)  # of the leased ones
     delayed: list[str] = field(default_factory=list)
     due: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Note] = field(default_factory=dict)
     completed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
@@ -70,27 +81,45 @@ class QueueModel:
 
     # -- claiming --
 
-    def claim(self, count: int, *, promoting: int, counting: bool = True, telling: bool = True) -> Granted:
+    def claim(
+        self,
+        count: int,
+        *,
+        promoting: int,
+        counting: bool = True,
+        telling: bool = True,
+        in_hand: int | None = None,
+        due: Due = Due.FIRST,
+    ) -> Granted:
         """Grant up to `count` leases: first what expired, then what is due, then the rest.
 
         `promoting` bounds how many due messages become pending; `counting` says whether deliveries are
-        counted, `telling` whether dead letters are explained.
+        counted, `telling` whether dead letters are explained, and trouble noted.
         """
         if count <= 0:
             return Granted()
+        promoting = self._promoted(count, promoting, due)
         promoted, self.due = self.due[:promoting], self.due[promoting:]
         reclaimed, self.expired = self.expired, []
         for name in reclaimed:
             del self.leased[name]
+            if telling:
+                self._lost(name)
         self.pending = reclaimed + promoted + self.pending
         claims: list[tuple[str, str, int]] = []
         dead = 0
+        before = ""
         while self.pending and len(claims) < count:
+            care = "" if in_hand is None else self._care(self.pending[0])
+            if claims and care != before:
+                break
+            before = care
             name = self.pending.pop(0)
             deliveries = self.counts.get(name, 0) + counting
             if counting and self.limit is not None and deliveries > self.limit:
                 self.dead.append(name)
                 self.counts.pop(name, None)
+                self.notes.pop(name, None)
                 if telling:
                     self._tell(name, "MaxDeliveries", deliveries - 1)
                 dead += 1
@@ -100,7 +129,32 @@ class QueueModel:
             self.tokens += 1
             self.leased[name] = str(self.tokens)
             claims.append((name, str(self.tokens), deliveries))
+            keep = bool(care and in_hand)
+            if telling and name in self.notes:
+                self.notes[name].kept = keep
+            if care == "alone" or keep:
+                break
         return Granted(tuple(claims), len(reclaimed), dead)
+
+    def _promoted(self, count: int, most: int, due: Due) -> int:
+        if self.pending and self.sharing:
+            return (min(most, count) + self.tokens % 2) // 2 if due is Due.FIRST else 0
+        return 0 if due is Due.LATER else most
+
+    def _lost(self, name: str) -> None:
+        """A lease ended; of what was only kept that tells nothing, and it was not delivered."""
+        note = self.notes.setdefault(name, Note())
+        if note.kept:
+            note.kept = False
+            self.counts[name] = max(0, self.counts.get(name, 0) - 1)
+        else:
+            note.lost_leases += 1
+
+    def _care(self, name: str) -> str:
+        """How to claim it beside others: as any, with its like, or alone."""
+        lost = self.notes[name].lost_leases if name in self.notes else 0
+        last = self.limit is not None and self.counts.get(name, 0) + 1 >= self.limit
+        return "" if not lost else "alone" if lost > 1 or last else "like"
 
     def claim_again(self, leases: list[Lease], count: int) -> Granted:
         """The same claim once more: what is still held of it; what is beyond `count` is released."""
@@ -138,6 +192,7 @@ class QueueModel:
                 self.counts[name] = max(0, self.counts.get(name, 0) - 1)
             elif outcome is Outcome.RETRY:
                 self.delayed.append(name)
+                self.notes.setdefault(name, Note()).failures += 1
             else:
                 self._end(name, outcome, reason)
         self.pending = released + self.pending
@@ -145,6 +200,7 @@ class QueueModel:
 
     def _end(self, name: str, outcome: Outcome | None, reason: str) -> None:
         deliveries = self.counts.pop(name, 0)
+        self.notes.pop(name, None)
         if outcome is Outcome.DONE:
             self.completed.append(name)
         elif outcome is Outcome.DEAD:
@@ -184,4 +240,5 @@ class QueueModel:
             place[:] = [name for name in place if name not in victims]
         for name in victims:
             self.counts.pop(name, None)
+            self.notes.pop(name, None)
         return len(victims)

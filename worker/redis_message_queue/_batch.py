@@ -30,6 +30,7 @@ _SPENT_AT_ONCE = 64
 _SETTLEMENTS_AT_ONCE = 500
 _LEASES_AT_ONCE = 1000
 RECOVER_ALL = 1_000_000
+_DUE = {"later": 0, "last": 1, "first": 2}
 _DETAIL_LENGTH = 4096
 
 
@@ -46,6 +47,14 @@ class Outcome(StrEnum):
 _GIVES_UP = (Outcome.FAILED, Outcome.DEAD)
 
 
+class Due(StrEnum):
+    """What a claim does with retried and delayed messages that are due."""
+
+    FIRST = "first"  # they are claimed first; while others wait, they get every other place
+    LAST = "last"  # only if nothing else waits
+    LATER = "later"  # they stay where they are
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
     """Who claims: shown in the queue's hash of workers, so that an operator can protect or retire it."""
@@ -58,13 +67,21 @@ class WorkerIdentity:
 
 
 class Claim(NamedTuple):
-    """One leased message. `payload` has the type of `stored`; `id` is None for a value without envelope."""
+    """One leased message. `payload` has the type of `stored`; `id` is None for a value without envelope.
+
+    `failures`: how often its handler failed and it was retried. `lost_leases`: how often a lease of it ended
+    unsettled, as when its worker dies. `kept`: it is not to be handled, but to be released once nothing else
+    is in hand (see `Consumer.settle`).
+    """
 
     stored: Text
     token: str
     id: str | None
     payload: Text
     delivery_count: int
+    failures: int = 0
+    lost_leases: int = 0
+    kept: bool = False
 
     @property
     def lease(self) -> tuple[Text, str]:
@@ -212,7 +229,15 @@ class ConsumerState:
         """How many claims have lost their reply so far and were not repeated."""
         return len(self._unresolved)
 
-    def begin(self, settlements: Sequence[Settlement], count: int, *, fresh: bool = True) -> Attempt:
+    def begin(
+        self,
+        settlements: Sequence[Settlement],
+        count: int,
+        *,
+        fresh: bool = True,
+        in_hand: int | None = None,
+        due: Due = Due.FIRST,
+    ) -> Attempt:
         """The next call. It repeats a claim of unknown outcome first, if there is one."""
         with self._lock:
             claim_id = None
@@ -221,7 +246,8 @@ class ConsumerState:
             spent = tuple(self._spent.popleft() for _ in range(min(len(self._spent), _SPENT_AT_ONCE)))
         settled = self._lease.operation_result(self._settle_id(settlements) if settlements else "none")
         claimed = self._lease.claim_result(claim_id or "none")
-        numbers = f"{max(0, count)} {int(fresh)} {self._numbers}"
+        apart = 0 if in_hand is None else 1 if in_hand == 0 else 2
+        numbers = f"{max(0, count)} {int(fresh)} {apart} {_DUE[due]} {self._numbers}"
         args = (
             numbers,
             *self._identity,
@@ -359,7 +385,10 @@ class ConsumerState:
             with contextlib.suppress(UnicodeDecodeError):
                 stored = message.decode()
         content = envelope.decode(stored)
-        return Claim(stored, token, content.id, content.payload, int(deliveries))
+        if deliveries.isdigit():
+            return Claim(stored, token, content.id, content.payload, int(deliveries))
+        count, failures, lost, kept = map(int, deliveries.split(":"))
+        return Claim(stored, token, content.id, content.payload, count, failures, lost, bool(kept))
 
 
 def leases_at_once(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
@@ -390,6 +419,7 @@ def _queue_keys(keys: QueueKeys) -> tuple[Text, ...]:
         keys.dead_letter_info,
         keys.workers,
         keys.versions,
+        lease.notes,
     )
 
 

@@ -17,6 +17,7 @@ from redis_message_queue._batch import (
     ClaimReply,
     ConsumerOptions,
     ConsumerState,
+    Due,
     Outcome,
     Settlement,
     SettleReply,
@@ -40,6 +41,7 @@ __all__ = [
     "Claim",
     "ClaimReply",
     "Consumer",
+    "Due",
     "Outcome",
     "SettleReply",
     "Settlement",
@@ -112,15 +114,33 @@ class Consumer:
         """Claim up to `count` messages, oldest first; claims nothing when `count` is not positive."""
         return self.settle((), claim=count).claimed
 
-    def settle(self, settlements: Sequence[Settlement], claim: int = 0) -> SettleReply:
+    def settle(
+        self,
+        settlements: Sequence[Settlement],
+        claim: int = 0,
+        *,
+        in_hand: int | None = None,
+        due: Due = Due.FIRST,
+    ) -> SettleReply:
         """Settle messages and claim up to `claim` new ones, in one round trip; more for above 512 KiB.
 
         What was raised may be called again with the same settlements: none counts twice.
+
+        Args:
+            settlements: ends of earlier claims.
+            claim: how many messages to claim at most.
+            in_hand: how many others this process handles. Given, what comes back by an expired lease is
+                claimed apart from others: with its like, or alone where it seems to end its workers. Handle
+                nothing beside that. While others are in hand, one such message is `kept`: release it as
+                soon as they have ended, and claim with that call. None: no such care.
+            due: what to do with retried and delayed messages that are due.
         """
         parts, answered = requests(settlements), []
         for places in parts:
             count = claim if places is parts[-1] else 0
-            attempt = self._state.begin([settlements[place] for place in places], count)
+            attempt = self._state.begin(
+                [settlements[place] for place in places], count, in_hand=in_hand, due=due
+            )
             try:
                 answered.append((attempt, _sync.execute(self._client, attempt.call)))
             except BaseException:

@@ -49,6 +49,11 @@ class LeaseKeys:
         """Hash: lease token (or, without leases, stored message) → claim id."""
         return f"{self.processing}:claim_result_backrefs"
 
+    @cached_property
+    def notes(self) -> str:
+        """Hash: stored message that had trouble → `failed lost kept` (see `scripts/parts/notes.lua`)."""
+        return f"{self.processing}:notes"
+
     def claim_result(self, claim_id: str) -> str:
         """String: what the claim with this id was given, so that a lost reply can be repeated."""
         return f"{self.processing}:claim_result:{claim_id}"
@@ -201,6 +206,11 @@ class QueueKeys:
     def claim_result_backrefs(self) -> str:
         """See `LeaseKeys.claim_result_backrefs`."""
         return self.leases.claim_result_backrefs
+
+    @cached_property
+    def notes(self) -> str:
+        """See `LeaseKeys.notes`."""
+        return self.leases.notes
 
     def claim_result(self, claim_id: str) -> str:
         """See `LeaseKeys.claim_result`."""

@@ -83,7 +83,7 @@ return guarded(wrong, function()
   if again then return again end
   local late = call('ZRANGEBYSCORE', L.deadlines, '-inf', now, 'LIMIT', 0, 1)[1]
   admit(L.refs, spent)
-  if due then rare().promote(L, delayed, now, 100) end
+  if due then rare().promote(L, delayed, now, 100, 1) end
   if late then reclaimed = rare().reclaim(L, now) end
   for i = reclaimed, 1, -1 do
     rare().tell(L.returned[i], call('HGET', L.counts, L.returned[i]) or '')

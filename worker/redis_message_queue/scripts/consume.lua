@@ -1,16 +1,20 @@
 -- Settle what a worker finished, then claim its next messages: one round trip, atomic.
 -- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 refs, 8 ids, 9 backrefs, 10 delayed,
---       11 completed, 12 failed, 13 dead letters, 14 dead-letter info, 15 workers, 16 versions, 17 settle record,
---       18 claim record, then records of earlier calls that nobody needs any more
--- ARGV  1 numbers: messages to claim; 1 = new ones too, 0 = only what the claim record remembers; lease ms; delivery
---       limit or 0; record TTL ms; lengths kept of completed, failed, dead-letter info
+--       11 completed, 12 failed, 13 dead letters, 14 dead-letter info, 15 workers, 16 versions, 17 notes,
+--       18 settle record, 19 claim record, then records of earlier calls that nobody needs any more
+-- ARGV  1 numbers: messages to claim; 1 = new ones too, 0 = only what the claim record remembers; what comes back by an
+--       expired lease: 0 = as it comes, 1 = apart from others, 2 = the same, and the caller has others in hand; what is
+--       due: 2 = first, 1 = if nothing else waits, 0 = not now; lease ms; delivery limit or 0; record TTL ms; lengths
+--       kept of completed, failed, dead-letter info
 --       2 worker id or '', 3 the worker's state to start from (JSON),
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), of what is given up its
 --       deduplication marker or '', and of a dead letter reason, detail
 -- reply one string, which clients read faster than a list: words, a line feed, the claimed messages end to end.
 --       Words: one digit for each settlement (1 applied, 0 the lease was lost) or -; 1 when the worker is retired;
 --       reclaimed; dead-lettered; ms to the next due message or -; ms to the next lease expiry or -; version of the
---       worker's state; then token, delivery count and length of each claim, and `- 0 length` of each dead-lettered one
+--       worker's state; then token, delivery count and length of each claim, and `- 0 length` of each dead-lettered one;
+--       the count of a claim that had trouble is followed by :failures:lost leases:kept, see notes. One that is kept is not
+--       to be handled, but released once nothing else is in hand
 -- cost  O(log N) for each message, O(distance from the nearer end of processing) to take it out
 --#include base
 --#include admit
@@ -20,10 +24,11 @@
 local L = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
   counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9] }
 local DELAYED, COMPLETED, FAILED, DEAD, INFO, WORKERS = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[17], KEYS[18]
+local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[18], KEYS[19]
+L.notes = KEYS[17]
 local AT_ONCE = 1000 -- Lua can only pass so many values to one command
-local count, fresh, lease_ms, limit, record_ttl, keep_completed, keep_failed, keep_info =
-  string.match(ARGV[1], '^(%d+) (%d) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local count, fresh, apart, due, lease_ms, limit, record_ttl, keep_completed, keep_failed, keep_info =
+  string.match(ARGV[1], '^(%d+) (%d) (%d) (%d) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
 count, limit = tonumber(count), tonumber(limit)
 local worker, now = ARGV[2], now_ms()
 local deadline = now + lease_ms
@@ -39,8 +44,8 @@ local function wrong(burying)
   if ends.dead or burying then
     lists[#lists + 1], lists[#lists + 2], lists[#lists + 3], lists[#lists + 4] = DEAD, 'list', INFO, 'list'
   end
-  return check_leases(L) or check({ DELAYED, 'zset', WORKERS, 'hash', SETTLED, 'string', CLAIMED, 'string' })
-    or check(lists)
+  return check_leases(L) or check({ DELAYED, 'zset', WORKERS, 'hash', L.notes, 'hash', SETTLED, 'string',
+    CLAIMED, 'string' }) or check(lists)
 end
 L.wrong = wrong
 
@@ -56,14 +61,17 @@ local function rare()
   --#include reclaim
   --#include unleased
   --#include distinct
+  --#include notes
   rarely = { ensure = ensure, promote = promote, reclaim = reclaim, unleased = unleased,
     distinct = distinct }
   local pushed = {}
 
   -- Write a message that is settled to its next place; the reply undoes that, unless it was there before.
   function rarely.place(stored, outcome, delay)
-    if outcome == 'retry' then
-      L.due = L.due or delay == '0'
+    if outcome == 'retry' and delay == '0' then
+      call('LPUSH', L.pending, stored) -- behind those that wait
+      return 'LPOP', L.pending
+    elseif outcome == 'retry' then
       if call('ZADD', DELAYED, now + delay, stored) == 1 then return 'ZREM', DELAYED, stored end
       return
     elseif outcome == 'release' then
@@ -83,6 +91,31 @@ local function rare()
     if type(left) == 'table' or left <= 0 then call('HDEL', L.counts, stored) end
   end
 
+  -- Its lease ended. What was only kept has not been delivered.
+  function L.lost(stored)
+    local failures, lost, kept = note_of(L, stored)
+    if kept then uncount(stored) end
+    note(L, stored, failures, kept and lost or lost + 1)
+  end
+
+  -- How to grant what is at the head of processing: false as any other; 'like' with none but its like, after one lost lease;
+  -- or 'alone', when it is likely that the message itself ends its workers, or certain that it is its last delivery.
+  function rarely.care(stored)
+    local _, lost = note_of(L, stored)
+    if lost == 0 then return false end
+    local delivery = tonumber(call('HGET', L.counts, stored)) or 0
+    return (lost > 1 or limit > 0 and delivery + 1 >= limit) and 'alone' or 'like'
+  end
+
+  -- The delivery count as it is told, and noted whether the message is only kept.
+  function rarely.counted(stored, delivery, keep)
+    local failures, lost, kept = note_of(L, stored)
+    if failures + lost == 0 then return delivery end
+    if keep == nil then keep = kept end
+    if keep ~= kept then note(L, stored, failures, lost, keep) end
+    return table.concat({ delivery, failures, lost, keep and 1 or 0 }, ':')
+  end
+
   function rarely.tell_why(stored, reason, detail, deliveries)
     if keep_info == '0' then return end
     local id, payload = unwrap(stored)
@@ -100,6 +133,10 @@ local function rare()
         if outcome == 'dead' then rarely.tell_why(stored, reason, detail, tonumber(call('HGET', L.counts, stored)) or 0) end
         if outcome == 'release' then uncount(stored) end
         if marker and marker ~= '' then pcall_redis('DEL', marker) end -- it may be published again
+        if outcome == 'retry' and all[i][5] == '1' then
+          local failures, lost = note_of(L, stored)
+          note(L, stored, failures + 1, lost)
+        end
       end
     end
     if pushed[COMPLETED] then call('LTRIM', COMPLETED, 0, keep_completed - 1) end
@@ -147,7 +184,8 @@ local function rare()
     for i = 1, math.min(count, #found) do
       local stored = found[i][1]
       call('ZADD', L.deadlines, deadline, stored)
-      taken[i], tokens[i], counted[i] = stored, found[i][2], tonumber(call('HGET', L.counts, stored)) or 0
+      local delivery = tonumber(call('HGET', L.counts, stored)) or 0
+      taken[i], tokens[i], counted[i] = stored, found[i][2], rarely.counted(stored, delivery)
     end
     return { unpack(found, count + 1) }
   end
@@ -159,7 +197,7 @@ local function rare()
   end
 
   function rarely.told(applied, retired, reclaimed, dead, state)
-    return table.concat({ applied, retired, reclaimed, dead, until_first(DELAYED), until_first(L.deadlines),
+    return table.concat({ applied, retired, reclaimed, dead, due == '0' and '-' or until_first(DELAYED), until_first(L.deadlines),
       text(state and tonumber(state.n) or 0) }, ' ')
   end
   return rarely
@@ -196,6 +234,7 @@ local function settle(all, plain)
   if not plain or L.records ~= false then rare().settled(all, answers) end
   for from = 1, #ended, AT_ONCE do
     call('HDEL', L.counts, unpack(ended, from, math.min(#ended, from + AT_ONCE - 1)))
+    if L.noted then call('HDEL', L.notes, unpack(ended, from, math.min(#ended, from + AT_ONCE - 1))) end
   end
   return table.concat(answers)
 end
@@ -216,15 +255,16 @@ end
 
 -- Each of these fails for a key of another type, before anything is written; the full check would take longer.
 -- Most calls find nothing delayed, due or remembered, and then there is nothing to check or to read there.
-local remembered = call('EXISTS', L.refs, L.ids, L.backrefs, SETTLED, CLAIMED, DELAYED) > 0
+local remembered = call('EXISTS', L.refs, L.ids, L.backrefs, SETTLED, CLAIMED, DELAYED, L.notes) > 0
 local looks = { pcall_redis('LLEN', L.processing), pcall_redis('LLEN', L.pending), pcall_redis('HGET', L.counts, ''),
   pcall_redis('ZRANGEBYSCORE', L.deadlines, '-inf', now, 'LIMIT', 0, 1),
-  remembered and pcall_redis('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, 1) }
+  remembered and pcall_redis('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, 1),
+  remembered and pcall_redis('EXISTS', L.notes), remembered and pcall_redis('HGET', L.notes, '') }
 for i = 1, #looks do
   if type(looks[i]) == 'table' and looks[i].err then return wrong() or looks[i] end
 end
 local late = looks[4][1]
-L.length, L.due = looks[1], remembered and looks[5][1]
+L.length, L.due, L.noted = looks[1], remembered and looks[5][1], remembered and looks[6] == 1
 remembered = remembered and call('EXISTS', L.refs, L.ids, L.backrefs, SETTLED, CLAIMED) > 0
 if remembered or not plain then
   local alien = wrong()
@@ -237,7 +277,7 @@ else
   L.records = false
 end
 local state = worker ~= '' and worker_state(WORKERS, worker) or nil
-admit(L.refs, 19)
+admit(L.refs, 20)
 
 local change, known_state = 0, state ~= nil
 if worker ~= '' then state = state or cjson.decode(ARGV[3]) end
@@ -255,13 +295,21 @@ if count > 0 and record then
   settle(others, false)
   change = change - #others
 elseif count > 0 and fresh == '1' and not retired then
-  if L.due then rare().promote(L, DELAYED, now, count) end
+  if L.due and due ~= '0' then rare().promote(L, DELAYED, now, count, due == '2' and count or 0) end
   if late then reclaimed = rare().reclaim(L, now) end
+  local before
   -- What was claimed before a write is refused stays claimed.
   for _ = 1, count + 100 do
     at = #taken + 1
     local stored = at <= count and call('LMOVE', L.pending, L.processing, 'RIGHT', 'LEFT')
     if not stored then break end
+    -- What was lost with a worker comes apart from the others, so that the one whose fault it is shows itself.
+    local care = L.noted and apart ~= '0' and rare().care(stored)
+    if at > 1 and care ~= before then
+      call('LMOVE', L.processing, L.pending, 'LEFT', 'RIGHT')
+      break
+    end
+    before = care
     local token, delivery, refused
     if string.sub(stored, 1, #PREFIX) ~= PREFIX then
       local twin = call('HEXISTS', L.tokens, stored) == 1 or call('ZSCORE', DELAYED, stored)
@@ -270,6 +318,11 @@ elseif count > 0 and fresh == '1' and not retired then
     if not refused then token, delivery, refused = lease(L, stored, deadline, true, limit) end
     if token then
       taken[at], tokens[at], counted[at] = stored, token, delivery
+      if L.noted then
+        local keep = care and apart == '2'
+        counted[at] = rare().counted(stored, delivery, keep)
+        if care == 'alone' or keep then break end
+      end
     else
       local others
       refused, others = rare().unleased(L, stored, delivery, refused, DEAD)
@@ -278,6 +331,7 @@ elseif count > 0 and fresh == '1' and not retired then
       if not refused then
         dead = dead + 1
         buried[dead] = stored
+        if L.noted then call('HDEL', L.notes, stored) end
         rare().tell_why(stored, 'MaxDeliveries', '', delivery - 1)
       end
     end

@@ -26,6 +26,7 @@ local function reclaim(L, now)
     if take_out(L, stored, token, 'RPOP', L.pending) == 1 then
       reclaimed = reclaimed + 1
       L.returned[reclaimed] = stored
+      if L.lost then L.lost(stored) end
     else
       call('HDEL', L.counts, stored)
     end
