@@ -1,4 +1,4 @@
-"""A consumer that tells what it has in hand claims what comes back by an expired lease apart from the rest."""
+"""A consumer that tells what it has in hand claims apart what comes back by an expired lease."""
 
 from __future__ import annotations
 

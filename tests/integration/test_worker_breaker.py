@@ -23,7 +23,7 @@ CLOSED = "a message was handled: claiming as before"
 def test_a_worker_that_only_fails_stops_claiming(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
-    publish(redis_client, *(f"m{number}" for number in range(30)))
+    publish(redis_client, *(f"m{number}" for number in range(3)))
     settings = {"circuit_breaker_failures": 3, "http_port": (port := free_port())}
     with WorkerProcess(tmp_path, redis_url, "broken", **settings) as worker:
 

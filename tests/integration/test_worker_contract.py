@@ -37,6 +37,8 @@ SHOWN_BY = {
     "With REDISQUEUE_KEEP_COMPLETED": "contract.completed_payloads_are_kept_on_demand",
     "After `raise Retry(delay)`": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
     "After `raise DeadLetter(reason)`": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
+    "`Retry(0)` puts it behind": "fairness.a_retry_at_once_goes_behind_those_that_wait",
+    "Neither a `Retry` nor a delivery": "lost_messages.crashes_are_no_attempts_of_the_handler",
     "After any other exception": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
     "Whatever a handler raises": "boundary.whatever_a_handler_raises_costs_its_own_message_alone",
     "A handler that returns a coroutine": "boundary.what_a_handler_returns_shows_whether_its_work_is_done",
@@ -53,9 +55,15 @@ SHOWN_BY = {
     "No process slot outlives": "children.nothing_that_a_handler_started_outlives_a_killed_worker",
     "The lease is renewed": "failures.the_lease_is_kept_for_as_long_as_the_handler_runs",
     "A message whose worker died": "failures.after_sigkill_only_the_unfinished_message_is_handled_again",
+    "It is then handled beside others of its kind": (
+        "lost_messages.a_message_that_kills_its_worker_takes_no_neighbour_along"
+    ),
     "After REDISQUEUE_MAX_DELIVERY": "faults.a_handler_that_exits_the_worker_costs_a_delivery_each_time",
     # Claims
     "Messages are claimed for free slots only": "handling.claims_for_free_slots_only",
+    "Of the places for which others wait": (
+        "fairness.retries_that_are_due_all_the_time_take_every_other_place_at_most"
+    ),
     "A worker never leaves because Redis is away": "failures.redis_away_and_back",
     "It also starts without Redis": "failures.a_worker_starts_without_redis_and_works_when_it_comes",
     "A result that Redis refuses": "refusals.one_result_that_is_refused_for_good_holds_up_no_other",
@@ -67,7 +75,10 @@ SHOWN_BY = {
     "Process slots are replaced": "processes.a_worn_process_is_replaced_and_the_worker_stays",
     # Failures in a row
     "After REDISQUEUE_CIRCUIT_BREAKER_FAILURES": "breaker.a_worker_that_only_fails_stops_claiming",
-    "If that fails too": "breaker.a_worker_that_only_fails_stops_claiming",
+    "What has failed before waits": "breaker.a_worker_that_only_fails_stops_claiming",
+    "A message that fails for the first time": (
+        "fairness.a_good_message_is_reached_behind_a_hundred_that_fail"
+    ),
     "Whatever else it had in hand": "breaker.what_was_in_hand_goes_back_uncounted",
     "`Retry`, `DeadLetter` and a payload": "breaker.what_a_handler_asks_for_is_no_failure",
     "What is tried": "breaker.a_message_that_always_fails_does_not_stop_the_others",

@@ -79,6 +79,12 @@ def gated_or_dead(payload: str, context: Context):
 def size(payload: str):
     note("finished", len(payload))
 
+def postponing(payload: str, context: Context):
+    note("started", payload)
+    if payload.startswith("again") and not gate_is_open("done"):
+        raise Retry(float(payload.partition(" ")[2]))
+    note("finished", payload)
+
 SEEN = set()
 
 def broken_at_first(payload: str, context: Context):
@@ -162,6 +168,24 @@ def suicidal(payload: str, context: Context):
     if payload == "poison" or context.delivery_count == 1:
         os._exit(7)
     note("finished", payload)
+
+WORKER = os.getppid() if os.environ.get("REDISQUEUE_SLOTS") == "processes" else os.getpid()
+
+# "poison" kills its worker always; "2 kills 1 failure" does so twice, and then raises once.
+def deadly(payload: str, context: Context):
+    note("events", f"start\\t{WORKER}\\t{payload}\\t{context.delivery_count}")
+    time.sleep(0.15)
+    kills, _, failures = payload.partition(" kills ") if " kills " in payload else ("0", "", "0")
+    if payload.startswith("poison") or context.delivery_count <= int(kills):
+        os.kill(WORKER, 9)
+        time.sleep(60)
+    if context.delivery_count <= int(kills) + int(failures.split()[0]):
+        raise RuntimeError("passing trouble")
+    note("events", f"end\\t{WORKER}\\t{payload}\\t{context.delivery_count}")
+    note("finished", payload)
+
+async def deadly_async(payload: str, context: Context):
+    await asyncio.to_thread(deadly, payload, context)
 
 TALLY = open(FOLDER / "tally", "a", buffering=1)
 

@@ -1,11 +1,12 @@
-"""A circuit breaker: a worker that only fails stops eating the queue, and tries a message now and then. Pure.
+"""A circuit breaker: a worker that only fails stops eating the queue, and tries messages one at a time. Pure.
 
     closed ──failures in a row──▶ open ──pause──▶ half-open ──a message handled──▶ closed
                                    ▲                  │
                                    └─ it failed: twice the pause
 
-A message that fails by itself must not stop the others: what a half-open worker tries is one delivery like
-any other, so it is retried later or given up, and the next try gets the next message.
+The pause is for what has failed before, and that waits behind everything else. A message that fails for
+the first time says little about the worker: the next one follows at once, so that good messages are reached
+behind many bad ones. Only after QUICK_TRIES of those nothing at all is tried within a pause.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from enum import StrEnum
 
 from tenacity.wait import wait_exponential, wait_random
 
+from redis_message_queue.consumer import Due
 from redisqueue_worker.policy import wait_seconds
 
 SHORTEST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
+QUICK_TRIES = 200
+QUICK_PAUSE_SECONDS = 0.02
 _PAUSE = wait_exponential(multiplier=SHORTEST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS)
 
 
@@ -36,7 +40,9 @@ class Breaker:
         threshold: failures in a row that open it; 0 for never.
         failures: failures in a row so far.
         pauses: pauses since it was closed; 0 while it is.
-        resume_at: the end of the last pause.
+        resume_at: the end of the last pause: before it nothing is tried that failed before.
+        next_at: nothing at all is tried before this.
+        quick_tries: messages tried without a pause since it was closed.
         epoch: how often it has opened. A message belongs to the epoch in which it was claimed.
     """
 
@@ -44,6 +50,8 @@ class Breaker:
     failures: int = 0
     pauses: int = 0
     resume_at: float = 0.0
+    next_at: float = 0.0
+    quick_tries: int = 0
     epoch: int = 0
 
     @property
@@ -54,11 +62,17 @@ class Breaker:
     def circuit(self, now: float) -> Circuit:
         if not self.tripped:
             return Circuit.CLOSED
-        return Circuit.OPEN if now < self.resume_at else Circuit.HALF_OPEN
+        return Circuit.OPEN if now < self.next_at else Circuit.HALF_OPEN
 
     def pause_seconds(self, now: float) -> float | None:
         """How long nothing is claimed from now on; None when something may be."""
-        return self.resume_at - now if self.circuit(now) is Circuit.OPEN else None
+        return self.next_at - now if self.circuit(now) is Circuit.OPEN else None
+
+    def due(self, now: float) -> Due:
+        """What to do with retries that are due: while it is tripped they come last, and not in a pause."""
+        if not self.tripped:
+            return Due.FIRST
+        return Due.LAST if now >= self.resume_at else Due.LATER
 
     def room(self, free: int, *, probes: int, now: float) -> int:
         """How many messages to claim at most.
@@ -84,16 +98,22 @@ class Breaker:
 
     def succeeded(self) -> Breaker:
         """A handler returned."""
-        return replace(self, failures=0, pauses=0) if self.failures or self.pauses else self
+        if not (self.failures or self.pauses):
+            return self
+        return replace(self, failures=0, pauses=0, quick_tries=0)
 
-    def failed(self, epoch: int, now: float) -> Breaker:
-        """A handler of a message claimed in `epoch` raised, timed out or died."""
+    def failed(self, epoch: int, now: float, *, again: bool = False) -> Breaker:
+        """A handler of a message claimed in `epoch` raised, timed out or died; `again` if it had before."""
         if self.threshold == 0 or self.excuses(epoch):
             return self
-        failures = self.failures + 1
-        if not self.tripped and failures < self.threshold:
-            return replace(self, failures=failures)
+        failed = replace(self, failures=self.failures + 1, next_at=now + QUICK_PAUSE_SECONDS)
+        if not self.tripped and failed.failures < self.threshold:
+            return failed
+        quick = self.tripped and self.quick_tries < QUICK_TRIES
+        if quick and not again:
+            return replace(failed, quick_tries=self.quick_tries + 1)
         pauses = self.pauses + 1
         pause = wait_seconds(_PAUSE, pauses)
-        pause += wait_seconds(wait_random(0, pause / 4), pauses)
-        return replace(self, failures=failures, pauses=pauses, resume_at=now + pause, epoch=self.epoch + 1)
+        resume_at = now + pause + wait_seconds(wait_random(0, pause / 4), pauses)
+        opened = replace(failed, pauses=pauses, resume_at=resume_at, epoch=self.epoch + 1)
+        return opened if quick else replace(opened, next_at=resume_at)

@@ -9,6 +9,7 @@ from redis import ResponseError
 
 from redis_message_queue._clock import monotonic
 from redis_message_queue._retry import is_final
+from redis_message_queue.consumer import Due
 from redis_message_queue.trouble import described
 
 if TYPE_CHECKING:
@@ -49,11 +50,13 @@ class Calls:
         self._command = command
         return self._consumer
 
-    def settle(self, batch: list[Settlement], wanted: int) -> SettleReply | None:
+    def settle(
+        self, batch: list[Settlement], wanted: int, *, in_hand: int = 0, due: Due = Due.FIRST
+    ) -> SettleReply | None:
         """Settle and claim in one call; None when a result was refused, which the outbox sees to then."""
         consumer = self.consumer(SETTLE if batch else CLAIM)
         try:
-            return consumer.settle(batch, claim=wanted)
+            return consumer.settle(batch, claim=wanted, in_hand=in_hand, due=due)
         except ResponseError as error:
             if not batch or not is_final(error):
                 raise

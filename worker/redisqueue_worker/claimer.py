@@ -22,6 +22,7 @@ from redisqueue_worker.failures import HandlerTimeout, failure_of
 from redisqueue_worker.flights import Flight, Flights
 from redisqueue_worker.outbox import Outbox
 from redisqueue_worker.pace import Pace
+from redisqueue_worker.quarantine import Quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +91,7 @@ class Claimer(threading.Thread):
         self._deregister = True
         self._closed_at = 0.0
         self._pace = Pace()
+        self._quarantine = Quarantine()
         self._calls = Calls(connect, self.outbox, self._pace, metrics)
         self._running = 0
         self.settled_total = 0
@@ -200,15 +202,18 @@ class Claimer(threading.Thread):
         if now < self._pace.retry_at:
             return
         if self._pace.failures:  # first renew, so that the next claim cannot reclaim our own messages
-            self._calls.unless_refused("renew", lambda consumer: consumer.renew(self._flights.leased()))
+            leased = [*self._flights.leased(), *self._quarantine.kept]
+            self._calls.unless_refused("renew", lambda consumer: consumer.renew(leased))
             self._pace.report_soon()
         if self._pace.report_due(now):
             self._calls.unless_refused("report", self._report)
+        self._release(self._quarantine.over(running=0 if self._draining.is_set() else self._running))
         batch = self.outbox.next(now)
         wanted = self._wanted(now, calling=bool(batch))
         if batch or wanted:
             self._unanswered = self._unanswered or wanted > 0
-            if reply := self._calls.settle(batch, wanted):
+            due = self._breaker.due(now)
+            if reply := self._calls.settle(batch, wanted, in_hand=self._running, due=due):
                 self._settled(batch, reply.applied)
                 self._take_claims(reply.claimed)
                 if wanted:
@@ -231,11 +236,12 @@ class Claimer(threading.Thread):
             return 0
         running = self._flights.running() if self._breaker.tripped else ()
         probes = sum(flight.epoch == self._breaker.epoch for flight in running)
-        return self._breaker.room(self._slots - self._running, probes=probes, now=now)
+        free = self._quarantine.room(self._slots - self._running, running=self._running)
+        return self._breaker.room(free, probes=probes, now=now)
 
     def _report(self, consumer: Consumer) -> None:
         consumer.report(
-            busy=len(self._flights),
+            busy=len(self._flights) + len(self._quarantine.kept),
             oldest_start_age_seconds=self._flights.oldest_age_seconds(),
             draining=self._draining.is_set(),
             tripped=self._breaker.tripped,
@@ -251,7 +257,8 @@ class Claimer(threading.Thread):
         elif claims:
             epoch = self._breaker.epoch
             flights = [
-                Flight(claim, self._contexts.of(claim, self._draining), epoch=epoch) for claim in claims
+                Flight(claim, self._contexts.of(claim, self._draining), epoch=epoch)
+                for claim in self._quarantine.admit(claims)
             ]
             for flight in flights:
                 self._flights.add(flight)
@@ -313,7 +320,7 @@ class Claimer(threading.Thread):
         if settlement.failed:
             if before.excuses(flight.epoch):
                 return replace(settlement, outcome=Outcome.RELEASE, delay_seconds=0.0)
-            self._breaker = before.failed(flight.epoch, now)
+            self._breaker = before.failed(flight.epoch, now, again=flight.claim.failures > 0)
         elif settlement.outcome is Outcome.DONE:
             self._breaker = before.succeeded()
         if self._breaker.epoch != before.epoch:
@@ -363,7 +370,8 @@ class Claimer(threading.Thread):
         if self._hurried != closings:
             self._hurried = closings
             self.outbox.hurry()
-        waiting = self.outbox.untried(self._closed_at) or (self._unanswered and not given_up)
+        kept = self._quarantine.kept or self.outbox.untried(self._closed_at)
+        waiting = kept or (self._unanswered and not given_up)
         held = [flight for flight in self._flights.running() if not flight.abandoned]
         if not waiting and not held:
             self._quiet_since = closings
@@ -377,6 +385,7 @@ class Claimer(threading.Thread):
             with self._pulse.away():
                 if self._unanswered:
                     self._release(self._calls.consumer(CLAIM).recover())
+                self._release(self._quarantine.over(running=0))
                 now = monotonic()
                 for settlement in given_up:
                     self.outbox.add(settlement, now)

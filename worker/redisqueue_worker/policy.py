@@ -20,8 +20,8 @@ class RetryPolicy:
     """How failures are repeated.
 
     Attributes:
-        max_attempts: deliveries before a failing message becomes a dead letter; with 1 the first failure
-            is final and the message goes to the failed ones.
+        max_attempts: failures of the handler before a message becomes a dead letter; with 1 the first one
+            is final and the message goes to the failed ones. What ended with its worker is no attempt.
     """
 
     max_attempts: int = 3
@@ -40,7 +40,8 @@ class RetryPolicy:
             case None:
                 return Settlement(claim, Outcome.DONE)
             case Failure(cause=Cause.RETRY, delay_seconds=delay):
-                chosen = self.delay_seconds(claim.delivery_count) if delay is None else delay
+                returned = claim.delivery_count - claim.lost_leases
+                chosen = self.delay_seconds(returned) if delay is None else delay
                 return Settlement(claim, Outcome.RETRY, delay_seconds=chosen, reason=failure.text)
             case Failure(cause=Cause.DEAD_LETTER):
                 return Settlement(claim, Outcome.DEAD, reason=failure.text)
@@ -50,10 +51,11 @@ class RetryPolicy:
         detail = failure.detail[-MAX_DETAIL_CHARACTERS:]
         if self.max_attempts == 1:
             return Settlement(claim, Outcome.FAILED, reason=reason, detail=detail, failed=True)
-        if claim.delivery_count >= self.max_attempts:
-            spent = f"{reason} (attempt {claim.delivery_count} of {self.max_attempts})"
+        attempt = claim.failures + 1
+        if attempt >= self.max_attempts:
+            spent = f"{reason} (attempt {attempt} of {self.max_attempts})"
             return Settlement(claim, Outcome.DEAD, reason=spent, detail=detail, failed=True)
-        delay = self.delay_seconds(claim.delivery_count)
+        delay = self.delay_seconds(attempt)
         return Settlement(claim, Outcome.RETRY, delay_seconds=delay, reason=reason, failed=True)
 
 

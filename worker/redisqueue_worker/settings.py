@@ -162,7 +162,7 @@ OPTIONS = (
         "max_attempts",
         _whole(1),
         3,
-        "deliveries before a failing message is a dead letter; 1: a failure is final",
+        "failures before a message is a dead letter; 1: a failure is final",
     ),
     Option("retry_initial_seconds", _seconds, 1.0, "the first delay of the exponential backoff"),
     Option("retry_max_seconds", _seconds, 300.0, "the longest delay of the exponential backoff"),

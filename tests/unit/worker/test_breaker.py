@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redisqueue_worker.breaker import LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS, Breaker, Circuit
+from redis_message_queue.consumer import Due
+from redisqueue_worker.breaker import (
+    LONGEST_PAUSE_SECONDS,
+    QUICK_PAUSE_SECONDS,
+    QUICK_TRIES,
+    SHORTEST_PAUSE_SECONDS,
+    Breaker,
+    Circuit,
+)
 
 
 def failing(times: int, breaker: Breaker | None = None, now: float = 100) -> Breaker:
@@ -45,16 +54,39 @@ def test_a_success_closes_it() -> None:
 def test_each_failed_try_doubles_the_pause_up_to_a_limit() -> None:
     breaker, pauses, now = failing(3, now=0), [], 0.0
     for _ in range(12):
-        pause = breaker.pause_seconds(now)
-        assert pause is not None
+        pause = breaker.resume_at - now
         pauses.append(pause)
         now += pause
-        breaker = breaker.failed(breaker.epoch, now)
+        breaker = breaker.failed(breaker.epoch, now, again=True)
     expected = [min(LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS * 2**n) for n in range(12)]
     assert all(low <= pause <= 1.25 * low for low, pause in zip(expected, pauses, strict=True))
-    again = failing(3, breaker.succeeded(), now).pause_seconds(now)
-    assert again is not None
-    assert again <= 1.25 * SHORTEST_PAUSE_SECONDS, "after a success it begins anew"
+    anew = failing(3, breaker.succeeded(), now).pause_seconds(now)
+    assert anew is not None
+    assert anew <= 1.25 * SHORTEST_PAUSE_SECONDS, "after a success it begins anew"
+
+
+def test_a_message_that_fails_for_the_first_time_is_followed_by_the_next_at_once() -> None:
+    breaker, now = failing(3, now=0), 2.0
+    for _ in range(QUICK_TRIES):
+        assert breaker.circuit(now) is Circuit.HALF_OPEN
+        before, breaker = now, breaker.failed(breaker.epoch, now)
+        now = breaker.next_at
+        assert now - before == pytest.approx(QUICK_PAUSE_SECONDS)
+    assert (breaker.pauses, breaker.epoch) == (1, 1), "no pause but the first"
+    spent = breaker.failed(breaker.epoch, now).pause_seconds(now)
+    assert spent is not None
+    assert spent >= 2 * SHORTEST_PAUSE_SECONDS, "after so many it is the worker"
+
+
+def test_what_failed_before_waits_behind_all_else_and_for_the_end_of_the_pause() -> None:
+    assert failing(2).due(100) is Due.FIRST
+    opened = failing(3, now=100)
+    assert (opened.due(100), opened.due(opened.resume_at)) == (Due.LATER, Due.LAST)
+    again = opened.failed(opened.epoch, 102, again=True)
+    assert again.due(103) is Due.LATER
+    assert again.room(7, probes=0, now=103) == 1, "others are tried meanwhile"
+    assert again.due(again.resume_at) is Due.LAST
+    assert again.succeeded().due(103) is Due.FIRST
 
 
 def test_what_was_in_hand_when_it_opened_is_excused() -> None:

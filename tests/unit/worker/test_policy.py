@@ -15,16 +15,17 @@ POLICY = RetryPolicy(max_attempts=3, initial_seconds=2, max_seconds=60)
 FINAL = RetryPolicy(max_attempts=1)
 
 
-def settled(policy: RetryPolicy, delivery: int, error: BaseException | None) -> Settlement:
-    return policy.settlement(claim(delivery), failure_of(error) if error else None)
+def settled(policy: RetryPolicy, attempt: int, error: BaseException | None) -> Settlement:
+    return policy.settlement(claim(attempt), failure_of(error) if error else None)
 
 
-def claim(delivery_count: int) -> Claim:
-    return Claim(stored="x", token="1", id="1", payload="x", delivery_count=delivery_count)
+def claim(attempt: int, lost_leases: int = 0) -> Claim:
+    """Of a message whose handler failed at each attempt before."""
+    return Claim("x", "1", "1", "x", attempt + lost_leases, failures=attempt - 1, lost_leases=lost_leases)
 
 
 @pytest.mark.parametrize(
-    ("policy", "delivery", "error", "outcome", "reason"),
+    ("policy", "attempt", "error", "outcome", "reason"),
     [
         (POLICY, 1, None, Outcome.DONE, ""),
         (POLICY, 1, ValueError("no"), Outcome.RETRY, "ValueError: no"),
@@ -39,10 +40,22 @@ def claim(delivery_count: int) -> Claim:
     ],
 )
 def test_settlement(
-    policy: RetryPolicy, delivery: int, error: BaseException | None, outcome: Outcome, reason: str
+    policy: RetryPolicy, attempt: int, error: BaseException | None, outcome: Outcome, reason: str
 ) -> None:
-    settlement = settled(policy, delivery, error)
+    settlement = settled(policy, attempt, error)
     assert (settlement.outcome, settlement.reason) == (outcome, reason)
+
+
+def test_what_ended_with_its_worker_is_no_attempt() -> None:
+    settlement = POLICY.settlement(claim(1, lost_leases=5), failure_of(ValueError("no")))
+    assert settlement.outcome is Outcome.RETRY
+    assert settlement.delay_seconds <= 2.5, "the first backoff"
+
+
+def test_what_a_handler_postponed_itself_is_no_attempt() -> None:
+    postponed = Claim("x", "1", "1", "x", delivery_count=7)
+    assert POLICY.settlement(postponed, failure_of(ValueError("no"))).outcome is Outcome.RETRY
+    assert POLICY.settlement(postponed, failure_of(Retry())).delay_seconds >= 60, "but its own backoff grows"
 
 
 @pytest.mark.parametrize("error", [None, Retry(), Retry(3), DeadLetter("nobody"), InvalidPayload("no")])
