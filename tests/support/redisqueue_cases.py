@@ -176,7 +176,9 @@ BAD: dict[str, Bad] = {
     # The worker.
     "handler and command": Bad(worker(command=["run"], image="a"), "spec.worker.handler"),
     "neither handler nor command": Bad(redis_queue(worker={}), "spec.worker.handler"),
-    "handler without function": Bad(worker(handler="tasks.handle"), "spec.worker.handler"),
+    "handler without function": Bad(worker(handler="tasks:"), "spec.worker.handler"),
+    "handler that is a file": Bad(worker(handler="app/tasks.py"), "spec.worker.handler"),
+    "handler of two functions": Bad(worker(handler="tasks:one:two"), "spec.worker.handler"),
     "command in our image": Bad(redis_queue(worker={"command": ["run"]}), "spec.worker.image"),
     "arguments of a handler": Bad(worker(args=["--fast"]), "spec.worker.args"),
     "source of a command": Bad(
@@ -241,6 +243,8 @@ BAD: dict[str, Bad] = {
 
 GOOD: dict[str, Object] = {
     "smallest": redis_queue(),
+    "handler that is a module": worker(handler="shop.tasks"),
+    "handler that is a module of one letter": worker(handler="t"),
     "longest name": redis_queue(name="a" * 56),
     "user in url": redis(url="redis://app@redis:6379/3"),
     "address in version 6": redis(url="redis://[::1]:6379/3"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from redisqueue_worker import registry
+from redisqueue_worker.own_fields import sparing
 from redisqueue_worker.payload import Decode, InvalidPayload, decoder_for, parse
 from redisqueue_worker.results import finished
 from redisqueue_worker.signatures import manner_of
@@ -34,8 +35,11 @@ class Handler(typing.Protocol):
     """What is called with each message."""
 
     @property
-    def is_async(self) -> bool:
-        """Whether `call` gives a coroutine, all its own work included."""
+    def is_async(self) -> bool | None:
+        """Whether `call` gives a coroutine, all its own work included; None: that depends on the payload."""
+
+    def chosen_for(self, payload: str | bytes) -> Handler:
+        """The one that such a message is for, itself as long as there is no choice. Raises InvalidPayload."""
 
     def call(self, payload: str | bytes, context: Context) -> Any:
         """What the function returns: for an async one, a coroutine.
@@ -53,6 +57,10 @@ class FunctionHandler:
     is_async: bool
     takes_context: bool
     wraps_async: bool = False
+
+    def chosen_for(self, payload: str | bytes) -> Handler:  # noqa: ARG002 - there is no choice
+        """See `Handler.chosen_for`."""
+        return self
 
     def call(self, payload: str | bytes, context: Context) -> Any:
         """See `Handler.call`."""
@@ -74,17 +82,26 @@ class TypedHandlers:
     """Several functions; the `type` field of the payload says which one a message is for."""
 
     by_type: Mapping[str, FunctionHandler]
-    is_async: bool
+
+    @property
+    def is_async(self) -> bool | None:
+        """See `Handler.is_async`."""
+        kinds = {one.is_async for one in self.by_type.values()}
+        return kinds.pop() if len(kinds) == 1 else None
 
     def call(self, payload: str | bytes, context: Context) -> Any:
         """See `Handler.call`."""
+        return self.chosen_for(payload).call(payload, context)
+
+    def chosen_for(self, payload: str | bytes) -> Handler:
+        """See `Handler.chosen_for`."""
         value = parse(payload)
         kind = value.get("type") if isinstance(value, dict) else None
         if not isinstance(kind, str):
             raise InvalidPayload("not a JSON object with a text in its field 'type'")
         if kind not in self.by_type:
             raise InvalidPayload(f"no handler for its type; there are {', '.join(self.by_type)}")
-        return self.by_type[kind].call(payload, context)
+        return self.by_type[kind]
 
 
 def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
@@ -103,7 +120,7 @@ def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a script that ends the process is no module of handlers
         raise HandlerError(_import_problem(module_name, error)) from error
-    target = _attribute(module, attribute, reference) if attribute else registry.handler
+    target = _attribute(module, attribute, reference) if attribute else _registry_of(module)
     if isinstance(target, registry.Registry):
         if not target:
             raise HandlerError(
@@ -112,6 +129,13 @@ def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
             )
         return traced(_of_types(target, reference))
     return traced(inspected(target, reference))
+
+
+def _registry_of(module: object) -> registry.Registry:
+    """What `@handler` has registered; else the one registry that the module has of its own."""
+    own = {id(value): value for value in vars(module).values() if isinstance(value, registry.Registry)}
+    own.pop(id(registry.handler), None)
+    return registry.handler if registry.handler or len(own) != 1 else own.popitem()[1]
 
 
 def _attribute(module: object, path: str, reference: str) -> Any:
@@ -142,24 +166,22 @@ def _offered(target: object) -> str:
 
 def _of_types(functions: Mapping[str, Callable[..., Any]], reference: str) -> TypedHandlers:
     by_type = {
-        name: inspected(function, f"{reference} @handler({name!r})") for name, function in functions.items()
+        name: inspected(function, f"{reference} @handler({name!r})", typed=True)
+        for name, function in functions.items()
     }
-    kinds = {one.is_async for one in by_type.values()}
-    if len(kinds) > 1:
-        named = ", ".join(
-            f"{name} is {'async def' if one.is_async else 'def'}" for name, one in by_type.items()
-        )
-        raise HandlerError(f"{reference!r} mixes def and async def, which run in different ways: {named}")
-    return TypedHandlers(by_type, kinds.pop())
+    return TypedHandlers(by_type)
 
 
-def inspected(function: Any, reference: str) -> FunctionHandler:
-    """How `function` is to be called. Raises HandlerError when it cannot take a message."""
+def inspected(function: Any, reference: str, *, typed: bool = False) -> FunctionHandler:
+    """How `function` is to be called; `typed` if it was chosen by the message's type.
+
+    Raises HandlerError when it cannot take a message.
+    """
     if not callable(function) or inspect.isclass(function):
         raise HandlerError(f"{reference!r} is a {type(function).__name__}, not a function")
     try:
         manner = manner_of(function)
-        decode = decoder_for(manner.annotation)
+        decode = sparing(manner.annotation, decoder_for(manner.annotation), typed=typed)
     except TypeError as error:
         raise HandlerError(f"{reference!r}: {error}") from error
     return FunctionHandler(function, decode, manner.is_async, manner.takes_context, manner.wraps_async)
@@ -177,6 +199,9 @@ def _import_problem(module_name: str, error: BaseException) -> str:
     own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
     place = f" ({os.path.relpath(own[-1].filename)}, line {own[-1].lineno})" if own else ""
     hint = ""
+    parent, _, last = module_name.rpartition(".")
+    if isinstance(error, ModuleNotFoundError) and parent and error.name == module_name:
+        hint = f"; for a function write '{parent}:{last}'"
     if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
         hint = f"; looked in {', '.join(sys.path[:3])} and the installed packages"
     return f"cannot import {module_name!r}: {type_name(error)}: {text_of(error)}{place}{hint}"

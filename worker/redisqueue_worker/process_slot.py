@@ -28,7 +28,7 @@ from redisqueue_worker.loader import Handler, HandlerError, load
 from redisqueue_worker.pipe import Ended, Extended, Ready, Work
 from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, resident_mib
-from redisqueue_worker.slots import failure_in, failure_in_async, run_to_end
+from redisqueue_worker.slots import chosen_for, failure_in, failure_in_async, run_to_end
 from redisqueue_worker.stamps import stamp_of
 from redisqueue_worker.takeovers import Takeovers
 
@@ -95,6 +95,8 @@ class ProcessSlot:
     def _handle(self, handler: Handler, work: Work, runner: asyncio.Runner) -> Failure | None:
         context = self._context = _SlotContext(work, self._draining, self._publisher, self._send)
         own = self._base.copy()
+        if handler.is_async is None:
+            handler = own.run(chosen_for, handler, work.payload)
         if handler.is_async:
             return run_to_end(runner, failure_in_async(handler, work.payload, context), own)
         return own.run(failure_in, handler, work.payload, context)

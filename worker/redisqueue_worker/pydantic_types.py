@@ -52,6 +52,45 @@ def reader_of(kind: Any) -> Callable[[str | bytes], Any]:
     return reading
 
 
+def names_of(kind: Any) -> frozenset[str] | None:
+    """By which names a JSON object fills its fields; None for a type that takes an object as a whole.
+
+    Raises TypeError for a type that is not complete.
+    """
+    fields = _fields_in(_complete_schema(kind), {})
+    if fields is None:
+        return None
+    aliases = (alias for _, field in fields for alias in _first_names(field.get("validation_alias")))
+    return frozenset([*(name for name, _ in fields), *aliases])
+
+
+def _fields_in(schema: Schema, known: dict[str, Schema]) -> list[tuple[str, Schema]] | None:
+    """The fields at the top of a model or dataclass."""
+    match schema:
+        case {"type": "model-fields", "fields": fields}:
+            return list(fields.items())
+        case {"type": "dataclass-args", "fields": fields}:
+            return [(one["name"], one) for one in fields]
+        case {"type": "definitions", "definitions": definitions, "schema": inner}:
+            return _fields_in(inner, {one["ref"]: one for one in definitions})
+        case {"type": "definition-ref", "schema_ref": name} if name in known:
+            return _fields_in(known[name], {one: known[one] for one in known if one != name})
+        case {"schema": inner} if not schema.get("root_model"):
+            return _fields_in(inner, known)
+    return None
+
+
+def _first_names(alias: Any) -> Iterator[str]:
+    """Where an alias begins to look: a name, a path of names, or several of either."""
+    if isinstance(alias, str):
+        yield alias
+    elif isinstance(alias, list) and alias and isinstance(alias[0], list):
+        for path in alias:
+            yield from _first_names(path)
+    elif isinstance(alias, list) and alias and isinstance(alias[0], str):
+        yield alias[0]
+
+
 def _complete_schema(kind: Any) -> Schema:
     pydantic = sys.modules["pydantic"]
     try:

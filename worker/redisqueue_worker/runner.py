@@ -29,7 +29,7 @@ from redisqueue_worker.processes import ProcessSlots
 from redisqueue_worker.publisher import Publisher, pool_problem
 from redisqueue_worker.recycle import Limits, inherited_listener, resident_mib, start_afresh
 from redisqueue_worker.server_check import check_in_background
-from redisqueue_worker.slots import Slots, TaskSlots, ThreadSlots, slots_problem
+from redisqueue_worker.slots import MixedSlots, Slots, TaskSlots, ThreadSlots, slots_problem
 from redisqueue_worker.stop_signals import STOP_SIGNALS
 from redisqueue_worker.takeovers import Takeovers
 from redisqueue_worker.waiter import Waiter
@@ -189,10 +189,12 @@ class Worker:
         handler = load(settings.handler, settings.handler_path)
         if problem := slots_problem(settings.slots, handler):
             raise PlatformError(f"REDISQUEUE_SLOTS (--slots): {problem}")
+        if handler.is_async is False:
+            return ThreadSlots(handler, settings.concurrency, self._claimer.finish)
+        pulse = self._pulses["event-loop"] = Pulse()
         if handler.is_async:
-            pulse = self._pulses["event-loop"] = Pulse()
             return TaskSlots(handler, self._claimer.finish, pulse)
-        return ThreadSlots(handler, settings.concurrency, self._claimer.finish)
+        return MixedSlots(handler, settings.concurrency, self._claimer.finish, pulse)
 
     def _begin(self, slots: Slots) -> None:
         settings = self._settings

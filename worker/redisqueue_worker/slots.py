@@ -75,6 +75,14 @@ async def failure_in_async(handler: Handler, payload: str | bytes, context: Cont
     return None
 
 
+def chosen_for(handler: Handler, payload: str | bytes) -> Handler:
+    """What the message is for. Where nothing is, the handler itself, which fails for it as a sync one."""
+    try:
+        return handler.chosen_for(payload)
+    except Exception:
+        return handler
+
+
 def run_to_end(
     runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None
 ) -> T:
@@ -95,6 +103,8 @@ def run_to_end(
 
 def slots_for(handler: Handler) -> str:
     """The kind of slots that the handler was written for."""
+    if handler.is_async is None:
+        return MixedSlots.kind
     return TaskSlots.kind if handler.is_async else ThreadSlots.kind
 
 
@@ -103,6 +113,8 @@ def slots_problem(wanted: str, handler: Handler) -> str | None:
     kind = slots_for(handler)
     if wanted in ("auto", "processes", kind):
         return None
+    if handler.is_async is None:
+        return f"'{wanted}' are for handlers of one kind, and there are def and async def; leave it out"
     ours, theirs = ("async def", "def") if handler.is_async else ("def", "async def")
     return f"'{wanted}' are for handlers with {theirs}, and this one has {ours}; use '{kind}' or leave it out"
 
@@ -139,8 +151,11 @@ class ThreadSlots:
 
     def _serve(self) -> None:
         while (flight := self._work.get()) is not None:
-            own = self.context.copy()
-            self._done(flight, own.run(failure_in, self._handler, flight.claim.payload, flight.context))
+            self._handle(flight, self._handler)
+
+    def _handle(self, flight: Flight, handler: Handler) -> None:
+        own = self.context.copy()
+        self._done(flight, own.run(failure_in, handler, flight.claim.payload, flight.context))
 
 
 class TaskSlots:
@@ -160,7 +175,11 @@ class TaskSlots:
         self._up.wait()
 
     def start(self, flights: Sequence[Flight]) -> None:
-        self._loop.call_soon_threadsafe(self._spawn, flights)
+        self.start_with(self._handler, flights)
+
+    def start_with(self, handler: Handler, flights: Sequence[Flight]) -> None:
+        """Run this async handler on each."""
+        self._loop.call_soon_threadsafe(self._spawn, handler, flights)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
         async def in_our_context() -> object:
@@ -187,16 +206,45 @@ class TaskSlots:
                 async with timeout(BEAT_SECONDS):
                     await self._ended.wait()
 
-    def _spawn(self, flights: Sequence[Flight]) -> None:
+    def _spawn(self, handler: Handler, flights: Sequence[Flight]) -> None:
         for flight in flights:
-            task = self._loop.create_task(self._run(flight), context=self.context.copy())
+            task = self._loop.create_task(self._run(handler, flight), context=self.context.copy())
             flight.cancel = partial(self._loop.call_soon_threadsafe, task.cancel)
 
-    async def _run(self, flight: Flight) -> None:
+    async def _run(self, handler: Handler, flight: Flight) -> None:
         if flight.timed_out_at is None:
-            failure = await failure_in_async(self._handler, flight.claim.payload, flight.context)
+            failure = await failure_in_async(handler, flight.claim.payload, flight.context)
         else:  # the loop was blocked until the deadline had passed
             failure = failure_of(asyncio.CancelledError())
         if failure and failure.cause is Cause.CANCELLED and flight.timed_out_at is not None:
             failure = failure_of(HandlerTimeout(flight.age_seconds))
         self._done(flight, failure)
+
+
+class MixedSlots(ThreadSlots):
+    """Threads beside an event loop, for functions of both kinds: a thread reads for which a message is.
+
+    There are as many threads as messages at once, so one is always free to hand an async one over.
+    """
+
+    kind = "threads and tasks"
+    can_cancel = True
+
+    def __init__(self, handler: Handler, count: int, done: Done, pulse: Pulse) -> None:
+        self._tasks = TaskSlots(handler, done, pulse)
+        super().__init__(handler, count, done)
+        self.context = self._tasks.context
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        return self._tasks.run(coroutine)
+
+    def close(self) -> None:
+        super().close()
+        self._tasks.close()
+
+    def _handle(self, flight: Flight, handler: Handler) -> None:
+        chosen = self.context.copy().run(chosen_for, handler, flight.claim.payload)
+        if chosen.is_async:
+            self._tasks.start_with(chosen, [flight])
+        else:
+            super()._handle(flight, chosen)

@@ -36,6 +36,11 @@ class TracedHandler:
         self._tracer = trace.get_tracer("redisqueue_worker")
         self.is_async = handler.is_async
 
+    def chosen_for(self, payload: str | bytes) -> Handler:
+        """As the handler's own, with each call in a span too."""
+        chosen = self._handler.chosen_for(payload)
+        return self if chosen is self._handler else TracedHandler(chosen)
+
     def call(self, payload: str | bytes, context: Context) -> Any:
         """As the handler's own."""
         if self.is_async:

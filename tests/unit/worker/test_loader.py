@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -15,6 +16,7 @@ from redisqueue_worker.context import MessageLogger
 from redisqueue_worker.loader import HandlerError, inspected, load
 from redisqueue_worker.payload import InvalidPayload
 from redisqueue_worker.publisher import Publisher
+from redisqueue_worker.slots import slots_for, slots_problem
 from redisqueue_worker.stamps import Stamp
 
 if TYPE_CHECKING:
@@ -167,8 +169,30 @@ def test_the_type_says_which_function_a_message_is_for(
         with pytest.raises(InvalidPayload) as refused:
             loaded.call(payload, a_context())
         assert str(refused.value) == problem
-    with pytest.raises(HandlerError, match=r"mixes def and async def.*: a is def, b is async def"):
-        load("typed_handlers:mixed")
+    mixed = load("typed_handlers:mixed")
+    assert mixed.is_async is None
+    kinds = {name: mixed.chosen_for(json.dumps({"type": name})).is_async for name in ("a", "b")}
+    assert kinds == {"a": False, "b": True}
+    assert slots_for(mixed) == "threads and tasks"
+    assert [slots_problem(wanted, mixed) is None for wanted in ("auto", "processes", "threads", "tasks")] == [
+        *(True, True, False, False)
+    ]
+
+
+def test_a_module_means_what_it_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redisqueue_worker.registry.handler", Registry())
+    package = tmp_path / "shop_of_tests"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    one = "from redisqueue_worker import Registry\nmine = same = Registry()\nmine('a')(lambda payload: 7)\n"
+    (package / "orders.py").write_text(one)
+    (package / "mails.py").write_text(one + "other = Registry()\nother('b')(print)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load("shop_of_tests.orders").call('{"type": "a"}', a_context()) == 7
+    with pytest.raises(HandlerError, match="registers no handler"):
+        load("shop_of_tests.mails")
+    with pytest.raises(HandlerError, match=r"for a function write 'shop_of_tests\.orders:mine'"):
+        load("shop_of_tests.orders.mine")
 
 
 @pytest.mark.parametrize(
