@@ -75,10 +75,18 @@ def started(how):
         case "daemon":
             return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
 
+def wait_for_go():
+    while not (FOLDER / "go").exists():
+        time.sleep(0.01)
+
 def leave_behind(payload: str):
     note("left", started(payload))
-    while payload != "daemon" and not (FOLDER / "go").exists():
-        time.sleep(0.01)
+    wait_for_go()
+
+def leave_all_behind(payload: str):
+    for how in ("program", "daemon", "spawn", "fork"):
+        note("left", started(how))
+    wait_for_go()
 
 async def leave_behind_async(payload: str):
     note("left", started(payload))
@@ -238,3 +246,16 @@ def test_process_1_tells_of_a_killed_worker_as_a_shell_does(tmp_path: Path, redi
         (worker,) = descendants(container.first)
         os.kill(worker, signal.SIGKILL)
         assert container.process.wait(15) == 128 + signal.SIGKILL
+
+
+def test_a_fresh_start_has_no_children_of_its_predecessor(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, "all")
+    worker = children_of(tmp_path, redis_url, "leave_all_behind", max_messages=1)
+    with Container(worker) as container:
+        worker.until_noted("left", 4)
+        assert len(descendants(container.first)) > 4
+        worker.open_gate()
+        worker.logged("started", count=2)
+        eventually(lambda: len(descendants(container.first)) == 1, "the worker is alone")

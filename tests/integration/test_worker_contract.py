@@ -46,7 +46,7 @@ SHOWN_BY = {
     "A payload that does not fit": "handlers.the_type_chooses_the_handler",
     "Each dead letter leaves a record": "contract.a_dead_letter_tells_why",
     "An async handler that overruns": "handling.an_async_handler_that_overruns_is_cancelled",
-    "A thread cannot be stopped": "handling.a_thread_that_overruns_makes_the_process_start_afresh",
+    "A thread cannot be stopped": "ending.what_cannot_be_stopped_is_not_handled_twice_at_once",
     "A process slot is killed": "children.a_slot_that_is_killed_takes_along_what_its_handler_started",
     "A handler that ends its process slot": (
         "processes.a_handler_that_ends_its_process_has_failed_and_is_tried_again"
@@ -71,6 +71,8 @@ SHOWN_BY = {
     "A worker that the operator retires": "failures.a_retired_worker_claims_nothing",
     "With `--burst`": "contract.a_burst_ends_when_nothing_is_left",
     "With REDISQUEUE_MAX_MESSAGES": "handling.starts_afresh_after_max_messages",
+    "Before that, functions": "ending.a_fresh_start_finds_everything_as_the_first_one_did",
+    "A memory limit that is": "ending.a_memory_limit_below_the_idle_size_is_warned_of_and_no_endless_loop",
     "Meanwhile probes wait": "recycle.no_probe_is_refused_while_the_process_is_replaced",
     "Process slots are replaced": "processes.a_worn_process_is_replaced_and_the_worker_stays",
     # Failures in a row

@@ -13,14 +13,15 @@ from redis_message_queue.sample import QueueSample, sample
 from redis_message_queue.server import ServerFacts, server_facts
 from redis_message_queue.trouble import AWAY, described
 from redisqueue_worker import logs
+from redisqueue_worker.ending import start_over
 from redisqueue_worker.guard import end_children_with_me
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.inspection import missing_commands
 from redisqueue_worker.loader import HandlerError, load
 from redisqueue_worker.metrics import Metrics
+from redisqueue_worker.origin import Origin
 from redisqueue_worker.patience import leave_within
 from redisqueue_worker.publisher import pool_problem
-from redisqueue_worker.recycle import start_afresh
 from redisqueue_worker.reload import Reloader
 from redisqueue_worker.runner import PlatformError, StoppedBeforeStart, Worker
 from redisqueue_worker.settings import (
@@ -55,9 +56,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(environment):
         log.warning("unknown variable", extra={"reason": name})
+    origin = Origin.now()
     end_children_with_me()
     try:
-        return _work(settings)
+        return _work(settings, origin)
     except (HandlerError, HookError) as error:
         code = _cannot_start(error)
     except PlatformError as error:
@@ -69,19 +71,19 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     return code
 
 
-def _work(settings: Settings) -> int:
+def _work(settings: Settings, origin: Origin) -> int:
     """Run the worker; with `reload`, wait for better code when it cannot start with this one."""
     if not settings.reload:
-        return Worker(settings, Metrics()).run()
+        return Worker(settings, Metrics(), origin).run()
     # Bytecode is told by size and second of the source: a quick second change could look like the first.
     sys.dont_write_bytecode = True
     reloader = Reloader([Path.cwd(), *settings.handler_path])
     try:
-        return Worker(settings, Metrics(), reloader).run()
+        return Worker(settings, Metrics(), origin, reloader).run()
     except (HandlerError, HookError) as error:
         _cannot_start(error)
         reloader.wait()
-        start_afresh()
+        start_over(origin)
 
 
 def _cannot_start(error: HandlerError | HookError) -> int:

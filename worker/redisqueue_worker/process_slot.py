@@ -20,14 +20,13 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis_message_queue._clock import monotonic
 from redisqueue_worker import logs
 from redisqueue_worker.context import Context, MessageLogger
 from redisqueue_worker.hooks import HookError, hooks
 from redisqueue_worker.loader import Handler, HandlerError, load
 from redisqueue_worker.pipe import Ended, Extended, Ready, Work
 from redisqueue_worker.publisher import Publisher
-from redisqueue_worker.recycle import Limits, resident_mib
+from redisqueue_worker.recycle import Limits, Wear
 from redisqueue_worker.slots import chosen_for, failure_in, failure_in_async, run_to_end
 from redisqueue_worker.stamps import stamp_of
 from redisqueue_worker.takeovers import Takeovers
@@ -71,7 +70,6 @@ class ProcessSlot:
         self._draining = threading.Event()
         self._context: Context | None = None
         self._sending = threading.Lock()
-        self._started = monotonic()
         self._base = contextvars.copy_context()  # what the handler's module set while it was imported
 
     def serve(self, handler: Handler, takeovers: Takeovers) -> None:
@@ -84,11 +82,13 @@ class ProcessSlot:
             taken += takeovers.undo()
             self._send(Ready(taken=tuple(dict.fromkeys(taken))))
             handled = 0
+            wear = Wear(self._limits)
+            wear.reached(handled)  # which warns of a limit that is too small
             while (work := self._work.get()) is not None:
                 failure = self._handle(handler, work, runner)
                 handled += 1
                 takeovers.undo()
-                worn = self._limits.reached(handled, resident_mib(), monotonic() - self._started)
+                worn = wear.reached(handled)
                 self._send(Ended(failure, worn))
             hooks.stop(run, self._base)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -10,8 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from redis_message_queue._clock import monotonic
+from redisqueue_worker.patience import EXIT_CRASHED, leave_at_once
+
 if TYPE_CHECKING:
+    from redisqueue_worker.origin import Origin
     from redisqueue_worker.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # Workers that started together must not all start afresh together.
 JITTER = 0.1
@@ -48,6 +55,32 @@ class Limits:
         return ""
 
 
+class Wear:
+    """How much of its `limits` this process has used up, its age counted from now."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._begun_at = monotonic()
+        self._warned = False
+
+    def reached(self, messages: int) -> str:
+        """Which limit is reached after so many messages, in words for the log; empty when none is."""
+        size, largest = resident_mib(), self._limits.max_memory_mib
+        if not messages and largest is not None and size > largest:
+            self._warn(size, largest)
+            size = 0.0  # a fresh process would be no smaller, and so on for ever
+        return self._limits.reached(messages, size, monotonic() - self._begun_at)
+
+    def _warn(self, size_mib: float, limit_mib: float) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "larger than REDISQUEUE_MAX_MEMORY_MIB before the first message: it starts afresh only after "
+                "messages; raise the limit",
+                extra={"size_mib": round(size_mib), "limit_mib": limit_mib},
+            )
+
+
 def inherited_listener() -> socket.socket | None:
     """The listening socket that this process's predecessor kept open for it."""
     descriptor = os.environ.pop(_LISTENER, None)
@@ -67,14 +100,25 @@ def resident_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def start_afresh(listener: int | None = None) -> NoReturn:
+def start_afresh(origin: Origin, listener: int | None = None) -> NoReturn:
     """Replace this process by a fresh one with the same arguments; does not return.
 
     Args:
+        origin: what the fresh one shall have of its surroundings.
         listener: descriptor of a listening socket to keep open: who connects meanwhile waits in its backlog.
     """
+    environment = dict(origin.environment)
+    environment.pop(_LISTENER, None)
+    kept = []
     if listener is not None:
         os.set_inheritable(listener, True)
-        os.environ[_LISTENER] = str(listener)
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (ourselves)
+        environment[_LISTENER] = str(listener)
+        kept.append(listener)
+    with suppress(OSError, ValueError):  # whoever read it may be gone
+        sys.stdout.flush()
+    origin.restore(*kept)
+    try:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606  (ourselves)
+    except OSError as error:  # Python itself is gone, or there is no memory
+        log.critical("cannot start afresh", extra={"reason": f"{sys.executable}: {error.strerror}"})
+        leave_at_once(EXIT_CRASHED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import random
 import signal
@@ -18,16 +17,17 @@ from redisqueue_worker.claimer import Claimer
 from redisqueue_worker.context import Contexts
 from redisqueue_worker.control import ControlServer
 from redisqueue_worker.drain import Drain, Effect, Event, Phase, step
+from redisqueue_worker.ending import EXIT_FORCED, Ending
 from redisqueue_worker.flights import Flights
 from redisqueue_worker.health import HealthServer, Pulse, RefusalPulse, stalled
 from redisqueue_worker.hooks import hooks
 from redisqueue_worker.leases import KeeperPulse, keep_leases
 from redisqueue_worker.loader import load
-from redisqueue_worker.patience import leave_within
+from redisqueue_worker.patience import EXIT_CRASHED, leave_at_once
 from redisqueue_worker.policy import RetryPolicy
 from redisqueue_worker.processes import ProcessSlots
 from redisqueue_worker.publisher import Publisher, pool_problem
-from redisqueue_worker.recycle import Limits, inherited_listener, resident_mib, start_afresh
+from redisqueue_worker.recycle import Limits, Wear, inherited_listener
 from redisqueue_worker.server_check import check_in_background
 from redisqueue_worker.slots import MixedSlots, Slots, TaskSlots, ThreadSlots, slots_problem
 from redisqueue_worker.stop_signals import STOP_SIGNALS
@@ -40,19 +40,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.origin import Origin
     from redisqueue_worker.reload import Reloader
     from redisqueue_worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-EXIT_DRAINED = 0
-EXIT_CRASHED = 1
-EXIT_FORCED = 4
 TICK_SECONDS = 0.25
-# Within the 15 s that the grace period has beyond the drain timeout.
-LAST_WORDS_SECONDS = 8.0
-LEFTOVER_SECONDS = 3.0
-HOOK_SECONDS = 5.0
 _LOOPS = ("claimer", KEEPER_NAME, "waiter", "event-loop")
 
 
@@ -67,8 +61,11 @@ class StoppedBeforeStart(BaseException):
 class Worker:
     """Runs the handler of `settings` until told to stop. One per process; `run` needs the main thread."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, reloader: Reloader | None = None) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, origin: Origin, reloader: Reloader | None = None
+    ) -> None:
         self._settings = settings
+        self._origin = origin
         self._reloader = reloader
         self._metrics = metrics
         self._state = Drain(settings.drain_timeout_seconds)
@@ -80,10 +77,7 @@ class Worker:
         self._takeovers = Takeovers(self._on_signal, _on_thread_crash)
         self._started = False
         self._health: HealthServer | None = None
-        self._begun_at = monotonic()
-        # The processes of process slots are replaced one by one, this one stays.
-        in_place = settings.slots != "processes"
-        self._limits = Limits.of(settings, random.random()) if in_place else Limits()  # noqa: S311
+        self._wear = Wear(Limits())
         self._watch = Watch(self._flights, metrics, settings.max_in_flight_seconds)
         policy = RetryPolicy(
             settings.max_attempts, settings.retry_initial_seconds, settings.retry_max_seconds
@@ -227,6 +221,8 @@ class Worker:
             log.warning("the client is too small", extra={"reason": problem})
         for pulse in self._pulses.values():  # a slow import is not a stall
             pulse.beat()
+        if settings.slots != "processes":  # those are replaced one by one, and this process stays
+            self._wear = Wear(Limits.of(settings, random.random()))  # noqa: S311
         self._started = True
         for thread in (self._waiter, self._claimer):
             thread.start()
@@ -297,68 +293,47 @@ class Worker:
     def _wants_recycling(self) -> bool:
         if self._state.phase is not Phase.RUNNING:
             return False
-        reason = "a handler cannot be stopped" if self._watch.has_abandoned else self._worn()
+        if self._watch.has_abandoned:
+            reason = "a handler cannot be stopped"
+        else:
+            reason = self._wear.reached(self._claimer.settled_total)
         if reason:
             log.info("time to start afresh", extra={"reason": reason})
         return bool(reason)
-
-    def _worn(self) -> str:
-        """Which limit this process has reached; empty when none."""
-        age = monotonic() - self._begun_at
-        return self._limits.reached(self._claimer.settled_total, resident_mib(), age)
 
     # ---- the end -------------------------------------------------------------------
 
     def _end(self, last: Effect, slots: Slots) -> int:
         """Leave as `last` says. Returns only when no handler runs and nothing replaces the process."""
         self._waiter.end()
-        forced = last is Effect.FORCE_EXIT
-        fields = {"reason": str(self._state.cause or ""), "in_flight": len(self._flights)}
-        if running := [flight.claim.id for flight in self._flights.running() if not flight.abandoned]:
-            release = not self._settings.leave_lease
-            log.error(
-                "giving up what still runs", extra={**fields, "release": release, "message_ids": running}
-            )
-        recycle = last is Effect.RECYCLE
-        self._claimer.leave(
-            release=not self._settings.leave_lease, deregister=not recycle, timeout_seconds=LAST_WORDS_SECONDS
+        ending = Ending(
+            claimer=self._claimer,
+            keeper=self._keeper,
+            flights=self._flights,
+            slots=slots,
+            health=self._health,
+            origin=self._origin,
+            release=not self._settings.leave_lease,
+            reason=str(self._state.cause or ""),
+            told_to_stop=self._told_to_stop,
         )
-        self._keeper.close(timeout_seconds=0)
-        if unsettled := [flight.claim.id for flight in self._flights.all() if flight.finished]:
-            log.error(
-                "results left behind: these messages come again when their leases end",
-                extra={**fields, "message_ids": unsettled},
-            )
-        if not forced:
-            impatience = leave_within(HOOK_SECONDS, EXIT_DRAINED, because="shut-down hooks run")
-            hooks.stop(slots.run, slots.context)
-            impatience.cancel()
-        if recycle:
-            self._recycle(fields)
-        log.info("forced to stop" if forced else "drained", extra={**fields, "in_flight": len(self._flights)})
-        logging.shutdown()
-        if forced:
-            os._exit(EXIT_FORCED)
-        code = EXIT_FORCED if unsettled else EXIT_DRAINED
-        if self._flights.running():  # abandoned ones: their threads would outlive an orderly exit
-            os._exit(code)
-        slots.close()
-        # Handlers may have left threads of their own, for which an orderly exit would wait for ever.
-        leave_within(LEFTOVER_SECONDS, code)
-        return code
+        if last is Effect.FORCE_EXIT:
+            ending.give_up()
+            leave_at_once(EXIT_FORCED)
+        return ending.leave(recycle=last is Effect.RECYCLE)
 
-    def _recycle(self, fields: dict[str, object]) -> None:
-        """Replace this process by a fresh one with the same arguments, unless told to stop meanwhile."""
+    def _told_to_stop(self) -> bool:
+        """Hold the stop signals back from now on; whether one of them has come."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         with suppress(queue.Empty):
             while True:
                 event = self._events.get_nowait()
                 if event in (Event.SIGTERM, Event.SIGINT):
-                    log.info("%s received", event, extra={**fields, "reason": str(event)})
-                    return
-        log.info("starting afresh", extra={**fields, "settled": self._claimer.settled_total})
-        logging.shutdown()
-        start_afresh(self._health.hand_over() if self._health else None)
+                    log.info(
+                        "%s received", event, extra={"reason": str(event), "in_flight": len(self._flights)}
+                    )
+                    return True
+        return False
 
 
 def _on_thread_crash(crash: threading.ExceptHookArgs) -> None:
@@ -368,5 +343,4 @@ def _on_thread_crash(crash: threading.ExceptHookArgs) -> None:
     name = crash.thread.name if crash.thread else "unknown"
     log.critical("thread %s crashed", name, exc_info=info)
     if ours:
-        logging.shutdown()
-        os._exit(EXIT_CRASHED)
+        leave_at_once(EXIT_CRASHED)
