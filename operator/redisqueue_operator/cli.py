@@ -5,31 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import redis
 
 from redis_message_queue.trouble import described
-from redisqueue_operator.commands import (
-    UserError,
-    acl,
-    drain,
-    explain,
-    lint,
-    local,
-    peek,
-    publish,
-    redrive,
-    repair,
-    top,
-)
+from redisqueue_operator.commands import UserError
 from redisqueue_operator.embedded_redis import NoServerFound
+from redisqueue_operator.extras import way_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (local, lint, publish, top, peek, redrive, repair, explain, drain, acl)
+    from redisqueue_operator.commands.options import Subcommands
+
+COMMANDS = ("local", "lint", "publish", "top", "peek", "redrive", "repair", "explain", "drain", "acl")
+EXTRA = "local"
 EPILOG = """\
 examples:
   redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
@@ -60,8 +54,25 @@ def parser() -> argparse.ArgumentParser:
     )
     subcommands = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        command.add_to(subcommands)
+        add(command, subcommands)
     return result
+
+
+def add(command: str, subcommands: Subcommands) -> None:
+    """Declare one command; where its extra is not installed, one that says so whatever follows it."""
+    try:
+        import_module(f"redisqueue_operator.commands.{command}").add_to(subcommands)
+    except ModuleNotFoundError as missing:
+        problem = way_out(missing, EXTRA)
+        # Without prefix characters nothing that follows is an option.
+        stand_in = subcommands.add_parser(command, help=problem, prefix_chars="\0", add_help=False)
+        stand_in.add_argument("anything", nargs="*")
+        stand_in.set_defaults(run=partial(refuse, f"{command} {problem}"))
+
+
+def refuse(problem: str, _: argparse.Namespace) -> int:
+    """In place of a command. Raises UserError."""
+    raise UserError(problem)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -87,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (UserError, NoServerFound) as error:
         print(f"redisqueue: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as missing:
+        print(f"redisqueue: this {way_out(missing, EXTRA)}", file=sys.stderr)
         return 1
     except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
         print(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,7 +12,6 @@ from urllib.parse import urlsplit
 from redis_message_queue.connection import ConnectionSettings, host_and_port
 from redisqueue_operator.api.model import Auth, Key, RedisQueue
 from redisqueue_operator.platform import SettingsUnavailable
-from redisqueue_operator.references import value_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,3 +124,20 @@ class Connections:
             if not self._allowed_hosts.allow(host):
                 text = f"host {host!r} is not among the allowed Redis hosts of this operator"
                 raise SettingsUnavailable("HostNotAllowed", text)
+
+
+def value_of(obj: Object, name: str, *, secret: bool = True) -> str:
+    """One key of a Secret or ConfigMap as text. Raises SettingsUnavailable."""
+    kind = "Secret" if secret else "ConfigMap"
+    raw = (obj.get("data") or {}).get(name)
+    if raw is None:
+        known = ", ".join(sorted(obj.get("data") or {})) or "none"
+        text = f"{kind} {obj['metadata']['name']!r} has no key {name!r} (its keys: {known})"
+        raise SettingsUnavailable("SecretKeyMissing", text)
+    if not secret:
+        return str(raw)
+    try:
+        return base64.b64decode(raw, validate=True).decode().strip("\r\n")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        text = f"key {name!r} of Secret {obj['metadata']['name']!r} is not UTF-8 text"
+        raise SettingsUnavailable("SecretInvalid", text) from error

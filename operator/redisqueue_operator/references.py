@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -79,20 +77,3 @@ class References:
 def identity_of(obj: Object) -> str:
     """What changes whenever the content may have changed, and says nothing about the content."""
     return f"{obj['metadata']['uid']}.{obj['metadata']['resourceVersion']}"
-
-
-def value_of(obj: Object, name: str, *, secret: bool = True) -> str:
-    """One key of a Secret or ConfigMap as text. Raises SettingsUnavailable."""
-    kind = "Secret" if secret else "ConfigMap"
-    raw = (obj.get("data") or {}).get(name)
-    if raw is None:
-        known = ", ".join(sorted(obj.get("data") or {})) or "none"
-        text = f"{kind} {obj['metadata']['name']!r} has no key {name!r} (its keys: {known})"
-        raise SettingsUnavailable("SecretKeyMissing", text)
-    if not secret:
-        return str(raw)
-    try:
-        return base64.b64decode(raw, validate=True).decode().strip("\r\n")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        text = f"key {name!r} of Secret {obj['metadata']['name']!r} is not UTF-8 text"
-        raise SettingsUnavailable("SecretInvalid", text) from error

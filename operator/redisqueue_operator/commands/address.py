@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from redis_message_queue import ConfigurationError, RedisMessageQueue
 from redis_message_queue.connection import ConnectionSettings, Mode
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.api import parse
 from redisqueue_operator.commands.kubectl import Kubectl
 from redisqueue_operator.commands.options import DEFAULT_URL, URL_VARIABLE, UserError
-from redisqueue_operator.local.definitions import DefinitionError, objects_in
 from redisqueue_operator.platform import SettingsUnavailable
 
 if TYPE_CHECKING:
@@ -92,6 +90,9 @@ def resource(options: argparse.Namespace, name: str | None) -> tuple[RedisQueue,
         if not name or not name.startswith(PREFIX):
             return None
         return typed(Kubectl(options).get("redisqueue", wanted), name), []
+    # Queues by their name need no YAML: whoever has the base alone may work with them.
+    from redisqueue_operator.local.definitions import DefinitionError, objects_in  # noqa: PLC0415
+
     try:
         objects = list(objects_in(options.file.read_text(), str(options.file)))
     except (OSError, UnicodeDecodeError, DefinitionError) as error:
@@ -107,6 +108,8 @@ def resource(options: argparse.Namespace, name: str | None) -> tuple[RedisQueue,
 
 def typed(item: Object, where: str) -> RedisQueue:
     """The RedisQueue of an object. Raises UserError naming the field that is wrong."""
+    from redisqueue_operator.api import parse  # noqa: PLC0415 - as above
+
     try:
         return parse(item)
     except ValueError as error:
@@ -115,7 +118,7 @@ def typed(item: Object, where: str) -> RedisQueue:
 
 def settings_of(rq: RedisQueue, references: References, folder: Path) -> ConnectionSettings:
     """As the operator would connect. Raises UserError."""
-    # They bring a Kubernetes client along.
+    # They bring the whole API along, and with it YAML.
     from redisqueue_operator.allowed_hosts import AllowedHosts  # noqa: PLC0415
     from redisqueue_operator.connections import Connections  # noqa: PLC0415
 

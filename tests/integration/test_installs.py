@@ -1,0 +1,162 @@
+"""What each way to install brings: every command works, or says in one line which extra it needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.required import required
+from tests.support.waiting import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+BASE, WORKER, LOCAL = "", "[worker]", "[worker,local]"
+QUEUE = """\
+apiVersion: redisqueue.dev/v1alpha1
+kind: RedisQueue
+metadata: {name: mails}
+spec:
+  redis: {url: "URL"}
+  worker: {handler: "app:handle"}
+"""
+HANDLER = "def handle(payload: str) -> None:\n    print('handled', payload, flush=True)\n"
+pytestmark = pytest.mark.timeout(400)
+
+
+class Installed:
+    """One environment, and the commands in it; it sees no kubectl."""
+
+    def __init__(self, home: Path) -> None:
+        self.bin = home / "bin"
+
+    def run(self, command: str, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.bin / command, *words],
+            capture_output=True,
+            text=True,
+            env={"PATH": str(self.bin)},
+            cwd=cwd,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """The package as it would be published; None where it cannot be built, for want of a package index."""
+    folder = tmp_path_factory.mktemp("wheel")
+    _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    return next(folder.glob("*.whl"), None)
+
+
+@pytest.fixture(scope="session")
+def install(wheel: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Installed]:
+    """Environments with the package and some of its extras, each made at its first use."""
+    made: dict[str, Installed] = {}
+
+    def environment(extras: str) -> Installed:
+        built = required(wheel, "the wheel cannot be built: it needs a package index")
+        if extras not in made:
+            home = tmp_path_factory.mktemp("environment")
+            subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+            done = _pip("--python", str(home / "bin" / "python"), "install", f"{built}{extras}")
+            assert done.returncode == 0, done.stderr
+            made[extras] = Installed(home)
+        return made[extras]
+
+    return environment
+
+
+def _pip(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def queue_file(tmp_path: Path, redis_url: str) -> str:
+    (tmp_path / "app.py").write_text(HANDLER)
+    file = tmp_path / "queue.yaml"
+    file.write_text(QUEUE.replace("URL", redis_url))
+    return str(file)
+
+
+@pytest.mark.parametrize("extras", [BASE, WORKER, LOCAL])
+def test_whoever_has_the_package_may_work_with_queues(
+    install: Callable[[str], Installed], redis_url: str, extras: str
+) -> None:
+    here = install(extras)
+    said = []
+    for words in (
+        ("publish", "mails", "hello"),
+        ("peek", "mails"),
+        ("top", "mails", "--once"),
+        ("redrive", "mails"),
+        ("repair", "mails"),
+        ("acl", "mails"),
+    ):
+        done = here.run("redisqueue", *words, "--redis-url", redis_url)
+        assert done.returncode == 0, (words, done.stderr)
+        said.append(done.stdout)
+    assert said[0] == "published 1 to mails\n"
+    assert "hello" in said[1]
+
+
+@pytest.mark.parametrize("extras", [BASE, WORKER, LOCAL])
+@pytest.mark.parametrize(
+    ("command", "words", "enough", "extra"),
+    [
+        ("redisqueue", ("local", "FILE", "--reload"), [LOCAL], "local"),
+        ("redisqueue", ("local", "--help"), [LOCAL], "local"),
+        ("redisqueue", ("lint", "FILE"), [LOCAL], "local"),
+        ("redisqueue", ("peek", "-f", "FILE"), [LOCAL], "local"),
+        ("redisqueue", ("acl", "-f", "FILE", "--role", "worker"), [LOCAL], "local"),
+        ("redisqueue-worker", ("check", "--handler", "app:handle"), [WORKER, LOCAL], "worker"),
+        ("redisqueue-worker", ("run", "--help"), [WORKER, LOCAL], "worker"),
+        ("redisqueue-operator", ("--help",), [], "operator"),
+        ("redisqueue-operator", (), [], "operator"),
+    ],
+)
+def test_a_command_works_or_names_its_extra_in_one_line(
+    install: Callable[[str], Installed],
+    queue_file: str,
+    redis_url: str,
+    extras: str,
+    command: str,
+    words: tuple[str, ...],
+    enough: list[str],
+    extra: str,
+) -> None:
+    given = [queue_file if word == "FILE" else word for word in words]
+    if words[:1] == ("check",):
+        given += ["--queue", "mails", "--redis-url", redis_url]
+    if extras in enough and "--reload" in words:
+        return  # it would run on: tests of local mode do that
+    done = install(extras).run(command, *given, cwd=Path(queue_file).parent)
+    if extras in enough:
+        assert (done.returncode, done.stderr) == (0, "")
+        return
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert f"pip install 'redis-queue-operator[{extra}]'" in done.stderr
+
+
+@pytest.mark.parametrize("extras", [BASE, WORKER, LOCAL])
+@pytest.mark.parametrize("command", ["redisqueue", "kubectl-redisqueue", "redisqueue-worker"])
+def test_help_is_there_for_everybody(install: Callable[[str], Installed], extras: str, command: str) -> None:
+    done = install(extras).run(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage:" in done.stdout
+    asked = install(extras).run("kubectl-redisqueue", "explain", "mails")
+    assert asked.stderr == "redisqueue: kubectl is not on PATH: this command asks the cluster through it\n"
+
+
+def test_a_producers_install_is_small(install: Callable[[str], Installed]) -> None:
+    code = "from importlib.metadata import distributions as d; print(*sorted(x.name.lower() for x in d()))"
+    done = install(BASE).run("python", "-c", code)
+    assert set(done.stdout.split()) <= {"redis", "redis-queue-operator", "tenacity", "async-timeout"}
