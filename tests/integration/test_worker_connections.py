@@ -139,7 +139,7 @@ def test_a_slot_moves_while_its_queue_is_worked_on(tmp_path: Path) -> None:
             producer = threading.Thread(target=produce, args=(server.blocking(), published, ended))
             producer.start()
             try:
-                worker.until_noted("started")
+                worker.until_noted("started", 20)
                 move_slot(client)
                 move_slot(client)
                 reached = len(worker.noted("started"))

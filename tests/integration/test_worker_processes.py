@@ -29,7 +29,7 @@ def test_each_slot_is_a_process_of_its_own(
 ) -> None:
     with processes(tmp_path, redis_url, handler, concurrency=2) as worker:
         publish(redis_client, *(f"m{number}" for number in range(20)))
-        done = worker.until_noted("finished")
+        done = worker.until_noted("finished", 20)
         assert worker.process is not None
         assert 1 <= len(set(pids(done))) <= 2
         assert worker.process.pid not in pids(done)
@@ -137,7 +137,7 @@ def test_a_process_that_eats_memory_is_replaced(
 ) -> None:
     publish(redis_client, *(f"m{number}" for number in range(30)))
     with processes(tmp_path, redis_url, "leak", max_memory_mib=120) as worker:
-        done = worker.until_noted("finished")
+        done = worker.until_noted("finished", 30)
         assert worker.logged("process replaced")["reason"].endswith(" MiB")
     assert len(done) == 30
     assert len(set(pids(done))) >= 2

@@ -37,7 +37,7 @@ def test_a_worker_that_outgrew_its_memory_starts_afresh(
 ) -> None:
     publish(redis_client, *(f"m{number}" for number in range(30)))
     with WorkerProcess(tmp_path, redis_url, "leak", max_memory_mib=120) as worker:
-        worker.until_noted("finished")
+        worker.until_noted("finished", 30)
         assert worker.logged("time to start afresh")["reason"].endswith(" MiB")
         worker.logged("started", count=2)
     assert sorted(note.split()[0] for note in worker.noted("finished")) == sorted(
