@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CUT = "…"
 UP_AND_CLEAR = "\x1b[{}F\x1b[J"
 
 
@@ -74,7 +75,7 @@ class Screen:
     def _put(self, lines: Sequence[str]) -> None:
         width = shutil.get_terminal_size().columns if self.live else 10_000
         for line in lines:
-            print(line[:width], file=self.out)
+            print(line if len(line) <= width else f"{line[: width - 1]}{CUT}", file=self.out)
         self._drawn = len(lines)
 
 

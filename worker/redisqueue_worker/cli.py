@@ -54,6 +54,9 @@ def _control(command: str, rest: list[str]) -> int:
     words = iter(rest)
     for word in words:
         name, _, value = word.partition("=")
+        if word in ("-h", "--help"):
+            print(_USAGE, end="")
+            return 0
         if word == "--status" and command == "drain":
             command = "status"
         elif name == "--run-dir" and (value := value or next(words, "")):

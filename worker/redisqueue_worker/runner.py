@@ -146,21 +146,7 @@ class Worker:
     def _open_doors(self, doors: ExitStack) -> None:
         settings = self._settings
         if settings.http_port:
-            try:
-                self._health = HealthServer(
-                    settings.http_host,
-                    settings.http_port,
-                    live=lambda: stalled(self._pulses) if self._started else [],
-                    ready=self._ready,
-                    registry=self._metrics.registry,
-                    listener=inherited_listener(),
-                )
-            except OSError as error:
-                raise PlatformError(
-                    f"REDISQUEUE_HTTP_HOST (--http-host) and REDISQUEUE_HTTP_PORT (--http-port): "
-                    f"'{settings.http_host}' port {settings.http_port}: {error.strerror}"
-                ) from error
-            doors.callback(self._health.close)
+            self._open_health(doors)
         try:
             control = ControlServer(
                 settings.run_dir, self._events.put, lambda: (self._state, len(self._flights))
@@ -175,6 +161,28 @@ class Worker:
             )
         else:
             doors.callback(control.close)
+
+    def _open_health(self, doors: ExitStack) -> None:
+        settings = self._settings
+        try:
+            self._health = HealthServer(
+                settings.http_host,
+                settings.http_port,
+                live=lambda: stalled(self._pulses) if self._started else [],
+                ready=self._ready,
+                registry=self._metrics.registry,
+                listener=inherited_listener(),
+            )
+        except OSError as error:
+            problem = (
+                f"REDISQUEUE_HTTP_HOST (--http-host) and REDISQUEUE_HTTP_PORT (--http-port): "
+                f"'{settings.http_host}' port {settings.http_port}: {error.strerror}"
+            )
+            if settings.http_port_required:
+                raise PlatformError(problem) from error
+            log.warning("no probes and no metrics: choose another port, or 0", extra={"reason": problem})
+        else:
+            doors.callback(self._health.close)
 
     def _make_slots(self) -> Slots:
         settings = self._settings

@@ -7,6 +7,7 @@ stops the reading, so that one start names everything that is wrong.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX = "REDISQUEUE_"
 DEFAULT_RUN_DIR = Path("/run/redisqueue")
+DEFAULT_HTTP_PORT = 8080
 # A Unix socket's path must fit sockaddr_un, the smallest common size of which is 104 with its final NUL.
 _MAX_SOCKET_PATH_BYTES = 103
 _OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)$")
@@ -189,12 +191,17 @@ OPTIONS = (
     Option("max_memory_mib", _whole(1), None, "start afresh when the process is larger than this"),
     Option("max_age_seconds", _seconds, None, "start afresh after about this long"),
     Option("reload", switch, False, "start afresh when code was changed, for development"),
-    Option("worker_id", _text, None, "this worker's unique name (default: the host's name)"),
+    Option(
+        "worker_id",
+        _text,
+        None,
+        "this worker's unique name (default: the host's name; with the process's number unless that is 1)",
+    ),
     Option("pod_uid", _text, "", "the UID of the worker's pod"),
     Option("owner_uid", _text, "", "the UID of the RedisQueue"),
     Option("config_hash", _text, "", "identifies the configuration that the worker runs with"),
     Option("http_host", _text, "0.0.0.0", "address of /livez, /readyz and /metrics"),  # noqa: S104
-    Option("http_port", _whole(0, 65535), 8080, "their port; 0: none"),
+    Option("http_port", _whole(0, 65535), None, f"their port (default {DEFAULT_HTTP_PORT}); 0: none"),
     Option("run_dir", _path, None, f"folder of the control socket (default {DEFAULT_RUN_DIR})"),
     Option("log_format", _one_of("json", "text"), "json", "json, or text for people"),
     Option(
@@ -239,6 +246,7 @@ class Settings:
     config_hash: str
     http_host: str
     http_port: int
+    http_port_required: bool
     run_dir: Path
     run_dir_required: bool
     log_format: str
@@ -323,6 +331,11 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             f"{_called('retry_max_seconds')} = {values['retry_max_seconds']:g}"
         )
     queue = values["queue"]
+    if queue and "," in queue and not values["pod_uid"]:
+        found.append(
+            f"{_called('queue')}: {queue!r} looks like several: a worker has one queue, start one for each "
+            "(a queue whose name has a comma needs a RedisQueue)"
+        )
     if values["redis_mode"] == "Cluster" and queue and not has_hash_tag(queue):
         found.append(f"{_called('queue')}: {queue!r} needs a hash tag in Redis Cluster; use '{{{queue}}}'")
     run_dir = values["run_dir"]
@@ -365,12 +378,18 @@ def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSet
             database=values["redis_database"],
             username_file=values["redis_username_file"],
             password_file=values["redis_password_file"],
-            client_name=f"redisqueue-worker:{values['worker_id'] or socket.gethostname()}".replace(" ", "-"),
+            client_name=f"redisqueue-worker:{values['worker_id'] or _own_name()}".replace(" ", "-"),
             **same,
         )
     except ValueError as error:
         problems.append(f"Redis connection: {error}")
         return None
+
+
+def _own_name() -> str:
+    """Unique, also where several workers share a machine. A process that starts afresh keeps its number."""
+    number = os.getpid()
+    return socket.gethostname() if number == 1 else f"{socket.gethostname()}-{number}"
 
 
 def _assemble(values: dict[str, Any], connection: ConnectionSettings) -> Settings:
@@ -383,7 +402,9 @@ def _assemble(values: dict[str, Any], connection: ConnectionSettings) -> Setting
         "heartbeat_seconds": values["heartbeat_seconds"] or values["visibility_timeout_seconds"] / 4,
         "max_delivery_count": values["max_delivery_count"] or None,
         "leave_lease": values["on_drain_timeout"] == "LeaveLease",
-        "worker_id": values["worker_id"] or socket.gethostname(),
+        "worker_id": values["worker_id"] or _own_name(),
+        "http_port": DEFAULT_HTTP_PORT if values["http_port"] is None else values["http_port"],
+        "http_port_required": values["http_port"] is not None,
         "run_dir": values["run_dir"] or DEFAULT_RUN_DIR,
         "run_dir_required": values["run_dir"] is not None,
     }

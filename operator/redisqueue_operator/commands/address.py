@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import difflib
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from redis.exceptions import NoPermissionError
+
 from redis_message_queue import ConfigurationError, RedisMessageQueue
 from redis_message_queue.connection import ConnectionSettings, Mode
-from redis_message_queue.keys import QueueKeys
+from redis_message_queue.keys import QueueKeys, lease_keys
 from redisqueue_operator.commands.kubectl import Kubectl
 from redisqueue_operator.commands.options import DEFAULT_URL, URL_VARIABLE, UserError
 from redisqueue_operator.platform import SettingsUnavailable
@@ -38,10 +41,23 @@ class Place:
 
     keys: QueueKeys
     settings: ConnectionSettings
+    declared: bool = False
+    """A RedisQueue says that this queue is meant, whether or not anything was ever in it."""
 
     def connect(self) -> Client:
         """A client; a context manager."""
         return self.settings.connect()
+
+    def must_exist(self, client: Client) -> None:
+        """Raises UserError for a name that none can have, or of which Redis knows nothing: it is mistyped."""
+        self.queue(client)
+        if self.declared or known(client, self.keys):
+            return
+        name, others = self.keys.name, discover(client, self.keys.separator)
+        parts = [each.name for each in others if each.name in name.split(",")]
+        near = parts or difflib.get_close_matches(name, [each.name for each in others])
+        hint = f": did you mean {' or '.join(near)}?" if near else "; `redisqueue top` lists what is there"
+        raise UserError(f"no queue {name!r} at {self.settings.redacted}{hint}")
 
     def queue(self, client: Client, **options: Any) -> RedisMessageQueue:
         """The queue. Raises UserError for a name that none can have."""
@@ -70,7 +86,30 @@ def located(options: argparse.Namespace, name: str | None) -> Iterator[Place]:
         settings = settings_of(rq, References(options, beside), Path(folder))
         if options.redis_url:
             settings = elsewhere(settings, options.redis_url)
-        yield Place(QueueKeys(rq.spec.queue.name, rq.spec.queue.key_separator), settings)
+        keys = QueueKeys(rq.spec.queue.name, rq.spec.queue.key_separator)
+        yield Place(keys, settings, declared=True)
+
+
+def known(client: Client, keys: QueueKeys) -> bool:
+    """Whether Redis has anything of the queue, or may not tell."""
+    places = (keys.pending, keys.processing, keys.delayed, keys.failed, keys.completed, keys.dead_letter)
+    lasting = (keys.workers, keys.dead_letter_info, lease_keys(keys.processing).token_counter)
+    try:
+        return bool(client.exists(*places, *lasting))
+    except NoPermissionError:
+        return True
+
+
+def discover(client: Client, separator: str) -> list[QueueKeys]:
+    """Queues that hold messages or have workers, found by their keys; none where one may not search."""
+    names: set[str] = set()
+    with suppress(NoPermissionError):
+        for place in ("pending", "processing", "delayed", "failed", "dlq", "workers"):
+            suffix = f"{separator}{place}"
+            for key in client.scan_iter(match=f"*{suffix}", count=1000):
+                text = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
+                names.add(text.removesuffix(suffix))
+    return [QueueKeys(name, separator) for name in sorted(names)]
 
 
 def at_url(options: argparse.Namespace, name: str) -> Place:

@@ -34,6 +34,7 @@ def add_to(subcommands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one line per message: its id, its due time when it is delayed, its payload."""
     with located(options, options.queue) as queue, queue.connect() as client:
+        queue.must_exist(client)
         found = (
             delayed(client, queue.keys, options.count)
             if options.of == "delayed"

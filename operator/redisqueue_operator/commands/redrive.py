@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
     with located(options, options.queue) as place, place.connect() as client:
         name = place.keys.name
+        place.must_exist(client)
         if match.reason is not None:
             records = cast("list[bytes]", client.lrange(place.keys.dead_letter_info, 0, -1))
             match = replace(match, records=records)

@@ -42,6 +42,7 @@ def add_to(subcommands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Repair, and say what was found."""
     with located(options, options.queue) as place, place.connect() as client:
+        place.must_exist(client)
         queue = place.queue(client)
         try:
             report = queue.repair(grace_seconds=options.grace, dry_run=options.dry_run)

@@ -7,17 +7,21 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from redis_message_queue.keys import QueueKeys
+from redis import RedisError
+from redis.exceptions import RedisClusterException
+
 from redis_message_queue.sample import QueueSample, sample
 from redis_message_queue.server import server_facts
-from redisqueue_operator.commands.address import at_url, located
+from redis_message_queue.trouble import described
+from redisqueue_operator.commands.address import at_url, discover, located
 from redisqueue_operator.commands.options import UserError, add_place
 from redisqueue_operator.screen import Screen, table
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
-    from redisqueue_operator.commands.address import Client
+    from redisqueue_operator.commands.address import Client, Place
     from redisqueue_operator.commands.options import Subcommands
 
 INTERVAL_SECONDS = 1.0
@@ -38,31 +42,59 @@ def add_to(subcommands: Subcommands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw until Ctrl-C, or once."""
+    """Draw until Ctrl-C, or once. A Redis that goes away meanwhile is waited for, with what was seen last."""
     screen = Screen()
-    before: dict[str, QueueSample] = {}
     with ExitStack() as stack:
         named = options.queues or ([None] if options.file else [])
         places = [stack.enter_context(located(options, name)) for name in named]
         place = places[0] if places else at_url(options, "all")
         if any(each.settings.redacted != place.settings.redacted for each in places):
             raise UserError("these queues are not on one Redis: look at them one by one")
-        client = stack.enter_context(place.connect())
-        remarks = remarks_on(client)
-        if not screen.live:
-            print(*remarks, sep="\n", end="\n" * bool(remarks), file=sys.stderr)
+        view = View(stack.enter_context(place.connect()), places, place.keys.separator)
         while True:
-            found = [each.keys for each in places] or discover(client, place.keys.separator)
-            seen = (
-                dict(zip((keys.name for keys in found), sample(client, found), strict=True)) if found else {}
-            )
-            rows = [row(name, queue, before.get(name)) for name, queue in seen.items()]
-            lines = table(HEADER, rows) if rows else ["no queue found: name one, or look at another database"]
-            screen.draw([*lines, *remarks] if screen.live else lines)
+            try:
+                view.look()
+                trouble = []
+            except (RedisError, RedisClusterException) as error:
+                if options.once or not screen.live:
+                    raise
+                trouble = [f"Redis: {described(error)}; trying again"]
+            if screen.live:
+                screen.draw([*view.lines, *view.remarks, *trouble])
+            else:
+                print(*view.remarks, sep="\n", end="\n" * bool(view.remarks), file=sys.stderr)
+                screen.draw(view.lines)
             if options.once or not screen.live:
                 return 0
-            before = {name: queue for name, queue in seen.items() if isinstance(queue, QueueSample)}
             time.sleep(INTERVAL_SECONDS)
+
+
+class View:
+    """What was seen last."""
+
+    def __init__(self, client: Client, places: Sequence[Place], separator: str) -> None:
+        self.lines: list[str] = []
+        self.remarks: list[str] = []
+        self._client = client
+        self._places = places
+        self._separator = separator
+        self._before: dict[str, QueueSample] = {}
+        self._begun = False
+
+    def look(self) -> None:
+        """Look again. Raises UserError for a queue that never was, RedisError for a Redis that is away."""
+        if not self._begun:
+            for place in self._places:
+                place.must_exist(self._client)
+            self.remarks = remarks_on(self._client)
+            self._begun = True
+        found = [each.keys for each in self._places] or discover(self._client, self._separator)
+        samples = sample(self._client, found) if found else []
+        seen = dict(zip((keys.name for keys in found), samples, strict=True))
+        rows = [row(name, queue, self._before.get(name)) for name, queue in seen.items()]
+        nothing = ["no queue found: name one, or look at another database"]
+        self.lines = table(HEADER, rows) if rows else nothing
+        self._before = {name: queue for name, queue in seen.items() if isinstance(queue, QueueSample)}
 
 
 def remarks_on(client: Client) -> list[str]:
@@ -72,17 +104,6 @@ def remarks_on(client: Client) -> list[str]:
     if facts.unknown:
         remarks.append(f"unknown: this Redis does not tell {', '.join(facts.unknown)} (INFO, CONFIG GET)")
     return remarks
-
-
-def discover(client: Client, separator: str) -> list[QueueKeys]:
-    """Queues that hold messages or have workers, found by their keys."""
-    names: set[str] = set()
-    for place in ("pending", "processing", "delayed", "failed", "dlq", "workers"):
-        suffix = f"{separator}{place}"
-        for key in client.scan_iter(match=f"*{suffix}", count=1000):
-            text = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
-            names.add(text.removesuffix(suffix))
-    return [QueueKeys(name, separator) for name in sorted(names)]
 
 
 def row(name: str, queue: QueueSample | Exception, before: QueueSample | None) -> tuple[object, ...]:
