@@ -114,7 +114,10 @@ class AdminFlows(QueueFlows):
                 markers.append((yield from self._marker(message, text)))
         target = self.key.pending if delay_seconds is None else self.key.delayed
         publish = gateway._publish_many(target, texts, markers, delay_seconds, seconds)  # noqa: SLF001
-        return (yield from publish)
+        if self._options.publish_timeout_seconds is None:
+            return (yield from publish)
+        flags: list[bool] = yield from self._in_time(lambda: self._flavour.run(publish))
+        return flags
 
     # -- looking --
 

@@ -15,6 +15,7 @@ from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._clients import check_cluster_keys, warn_of_small_pool
 from redis_message_queue._effects import Flow, Now, Sleep
 from redis_message_queue._observer import Observer, nothing, observed_by
+from redis_message_queue._patience import Impatient, patience
 from redis_message_queue._payload import default_deduplication_key, text_digest
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._processing import InHand, Op, Out, ProcessingFlows, elapsed_ms
@@ -26,6 +27,7 @@ from redis_message_queue.exceptions import (
     GatewayContractError,
     QueueDrainedError,
     RedisMessageQueueError,
+    RetryBudgetExhaustedError,
     with_context,
 )
 from redis_message_queue.keys import Marker
@@ -145,17 +147,33 @@ class QueueFlows(ProcessingFlows):
                 self._options.name,
             )
 
+    def _in_time(self, action: Callable[[], Any]) -> Flow[Any]:
+        """Perform what a publish does in Redis, for at most `publish_timeout_seconds`."""
+        seconds = self._options.publish_timeout_seconds
+        if seconds is None:
+            return (yield action)
+        try:
+            with patience(seconds):
+                return (yield functools.partial(self._flavour.in_time, seconds, action))
+        except Impatient:
+            raise RetryBudgetExhaustedError(
+                f"publish gave up after 'publish_timeout_seconds' {seconds:g}: Redis, or the way to it, does"
+                " not answer; the message may be enqueued or not"
+            ) from None
+
     def _enqueue(self, message: str | dict[str, Any]) -> Flow[list[bool]]:
         text = self._limits.text(message)
         if not self._options.deduplication:
-            answer = yield lambda: self._gateway.add_message(self.key.pending, text)
+            answer = yield from self._in_time(lambda: self._gateway.add_message(self.key.pending, text))
             if answer is not None:
                 raise GatewayContractError(
                     f"gateway.add_message() must return None, got {type(answer).__name__}"
                 )
             return [True]
         marker = yield from self._marker(message, text)
-        enqueued = yield lambda: self._gateway.publish_message(self.key.pending, text, marker)
+        enqueued = yield from self._in_time(
+            lambda: self._gateway.publish_message(self.key.pending, text, marker)
+        )
         if not isinstance(enqueued, bool):
             raise GatewayContractError(
                 f"gateway.publish_message() must return bool, got {type(enqueued).__name__}"

@@ -17,6 +17,7 @@ from redis_message_queue._callbacks import (
     call_plain,
 )
 from redis_message_queue._effects import Flow, run, run_async, within_task, within_thread
+from redis_message_queue._patience import in_task, in_thread
 from redis_message_queue._payload import PayloadLimits, default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 from redis_message_queue.keys import QueueKeys
@@ -41,7 +42,7 @@ class Flavour:
     """What differs between the two faces, as data."""
 
     gateway_class: type[GatewayProperties]
-    run: Callable[[Flow[None]], Any]
+    run: Callable[[Flow[Any]], Any]
     other_package: str
     check_event_callback: Callable[[str, Any], None]
     check_plain_callback: Callable[[str, Any], None]
@@ -51,6 +52,8 @@ class Flavour:
     caller: Callable[[], object]
     within: Callable[[float | None, Callable[[], Any]], Any]
     """Performs an action for at most so many seconds; None if it took longer, 0 does not interrupt it."""
+    in_time: Callable[[float, Callable[[], Any]], Any]
+    """Performs an action; raises Impatient when it takes longer than so many seconds."""
     aborts: Callable[[BaseException], bool]
     """True for what ends the work without settling it: an exit, or a cancellation from outside."""
 
@@ -68,6 +71,7 @@ def sync_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
         call_key=functools.partial(call_plain, name="'get_deduplication_key'"),
         caller=threading.get_ident,
         within=within_thread,
+        in_time=in_thread,
         aborts=lambda error: isinstance(error, _EXITS),
     )
 
@@ -85,6 +89,7 @@ def async_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
         call_key=call_either,
         caller=asyncio.current_task,
         within=within_task,
+        in_time=in_task,
         aborts=_cancelled_from_outside,
     )
 
@@ -114,6 +119,7 @@ class QueueOptions:
     max_payload_depth: int | None
     strict_payload_types: bool
     strict_envelope_decoding: bool
+    publish_timeout_seconds: float | None
 
     @property
     def keys(self) -> QueueKeys:
@@ -167,6 +173,17 @@ class QueueOptions:
             strict_payload_types=self.strict_payload_types,
             strict_envelope_decoding=self.strict_envelope_decoding,
         )
+        self._check_publish_timeout()
+
+    def _check_publish_timeout(self) -> None:
+        options.check(publish_timeout_seconds=self.publish_timeout_seconds)
+        most, waits = self.publish_timeout_seconds, self.pending_overload_block_timeout_seconds
+        if most is not None and self.pending_overload_policy == "block" and waits >= most:
+            raise ConfigurationError(
+                f"'publish_timeout_seconds' {most!r} must be greater than"
+                f" 'pending_overload_block_timeout_seconds' {waits!r}, or who waits for room would be told"
+                " that Redis is away"
+            )
 
     def check_heartbeat_callback(self) -> None:
         """A failure callback needs a heartbeat that can fail; checked last."""

@@ -12,6 +12,7 @@ import tenacity
 from redis_message_queue._clock import moment
 from redis_message_queue._core import script_failure
 from redis_message_queue._effects import Flow, pause
+from redis_message_queue._patience import is_over_in
 from redis_message_queue.exceptions import LuaScriptError, RetryBudgetExhaustedError
 from redis_message_queue.trouble import described, is_elsewhere, is_refusal, is_unreachable_cluster
 
@@ -102,13 +103,12 @@ def repeated(
             raise failure
         attempts = state.attempt_number
         logger.warning("%s: attempt %d failed: %s", what, attempts, described(failure))
-        if tenacious.stop(state):
+        pause_seconds = min(tenacious.wait(state), policy.max_delay_seconds)
+        if tenacious.stop(state) or is_over_in(pause_seconds):
             raise RetryBudgetExhaustedError(
                 f"{what} gave up after {attempts} attempts: {described(failure)}"
             ) from failure
-        yield from pause(
-            min(tenacious.wait(state), policy.max_delay_seconds), interrupted if interrupts else None
-        )
+        yield from pause(pause_seconds, interrupted if interrupts else None)
         state.prepare_for_next_attempt()
         try:
             return (yield from action())

@@ -8,6 +8,7 @@ import redis
 from redis.client import NEVER_DECODE
 from redis.exceptions import ConnectionError, NoScriptError, ResponseError  # noqa: A004
 
+from redis_message_queue import _patience
 from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._cluster import is_cluster
 from redis_message_queue._core import as_text
@@ -31,6 +32,7 @@ def execute(client: Any, call: Call[T]) -> T:
     Real clients get EVALSHA, and EVAL once for each server that does not know the script; any other object
     gets exactly one plain `eval`. Raises what the client raises (`redis.RedisError`).
     """
+    _patience.check()
     source, keys, args = call.script, call.keys, call.args
     if not isinstance(client, (redis.Redis, redis.RedisCluster)):
         return call.parse(send(client, "eval", source.text, len(keys), *map(as_text, keys), *args))
@@ -62,6 +64,7 @@ def _ask_anew(command: Any, call: Call[Any], options: dict[str, Any]) -> Any:
 
 def send(client: Any, command: str, *args: object, **options: object) -> Any:
     """Call one method of the client. Raises GatewayContractError if its answer is still to be awaited."""
+    _patience.check()
     reply = over_fresh(client, lambda: getattr(client, command)(*args, **options))
     kind = discard_awaitable(reply) if hasattr(reply, "__await__") else None
     if kind:
@@ -83,6 +86,7 @@ def _ask(line: Line, call: Call[Any]) -> Any:
         request = packed(call, connection)
 
         def once() -> Any:
+            _patience.check()  # the client repeats this by itself
             connection.send_packed_command([request])
             return connection.read_response(disable_decoding=call.raw)
 

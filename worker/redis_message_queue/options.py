@@ -77,6 +77,7 @@ RULES: Mapping[str, Rule] = {
     "max_payload_depth": Rule("an int", optional=True, above=0),
     "strict_payload_types": Rule("a bool"),
     "strict_envelope_decoding": Rule("a bool"),
+    "publish_timeout_seconds": Rule("a number", optional=True, above=0, most=LONGEST_DELAY_SECONDS),
     # Gateway
     "message_deduplication_log_ttl_seconds": Rule("an int", optional=True, above=0),
     "message_wait_interval_seconds": Rule("an int", optional=True, least=0),

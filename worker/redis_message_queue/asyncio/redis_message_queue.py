@@ -41,6 +41,8 @@ class RedisMessageQueue(AdminFlows):
     timeout a message is delivered at least once and comes back when its consumer dies, at most
     `max_delivery_count` times, then it goes to the dead letters. `key` has the names of the Redis keys.
     `on_event` is told of everything that happens; what it raises is warned of and changes nothing.
+    `publish_timeout_seconds` ends a publish in time, whatever the client is still trying; without it one that
+    deduplicates takes its 120 s with Redis away, and the repeats of the client beyond.
 
     Tasks may share a queue. It belongs to the event loop of its client: build client and queue anew in
     another loop, another thread, or after a fork.
@@ -76,6 +78,7 @@ class RedisMessageQueue(AdminFlows):
         max_payload_depth: int | None = None,
         strict_payload_types: bool = False,
         strict_envelope_decoding: bool = False,
+        publish_timeout_seconds: float | None = None,
     ) -> None:
         self._set_up(locals(), _FLAVOUR, RedisGateway)
 
