@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from tests.support.fault_cases import OPERATIONS, Operation
 from tests.support.fault_proxy import Answer, At, nothing
 
 if TYPE_CHECKING:
-    import redis
     from tests.faults.conftest import OpenBench
     from tests.support.fault_proxy import Request
 
@@ -149,3 +149,22 @@ async def test_forgotten_scripts_are_sent_again(
         redis_client.script_flush()
         assert await operation.attempt(bench) is None
         operation.check_end(bench)
+
+
+async def test_where_resp3_is_refused_the_error_names_the_way_out(open_bench: OpenBench) -> None:
+    async with open_bench(protocol=3) as bench:
+        bench.proxy.rule = without_hello
+        queue, plain = bench.queue(), bench.queue(deduplication=False)
+        for act, words in (
+            (queue.publish, ("a",)),
+            (plain.publish, ("a",)),
+            (bench.consumer.claim, (1,)),
+            (bench.consumer.wait, (1,)),
+        ):
+            await bench.call(bench.client.connection_pool.disconnect)
+            with pytest.raises(redis.ResponseError, match=r"\?protocol=2"):
+                await bench.call(act, *words)
+
+
+def without_hello(request: Request) -> Answer | None:
+    return error_reply("ERR", "unknown command 'HELLO', with args") if request[0] == b"HELLO" else None

@@ -51,6 +51,7 @@ def test_a_worker_goes_on_with_the_new_master_behind_the_name(pair: Pair, tmp_pa
     with worker:
         publish(pair.old, "first", "held")
         worker.until_noted("started", 2)
+        eventually(lambda: pair.old.llen(KEYS.processing) == 1, "the first is settled")
         new = pair.fail_over()
         publish(new, "second")
         worker.until_noted("started", 3)
@@ -59,6 +60,25 @@ def test_a_worker_goes_on_with_the_new_master_behind_the_name(pair: Pair, tmp_pa
         eventually(lambda: new.llen("onward::pending") == 3, "what handlers publish goes to the new master")
         eventually(lambda: not new.exists(KEYS.pending, KEYS.processing), "all is settled there")
         assert Counter(worker.noted("started")) == {"first": 1, "held": 1, "second": 1}
+        assert worker.running
+
+
+def test_another_password_behind_the_name_is_read_from_its_file(pair: Pair, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("first\n")
+    pair.old.config_set("masterauth", "first")
+    pair.new.config_set("masterauth", "first")
+    pair.old.config_set("requirepass", "first")
+    with WorkerProcess(tmp_path, pair.name.url, "record", redis_password_file=password) as worker:
+        publish(pair.old, "one")
+        worker.until_noted("started", 1)
+        eventually(lambda: not pair.old.exists(KEYS.processing), "the first is settled")
+        password.write_text("second\n")
+        new = pair.fail_over()
+        new.config_set("requirepass", "second")
+        publish(new, "two")
+        worker.until_noted("started", 2)
+        eventually(lambda: not new.exists(KEYS.pending, KEYS.processing), "all is settled there")
         assert worker.running
 
 

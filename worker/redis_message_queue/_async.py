@@ -12,7 +12,7 @@ from redis_message_queue._core import as_text
 from redis_message_queue._fresh import drop_idle, over_fresh_async
 from redis_message_queue._line import line_of, packed
 from redis_message_queue.exceptions import GatewayContractError
-from redis_message_queue.trouble import is_elsewhere
+from redis_message_queue.trouble import explain, is_elsewhere
 
 if TYPE_CHECKING:
     from redis_message_queue._core import Call
@@ -42,6 +42,7 @@ async def execute(client: Any, call: Call[T]) -> T:
         reply = await command("EVAL", source.text, len(keys), *keys, *args, **options)
     except (ResponseError, ConnectionError) as error:
         if not is_elsewhere(error):
+            explain(error)
             raise
         await drop_idle(client)
         reply = await _ask_anew(command, call, options)

@@ -13,12 +13,14 @@ import redis
 import redis.asyncio
 
 from redis_message_queue._line import kept_line
-from redis_message_queue.trouble import AWAY, is_elsewhere
+from redis_message_queue.trouble import AWAY, explain, is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 T = TypeVar("T")
+_ASYNCIO = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
+_CLIENTS = (redis.Redis, redis.RedisCluster, *_ASYNCIO)
 
 
 def over_fresh(client: Any, action: Callable[[], T]) -> T:
@@ -26,7 +28,8 @@ def over_fresh(client: Any, action: Callable[[], T]) -> T:
     try:
         return action()
     except AWAY as error:
-        if not is_elsewhere(error):
+        if not is_elsewhere(error) or not isinstance(client, _CLIENTS):
+            explain(error)
             raise
     drop_idle(client)
     return action()
@@ -37,7 +40,8 @@ async def over_fresh_async(client: Any, action: Callable[[], Awaitable[T]]) -> T
     try:
         return await action()
     except AWAY as error:
-        if not is_elsewhere(error):
+        if not is_elsewhere(error) or not isinstance(client, _CLIENTS):
+            explain(error)
             raise
     await drop_idle(client)
     return await action()
@@ -48,9 +52,9 @@ def drop_idle(client: Any) -> Any:
 
     Gives an awaitable for a client of asyncio. Any other object than redis-py's clients is left alone.
     """
-    if isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
+    if isinstance(client, _ASYNCIO):
         return _drop_idle_async(client)
-    if isinstance(client, (redis.Redis, redis.RedisCluster)):
+    if isinstance(client, _CLIENTS):
         for pool in _pools(client):
             if line := kept_line(pool):
                 connection, _ = line.take()

@@ -15,7 +15,7 @@ from redis_message_queue._core import as_text
 from redis_message_queue._fresh import drop_idle, over_fresh
 from redis_message_queue._line import line_of, packed
 from redis_message_queue.exceptions import GatewayContractError
-from redis_message_queue.trouble import is_elsewhere
+from redis_message_queue.trouble import explain, is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,7 @@ def execute(client: Any, call: Call[T]) -> T:
         reply = command("EVAL", source.text, len(keys), *keys, *args, **options)
     except (ResponseError, ConnectionError) as error:
         if not is_elsewhere(error):
+            explain(error)
             raise
         drop_idle(client)
         reply = _ask_anew(command, call, options)

@@ -59,8 +59,9 @@ _SHORTEST_BLOCK_SECONDS = 0.01
 class Consumer:
     """Claims and settles messages of one queue over a redis-py client. Threads may share it.
 
-    Every call raises `redis.RedisError` on trouble and may then be repeated: a call whose reply was lost
-    is not done twice, and its messages are given again.
+    Every call raises one of `trouble.AWAY` on trouble (`redis.RedisError`, in a cluster also
+    `RedisClusterException`), and may then be repeated: a call whose reply was lost is not done twice, and
+    its messages are given again.
 
     Args:
         client: a `redis.Redis` or `redis.RedisCluster`.

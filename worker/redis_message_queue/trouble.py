@@ -9,6 +9,7 @@ from redis import exceptions
 __all__ = [
     "AWAY",
     "described",
+    "explain",
     "first_word",
     "is_elsewhere",
     "is_pool_exhausted",
@@ -48,6 +49,11 @@ _FORBIDDEN = re.compile(
 )
 _WRONG_LOGIN = re.compile(r"invalid|\bAUTH\b")
 _NO_HELLO = re.compile(r"unknown command\W+HELLO\b|\bHELLO\b.*(?:not supported|unknown)", re.IGNORECASE)
+_RESP2 = " - this server or proxy speaks RESP2 only: put '?protocol=2' into the URL, or give protocol=2"
+_LARGER_POOL = (
+    " - more threads or tasks use this client at once than it may have connections: build it with"
+    " max_connections as many as those and a few more (redis-py 8 gives 100)"
+)
 _NO_CLUSTER = "Cluster mode is not enabled"
 _LOST_CLUSTER = re.compile(r"cannot be connected|not covered|could not agree")
 
@@ -109,11 +115,22 @@ def described(error: BaseException) -> str:
     text, word = str(error), first_word(error)
     if word and word not in text:
         text = f"{text} ({word})" if text else word
-    if isinstance(error, exceptions.RedisError) and _NO_HELLO.search(text):
-        text += " - this server or proxy speaks RESP2 only: put '?protocol=2' into the URL, or protocol=2"
+    return f"{text}{_way_out(error)}"
+
+
+def explain(error: BaseException) -> None:
+    """Add the way out to the text of an error that does not name it."""
+    if way_out := _way_out(error):
+        error.args = (f"{error}{way_out}", *error.args[1:])
+
+
+def _way_out(error: BaseException) -> str:
+    """What to do about the error, unless its text says so already."""
+    text = str(error)
     if is_pool_exhausted(error):
-        text += (
-            " - more threads or tasks use this client at once than it may have connections: build it with"
-            " max_connections as many as those and a few more (redis-py 8 gives 100)"
-        )
-    return text
+        way_out = _LARGER_POOL
+    elif isinstance(error, exceptions.ResponseError) and _NO_HELLO.search(text):
+        way_out = _RESP2
+    else:
+        return ""
+    return "" if way_out in text else way_out
