@@ -6,10 +6,13 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.fault_proxy import Answer, FaultProxy, Request, encoded
-from tests.support.worker_process import KEYS, WorkerProcess, eventually, publish
+from tests.support.fault_proxy import Answer, Fault, FaultProxy, Request, encoded
+from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import RedisMessageQueue
+from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.consumer import Claim, Consumer
+from redis_message_queue.lease_keeper import LeaseKeeper
 from redisqueue_operator.embedded_redis import free_port
 
 from .test_worker_failures import get
@@ -29,15 +32,17 @@ def value(page: str, metric: str) -> float:
     return float(page.partition(f"\nredisqueue_worker_{metric} ")[2].partition("\n")[0])
 
 
-@pytest.mark.parametrize("concurrency", [1, 4, 16])
+@pytest.mark.parametrize(
+    "settings", [{"concurrency": 1}, {"concurrency": 16}, {"concurrency": 3, "slots": "processes"}], ids=str
+)
 def test_one_result_that_is_refused_for_good_holds_up_no_other(
-    tmp_path: Path, redis_url: str, redis_client: redis.Redis, concurrency: int
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, settings: dict[str, object]
 ) -> None:
     good = [f"good {number}" for number in range(20)]
     redis_client.set(KEYS.dead_letter, "somebody else's")
     publish(redis_client, *good[:7], "dead", *good[7:12], "dead", *good[12:])
     base = f"http://127.0.0.1:{(port := free_port())}"
-    settings = {"concurrency": concurrency, "http_port": port, "visibility_timeout_seconds": 2}
+    settings = {**settings, "http_port": port, "visibility_timeout_seconds": 2}
     with WorkerProcess(tmp_path, redis_url, "outcome", **settings) as worker:
         worker.until_noted("finished", 20)
         line = worker.logged(REFUSED)
@@ -153,3 +158,64 @@ def test_a_report_that_is_refused_keeps_no_message(
         worker.until_noted("finished", 2)
         assert worker.logged("Redis refuses, going on without")["command"] == "report (EVALSHA report)"
         eventually(lambda: redis_client.llen(KEYS.processing) == 0, "settled")
+
+
+def test_one_lease_that_cannot_be_renewed_costs_no_other(
+    redis_client: redis.Redis, redis_server: EmbeddedRedis
+) -> None:
+    def limited(request: Request) -> Answer | None:
+        return Answer(b"-ERR max request size exceeded\r\n") if len(encoded(request)) > LIMIT else None
+
+    queue, consumer = RedisMessageQueue("jobs", client=redis_client), Consumer(redis_client, "jobs")
+    queue.publish_many([f"{number} " + "x" * (LIMIT if number == 3 else 10) for number in range(8)])
+    claims = consumer.claim(8).claims
+    failed: list[Exception] = []
+    lost: list[Claim] = []
+    with FaultProxy(redis_server.port, limited) as proxy:
+        keeper = LeaseKeeper(ConnectionSettings(url=proxy.url).connect)
+        leases = keeper.queue(
+            "jobs",
+            visibility_timeout_seconds=1,
+            on_lost=lambda claim, _: lost.append(claim),
+            on_failed=lambda error, _: failed.append(error),
+        )
+        consumer.renew(claims)
+        leases.add(*claims)
+        eventually(lambda: lost, "the large one is not renewed")
+        assert lost == [claims[3]]
+        assert all("max request size" in str(error) for error in failed)
+        assert min(leases.remaining_seconds(claim) for claim in claims if claim != claims[3]) > 0
+        keeper.close()
+
+
+def test_a_worker_that_leaves_settles_what_it_can_before_a_claim_that_is_refused(
+    tmp_path: Path, redis_client: redis.Redis, redis_server: EmbeddedRedis
+) -> None:
+    """The reply to a claim was lost; what it was given cannot be asked for, because claims are refused."""
+
+    def claims_are_lost(request: Request) -> Fault | Answer | None:
+        numbers = next((word for word in request if word.count(b" ") == 7), b"0")
+        if numbers.startswith(b"0"):
+            return None
+        return Answer(b"-NOPERM no rights to claim\r\n") if proxy.faults else Fault.CUT_AFTER
+
+    publish(redis_client, "a", "b")
+    settings = {"concurrency": 2, "drain_timeout_seconds": 60}
+    with (
+        FaultProxy(redis_server.port) as proxy,
+        WorkerProcess(tmp_path, proxy.url, "gated", **settings) as worker,
+    ):
+        worker.until_noted("started", 2)
+        proxy.rule = claims_are_lost
+        publish(redis_client, "c")
+        worker.open_gate("a")
+        worker.logged("Redis does not answer, trying again")
+        worker.signal(signal.SIGTERM)
+        worker.logged("drain started by SIGTERM")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 4
+        assert (
+            worker.logged("Redis refuses: leases are left to expire")["command"] == "claim (EVALSHA consume)"
+        )
+    after = counters(redis_client)
+    assert (after.pending, after.in_flight) == (1, 1), "a is done, b is released, c's lease is left"

@@ -133,15 +133,15 @@ class SettleReply(NamedTuple):
     claimed: ClaimReply
 
 
-def requests(settlements: Sequence[Settlement]) -> list[list[int]]:
-    """The places of those that go in one request each, in the order in which to send them; [[]] for none.
+def requests(settlements: Sequence[Settlement]) -> list[Sequence[int]]:
+    """The places of those that go in one request each, in the order in which to send them; one for none.
 
     Released ones come last, and those claimed first at the very end: so they are the next to be claimed.
     """
     # Nearly always there is little to send: then it is not measured. A character is at most four bytes.
     characters = sum([len(one.claim.stored) + len(one.detail) for one in settlements])
     if len(settlements) <= _SETTLEMENTS_AT_ONCE and 4 * characters <= BYTES_AT_ONCE:
-        return [[*range(len(settlements))]]
+        return [range(len(settlements))]
 
     def size(place: int) -> int:
         return sum(map(size_of, _settlement_args(settlements[place])))
@@ -150,7 +150,7 @@ def requests(settlements: Sequence[Settlement]) -> list[list[int]]:
         return settlements[place].outcome is Outcome.RELEASE
 
     ordered = sorted(range(len(settlements)), key=released)
-    found = list(parts(ordered, size, _SETTLEMENTS_AT_ONCE))
+    found: list[Sequence[int]] = [*parts(ordered, size, _SETTLEMENTS_AT_ONCE)]
     others = sum(not released(part[-1]) for part in found)
     return found[:others] + found[others:][::-1]
 
@@ -275,6 +275,8 @@ class ConsumerState:
         self, requests: Sequence[Sequence[int]], answered: Sequence[tuple[Attempt, tuple[SettleReply, int]]]
     ) -> SettleReply:
         """Note that the replies to all of these requests arrived; what they say together."""
+        if len(answered) == 1:
+            return self.done(*answered[0])
         applied: dict[int, bool] = {}
         for places, (attempt, reply) in zip(requests, answered, strict=True):
             last = self.done(attempt, reply)

@@ -92,6 +92,11 @@ class Calls:
         what = "Redis refuses, trying again" if is_final(error) else "Redis does not answer, trying again"
         self._tell(what, error, self._pace.failures, pause_seconds=round(pause, 3))
 
+    def left(self, error: Exception, *, in_flight: int) -> None:
+        """Tell that the worker leaves after its last call has failed."""
+        what = "Redis refuses" if is_final(error) else "Redis does not answer"
+        self._tell(f"{what}: leases are left to expire", error, 1, in_flight=in_flight)
+
     def _tell(self, what: str, error: Exception, times: int, **fields: object) -> None:
         level = logging.WARNING if times in (1, 2, 4, 8) or times % 16 == 0 else logging.DEBUG
         known = {

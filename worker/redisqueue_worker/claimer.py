@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
-from redis_message_queue.trouble import AWAY, described
+from redis_message_queue.trouble import AWAY
 from redisqueue_worker import logs
 from redisqueue_worker.calls import CLAIM, DEREGISTER, Calls
 from redisqueue_worker.drain import Load
@@ -383,20 +383,22 @@ class Claimer(threading.Thread):
         given_up = self._last_words() if self._last_words else []
         try:
             with self._pulse.away():
+                self._release(self._quarantine.over(running=0))
+                for settlement in given_up:
+                    self.outbox.add(settlement, monotonic())
+                self._empty_outbox()
                 if self._unanswered:
                     self._release(self._calls.consumer(CLAIM).recover())
-                self._release(self._quarantine.over(running=0))
-                now = monotonic()
-                for settlement in given_up:
-                    self.outbox.add(settlement, now)
-                self.outbox.hurry()
-                while batch := self.outbox.next(now):
-                    if reply := self._calls.settle(batch, 0):
-                        self._settled(batch, reply.applied)
+                    self._empty_outbox()
                 if self._deregister:
                     self._calls.consumer(DEREGISTER).deregister()
         except AWAY as error:
-            log.warning(
-                "Redis does not answer: leases are left to expire",
-                extra={"in_flight": len(self._flights), "error": described(error)},
-            )
+            self._calls.left(error, in_flight=len(self._flights))
+
+    def _empty_outbox(self) -> None:
+        """Ask Redis once more to take each result."""
+        self.outbox.hurry()
+        now = monotonic()
+        while batch := self.outbox.next(now):
+            if reply := self._calls.settle(batch, 0):
+                self._settled(batch, reply.applied)

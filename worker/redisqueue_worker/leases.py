@@ -53,7 +53,12 @@ def keep_leases(keeper: LeaseKeeper, settings: Settings, flights: Flights, metri
     def failed(error: Exception, seconds: float) -> None:
         metrics.lease_renewals.labels("error").inc()
         log.warning(
-            "lease renewal failed, trying again", extra={"error": described(error), "pause_seconds": seconds}
+            "lease renewal failed, trying again",
+            extra={
+                "command": "renew (EVALSHA renew)",
+                "error": described(error),
+                "pause_seconds": seconds,
+            },
         )
 
     return keeper.queue(
