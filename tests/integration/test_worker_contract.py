@@ -112,6 +112,7 @@ SHOWN_BY = {
     "It is 503 when a loop": "health.a_loop_is_stalled_after_fifteen_seconds_without_a_beat",
     "No probe asks Redis": "contract.without_redis_the_probes_are_content",
     "Everything is on one port": "contract.the_port_is_where_it_was_asked_for",
+    "Of process slots that is the sum": "slot_metrics.metrics_of_all_slots_are_added_up_on_the_page",
     "`/metrics` also has": "contract.the_port_is_where_it_was_asked_for",
     # Files and logs
     "The control socket is": "contract.the_socket_is_for_the_workers_user_alone",

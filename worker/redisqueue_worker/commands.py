@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from redisqueue_worker.settings import (
     switch,
     unknown_variables,
 )
+from redisqueue_worker.slot_metrics import folder_problem
 from redisqueue_worker.slots import slots_for, slots_problem
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def _work(settings: Settings, origin: Origin) -> int:
     """Run the worker; with `reload`, wait for better code when it cannot start with this one."""
+    if problem := folder_problem(os.environ):
+        raise PlatformError(problem)
     if not settings.reload:
         return Worker(settings, Metrics(), origin).run()
     # Bytecode is told by size and second of the source: a quick second change could look like the first.
@@ -104,7 +108,7 @@ def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return _complain(error.problems)
     for name in unknown_variables(environment):
         print(f"warning: {name}")
-    problems = []
+    problems = [problem] if (problem := folder_problem(environment)) else []
     try:
         handler = load(settings.handler, settings.handler_path)
         if problem := slots_problem(settings.slots, handler):

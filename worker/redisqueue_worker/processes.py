@@ -21,6 +21,7 @@ from redisqueue_worker.failures import Failure, HandlerTimeout, failure_of
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.loader import HandlerError
 from redisqueue_worker.pipe import Ended, Extended, News, Ready, Work
+from redisqueue_worker.slot_metrics import VARIABLE
 from redisqueue_worker.takeovers import warn_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from redisqueue_worker.flights import Flight
     from redisqueue_worker.settings import Settings
+    from redisqueue_worker.slot_metrics import SlotMetrics
     from redisqueue_worker.slots import Done
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,8 @@ class ProcessDied(Exception):
 class Child:
     """One process, and this side of the pipe to it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: SlotMetrics | None) -> None:
+        self._metrics = metrics
         self._connection, theirs = multiprocessing.Pipe()
         with theirs:
             command = [sys.executable, "-m", "redisqueue_worker.process_slot", str(theirs.fileno())]
@@ -57,6 +60,7 @@ class Child:
                 pass_fds=(theirs.fileno(), *guard.marks()),
                 stdin=subprocess.DEVNULL,
                 process_group=0,
+                env={**os.environ, **({VARIABLE: str(metrics.folder)} if metrics else {})},
             )
         self._lock = threading.Lock()
         self._flight: Flight | None = None
@@ -112,6 +116,8 @@ class Child:
         self._kill()
         self._process.wait()
         self._connection.close()
+        if self._metrics:
+            self._metrics.ended(self.pid)
 
     def _converse(self, flight: Flight) -> Ended:
         """Hand the message over and listen until its handler has ended. Raises EOFError or OSError."""
@@ -175,12 +181,13 @@ class ProcessSlots:
     kind = "processes"
     can_cancel = True
 
-    def __init__(self, settings: Settings, done: Done) -> None:
+    def __init__(self, settings: Settings, done: Done, metrics: SlotMetrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._done = done
         self.context = contextvars.copy_context()
         self._work: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
-        children = [Child(settings) for _ in range(settings.concurrency)]
+        children = [Child(settings, metrics) for _ in range(settings.concurrency)]
         try:
             children[0].wait_until_ready()
         except ProcessDied as problem:
@@ -227,7 +234,7 @@ class ProcessSlots:
         child.end()
         while True:
             try:
-                fresh = Child(self._settings)
+                fresh = Child(self._settings, self._metrics)
             except OSError as error:  # no memory or no descriptors left, which may pass
                 log.warning("no process can be started, trying again", extra={"error": str(error)})
                 time.sleep(START_PAUSE_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import random
 import signal
@@ -29,6 +30,7 @@ from redisqueue_worker.processes import ProcessSlots
 from redisqueue_worker.publisher import Publisher, pool_problem
 from redisqueue_worker.recycle import Limits, Wear, inherited_listener
 from redisqueue_worker.server_check import check_in_background
+from redisqueue_worker.slot_metrics import VARIABLE, SlotMetrics
 from redisqueue_worker.slots import MixedSlots, Slots, TaskSlots, ThreadSlots, slots_problem
 from redisqueue_worker.stop_signals import STOP_SIGNALS
 from redisqueue_worker.takeovers import Takeovers
@@ -77,6 +79,7 @@ class Worker:
         self._takeovers = Takeovers(self._on_signal, _on_thread_crash)
         self._started = False
         self._health: HealthServer | None = None
+        self._owns_run_dir = False
         self._wear = Wear(Limits())
         self._watch = Watch(self._flights, metrics, settings.max_in_flight_seconds)
         policy = RetryPolicy(
@@ -161,6 +164,20 @@ class Worker:
             )
         else:
             doors.callback(control.close)
+            self._owns_run_dir = True
+
+    def _slot_metrics(self) -> SlotMetrics | None:
+        """What handlers in process slots tell goes on our page, if there is one."""
+        if self._health is None and VARIABLE not in os.environ:
+            return None
+        run_dir = self._settings.run_dir if self._owns_run_dir else None
+        try:
+            found = SlotMetrics.prepared(run_dir, os.environ)
+        except OSError as error:
+            log.warning("no metrics of handlers: there is no folder for them", extra={"reason": str(error)})
+            return None
+        self._metrics.registry.register(found)
+        return found
 
     def _open_health(self, doors: ExitStack) -> None:
         settings = self._settings
@@ -187,7 +204,7 @@ class Worker:
     def _make_slots(self) -> Slots:
         settings = self._settings
         if settings.slots == "processes":  # which import the handler themselves
-            return ProcessSlots(settings, self._claimer.finish)
+            return ProcessSlots(settings, self._claimer.finish, self._slot_metrics())
         handler = load(settings.handler, settings.handler_path)
         if problem := slots_problem(settings.slots, handler):
             raise PlatformError(f"REDISQUEUE_SLOTS (--slots): {problem}")
