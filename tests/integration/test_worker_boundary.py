@@ -267,133 +267,39 @@ def test_each_message_has_the_context_of_the_start_and_leaves_nothing_in_it(
         assert worker.until_noted("tags", 3) == ["[('base', 'set')]"] * 3
 
 
-KINDS = """
-from __future__ import annotations
-import functools
-from typing import TYPE_CHECKING
+LOUD = """
+import logging, threading
 from test_handlers import note
-if TYPE_CHECKING:
-    from somewhere import Session
-    from redisqueue_worker import Context
 
-def logged(function):
-    @functools.wraps(function)
-    def inner(*args):
-        return function(*args)
-    return inner
+class Remote(logging.Handler):
+    def emit(self, record):
+        raise ConnectionError("the log server is away")
 
-def with_session(function):
-    @functools.wraps(function)
-    def inner(payload):
-        return function(payload, "session")
-    return inner
+logging.getLogger().addHandler(Remote())
+logging.getLogger("redisqueue_worker.claimer").addFilter(lambda record: record.no_such_field)
 
-async def send(payload: str, ctx: Context | None = None) -> Session:
-    note("finished", f"{payload} {ctx.queue}")
-
-@with_session
-def injected(payload: str, session: Session):
-    note("finished", f"{payload} {session}")
-
-partly, wrapped = functools.partial(send), logged(send)
-
-async def generated(payload: str):
-    yield payload
+def handle(payload, context):
+    if payload == "thread":
+        thread = threading.Thread(target=lambda: 1 / 0, name="claimer")
+        thread.start()
+        thread.join()
+    context.logger.info("at work")
+    if payload == "bad":
+        raise ValueError("no")
+    note("finished", payload)
 """
 
 
 @pytest.mark.parametrize("slots", ["auto", "processes"])
-@pytest.mark.parametrize(
-    ("handler", "noted"), [("partly", "a jobs"), ("wrapped", "a jobs"), ("injected", "a session")]
-)
-def test_what_check_finds_well_is_called_as_it_wants(
-    tmp_path: Path, redis_url: str, redis_client: redis.Redis, handler: str, noted: str, slots: str
-) -> None:
-    (tmp_path / "kinds.py").write_text(KINDS)
-    worker = WorkerProcess(tmp_path, redis_url, "x", slots=slots)
-    worker.settings["handler"] = f"kinds:{handler}"
-    said, _ = (check := worker.command("check")).communicate(timeout=20)
-    assert check.returncode == 0, said
-    publish(redis_client, "a")
-    with worker:
-        assert worker.until_noted("finished", 1) == [noted]
-        eventually(lambda: counters(redis_client).processing == 0, "settled")
-    assert counters(redis_client).dead_letter == 0
-
-
-@pytest.mark.parametrize("command", ["check", "run"])
-def test_a_handler_that_could_never_run_is_refused_at_start(
-    tmp_path: Path, redis_url: str, redis_client: redis.Redis, command: str
-) -> None:
-    (tmp_path / "kinds.py").write_text(KINDS)
-    publish(redis_client, "a")
-    worker = WorkerProcess(tmp_path, redis_url, "x")
-    worker.settings["handler"] = "kinds:generated"
-    said, _ = (started := worker.command(command)).communicate(timeout=20)
-    assert started.returncode == 2, said
-    assert "'kinds:generated': it has a 'yield'" in said
-    assert counters(redis_client).pending == 1
-
-
-TYPES = """
-import datetime as dt
-from dataclasses import InitVar, dataclass
-import pydantic
-from test_handlers import note
-
-class Charge(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(strict=True, extra="forbid")
-    at: dt.datetime
-
-@dataclass
-class Order:
-    charges: list[Charge]
-    cards: dict[str, int]
-    customer: InitVar[str]
-
-    def __post_init__(self, customer):
-        self.name = customer
-
-def handle(order: Order):
-    note("finished", f"{order.name} {order.charges[0].at.year}")
-
-class Socket: ...
-
-class Never(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
-    socket: Socket
-
-def never(order: list[Never]): ...
-"""
-
-
-@pytest.mark.parametrize("slots", ["auto", "processes"])
-def test_typed_payloads_are_read_at_every_depth_and_never_quoted(
+def test_what_the_handlers_module_adds_to_logging_and_threads_ends_no_loop(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis, slots: str
 ) -> None:
-    at, card = "2026-01-02T03:04:05Z", "4111-1111-1111-1111"
-    order = {"charges": [{"at": at}], "cards": {card: 1}, "customer": "Ada"}
-    wrong = [{"cards": {card: "x"}}, {"charges": [{"at": at, card: 1}]}, {"charges": [{"at": card}]}]
-    publish(redis_client, *(json.dumps({**order, **change}) for change in ({}, *wrong)))
-    (tmp_path / "types_of_mine.py").write_text(TYPES)
-    worker = WorkerProcess(tmp_path, redis_url, "x", slots=slots, log_level="DEBUG")
-    worker.settings["handler"] = "types_of_mine:handle"
+    (tmp_path / "loud.py").write_text(LOUD)
+    publish(redis_client, "bad", "thread", "fine")
+    worker = WorkerProcess(tmp_path, redis_url, "x", slots=slots, max_attempts=2)
+    worker.settings["handler"] = "loud:handle"
     with worker:
-        assert worker.until_noted("finished", 1) == ["Ada 2026"]
-        eventually(lambda: counters(redis_client).dead_letter == len(wrong), "the others do not fit")
-        assert card not in worker.log_file.read_text()
-    told = [record["reason"] for record in records(redis_client)]
-    assert sorted(told) == [
-        "invalid payload: field cards.* is a JSON str where int belongs",
-        "invalid payload: field charges[0] is Charge: *: extra_forbidden",
-        "invalid payload: field charges[0] is Charge: at: datetime_parsing",
-    ]
-
-
-def test_a_type_that_json_can_never_fill_is_refused_at_start(tmp_path: Path, redis_url: str) -> None:
-    (tmp_path / "types_of_mine.py").write_text(TYPES)
-    worker = WorkerProcess(tmp_path, redis_url, "x")
-    worker.settings["handler"] = "types_of_mine:never"
-    said, _ = (check := worker.command("check")).communicate(timeout=20)
-    assert check.returncode == 2, said
-    assert "'types_of_mine:never': JSON cannot fill Never: field socket: it would have to be Socket" in said
+        assert sorted(worker.until_noted("finished", 2)) == ["fine", "thread"]
+        eventually(lambda: counters(redis_client).dead_letter == 1, "the bad one has failed")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0

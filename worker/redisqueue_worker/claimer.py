@@ -68,7 +68,7 @@ class Claimer(threading.Thread):
         changed: Callable[[], None],
         emptied: Callable[[], None],
     ) -> None:
-        super().__init__(name="claimer", daemon=True)
+        super().__init__(name="redisqueue-claimer", daemon=True)
         self._flights = flights
         self._leases = leases
         self._slots = slots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 Hook = Callable[[], object]
 RunCoroutine = Callable[[Coroutine[Any, Any, object]], object]
 AnyHook = TypeVar("AnyHook", bound=Hook)
+
+# Not what a signal raises in the main thread while the hooks run.
+_FAILURES = (Exception, SystemExit, GeneratorExit, BaseExceptionGroup, asyncio.CancelledError)
 
 
 class HookError(Exception):
@@ -58,7 +62,7 @@ class Hooks:
         for hook in self._startup:
             try:
                 _call(hook, run_coroutine, context)
-            except (Exception, SystemExit) as error:
+            except _FAILURES as error:
                 raise HookError(
                     f"the start-up hook {_name(hook)} failed: {type_name(error)}: {text_of(error)}"
                 ) from error
@@ -68,7 +72,7 @@ class Hooks:
         for hook in reversed(self._shutdown):
             try:
                 _call(hook, run_coroutine, context)
-            except (Exception, SystemExit):
+            except _FAILURES:
                 log.exception("the shut-down hook %s failed", _name(hook))
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
 from redisqueue_worker.texts import text_of, type_name
 from redisqueue_worker.tracebacks import LONGEST_TRACEBACK, formatted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 # What a record has of its own. A traceback that exists as text alone comes in `extra` under its name.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -113,6 +115,7 @@ def configure(level: str, form: str) -> None:
     logging.basicConfig(level=level, handlers=[_to_stderr], force=True)
     logging.captureWarnings(True)
     _level = logging.getLevelNamesMapping()[level]
+    _shield()
 
 
 def set_again() -> bool:
@@ -120,6 +123,7 @@ def set_again() -> bool:
 
     Other loggers stay as that somebody wants them, and so do handlers and filters that were added.
     """
+    _shield()
     if _to_stderr is None or not any(_is_silenced(logger, _to_stderr) for logger in _own_loggers()):
         return False
     if logging.root.manager.disable >= _level:
@@ -132,6 +136,18 @@ def set_again() -> bool:
         if not logger.propagate and _to_stderr not in logger.handlers:
             logger.addHandler(_to_stderr)
     return True
+
+
+def _shield() -> None:
+    """Let no log handler or filter of somebody else end a loop of the worker by what it raises."""
+    for logger in _own_loggers():
+        if "handle" not in vars(logger):
+            logger.handle = partial(_handle, logger.handle)  # type: ignore[method-assign]
+
+
+def _handle(handle: Callable[[logging.LogRecord], object], record: logging.LogRecord) -> None:
+    with suppress(Exception, SystemExit):
+        handle(record)
 
 
 def _own_loggers() -> list[logging.Logger]:

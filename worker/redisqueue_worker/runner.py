@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-_LOOPS = ("claimer", KEEPER_NAME, "waiter", "event-loop")
+_LOOPS = ("redisqueue-claimer", KEEPER_NAME, "redisqueue-waiter", "redisqueue-event-loop")
 
 
 class PlatformError(Exception):

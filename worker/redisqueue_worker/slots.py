@@ -170,7 +170,7 @@ class TaskSlots:
         self._pulse = pulse
         self.context = contextvars.copy_context()
         self._up = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="event-loop", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="redisqueue-event-loop", daemon=True)
         self._thread.start()
         self._up.wait()
 

@@ -84,3 +84,19 @@ def test_a_hook_that_would_never_run_is_told() -> None:
 
     with pytest.raises(HookError, match=r"connection failed: TypeError: a generator does nothing; put what"):
         hooks.start(asyncio.run)
+
+
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError(), SystemExit(3), BaseExceptionGroup("g", [SystemExit(3)])]
+)
+def test_whatever_a_hook_raises_is_its_failure(error: BaseException) -> None:
+    hooks = Hooks()
+
+    @hooks.on_startup
+    @hooks.on_shutdown
+    async def cancelled() -> None:
+        raise error
+
+    hooks.stop(asyncio.run)
+    with pytest.raises(HookError, match="cancelled failed"):
+        hooks.start(asyncio.run)
