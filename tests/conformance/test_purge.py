@@ -34,6 +34,8 @@ def fill(client: redis.Redis, target: str, number: int = MANY, size: int = 20) -
     else:
         pipeline.lpush(KEYS.pending, *names)
     pipeline.hset(KEYS.delivery_counts, mapping=counts)
+    pipeline.hset(KEYS.notes, mapping={names[0]: "1 0 0", "in flight": "2 0 0"})
+    pipeline.expire(KEYS.notes, 1000)
     pipeline.execute()
 
 
@@ -45,6 +47,7 @@ async def test_what_is_purged_is_forgotten_and_nothing_else(
     queue = face.queue()
     assert await face.call(queue.purge, target=target) == MANY
     assert redis_client.hgetall(KEYS.delivery_counts) == {b"in flight": b"3"}
+    assert redis_client.hgetall(KEYS.notes) == {b"in flight": b"2 0 0"}
     assert redis_client.keys("{jobs}::*:purged") == []
     assert await face.call(queue.purge, target=target) == 0
 
@@ -130,6 +133,7 @@ def test_an_interrupted_purge_is_finished_by_the_next(
     there = (0 if begun else MANY) + (target == "pending")
     assert queue.purge(target=target) == there
     assert redis_client.hgetall(KEYS.delivery_counts) == {b"in flight": b"3"}
+    assert redis_client.hgetall(KEYS.notes) == {b"in flight": b"2 0 0"}
     assert redis_client.keys("{jobs}::*:purged") == []
     assert redis_client.llen(KEYS.pending) == (target == "delayed")
 

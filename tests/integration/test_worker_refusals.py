@@ -10,6 +10,7 @@ from tests.support.fault_proxy import Answer, Fault, FaultProxy, Request, encode
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import RedisMessageQueue
+from redis_message_queue._scripts import script
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.consumer import Claim, Consumer
 from redis_message_queue.lease_keeper import LeaseKeeper
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 
 REFUSED = "Redis refuses a result, trying it again alone"
 LIMIT = 300_000
+
+
+def claims(request: Request) -> bool:
+    """Whether this is a call that asks for messages: the first of its numbers says how many."""
+    if request[0] not in (b"EVALSHA", b"EVAL") or script("consume").sha.encode() not in request[:2]:
+        return False
+    return not request[3 + int(request[2])].startswith(b"0 ")
 
 
 def value(page: str, metric: str) -> float:
@@ -130,9 +138,7 @@ def test_results_that_wait_for_a_claim_that_is_refused(
     tmp_path: Path, redis_client: redis.Redis, redis_server: EmbeddedRedis
 ) -> None:
     def no_claims(request: Request) -> Answer | None:
-        numbers = next((word for word in request if word.count(b" ") == 7), b"0")
-        claiming = request[0] in (b"EVALSHA", b"EVAL") and not numbers.startswith(b"0")
-        return Answer(b"-ERR a claim could not be stored\r\n") if claiming else None
+        return Answer(b"-ERR a claim could not be stored\r\n") if claims(request) else None
 
     publish(redis_client, "a", "b", "c")
     with (
@@ -194,8 +200,7 @@ def test_a_worker_that_leaves_settles_what_it_can_before_a_claim_that_is_refused
     """The reply to a claim was lost; what it was given cannot be asked for, because claims are refused."""
 
     def claims_are_lost(request: Request) -> Fault | Answer | None:
-        numbers = next((word for word in request if word.count(b" ") == 7), b"0")
-        if numbers.startswith(b"0"):
+        if not claims(request):
             return None
         return Answer(b"-NOPERM no rights to claim\r\n") if proxy.faults else Fault.CUT_AFTER
 

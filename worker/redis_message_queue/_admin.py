@@ -167,8 +167,9 @@ class AdminFlows(QueueFlows):
             record=self.key.leases.operation_result(envelope.new_id()),
             record_ttl_ms=gateway._options.replay_ttl_ms(0),  # noqa: SLF001
             delivery_counts=self.key.delivery_counts,
+            notes=self.key.notes,
             delayed=target == "delayed",
-            counted=target in ("pending", "delayed"),
+            delivered=target in ("pending", "delayed"),
         )
         while True:
             done = yield from gateway._call_retrying(call)  # noqa: SLF001

@@ -130,15 +130,22 @@ class Purged(NamedTuple):
 
 
 def purge(
-    *, key: str, record: str, record_ttl_ms: int, delivery_counts: str, delayed: bool = False, counted: bool
+    *,
+    key: str,
+    record: str,
+    record_ttl_ms: int,
+    delivery_counts: str,
+    notes: str,
+    delayed: bool = False,
+    delivered: bool,
 ) -> Call[Purged]:
     """Empty a list or the delayed set; to be repeated until it is finished.
 
-    `counted`: what is in it may have been delivered before, and be counted in `delivery_counts`.
+    `delivered`: what is in it may have been before, and stand in `delivery_counts` and `notes`.
     """
     return Call(
         script("purge"),
-        (key, purged(key), record, delivery_counts),
-        (record_ttl_ms, "zset" if delayed else "list", int(counted)),
+        (key, purged(key), record, delivery_counts, notes),
+        (record_ttl_ms, "zset" if delayed else "list", int(delivered)),
         lambda reply: Purged(None if int(reply[0]) < 0 else int(reply[0]), bool(int(reply[1]))),
     )

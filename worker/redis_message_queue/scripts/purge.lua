@@ -1,13 +1,13 @@
 -- Empty a list or the delayed set, a part in each call, so that nobody waits for it. The first call renames it: what comes
 -- later stays, and a purge that was interrupted is finished by the next.
--- KEYS  1 list or sorted set, 2 what it is called from then on, 3 record of this purge, 4 delivery counts
--- ARGV  1 TTL of the record ms, 2 'list' or 'zset', 3 '1' if its entries may have delivery counts
+-- KEYS  1 list or sorted set, 2 what it is called from then on, 3 record of this purge, 4 delivery counts, 5 notes
+-- ARGV  1 TTL of the record ms, 2 'list' or 'zset', 3 '1' if its entries may have been delivered before
 -- reply { how many entries there were, or -1 if what an earlier purge left has to go first; 1 if something is left }
--- cost  O(1), for at most 500 entries whose delivery counts are forgotten
+-- cost  O(1), for at most 500 entries that may have been delivered before
 --#include base
 --#include types
-local source, gone, record, counts, kind = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[2]
-local wrong = check({ source, kind, gone, kind, record, 'string', counts, 'hash' })
+local source, gone, record, counts, notes, kind = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[2]
+local wrong = check({ source, kind, gone, kind, record, 'string', counts, 'hash', notes, 'hash' })
 if wrong then return wrong end
 
 local count = tonumber(call('GET', record) or '')
@@ -20,14 +20,17 @@ if not count and call('EXISTS', gone) == 0 then
   end
 end
 
-if ARGV[3] == '1' and call('EXISTS', counts) == 1 then
+if ARGV[3] == '1' and call('EXISTS', counts, notes) > 0 then
   local part, bytes = {}, 0
   while #part < 500 and bytes < 262144 do -- one after another, because any of them may be large
     local stored = kind == 'zset' and call('ZPOPMIN', gone)[1] or kind == 'list' and call('LPOP', gone)
     if not stored then break end
     part[#part + 1], bytes = stored, bytes + #stored
   end
-  if part[1] then call('HDEL', counts, unpack(part)) end
+  if part[1] then
+    call('HDEL', counts, unpack(part))
+    call('HDEL', notes, unpack(part))
+  end
 else
   call('UNLINK', gone)
 end
