@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 from tests.support import server_binaries as binaries
+from tests.support.acl import PASSWORD, grant
 from tests.support.fault_proxy import Answer, FaultProxy
 from tests.support.one_name import OneName, Pair, one_name
 from tests.support.servers import QUEUE, cluster_nodes
@@ -15,9 +16,10 @@ from tests.support.worker_process import KEYS, WorkerProcess, eventually, publis
 
 from redis_message_queue import envelope
 from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.fault_proxy import Rule
@@ -170,6 +172,22 @@ def test_check_names_the_commands_that_are_missing(port: int, tmp_path: Path) ->
         told, _ = check.communicate(timeout=60)
         assert check.returncode == 1
         assert "lacks commands that a worker needs: BLMOVE, EVALSHA" in told
+
+
+@pytest.mark.parametrize("find", [binaries.valkey, binaries.redis_6_2], ids=["valkey", "redis-6.2"])
+def test_check_is_content_with_the_least_rights(find: Callable[[], str], tmp_path: Path) -> None:
+    with EmbeddedRedis(binary=find()) as server, redis.Redis.from_url(server.url) as admin:
+        grant(admin, "least", "worker", queue="jobs")
+        worker = WorkerProcess(tmp_path, server.url.replace("://", f"://least:{PASSWORD}@"), "record")
+        check = worker.command("check")
+        told, _ = check.communicate(timeout=60)
+        assert check.returncode == 0, told
+        assert "this login may not count" in told
+        admin.execute_command("ACL", "SETUSER", "least", "-evalsha")
+        check = worker.command("check")
+        told, _ = check.communicate(timeout=60)
+        assert check.returncode == 1
+        assert "NOPERM" in told
 
 
 def test_where_hello_is_asked_for_and_refused_the_way_out_is_named(port: int, tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""The redrive of a RedisQueueRedrive goes on when its Redis was away, or is another one by now."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from tests.support import server_binaries as binaries
+from tests.support.one_name import one_name
+from tests.support.redisqueue_cases import redrive
+from tests.support.resources import manifest
+from tests.support.servers import QUEUE, cluster_nodes
+
+from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.apply import TokenBucket
+from redisqueue_operator.redrive.resource import Redrive, parse
+from redisqueue_operator.redrive.run import carry_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.redrive.status import Stand
+
+KEYS = QueueKeys(QUEUE)
+
+
+class Around:
+    """What a redrive needs of its controller, over one Redis; its pauses do what the test wants meanwhile."""
+
+    def __init__(self, settings: ConnectionSettings, meanwhile: Callable[[], object]) -> None:
+        self.connections: Any = self
+        self.connect = ConnectionSettings.connect_async
+        self.slots = asyncio.Semaphore(1)
+        self.batches = TokenBucket(1000, 1000)
+        self.told: list[Stand] = []
+        self._settings = settings
+        self._meanwhile = meanwhile
+
+    async def settings(self, _rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
+        return self._settings
+
+    async def queue(self, _key: Key) -> dict[str, Any]:
+        return manifest(queue={"name": QUEUE})
+
+    async def pause(self, _redrive: Redrive, _seconds: float) -> None:
+        self._meanwhile()
+
+    async def report(self, _redrive: Redrive, stand: Stand) -> bool:
+        self.told.append(stand)
+        return True
+
+
+def wanted() -> Redrive:
+    obj = redrive(queueRef={"name": "emails"})
+    obj["metadata"] |= {"uid": "u", "generation": 1, "resourceVersion": "1"}
+    return parse(obj)
+
+
+async def test_a_redrive_waits_for_its_cluster() -> None:
+    with cluster_nodes(binaries.valkey) as (server, nodes):
+        for node in nodes:
+            node.stop(kill=True)
+
+        def back() -> None:
+            for node in nodes:
+                node.start()
+            with server.blocking() as client:
+                client.lpush(KEYS.dead_letter, "a", "b")
+
+        around = Around(ConnectionSettings(url=nodes[0].url.removesuffix("/0"), mode="Cluster"), back)
+        ended = await carry_out(wanted(), around)
+        reasons = {stand.reason for stand in around.told}
+        assert reasons & {"ConnectionRefused", "ClusterDown", "ConnectionLost", "Timeout"}
+        assert ended.progress is not None
+        assert ended.progress.moved == 2
+
+
+async def test_a_redrive_goes_on_with_the_new_master_behind_the_name() -> None:
+    with one_name(binaries.valkey) as pair:
+        pair.old.lpush(KEYS.dead_letter, *(f"letter {number}" for number in range(250)))
+        around = Around(ConnectionSettings(url=pair.name.url), lambda: None)
+        report, moved = around.report, 0
+
+        async def fail_over(redrive: Redrive, stand: Stand) -> bool:
+            nonlocal moved
+            if not moved and stand.progress is not None:
+                moved = stand.progress.moved
+                pair.fail_over()
+            return await report(redrive, stand)
+
+        around.report = fail_over  # type: ignore[method-assign]
+        ended = await carry_out(wanted(), around)
+        assert 0 < moved < 250
+        assert ended.progress is not None
+        assert ended.progress.moved == 250
+        assert (pair.new.llen(KEYS.pending), pair.new.llen(KEYS.dead_letter)) == (250, 0)
