@@ -1,0 +1,209 @@
+"""Every code block of every README is run as it is written; each page is one story, from its top to its end.
+
+Redis is wherever the page says, on port 6379: the name and the port lead to the server of the test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from tests.support.helm import MISSING, Helm, binary
+from tests.support.readmes import ROOT, Block, blocks, needs_cluster, pages
+from tests.support.required import required
+from tests.support.waiting import PATIENCE_SECONDS, eventually
+
+from redisqueue_operator.api.definition import FILES
+from redisqueue_operator.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+
+pytestmark = pytest.mark.timeout(400)
+BIN = Path(sys.executable).parent
+LEFT = (b"::pending", b"::processing")
+# Python looks for this module at its start.
+REDIRECT = """
+import socket
+real = socket.getaddrinfo
+def to_the_test(host, port, *more, **named):
+    return real("127.0.0.1", PORT, *more, **named) if port == 6379 else real(host, port, *more, **named)
+socket.getaddrinfo = to_the_test
+"""
+
+
+class Story:
+    """A shell in a folder of its own, where the files of the page are."""
+
+    def __init__(self, folder: Path, redis_url: str, client: redis.Redis) -> None:
+        self.folder, self.client = folder, client
+        (folder / "site").mkdir()
+        port = redis_url.rpartition(":")[2].partition("/")[0]
+        (folder / "site" / "sitecustomize.py").write_text(REDIRECT.replace("PORT", port))
+        for name in ("crds", "helm"):
+            (folder / name).symlink_to(ROOT / name)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": f"{folder / 'site'}:{folder}",
+            "REDISQUEUE_HTTP_PORT": "0",
+        }
+        self.running: list[tuple[list[str], subprocess.Popen[bytes], Path]] = []
+
+    def write(self, block: Block) -> None:
+        file = self.folder / block.file
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(block.text)
+
+    def run(self, *words: str, cwd: Path | None = None) -> str:
+        done = subprocess.run(
+            words,
+            cwd=cwd or self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS * 3,
+        )
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def start(self, words: list[str], until: str) -> None:
+        """A program that runs on; `until` is what it says when it works."""
+        log, run_dir = (self.folder / f"{len(self.running)}.{what}" for what in ("log", "run"))
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                words,
+                cwd=self.folder,
+                env={**self.environment, "REDISQUEUE_RUN_DIR": str(run_dir)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.running.append((words, process, log))
+        try:
+            eventually(lambda: until in log.read_text() or process.poll() is not None, f"{words}: {until}")
+        finally:
+            assert process.poll() is None, log.read_text()
+
+    def end(self) -> None:
+        """All messages are handled, none is given up, and what runs ends when it is told to."""
+        eventually(
+            lambda: not [key for key in self.client.scan_iter() if key.endswith(LEFT)], "all is handled"
+        )
+        assert not list(self.client.scan_iter("*::dlq"))
+        for words, process, log in self.running:
+            process.send_signal(signal.SIGINT)
+            code = process.wait(PATIENCE_SECONDS)
+            assert code in (0, 130), (words, log.read_text())
+            assert "Traceback" not in log.read_text()
+
+    def kill(self) -> None:
+        for _, process, _ in self.running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def story(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> Iterator[Story]:
+    story = Story(tmp_path, redis_url, redis_client)
+    yield story
+    story.kill()
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_a_page_works_as_it_is_written(page: Path, story: Story) -> None:
+    found = blocks(page)
+    for block in found:
+        if block.file:
+            story.write(block)
+        if block.language == "yaml" and "kind: RedisQueue\n" in block.text:
+            (story.folder / "queue.yaml").write_text(block.text)
+    for block in found:
+        if not (block.file or block.is_drawing):
+            play(block, story, page)
+    story.end()
+
+
+def play(block: Block, story: Story, page: Path) -> None:
+    if block.language == "python":
+        story.run(sys.executable, "-c", block.text)
+    elif block.language == "yaml":
+        read(block, story)
+    elif block.text.startswith("ACL "):
+        for line in re.sub(r"\\\n", "", block.text).splitlines():
+            story.client.execute_command(*line.split())
+            story.client.execute_command("ACL", "DELUSER", line.split()[2])
+    elif block.text.startswith("FROM "):
+        of_the_image(block)
+    else:
+        assert block.commands, f"{block.where}: no test runs this"
+        for words in block.commands:
+            shell(words, story, page)
+
+
+def read(block: Block, story: Story) -> None:
+    """A resource of ours is valid; one of others scales ours."""
+    manifest: dict[str, Any] = yaml.safe_load(block.text)
+    if manifest["kind"] in FILES:
+        file = story.folder / "resource.yaml"
+        file.write_text(block.text)
+        assert main(["lint", str(file)]) == 0, block.where
+    else:
+        assert manifest["spec"]["scaleTargetRef"]["kind"] in FILES
+
+
+def of_the_image(block: Block) -> None:
+    """What it relies on is what our Dockerfile makes; an image is built by tests/cluster/cluster alone."""
+    ours = (ROOT / "worker" / "Dockerfile").read_text()
+    for needed in ("/opt/redisqueue", "65532", "/app"):
+        assert needed in block.text
+        assert needed in ours
+
+
+def shell(words: list[str], story: Story, page: Path) -> None:
+    """One command. Those that ask an API server are run by tests/operator/test_readmes.py."""
+    match words:
+        case _ if needs_cluster(words):
+            return
+        case ["pip", "install", *what]:
+            story.run(sys.executable, "-m", "venv", "--without-pip", "bare")
+            python = str(story.folder / "bare" / "bin" / "python")
+            story.run(sys.executable, "-m", "pip", "-q", "--python", python, "install", *what, cwd=ROOT)
+        case ["redisqueue-worker", "run", *_]:
+            story.start(words, "started")
+        case ["redisqueue", "local", *_]:
+            story.start(words, "redisqueue publish ")
+        case ["redisqueue", "publish", *_, url] if ":6399" in url:
+            story.run(*words)
+            _, _, log = story.running[-1]
+            eventually(lambda: words[3] in log.read_text().partition("redisqueue publish ")[2], "handled")
+        case ["redisqueue", *_]:
+            story.run(*words)
+        case ["helm", "install", *rest]:
+            helm = Helm(required(binary("helm"), MISSING.format("helm")))
+            places = (str(ROOT / word) if word.startswith("helm/") else word for word in rest)
+            helm.run("template", "--kube-version=1.35", *places)
+        case ["python", "-m", module, *_]:
+            story.run(sys.executable, "-m", module, "--help", cwd=ROOT)
+        case ["./cluster", command]:
+            usage = story.run(str(ROOT / page.parent / "cluster"), "help")
+            assert f"\n  {command} " in usage
+        case ["export", *_]:
+            usage = story.run(str(ROOT / page.parent / "cluster"), "help")
+            used = re.findall(r"\./cluster (\w+)", " ".join(words))
+            assert used
+            assert all(f"\n  {command} " in usage for command in used)
+        case _:  # a test within a test would never end: make says what it would run
+            at = words.index("make")
+            assert all("=" in word for word in words[:at]), words
+            story.run("make", "-n", *words[at + 1 :], cwd=ROOT)
