@@ -7,7 +7,9 @@ no other one, and there are never more threads than messages in hand.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import math
 import sys
 import threading
 import weakref
@@ -30,12 +32,23 @@ class LeaseHeartbeat(BaseGracefulInterruptHandler):
     """Calls `beat(self)` every `interval_seconds` until it returns False or `stop()` is called.
 
     It is the stop signal of its own renewals as well. Without an interval it does nothing. One that is
-    dropped without `stop()`, as by an interrupt, has ended too.
+    dropped without `stop()`, as by an interrupt, has ended too. When a lease of `lease_seconds` ends while a
+    beat is at it, `lapsed(self)` is called, and this heartbeat has ended.
     """
 
-    def __init__(self, interval_seconds: float | None, beat: Callable[[LeaseHeartbeat], bool]) -> None:
+    def __init__(
+        self,
+        interval_seconds: float | None,
+        beat: Callable[[LeaseHeartbeat], bool],
+        lease_seconds: float | None = None,
+        lapsed: Callable[[LeaseHeartbeat], object] = lambda _: None,
+    ) -> None:
         self._interval = interval_seconds
         self._beat = beat
+        self._lease = math.inf if lease_seconds is None else lease_seconds
+        self._ends = math.inf
+        self._lapsed = lapsed
+        self._lapse = _Lapse(self)
         self._stopped = False
         self._context: contextvars.Context | None = None
         self.suppressed = False
@@ -48,6 +61,7 @@ class LeaseHeartbeat(BaseGracefulInterruptHandler):
     def start(self) -> None:
         """Begin. Raises RuntimeError when the process cannot start another thread."""
         if self._interval is not None and not self._stopped:
+            self._ends = monotonic() + self._lease
             _heartbeats.add(self, self._interval)
 
     def stop(self) -> bool:
@@ -58,12 +72,39 @@ class LeaseHeartbeat(BaseGracefulInterruptHandler):
     def renew(self) -> float | None:
         """Beat once; the seconds until the next time, or None. For the thread that all heartbeats share."""
         self._context = self._context or contextvars.Context()
-        goes_on = False
+        goes_on, asked_at = False, monotonic()
         try:
+            if self._ends < math.inf:
+                with contextlib.suppress(RuntimeError):  # no thread can be started: then it is told late
+                    _heartbeats.add(self._lapse, max(self._ends - asked_at, self._interval or 0.0))
             goes_on = self._context.run(self._beat, self)
+            self._ends = asked_at + self._lease
         except BaseException:  # an exit that a callback raised ends this heartbeat alone
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+        finally:
+            _heartbeats.discard(self._lapse)
         return self._interval if goes_on and not self._stopped else None
+
+    def lapse(self) -> None:
+        """The lease has ended, and nobody knows whether it was renewed."""
+        if not self._stopped:
+            self._stopped = True
+            contextvars.Context().run(self._lapsed, self)
+
+
+class _Lapse:
+    """The end of a lease as something that falls due: told by one thread while another one still renews."""
+
+    def __init__(self, heartbeat: LeaseHeartbeat) -> None:
+        self._heartbeat = weakref.ref(heartbeat)
+
+    def is_interrupted(self) -> bool:
+        heartbeat = self._heartbeat()
+        return heartbeat is None or heartbeat.is_interrupted()
+
+    def renew(self) -> None:
+        if heartbeat := self._heartbeat():
+            heartbeat.lapse()
 
 
 class _Heartbeats:
@@ -74,17 +115,19 @@ class _Heartbeats:
         self._forget()
 
     def _forget(self) -> None:
-        self._due: Schedule[weakref.ref[LeaseHeartbeat]] = Schedule()
-        self._renewing: dict[LeaseHeartbeat, threading.Event] = {}
+        self._due: Schedule[weakref.ref[LeaseHeartbeat | _Lapse]] = Schedule()
+        self._renewing: dict[LeaseHeartbeat | _Lapse, threading.Event] = {}
         self._came = False
 
-    def add(self, heartbeat: LeaseHeartbeat, interval_seconds: float) -> None:
+    def add(self, heartbeat: LeaseHeartbeat | _Lapse, interval_seconds: float) -> None:
         """Raises RuntimeError when the process cannot start another thread."""
-        when = monotonic() + interval_seconds
+        now = monotonic()
+        when = now + interval_seconds
         with self._watch.lock:
             self._came = True
             self._due.set(weakref.ref(heartbeat), when)
-            self._watch.by(when)
+            # Never asked for a far time, which would keep the thread when nothing is left to wait for.
+            self._watch.by(min(when, now + _LOOK_SECONDS))
 
     def remove(self, heartbeat: LeaseHeartbeat, patience_seconds: float) -> bool:
         """Wait for a renewal on its way; False if that took too long."""
@@ -92,6 +135,11 @@ class _Heartbeats:
             self._due.discard(weakref.ref(heartbeat))
             renewed = self._renewing.get(heartbeat)
         return renewed is None or renewed.wait(patience_seconds)
+
+    def discard(self, lapse: _Lapse) -> None:
+        """It does not fall due any more."""
+        with self._watch.lock:
+            self._due.discard(weakref.ref(lapse))
 
     def _look(self) -> float | None:
         while heartbeat := self._take():
@@ -109,7 +157,7 @@ class _Heartbeats:
             soon = monotonic() + _LOOK_SECONDS
             return soon if first is None else min(first, soon)
 
-    def _take(self) -> LeaseHeartbeat | None:
+    def _take(self) -> LeaseHeartbeat | _Lapse | None:
         """The next heartbeat that is due; the watch over the others is handed over."""
         with self._watch.lock:
             while reference := self._due.pop(monotonic()):

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis_message_queue._callbacks import discard_awaitable, report_callback_failure, warn
 from redis_message_queue._payload import unwrap
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent, hash_lease_token
-from redis_message_queue.exceptions import CleanupFailedError, GatewayContractError, with_context
+from redis_message_queue.exceptions import (
+    CleanupFailedError,
+    GatewayContractError,
+    RetryBudgetExhaustedError,
+    with_context,
+)
 from redis_message_queue.messages import ClaimedMessage, CurrentMessage, Handling, MessageData
 
 if TYPE_CHECKING:
@@ -75,8 +80,12 @@ class ProcessingFlows:
 
     def _lease_lost(self, stop: Any) -> Flow[None]:
         """Tell `on_heartbeat_failure`, unless the handler has ended meanwhile."""
+        if not stop.is_interrupted():
+            yield from self._tell_heartbeat_failure(stop)
+
+    def _tell_heartbeat_failure(self, stop: Any) -> Flow[None]:
         callback = self._options.on_heartbeat_failure
-        if callback is not None and not stop.is_interrupted() and not stop.suppressed:
+        if callback is not None and not stop.suppressed:
             yield from self._guarded(
                 "on_heartbeat_failure", functools.partial(self._flavour.call_plain, callback)
             )
@@ -273,6 +282,14 @@ class ProcessingFlows:
         yield from self._tell(message, Op.LEASE_RENEW_FAILED, Out.SKIPPED)
         yield from self._lease_lost(stop)
         return False
+
+    def _lease_lapsed(self, message: InHand, stop: Any) -> Flow[None]:
+        """The lease has ended, and its renewal has no answer yet: nobody waits for that to be told."""
+        error = RetryBudgetExhaustedError("the lease has ended, and its renewal has no answer")
+        logger.error("Could not renew the lease of a message before it ended")
+        yield from self._tell(message, Op.LEASE_RENEW_FAILED, Out.FAILURE, error=error)
+        warn(f"Failed to renew message lease ({type(error).__name__})")
+        yield from self._tell_heartbeat_failure(stop)
 
     def _heartbeat_stuck(self, message: InHand) -> Flow[None]:
         logger.warning("The heartbeat did not stop within timeout")

@@ -250,4 +250,9 @@ class RedisMessageQueue(AdminFlows):
 
     def _heartbeat_of(self, message: InHand) -> LeaseHeartbeat:
         interval = None if message.token is None else self._options.heartbeat_interval_seconds
-        return LeaseHeartbeat(interval, lambda stop: run(self._renew_once(message, stop)))
+        return LeaseHeartbeat(
+            interval,
+            lambda stop: run(self._renew_once(message, stop)),
+            self._gateway_timeout,
+            lambda stop: run(self._lease_lapsed(message, stop)),
+        )

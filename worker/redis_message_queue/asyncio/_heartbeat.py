@@ -21,14 +21,21 @@ if TYPE_CHECKING:
 class LeaseHeartbeat(BaseGracefulInterruptHandler):
     """Awaits `beat(self)` every `interval_seconds` until it returns False or `stop()` is called.
 
-    It is the stop signal of its own renewals as well. Without an interval it does nothing.
+    It is the stop signal of its own renewals as well. Without an interval it does nothing. When a lease of
+    `lease_seconds` ends while a beat is at it, the beat is cancelled, `lapsed(self)` awaited, and this ends.
     """
 
     def __init__(
-        self, interval_seconds: float | None, beat: Callable[[LeaseHeartbeat], Awaitable[bool]]
+        self,
+        interval_seconds: float | None,
+        beat: Callable[[LeaseHeartbeat], Awaitable[bool]],
+        lease_seconds: float | None = None,
+        lapsed: Callable[[LeaseHeartbeat], Awaitable[object]] | None = None,
     ) -> None:
         self._interval = interval_seconds
         self._beat = beat
+        self._lease = lease_seconds
+        self._lapsed = lapsed
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
         self.suppressed = False
@@ -58,7 +65,24 @@ class LeaseHeartbeat(BaseGracefulInterruptHandler):
         return self._task.done()
 
     async def _run(self, interval: float) -> None:
+        ends = _clock.monotonic() + (self._lease or 0.0)
         while not self._stopped:
             await _clock.sleep(interval)
-            if not await self._beat(self):
+            asked_at = _clock.monotonic()
+            if not await self._beat_within(max(ends - asked_at, interval)):
                 return
+            ends = asked_at + (self._lease or 0.0)
+
+    async def _beat_within(self, seconds: float) -> bool:
+        if self._lease is None or self._lapsed is None:
+            return await self._beat(self)
+        try:
+            async with _clock.timeout(seconds) as limit:
+                return await self._beat(self)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        if not self._stopped:
+            self._stopped = True
+            await self._lapsed(self)
+        return False

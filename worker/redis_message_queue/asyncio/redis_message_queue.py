@@ -263,7 +263,12 @@ class RedisMessageQueue(AdminFlows):
 
     def _heartbeat_of(self, message: InHand) -> LeaseHeartbeat:
         interval = None if message.token is None else self._options.heartbeat_interval_seconds
-        return LeaseHeartbeat(interval, lambda stop: run_async(self._renew_once(message, stop)))
+        return LeaseHeartbeat(
+            interval,
+            lambda stop: run_async(self._renew_once(message, stop)),
+            self._gateway_timeout,
+            lambda stop: run_async(self._lease_lapsed(message, stop)),
+        )
 
     async def _fail_shielded(self, message: InHand, error: BaseException) -> None:
         """Settle a failure; the handler's error must win over a cancellation that arrives meanwhile."""
