@@ -127,8 +127,9 @@ def test_a_function_of_atexit_that_hangs_is_given_up(
         worker.until_noted("finished", 2)
 
 
+@pytest.mark.parametrize("slots", ["auto", "processes"])
 def test_atexit_runs_although_a_thread_is_left_over(
-    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, slots: str
 ) -> None:
     source = """
 atexit.register(note, "exported", "spans")
@@ -138,7 +139,7 @@ def leave_a_thread(payload: str):
     note("finished", payload)
 """
     publish(redis_client, "a")
-    with ending(tmp_path, redis_url, source, "leave_a_thread") as worker:
+    with ending(tmp_path, redis_url, source, "leave_a_thread", slots=slots) as worker:
         worker.until_noted("finished", 1)
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0

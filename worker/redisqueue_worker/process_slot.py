@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redisqueue_worker import logs
 from redisqueue_worker.context import Context, MessageLogger
+from redisqueue_worker.ending import LEFTOVER_SECONDS, run_atexit
 from redisqueue_worker.hooks import HookError, hooks
 from redisqueue_worker.loader import Handler, HandlerError, load
+from redisqueue_worker.patience import leave_at_once, leave_within
 from redisqueue_worker.pipe import Ended, Extended, Ready, Work
 from redisqueue_worker.publisher import Publisher
 from redisqueue_worker.recycle import Limits, Wear
@@ -134,6 +136,8 @@ def main() -> int:
     except (HandlerError, HookError) as error:
         connection.send(Ready(type(error)(str(error))))
         return 1
+    run_atexit(lambda: leave_at_once(0))
+    leave_within(LEFTOVER_SECONDS, 0)  # handlers may have left threads of their own
     return 0
 
 

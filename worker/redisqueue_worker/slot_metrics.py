@@ -6,9 +6,11 @@ on its page. Files of processes that have ended are taken into one of each kind,
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
+import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -84,7 +86,9 @@ class SlotMetrics(Collector):
         if given := environment.get(VARIABLE):
             return cls(Path(given), ours=False)
         if run_dir is None:
-            return cls(Path(tempfile.mkdtemp(prefix="redisqueue-metrics-")), ours=True)
+            folder = Path(tempfile.mkdtemp(prefix="redisqueue-metrics-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            return cls(folder, ours=True)
         (folder := run_dir / "metrics").mkdir(exist_ok=True)
         return cls(folder, ours=True)
 
