@@ -13,6 +13,9 @@ T = TypeVar("T")
 Inquiry: TypeAlias = "Generator[tuple[str, ...], Mapping[str, Any] | None, T]"
 
 SAFE_POLICY = "noeviction"
+_YES_OR_NO = {"1": True, "yes": True, "0": False, "no": False}
+# Some servers have roles of their own, in which they may well take writes.
+_REPLICA = {"master": False, "slave": True, "replica": True}
 
 
 class Concern(NamedTuple):
@@ -87,20 +90,18 @@ def _eviction(policy: str) -> str:
 def inquiry() -> Inquiry[ServerFacts]:
     """Ask one server. What INFO tells needs no further right: hosted servers hide CONFIG, not INFO."""
     info = (yield ("INFO",)) or {}
-    policy, append_only = info.get("maxmemory_policy"), info.get("aof_enabled")
-    persistent = None if append_only is None else bool(int(append_only))
+    policy, persistent = info.get("maxmemory_policy"), _YES_OR_NO.get(str(info.get("aof_enabled")))
     if policy is None:
         policy = yield from _setting("maxmemory-policy")
-    if persistent is None and (word := (yield from _setting("appendonly"))) is not None:
-        persistent = word == "yes"
+    if persistent is None:
+        persistent = _YES_OR_NO.get((yield from _setting("appendonly")) or "")
     if not persistent:  # there may still be snapshots, which INFO does not tell of
         save = yield from _setting("save")
         persistent = True if save else None if save is None or persistent is None else False
-    role = info.get("role")
     return ServerFacts(
         eviction_policy=None if policy is None else str(policy),
         persistent=persistent,
-        replica=None if role is None else role != "master",
+        replica=_REPLICA.get(str(info.get("role"))),
     )
 
 
