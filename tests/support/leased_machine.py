@@ -130,6 +130,7 @@ class LeasedMachine(QueueMachine):
         assert list(reply.applied) == applied
         claimed = reply.claimed
         assert (claimed.reclaimed, claimed.dead_lettered) == (granted.reclaimed, granted.dead_lettered)
+        self.model.free(granted.given_up)
         self.check_times(claimed, count, how.get("due", Due.FIRST))
         self.note(claimed.claims, granted)
 
@@ -151,7 +152,7 @@ class LeasedMachine(QueueMachine):
         key = key_of(ends)
         if key not in worker.recorded:
             leases = [((name_of(claim.stored), claim.token), end) for claim, end in ends]
-            worker.recorded[key] = self.model.settle(leases, "because")
+            worker.recorded[key] = self.model.settle(leases, "because", freeing=True)
         if before:
             return worker.recorded[key], self.model.claim_again(before, count)
         return worker.recorded[key], self.model.claim(count, promoting=count, **how)

@@ -6,8 +6,12 @@ Messages are named by their payloads, which are unique; `17:b` is the 17th, dedu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from redis_message_queue.consumer import Due, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Lease = tuple[str, str]  # name, token
 
@@ -19,6 +23,7 @@ class Granted:
     claims: tuple[tuple[str, str, int], ...] = ()
     reclaimed: int = 0
     dead_lettered: int = 0
+    given_up: tuple[str, ...] = ()
 
     @property
     def leases(self) -> list[Lease]:
@@ -55,6 +60,7 @@ class QueueModel:
     dead: list[str] = field(default_factory=list)
     info: list[tuple[str, str, int]] = field(default_factory=list)  # name, reason, deliveries
     marked: set[str] = field(default_factory=set)
+    keyed: set[str] = field(default_factory=set)  # whose envelope names the key
     published: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)  # handled and not kept, trimmed, purged
     tokens: int = 0
@@ -62,9 +68,18 @@ class QueueModel:
     # -- publishing --
 
     def publish(
-        self, names: list[str], *, deduplicate: bool = False, later: bool = False, cap: int | None = None
+        self,
+        names: list[str],
+        *,
+        deduplicate: bool = False,
+        later: bool = False,
+        cap: int | None = None,
+        naming_keys: bool = True,
     ) -> list[bool] | None:
-        """True or False (a duplicate) for each; None when pending has no room: then nothing happened."""
+        """True or False (a duplicate) for each; None when pending has no room: then nothing happened.
+
+        `naming_keys`: whether envelopes name the keys that messages were deduplicated by.
+        """
         fresh, marks, answer = [], set(self.marked), []
         for name in names:
             mark = name.partition(":")[2]
@@ -76,6 +91,7 @@ class QueueModel:
             return None
         self.marked = marks
         self.published += fresh
+        self.keyed |= {*fresh} if deduplicate and naming_keys else set()
         (self.delayed if later else self.pending).extend(fresh)
         return answer
 
@@ -107,7 +123,7 @@ class QueueModel:
                 self._lost(name)
         self.pending = reclaimed + promoted + self.pending
         claims: list[tuple[str, str, int]] = []
-        dead = 0
+        dead: list[str] = []
         before = ""
         while self.pending and len(claims) < count:
             care = "" if in_hand is None else self._care(self.pending[0])
@@ -122,7 +138,7 @@ class QueueModel:
                 self.notes.pop(name, None)
                 if telling:
                     self._tell(name, "MaxDeliveries", deliveries - 1)
-                dead += 1
+                dead.append(name)
                 continue
             if counting:
                 self.counts[name] = deliveries
@@ -134,7 +150,7 @@ class QueueModel:
                 self.notes[name].kept = keep
             if care == "alone" or keep:
                 break
-        return Granted(tuple(claims), len(reclaimed), dead)
+        return Granted(tuple(claims), len(reclaimed), len(dead), tuple(dead))
 
     def _promoted(self, count: int, most: int, due: Due) -> int:
         if self.pending and self.sharing:
@@ -177,8 +193,13 @@ class QueueModel:
 
     # -- settling --
 
-    def settle(self, ends: list[tuple[Lease, Outcome | None]], reason: str = "") -> list[bool]:
-        """True for each lease that was current; None as the outcome acknowledges and keeps nothing."""
+    def settle(
+        self, ends: list[tuple[Lease, Outcome | None]], reason: str = "", *, freeing: bool = False
+    ) -> list[bool]:
+        """True for each lease that was current; None as the outcome acknowledges and keeps nothing.
+
+        `freeing`: what is given up may be published again.
+        """
         applied = [self.holds(lease) for lease, _ in ends]
         released = []
         for (lease, outcome), current in zip(ends, applied, strict=True):
@@ -195,8 +216,14 @@ class QueueModel:
                 self.notes.setdefault(name, Note()).failures += 1
             else:
                 self._end(name, outcome, reason)
+                if freeing and outcome in (Outcome.DEAD, Outcome.FAILED):
+                    self.free([name])
         self.pending = released + self.pending
         return applied
+
+    def free(self, given_up: Iterable[str]) -> None:
+        """Forget by which keys these were published."""
+        self.marked -= {name.partition(":")[2] for name in self.keyed.intersection(given_up)}
 
     def _end(self, name: str, outcome: Outcome | None, reason: str) -> None:
         deliveries = self.counts.pop(name, 0)
@@ -222,6 +249,7 @@ class QueueModel:
         """Oldest dead letters first, behind what is pending."""
         moved = self.dead[:most]
         self.dead = self.dead[len(moved) :]
+        self.keyed -= {*moved}
         self.pending += moved
         return len(moved)
 
