@@ -45,7 +45,7 @@ def test_a_worker_that_only_fails_stops_claiming(
         assert metric("circuit_openings_total") >= 2
         (tmp_path / "fixed").touch()
         worker.logged(CLOSED)
-        worker.until_noted("finished", 30)
+        worker.until_noted("finished", 3)
         eventually(lambda: not tripped(), "told in Redis")
         assert metric("circuit_open") == 0
         assert counters(redis_client).dead_letter == 0

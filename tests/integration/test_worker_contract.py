@@ -65,6 +65,8 @@ SHOWN_BY = {
         "fairness.retries_that_are_due_all_the_time_take_every_other_place_at_most"
     ),
     "A worker never leaves because Redis is away": "failures.redis_away_and_back",
+    "A server or proxy without CLIENT and HELLO": "away.a_worker_needs_no_name_and_no_resp3",
+    "A server that is not the master any more": "away.a_worker_goes_on_with_the_new_master_behind_the_name",
     "It also starts without Redis": "failures.a_worker_starts_without_redis_and_works_when_it_comes",
     "A result that Redis refuses": "refusals.one_result_that_is_refused_for_good_holds_up_no_other",
     "A request to Redis": "refusals.requests_that_a_proxy_finds_too_large",

@@ -184,6 +184,9 @@ def inspected(function: Any, reference: str, *, typed: bool = False) -> Function
         decode = sparing(manner.annotation, decoder_for(manner.annotation), typed=typed)
     except TypeError as error:
         raise HandlerError(f"{reference!r}: {error}") from error
+    except Exception as error:  # an object's own code
+        what = f"{type_name(error)}: {text_of(error)}"
+        raise HandlerError(f"{reference!r}: cannot read its signature: {what}") from error
     return FunctionHandler(function, decode, manner.is_async, manner.takes_context, manner.wraps_async)
 
 

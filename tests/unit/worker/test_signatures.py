@@ -168,6 +168,13 @@ class CallsAGenerator:
         yield 1
 
 
+class Odd:
+    def __getattr__(self, name: str) -> None:
+        raise RuntimeError(name)
+
+    def __call__(self, payload: str) -> None: ...
+
+
 def unknown(payload: Unknown) -> None: ...
 
 
@@ -187,6 +194,7 @@ def unknown(payload: Unknown) -> None: ...
         (functools.wraps(contextual)(lambda **fields: None), "it must take (payload)"),
         (functools.wraps(contextual)(lambda: None), "it must take (payload)"),
         (dict.update, "'x'"),
+        pytest.param(Odd(), "cannot read its signature: RuntimeError: ", id="odd"),
     ],
 )
 def test_what_could_never_be_called_is_refused_at_start(function: Any, problem: str) -> None:
