@@ -224,3 +224,26 @@ def test_a_worker_that_leaves_settles_what_it_can_before_a_claim_that_is_refused
         )
     after = counters(redis_client)
     assert (after.pending, after.in_flight) == (1, 1), "a is done, b is released, c's lease is left"
+
+
+def test_a_burst_ends_although_a_result_is_refused(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    redis_client.set(KEYS.dead_letter, "somebody else's")
+    publish(redis_client, "dead", "good")
+    with WorkerProcess(tmp_path, redis_url, "outcome", burst=True) as worker:
+        assert worker.wait() == 4
+    assert worker.noted("finished") == ["good 1"]
+    assert redis_client.llen(KEYS.processing) == 1
+
+
+def test_a_worker_is_replaced_although_a_result_is_refused(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    redis_client.set(KEYS.dead_letter, "somebody else's")
+    publish(redis_client, "dead", "a", "b")
+    with WorkerProcess(tmp_path, redis_url, "outcome", max_messages=2) as worker:
+        worker.logged("starting afresh")
+        worker.logged("started", count=2)
+        publish(redis_client, "c")
+        worker.until_noted("finished", 3)
