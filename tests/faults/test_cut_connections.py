@@ -74,7 +74,7 @@ async def test_a_client_may_repeat_by_itself(
 
 @over_operations
 async def test_a_reply_may_never_come(operation: Operation, open_bench: OpenBench) -> None:
-    async with open_bench(socket_timeout=0.05) as bench:
+    async with open_bench(socket_timeout=0.2) as bench:
         await operation.ready(bench)
         bench.proxy.rule = At(0, lambda request: Fault.SILENCE, (b"EVALSHA", b"LPUSH", b"BLMOVE"))
         worked = await until_it_works(bench, operation)
