@@ -227,3 +227,33 @@ def test_processes_that_cannot_start_are_told_by_the_worker(
         assert said in worker.log_file.read_text()
     finally:
         worker.__exit__()
+
+
+GREEDY = """
+import resource
+from pathlib import Path
+from redisqueue_worker import on_startup
+
+@on_startup
+def bound():
+    resource.setrlimit(resource.RLIMIT_DATA, (400 << 20, 400 << 20))
+
+def handle(payload: str, context):
+    if payload == "greedy":
+        bytearray(600 << 20)
+    with open(Path(__file__).parent / "finished", "a") as file:
+        file.write(f"{payload}\\n")
+"""
+
+
+def test_a_memory_limit_of_each_slot_costs_the_greedy_handler_alone(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    worker = processes(tmp_path, redis_url, "", max_attempts=1)
+    worker.settings["handler"] = "greedy:handle"
+    publish(redis_client, "greedy", "modest")
+    with worker:
+        assert worker.until_noted("finished", 1) == ["modest"]
+        assert worker.logged("not handled")["reason"].startswith("MemoryError")
+        assert "process replaced" not in worker.messages()
