@@ -99,7 +99,8 @@ async def test_what_is_in_time_is_as_ever(face: Face, redis_client: redis.Redis,
     assert await face.call(queue.publish_many, ["y", "z"]) == [True, True]
     assert redis_client.llen(KEYS.pending) == 3 + (not deduplication)
     assert events.count("publish/success") == 3 + (not deduplication)
-    assert not [thread for thread in threading.enumerate() if thread.name == THREAD and thread.is_alive()]
+    assert sum(thread.name == THREAD for thread in threading.enumerate()) <= 1
+    eventually(lambda: not any(thread.name == THREAD for thread in threading.enumerate()), "it has left")
 
 
 async def test_an_error_of_the_server_is_as_ever(face: Face, redis_client: redis.Redis) -> None:

@@ -6,13 +6,14 @@ for any longer; there it sends nothing more. Under asyncio it is cancelled.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextvars
+import functools
 import inspect
 import math
+import queue
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from redis_message_queue import _clock
 from redis_message_queue._clock import monotonic
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
+Job: TypeAlias = "Callable[[], Callable[[], object]]"
 
 # So many calls of a process may hang: with Redis away, more would only wait for the same.
 MOST_AT_ONCE = 64
+_IDLE_SECONDS = 1.0
+_NAME = "redis-message-queue-publish"
 _ends: contextvars.ContextVar[float] = contextvars.ContextVar(
     "redis_message_queue_patience", default=math.inf
 )
@@ -58,10 +62,40 @@ class Impatient(Exception):
 
 
 class _Threads(ForgottenAtFork):
-    """Those that may hang. A child of a fork has none of them."""
+    """Those that may hang; who is through waits a moment for the next call. A child of a fork has none."""
 
     def forget(self) -> None:
         self.free = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._idle: list[queue.SimpleQueue[Job]] = []
+
+    def give(self, job: Job) -> None:
+        """Have a thread do `job`, and then what that returns; neither may raise.
+
+        Raises RuntimeError when no thread can be started.
+        """
+        try:
+            inbox = self._idle.pop()
+        except IndexError:
+            inbox = queue.SimpleQueue()
+            threading.Thread(target=self._serve, args=(inbox,), name=_NAME, daemon=True).start()
+        inbox.put(job)
+
+    def _serve(self, inbox: queue.SimpleQueue[Job]) -> None:
+        idle = self._idle
+        while True:
+            try:
+                job = inbox.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                try:
+                    idle.remove(inbox)
+                except ValueError:  # somebody has just taken it, and its job comes
+                    continue
+                return
+            tell = job()
+            del job  # it holds what it published
+            idle.append(inbox)  # first, so that who is told and calls again finds it
+            tell()
+            del tell
 
 
 _threads = _Threads()
@@ -72,29 +106,29 @@ def in_thread(seconds: float, action: Callable[[], T]) -> T:
     ends, free = monotonic() + seconds, _threads.free
     if not free.acquire(timeout=seconds):
         raise Impatient
-    outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+    outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
-    def work() -> None:
+    def work() -> Callable[[], object]:
         try:
-            outcome.set_result(action())
+            result: tuple[T | None, BaseException | None] = context.run(action), None
         except BaseException as error:
-            outcome.set_exception(error)
-        finally:
-            free.release()
+            result = None, error
+        free.release()
+        return functools.partial(outcome.put, result)
 
     context = contextvars.copy_context()
-    thread = threading.Thread(
-        target=context.run, args=(work,), name="redis-message-queue-publish", daemon=True
-    )
     try:
-        thread.start()
+        _threads.give(work)
     except RuntimeError:
         free.release()
         raise
-    concurrent.futures.wait((outcome,), max(0.0, ends - monotonic()))
-    if not outcome.done():
-        raise Impatient
-    return outcome.result()
+    try:
+        value, error = outcome.get(timeout=max(0.0, ends - monotonic()))
+    except queue.Empty:
+        raise Impatient from None
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
 
 
 async def in_task(seconds: float, action: Callable[[], Any]) -> Any:
