@@ -64,14 +64,15 @@ SHOWN_BY = {
     "Of the places for which others wait": (
         "fairness.retries_that_are_due_all_the_time_take_every_other_place_at_most"
     ),
-    "A worker never leaves because Redis is away": "failures.redis_away_and_back",
+    "A worker without `--burst` never leaves": "failures.redis_away_and_back",
     "A server or proxy without CLIENT and HELLO": "away.a_worker_needs_no_name_and_no_resp3",
     "A server that is not the master any more": "away.a_worker_goes_on_with_the_new_master_behind_the_name",
     "It also starts without Redis": "failures.a_worker_starts_without_redis_and_works_when_it_comes",
     "A result that Redis refuses": "refusals.one_result_that_is_refused_for_good_holds_up_no_other",
     "A request to Redis": "refusals.requests_that_a_proxy_finds_too_large",
     "A worker that the operator retires": "failures.a_retired_worker_claims_nothing",
-    "With `--burst`": "contract.a_burst_ends_when_nothing_is_left",
+    "With `--burst`": "burst.retries_that_are_soon_due_are_waited_for",
+    "When no message came to an end": "burst.without_redis_it_gives_up",
     "With REDISQUEUE_MAX_MESSAGES": "handling.starts_afresh_after_max_messages",
     "Before that, functions": "ending.a_fresh_start_finds_everything_as_the_first_one_did",
     "A memory limit that is": "ending.a_memory_limit_below_the_idle_size_is_warned_of_and_no_endless_loop",

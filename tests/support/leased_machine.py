@@ -131,7 +131,7 @@ class LeasedMachine(QueueMachine):
         claimed = reply.claimed
         assert (claimed.reclaimed, claimed.dead_lettered) == (granted.reclaimed, granted.dead_lettered)
         self.model.free(granted.given_up)
-        self.check_times(claimed, count, how.get("due", Due.FIRST))
+        self.check_times(claimed, count)
         self.note(claimed.claims, granted)
 
     def executed(
@@ -168,11 +168,11 @@ class LeasedMachine(QueueMachine):
         fresh = {claim.token for claim in claims}
         self.history = [*reversed(claims), *(old for old in self.history if old.token not in fresh)]
 
-    def check_times(self, claimed: Any, count: int, due: Due) -> None:
+    def check_times(self, claimed: Any, count: int) -> None:
         """The next due message and the next expiry are known whenever fewer came than were asked for."""
         waiting = len(claimed.claims) < count
         assert (claimed.next_due_seconds is not None) == (
-            waiting and due is not Due.LATER and bool(self.model.due or self.model.delayed)
+            waiting and bool(self.model.due or self.model.delayed)
         )
         assert (claimed.next_expiry_seconds is not None) == (waiting and bool(self.model.leased))
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from redis_message_queue._clock import monotonic
-from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
+from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Due, Outcome, Settlement
 from redis_message_queue.trouble import AWAY
 from redisqueue_worker import logs
 from redisqueue_worker.calls import CLAIM, DEREGISTER, Calls
@@ -50,7 +50,8 @@ class Claimer(threading.Thread):
     Args:
         connect: a Consumer on a connection of this thread's own; may raise what `trouble.AWAY` names.
         changed: called when something happened that a drain may be waiting for.
-        emptied: called when a claim brought nothing and nothing is in hand.
+        emptied: called when a claim brought nothing and nothing is in hand, with the seconds until something
+            delayed is due.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Claimer(threading.Thread):
         metrics: Metrics,
         pulse: Pulse,
         changed: Callable[[], None],
-        emptied: Callable[[], None],
+        emptied: Callable[[float | None], None],
     ) -> None:
         super().__init__(name="redisqueue-claimer", daemon=True)
         self._flights = flights
@@ -94,7 +95,7 @@ class Claimer(threading.Thread):
         self._quarantine = Quarantine()
         self._calls = Calls(connect, self.outbox, self._pace, metrics)
         self._running = 0
-        self.settled_total = 0
+        self.settled_total = self.ended_total = 0
 
     def attach(self, start: Callable[[Sequence[Flight]], None], waiter: Waiter) -> None:
         """Give it its slots and its waiter; before `start()`."""
@@ -279,10 +280,13 @@ class Claimer(threading.Thread):
         now = monotonic()
         if reply.retired and not self._pace.was_held(now):
             log.info("retired by the operator: not claiming")
+        if not self._running and not reply.claims and not reply.retired:
+            self._emptied(reply.next_due_seconds)
+        if reply.next_due_seconds is not None and self._breaker.due(now) is Due.LATER:
+            later = max(reply.next_due_seconds, self._breaker.resume_at - now)
+            reply = reply._replace(next_due_seconds=later)
         if self._pace.claimed(now, reply, wanted) and self._waiter:
             self._waiter.arm()
-        if not self._running and not reply.claims and not reply.retired:
-            self._emptied()
 
     def woken(self) -> None:
         """Messages may have come. Called by the waiter."""
@@ -344,6 +348,7 @@ class Claimer(threading.Thread):
             claim = settlement.claim
             self._flights.remove(claim)
             self._metrics.outcomes[settlement.outcome.value if ok else "lost"].inc()
+            self.ended_total += ok and settlement.outcome not in (Outcome.RETRY, Outcome.RELEASE)
             if not ok:
                 log.error("lease lost: this outcome does not count", extra={"message_id": claim.id})
         self.outbox.taken(settlements, monotonic())

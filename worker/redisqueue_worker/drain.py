@@ -29,6 +29,7 @@ class Cause(StrEnum):
     SIGINT = "SIGINT"
     RECYCLE = "recycle"
     EMPTY = "queue empty"
+    IMPATIENCE = "no progress"
 
 
 class Effect(StrEnum):
@@ -46,6 +47,7 @@ class Event(StrEnum):
     SIGINT = "SIGINT"
     RECYCLE = "recycle"
     EMPTY = "queue empty"  # and the worker runs for as long as it is not
+    IMPATIENCE = "no progress"  # for longer than such a worker waits
     TICK = "tick"  # time passed, or the number in flight changed
 
 
@@ -100,6 +102,8 @@ def step(state: Drain, event: Event, *, now: float, load: Load) -> Step:
             return _begin(state, Cause.RECYCLE, now, load)
         case Event.EMPTY:
             return _begin(state, Cause.EMPTY, now, load)
+        case Event.IMPATIENCE:
+            return _begin(state, Cause.IMPATIENCE, now, load)
         case Event.RESUME:
             return _resume(state)
         case Event.TICK:
@@ -140,7 +144,7 @@ def _progress(state: Drain, now: float, load: Load) -> Step:
     if load.in_flight == 0:
         if recycling:
             return replace(state, phase=Phase.STOPPED), (Effect.RECYCLE,)
-        if state.signalled or state.cause is Cause.EMPTY:
+        if state.signalled or state.cause in (Cause.EMPTY, Cause.IMPATIENCE):
             return replace(state, phase=Phase.STOPPED), (Effect.EXIT,)
         return replace(state, phase=Phase.DRAINED, settle_deadline=None), ()
     if load.running:

@@ -26,6 +26,7 @@ log = logging.getLogger("redisqueue_worker.runner")  # one name tells a worker's
 
 EXIT_DRAINED = 0
 EXIT_FORCED = 4
+EXIT_IMPATIENT = 5
 # Within the 15 s that the grace period has beyond the drain timeout.
 HOOK_SECONDS = 5.0
 LEFTOVER_SECONDS = 3.0
@@ -41,6 +42,7 @@ class Ending:
     Args:
         release: whether messages that are given up go back to the front of the queue.
         reason: what began the drain, for the log.
+        drained: the exit code when all is settled.
         told_to_stop: holds the stop signals back from now on; whether one of them has come.
     """
 
@@ -55,6 +57,7 @@ class Ending:
         origin: Origin,
         release: bool,
         reason: str,
+        drained: int,
         told_to_stop: Callable[[], bool],
     ) -> None:
         self._claimer = claimer
@@ -65,6 +68,7 @@ class Ending:
         self._origin = origin
         self._release = release
         self._reason = reason
+        self._drained = drained
         self._told_to_stop = told_to_stop
         # Whoever has one of them goes on to the end of the process, and keeps it.
         self._finishing = threading.Lock()
@@ -114,7 +118,7 @@ class Ending:
             log.info("starting afresh", extra={**self._fields, "settled": self._claimer.settled_total})
             self._settle(deregister=False)
             start_afresh(self._origin, listener)
-        code = EXIT_DRAINED if self._settle(deregister=True) else EXIT_FORCED
+        code = self._drained if self._settle(deregister=True) else EXIT_FORCED
         if threading.current_thread() is not threading.main_thread():  # which hangs, as the log says
             leave_at_once(code)
         log.info("drained", extra=self._fields)

@@ -14,11 +14,12 @@ from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.lease_keeper import KEEPER_NAME, LeaseKeeper
 from redisqueue_worker.breaker import Breaker
+from redisqueue_worker.burst import Burst
 from redisqueue_worker.claimer import Claimer
 from redisqueue_worker.context import Contexts
 from redisqueue_worker.control import ControlServer
-from redisqueue_worker.drain import Drain, Effect, Event, Phase, step
-from redisqueue_worker.ending import EXIT_FORCED, Ending
+from redisqueue_worker.drain import Cause, Drain, Effect, Event, Phase, step
+from redisqueue_worker.ending import EXIT_DRAINED, EXIT_FORCED, EXIT_IMPATIENT, Ending
 from redisqueue_worker.flights import Flights
 from redisqueue_worker.health import HealthServer, Pulse, RefusalPulse, stalled
 from redisqueue_worker.hooks import hooks
@@ -81,6 +82,7 @@ class Worker:
         self._health: HealthServer | None = None
         self._owns_run_dir = False
         self._wear = Wear(Limits())
+        self._burst = Burst(settings.burst_patience_seconds, monotonic()) if settings.burst else None
         self._watch = Watch(self._flights, metrics, settings.max_in_flight_seconds)
         policy = RetryPolicy(
             settings.max_attempts, settings.retry_initial_seconds, settings.retry_max_seconds
@@ -108,7 +110,7 @@ class Worker:
             metrics=metrics,
             pulse=self._pulses["claimer"],
             changed=lambda: self._events.put(Event.TICK),
-            emptied=lambda: self._events.put(Event.EMPTY) if settings.burst else None,
+            emptied=self._on_empty,
         )
         outbox = self._claimer.outbox
         self._pulses["results"] = RefusalPulse(lambda: outbox.refused_since)
@@ -283,6 +285,8 @@ class Worker:
             self._watch.look()
             if event is Event.TICK and self._wants_recycling():
                 event = Event.RECYCLE
+            elif event is Event.TICK and self._is_impatient():
+                event = Event.IMPATIENCE
             for effect in self._apply(event):
                 if effect is Effect.STOP_CLAIMING:
                     self._claimer.close_gate()
@@ -326,6 +330,17 @@ class Worker:
             log.info("time to start afresh", extra={"reason": reason})
         return bool(reason)
 
+    def _on_empty(self, next_due_seconds: float | None) -> None:
+        if self._burst and not self._burst.waits_for(next_due_seconds):
+            self._events.put(Event.EMPTY)
+
+    def _is_impatient(self) -> bool:
+        if self._burst is None or self._state.phase is not Phase.RUNNING:
+            return False
+        oldest = self._flights.oldest_age_seconds()
+        self._burst.look(monotonic(), ended=self._claimer.ended_total, oldest_age_seconds=oldest)
+        return self._burst.is_over
+
     # ---- the end -------------------------------------------------------------------
 
     def _end(self, last: Effect, slots: Slots) -> int:
@@ -340,6 +355,7 @@ class Worker:
             origin=self._origin,
             release=not self._settings.leave_lease,
             reason=str(self._state.cause or ""),
+            drained=EXIT_IMPATIENT if self._state.cause is Cause.IMPATIENCE else EXIT_DRAINED,
             told_to_stop=self._told_to_stop,
         )
         if last is Effect.FORCE_EXIT:

@@ -187,6 +187,12 @@ OPTIONS = (
         "what becomes of messages that are still handled then: ReturnToFront or LeaveLease",
     ),
     Option("burst", switch, False, "leave with 0 when the queue is empty, as for a CronJob"),
+    Option(
+        "burst_patience_seconds",
+        _seconds,
+        20.0,
+        "how long a burst waits for retries, or for Redis, while no message comes to an end",
+    ),
     Option("max_messages", _whole(1), None, "start afresh after about this many messages"),
     Option("max_memory_mib", _whole(1), None, "start afresh when the process is larger than this"),
     Option("max_age_seconds", _seconds, None, "start afresh after about this long"),
@@ -236,6 +242,7 @@ class Settings:
     grace_period_seconds: float | None
     leave_lease: bool
     burst: bool
+    burst_patience_seconds: float
     max_messages: int | None
     max_memory_mib: int | None
     max_age_seconds: float | None

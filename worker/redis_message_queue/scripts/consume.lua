@@ -197,7 +197,7 @@ local function rare()
   end
 
   function rarely.told(applied, retired, reclaimed, dead, state)
-    return table.concat({ applied, retired, reclaimed, dead, due == '0' and '-' or until_first(DELAYED), until_first(L.deadlines),
+    return table.concat({ applied, retired, reclaimed, dead, until_first(DELAYED), until_first(L.deadlines),
       text(state and tonumber(state.n) or 0) }, ' ')
   end
   return rarely
