@@ -66,7 +66,19 @@ def test_what_a_killed_worker_had_in_hand_is_handled_although_its_deadlines_were
         eventually(lambda: not redis_client.exists(KEYS.processing, KEYS.pending), "the message is handled")
 
 
-def test_a_grace_beyond_all_plans_is_named(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_queue_of_which_nothing_but_its_leases_is_left_is_repaired(
+    redis_client: redis.Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged(redis_client)
+    redis_client.delete(KEYS.processing, KEYS.lease_token_counter)
+    assert repaired(capsys, redis_url)[1:] == ["  3 leases without their messages: put back into processing"]
+    assert redis_client.llen(KEYS.processing) == 3
+
+
+def test_a_grace_beyond_all_plans_is_named(
+    redis_client: redis.Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redis_client.lpush(KEYS.pending, "one")
     assert main(["repair", "jobs", "--redis-url", redis_url, "--grace", "1e12"]) == 1
     assert "--grace: 'grace_seconds' must not be above" in capsys.readouterr().err
 

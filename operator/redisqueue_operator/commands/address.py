@@ -93,7 +93,8 @@ def located(options: argparse.Namespace, name: str | None) -> Iterator[Place]:
 def known(client: Client, keys: QueueKeys) -> bool:
     """Whether Redis has anything of the queue, or may not tell."""
     places = (keys.pending, keys.processing, keys.delayed, keys.failed, keys.completed, keys.dead_letter)
-    lasting = (keys.workers, keys.dead_letter_info, lease_keys(keys.processing).token_counter)
+    leases = lease_keys(keys.processing)
+    lasting = (keys.workers, keys.dead_letter_info, leases.token_counter, leases.tokens, leases.deadlines)
     try:
         return bool(client.exists(*places, *lasting))
     except NoPermissionError:

@@ -68,7 +68,8 @@ def summary(name: str, report: RepairReport, options: argparse.Namespace) -> lis
     if report.without_message:
         found = counted(report.without_message, "lease")
         verb = "would be put back" if options.dry_run else "put back"
-        lines.append(f"  {found} without its message: {verb} into processing")
+        whose = "its message" if report.without_message == 1 else "their messages"
+        lines.append(f"  {found} without {whose}: {verb} into processing")
     return lines
 
 
