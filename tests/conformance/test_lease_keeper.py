@@ -220,7 +220,7 @@ def test_a_loss_is_told_while_the_keeper_still_connects(told: Told) -> None:
     leases = told.queue(keeper, 0.4)
     mine = Claim("stored", "1", None, "", 1)
     leases.add(mine)
-    eventually(lambda: told.lost == [(mine, Loss.EXPIRED)], 5)
+    eventually(lambda: told.lost == [(mine, Loss.EXPIRED)])
     assert told.failed == []
     free.set()
     assert keeper.close()

@@ -158,10 +158,10 @@ async def test_no_heartbeat_outlives_its_message(face: AsyncFace) -> None:
 async def test_one_publish_does_not_wait_for_another(face: AsyncFace) -> None:
     queue = face.queue()
     await asyncio.gather(*(queue.publish(f"connect {number}") for number in range(10)))
-    slow(queue._gateway, "publish_message", 0.2)
+    slow(queue._gateway, "publish_message", 1.0)
     began = asyncio.get_running_loop().time()
     assert await asyncio.gather(*(queue.publish(str(number)) for number in range(10))) == [True] * 10
-    assert asyncio.get_running_loop().time() - began < 1
+    assert asyncio.get_running_loop().time() - began < 8
 
 
 async def test_drain_waits_for_a_publish_in_progress(face: AsyncFace) -> None:

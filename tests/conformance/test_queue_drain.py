@@ -144,7 +144,7 @@ async def test_a_publisher_that_waits_for_room_gives_up_when_its_queue_drains(fa
     await until(lambda: queue._activity._callers or publishing.done())
     assert await face.call(queue.drain, 10) is True
     with pytest.raises(QueueBackpressureError, match="shutting down") as caught:
-        await asyncio.wait_for(publishing, 5)
+        await asyncio.wait_for(publishing, 60)
     assert (caught.value.queue, caught.value.operation) == ("{jobs}", "publish")
     assert queue._gateway._client is client
 

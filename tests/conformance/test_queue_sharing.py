@@ -62,13 +62,13 @@ def test_a_drain_waits_for_the_publishes_of_other_threads(redis_client: redis.Re
 
     def slow(*args: Any) -> bool:
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return bool(add(*args))
 
     queue._gateway.publish_message = slow  # type: ignore[method-assign]
     with ThreadPoolExecutor(2) as pool:
         publishing = pool.submit(queue.publish, "x")
-        assert inside.wait(10)
+        assert inside.wait(60)
         assert queue.drain(0.05) is False
         draining = pool.submit(queue.drain)
         go_on.set()

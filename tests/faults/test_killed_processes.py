@@ -65,7 +65,7 @@ class Killer:
             pids: SimpleQueue[int] = SimpleQueue()
 
             def kill(request: Request, pids: SimpleQueue[int] = pids) -> Fault:
-                os.kill(pids.get(timeout=10), signal.SIGKILL)
+                os.kill(pids.get(timeout=60), signal.SIGKILL)
                 return sent
 
             with (

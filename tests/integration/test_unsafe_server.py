@@ -28,7 +28,7 @@ def cache() -> Iterator[EmbeddedRedis]:
 
 def said_by_check(folder: Path, url: str) -> list[str]:
     process = WorkerProcess(folder, url, "outcome").command("check")
-    output = process.communicate(timeout=30)[0]
+    output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     return output.splitlines()
 

@@ -225,7 +225,7 @@ def test_process_1_reaps_orphans_and_leaves_handlers_the_exit_codes_of_their_own
         assert container.worker.until_noted("finished", len(codes)) == codes
         eventually(lambda: container.zombies == 0, "all are reaped")
         os.kill(container.first, signal.SIGTERM)
-        assert container.process.wait(15) == 0
+        assert container.process.wait(60) == 0
         assert container.worker.logged("drained")["reason"] == "SIGTERM"
 
 
@@ -236,7 +236,7 @@ def test_process_1_ends_as_the_worker_does(tmp_path: Path, redis_url: str, redis
         worker.until_noted("left", 1)
         everything = descendants(container.process.pid)
         os.kill(container.first, signal.SIGINT)
-        assert container.process.wait(15) == 4, "forced, with a message in hand"
+        assert container.process.wait(60) == 4, "forced, with a message in hand"
         eventually(lambda: not any(alive(pid) for pid in everything), "all have ended")
     assert counters(redis_client).pending == 1
 
@@ -245,7 +245,7 @@ def test_process_1_tells_of_a_killed_worker_as_a_shell_does(tmp_path: Path, redi
     with Container(children_of(tmp_path, redis_url, "orphan")) as container:
         (worker,) = descendants(container.first)
         os.kill(worker, signal.SIGKILL)
-        assert container.process.wait(15) == 128 + signal.SIGKILL
+        assert container.process.wait(60) == 128 + signal.SIGKILL
 
 
 def test_a_fresh_start_has_no_children_of_its_predecessor(

@@ -163,7 +163,7 @@ def produce(client: Any, published: list[str], ended: threading.Event) -> None:
 
 def test_a_url_that_allows_too_few_connections_is_named_at_start(tmp_path: Path, redis_url: str) -> None:
     worker = WorkerProcess(tmp_path, f"{redis_url}?max_connections=7", "record", concurrency=40)
-    said, _ = (check := worker.command("check")).communicate(timeout=20)
+    said, _ = (check := worker.command("check")).communicate(timeout=60)
     assert check.returncode == 0
     assert "redis    warning: REDISQUEUE_REDIS_URL (--redis-url): max_connections=7 is too few for 40" in said
     with worker:

@@ -59,7 +59,7 @@ def test_what_check_finds_well_is_called_as_it_wants(
     (tmp_path / "kinds.py").write_text(KINDS)
     worker = WorkerProcess(tmp_path, redis_url, "x", slots=slots)
     worker.settings["handler"] = f"kinds:{handler}"
-    said, _ = (check := worker.command("check")).communicate(timeout=20)
+    said, _ = (check := worker.command("check")).communicate(timeout=60)
     assert check.returncode == 0, said
     publish(redis_client, "a")
     with worker:
@@ -76,7 +76,7 @@ def test_a_handler_that_could_never_run_is_refused_at_start(
     publish(redis_client, "a")
     worker = WorkerProcess(tmp_path, redis_url, "x")
     worker.settings["handler"] = "kinds:generated"
-    said, _ = (started := worker.command(command)).communicate(timeout=20)
+    said, _ = (started := worker.command(command)).communicate(timeout=60)
     assert started.returncode == 2, said
     assert "'kinds:generated': it has a 'yield'" in said
     assert counters(redis_client).pending == 1
@@ -141,6 +141,6 @@ def test_a_type_that_json_can_never_fill_is_refused_at_start(tmp_path: Path, red
     (tmp_path / "types_of_mine.py").write_text(TYPES)
     worker = WorkerProcess(tmp_path, redis_url, "x")
     worker.settings["handler"] = "types_of_mine:never"
-    said, _ = (check := worker.command("check")).communicate(timeout=20)
+    said, _ = (check := worker.command("check")).communicate(timeout=60)
     assert check.returncode == 2, said
     assert "'types_of_mine:never': JSON cannot fill Never: field socket: it would have to be Socket" in said

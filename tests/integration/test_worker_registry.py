@@ -142,6 +142,6 @@ def test_an_async_function_is_stopped_at_its_deadline_beside_sync_ones(
 def test_check_names_the_slots(queue: RedisMessageQueue, redis_url: str, tmp_path: Path) -> None:
     del queue
     process = worker(tmp_path, redis_url).command("check")
-    output = process.communicate(timeout=30)[0]
+    output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     assert "handler  ok: shop.tasks (threads and tasks)" in output

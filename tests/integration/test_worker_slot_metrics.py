@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_used_is_named(
         assert f"PROMETHEUS_MULTIPROC_DIR: '{path}' is no folder that can be written to" in said
         assert "Traceback" not in said
         command = page.worker.command("check")
-        assert "PROMETHEUS_MULTIPROC_DIR: " in command.communicate(timeout=20)[0]
+        assert "PROMETHEUS_MULTIPROC_DIR: " in command.communicate(timeout=60)[0]
         assert command.returncode == 2
     finally:
         page.worker.__exit__()

@@ -182,7 +182,7 @@ class OperatorProcess:
     def answer(self, path: str) -> int:
         """The HTTP status of a probe; 0 without an answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as response:
                 return int(response.status)
         except urllib.error.HTTPError as error:
             return int(error.code)
@@ -191,7 +191,7 @@ class OperatorProcess:
 
     def read(self, path: str) -> str:
         """The text of a page."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as response:
             return str(response.read().decode())
 
     def stop(self, *, kill: bool = False) -> int:

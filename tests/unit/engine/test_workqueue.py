@@ -83,7 +83,7 @@ async def test_who_waits_is_woken_by_a_new_key(queue: WorkQueue[str]) -> None:
     waiting = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     queue.add("a")
-    assert await asyncio.wait_for(waiting, 1) == "a"
+    assert await asyncio.wait_for(waiting, 60) == "a"
 
 
 async def test_failures_back_off_ever_longer_up_to_a_limit(queue: WorkQueue[str], clock: Clock) -> None:

@@ -50,7 +50,7 @@ def test_waiting_for_redis_is_not_a_stall_but_has_an_end() -> None:
 
 def status(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
