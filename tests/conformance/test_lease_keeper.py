@@ -128,9 +128,10 @@ def test_all_queues_go_in_one_round_trip(redis_url: str, redis_client: redis.Red
 
     keeper = LeaseKeeper(lambda: Counting.from_url(redis_url))
     try:
-        for number in range(5):
-            leases = told.queue(keeper, 2, f"{NAME}{number}")
-            leases.add(*claim(redis_client, 1, 2, f"{NAME}{number}"))
+        names = [f"{NAME}{number}" for number in range(5)]
+        kept = [(told.queue(keeper, 2, name), claim(redis_client, 1, 2, name)) for name in names]
+        for leases, claims in kept:
+            leases.add(*claims)
         eventually(lambda: len(told.renewed) == 10)
     finally:
         keeper.close()
@@ -141,15 +142,15 @@ def test_all_queues_go_in_one_round_trip(redis_url: str, redis_client: redis.Red
 def test_a_lease_that_was_taken_is_told_and_kept_no_longer(
     redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
 ) -> None:
-    leases = told.queue(keeper, 0.4)
-    mine, other = claim(redis_client, 2, 0.4)
+    leases = told.queue(keeper, 8, interval_seconds=0.1)
+    mine, other = claim(redis_client, 2, 8)
     leases.add(mine, other)
     redis_client.hdel(KEYS.lease_tokens, mine.stored)
     eventually(lambda: told.lost)
     assert told.lost == [(mine, Loss.TAKEN)]
     assert len(leases) == 1
     assert leases.remaining_seconds(mine) == float("-inf")
-    assert 0 < leases.remaining_seconds(other) <= 0.4
+    assert 0 < leases.remaining_seconds(other) <= 8
 
 
 def test_a_pause_shorter_than_the_lease_loses_nothing(
@@ -246,13 +247,13 @@ def test_leases_outlive_a_restart_of_the_server(
 async def test_a_blocked_event_loop_keeps_its_leases(
     redis_url: str, redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
 ) -> None:
-    leases = told.queue(keeper, 0.4)
+    leases = told.queue(keeper, 2, interval_seconds=0.1)
     queues.publish(redis_client, KEYS, "slow")
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        consumer = redis_message_queue.asyncio.consumer.Consumer(client, NAME, visibility_timeout_seconds=0.4)
+        consumer = redis_message_queue.asyncio.consumer.Consumer(client, NAME, visibility_timeout_seconds=2)
         (mine,) = (await consumer.claim(1)).claims
         leases.add(mine)
-        time.sleep(1)  # noqa: ASYNC251 - what must not be done, and is
+        time.sleep(2.5)  # noqa: ASYNC251 - what must not be done, and is
         assert Consumer(redis_client, NAME).claim(1).claims == ()
         leases.remove(mine)
         assert (await consumer.settle([Settlement(mine, Outcome.DONE)])).applied == (True,)

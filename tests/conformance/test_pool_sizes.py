@@ -30,7 +30,7 @@ MANY = 130
 @contextmanager
 def held(node: redis.Redis, connections: int) -> Iterator[None]:
     """The server writes nothing until so many connections ask it to."""
-    node.client_pause(30_000, all=False)
+    node.client_pause(60_000, all=False)
     try:
         yield
         eventually(lambda: node.info("clients")["connected_clients"] >= connections, "all of them ask")
@@ -42,12 +42,14 @@ def held(node: redis.Redis, connections: int) -> Iterator[None]:
 def test_all_handlers_of_a_worker_may_publish_at_once(
     redis_url: str, redis_client: redis.Redis, node: redis.Redis
 ) -> None:
-    publisher = Publisher(ConnectionSettings(url=redis_url), KEYS.name, "::")
+    # Each waits until all have connected, which takes a while with TLS.
+    patient = f"{redis_url}{'&' if '?' in redis_url else '?'}socket_timeout=60"
+    publisher = Publisher(ConnectionSettings(url=patient), KEYS.name, "::")
     with ThreadPoolExecutor(MANY) as threads:
         with held(node, MANY):
             sent = [threads.submit(publisher.publish, f"message {number}") for number in range(MANY)]
         for each in sent:
-            each.result(30)
+            each.result(60)
     assert redis_client.llen(KEYS.pending) == MANY
 
 
