@@ -27,11 +27,17 @@ class CompanionList:
     """What there is: everything by name, and the ConfigMaps by namespace and name of the RedisQueue.
 
     `objects` has what was listed, of a ConfigMap the metadata alone: a snapshot is known by its name.
+    `unlisted` are the namespaces of which nothing is known; None among them stands for all.
     """
 
     companions: dict[Name, Companion] = field(default_factory=dict)
     snapshots: dict[Key, list[Object]] = field(default_factory=dict)
     objects: dict[Name, Object] = field(default_factory=dict)
+    unlisted: set[str | None] = field(default_factory=set)
+
+    def knows(self, namespace: str) -> bool:
+        """Whether what is not here is not there either."""
+        return self.unlisted.isdisjoint({None, namespace})
 
     def as_wanted(self, manifests: list[Object]) -> tuple[Companion, ...] | None:
         """What was listed of these children; None where one is missing or differs."""
@@ -54,19 +60,22 @@ class CompanionList:
             self.snapshots.setdefault(Key(companion.key.namespace, queue), []).append(item)
 
 
-async def companion_list(api: KubernetesApi, share: Share) -> CompanionList | None:
-    """Read it. None, with a line in the log, where the operator may not list them."""
+async def companion_list(api: KubernetesApi, share: Share) -> CompanionList:
+    """Read it, but for the namespaces where that is refused, with a line in the log.
+
+    Raises ApiError for an answer that says nothing about a right, OSError or TimeoutError for none.
+    """
     found = CompanionList()
-    try:
-        for kind, group, version, plural in _KINDS:
-            for namespace in share.namespaces or (None,):
-                path = path_of(group, version, plural, namespace)
+    for kind, group, version, plural in _KINDS:
+        for namespace in share.namespaces or (None,):
+            path = path_of(group, version, plural, namespace)
+            try:
                 async for items, _ in api.pages(path, MANAGED, metadata_only=kind == "ConfigMap"):
                     for item in items:
                         found.add(kind, item)
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        log.warning("children that are deleted are not made again: %s", error)
-        return None
+            except ApiError as error:
+                if error.status not in (403, 404):
+                    raise
+                found.unlisted.add(namespace)
+                log.warning("children that are deleted are not made again: %s", error)
     return found

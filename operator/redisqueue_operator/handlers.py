@@ -5,25 +5,29 @@ Only `on.event` handlers: they write nothing to the objects (no annotations, no 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies
 
+import aiohttp
 import kopf
 
 from redisqueue_operator.kubernetes_api import PAGE, SERVICE_ACCOUNT
 from redisqueue_operator.observe import REDISQUEUES, WATCHED, Resource, Store, key_of, version_of
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
 
     from redisqueue_operator.api.model import Key
+    from redisqueue_operator.coverage import Coverage
     from redisqueue_operator.share import Share
 
 BACKOFF_SECONDS = (0.5, 1, 2, 3)
 WATCH_SECONDS = 300
+OPENED_AT_ONCE = 32
 
 
 class Forever:
@@ -66,13 +70,19 @@ class NoProgress(kopf.ProgressStorage):
 
 
 def registry_for(
-    store: Store, notify: Callable[[Key], None], relisted: Callable[[], None]
+    store: Store, notify: Callable[[Key], None], relisted: Callable[[], None], coverage: Coverage
 ) -> kopf.OperatorRegistry:
     """The handlers: each watched kind's events go to the store, and what was news to `notify`.
 
     `relisted` is called when a watch starts anew from a list: it never tells what was deleted meanwhile.
+    `coverage` is told which collections are watched, and which cannot be.
     """
     registry = kopf.OperatorRegistry()
+
+    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        info = credentials(**kwargs)
+        return None if info is None else _session(info, coverage)
+
     kopf.on.login(registry=registry, retries=3)(login)
     for resource in WATCHED:
         _watch(registry, resource, store, notify, relisted)
@@ -101,7 +111,7 @@ def _watch(
                 notify(key)
 
 
-def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+def credentials(**kwargs: Any) -> kopf.ConnectionInfo | None:
     """The pod's service account, read again at every call because its token rotates; else $KUBECONFIG."""
     token = SERVICE_ACCOUNT / "token"
     if not token.exists():
@@ -114,6 +124,35 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     )
 
 
+def _session(info: kopf.ConnectionInfo, coverage: Coverage) -> kopf.AiohttpSession:
+    """What kopf would make of it, but that we see how its calls end: kopf tells nobody that it watches."""
+    # A connection for each watch of each namespace: all opened at once, none would be open in time.
+    turns = asyncio.Semaphore(OPENED_AT_ONCE)
+
+    async def told(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        async with turns:
+            response = await handler(request)
+        path = request.url.path
+        coverage.answered(path, response.status, watch="watch" in request.url.query)
+        if response.status == 404 and coverage.is_watched(path):
+            # The definition was deleted. kopf would end with it; so it waits for it to come back.
+            response.close()
+            raise aiohttp.ClientConnectionError(f"{path} is not served")
+        return response
+
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers=info.as_http_headers(),
+        proxy=info.proxy_url,
+        # The same rule as for our own calls: a proxy of the environment is for both, or for none.
+        trust_env=bool(getproxies()),
+        middlewares=(told,),
+    )
+    return kopf.AiohttpSession(server=info.server, aiohttp_session=session)
+
+
 def settings(share: Share) -> kopf.OperatorSettings:
     """kopf as a watcher and nothing else: no writes, no scanning, and it never gives up."""
     result = kopf.OperatorSettings()
@@ -123,7 +162,7 @@ def settings(share: Share) -> kopf.OperatorSettings:
     result.persistence.finalizer = "redisqueue.dev/unused"
     result.persistence.diffbase_storage = NoDiff()
     result.persistence.progress_storage = NoProgress()
-    result.networking.request_timeout = 30
+    result.networking.request_timeout = 60
     result.networking.connect_timeout = 5
     result.networking.error_backoffs = Forever()
     result.watching.connect_timeout = 5
@@ -143,10 +182,11 @@ async def watch(
     share: Share,
     stop: asyncio.Event,
     ready: asyncio.Event,
+    coverage: Coverage,
 ) -> None:
-    """Watch until `stop`. Raises when the API server refuses us for good: the process then starts anew."""
+    """Watch until `stop`; `ready` says that kopf runs. Raises when the API server refuses us for good."""
     await kopf.operator(
-        registry=registry_for(store, notify, relisted),
+        registry=registry_for(store, notify, relisted, coverage),
         settings=settings(share),
         standalone=True,
         # Given, because kopf would ask for the user's name, and a container's user may have none.

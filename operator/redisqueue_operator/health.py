@@ -17,6 +17,7 @@ class HealthServer:
         port: 0 takes a free one; `bound_port` says which.
         live: why the process should be restarted, empty when it should not.
         ready: why it does not do its work yet, empty when it does.
+        remark: what is to be told of one that does; empty for nothing.
         explain: the live decision about the RedisQueue of a namespace and name, line by line; None when this
             process knows none of that name.
     """
@@ -27,6 +28,7 @@ class HealthServer:
         *,
         live: Callable[[], str],
         ready: Callable[[], str],
+        remark: Callable[[], str] = str,
         explain: Callable[[str, str], list[str] | None],
         registry: CollectorRegistry,
     ) -> None:
@@ -34,7 +36,7 @@ class HealthServer:
         self.bound_port = port
         application = web.Application()
         application.router.add_get("/livez", _probe(live))
-        application.router.add_get("/readyz", _probe(ready))
+        application.router.add_get("/readyz", _probe(ready, remark))
         application.router.add_get("/metrics", _metrics(registry))
         application.router.add_get("/explain/{namespace}/{name}", _explanation(explain))
         self._runner = web.AppRunner(application, access_log=None)
@@ -50,10 +52,12 @@ class HealthServer:
         await self._runner.cleanup()
 
 
-def _probe(check: Callable[[], str]) -> Answer:
+def _probe(check: Callable[[], str], remark: Callable[[], str] = str) -> Answer:
     async def answer(_: web.Request) -> web.Response:
-        problem = check()
-        return web.Response(text=(problem or "ok") + "\n", status=503 if problem else 200)
+        if problem := check():
+            return web.Response(text=f"{problem}\n", status=503)
+        told = remark()
+        return web.Response(text=f"ok; {told}\n" if told else "ok\n")
 
     return answer
 

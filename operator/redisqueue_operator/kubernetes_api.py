@@ -57,26 +57,19 @@ class KubernetesApi:
 
     def __init__(self, answered: Callable[[str, int], None] | None = None) -> None:
         self._client: Any = None
+        self._watcher: Any = None
         self._answered = answered or (lambda _verb, _code: None)
         self._server_clock = ServerClock()
 
     async def __aenter__(self) -> KubernetesApi:
-        configuration = client.Configuration()
-        if (SERVICE_ACCOUNT / "token").exists():
-            config.load_incluster_config(  # type: ignore[no-untyped-call]
-                client_configuration=configuration
-            )
-        else:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                client_configuration=configuration
-            )
-        # The environment is asked for proxies alone: else a thread would search ~/.netrc before each request.
-        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
-        self._client = client.ApiClient(configuration)
+        self._client = await _client()
+        # A watch keeps its connection: in the pool of the calls, many of them would leave none for the Lease.
+        self._watcher = await _client(connections=0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
+        await self._watcher.close()
 
     async def request(
         self,
@@ -153,14 +146,14 @@ class KubernetesApi:
         Raises ApiError, of status 410 when that version is history, ConnectionError or TimeoutError.
         """
         query = {"watch": "1", "resourceVersion": str(version), "timeoutSeconds": str(WATCH_SECONDS)}
-        method, url, headers, _, _ = await self._client.param_serialize(
+        method, url, headers, _, _ = await self._watcher.param_serialize(
             "GET",
             f"{path}?{urlencode(query)}",
             header_params={"Accept": "application/json"},
             auth_settings=["BearerToken"],
         )
         try:
-            response = await self._client.call_api(
+            response = await self._watcher.call_api(
                 method, url, headers, None, None, WATCH_SECONDS + TIMEOUT_SECONDS
             )
             self._answered("WATCH", response.status)
@@ -198,6 +191,20 @@ def path_of(
     parts += ["namespaces", namespace] if namespace else []
     parts += [plural, *(part for part in (name, subresource) if part)]
     return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+async def _client(connections: int | None = None) -> client.ApiClient:
+    """A client with a pool of at most that many connections; 0 for no limit, None for the usual one."""
+    configuration = client.Configuration()
+    if (SERVICE_ACCOUNT / "token").exists():
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    else:
+        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    # The environment is asked for proxies alone: else a thread would search ~/.netrc before each request.
+    configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
+    if connections is not None:
+        configuration.connection_pool_maxsize = connections
+    return client.ApiClient(configuration)
 
 
 class ServerClock:

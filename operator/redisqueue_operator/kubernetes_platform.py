@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.companion_list import CompanionList, companion_list
 from redisqueue_operator.companions import Companion, companion_of, covers, intact, snapshots_in, unused
+from redisqueue_operator.coverage import Coverage
 from redisqueue_operator.deletion import finalizers
 from redisqueue_operator.deployments import Deployments
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.listing import Listing
 from redisqueue_operator.observation import ApplyOutcome
 from redisqueue_operator.observe import (
     DEPLOYMENTS,
     REDISQUEUES,
     REPLICASETS,
-    WATCHED,
     Store,
     fleet_of,
     has_rolled,
@@ -30,7 +31,8 @@ from redisqueue_operator.resources import SourceMissingError, children
 from redisqueue_operator.resources.canary import canary_of, config_hash
 from redisqueue_operator.resources.identity import canary_name, deployment_name
 from redisqueue_operator.rollout import Split, Stage, Versions
-from redisqueue_operator.rollouts import MOST_AT_ONCE, is_upgrade, must_wait, version_of
+from redisqueue_operator.rollouts import MOST_AT_ONCE, version_of
+from redisqueue_operator.upgrade_budget import UpgradeBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,9 +55,15 @@ WAITS_FOR_TURN = ApplyOutcome(
     f"{MOST_AT_ONCE} Deployments roll.",
     again_after_seconds=TURN_SECONDS,
 )
-# 400 and 422: the template is wrong; 403: not allowed; 500: a field the schema does not know, or a webhook
-# that is broken. The same request would get the same answer, so people are told.
-REFUSALS = (400, 403, 422, 500)
+# 400 and 422: the template is wrong; 403: not allowed. The same request would get the same answer.
+REFUSALS = (400, 403, 422)
+# So would a 500 for a field that the schema does not know, or for a webhook that is broken. Others pass.
+LASTING_500 = (
+    "field not declared in schema",
+    "typed patch object",
+    "failed calling webhook",
+    "admission webhook",
+)
 _PARTLY = {
     Stage.CANARY: "Some workers are as the spec says: its template is on trial.",
     Stage.STAY: "The workers keep the template before: that of the spec was rolled back.",
@@ -83,6 +91,7 @@ class KubernetesPlatform:
 
     Args:
         share: what is watched.
+        coverage: what of it can be seen.
         worker_image: the image where a spec names none.
         version: the operator's own, written on children.
     """
@@ -98,6 +107,7 @@ class KubernetesPlatform:
         worker_image: str,
         version: str,
         share: Share,
+        coverage: Coverage | None = None,
     ) -> None:
         self._api = api
         self._store = store
@@ -107,10 +117,11 @@ class KubernetesPlatform:
         self._worker_image = worker_image
         self._version = version
         self._share = share
+        self._coverage = coverage or Coverage(share)
+        self._listing = Listing(api, store, share, self._coverage)
         self._applied: dict[Key, _Applied] = {}
         self._manifests: dict[Key, tuple[tuple[object, ...], list[Object], str]] = {}
-        self._waiting: dict[Key, tuple[object, ...]] = {}
-        self._starting: set[Key] = set()
+        self._budget = UpgradeBudget(version, lambda: store.all(DEPLOYMENTS) if self._listed else None)
         self._listed = False
         self._others: CompanionList | None = None
         self._deployments = Deployments(api, store, writer, version)
@@ -122,25 +133,24 @@ class KubernetesPlatform:
         """
         began = time.monotonic()
         others = self._others = await companion_list(self._api, self._share)
-        for resource in WATCHED:
-            for namespace in self._share.namespaces or (None,):
-                path = path_of(resource.group, resource.version, resource.plural, namespace)
-                present: set[Key] = set()
-                listed_at = 0
-                async for items, version in self._api.pages(path, self._share.selector_of(resource)):
-                    present |= self._store.put_all(resource, items)
-                    listed_at = version
-                self._store.keep(resource, present, listed_at, namespace)
+        await self._listing.everything()
         self._listed = True
-        if others is not None:
-            self._forget_altered(others, began)
-            await self._prune(others)
+        self._forget_altered(others, began)
+        await self._prune(others)
         return self._store.keys(REDISQUEUES)
+
+    async def fill_gaps(self) -> bool:
+        """Read again what could not be read the last time; whether something could."""
+        gaps = self._coverage.unlisted
+        if gaps:
+            await self._listing.gaps()
+        return len(self._coverage.unlisted) < len(gaps)
 
     def _forget_altered(self, listed: CompanionList, began: float) -> None:
         """Have children applied again that are not as they were applied before the list was made."""
         for key, applied in tuple(self._applied.items()):
-            if applied.at < began and not intact(applied.companions, listed.companions):
+            unsure = applied.at >= began or not listed.knows(key.namespace)
+            if not unsure and not intact(applied.companions, listed.companions):
                 del self._applied[key]
 
     async def _prune(self, listed: CompanionList) -> None:
@@ -168,12 +178,16 @@ class KubernetesPlatform:
 
     async def observe(self, rq: RedisQueue) -> Fleet:
         """The Deployments, if they are this RedisQueue's own, and the pods."""
+        if self._coverage.blind_spot(rq.key.namespace):
+            return Fleet()  # who is busy is not known, and nobody shall be taken for idle
         deployment = self._deployments.own(rq, _deployment_key(rq))
         trial = self._deployments.own(rq, _canary_key(rq))
         return fleet_of(self._store, rq.key, deployment, self._api.now(), trial=trial)
 
     async def apply(self, rq: RedisQueue, choose: Callable[[Versions], Stage] = always_roll) -> ApplyOutcome:
         """Apply all children when what they shall be, or what a Deployment is, has changed."""
+        if problem := self._coverage.blind_spot(rq.key.namespace):
+            return ApplyOutcome(ok=False, reason="Unreadable", message=problem)
         try:
             manifests, wanted = await self._wanted(rq)
         except (SourceMissingError, SettingsUnavailable) as error:
@@ -187,13 +201,18 @@ class KubernetesPlatform:
         found = self._as_wanted(rq, manifests, stage) if last is None else None
         if found is not None:
             outcome, companions = APPLIED, found
-        elif stage in (Stage.ROLL, Stage.PROMOTE) and self._waits(rq, manifests[-1]):
+        elif stage in (Stage.ROLL, Stage.PROMOTE) and self._budget.must_wait(
+            rq.key,
+            self._store.get(DEPLOYMENTS, _deployment_key(rq)),
+            manifests[-1],
+            self._manifests[rq.key][0],
+        ):
             return await self._refusal(rq, stage) or WAITS_FOR_TURN
         else:
             try:
                 outcome, companions = await self._apply_all(rq, manifests, stage)
             finally:
-                self._starting.discard(rq.key)
+                self._budget.started(rq.key)
         self._applied[rq.key] = _Applied(wanted, self._live(rq), outcome, time.monotonic(), companions)
         return outcome
 
@@ -203,9 +222,15 @@ class KubernetesPlatform:
         """What there is beside the Deployment, where all is as wanted: a new leader has nothing to write."""
         live = self._deployments.own(rq, _deployment_key(rq))
         trial = self._deployments.own(rq, _canary_key(rq))
-        if stage is not Stage.ROLL or trial is not None or self._others is None:
+        others = self._others
+        if (
+            stage is not Stage.ROLL
+            or trial is not None
+            or others is None
+            or not others.knows(rq.key.namespace)
+        ):
             return None
-        return self._others.as_wanted(manifests[:-1]) if covers(live, manifests[-1]) else None
+        return others.as_wanted(manifests[:-1]) if covers(live, manifests[-1]) else None
 
     def _versions(self, rq: RedisQueue, manifests: list[Object]) -> Versions:
         stable = self._deployments.own(rq, _deployment_key(rq))
@@ -220,24 +245,6 @@ class KubernetesPlatform:
         """What the Deployments are now."""
         keys = (_deployment_key(rq), _canary_key(rq))
         return " ".join(fingerprint(self._store.get(DEPLOYMENTS, key)) for key in keys)
-
-    def _waits(self, rq: RedisQueue, wanted: Object) -> bool:
-        """Whether it is not yet this Deployment's turn to roll over, for nothing but another operator.
-
-        When it is, its turn has begun.
-        """
-        live = self._store.get(DEPLOYMENTS, _deployment_key(rq))
-        if live is None or not is_upgrade(live, wanted):
-            self._waiting.pop(rq.key, None)
-            return False
-        inputs = self._manifests[rq.key][0]
-        if self._waiting.setdefault(rq.key, inputs) != inputs:
-            return False  # people's changes do not wait
-        known = self._store.all(DEPLOYMENTS) if self._listed else None
-        if must_wait(self._version, known, len(self._starting)):
-            return True
-        self._starting.add(rq.key)
-        return False
 
     async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
         """Mark the victims, then one write to the /scale of each Deployment that changes. Raises Conflict."""
@@ -288,7 +295,7 @@ class KubernetesPlatform:
         """Garbage collection deletes the children; only our memory is left to drop."""
         self._applied.pop(key, None)
         self._manifests.pop(key, None)
-        self._waiting.pop(key, None)
+        self._budget.forget(key)
 
     async def _wanted(self, rq: RedisQueue) -> tuple[list[Object], str]:
         """The children's manifests and their fingerprint, built anew only from new inputs."""
@@ -329,7 +336,7 @@ class KubernetesPlatform:
             companions += [companion_of(each["kind"], await self._writer.apply(each)) for each in others]
             await self._apply_stage(rq, deployment, stage)
         except ApiError as error:
-            if error.status not in REFUSALS:
+            if not is_refusal(error):
                 raise
             return ApplyOutcome(ok=False, reason="ApplyRefused", message=str(error)), ()
         return ApplyOutcome(ok=True, reason="Applied", message=_PARTLY.get(stage, "")), tuple(companions)
@@ -356,6 +363,13 @@ class KubernetesPlatform:
         if refusal is None and stage is Stage.CANARY:
             return await self._deployments.refusal(rq, _canary_key(rq))
         return refusal
+
+
+def is_refusal(error: ApiError) -> bool:
+    """Whether the same request would get the same answer, so that people are told instead of trying again."""
+    return error.status in REFUSALS or (
+        error.status == 500 and any(text in str(error) for text in LASTING_500)
+    )
 
 
 def fingerprint(deployment: Object | None) -> str:

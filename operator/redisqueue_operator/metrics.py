@@ -121,6 +121,11 @@ class _VitalsMetrics(Collector):
         for name, text, value in (
             ("queue_depth", "RedisQueues that are due to be looked at and wait.", vitals.depth),
             ("redis_endpoints", "Redis servers, by user, that are sampled.", vitals.endpoints),
+            (
+                "unreadable",
+                "Kinds, by namespace, that cannot be read: nothing is decided there.",
+                vitals.unreadable,
+            ),
             ("redis_sleepers", "Empty queues that are waited on, a connection each.", vitals.sleepers),
         ):
             yield GaugeMetricFamily(f"redisqueue_operator_{name}", text, value=value)

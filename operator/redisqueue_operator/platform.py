@@ -88,6 +88,10 @@ class Platform(Protocol):
         """Every RedisQueue there is: a fresh list, not a cached one, where that makes a difference."""
         ...
 
+    async def fill_gaps(self) -> bool:
+        """Look again at what the last `keys` could not see; whether something of it can be seen now."""
+        ...
+
     async def get(self, key: Key) -> dict[str, Any] | None:
         """The raw RedisQueue, or None when it is gone."""
         ...

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FRESH_SECONDS = 60.0
 ABSENT_SECONDS = 5.0
+UNUSED_SECONDS = 600.0
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class References:
         self._api = api
         self._clock = clock
         self._entries: dict[tuple[str, Key], _Entry] = {}
+        self._swept_at = clock()
 
     async def secret(self, key: Key, *, fresh: bool = False) -> Object:
         """The Secret; `fresh` for one that may have been replaced just now. Raises SettingsUnavailable."""
@@ -71,7 +73,21 @@ class References:
                     raise
                 return entry.obj  # an unreachable API server is no reason to forget a password
             entry.read_at = self._clock()
+            self._sweep(entry.read_at)
             return entry.obj
+
+    def _sweep(self, now: float) -> None:
+        """Forget what nobody has asked for in a while: queues come and go, and Secrets can be large."""
+        if now - self._swept_at < FRESH_SECONDS:
+            return
+        self._swept_at = now
+        unused = [
+            name
+            for name, entry in self._entries.items()
+            if now - entry.read_at > UNUSED_SECONDS and not entry.lock.locked()
+        ]
+        for name in unused:
+            del self._entries[name]
 
 
 def identity_of(obj: Object) -> str:

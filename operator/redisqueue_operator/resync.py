@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 # Between two that were asked for: a broken watch is followed by the lists of all kinds.
 LEAST_SECONDS = 2.0
+GAP_SECONDS = 5.0
 
 
 class Resync:
@@ -67,6 +68,16 @@ class Resync:
             self._tried.set()
             least = min(pause, LEAST_SECONDS)
             await asyncio.sleep(least)
+            await self._wait(pause - least)
+
+    async def _wait(self, seconds: float) -> None:
+        """That long, or until a list is wanted; what could not be seen is asked for meanwhile."""
+        until = self._clock() + seconds
+        while (left := until - self._clock()) > 0:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause - least):
+                async with asyncio.timeout(min(left, GAP_SECONDS)):
                     await self._wanted.wait()
+                    return
+            with contextlib.suppress(OSError, TimeoutError):
+                if await self._platform.fill_gaps():
+                    self._wanted.set()

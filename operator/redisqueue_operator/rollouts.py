@@ -21,18 +21,19 @@ def is_upgrade(live: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return by_another and _replicas(live) > 0 and _config_hash(live) != _config_hash(wanted)
 
 
-def must_wait(version: str, deployments: Iterable[dict[str, Any]] | None, starting: int) -> bool:
+def rolling(version: str, deployments: Iterable[dict[str, Any]]) -> int:
+    """How many Deployments roll over to what an operator of that version wrote."""
+    return sum(is_rolling(each) for each in deployments if version_of(each) == version)
+
+
+def must_wait(rolling: int | None, starting: int) -> bool:
     """Whether another rollout has to wait for its turn.
 
     Args:
-        version: of the operator; only Deployments that it wrote count.
-        deployments: all there are; None while that is not known.
-        starting: rollouts that are being written and may not show in `deployments` yet.
+        rolling: how many there are; None while that is not known.
+        starting: rollouts that are being written and may not show among these yet.
     """
-    if deployments is None:
-        return True
-    ours = (each for each in deployments if version_of(each) == version)
-    return starting + sum(map(is_rolling, ours)) >= MOST_AT_ONCE
+    return rolling is None or starting + rolling >= MOST_AT_ONCE
 
 
 def is_rolling(deployment: dict[str, Any]) -> bool:

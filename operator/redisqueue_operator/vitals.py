@@ -22,6 +22,8 @@ class Vitals:
     """Redis servers (by user) that are sampled."""
     sleepers: int = 0
     """Queues that are waited on with a connection each."""
+    unreadable: int = 0
+    """Collections (a kind in a namespace) that the API server does not let us read."""
     loop_age_seconds: float = 0.0
     """How long the slowest look takes already, or how long none has begun although one is due."""
     resync_age_seconds: float = 0.0

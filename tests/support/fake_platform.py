@@ -99,6 +99,10 @@ class FakePlatform:
     async def keys(self) -> list[Key]:
         return list(self.objects)
 
+    async def fill_gaps(self) -> bool:
+        """Everything is always seen."""
+        return False
+
     async def get(self, key: Key) -> dict[str, Any] | None:
         return self.objects.get(key)
 

@@ -89,6 +89,10 @@ class LocalPlatform:
         """Every RedisQueue of the definitions."""
         return list(self._objects)
 
+    async def fill_gaps(self) -> bool:
+        """Everything is always seen."""
+        return False
+
     async def get(self, key: Key) -> dict[str, Any] | None:
         """The RedisQueue as the API server would give it."""
         return self._objects.get(key)

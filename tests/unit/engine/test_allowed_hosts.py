@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redisqueue_operator.allowed_hosts import AllowedHosts
-from redisqueue_operator.main import read_options
+from redisqueue_operator.options import read_options
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redisqueue_operator.rollouts import MOST_AT_ONCE, is_rolling, is_upgrade, must_wait
+from redisqueue_operator.rollouts import MOST_AT_ONCE, is_rolling, is_upgrade, must_wait, rolling
 
 
 def deployment(name: str = "live", **given: Any) -> dict[str, Any]:
@@ -48,18 +48,18 @@ def test_one_that_does_not_get_on_is_not_waited_for_for_ever() -> None:
 
 
 def test_an_upgrade_waits_while_five_others_roll() -> None:
-    assert must_wait("2.0.0", BUSY, 0)
-    assert not must_wait("2.0.0", BUSY[1:], 0)
-    assert must_wait("2.0.0", BUSY[2:], 2), "two that begin just now count too"
+    assert must_wait(rolling("2.0.0", BUSY), 0)
+    assert not must_wait(rolling("2.0.0", BUSY[1:]), 0)
+    assert must_wait(rolling("2.0.0", BUSY[2:]), 2), "two that begin just now count too"
 
 
 def test_what_the_older_operator_left_rolling_does_not_count() -> None:
     older = [deployment(f"older {number}", updated=1) for number in range(9)]
-    assert not must_wait("2.0.0", [*older, *BUSY[1:]], 0)
+    assert not must_wait(rolling("2.0.0", [*older, *BUSY[1:]]), 0)
 
 
 def test_an_upgrade_waits_until_all_deployments_are_known() -> None:
-    assert must_wait("2.0.0", None, 0)
+    assert must_wait(None, 0)
 
 
 def test_only_pods_that_another_operator_replaces_wait() -> None:

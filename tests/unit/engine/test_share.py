@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from redisqueue_operator.main import read_options
 from redisqueue_operator.observe import DEPLOYMENTS, MANAGED, REDISQUEUES
+from redisqueue_operator.options import read_options
 from redisqueue_operator.share import Share
 
 

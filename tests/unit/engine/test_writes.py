@@ -11,7 +11,8 @@ from tests.support.resources import redis_queue
 
 from redisqueue_operator.apply import TokenBucket, merge_patch
 from redisqueue_operator.deployments import belongs_to
-from redisqueue_operator.kubernetes_platform import fingerprint
+from redisqueue_operator.kubernetes_api import ApiError
+from redisqueue_operator.kubernetes_platform import fingerprint, is_refusal
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,21 @@ def test_a_deployment_belongs_to_its_controller_else_to_the_queue_of_its_labels(
     assert [belongs_to(each, rq) for each in (mine, other, orphan, foreign, {"metadata": {}})] == [
         *(True, False, True, False, False)
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "lasting"),
+    [
+        (422, "spec.template: Invalid value", True),
+        (403, "exceeded quota", True),
+        (500, "failed to create typed patch object: .spec.x: field not declared in schema", True),
+        (500, 'Internal error occurred: failed calling webhook "policy": connection refused', True),
+        (500, "etcdserver: request timed out", False),
+        (500, "etcdserver: leader changed", False),
+        (500, "context deadline exceeded", False),
+        (503, "apiserver is shutting down", False),
+        (409, "the object has been modified", False),
+    ],
+)
+def test_only_what_would_be_refused_again_is_a_refusal(status: int, text: str, lasting: bool) -> None:
+    assert is_refusal(ApiError(status, "Reason", text)) is lasting

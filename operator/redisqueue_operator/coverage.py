@@ -1,0 +1,116 @@
+"""Which collections of objects can be seen: a kind in a namespace, or in all of them.
+
+One that cannot, because the namespace is gone or a right was taken away, is no reason to see nothing of the
+others; and nothing is decided about a namespace that is seen in part.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.kubernetes_api import path_of
+from redisqueue_operator.observe import REDISQUEUES, WATCHED, Resource
+
+MISSING = "CustomResourceDefinition redisqueues.redisqueue.dev is missing: install it (helm/redis-queue-crds)"
+Collection = tuple[Resource, str | None]
+"""A kind, and the namespace; None for all of them."""
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from redisqueue_operator.share import Share
+
+log = logging.getLogger(__name__)
+
+
+class Coverage:
+    """What the watches and our own lists were answered, by collection.
+
+    Args:
+        share: what is to be seen.
+    """
+
+    def __init__(self, share: Share) -> None:
+        self.collections: list[Collection] = [
+            (resource, namespace) for resource in WATCHED for namespace in share.namespaces or (None,)
+        ]
+        self._paths = {_path(*each): each for each in self.collections}
+        self._watched: set[str] = set()
+        self._refused: dict[str, int] = {}
+        self._unlisted: dict[Collection, str] = {}
+
+    def is_watched(self, path: str) -> bool:
+        """Whether that is the path of one of the collections."""
+        return path in self._paths
+
+    def answered(self, path: str, status: int, *, watch: bool) -> None:
+        """A watch was answered. It begins where its list ended: so that list was whole."""
+        if path not in self._paths:
+            return
+        if status < 400:
+            self._refused.pop(path, None)
+            if watch:
+                self._watched.add(path)
+        elif 400 < status < 500 and status not in (401, 408, 410, 429):  # the others are tried again at once
+            self._refused[path] = status
+
+    @property
+    def unlisted(self) -> list[Collection]:
+        """Those that our own lists could not read the last time."""
+        return list(self._unlisted)
+
+    def listed(self, collection: Collection, *, problem: str = "") -> None:
+        """Our own list of a collection was whole, or why it was not."""
+        known = collection in self._unlisted
+        if not problem:
+            self._unlisted.pop(collection, None)
+        else:
+            self._unlisted[collection] = problem
+        if bool(problem) != known:
+            log.warning("%s: %s", _named([collection]), problem or "can be read again")
+
+    def blind_spot(self, namespace: str) -> str:
+        """Why nothing can be decided about RedisQueues of that namespace; empty when something can."""
+        for (resource, where), problem in self._unlisted.items():
+            if where in (None, namespace):
+                return f"{resource.plural} of namespace {namespace} cannot be listed: {problem}"
+        return ""
+
+    def unready(self) -> str:
+        """What is not watched yet and was not refused either; empty when there is no such thing.
+
+        Where RedisQueues are refused everywhere there is nothing to do the work on.
+        """
+        missing = self._paths.keys() - self._watched - self._refused.keys()
+        if missing:
+            return f"not watched yet: {_named([self._paths[path] for path in sorted(missing)])}"
+        queues = {path for path, (resource, _) in self._paths.items() if resource is REDISQUEUES}
+        if not queues <= self._refused.keys():
+            return ""
+        return MISSING if {self._refused[path] for path in queues} == {404} else self.unseen()
+
+    def unseen(self) -> str:
+        """What cannot be seen, for people; empty when all can."""
+        unseen = self._unseen()
+        return (
+            f"cannot be read: {_named(each for each in self.collections if each in unseen)}" if unseen else ""
+        )
+
+    @property
+    def unseen_count(self) -> int:
+        """How many collections cannot be seen."""
+        return len(self._unseen())
+
+    def _unseen(self) -> set[Collection]:
+        return {self._paths[path] for path in self._refused} | self._unlisted.keys()
+
+
+def _path(resource: Resource, namespace: str | None) -> str:
+    return path_of(resource.group, resource.version, resource.plural, namespace)
+
+
+def _named(collections: Iterable[Collection]) -> str:
+    named = [f"{resource.plural} in {where or 'all namespaces'}" for resource, where in collections]
+    rest = f" and {len(named) - 10} more" if len(named) > 10 else ""
+    return ", ".join(named[:10]) + rest
