@@ -98,6 +98,8 @@ class Observation:
     """How many of `replicas` shall be canaries."""
     server: ServerObservation | None = None
     """None as long as it was not asked."""
+    replica_failure: str = ""
+    """Why pods cannot be created (or deleted), in the cluster's own words; empty when they can."""
 
 
 @dataclass(frozen=True, slots=True)

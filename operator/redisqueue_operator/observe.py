@@ -21,6 +21,8 @@ QUEUE_LABEL = "redisqueue.dev/queue"
 TRACK_LABEL = "redisqueue.dev/track"
 MOST_ENDED = 10_000
 """Deleted objects whose last version is still known: late answers are late by seconds, not by as many."""
+REPLICA_FAILURE = "ReplicaFailure"
+"""The condition of Deployments and ReplicaSets whose pods the API server refuses."""
 # What a container waits for when it does not get better by waiting a moment.
 _HARMLESS = {"", "ContainerCreating", "PodInitializing"}
 
@@ -146,7 +148,9 @@ def _slim(resource: Resource, obj: Object) -> Object:
         spec = obj.get("spec") or {}
         volumes = ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ()
         kept_volumes = [{"configMap": each["configMap"]} for each in volumes if "configMap" in each]
-        return {"metadata": metadata, "spec": {"replicas": spec.get("replicas", 0), "volumes": kept_volumes}}
+        slim = {"metadata": metadata, "spec": {"replicas": spec.get("replicas", 0), "volumes": kept_volumes}}
+        refused = [each for each in _conditions(obj) if each["type"] == REPLICA_FAILURE]
+        return {**slim, "status": {"conditions": refused}} if refused else slim
     return {**obj, "metadata": metadata}
 
 
@@ -172,13 +176,14 @@ def fleet_of(
         pods = tuple(replace(pod, terminating=True) if pod.canary else pod for pod in pods)
     if deployment is None:
         return Fleet(pods=pods)
-    sets = (each for each in store.children(REPLICASETS, owner) if not _is_canary(each))
+    sets = [each for each in store.children(REPLICASETS, owner) if each["spec"]["replicas"] > 0]
     fleet = Fleet(
         replicas=int(deployment["spec"].get("replicas", 1)),
         ready_replicas=_ready(deployment),
-        active_replica_sets=sum(each["spec"]["replicas"] > 0 for each in sets),
+        active_replica_sets=sum(not _is_canary(each) for each in sets),
         pods=pods,
         version=deployment["metadata"]["resourceVersion"],
+        replica_failure=_replica_failure(deployment, trial, *sets),
     )
     if trial is None:
         return fleet
@@ -198,6 +203,19 @@ def has_rolled(deployment: Object) -> bool:
     updated = int(status.get("updatedReplicas") or 0)
     available = int(status.get("availableReplicas") or 0)
     return seen and updated == int(status.get("replicas") or 0) and min(updated, available) >= wanted
+
+
+def _replica_failure(*objects: Object | None) -> str:
+    """The words of the first one of whose pods cannot be created or deleted: quota, policy, a webhook."""
+    for each in objects:
+        for condition in _conditions(each) if each is not None else ():
+            if condition["type"] == REPLICA_FAILURE and condition["status"] == "True":
+                return str(condition.get("message") or condition.get("reason") or REPLICA_FAILURE)
+    return ""
+
+
+def _conditions(obj: Object) -> Iterable[Object]:
+    return (obj.get("status") or {}).get("conditions") or ()
 
 
 def _ready(deployment: Object) -> int:

@@ -57,6 +57,8 @@ class Fleet:
     version: str = ""
     """Opaque. `Platform.scale` raises Conflict when the workers' object has moved on from it."""
     canary: Canary | None = None
+    replica_failure: str = ""
+    """Why pods cannot be created (or deleted), in the platform's own words; empty when they can."""
 
     @property
     def split(self) -> Split:

@@ -75,4 +75,5 @@ class Reading:
             active_replica_sets=fleet.active_replica_sets,
             canaries=fleet.split.canary,
             server=server_of(self._sampler.server(key)),
+            replica_failure=fleet.replica_failure,
         )

@@ -93,6 +93,7 @@ def seen(
     replica_sets: int = 1,
     canaries: int = 0,
     server: ServerObservation | None = HEALTHY,
+    replica_failure: str = "",
 ) -> Observation:
     """An observation; replicas and ready pods follow from the pods unless they are given."""
     pods = tuple(pods)
@@ -108,6 +109,7 @@ def seen(
         active_replica_sets=replica_sets,
         canaries=canaries,
         server=server,
+        replica_failure=replica_failure,
     )
 
 

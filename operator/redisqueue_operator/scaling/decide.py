@@ -146,9 +146,16 @@ def _grow(path: _Path, need: Need) -> None:
         "StabilizationWindow",
         history.lowest[0][0] + policy.up_stabilization_seconds - path.now,
     )
+    _hold_without_room(path)
+    _step_up(path)
+
+
+def _hold_without_room(path: _Path) -> None:
+    """More would not come either: the cluster has no room, or refuses to create those that are missing."""
     if any(pod.unschedulable and not pod.terminating for pod in path.observation.pods):
         path.at_most(path.current, "UnschedulablePods")
-    _step_up(path)
+    if path.observation.replica_failure and len(path.fleet.members) < path.current:
+        path.at_most(path.current, "ReplicaFailure")
 
 
 def _step_up(path: _Path) -> None:
@@ -237,8 +244,7 @@ def _without_redis(path: _Path) -> None:
             path.to, path.reason = floor, "Fallback"
     path.wanted = path.to
     path.blocked_by = "RedisUnreadable" if path.to == path.current else ""
-    if any(pod.unschedulable and not pod.terminating for pod in path.observation.pods):
-        path.at_most(path.current, "UnschedulablePods")
+    _hold_without_room(path)
     _step_up(path)
     _obey_mode(path)
 

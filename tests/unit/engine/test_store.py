@@ -100,6 +100,24 @@ def test_a_fleet_counts_the_replica_sets_that_want_pods() -> None:
     assert fleet_of(store, OWNER, None, CREATED_AT).replicas is None
 
 
+def refused(message: str, status: str = "True") -> dict[str, Any]:
+    return {"conditions": [{"type": "ReplicaFailure", "status": status, "message": message}]}
+
+
+def test_a_fleet_says_why_pods_are_not_created() -> None:
+    store, deployment = Store(), obj("mails-worker", 1)
+    assert fleet_of(store, OWNER, deployment, CREATED_AT).replica_failure == ""
+    store.put(REPLICASETS, obj("given-up", 1, spec={"replicas": 0}, status=refused("of another time")))
+    store.put(REPLICASETS, obj("well-again", 1, spec={"replicas": 1}, status=refused("long ago", "False")))
+    assert fleet_of(store, OWNER, deployment, CREATED_AT).replica_failure == ""
+    store.put(REPLICASETS, obj("new", 1, spec={"replicas": 1}, status=refused("exceeded quota")))
+    assert fleet_of(store, OWNER, deployment, CREATED_AT).replica_failure == "exceeded quota"
+    told = {**deployment, "status": refused("violates PodSecurity")}
+    assert fleet_of(Store(), OWNER, told, CREATED_AT).replica_failure == "violates PodSecurity"
+    canaries = obj("mails-canary", 1, spec={"replicas": 1}, status=refused("denied by a webhook"))
+    assert fleet_of(Store(), OWNER, deployment, CREATED_AT, trial=canaries).replica_failure
+
+
 def with_canaries() -> tuple[Store, dict[str, Any], dict[str, Any]]:
     """Three workers and a canary, all ready: the store and the two Deployments."""
     store = Store()

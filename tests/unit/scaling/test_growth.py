@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.observations import Story, fleet, once, pod, queue, seen, worker
+from tests.support.observations import Story, fleet, once, pod, queue, seen, settled, worker
 
 from redisqueue_operator.scaling import STEP_SECONDS, Policy
 
@@ -76,6 +76,28 @@ def test_no_growth_while_the_cluster_has_no_room() -> None:
     pods = [pod("a"), pod("b", ready=False, unschedulable=True)]
     decision = once(seen(queue(50), pods, [worker("a")]))
     assert (decision.to_replicas, decision.blocked_by) == (2, "UnschedulablePods")
+
+
+QUOTA = 'pods "mails-worker-7d4" is forbidden: exceeded quota: few'
+
+
+def test_no_growth_while_no_pod_can_be_created() -> None:
+    refused = seen(queue(50), [pod("a")], [worker("a")], replicas=2, replica_failure=QUOTA)
+    decision = once(refused)
+    assert (decision.to_replicas, decision.blocked_by) == (2, "ReplicaFailure")
+    unreadable = seen(None, [pod("a")], replicas=2, replica_failure=QUOTA)
+    assert once(unreadable, Policy(min_replicas=4)).to_replicas == 2
+
+
+def test_a_refusal_blocks_nothing_once_every_pod_is_there() -> None:
+    """What is told of a pod that could not be deleted, or of one that has been made meanwhile."""
+    assert once(seen(queue(50), [pod("a")], [worker("a")], replica_failure=QUOTA)).to_replicas == 10
+
+
+def test_a_refusal_blocks_no_shrink_and_no_person() -> None:
+    refused = seen(queue(), [pod("a")], [worker("a")], replicas=3, replica_failure=QUOTA)
+    assert settled(refused).to_replicas == 0
+    assert once(refused, Policy(manual_replicas=5)).to_replicas == 5
 
 
 def test_a_terminating_pod_without_a_node_blocks_nothing() -> None:

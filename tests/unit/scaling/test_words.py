@@ -101,6 +101,7 @@ HELD: Cases = {
         seen(queue(in_flight=1), [pod("a", ready=False), pod("b")], [worker("a", 1), worker("b")])
     ),
     "UnschedulablePods": lambda: once(seen(queue(50), [pod("a", ready=False, unschedulable=True)])),
+    "ReplicaFailure": lambda: once(seen(queue(50), replicas=1, replica_failure="exceeded quota")),
     "MaxStep": CLAMPS["MaxStep"],
     "MaxPercent": CLAMPS["MaxPercent"],
     "UpOnly": lambda: settled(fleet(queue(), idle=2), Policy(mode="UpOnly")),
