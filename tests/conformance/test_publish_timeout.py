@@ -63,6 +63,7 @@ PUBLISHES: dict[str, Callable[[Face, Any], Any]] = {
 }
 
 
+@pytest.mark.one_node  # a cluster's client connects before anything is published
 @pytest.mark.parametrize("where", ["silent", "closed"])
 @pytest.mark.parametrize("publish", PUBLISHES)
 @pytest.mark.parametrize("deduplication", [True, False])
@@ -78,6 +79,7 @@ async def test_it_ends_in_time_with_the_repeats_of_the_client_counted_in(
         assert caught.value.operation == "publish"
 
 
+@pytest.mark.one_node  # a cluster's client connects before anything is published
 async def test_our_own_repeats_count_in_and_the_last_error_is_told(face: Face, closed: str) -> None:
     client = type(face.client()).from_url(closed, retry=face.retry(0))
     queue = face.queue(client=client, publish_timeout_seconds=SECONDS, deduplication=True)
@@ -110,6 +112,7 @@ async def test_an_error_of_the_server_is_as_ever(face: Face, redis_client: redis
         await face.call(queue.publish, "x")
 
 
+@pytest.mark.one_node  # a cluster's client connects before anything is published
 async def test_a_publish_that_nobody_waits_for_sends_nothing_later(face: Face) -> None:
     """A server comes back while the client still repeats what its caller has given up."""
     with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as admin:
@@ -126,6 +129,7 @@ async def test_a_publish_that_nobody_waits_for_sends_nothing_later(face: Face) -
             await client.aclose()
 
 
+@pytest.mark.one_node  # a cluster's client connects before anything is published
 def test_few_calls_hang_however_many_are_made(silent: str) -> None:
     from redis_message_queue import RedisMessageQueue
 
@@ -148,6 +152,7 @@ def test_few_calls_hang_however_many_are_made(silent: str) -> None:
     assert sum(thread.name == THREAD for thread in threading.enumerate()) <= MOST_AT_ONCE
 
 
+@pytest.mark.one_node  # a cluster's client connects before anything is published
 def test_a_child_of_a_fork_publishes_though_its_parent_hangs(
     redis_url: str, redis_client: redis.Redis, silent: str
 ) -> None:

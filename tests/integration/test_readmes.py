@@ -141,6 +141,7 @@ def play(block: Block, story: Story, page: Path) -> None:
         read(block, story)
     elif block.text.startswith("ACL "):
         for line in re.sub(r"\\\n", "", block.text).splitlines():
+            story.client.execute_command("ACL", "DELUSER", line.split()[2])  # another test's
             story.client.execute_command(*line.split())
             story.client.execute_command("ACL", "DELUSER", line.split()[2])
     elif block.text.startswith("FROM "):
