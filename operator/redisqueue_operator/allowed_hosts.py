@@ -9,8 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
-import redis.asyncio
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis_message_queue.dial import change_connections, full_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +24,8 @@ class HostNotAllowedError(Exception):
 class AllowedHosts:
     """Names, `*.domains`, addresses and networks such as `10.0.0.0/8`; none at all allows every host.
 
-    A name is allowed whatever it resolves to. Raises ValueError for a network that is none.
+    A name is allowed whatever it resolves to, and is a full one: `redis.shop.svc` where a RedisQueue of the
+    namespace `shop` says `redis`. Raises ValueError for a network that is none.
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
@@ -45,34 +45,16 @@ class AllowedHosts:
         A dial to another host fails with redis.ConnectionError, caused by HostNotAllowedError.
         """
         client: Any = settings.connect_async()
-        if not (self._names or self._networks):
-            return client
-        if isinstance(client, redis.asyncio.RedisCluster):
-            self._guard_cluster(client)
-            return client
-        pool = client.connection_pool
-        pool.connection_class = self._guarded(pool.connection_class)
-        if isinstance(pool, SentinelConnectionPool):
-            manager: Any = pool.sentinel_manager
-            for sentinel in manager.sentinels:
-                of_sentinel = sentinel.connection_pool
-                of_sentinel.connection_class = self._guarded(of_sentinel.connection_class)
+        if self._names or self._networks:
+            change_connections(client, lambda base: self._guarded(base, settings.host_domain))
         return client
 
-    def _guard_cluster(self, client: Any) -> None:
-        # It takes no class of connections as an argument. The nodes it learns of are made with these.
-        guarded = self._guarded(client.connection_kwargs["connection_class"])
-        client.connection_kwargs["connection_class"] = guarded
-        client.nodes_manager.connection_kwargs["connection_class"] = guarded
-        for node in client.nodes_manager.startup_nodes.values():
-            node.connection_class = guarded
-
-    def _guarded(self, base: Any) -> Any:
+    def _guarded(self, base: Any, domain: str) -> Any:
         allow = self.allow
 
         class GuardedConnection(base):  # type: ignore[misc]
             async def _connect(self) -> None:
-                host = str(getattr(self, "host", ""))
+                host = full_name(str(getattr(self, "host", "")), domain)
                 if not allow(host):
                     raise HostNotAllowedError(f"host {host!r} is not among the allowed Redis hosts")
                 await super()._connect()

@@ -7,9 +7,8 @@ import binascii
 import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
-from redis_message_queue.connection import ConnectionSettings, host_and_port
+from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api.model import Auth, Key, RedisQueue
 from redisqueue_operator.platform import SettingsUnavailable
 
@@ -60,28 +59,29 @@ class Connections:
             raise SettingsUnavailable("UrlMissing", "spec.redis: set url or urlFrom")
         username, password = await self._login(redis.auth, namespace, fresh)
         fields: dict[str, Any] = {}
-        addresses: tuple[str, ...] = ()
         if redis.sentinel is not None:
-            addresses = redis.sentinel.addresses
             sentinel_username, sentinel_password = await self._login(redis.sentinel.auth, namespace, fresh)
             fields |= {
                 "sentinel_master": redis.sentinel.master_name,
-                "sentinel_addresses": addresses,
+                "sentinel_addresses": redis.sentinel.addresses,
                 "sentinel_username": sentinel_username,
                 "sentinel_password": sentinel_password,
             }
-        self._check_hosts(url, addresses)
         if redis.tls is not None:
             fields |= await self._tls(redis.tls, namespace, fresh)
-        return ConnectionSettings(
+        settings = ConnectionSettings(
             url=url,
             mode=redis.mode,
             database=redis.database,
             username=username,
             password=password,
             client_name=CLIENT_NAME,
+            # As the workers' pods have it: a Service beside them. Ours would be another's of the same name.
+            host_domain=f"{namespace}.svc",
             **fields,
         )
+        self._check_hosts(settings)
+        return settings
 
     async def _login(self, auth: Auth | None, namespace: str, fresh: bool) -> tuple[str | None, str | None]:
         if auth is None:
@@ -118,9 +118,8 @@ class Connections:
                 out.write(content)
         return path
 
-    def _check_hosts(self, url: str, addresses: tuple[str, ...]) -> None:
-        hosts = [host_and_port(address)[0] for address in addresses] or [urlsplit(url).hostname or ""]
-        for host in hosts:
+    def _check_hosts(self, settings: ConnectionSettings) -> None:
+        for host in settings.hosts or ("",):
             if not self._allowed_hosts.allow(host):
                 text = f"host {host!r} is not among the allowed Redis hosts of this operator"
                 raise SettingsUnavailable("HostNotAllowed", text)

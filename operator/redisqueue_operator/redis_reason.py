@@ -83,7 +83,10 @@ _BY_ERRNO = {
 
 _SENTENCES = {
     "HostNotAllowed": "Redis, or what it announced, is on a host that this operator may not connect to.",
-    "NameNotResolved": "The host name of Redis cannot be resolved.",
+    "NameNotResolved": (
+        "The host name of Redis cannot be resolved: "
+        "one without a dot is a Service of the RedisQueue's own namespace."
+    ),
     "TLSFailed": "The TLS handshake with Redis failed: check the CA, the certificate and the server name.",
     "AuthenticationFailed": "Redis refuses the credentials: check the Secret that spec.redis refers to.",
     "NoPermission": "The Redis user lacks a permission: `redisqueue acl` prints what is needed.",

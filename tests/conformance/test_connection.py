@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import redis
+from tests.support.names import Names
 from tests.support.required import required
 from tests.support.server_binaries import Missing
 from tests.support.servers import SERVERS, watched
@@ -102,6 +103,24 @@ async def test_tls_with_client_certificates(tls: ConnectionSettings) -> None:
         assert blocking.ping()
     async with tls.connect_async() as loop_bound:
         assert await loop_bound.ping()
+
+
+async def test_tls_expects_the_name_that_was_given_wherever_it_is_looked_up(
+    tls: ConnectionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(monkeypatch)
+    names.known = {"redis.shop.svc": "127.0.0.1"}
+    settings = replace(
+        tls, url=tls.url.replace("127.0.0.1", "redis"), tls_server_name="", host_domain="shop.svc"
+    )
+    for each in (settings, replace(settings, tls_server_name="localhost")):
+        with each.connect() as blocking:
+            assert blocking.ping()
+            blocking.connection_pool.disconnect()
+            assert blocking.ping(), "the second time"
+        async with each.connect_async() as loop_bound:
+            assert await loop_bound.ping()
+    assert names.asked == {"redis.shop.svc"}
 
 
 @pytest.mark.parametrize(

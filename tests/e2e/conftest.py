@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NAMESPACE = "redisqueue-e2e"
+TENANT = "redisqueue-e2e-tenant"
+"""Another one that the operator serves."""
 HELM = REPOSITORY / "helm"
 VALUES = PROVIDER.parent / "values.yaml"
 WANTED = bool(os.environ.get("CLUSTER")) or os.environ.get("CI") == "true"
@@ -75,19 +77,23 @@ def redis_on_host(redis_host: str) -> Iterator[EmbeddedRedis]:
 @pytest.fixture(scope="session")
 def installed(cluster: Cluster) -> Iterator[Cluster]:
     """The operator, installed by its charts as a user would, and the stories' handler."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TENANT}})
     cluster.helm("upgrade", "--install", "redisqueue-crds", HELM / "redis-queue-crds")
     cluster.helm(
         *("upgrade", "--install", "redisqueue", HELM / "redis-queue-operator", "--values", VALUES),
+        *("--set", f"watchNamespaces={{{NAMESPACE},{TENANT}}}"),
         *("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"),
     )
     handler = {"handler.py": (Path(__file__).parent / "handler.py").read_text()}
-    metadata = {"name": "e2e-handler", "namespace": NAMESPACE}
-    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": handler})
+    for namespace in (NAMESPACE, TENANT):
+        metadata = {"name": "e2e-handler", "namespace": namespace}
+        cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": handler})
     yield cluster
     if os.environ.get("KEEP") or os.environ.get("CLUSTER") == "current":
-        cluster.kubectl("-n", NAMESPACE, "delete", "redisqueues", "--all", "--wait=true", "--timeout=60s")
+        for namespace in (NAMESPACE, TENANT):
+            cluster.kubectl("-n", namespace, "delete", "redisqueues", "--all", "--wait=true", "--timeout=60s")
         cluster.helm("uninstall", "redisqueue", "--namespace", NAMESPACE)
-        cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+        cluster.kubectl("delete", "namespace", NAMESPACE, TENANT, "--timeout=120s")
 
 
 @pytest.fixture

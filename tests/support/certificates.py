@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files. The server's certificate is good for `localhost`, not for its address."""
+    """PEM files. The server's certificate is good for `localhost` and `redis`, not for its address."""
 
     authority: Path
     server: Path
@@ -32,7 +32,8 @@ def make_certificates(folder: Path) -> Certificates:
     for name in ("server", "client"):
         extensions = folder / f"{name}.ext"
         extensions.write_text(
-            "subjectAltName = DNS:localhost\nauthorityKeyIdentifier = keyid\nsubjectKeyIdentifier = hash\n"
+            "subjectAltName = DNS:localhost, DNS:redis\n"
+            "authorityKeyIdentifier = keyid\nsubjectKeyIdentifier = hash\n"
         )
         request, key = folder / f"{name}.csr", folder / f"{name}.key"
         _openssl(

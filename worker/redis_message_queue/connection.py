@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.asyncio
@@ -19,6 +19,7 @@ from redis.credentials import CredentialProvider
 
 from redis_message_queue import _sentinel, _tls
 from redis_message_queue._cluster import keep_looking_at
+from redis_message_queue.dial import asyncio_in, blocking_in, change_connections, full_name
 from redis_message_queue.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class ConnectionSettings:
     tls_server_name: str = ""
     socket_timeout_seconds: float = 5.0
     client_name: str = ""
+    host_domain: str = ""
+    """Where host names without a dot are looked up, such as `shop.svc`; empty: where this process runs."""
 
     def __post_init__(self) -> None:
         """Check the whole before anything is dialled."""
@@ -133,12 +136,27 @@ class ConnectionSettings:
     def redacted(self) -> str:
         """Where this leads, without any credential: for logs."""
         if self.mode == "Sentinel":
-            return f"sentinel://{','.join(self.sentinel_addresses)}/{self.sentinel_master}/{self._database}"
+            addresses = ",".join(map(self._full_address, self.sentinel_addresses))
+            return f"sentinel://{addresses}/{self.sentinel_master}/{self._database}"
         parts = urlsplit(self.url)
-        place = (
-            parts.path if parts.scheme == "unix" else f"{parts.netloc.rpartition('@')[2]}/{self._database}"
-        )
-        return f"{parts.scheme}://{place}"
+        if parts.scheme == "unix":
+            return f"unix://{parts.path}"
+        return f"{parts.scheme}://{self._full_address(parts.netloc.rpartition('@')[2])}/{self._database}"
+
+    def _full_address(self, address: str) -> str:
+        if address.startswith("["):
+            return address
+        host, colon, port = address.partition(":")
+        return f"{full_name(unquote(host), self.host_domain)}{colon}{port}"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that are dialled first, by their full names; empty for a socket."""
+        if self.mode == "Sentinel":
+            named = [host for host, _ in self._sentinels]
+        else:
+            named = [unquote(host)] if (host := urlsplit(self.url).hostname) else []
+        return tuple(full_name(host, self.host_domain) for host in named)
 
     @property
     def max_connections(self) -> int:
@@ -150,9 +168,22 @@ class ConnectionSettings:
 
         Raises redis.ConnectionError when none of them answers.
         """
-        options = self._options()
         if self.mode == "Cluster":
-            return self._connect_cluster(options)
+            return self._connect_cluster(self._options())
+        client = self._blocking(self._options())
+        if self.host_domain and not self._unix:
+            change_connections(client, blocking_in(self.host_domain))
+        return client
+
+    def connect_async(self) -> redis.asyncio.Redis | redis.asyncio.RedisCluster:
+        """An asyncio client. Dials nothing before its first command."""
+        options = self._options()
+        client = self._asyncio_cluster(options) if self.mode == "Cluster" else self._asyncio(options)
+        if self.host_domain and not self._unix:
+            change_connections(client, asyncio_in(self.host_domain))
+        return client
+
+    def _blocking(self, options: dict[str, Any]) -> redis.Redis:
         if self.client_name:
             options["redis_connect_func"] = _introduction(self.client_name)
         if self.mode == "Sentinel":
@@ -165,11 +196,7 @@ class ConnectionSettings:
         kind = _tls.sync_connection(self.tls_server_name) if self._tls else self._plain_connection(redis)
         return redis.Redis.from_pool(redis.ConnectionPool(connection_class=kind, **options))
 
-    def connect_async(self) -> redis.asyncio.Redis | redis.asyncio.RedisCluster:
-        """An asyncio client. Dials nothing before its first command."""
-        options = self._options()
-        if self.mode == "Cluster":
-            return self._asyncio_cluster(options)
+    def _asyncio(self, options: dict[str, Any]) -> redis.asyncio.Redis:
         if self.client_name:
             options["redis_connect_func"] = _asyncio_introduction(self.client_name)
         if self.mode == "Sentinel":
@@ -189,6 +216,9 @@ class ConnectionSettings:
         options = self._for_cluster(options)
         if self.client_name:
             options["redis_connect_func"] = partial(_say_name, self.client_name)
+        if self.host_domain:  # its constructor dials
+            options["host"] = full_name(options["host"], self.host_domain)
+            options["address_remap"] = self._full_node
         try:
             client = redis.RedisCluster(**options)
         except redis.exceptions.RedisClusterException as error:
@@ -207,6 +237,13 @@ class ConnectionSettings:
         keep_looking_at(client, *named)
         return client  # type: ignore[no-any-return]
 
+    def _full_node(self, address: tuple[str, int]) -> tuple[str, int]:
+        return full_name(address[0], self.host_domain), address[1]
+
+    @property
+    def _unix(self) -> bool:
+        return self.mode != "Sentinel" and self.url.startswith("unix://")
+
     @property
     def _tls(self) -> bool:
         return self.url.startswith("rediss://")
@@ -222,8 +259,7 @@ class ConnectionSettings:
         return [host_and_port(address) for address in self.sentinel_addresses]
 
     def _plain_connection(self, package: Any) -> Any:
-        unix = self.url.startswith("unix://")
-        return package.UnixDomainSocketConnection if unix else package.Connection
+        return package.UnixDomainSocketConnection if self._unix else package.Connection
 
     def _options(self) -> dict[str, Any]:
         """Arguments of one connection: the URL's, overridden by the fields."""

@@ -173,7 +173,8 @@ def elsewhere(settings: ConnectionSettings, url: str) -> ConnectionSettings:
     """The same login and certificates at another address, as a port-forward gives one. Raises UserError."""
     mode: Mode = "Cluster" if settings.mode == "Cluster" else "Standalone"
     try:
-        return replace(settings, url=url, mode=mode, sentinel_master="", sentinel_addresses=())
+        here: dict[str, Any] = {"sentinel_master": "", "sentinel_addresses": (), "host_domain": ""}
+        return replace(settings, url=url, mode=mode, **here)
     except ValueError as error:
         raise UserError(f"--redis-url: {error}") from error
 
