@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
@@ -12,8 +13,12 @@ from redisqueue_operator.resources.identity import OWNER_UID
 from redisqueue_operator.rollouts import version_of as operator_version_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.apply import Writer
+
+log = logging.getLogger(__name__)
 
 
 class Deployments:
@@ -66,6 +71,20 @@ class Deployments:
             if error.status not in (404, 409):
                 raise
             raise self._conflict(error, key) from error
+
+    async def mark(self, victims: Mapping[Key, str]) -> None:
+        """Have ReplicaSets take these pods, by their uid, first.
+
+        It is a help and no condition: without it other workers may be taken, and those drain.
+        """
+        for pod, uid in victims.items():
+            try:
+                await self._writer.first_to_go(pod, uid)
+            except ApiError as error:
+                if error.passing:
+                    raise
+                if error.status not in (404, 409, 422):  # the pod is gone, or another one has its name
+                    log.warning("pod %s cannot be marked as the first to go: %s", pod, error)
 
     async def scale(self, key: Key, replicas: int, seen_version: str) -> None:
         """One write to /scale. Raises Conflict when it is no longer at that resourceVersion."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator import trial
+from redisqueue_operator.changes import Changes
 from redisqueue_operator.deletion import is_held, may_go, shall_be_held
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.observation import ApplyOutcome, Observation
 from redisqueue_operator.platform import Conflict, PlatformError
 from redisqueue_operator.precedence import ANSWER_SECONDS
 from redisqueue_operator.reading import Reading
+from redisqueue_operator.reports import Reports
 from redisqueue_operator.resync import Resync
 from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
 from redisqueue_operator.rollout import Rollout, Stage
@@ -34,10 +35,7 @@ from redisqueue_operator.scaling import (
     Policy,
     decide,
     explain,
-    survivors,
-    to_retire,
 )
-from redisqueue_operator.status import build_status, events_between, worth_writing
 from redisqueue_operator.tracked import (
     LONG_AGO,
     NO_SPEC,
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.metrics import OperatorMetrics
-    from redisqueue_operator.platform import Fleet, Platform
+    from redisqueue_operator.platform import Platform
     from redisqueue_operator.rivals import Claimant
     from redisqueue_operator.rows import QueueRow
 
@@ -60,12 +58,6 @@ log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 300.0
 AT_ONCE = 16
-REPORTS_AT_ONCE = 8
-"""Reports wait for the rate limiter. The other half of the workers is free for what somebody waits for."""
-SPREAD_SECONDS = 10.0
-"""Queues that began together shall not write their counters together for ever."""
-STATUS_LOOK_SECONDS = 1.0
-SETTLE_SECONDS = 2.0
 DELETION_LOOK_SECONDS = 0.5
 
 
@@ -101,9 +93,12 @@ class Engine:
             self._queue.add, metrics.sampled if metrics else None, clock, connect=connect
         )
         self._reading = Reading(platform, self._sampler, clock)
+        self._reports = Reports(platform, self._queue, clock=clock, wall=wall, metrics=metrics)
+        self._changes = Changes(
+            platform, self._sampler, self._queue, self._reports, clock=clock, metrics=metrics
+        )
         self._resync = Resync(platform, self._look_at, resync_seconds, clock)
         self._running = False
-        self._reports = 0
         if metrics is not None:
             metrics.follow(self.vitals)
 
@@ -143,6 +138,8 @@ class Engine:
         if tracked.rq is None or tracked.observation is None or tracked.decision is None:
             return [f"{tracked.outcome.reason}: {tracked.outcome.message or 'not looked at yet'}"]
         trouble = [] if tracked.outcome.ok else [f"{tracked.outcome.reason}: {tracked.outcome.message}"]
+        if tracked.hindrance is not None:
+            trouble.append(f"{tracked.hindrance.reason}: {tracked.hindrance.message}")
         decided = explain(tracked.decision, tracked.observation, Policy.of(tracked.rq.spec))
         return [*trouble, *decided, *trial.explained(tracked)]
 
@@ -210,6 +207,7 @@ class Engine:
         await self._reading.find(key, tracked)
         observation = self._reading.observation(key, tracked, fleet)
         decision, tracked.history = decide(observation, Policy.of(rq.spec), tracked.history, self._clock())
+        decision = self._changes.possible(tracked, decision)
         tracked.observation, tracked.decision = observation, decision
         self._recheck(key, tracked, decision)
         if rq.deletion and await self._let_go(key, tracked, rq, observation):
@@ -218,24 +216,9 @@ class Engine:
             # It is written down before anything is done about it.
             tracked.status_looked_at = LONG_AGO
             self._queue.add(key)
-            await self._report(key, tracked, raw)
+            await self._reports.report(key, tracked, raw)
             return
-        if (
-            decision.changes
-            and tracked.rival is None
-            and tracked.precedence.may_scale(tracked.outcome, self._clock())
-            and (target := await self._scale(key, tracked, fleet, observation, decision)) is not None
-        ):
-            # The status waits for another turn: in a burst every queue gets workers before any gets a report.
-            tracked.scaled, tracked.scaled_at = replace(decision, to_replicas=target), self._clock()
-            tracked.status_looked_at = LONG_AGO
-            self._queue.add(key)
-            return
-        if tracked.outcome.ok and (split := trial.with_missing(tracked, fleet, decision)) is not None:
-            await self._platform.scale(rq, fleet, split, ())
-            self._queue.add(key)
-        await self._recall(key, tracked, observation)
-        await self._report(key, tracked, raw)
+        await self._changes.carry_out(key, tracked, fleet, observation, decision, raw)
 
     def _track(self, key: Key, raw: dict[str, Any]) -> Tracked:
         """The memory of this object: a new one when the name was given to a new object."""
@@ -296,7 +279,7 @@ class Engine:
         if identity.deletion and is_held(identity):
             await self._platform.hold(identity, False)
             return
-        await self._report(key, tracked, raw)
+        await self._reports.report(key, tracked, raw)
 
     async def _let_go(self, key: Key, tracked: Tracked, rq: RedisQueue, observation: Observation) -> bool:
         """End the wait of a deletion when its queue has been emptied, or cannot be."""
@@ -310,91 +293,14 @@ class Engine:
             self._queue.add(key, after_seconds=DELETION_LOOK_SECONDS)
         return bool(why)
 
-    async def _scale(
-        self, key: Key, tracked: Tracked, fleet: Fleet, observation: Observation, decision: Decision
-    ) -> int | None:
-        """One write; the number written, if any.
-
-        A shrink first has its idle victims refuse new messages: who claimed meanwhile stays.
-        """
-        target, victims = decision.to_replicas, decision.victims
-        asked = to_retire(decision, observation) if target < decision.from_replicas else ()
-        retired = await self._sampler.retire(key, asked) if asked else ()
-        if not decision.drain_busy:
-            refused = set(asked) - set(retired)
-            victims = tuple(name for name in victims if name not in refused)
-            target += len(refused)
-        if target == decision.from_replicas:
-            return None
-        try:
-            assert tracked.rq is not None  # noqa: S101  (a parsed spec is why we are here)
-            split = trial.placed(tracked, fleet, target, victims)
-            await self._platform.scale(tracked.rq, fleet, split, victims)
-        except BaseException:
-            if retired:
-                await self._sampler.unretire(key, retired)
-            raise
-        log.info("%s: %d → %d (%s)", key, decision.from_replicas, target, decision.reason)
-        if self._metrics is not None and target > decision.from_replicas and observation.queue is not None:
-            self._metrics.reacted(self._sampler.age_of_news(key))
-        return target
-
-    async def _recall(self, key: Key, tracked: Tracked, observation: Observation) -> None:
-        """Have workers claim again that were retired for a shrink which took others, once it has settled."""
-        if not (names := survivors(observation)):
-            return
-        settles_in = tracked.scaled_at + SETTLE_SECONDS - self._clock()
-        if settles_in > 0:
-            self._queue.add(key, after_seconds=settles_in)
-        else:
-            await self._sampler.unretire(key, names)
-
     def _recheck(self, key: Key, tracked: Tracked, decision: Decision) -> None:
         """Time alone can change the answer, and so can a Secret."""
         settings = tracked.settings_at + tracked.settings_for - self._clock()
         looks = trial.LOOK_SECONDS if tracked.stage is Stage.CANARY else math.inf
-        again = min(tracked.outcome.again_after_seconds, looks)
+        hindered = tracked.hindrance.until - self._clock() if tracked.hindrance else math.inf
+        again = min(tracked.outcome.again_after_seconds, looks, hindered)
         soonest = min(decision.recheck_after_seconds, settings, again)
         self._queue.add(key, after_seconds=max(0.05, soonest))
-
-    async def _report(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> None:
-        """Status and events, when they are worth a write; a busy queue is looked at once a second."""
-        unread = tracked.observation is not None and not tracked.observation.redis_reason
-        if unread and tracked.outcome.ok:
-            return  # the first sample, or why there is none, is here in a moment: one status tells all
-        now = self._clock()
-        if now - tracked.status_looked_at < STATUS_LOOK_SECONDS:
-            self._queue.add(key, after_seconds=STATUS_LOOK_SECONDS)
-            return
-        tracked.status_looked_at = now
-        previous = raw.get("status") or {}
-        status = build_status(
-            tracked.rq or raw,
-            tracked.observation,
-            tracked.scaled or tracked.decision,
-            tracked.outcome,
-            previous,
-            self._wall(),
-            tracked.rollout,
-        )
-        if self._metrics is not None:
-            self._metrics.observe(key, tracked.observation, tracked.decision, status["conditions"])
-        if not worth_writing(previous, status, now - tracked.status_written_at):
-            return
-        if self._reports >= REPORTS_AT_ONCE:
-            self._queue.add(key, after_seconds=random.uniform(1.0, 2.0) * STATUS_LOOK_SECONDS)  # noqa: S311
-            return
-        self._reports += 1
-        try:
-            rq = tracked.rq or stand_in(raw)
-            await self._platform.write_status(rq, status)
-            spread = random.uniform(0.0, SPREAD_SECONDS)  # noqa: S311
-            tracked.status_written_at, tracked.scaled = now + spread, None
-            tracked.precedence = tracked.precedence.told(tracked.outcome, now)
-            for event in events_between(previous, status):
-                await self._platform.emit(rq, event)
-        finally:
-            self._reports -= 1
 
     async def _forget(self, key: Key) -> None:
         self._sampler.unwatch(key)

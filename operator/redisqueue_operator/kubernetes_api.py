@@ -25,6 +25,7 @@ TIMEOUT_SECONDS = 10.0
 WATCH_SECONDS = 300
 PAGE = 500
 """Objects of a list that are read at once: all pods of a large cluster would be gigabytes."""
+OVERLOADED = (429, 503, 504)
 RESOLUTION_SECONDS = 2.0
 """Of the API server's clock as we know it: answers are dated in seconds, and take a while to arrive."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -46,6 +47,7 @@ class ApiError(PlatformError):
         self.status = status
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
+        self.passing = status in OVERLOADED
 
 
 class KubernetesApi:

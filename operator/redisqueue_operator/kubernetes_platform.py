@@ -249,12 +249,7 @@ class KubernetesPlatform:
     async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
         """Mark the victims, then one write to the /scale of each Deployment that changes. Raises Conflict."""
         uids = {pod.name: pod.uid for pod in fleet.pods}
-        for name in victims:
-            try:
-                await self._writer.first_to_go(Key(rq.key.namespace, name), uids[name])
-            except ApiError as error:
-                if error.status not in (404, 422):  # the pod is gone, or another one has its name
-                    raise
+        await self._deployments.mark({Key(rq.key.namespace, name): uids[name] for name in victims})
         if fleet.canary is not None and split.canary != fleet.canary.replicas:
             await self._deployments.scale(_canary_key(rq), split.canary, fleet.canary.version)
         if split.stable != fleet.split.stable:

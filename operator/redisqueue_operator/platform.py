@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 class PlatformError(Exception):
-    """The platform answered, and refused: worth a line in the log, and another try later."""
+    """The platform answered, and refused: worth a line in the log, and another try later.
+
+    `passing` says that the same question gets another answer in a moment: it has too much to do.
+    """
+
+    passing = False
 
 
 class Conflict(PlatformError):

@@ -13,6 +13,7 @@ from redisqueue_operator.rollout import Stage
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.hindrance import Hindrance
     from redisqueue_operator.observation import Observation
     from redisqueue_operator.rivals import Claimant
     from redisqueue_operator.rollout import Rollout, Versions
@@ -45,6 +46,8 @@ class Tracked:
     outcome: ApplyOutcome = NO_SPEC
     observation: Observation | None = None
     decision: Decision | None = None
+    hindrance: Hindrance | None = None
+    """Why the last change of the number of workers could not be made."""
     scaled: Decision | None = None
     """What was written to /scale and not yet to the status."""
     deletion_seen_ms: int | None = None

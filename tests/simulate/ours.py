@@ -17,7 +17,7 @@ from tests.support.observations import pod as seen_pod
 from tests.support.observations import queue as seen_queue
 from tests.support.observations import seen
 
-from redisqueue_operator.engine import SETTLE_SECONDS
+from redisqueue_operator.changes import SETTLE_SECONDS
 from redisqueue_operator.observation import WorkerObservation
 from redisqueue_operator.scaling import History, decide, survivors, to_retire
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +61,7 @@ class Decision:
     def changes(self) -> bool:
         """Whether a write is due."""
         return self.to_replicas != self.from_replicas
+
+    def refused(self) -> Decision:
+        """The same where the change was refused: the number stays."""
+        return replace(self, to_replicas=self.from_replicas, victims=(), blocked_by="ScaleRefused")

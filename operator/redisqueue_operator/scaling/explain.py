@@ -23,6 +23,7 @@ BLOCKED = {
     "UnreadyWorkers": "a worker that may be busy is not ready, and a shrink would take it first",
     "UnschedulablePods": "the cluster has no room for the pods there are already",
     "ReplicaFailure": "the cluster refuses to create pods: {refusal}",
+    "ScaleRefused": "the change was refused",
     "MaxStep": "at most {step} more at a time",
     "MaxPercent": "at most a part of the workers changes at a time",
     "UpOnly": "the mode forbids to shrink",

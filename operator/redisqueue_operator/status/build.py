@@ -13,6 +13,7 @@ from redisqueue_operator.status.rounding import rounded, significant, timestamp
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from redisqueue_operator.hindrance import Hindrance
     from redisqueue_operator.observation import ApplyOutcome, Observation, QueueObservation
     from redisqueue_operator.rollout import Rollout
     from redisqueue_operator.scaling import Decision, Rates
@@ -30,6 +31,7 @@ def build_status(
     previous: Mapping[str, Any],
     now: float,
     rollout: Rollout | None = None,
+    hindrance: Hindrance | None = None,
 ) -> Json:
     """The status to write in place of `previous`; `now` in seconds since the epoch.
 
@@ -40,6 +42,8 @@ def build_status(
         name, generation, policy = rq.key.name, rq.generation, Policy.of(rq.spec)
         verdicts = _verdicts(rq, policy, observation, decision, previous)
         verdicts["Progressing"] = conditions.progressing(observation, decision, rollout)
+        if hindrance is not None:
+            verdicts["ScalingActive"] = conditions.Verdict("False", hindrance.reason, hindrance.message)
         if applied.reason == "Conflict":
             verdicts["ScalingActive"] = conditions.Verdict("False", "Conflict", applied.message)
     else:

@@ -30,6 +30,7 @@ def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         *_durable(*_pair(previous, new, "RedisDurable")),
         *_degraded(*_pair(previous, new, "Degraded")),
         *_unschedulable(*_pair(previous, new, "Progressing")),
+        *_hindered(*_pair(previous, new, "ScalingActive")),
         *_paused(*_pair(previous, new, "Paused")),
         *_rolled_out(previous.get("rollout") or {}, new.get("rollout") or {}),
     ]
@@ -94,6 +95,17 @@ def _degraded(before: Condition, after: Condition) -> Iterator[EventRecord]:
 def _unschedulable(before: Condition, after: Condition) -> Iterator[EventRecord]:
     if after.get("reason") == "UnschedulablePods" != before.get("reason"):
         yield EventRecord("Warning", "UnschedulablePods", after["message"], "Observe")
+
+
+HINDRANCES = ("ScaleRefused", "RetireRefused", "ScaleFailed")
+
+
+def _hindered(before: Condition, after: Condition) -> Iterator[EventRecord]:
+    was, now = before.get("reason"), after.get("reason")
+    if now in HINDRANCES and now != was:
+        yield EventRecord("Warning", after["reason"], after["message"], "Scale")
+    elif was in HINDRANCES and now not in HINDRANCES:
+        yield EventRecord("Normal", "ScalingResumed", f"{was} is over.", "Scale")
 
 
 def _paused(before: Condition, after: Condition) -> Iterator[EventRecord]:

@@ -18,7 +18,7 @@ from redis_message_queue.keys import QueueKeys
 from redisqueue_operator import sampler
 from redisqueue_operator.embedded_redis import EmbeddedRedis
 from redisqueue_operator.engine import Engine
-from redisqueue_operator.platform import Conflict
+from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -263,6 +263,32 @@ async def test_a_conflict_without_end_does_not_become_a_storm(
     assert all(wait > 0.04 * 2**n for n, wait in enumerate(waits)), "each is about twice the one before"
     platform.refuse = []
     await until(lambda: platform.scales(key) == [1], "it is done once it can be")
+
+
+async def test_a_refused_change_hides_nothing_and_goes_on_when_it_is_allowed(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    key = await sampled(platform, engine, "jobs")
+    platform.refuse = [PlatformError("no more than three on Fridays")] * 1000
+    redis_client.lpush(QueueKeys("jobs").pending, *(f"m{n}" for n in range(20)))
+    await until(lambda: platform.condition(key, "ScalingActive")["reason"] == "ScaleRefused", "it is told")
+    told = platform.condition(key, "ScalingActive")
+    assert (told["status"], told["message"]) == ("False", "no more than three on Fridays")
+    await until(lambda: platform.status(key)["queue"]["pending"] == 20, "the counters go on")
+    assert "decision" not in platform.status(key)
+    assert platform.status(key)["workers"]["desired"] == 0
+    said = "\n".join(engine.explain(key) or ())
+    assert "ScaleRefused: no more than three on Fridays" in said
+    assert "held back: the change was refused" in said
+    attempts = len(platform.refuse)
+    await asyncio.sleep(2.0)
+    assert attempts - len(platform.refuse) <= 2, "a rule is not asked without end"
+
+    platform.refuse = []
+    await until(lambda: platform.scales(key) == [4], "workers once they are allowed")
+    await until(lambda: platform.condition(key, "ScalingActive")["status"] == "True", "and it says so")
+    events = [write[2] for write in platform.writes if write[0] == "event"]
+    assert events.count("ScaleRefused") == events.count("ScalingResumed") == events.count("Scaled") == 1
 
 
 async def test_drain_empties_the_queue_before_the_object_goes(

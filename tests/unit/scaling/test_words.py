@@ -102,6 +102,7 @@ HELD: Cases = {
     ),
     "UnschedulablePods": lambda: once(seen(queue(50), [pod("a", ready=False, unschedulable=True)])),
     "ReplicaFailure": lambda: once(seen(queue(50), replicas=1, replica_failure="exceeded quota")),
+    "ScaleRefused": lambda: once(seen(queue(50), replicas=0)).refused(),
     "MaxStep": CLAMPS["MaxStep"],
     "MaxPercent": CLAMPS["MaxPercent"],
     "UpOnly": lambda: settled(fleet(queue(), idle=2), Policy(mode="UpOnly")),

@@ -1,0 +1,41 @@
+"""Why a decision could not be carried out: told in the status, and tried again soon. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis.exceptions import ResponseError
+
+from redis_message_queue.trouble import AWAY
+from redisqueue_operator.platform import PlatformError
+from redisqueue_operator.redis_reason import classify
+
+RETRY_SECONDS = 3.0
+"""Between two tries of what was refused: people who lift a rule shall see that it goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """`reason` is a CamelCase word for a condition, `message` has the words of whoever refused.
+
+    Nothing is tried before `until`, of the engine's clock.
+    """
+
+    reason: str
+    message: str
+    until: float
+
+
+def hindrance_of(error: Exception, now: float) -> Hindrance | None:
+    """What people are told of a failed write; None for what passes by itself in a moment."""
+    if isinstance(error, PlatformError):
+        return None if error.passing else Hindrance("ScaleRefused", str(error), now + RETRY_SECONDS)
+    if isinstance(error, TimeoutError):
+        return Hindrance("ScaleRefused", "The API server gave no answer in time.", now)
+    if isinstance(error, ResponseError):
+        reason, message = classify(error)
+        text = f"Idle workers cannot be told to stop claiming: {reason}: {message}"
+        return Hindrance("RetireRefused", text, now + RETRY_SECONDS)
+    if isinstance(error, AWAY):
+        return None  # the next sample tells, or nobody can be told at all
+    return Hindrance("ScaleFailed", f"{type(error).__name__}: see the operator's log.", now)

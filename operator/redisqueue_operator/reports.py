@@ -1,0 +1,85 @@
+"""What the loop tells the world: the status, when it is worth a write, and the Events that come with it."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.status import build_status, events_between, worth_writing
+from redisqueue_operator.tracked import stand_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redisqueue_operator.api.model import Key
+    from redisqueue_operator.metrics import OperatorMetrics
+    from redisqueue_operator.platform import Platform
+    from redisqueue_operator.tracked import Tracked
+    from redisqueue_operator.workqueue import WorkQueue
+
+AT_ONCE = 8
+"""Reports wait for the rate limiter. The other half of the workers is free for what somebody waits for."""
+SPREAD_SECONDS = 10.0
+"""Queues that began together shall not write their counters together for ever."""
+LOOK_SECONDS = 1.0
+"""A busy queue is looked at this often."""
+
+
+class Reports:
+    """Writes statuses; `queue` is told when to come back. Clocks as in `Engine`."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        queue: WorkQueue[Key],
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        metrics: OperatorMetrics | None,
+    ) -> None:
+        self._platform = platform
+        self._queue = queue
+        self._clock = clock
+        self._wall = wall
+        self._metrics = metrics
+        self._under_way = 0
+
+    async def report(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> None:
+        """Status and Events, when they are worth a write."""
+        unread = tracked.observation is not None and not tracked.observation.redis_reason
+        if unread and tracked.outcome.ok:
+            return  # the first sample, or why there is none, is here in a moment: one status tells all
+        now = self._clock()
+        if now - tracked.status_looked_at < LOOK_SECONDS:
+            self._queue.add(key, after_seconds=LOOK_SECONDS)
+            return
+        tracked.status_looked_at = now
+        previous = raw.get("status") or {}
+        status = build_status(
+            tracked.rq or raw,
+            tracked.observation,
+            tracked.scaled or tracked.decision,
+            tracked.outcome,
+            previous,
+            self._wall(),
+            tracked.rollout,
+            tracked.hindrance,
+        )
+        if self._metrics is not None:
+            self._metrics.observe(key, tracked.observation, tracked.decision, status["conditions"])
+        if not worth_writing(previous, status, now - tracked.status_written_at):
+            return
+        if self._under_way >= AT_ONCE:
+            self._queue.add(key, after_seconds=random.uniform(1.0, 2.0) * LOOK_SECONDS)  # noqa: S311
+            return
+        self._under_way += 1
+        try:
+            rq = tracked.rq or stand_in(raw)
+            await self._platform.write_status(rq, status)
+            spread = random.uniform(0.0, SPREAD_SECONDS)  # noqa: S311
+            tracked.status_written_at, tracked.scaled = now + spread, None
+            tracked.precedence = tracked.precedence.told(tracked.outcome, now)
+            for event in events_between(previous, status):
+                await self._platform.emit(rq, event)
+        finally:
+            self._under_way -= 1

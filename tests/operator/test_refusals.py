@@ -1,0 +1,177 @@
+"""What the cluster's own rules refuse to the operator is told, hides nothing else, and is tried again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.operator_process import Cluster, OperatorProcess, until
+from tests.support.queues import publish
+from tests.support.redisqueue_cases import redis_queue
+
+from redis_message_queue.consumer import Consumer, WorkerIdentity
+from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import redis
+    from tests.support.api_server import ApiServer
+
+DOWN = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
+
+
+@pytest.fixture(scope="module")
+def cluster(api_server: ApiServer) -> Cluster:
+    cluster = Cluster(api_server)
+    cluster.install()
+    return cluster
+
+
+@pytest.fixture
+def operator(cluster: Cluster, tmp_path: Path) -> Iterator[OperatorProcess]:
+    with OperatorProcess(cluster.server, tmp_path / "log", "--worker-image=example.org/worker:1") as process:
+        yield process
+
+
+class Rule:
+    """An admission policy: `expression` must hold for what it matches; a context manager."""
+
+    def __init__(
+        self, cluster: Cluster, name: str, *, groups: str, resource: str, expression: str, words: str
+    ) -> None:
+        self._cluster, self._name, self._words = cluster, name, words
+        rule = {
+            "apiGroups": [groups],
+            "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE"],
+            "resources": [resource],
+        }
+        kinds = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
+        self._objects: list[dict[str, Any]] = [
+            {
+                **kinds,
+                "kind": "ValidatingAdmissionPolicy",
+                "spec": {
+                    "failurePolicy": "Fail",
+                    "matchConstraints": {"resourceRules": [rule]},
+                    "validations": [{"expression": expression, "message": words}],
+                },
+            },
+            {
+                **kinds,
+                "kind": "ValidatingAdmissionPolicyBinding",
+                "spec": {"policyName": name, "validationActions": ["Deny"]},
+            },
+        ]
+
+    def __enter__(self) -> Rule:
+        self._cluster.apply(*self._objects)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lift()
+
+    def in_force(self, *dry_run: str) -> None:
+        """Wait until the server refuses that: it takes up a policy some moments after it was made."""
+        until(lambda: self._words in self._cluster.server.kubectl(*dry_run)[1], "the rule is in force")
+
+    def lift(self) -> None:
+        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+            self._cluster.run("delete", kind, self._name, "--ignore-not-found")
+
+
+def queue_of(name: str, redis_url: str, **spec: Any) -> dict[str, Any]:
+    scaling = {"maxReplicas": 10, "backlogPerSlot": 5, "scaleDown": DOWN}
+    return redis_queue(name, redis={"url": redis_url}, **{"scaling": scaling, **spec})
+
+
+def events_of(cluster: Cluster, name: str) -> dict[str, str]:
+    """The notes of the Events about a RedisQueue, by their reason."""
+    path = "jsonpath={range .items[*]}{.reason}{'\\t'}{.note}{'\\n'}{end}"
+    selector = f"--field-selector=regarding.name={name},regarding.kind=RedisQueue"
+    text = cluster.run("get", "events.events.k8s.io", selector, "-o", path)
+    return dict(line.split("\t", 1) for line in text.splitlines())
+
+
+def test_a_refused_scale_is_told_and_goes_on_when_the_rule_is_gone(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    cluster.apply(queue_of("capped", redis_url))
+    until(lambda: cluster.condition("capped", "RedisReachable").get("status") == "True", "Redis is sampled")
+    words = "this team has no budget for workers"
+    rule = Rule(
+        cluster,
+        "no-budget",
+        groups="apps",
+        resource="deployments/scale",
+        expression="object.metadata.name != 'capped-worker' || object.spec.replicas == 0",
+        words=words,
+    )
+    with rule:
+        rule.in_force("scale", "deployment", "capped-worker", "--replicas=1", "--dry-run=server")
+        publish(redis_client, QueueKeys("capped"), *(str(n) for n in range(20)))
+        refused = until(
+            lambda: (
+                cluster.condition("capped", "ScalingActive")["reason"] == "ScaleRefused"
+                and cluster.condition("capped", "ScalingActive")
+            ),
+            "it is told",
+        )
+        assert refused["status"] == "False"
+        assert words in refused["message"]
+        until(lambda: cluster.status("capped")["queue"]["pending"] == 20, "the counters go on", seconds=60)
+        assert words in until(lambda: events_of(cluster, "capped").get("ScaleRefused"), "an Event")
+        assert words in operator.read("/explain/default/capped")
+        rule.lift()
+        lifted = time.monotonic()
+    until(lambda: cluster.replicas("capped") == 4, "workers, now that they may be")
+    print(f"went on after {time.monotonic() - lifted:.1f} s")
+    until(lambda: cluster.condition("capped", "ScalingActive")["status"] == "True", "and that is told, too")
+    cluster.run("delete", "rq", "capped")
+
+
+def test_pods_that_may_not_be_marked_hold_up_no_shrink(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    """A partial one: the mark is there so that the right ones go, and is no condition."""
+    cluster.apply(queue_of("unmarked", redis_url, replicas=2))
+    until(lambda: cluster.replicas("unmarked") == 2, "two workers")
+    deployment = cluster.get("deployment", "unmarked-worker")
+    assert deployment is not None
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})
+    containers = [{"name": "worker", "image": "example.org/worker:1"}]
+    owner = cluster.metadata("rq", "unmarked")["uid"]
+    consumers = []
+    for name in ("unmarked-a", "unmarked-b"):
+        metadata = {"name": name, "namespace": "default", "labels": labels}
+        cluster.apply(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}}
+        )
+        ready = '{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}'
+        cluster.run("patch", "pod", name, "--subresource=status", "--type=merge", "-p", ready)
+        uid = cluster.metadata("pod", name)["uid"]
+        identity = WorkerIdentity(name, 1, pod_uid=uid, owner_uid=owner)
+        consumers.append(Consumer(redis_client, "unmarked", worker=identity))
+    words = "pods stay as they were made"
+    rule = Rule(
+        cluster,
+        "stay",
+        groups="",
+        resource="pods",
+        expression="!object.metadata.name.startsWith('unmarked-') || oldObject == null",
+        words=words,
+    )
+    with rule:
+        rule.in_force("annotate", "pod", "unmarked-a", "a=b", "--dry-run=server")
+        publish(redis_client, QueueKeys("unmarked"), "work")
+        assert consumers[0].claim(1).claims
+        for consumer, busy in zip(consumers, (1, 0), strict=True):
+            consumer.report(busy=busy, oldest_start_age_seconds=1.0 if busy else None, draining=False)
+        cluster.run("patch", "rq", "unmarked", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+        until(lambda: cluster.replicas("unmarked") == 1, "one worker less")
+    cluster.run("delete", "rq", "unmarked")
+    cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=unmarked", "--force")
