@@ -63,6 +63,14 @@ class WorkerObservation:
 
 
 @dataclass(frozen=True, slots=True)
+class Others:
+    """What the workers of others contribute to a queue that is shared: slots in all, and those that work."""
+
+    slots: int = 0
+    busy: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PodObservation:
     """One worker pod as the cluster knows it."""
 
@@ -98,6 +106,8 @@ class Observation:
     """How many of `replicas` shall be canaries."""
     server: ServerObservation | None = None
     """None as long as it was not asked."""
+    others: Others = Others()
+    """None where the queue is not shared."""
     replica_failure: str = ""
     """Why pods cannot be created (or deleted), in the cluster's own words; empty when they can."""
 

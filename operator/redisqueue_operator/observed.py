@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.observation import QueueObservation, ServerObservation, WorkerObservation
+from redisqueue_operator.observation import Others, QueueObservation, ServerObservation, WorkerObservation
 from redisqueue_operator.platform import SettingsUnavailable
 from redisqueue_operator.redis_reason import classify
+from redisqueue_operator.scaling.fleet import FRESH_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from redis_message_queue.sample import QueueSample
     from redis_message_queue.server import ServerFacts
 
@@ -54,6 +57,17 @@ def workers_of(sample: QueueSample, owner_uid: str) -> tuple[WorkerObservation, 
         for worker in sample.workers
         if worker.owner_uid in ("", owner_uid)
     )
+
+
+def others_of(sample: QueueSample, owner_uid: str, own_pods: Collection[str]) -> Others:
+    """The workers of nobody and of other RedisQueues that go on claiming; `own_pods` are uids and names."""
+    slots = busy = 0
+    for worker in sample.workers:
+        ours = worker.owner_uid == owner_uid or worker.pod_uid in own_pods or worker.id in own_pods
+        leaves = worker.draining or worker.retired or worker.tripped
+        if not ours and not leaves and sample.time_ms - worker.updated_ms < FRESH_SECONDS * 1000:
+            slots, busy = slots + worker.slots, busy + worker.busy
+    return Others(slots, busy)
 
 
 def unreadable(error: Exception | None) -> tuple[str, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.observation import Observation
-from redisqueue_operator.observed import queue_of, server_of, unreadable, workers_of
+from redisqueue_operator.observation import Observation, Others
+from redisqueue_operator.observed import others_of, queue_of, server_of, unreadable, workers_of
 from redisqueue_operator.platform import SettingsUnavailable
 from redisqueue_operator.sampler import Watched
 from redisqueue_operator.tracked import SETTINGS_SECONDS, UNUSABLE_SETTINGS_SECONDS
@@ -64,6 +64,8 @@ class Reading:
             unreadable(seen) if seen is None or isinstance(seen, Exception) else ("Connected", "")
         )
         sampled = None if seen is None or isinstance(seen, Exception) else seen
+        shared = sampled and tracked.rq and tracked.rq.spec.queue.sharing == "Shared"
+        own = {name for pod in fleet.pods for name in (pod.uid, pod.name)}
         return Observation(
             queue=queue_of(sampled) if sampled else None,
             redis_reason=reason,
@@ -75,5 +77,6 @@ class Reading:
             active_replica_sets=fleet.active_replica_sets,
             canaries=fleet.split.canary,
             server=server_of(self._sampler.server(key)),
+            others=others_of(sampled, tracked.uid, own) if sampled and shared else Others(),
             replica_failure=fleet.replica_failure,
         )

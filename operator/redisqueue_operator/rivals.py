@@ -1,6 +1,7 @@
 """Two RedisQueues on one Redis queue: the older one works, the newer one touches nothing. Pure.
 
-They find each other by what the workers write into the queue itself, whatever the URLs say.
+They find each other by what the workers write into the queue itself, whatever the URLs say. Those that share
+it work side by side.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ class Claimant:
     name: str
     place: str
     """Which queue on which Redis, in its own words."""
+    shares: bool = False
+    """It works beside others that share the queue, too."""
 
 
 def claimant_of(rq: RedisQueue) -> Claimant:
     """What the resource says of its right to the queue."""
     created = str(rq.raw["metadata"].get("creationTimestamp", ""))
-    return Claimant(created, rq.uid, str(rq.key), repr((rq.spec.redis, rq.spec.queue.name)))
+    place, shares = repr((rq.spec.redis, rq.spec.queue.name)), rq.spec.queue.sharing == "Shared"
+    return Claimant(created, rq.uid, str(rq.key), place, shares)
 
 
 def owners_of(sample: QueueSample, uid: str, own_pods: Collection[str]) -> frozenset[str]:
@@ -59,12 +63,14 @@ def rival_of(
     Args:
         owners: the uids of `owners_of`.
         known: the RedisQueues that this operator sees, by uid. The age of others cannot be told: of those
-            whoever is at work stays, and when both are, the smaller uid.
+            whoever is at work stays, and when both are, the smaller uid. Who shares, takes them to share too.
         last: the last answer. It keeps its right as long as it wants the same place, with no worker too.
     """
     asleep = {last.uid} if last is not None and known.get(last.uid) == last else set()
     for uid in sorted({*owners, *asleep} - {me.uid}):
         other = known.get(uid)
+        if me.shares and (other is None or other.shares):
+            continue
         if other is None and (me.uid not in owners or uid < me.uid):
             return Claimant("", uid, f"uid {uid}, which this operator does not see", "")
         if other is not None and other < me:
@@ -76,5 +82,5 @@ def conflict_message(rival: Claimant) -> str:
     """For people: who is in the way, and the way out."""
     return (
         f"RedisQueue {rival.name} already consumes from this queue: delete one of the two, "
-        "or give one another spec.queue.name"
+        "give one another spec.queue.name, or both spec.queue.sharing: Shared"
     )

@@ -118,6 +118,7 @@ class Queue:
 
     name: str
     key_separator: str
+    sharing: Literal["Exclusive", "Shared"]
     visibility_timeout_seconds: int
     heartbeat_seconds: float
     max_delivery_count: int

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.scaling.decision import Decision
 from redisqueue_operator.scaling.fleet import Fleet
 from redisqueue_operator.scaling.history import SHRINK_PAUSE_SECONDS, push_highest, push_lowest
-from redisqueue_operator.scaling.need import Need, need_of
+from redisqueue_operator.scaling.need import Need, need_of, rest_of
 
 if TYPE_CHECKING:
     from redisqueue_operator.observation import Observation
@@ -225,7 +225,8 @@ def _recent_load(path: _Path) -> int:
     if claims < path.current:
         return 0
     workers = slots / path.policy.concurrency
-    return max(math.ceil(workers), int(workers / BUSY_SHARE))
+    wanted = max(math.ceil(workers), int(workers / BUSY_SHARE))
+    return rest_of(wanted, path.observation, path.policy)
 
 
 def _without_redis(path: _Path) -> None:

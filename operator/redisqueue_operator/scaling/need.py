@@ -39,7 +39,8 @@ def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: His
     queue = observation.queue
     if queue is None:
         return None
-    rates_history = history.rates.add(queue, fleet.busy_slots + fleet.draining_busy)
+    busy = fleet.busy_slots + fleet.draining_busy + observation.others.busy
+    rates_history = history.rates.add(queue, busy)
     activation = int(queue.pending > 0 or queue.delayed_due > 0 or queue.expired > 0)
     terms = [
         _backlog(queue, policy, fleet),
@@ -49,9 +50,15 @@ def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: His
     terms += _drain_within(queue, policy, rates, rates_history)
     terms += _message_age(observation, policy, rates)
     best = max(terms, key=lambda term: term.value)
+    reason, value = _name(best, activation), rest_of(best.value, observation, policy)
+    if value < best.value:
+        others = other_workers(observation, policy)
+        inputs = f"{best.value} wanted, of which the {others} workers of others are a part"
+        reason = "SharedQueue"
+        terms.append(Term(reason, value, inputs))
     return Need(
-        value=best.value,
-        reason=_name(best, activation),
+        value=value,
+        reason=reason,
         terms=tuple(terms),
         activation=activation,
         empty=not (queue.pending or queue.delayed_due or queue.in_flight or queue.expired),
@@ -59,6 +66,23 @@ def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: His
         changes_in_seconds=min(_due_in(queue), _too_old_in(policy, rates), _slower_in(policy, rates)),
         history=rates_history,
     )
+
+
+def other_workers(observation: Observation, policy: Policy) -> int:
+    """How many workers of ours those of others on a shared queue are worth."""
+    return observation.others.slots // policy.concurrency
+
+
+def rest_of(wanted: int, observation: Observation, policy: Policy) -> int:
+    """What is left for our own workers of a number that all on a shared queue are to be together.
+
+    Where they are too many, each party gives up its part of that: if each left the whole of it to the other
+    ones, nobody would be left.
+    """
+    current, others = observation.replicas or 0, other_workers(observation, policy)
+    if not others:
+        return wanted
+    return max(wanted - others, math.ceil(wanted * current / (current + others)))
 
 
 def _due_in(queue: QueueObservation) -> float:
@@ -118,7 +142,9 @@ def _message_age(observation: Observation, policy: Policy, rates: Rates) -> list
     if limit is None or age is None or age <= limit:
         return []
     current, ready = observation.replicas or 0, observation.ready_replicas
+    others = other_workers(observation, policy)  # they have a rule of their own
     if ready < current:
-        return [Term("MessageAge", current, f"{ready} of {current} workers are ready: no next step yet")]
+        text = f"{ready} of {current} workers are ready: no next step yet"
+        return [Term("MessageAge", current + others, text)]
     inputs = f"{ready} ready * {age:.3g} s old / {limit:g} s, at most twice"
-    return [Term("MessageAge", max(1, math.ceil(ready * min(2.0, age / limit))), inputs)]
+    return [Term("MessageAge", max(1, math.ceil(ready * min(2.0, age / limit))) + others, inputs)]

@@ -339,6 +339,33 @@ async def test_the_newer_of_two_on_one_queue_touches_nothing(
     await until(lambda: platform.scales(new) == [4], "the newer one works when the older one is gone")
 
 
+async def test_a_shared_queue_has_as_many_workers_as_the_others_leave_to_need(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    others = [
+        Consumer(redis_client, "shared", worker=WorkerIdentity(name, slots, pod_uid=name, owner_uid=uid))
+        for name, slots, uid in (("a", 2, "of-another-cluster"), ("b", 1, ""), ("leaving", 9, "a-third"))
+    ]
+
+    def report() -> bool:
+        """They do so every other second."""
+        for each in others:
+            draining = each is others[-1]
+            each.report(busy=0, oldest_start_age_seconds=None, draining=draining)
+        return True
+
+    report()
+    shared = {"name": "shared", "sharing": "Shared"}
+    ours = [await sampled(platform, engine, name, queue=shared) for name in ("one", "two")]
+    assert [platform.condition(key, "Ready").get("reason") for key in ours].count("Conflict") == 0
+
+    report()
+    redis_client.lpush(QueueKeys("shared").pending, *(f"m{n}" for n in range(50)))
+    for key in ours:
+        await until(lambda key=key: report() and platform.scales(key), "it scales")
+        assert platform.scales(key)[0] == 7, "what the three slots leave of ten"
+
+
 async def test_one_bad_object_does_not_stop_the_others(
     platform: FakePlatform, engine: Engine, redis_client: redis.Redis
 ) -> None:

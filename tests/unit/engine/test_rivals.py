@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,6 +74,18 @@ def test_the_older_one_keeps_its_right_while_it_has_no_worker() -> None:
     assert rival_of(NEW, {NEW.uid}, {NEW.uid: NEW}, OLD) is None, "it is gone"
     moved = Claimant(OLD.created, OLD.uid, OLD.name, "another Redis, jobs")
     assert rival_of(NEW, {NEW.uid}, {**KNOWN, OLD.uid: moved}, OLD) is None, "it went elsewhere"
+
+
+def test_those_that_share_work_side_by_side() -> None:
+    old, new = replace(OLD, shares=True), replace(NEW, shares=True)
+    both = {OLD.uid, NEW.uid}
+    known = {each.uid: each for each in (old, new)}
+    assert rival_of(new, both, known, None) is None
+    assert rival_of(old, both, known, new) is None
+    assert rival_of(new, {"uid-0", NEW.uid}, known, None) is None, "one of another cluster"
+    assert rival_of(new, both, {**known, OLD.uid: OLD}, None) == OLD, "the older one does not"
+    assert rival_of(NEW, both, {**known, NEW.uid: NEW}, None) == old, "the newer one does not"
+    assert rival_of(new, both, known, OLD) is None, "the older one does now"
 
 
 @pytest.mark.parametrize(

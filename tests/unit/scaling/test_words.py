@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -11,6 +12,7 @@ import pytest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, settled, worker
 
 from redisqueue_operator import scaling
+from redisqueue_operator.observation import Others
 from redisqueue_operator.scaling import Mode, Policy
 from redisqueue_operator.scaling.explain import BLOCKED
 
@@ -74,6 +76,7 @@ REASONS: Cases = {
     "DrainWithin": _drain_within,
     "MessageAge": _message_age,
     "Idle": lambda: settled(fleet(queue(), idle=1)),
+    "SharedQueue": lambda: once(replace(seen(queue(50), replicas=0), others=Others(3))),
     "MinReplicas": lambda: once(seen(queue(), replicas=0), Policy(min_replicas=2)),
     "ManualReplicas": lambda: once(seen(queue(), replicas=0), Policy(manual_replicas=2)),
     "RedisUnreadable": lambda: once(seen(None, replicas=2)),
