@@ -31,6 +31,7 @@ from redisqueue_operator.resources import SourceMissingError, children
 from redisqueue_operator.resources.canary import canary_of, config_hash
 from redisqueue_operator.resources.identity import canary_name, deployment_name
 from redisqueue_operator.rollout import Split, Stage, Versions
+from redisqueue_operator.rollout.stage import NUMBER_IS_FIXED
 from redisqueue_operator.rollouts import MOST_AT_ONCE, version_of
 from redisqueue_operator.upgrade_budget import UpgradeBudget
 
@@ -67,6 +68,7 @@ LASTING_500 = (
 _PARTLY = {
     Stage.CANARY: "Some workers are as the spec says: its template is on trial.",
     Stage.STAY: "The workers keep the template before: that of the spec was rolled back.",
+    Stage.WAIT: f"The workers keep the template before: {NUMBER_IS_FIXED}.",
 }
 
 
@@ -343,7 +345,7 @@ class KubernetesPlatform:
         elif stage is Stage.CANARY:
             await self._deployments.apply(_canary_key(rq), canary_of(deployment, rq.key.name))
         trial = self._deployments.own(rq, _canary_key(rq))
-        if stage in (Stage.ROLL, Stage.STAY) and trial is not None:
+        if stage in (Stage.ROLL, Stage.STAY, Stage.WAIT) and trial is not None:
             await self._deployments.delete(_canary_key(rq), trial)
 
     async def _refusal(self, rq: RedisQueue, stage: Stage) -> ApplyOutcome | None:

@@ -17,10 +17,12 @@ from redisqueue_operator.rollout import (
     stage_of,
 )
 from redisqueue_operator.rollout.judge import FAILING_SECONDS
+from redisqueue_operator.rollout.stage import NUMBER_IS_FIXED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from redisqueue_operator.api.model import Spec
     from redisqueue_operator.platform import Fleet
     from redisqueue_operator.rollout import Versions
     from redisqueue_operator.scaling import Decision
@@ -35,9 +37,11 @@ def chooser(tracked: Tracked) -> Callable[[Versions], Stage]:
     tracked.versions, tracked.stage = None, Stage.ROLL
 
     def choose(versions: Versions) -> Stage:
-        versioned = tracked.rq is not None and tracked.rq.spec.rollout.strategy == "Versioned"
+        spec = tracked.rq.spec if tracked.rq is not None else None
+        versioned = spec is not None and spec.rollout.strategy == "Versioned"
+        may_start = spec is not None and _may_start(spec)
         tracked.versions = versions
-        tracked.stage = stage_of(versions, tracked.rollout, versioned=versioned)
+        tracked.stage = stage_of(versions, tracked.rollout, versioned=versioned, may_start=may_start)
         return tracked.stage
 
     return choose
@@ -59,6 +63,7 @@ def look(tracked: Tracked, fleet: Fleet, sample: QueueSample | Exception | None,
         stable=_tally(sample, versions.stable),
         ready=sum(pod.ready for pod in canaries),
         failing=next((p.failing for p in canaries if p.failing and p.age_seconds >= FAILING_SECONDS), ""),
+        waits_for=_waits_for(tracked, fleet),
     )
     after = advance(before, tracked.stage, versions, seen, Gate.of(tracked.rq.spec.rollout), wall)
     tracked.rollout = after
@@ -78,13 +83,41 @@ def placed(tracked: Tracked, fleet: Fleet, target: int, victims: tuple[str, ...]
 
 
 def with_missing(tracked: Tracked, fleet: Fleet, decision: Decision) -> Split | None:
-    """The workers of both versions when the canaries are too few; None when they are not."""
-    percent = _percent(tracked)
-    if percent is None or fleet.canary is None:
+    """The workers of both versions when the canaries are too few and more may be started; else None."""
+    missing = _missing(tracked, fleet, decision)
+    if not missing or _waits_for(tracked, fleet, missing):
         return None
     stable, canary = fleet.split
-    more = missing_canaries(decision.to_replicas, decision.wanted_replicas, canary, percent)
-    return Split(stable, canary + more) if more else None
+    return Split(stable, canary + min(missing, _room(tracked, fleet)))
+
+
+def _missing(tracked: Tracked, fleet: Fleet, decision: Decision | None) -> int:
+    percent = _percent(tracked)
+    if percent is None or decision is None or fleet.canary is None:
+        return 0
+    return missing_canaries(decision.to_replicas, decision.wanted_replicas, fleet.split.canary, percent)
+
+
+def _waits_for(tracked: Tracked, fleet: Fleet, missing: int | None = None) -> str:
+    """What keeps canaries that are missing from being started, and the way out; empty when nothing does."""
+    missing = _missing(tracked, fleet, tracked.decision) if missing is None else missing
+    if not missing or tracked.rq is None:
+        return ""
+    if not _may_start(tracked.rq.spec):
+        return NUMBER_IS_FIXED
+    if _room(tracked, fleet) < 1:
+        most = tracked.rq.spec.scaling.max_replicas
+        return f"{most} workers run, as many as maxReplicas allows: raise it, or wait until fewer are needed"
+    return fleet.replica_failure
+
+
+def _may_start(spec: Spec) -> bool:
+    """Whether a worker may be started beside the others: not where somebody else chooses their number."""
+    return spec.scaling.mode in ("Auto", "UpOnly") and spec.replicas is None
+
+
+def _room(tracked: Tracked, fleet: Fleet) -> int:
+    return tracked.rq.spec.scaling.max_replicas - sum(fleet.split) if tracked.rq is not None else 0
 
 
 def explained(tracked: Tracked) -> list[str]:

@@ -12,11 +12,18 @@ if TYPE_CHECKING:
     from redisqueue_operator.rollout.state import Rollout
 
 
+NUMBER_IS_FIXED = (
+    "a trial starts workers, and their number is not the operator's to choose: "
+    "leave out spec.replicas and set scaling.mode to Auto or UpOnly, or rollout.strategy to Rolling"
+)
+
+
 class Stage(StrEnum):
     ROLL = "Roll"  # the spec's template for all workers, no canary
     CANARY = "Canary"  # the old template for most, the spec's for the canary
     PROMOTE = "Promote"  # the spec's template for all; the canary works on until they have it
     STAY = "Stay"  # the old template for all: the spec's was refused
+    WAIT = "Wait"  # the old template for all: nobody may start a worker to try the spec's
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,15 @@ class Versions:
     """All workers of the stable Deployment have its template, and are available."""
 
 
-def stage_of(versions: Versions, rollout: Rollout | None, *, versioned: bool) -> Stage:
-    """Where the rollout of `versions.wanted` stands."""
+def stage_of(
+    versions: Versions, rollout: Rollout | None, *, versioned: bool, may_start: bool = True
+) -> Stage:
+    """Where the rollout of `versions.wanted` stands.
+
+    Args:
+        versioned: whether a new template is tried at all.
+        may_start: whether a trial may begin; one that has begun goes on.
+    """
     if not versioned or not versions.stable:
         return Stage.ROLL
     ours = rollout if rollout is not None and rollout.hash == versions.wanted else None
@@ -43,4 +57,4 @@ def stage_of(versions: Versions, rollout: Rollout | None, *, versioned: bool) ->
         return Stage.STAY
     if ours is not None and ours.phase is Phase.PROMOTING:
         return Stage.PROMOTE
-    return Stage.CANARY
+    return Stage.CANARY if may_start or versions.canary == versions.wanted else Stage.WAIT

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 class Phase(StrEnum):
+    WAITING = "Waiting"  # not on trial yet: nobody may start a worker for it
     CANARY = "Canary"  # on trial
     PROMOTING = "Promoting"  # passed: all workers are getting it
     PROMOTED = "Promoted"  # all have it
@@ -32,6 +33,7 @@ class Rollout:
         reason: why it is where it is: that of the last verdict.
         base, stable_base: the tallies when the trial began; None until Redis could be read.
         tally, stable: the tallies since then.
+        mark: both tallies when the present piece of an outage began; a restart begins a new piece.
     """
 
     phase: Phase
@@ -44,6 +46,7 @@ class Rollout:
     stable_base: Tally | None = None
     tally: Tally = field(default_factory=Tally)
     stable: Tally = field(default_factory=Tally)
+    mark: tuple[Tally, Tally] | None = None
 
     @classmethod
     def of_status(cls, status: Mapping[str, Any]) -> Rollout | None:

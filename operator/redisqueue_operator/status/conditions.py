@@ -135,6 +135,8 @@ def _trial(rollout: Rollout | None) -> Verdict | None:
         return None
     why = f"{rollout.reason}: {rollout.message}."
     match rollout.phase.value:
+        case "Waiting":
+            return Verdict("False", "TrialWaits", f"Template {rollout.hash} is not tried yet. {why}")
         case "Canary":
             return Verdict("True", "Canary", f"Template {rollout.hash} is on trial. {why}")
         case "Promoting":

@@ -120,6 +120,8 @@ def _rolled_out(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
         return
     why = f"{after['reason']}: {after['message']}"
     match after["phase"]:
+        case "Waiting":
+            yield EventRecord("Normal", "TrialWaits", f"template {after['hash']} waits, {why}", "Rollout")
         case "Canary":
             text = f"template {after['hash']} is on trial beside {after['stableHash']}"
             yield EventRecord("Normal", "Canary", text, "Rollout")
