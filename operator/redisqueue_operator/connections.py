@@ -55,6 +55,7 @@ class Connections:
         if redis.url_from is not None:
             ref = redis.url_from.secret_key_ref
             url = value_of(await self._references.secret(Key(namespace, ref.name), fresh=fresh), ref.key)
+            _refuse_options(url, f"key {ref.key!r} of Secret {ref.name!r}")
         if not url:
             raise SettingsUnavailable("UrlMissing", "spec.redis: set url or urlFrom")
         username, password = await self._login(redis.auth, namespace, fresh)
@@ -123,6 +124,16 @@ class Connections:
             if not self._allowed_hosts.allow(host):
                 text = f"host {host!r} is not among the allowed Redis hosts of this operator"
                 raise SettingsUnavailable("HostNotAllowed", text)
+
+
+def _refuse_options(url: str, place: str) -> None:
+    """Refuse what the CRD refuses in `spec.redis.url`: a tenant's timeouts are not the operator's."""
+    if "?" in url or "#" in url:
+        text = (
+            f"{place} must not carry options after '?' or '#': use the fields database, auth and tls of "
+            "spec.redis instead; in a password, write ? as %3F and # as %23"
+        )
+        raise SettingsUnavailable("SecretInvalid", text)
 
 
 def value_of(obj: Object, name: str, *, secret: bool = True) -> str:

@@ -1,14 +1,15 @@
-"""Run a coroutine so that Ctrl-C, SIGTERM and a closed terminal cancel it, and its clean-up runs."""
+"""Cancelling what runs: by Ctrl-C, SIGTERM and a closed terminal, so that its clean-up runs, and in time."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -47,3 +48,27 @@ def cancelled() -> bool:
     """Whether somebody asked this task to end: a Redis call may swallow the cancellation itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+_left: set[asyncio.Task[Any]] = set()
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """The outcome of `work`. Raises TimeoutError after that time, also where it swallows its cancellation."""
+    task = asyncio.create_task(work)
+    _left.add(task)
+    task.add_done_callback(_forget)
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+        if task.done():
+            return task.result()
+        raise TimeoutError(f"no answer after {seconds:g} s")
+    finally:
+        task.cancel()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    """An error that nobody waits for any more is no news."""
+    _left.discard(task)
+    if not task.cancelled():
+        task.exception()

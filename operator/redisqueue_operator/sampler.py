@@ -11,16 +11,19 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from redis_message_queue.asyncio.consumer import Consumer
 from redis_message_queue.asyncio.sample import retire, sample, unretire
 from redis_message_queue.asyncio.server import server_facts
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator.interruptible import cancelled
+from redisqueue_operator.interruptible import cancelled, within
+from redisqueue_operator.pace import FASTEST_SECONDS, SLOWEST_SECONDS, interval_seconds, patience
+from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
@@ -29,22 +32,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
+_Place = tuple[str, str]
 Connect = Callable[[ConnectionSettings], Any]
 """Makes an asyncio client of redis-py, whose face is untyped where it is awaited."""
 
-FASTEST_SECONDS, SLOWEST_SECONDS = 0.2, 1.0
-FEW_QUEUES, MANY_QUEUES = 20, 300
 MOST_SLEEPERS = 64
 WAIT_SECONDS = 60.0
 SAMPLE_TIMEOUT_SECONDS = 10.0
+# A server that stalls keeps few of those waiting who ask for marks, and none of them for long.
+MARK_TIMEOUT_SECONDS, MARKS_AT_ONCE, TURN_TIMEOUT_SECONDS = 1.0, 4, 0.1
 # Whether messages are safe on a server changes seldom; each refused question leaves a line in its ACL LOG.
 FACTS_SECONDS, UNTOLD_SECONDS, FACTS_AGAIN_SECONDS, FACTS_TIMEOUT_SECONDS = 300.0, 3600.0, 30.0, 1.0
-
-
-def interval_seconds(queues: int) -> float:
-    """Pause between two samples of an endpoint with that many queues: 0.2 s for few, 1 s for many."""
-    share = (queues - FEW_QUEUES) / (MANY_QUEUES - FEW_QUEUES)
-    return FASTEST_SECONDS + (SLOWEST_SECONDS - FASTEST_SECONDS) * min(1.0, max(0.0, share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,7 @@ class Sampler(Generic[K]):
         self._endpoints: dict[ConnectionSettings, _Endpoint[K]] = {}
         self._at: dict[K, _Endpoint[K]] = {}
         self._sleepers = asyncio.Semaphore(MOST_SLEEPERS)
+        self._turns: WeakValueDictionary[_Place, asyncio.Semaphore] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()
 
     def watch(self, key: K, watched: Watched) -> None:
@@ -89,8 +88,15 @@ class Sampler(Generic[K]):
             endpoint = self._endpoints.get(watched.settings)
             if endpoint is None:
                 endpoint = _Endpoint(
-                    watched.settings, self._changed, self._sleepers, self._took, self._clock, self._connect
+                    watched.settings,
+                    self._changed,
+                    self._sleepers,
+                    self._took,
+                    self._clock,
+                    self._connect,
+                    self._pause,
                 )
+                endpoint.turns = self._turns.setdefault(_place(watched.settings), endpoint.turns)
                 self._endpoints[watched.settings] = endpoint
             self._at[key] = endpoint
         endpoint.put(key, watched, known)
@@ -138,15 +144,35 @@ class Sampler(Generic[K]):
         return max((now - endpoint.tried_at for endpoint in self._endpoints.values()), default=0.0)
 
     async def retire(self, key: K, worker_ids: Sequence[str]) -> tuple[str, ...]:
-        """Ask idle workers to claim nothing more; the ids of those that will not. Raises one of `AWAY`."""
-        endpoint = self._at[key]
-        client = await endpoint.client()
-        return tuple(await retire(client, endpoint.queues[key].watched.keys, worker_ids))
+        """Ask idle workers to claim nothing more; the ids of those that will not.
+
+        Raises one of `AWAY`, also when the server takes its time, and Conflict while it keeps others waiting.
+        """
+        return await self._mark(key, retire, worker_ids)
 
     async def unretire(self, key: K, worker_ids: Sequence[str]) -> None:
-        """Take that back. Raises one of `AWAY`."""
+        """Take that back. Raises as `retire`."""
+        await self._mark(key, unretire, worker_ids)
+
+    async def _mark(
+        self, key: K, mark: Callable[..., Coroutine[Any, Any, tuple[str, ...]]], worker_ids: Sequence[str]
+    ) -> tuple[str, ...]:
         endpoint = self._at[key]
-        await unretire(await endpoint.client(), endpoint.queues[key].watched.keys, worker_ids)
+        keys, turns = endpoint.queues[key].watched.keys, endpoint.turns
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_SECONDS):
+                await turns.acquire()
+        except TimeoutError:
+            raise Conflict(f"{endpoint.settings.redacted} keeps others waiting already") from None
+        try:
+            return await within(MARK_TIMEOUT_SECONDS, mark(await endpoint.client(), keys, worker_ids))
+        finally:
+            turns.release()
+
+    def _pause(self, *, resting: bool) -> float:
+        """Until the next sample of an endpoint."""
+        queues = len(self._at)
+        return interval_seconds(queues) * (patience(queues, len(self._endpoints)) if resting else 1.0)
 
     async def close(self) -> None:
         """End every loop and connection."""
@@ -181,17 +207,20 @@ class _Endpoint(Generic[K]):
         took: Callable[[float], None] | None,
         clock: Callable[[], float],
         connect: Connect,
+        pause: Callable[..., float],
     ) -> None:
         self.settings = settings
         self.queues: dict[K, _Queue] = {}
         self.tried_at = clock()
         self.facts: ServerFacts | None = None
+        self.turns = asyncio.Semaphore(MARKS_AT_ONCE)
         self._facts_due = 0.0
         self._clock = clock
         self._changed = changed
         self._sleepers = sleepers
         self._took = took
         self._connect = connect
+        self._pause = pause
         self._client: Any = None
         self._hurry = asyncio.Event()
         self._hurried: set[K] = set()
@@ -240,10 +269,12 @@ class _Endpoint(Generic[K]):
             self._hurry.clear()
             hurried, self._hurried = self._hurried, set()
             if _now() >= self._all_due:
-                await self._sample(dict(self.queues), self._took)
-                pause = interval_seconds(len(self.queues)) * 2 ** min(self._failures, 3)
+                news = await self._sample(dict(self.queues), self._took)
+                pause = self._pause(resting=not news)
+                longest = max(pause, SLOWEST_SECONDS)
                 self._all_at = _now()
-                self._all_due = self._all_at + min(pause, SLOWEST_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311
+                pause = min(pause * 2 ** min(self._failures, 3), longest)
+                self._all_due = self._all_at + pause * random.uniform(0.9, 1.1)  # noqa: S311
             else:
                 await self._sample({key: self.queues[key] for key in hurried if key in self.queues})
             self.tried_at = self._clock()
@@ -256,9 +287,10 @@ class _Endpoint(Generic[K]):
         self._hurried.add(key)
         self._hurry.set()
 
-    async def _sample(self, queues: dict[K, _Queue], took: Callable[[float], None] | None = None) -> None:
+    async def _sample(self, queues: dict[K, _Queue], took: Callable[[float], None] | None = None) -> bool:
+        """Whether there were news."""
         if not queues:
-            return
+            return False
         if not self._failures and _now() >= self._facts_due:
             await self._learn()
         started = self._clock()
@@ -274,9 +306,11 @@ class _Endpoint(Generic[K]):
             took(self._clock() - started)
         failed = all(isinstance(each, Exception) for each in samples)
         self._failures = self._failures + 1 if failed else 0
+        news = False
         for (key, queue), seen in zip(queues.items(), samples, strict=True):
             if self.queues.get(key) is queue:
-                self._take(key, queue, seen)
+                news |= self._take(key, queue, seen)
+        return news
 
     async def _learn(self) -> None:
         """Ask whether messages are safe on the server; what was known stays until it answers."""
@@ -294,17 +328,17 @@ class _Endpoint(Generic[K]):
                 if queue.last is not None:  # or else its first sample is news anyway
                     self._changed(key)
 
-    def _take(self, key: K, queue: _Queue, seen: QueueSample | Exception) -> None:
+    def _take(self, key: K, queue: _Queue, seen: QueueSample | Exception) -> bool:
         news = _news(seen)
         changed, queue.news, queue.last = news != queue.news, news, seen
         if changed:
             queue.news_at = self._clock()
             self._changed(key)
-        if isinstance(seen, Exception) or not queue.watched.wake or not _sleeps(seen):
-            return
+        awaited = not isinstance(seen, Exception) and queue.watched.wake and _sleeps(seen)
         # When enough connections sleep already, this queue is seen by the sample alone.
-        if not queue.waits and not self._sleepers.locked():
+        if awaited and not queue.waits and not self._sleepers.locked():
             queue.waiter = asyncio.create_task(self._wait(key, queue), name=f"wait {queue.watched.keys.name}")
+        return changed
 
     async def _wait(self, key: K, queue: _Queue) -> None:
         """Sleep in a blocking pop until the queue has a message, then have it sampled."""
@@ -333,7 +367,7 @@ class _Endpoint(Generic[K]):
                 await asyncio.sleep(min(0.25, 0.01 * 2**queue.wakes_in_vain) * random.uniform(0.5, 1.0))  # noqa: S311
 
 
-def _place(settings: ConnectionSettings) -> tuple[str, str]:
+def _place(settings: ConnectionSettings) -> _Place:
     """Which Redis that is, whoever logs in."""
     return settings.mode, settings.redacted
 
