@@ -52,6 +52,12 @@ SHOWN_BY = {
         "processes.a_handler_that_ends_its_process_has_failed_and_is_tried_again"
     ),
     "What a handler forks": "children.a_forked_child_ends_by_the_signals_that_stop_the_worker",
+    "A forked child that comes back": (
+        "company.a_forked_child_that_comes_back_out_of_its_handler_ends_and_settles_nothing"
+    ),
+    "An async handler that cancels or awaits": (
+        "company.a_handler_that_means_all_tasks_of_its_loop_means_its_own"
+    ),
     "No process slot outlives": "children.nothing_that_a_handler_started_outlives_a_killed_worker",
     "The lease is renewed": "failures.the_lease_is_kept_for_as_long_as_the_handler_runs",
     "A message whose worker died": "failures.after_sigkill_only_the_unfinished_message_is_handled_again",

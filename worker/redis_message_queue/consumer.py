@@ -13,17 +13,19 @@ from redis.exceptions import OutOfMemoryError
 from redis_message_queue import _sync
 from redis_message_queue._batch import (
     RECOVER_ALL,
-    Claim,
-    ClaimReply,
     ConsumerOptions,
     ConsumerState,
+    requests,
+    settlements_at_once,
+)
+from redis_message_queue._claims import (
+    Claim,
+    ClaimReply,
     Due,
     Outcome,
     Settlement,
     SettleReply,
     WorkerIdentity,
-    requests,
-    settlements_at_once,
 )
 from redis_message_queue._clients import check_face
 from redis_message_queue._clock import monotonic

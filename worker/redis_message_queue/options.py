@@ -21,6 +21,8 @@ DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 300
 DEFAULT_BLOCK_TIMEOUT_SECONDS = 1.0
 # Ten years: far beyond any plan, and far within what servers can count in milliseconds.
 LONGEST_DELAY_SECONDS = 10 * 365 * 24 * 3600
+# Of a list that is kept: what the servers' scripts still count exactly.
+MOST_KEPT = 10**9
 # A handler that runs for longer than that without a lease is taken for gone by a repair.
 DEFAULT_GRACE_SECONDS = 3600.0
 
@@ -65,7 +67,7 @@ RULES: Mapping[str, Rule] = {
     "max_completed_length": Rule("an int", optional=True, above=0),
     "max_failed_length": Rule("an int", optional=True, above=0),
     "max_delivery_count": Rule("an int", optional=True, above=0),
-    "visibility_timeout_seconds": Rule("an int", optional=True, above=0),
+    "visibility_timeout_seconds": Rule("an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS),
     "get_deduplication_key": Rule("callable", optional=True),
     "max_pending_length": Rule("an int", optional=True, above=0),
     "pending_overload_policy": Rule("a str"),
@@ -79,9 +81,11 @@ RULES: Mapping[str, Rule] = {
     "strict_envelope_decoding": Rule("a bool"),
     "publish_timeout_seconds": Rule("a number", optional=True, above=0, most=LONGEST_DELAY_SECONDS),
     # Gateway
-    "message_deduplication_log_ttl_seconds": Rule("an int", optional=True, above=0),
+    "message_deduplication_log_ttl_seconds": Rule(
+        "an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS
+    ),
     "message_wait_interval_seconds": Rule("an int", optional=True, least=0),
-    "message_visibility_timeout_seconds": Rule("an int", optional=True, above=0),
+    "message_visibility_timeout_seconds": Rule("an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS),
     "retry_budget_seconds": Rule("an int", least=0),
     "retry_max_delay_seconds": Rule("a number", above=0),
     "retry_initial_delay_seconds": Rule("a number", above=0),
@@ -131,13 +135,13 @@ def check_ranges(**values: object) -> None:
 def _check_number(name: str, value: float, rule: Rule) -> None:
     bounded = rule.above is not None or rule.least is not None
     if bounded and not _is_finite(value):
-        raise ConfigurationError(f"'{name}' must be a finite number, got {_shown(value)}")
+        raise ConfigurationError(f"'{name}' must be a finite number, got {shown(value)}")
     if rule.above is not None and value <= rule.above:
-        raise ConfigurationError(f"'{name}' must be positive, got {value!r}")
+        raise ConfigurationError(f"'{name}' must be positive, got {shown(value)}")
     if rule.least is not None and value < rule.least:
-        raise ConfigurationError(f"'{name}' must not be below {rule.least:g}, got {value!r}")
+        raise ConfigurationError(f"'{name}' must not be below {rule.least:g}, got {shown(value)}")
     if rule.most is not None and value > rule.most:
-        raise ConfigurationError(f"'{name}' must not be above {rule.most}, got {value!r}")
+        raise ConfigurationError(f"'{name}' must not be above {rule.most}, got {shown(value)}")
 
 
 def _is_finite(value: float) -> bool:
@@ -147,9 +151,11 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
     """Its text; Python refuses to write an int of thousands of digits."""
-    return repr(value) if isinstance(value, float) else f"an int of {value.bit_length()} bits"
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)
 
 
 def check(**values: object) -> None:

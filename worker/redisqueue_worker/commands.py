@@ -26,7 +26,7 @@ from redisqueue_worker.origin import Origin
 from redisqueue_worker.patience import leave_within
 from redisqueue_worker.publisher import pool_problem
 from redisqueue_worker.reload import Reloader
-from redisqueue_worker.runner import PlatformError, StoppedBeforeStart, Worker
+from redisqueue_worker.runner import PlatformError, Worker
 from redisqueue_worker.settings import (
     OPTIONS,
     Settings,
@@ -37,6 +37,7 @@ from redisqueue_worker.settings import (
 )
 from redisqueue_worker.slot_metrics import folder_problem
 from redisqueue_worker.slots import slots_for, slots_problem
+from redisqueue_worker.stop_signals import StoppedBeforeStart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from redisqueue_worker.forks import forks_end_here
+from redisqueue_worker.stop_signals import BY_SIGNALS
 from redisqueue_worker.texts import text_of, type_name
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ log = logging.getLogger(__name__)
 Hook = Callable[[], object]
 RunCoroutine = Callable[[Coroutine[Any, Any, object]], object]
 AnyHook = TypeVar("AnyHook", bound=Hook)
-
-# Not what a signal raises in the main thread while the hooks run.
-_FAILURES = (Exception, SystemExit, GeneratorExit, BaseExceptionGroup, asyncio.CancelledError)
 
 
 class HookError(Exception):
@@ -62,7 +60,9 @@ class Hooks:
         for hook in self._startup:
             try:
                 _call(hook, run_coroutine, context)
-            except _FAILURES as error:
+            except BY_SIGNALS:
+                raise
+            except BaseException as error:
                 raise HookError(
                     f"the start-up hook {_name(hook)} failed: {type_name(error)}: {text_of(error)}"
                 ) from error
@@ -72,12 +72,15 @@ class Hooks:
         for hook in reversed(self._shutdown):
             try:
                 _call(hook, run_coroutine, context)
-            except _FAILURES:
+            except BY_SIGNALS:
+                raise
+            except BaseException:
                 log.exception("the shut-down hook %s failed", _name(hook))
 
 
 def _call(hook: Hook, run_coroutine: RunCoroutine, context: Context | None) -> None:
-    result = context.run(hook) if context else hook()
+    with forks_end_here():
+        result = context.run(hook) if context else hook()
     if inspect.iscoroutine(result):
         result = run_coroutine(result)
     if inspect.isgenerator(result) or inspect.isasyncgen(result):

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from redisqueue_worker import registry
+from redisqueue_worker.forks import forks_end_here
 from redisqueue_worker.own_fields import sparing
 from redisqueue_worker.payload import Decode, InvalidPayload, decoder_for, parse
 from redisqueue_worker.results import finished
 from redisqueue_worker.signatures import manner_of
+from redisqueue_worker.stop_signals import BY_SIGNALS
 from redisqueue_worker.texts import text_of, type_name
 from redisqueue_worker.tracing import traced
 
@@ -117,8 +119,11 @@ def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
     if not module_name or (colon and not attribute):
         raise HandlerError(f"{reference!r} is not of the form module:function")
     try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a script that ends the process is no module of handlers
+        with forks_end_here():
+            module = importlib.import_module(module_name)
+    except BY_SIGNALS:
+        raise
+    except BaseException as error:  # a script that ends the process is no module of handlers
         raise HandlerError(_import_problem(module_name, error)) from error
     target = _attribute(module, attribute, reference) if attribute else _registry_of(module)
     if isinstance(target, registry.Registry):

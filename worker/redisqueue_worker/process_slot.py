@@ -100,7 +100,14 @@ class ProcessSlot:
         if handler.is_async is None:
             handler = own.run(chosen_for, handler, work.payload)
         if handler.is_async:
-            return run_to_end(runner, failure_in_async(handler, work.payload, context), own)
+            ends: list[Failure | None] = []
+
+            async def handle() -> None:
+                ends.append(await failure_in_async(handler, work.payload, context))
+
+            with contextlib.suppress(asyncio.CancelledError):  # it cancelled its own task, and went on
+                run_to_end(runner, handle(), own)
+            return ends[0]
         return own.run(failure_in, handler, work.payload, context)
 
     def _send(self, word: NamedTuple) -> None:

@@ -33,7 +33,7 @@ from redisqueue_worker.recycle import Limits, Wear, inherited_listener
 from redisqueue_worker.server_check import check_in_background
 from redisqueue_worker.slot_metrics import VARIABLE, SlotMetrics
 from redisqueue_worker.slots import MixedSlots, Slots, TaskSlots, ThreadSlots, slots_problem
-from redisqueue_worker.stop_signals import STOP_SIGNALS
+from redisqueue_worker.stop_signals import STOP_SIGNALS, StoppedBeforeStart
 from redisqueue_worker.takeovers import Takeovers
 from redisqueue_worker.waiter import Waiter
 from redisqueue_worker.watch import Watch
@@ -55,10 +55,6 @@ _LOOPS = ("redisqueue-claimer", KEEPER_NAME, "redisqueue-waiter", "redisqueue-ev
 
 class PlatformError(Exception):
     """Something around the process is not as the settings say: a port in use, a folder not writable."""
-
-
-class StoppedBeforeStart(BaseException):
-    """A signal came before anything was claimed; no `except Exception` of a handler's module stops it."""
 
 
 class Worker:

@@ -48,16 +48,18 @@ def _addresses(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    limits = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+# Lua counts it exactly, and no clock or timeout of Python overflows at it. As seconds, 31 years.
+_MOST = 10**9
 
+
+def _whole(minimum: int, maximum: int = _MOST) -> Callable[[str], int]:
     def parse(value: str) -> int:
         try:
             number = int(value)
         except ValueError:
             number = minimum - 1
-        if number < minimum or (maximum is not None and number > maximum):
-            raise ValueError(f"must be a whole number {limits}")
+        if not minimum <= number <= maximum:
+            raise ValueError(f"must be a whole number from {minimum} to {maximum}")
         return number
 
     return parse
@@ -68,8 +70,8 @@ def _seconds(value: str) -> float:
         number = float(value)
     except ValueError:
         number = 0.0
-    if not 0 < number < float("inf"):
-        raise ValueError("must be a number of seconds above 0")
+    if not 0 < number <= _MOST:
+        raise ValueError(f"must be a number of seconds above 0, and at most {_MOST}")
     return number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -37,6 +38,8 @@ class Manner(NamedTuple):
 
 def manner_of(function: Any) -> Manner:
     """How `function` is to be called. Raises TypeError when it cannot take a message, with the reason."""
+    if _makes_a_context_manager(_innermost_call(function)):
+        raise TypeError("it makes a context manager and runs nothing; remove @contextmanager and 'yield'")
     if any(
         test(_innermost_call(function)) for test in (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
     ):
@@ -99,6 +102,11 @@ def _innermost_call(function: Any) -> Any:
     """The function, or the method `__call__` of an object."""
     function = _without_partial(function)
     return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _makes_a_context_manager(function: Any) -> bool:
+    """Whether `contextmanager` or its async sibling of contextlib made it."""
+    return getattr(function, "__globals__", None) is vars(contextlib) and hasattr(function, "__wrapped__")
 
 
 def _takes_any(signature: inspect.Signature) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from redis_message_queue._clock import timeout
 from redisqueue_worker.failures import Cause, Failure, HandlerTimeout, failure_of
 from redisqueue_worker.flights import Flight
+from redisqueue_worker.forks import forks_end_here
 from redisqueue_worker.isolation import own_state
 from redisqueue_worker.texts import type_name
 
@@ -58,7 +59,7 @@ class Slots(Protocol):
 def failure_in(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
     """Call the handler to its end; how it failed. Never raises."""
     try:
-        with own_state():
+        with forks_end_here(), own_state():
             handler.call(payload, context)
     except BaseException as error:
         return failure_of(error)
@@ -68,7 +69,7 @@ def failure_in(handler: Handler, payload: str | bytes, context: Context) -> Fail
 async def failure_in_async(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
     """The same of an async handler. The event loop never sees what it raised, and so asks it nothing."""
     try:
-        with own_state():
+        with forks_end_here(), own_state():
             await handler.call(payload, context)
     except BaseException as error:
         return failure_of(error)
@@ -83,6 +84,11 @@ def chosen_for(handler: Handler, payload: str | bytes) -> Handler:
         return handler
 
 
+def hide(task: asyncio.Task[Any]) -> None:
+    """Keep it out of `asyncio.all_tasks()`: a handler that cancels or awaits all of them means its own."""
+    asyncio.tasks._unregister_task(task)  # noqa: SLF001  (documented for those who extend asyncio)
+
+
 def run_to_end(
     runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None
 ) -> T:
@@ -92,6 +98,7 @@ def run_to_end(
     """
     loop = runner.get_loop()
     task = loop.create_task(coroutine, context=context)
+    hide(task)
     while True:
         try:
             return loop.run_until_complete(task)
@@ -209,6 +216,7 @@ class TaskSlots:
     def _spawn(self, handler: Handler, flights: Sequence[Flight]) -> None:
         for flight in flights:
             task = self._loop.create_task(self._run(handler, flight), context=self.context.copy())
+            hide(task)
             flight.cancel = partial(self._loop.call_soon_threadsafe, task.cancel)
 
     async def _run(self, handler: Handler, flight: Flight) -> None:

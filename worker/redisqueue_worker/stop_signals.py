@@ -13,6 +13,13 @@ from typing import Any
 
 Catch = Callable[[int, Any], object]
 
+
+class StoppedBeforeStart(BaseException):
+    """A signal came before anything was claimed; no `except Exception` of a handler's module stops it."""
+
+
+BY_SIGNALS = (KeyboardInterrupt, StoppedBeforeStart)
+"""What signals raise in the main thread while a handler's module or its hooks run."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _caught_by: Catch | None = None
 _held = threading.local()

@@ -14,6 +14,8 @@ import redis.asyncio
 import redis_message_queue as sync_face
 import redis_message_queue.asyncio as async_face
 from redis_message_queue import ConfigurationError, GatewayContractError
+from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
+from redis_message_queue.consumer import Consumer
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,6 +60,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"visibility_timeout_seconds": None}, ConfigurationError, "requires 'visibility_timeout_seconds'"),
     ({"visibility_timeout_seconds": 1.0}, TypeError, "visibility_timeout_seconds"),
     ({"visibility_timeout_seconds": 0}, ConfigurationError, "visibility_timeout_seconds"),
+    ({"visibility_timeout_seconds": 2**62}, ConfigurationError, "visibility_timeout.* must not be above 315"),
     ({"get_deduplication_key": "x"}, TypeError, "'get_deduplication_key' must be callable"),
     (
         {"get_deduplication_key": str, "deduplication": False},
@@ -118,6 +121,24 @@ def test_a_wrong_argument_is_named(
 ) -> None:
     with pytest.raises(error, match=text):
         build(face, **options)
+
+
+@pytest.mark.parametrize("consumer", [Consumer, AsyncConsumer])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"visibility_timeout_seconds": 1e300},
+        {"visibility_timeout_seconds": 10**5000},
+        {"visibility_timeout_seconds": float("nan")},
+        {"keep_completed": 10**20},
+        {"keep_failed": 10**5000},
+        {"keep_dead_letter_info": -1},
+    ],
+)
+def test_a_number_that_no_server_can_count_is_named(consumer: Any, options: dict[str, Any]) -> None:
+    client: Any = redis.Redis() if consumer is Consumer else redis.asyncio.Redis()
+    with pytest.raises(ConfigurationError, match=f"'{next(iter(options))}' must be .* at most"):
+        consumer(client, "jobs", **options)
 
 
 @FACES

@@ -87,7 +87,8 @@ def test_a_hook_that_would_never_run_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [asyncio.CancelledError(), SystemExit(3), BaseExceptionGroup("g", [SystemExit(3)])]
+    "error",
+    [asyncio.CancelledError(), SystemExit(3), BaseExceptionGroup("g", [SystemExit(3)]), BaseException("x")],
 )
 def test_whatever_a_hook_raises_is_its_failure(error: BaseException) -> None:
     hooks = Hooks()

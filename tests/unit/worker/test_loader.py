@@ -228,3 +228,12 @@ def test_the_logger_of_a_message_names_it(caplog: pytest.LogCaptureFixture) -> N
         a_context().logger.info("working on %d", 7, extra={"step": 2})
     (record,) = caplog.records
     assert (record.getMessage(), vars(record)["message_id"], vars(record)["step"]) == ("working on 7", "1", 2)
+
+
+def test_a_module_that_raises_what_is_no_exception_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "no_exception.py").write_text("raise GeneratorExit('at its import')\n")
+    with pytest.raises(HandlerError, match="cannot import 'no_exception': GeneratorExit: at its import"):
+        load("no_exception:handle")

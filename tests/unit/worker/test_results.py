@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import functools
 import io
 import multiprocessing.pool
+import subprocess
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +46,15 @@ class Promise:
         (concurrent.futures.Future, "a Future that nobody waits for"),
         (generator, "a generator that nobody iterates over"),
         (async_generator, "a async_generator that nobody iterates over"),
+        (lambda: [coroutine(), coroutine()], "a list of a coroutine that nobody awaits"),
+        (lambda: (None, concurrent.futures.Future()), "a tuple of a Future that nobody waits for"),
+        (contextlib.contextmanager(generator), "a _GeneratorContextManager that nobody enters"),
+        (contextlib.asynccontextmanager(async_generator), "that nobody enters"),
+        (lambda: lambda: None, "a function that nobody calls"),
+        (lambda: functools.partial(print), "a partial that nobody calls"),
+        (lambda: Promise().__await__, "a method that nobody calls"),
+        (lambda: threading.Thread(target=print), "a Thread that nobody waits for"),
+        (lambda: multiprocessing.Process(target=print), "a Process that nobody waits for"),
         (lambda: map(print, [1]), "a map that nobody iterates over"),
         (lambda: Retry(1), "Retry; raise it"),
         (lambda: Retry, "Retry; raise it"),
@@ -74,3 +88,17 @@ def test_what_is_under_way_is_cancelled_where_that_is_possible() -> None:
 @pytest.mark.parametrize("result", [None, 0, "", b"x", [], {}, (1,), object(), print, int, io.StringIO()])
 def test_anything_else_is_success(result: object) -> None:
     assert finished(result) is result
+
+
+def test_a_process_that_runs_on_is_not_done_and_one_that_has_ended_is() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        with pytest.raises(NotDone, match="a Popen that nobody waits for"):
+            finished(process)
+        process.communicate(b"\n")
+        assert finished(process) is process
+
+
+def test_several_futures_that_are_done_are_success() -> None:
+    done: concurrent.futures.Future[int] = concurrent.futures.Future()
+    done.set_result(1)
+    assert finished([done, None]) == [done, None]

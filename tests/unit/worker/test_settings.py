@@ -69,6 +69,10 @@ def test_values_that_mean_something_else() -> None:
     [
         ("CONCURRENCY", "1.5", "(--concurrency): '1.5' must be a whole number from 1 to 1000"),
         ("HANDLER_TIMEOUT_SECONDS", "nan", "'nan' must be a number of seconds above 0"),
+        ("HANDLER_TIMEOUT_SECONDS", "1e300", "'1e300' must be a number of seconds above 0, and at most"),
+        ("VISIBILITY_TIMEOUT_SECONDS", "9" * 400, "must be a whole number from 1 to 1000000000"),
+        ("KEEP_COMPLETED", "9" * 20, "must be a whole number from 0 to 1000000000"),
+        ("MAX_MESSAGES", "9" * 400, "must be a whole number from 1 to 1000000000"),
         ("DRAIN_TIMEOUT_SECONDS", "inf", "'inf' must be a number of seconds above 0"),
         ("ON_DRAIN_TIMEOUT", "Drop", "'Drop' must be one of ReturnToFront, LeaveLease"),
         ("HEARTBEAT_SECONDS", "61", "61 must be at most half of REDISQUEUE_VISIBILITY_TIMEOUT_SECONDS"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +185,8 @@ def unknown(payload: Unknown) -> None: ...
         (generator, "remove the 'yield'"),
         (async_generator, "remove the 'yield'"),
         (functools.partial(generator), "remove the 'yield'"),
+        (contextlib.contextmanager(generator), "remove @contextmanager and 'yield'"),
+        (contextlib.asynccontextmanager(async_generator), "remove @contextmanager and 'yield'"),
         (CallsAGenerator(), "remove the 'yield'"),
         (CallsAGenerator().__call__, "remove the 'yield'"),
         (unknown, "name 'Unknown' is not defined; the type of the payload is needed at run time"),

@@ -12,17 +12,19 @@ from redis.exceptions import OutOfMemoryError
 from redis_message_queue import _async, _clock
 from redis_message_queue._batch import (
     RECOVER_ALL,
-    Claim,
-    ClaimReply,
     ConsumerOptions,
     ConsumerState,
+    requests,
+    settlements_at_once,
+)
+from redis_message_queue._claims import (
+    Claim,
+    ClaimReply,
     Due,
     Outcome,
     Settlement,
     SettleReply,
     WorkerIdentity,
-    requests,
-    settlements_at_once,
 )
 from redis_message_queue._clients import check_face
 from redis_message_queue._cluster import require_one_slot

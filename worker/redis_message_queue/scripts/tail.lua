@@ -7,8 +7,9 @@
 --#include types
 local wrong = check({ KEYS[1], 'list' })
 if wrong then return wrong end
-local count, from, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local reply, bytes = { call('LLEN', KEYS[1]) }, 0
+local length = call('LLEN', KEYS[1])
+local count, from, most = math.min(tonumber(ARGV[1]), length), tonumber(ARGV[2]), tonumber(ARGV[3])
+local reply, bytes = { length }, 0
 -- No command tells the size of an entry without reading it. So with a limit few are read at a time, and at first one.
 local step = most and 1 or count
 while count > 0 do
