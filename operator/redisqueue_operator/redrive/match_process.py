@@ -27,7 +27,10 @@ class MatchError(Exception):
 
 
 class MatchProcess:
-    """Calls a match elsewhere; an async context manager. `seconds` is how long one batch may take."""
+    """Calls a match elsewhere; an async context manager. `seconds` is how long one batch may take.
+
+    The process that has been given a rest is started anew by the next call.
+    """
 
     def __init__(self, match: Match, seconds: float = SECONDS) -> None:
         self._match = match
@@ -35,17 +38,26 @@ class MatchProcess:
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> MatchProcess:
+        await self._start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.rest()
+
+    async def rest(self) -> None:
+        """End the process, until somebody calls."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        self._process = None
+
+    async def _start(self) -> None:
         pipe = asyncio.subprocess.PIPE
         command = (sys.executable, "-m", PROGRAM)
         self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
         self._send([getattr(self._match, part.name) for part in fields(self._match)])
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._process is not None  # noqa: S101 - it was entered
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
 
     @property
     def pid(self) -> int | None:
@@ -54,6 +66,8 @@ class MatchProcess:
 
     async def __call__(self, payloads: Sequence[bytes]) -> list[bool]:
         """For each payload whether it matches. Raises MatchError."""
+        if self._process is None:
+            await self._start()
         assert self._process is not None  # noqa: S101
         assert self._process.stdin is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101

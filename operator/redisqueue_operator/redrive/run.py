@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +34,11 @@ SOURCES = {"DeadLetter": "dead_letter", "Failed": "failed"}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 # Redis away for longer is told in the status, and tried again from there.
 RETRY_BUDGET_SECONDS = 5
+# After a second others have a turn. Who pauses for longer leaves its place, and its process, at once.
+TURN_SECONDS = 1.0
+# The library moves what may go in a quarter of a second, or one letter, and waits for the next to be due:
+# who waits elsewhere is back a little before that.
+BATCH_SECONDS, EARLY_SECONDS = 0.25, 0.05
 
 
 class Surroundings(Protocol):
@@ -41,7 +47,7 @@ class Surroundings(Protocol):
     connections: Connections
     connect: Connect
     slots: asyncio.Semaphore
-    """One for each redrive that may move at a time."""
+    """One for each redrive that may read and move letters at a time; it is free between two batches."""
     batches: TokenBucket
     """One token for each batch of any of them."""
 
@@ -56,6 +62,38 @@ class Surroundings(Protocol):
     async def report(self, redrive: Redrive, stand: Stand) -> bool:
         """Write the status if that is worth it; whether nothing is left to be told. Raises Gone."""
         ...
+
+
+class Turn:
+    """One of the slots, for a while; an async context manager."""
+
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
+        self._since: float | None = None
+
+    async def __aenter__(self) -> Turn:
+        await self.take()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._since is not None:
+            self.give()
+
+    async def take(self) -> None:
+        """Wait for one."""
+        await self._slots.acquire()
+        self._since = time.monotonic()
+
+    def give(self) -> bool:
+        """Let others have it: whether somebody has waited for it."""
+        self._since = None
+        self._slots.release()
+        return self._slots.locked()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has lasted long enough."""
+        return self._since is not None and time.monotonic() - self._since >= TURN_SECONDS
 
 
 @dataclass(slots=True)
@@ -104,11 +142,12 @@ async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
 async def _attempt(
     redrive: Redrive, match: Match | None, around: Surroundings, seen: Seen
 ) -> RedriveProgress:
+    spec = redrive.spec
     rq = _usable(await around.queue(redrive.queue), redrive)
     settings = await around.connections.settings(rq, fresh=True)
     if around.slots.locked():
         await around.report(redrive, waiting("Queued", "Others move first: only a few do at a time."))
-    async with around.slots, contextlib.AsyncExitStack() as stack:
+    async with Turn(around.slots) as turn, contextlib.AsyncExitStack() as stack:
         client = around.connect(settings)
         stack.push_async_callback(client.aclose)
         await around.report(redrive, running(redrive, None))
@@ -120,11 +159,17 @@ async def _attempt(
         async def note(progress: RedriveProgress) -> None:
             if cancelled():  # redis-py loses some cancellations
                 raise asyncio.CancelledError
+            pause = _pause_after(progress, seen.progress, None if spec.dry_run else spec.rate_per_second)
             seen.progress = progress
             await around.report(redrive, running(redrive, progress))
+            if turn.over or pause > TURN_SECONDS:
+                if (turn.give() or pause > TURN_SECONDS) and matches:
+                    await matches.rest()
+                await asyncio.sleep(max(0.0, pause - EARLY_SECONDS))
+                await turn.take()
             await around.batches.take()
 
-        spec, queue = redrive.spec, rq.spec.queue
+        queue = rq.spec.queue
         gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)
         work = RedisMessageQueue(queue.name, gateway=gateway, key_separator=queue.key_separator)
         return await work.redrive(
@@ -136,6 +181,18 @@ async def _attempt(
             record=redrive.uid,
             on_progress=note,
         )
+
+
+def _pause_after(
+    progress: RedriveProgress, before: RedriveProgress | None, per_second: float | None
+) -> float:
+    """Seconds until the next letter may move at that pace."""
+    if per_second is None or progress.remaining == 0:
+        return 0.0
+    moved = progress.moved - (
+        before.moved if before else 0
+    )  # a restart's first batch has all the earlier ones
+    return min(moved / per_second, max(BATCH_SECONDS, 1 / per_second))
 
 
 def _usable(obj: dict[str, Any] | None, redrive: Redrive) -> RedisQueue:

@@ -1,0 +1,131 @@
+"""Redrives take turns: those that are slow by their own wish, or by their letters, hold up no other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.queues import payloads
+from tests.support.redisqueue_cases import redrive
+from tests.support.resources import manifest
+from tests.support.waiting import until
+
+from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.apply import TokenBucket
+from redisqueue_operator.redrive.controller import AT_ONCE
+from redisqueue_operator.redrive.match_process import PROGRAM
+from redisqueue_operator.redrive.resource import Redrive, parse
+from redisqueue_operator.redrive.run import carry_out
+
+if TYPE_CHECKING:
+    import redis
+
+    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.redrive.status import Stand
+
+
+class Around:
+    """What redrives need of their controller, over one Redis; every RedisQueue exists."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.connections: Any = self
+        self.connect = ConnectionSettings.connect_async
+        self.slots = asyncio.Semaphore(AT_ONCE)
+        self.batches = TokenBucket(100, 10)
+        self.told: dict[str, Stand] = {}
+        self._settings = ConnectionSettings(url=redis_url)
+
+    async def settings(self, _rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
+        return self._settings
+
+    async def queue(self, key: Key) -> dict[str, Any]:
+        return manifest(key.name, queue={"name": key.name})
+
+    async def pause(self, _redrive: Redrive, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def report(self, redrive: Redrive, stand: Stand) -> bool:
+        self.told[redrive.key.name] = stand
+        return True
+
+    def moved(self, name: str) -> int:
+        stand = self.told.get(name)
+        return stand.progress.moved if stand is not None and stand.progress is not None else 0
+
+
+def wanted(name: str, **spec: Any) -> Redrive:
+    obj = redrive(queueRef={"name": name}, **spec)
+    obj["metadata"] |= {"name": name, "uid": name, "generation": 1, "resourceVersion": "1"}
+    return parse(obj)
+
+
+def matchers() -> int:
+    """How many processes of this one match letters now."""
+    found = 0
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text().split():
+            try:
+                found += PROGRAM in Path(f"/proc/{child}/cmdline").read_text()
+            except OSError:  # it has just ended
+                continue
+    return found
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        {"ratePerSecond": 0.01},
+        {"ratePerSecond": 0.01, "match": {"pattern": "letter"}},
+        {"ratePerSecond": 3},
+        {"match": {"pattern": "nothing has this (a+)+$"}},
+    ],
+    ids=["one in 100 s", "matched", "three a second", "many letters"],
+)
+async def test_another_one_moves_while_as_many_as_there_are_slots_go_on(
+    redis_url: str, redis_client: redis.Redis, slow: dict[str, Any]
+) -> None:
+    around = Around(redis_url)
+    names = [f"slow-{number}" for number in range(AT_ONCE)]
+    paced = "ratePerSecond" in slow
+    for name in names:
+        letters = (f"letter {number}" for number in range(40 if paced else 30_000))
+        redis_client.lpush(QueueKeys(name).dead_letter, *letters)
+    redis_client.lpush(QueueKeys("quick").dead_letter, *(f"quick {number}" for number in range(50)))
+    tasks = [asyncio.create_task(carry_out(wanted(name, **slow), around)) for name in names]
+
+    def begun() -> bool:
+        progress = [around.told[name].progress for name in names if name in around.told]
+        return sum(each is not None for each in progress) == AT_ONCE
+
+    try:
+        await until(begun, "all slow ones have looked at letters")
+        ended = await carry_out(wanted("quick"), around)
+        assert ended.phase == "Succeeded"
+        assert payloads(redis_client, QueueKeys("quick").pending) == [f"quick {n}" for n in range(50)]
+        assert not any(task.done() for task in tasks), "the slow ones are still under way"
+        assert matchers() <= AT_ONCE
+        if slow.get("ratePerSecond", 1) < 1:
+            await until(lambda: matchers() == 0, "who waits for a minute keeps no process")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert matchers() == 0
+    assert around.slots._value == AT_ONCE, "all slots were given back"
+
+
+async def test_turns_keep_the_pace(redis_url: str, redis_client: redis.Redis) -> None:
+    around = Around(redis_url)
+    around.slots = asyncio.Semaphore(1)
+    for name in ("a", "b"):
+        redis_client.lpush(QueueKeys(name).dead_letter, *(f"letter {number}" for number in range(50)))
+    started = time.monotonic()
+    both = [carry_out(wanted(name, ratePerSecond=20, match={"pattern": "letter"}), around) for name in "ab"]
+    for ended in await asyncio.gather(*both):
+        assert ended.progress is not None
+        assert ended.progress.moved == 50
+    assert time.monotonic() - started >= (50 - 5) / 20, "the first 5 go at once"
