@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.observe import DEPLOYMENTS, PODS, REDISQUEUES
+from redisqueue_operator.observe import DELETION_COST, DEPLOYMENTS, FIRST_TO_GO, PODS, REDISQUEUES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MANAGER = "redisqueue-operator"
 SCALE_MANAGER = "redisqueue-operator-scale"
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-FIRST_TO_GO = "-1000"
 WRITES_PER_SECOND, BURST = 150.0, 200
 # /scale is what people wait for: it never queues up behind status and Events.
 SCALES_PER_SECOND, SCALE_BURST = 200.0, 400
@@ -110,9 +108,9 @@ class Writer:
         async with self._turn(self._scale_bucket):
             return await self._api.merge(path, patch, SCALE_MANAGER)
 
-    async def first_to_go(self, pod: Key, uid: str) -> None:
-        """Have the ReplicaSet prefer this very pod when it shrinks."""
-        patch = {"metadata": {"uid": uid, "annotations": {DELETION_COST: FIRST_TO_GO}}}
+    async def first_to_go(self, pod: Key, uid: str, *, first: bool = True) -> None:
+        """Have the ReplicaSet prefer this very pod when it shrinks, or take that back."""
+        patch = {"metadata": {"uid": uid, "annotations": {DELETION_COST: FIRST_TO_GO if first else None}}}
         async with self._turn(self._scale_bucket):
             await self._api.merge(_path(PODS, pod), patch, SCALE_MANAGER)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observation import ApplyOutcome
-from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, Store, version_of
-from redisqueue_operator.platform import Conflict
+from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, Store, marked_pods, version_of
+from redisqueue_operator.platform import Conflict, PlatformError
 from redisqueue_operator.resources.identity import OWNER_UID
 from redisqueue_operator.rollouts import version_of as operator_version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.apply import Writer
@@ -72,7 +73,23 @@ class Deployments:
                 raise
             raise self._conflict(error, key) from error
 
-    async def mark(self, victims: Mapping[Key, str]) -> None:
+    @contextlib.asynccontextmanager
+    async def marked(self, owner: Key, victims: Mapping[Key, str]) -> AsyncIterator[None]:
+        """Have the shrink that is written inside take these pods, by their uid, and no other one later.
+
+        Marks that an earlier shrink has left go first, and these where this one is refused. Where no answer
+        comes they stay: the number may have changed.
+        """
+        others = marked_pods(self._store, owner)
+        await self._spare({pod: uid for pod, uid in others.items() if pod not in victims})
+        try:
+            await self._mark(victims)
+            yield
+        except PlatformError:
+            await self._spare(victims)
+            raise
+
+    async def _mark(self, victims: Mapping[Key, str]) -> None:
         """Have ReplicaSets take these pods, by their uid, first.
 
         It is a help and no condition: without it other workers may be taken, and those drain.
@@ -85,6 +102,14 @@ class Deployments:
                     raise
                 if error.status not in (404, 409, 422):  # the pod is gone, or another one has its name
                     log.warning("pod %s cannot be marked as the first to go: %s", pod, error)
+
+    async def _spare(self, pods: Mapping[Key, str]) -> None:
+        """Take marks back; what fails is tried again before the next shrink."""
+        for pod, uid in pods.items():
+            try:
+                await self._writer.first_to_go(pod, uid, first=False)
+            except (ApiError, OSError, TimeoutError) as error:
+                log.debug("pod %s is still marked as the first to go: %s", pod, error)
 
     async def scale(self, key: Key, replicas: int, seen_version: str) -> None:
         """One write to /scale. Raises Conflict when it is no longer at that resourceVersion."""

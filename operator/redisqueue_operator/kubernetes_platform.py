@@ -251,11 +251,12 @@ class KubernetesPlatform:
     async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
         """Mark the victims, then one write to the /scale of each Deployment that changes. Raises Conflict."""
         uids = {pod.name: pod.uid for pod in fleet.pods}
-        await self._deployments.mark({Key(rq.key.namespace, name): uids[name] for name in victims})
-        if fleet.canary is not None and split.canary != fleet.canary.replicas:
-            await self._deployments.scale(_canary_key(rq), split.canary, fleet.canary.version)
-        if split.stable != fleet.split.stable:
-            await self._deployments.scale(_deployment_key(rq), split.stable, fleet.version)
+        pods = {Key(rq.key.namespace, name): uids[name] for name in victims}
+        async with self._deployments.marked(rq.key, pods):
+            if fleet.canary is not None and split.canary != fleet.canary.replicas:
+                await self._deployments.scale(_canary_key(rq), split.canary, fleet.canary.version)
+            if split.stable != fleet.split.stable:
+                await self._deployments.scale(_deployment_key(rq), split.stable, fleet.version)
 
     async def connection_settings(
         self, rq: RedisQueue, *, fresh: bool = False

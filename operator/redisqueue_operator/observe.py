@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 MANAGED = "app.kubernetes.io/managed-by=redisqueue-operator"
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+FIRST_TO_GO = "-1000"
 QUEUE_LABEL = "redisqueue.dev/queue"
 TRACK_LABEL = "redisqueue.dev/track"
 MOST_ENDED = 10_000
@@ -157,8 +159,22 @@ def _slim(resource: Resource, obj: Object) -> Object:
 def _bare(metadata: Object) -> Object:
     """What the store itself needs."""
     bare = {name: metadata[name] for name in ("namespace", "name", "resourceVersion")}
+    if is_first_to_go(metadata):
+        bare["annotations"] = {DELETION_COST: FIRST_TO_GO}
     queue = (metadata.get("labels") or {}).get(QUEUE_LABEL)
     return bare if queue is None else {**bare, "labels": {QUEUE_LABEL: sys.intern(queue)}}
+
+
+def is_first_to_go(metadata: Object) -> bool:
+    """Whether a shrink of ours has marked this pod."""
+    return (metadata.get("annotations") or {}).get(DELETION_COST) == FIRST_TO_GO
+
+
+def marked_pods(store: Store, owner: Key) -> dict[Key, str]:
+    """The pods of a RedisQueue that are marked so and still run, with their uid."""
+    pods = [each for each in store.children(PODS, owner) if is_first_to_go(each["metadata"])]
+    seen = [(key_of(each), each["seen"][1]) for each in pods]
+    return {key: pod.uid for key, pod in seen if pod is not None and not pod.terminating}
 
 
 def fleet_of(

@@ -133,29 +133,35 @@ def test_a_refused_scale_is_told_and_goes_on_when_the_rule_is_gone(
     cluster.run("delete", "rq", "capped")
 
 
-def test_pods_that_may_not_be_marked_hold_up_no_shrink(
-    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
-) -> None:
-    """A partial one: the mark is there so that the right ones go, and is no condition."""
-    cluster.apply(queue_of("unmarked", redis_url, replicas=2))
-    until(lambda: cluster.replicas("unmarked") == 2, "two workers")
-    deployment = cluster.get("deployment", "unmarked-worker")
+def two_workers(cluster: Cluster, redis_url: str, redis_client: redis.Redis, name: str) -> list[Consumer]:
+    """Those of the ready pods NAME-a and NAME-b."""
+    cluster.apply(queue_of(name, redis_url, replicas=2))
+    until(lambda: cluster.replicas(name) == 2, "two workers")
+    deployment = cluster.get("deployment", f"{name}-worker")
     assert deployment is not None
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})
     containers = [{"name": "worker", "image": "example.org/worker:1"}]
-    owner = cluster.metadata("rq", "unmarked")["uid"]
+    owner = cluster.metadata("rq", name)["uid"]
     consumers = []
-    for name in ("unmarked-a", "unmarked-b"):
-        metadata = {"name": name, "namespace": "default", "labels": labels}
+    for pod in (f"{name}-a", f"{name}-b"):
+        metadata = {"name": pod, "namespace": "default", "labels": labels}
         cluster.apply(
             {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}}
         )
         ready = '{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}'
-        cluster.run("patch", "pod", name, "--subresource=status", "--type=merge", "-p", ready)
-        uid = cluster.metadata("pod", name)["uid"]
-        identity = WorkerIdentity(name, 1, pod_uid=uid, owner_uid=owner)
-        consumers.append(Consumer(redis_client, "unmarked", worker=identity))
+        cluster.run("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", ready)
+        uid = cluster.metadata("pod", pod)["uid"]
+        identity = WorkerIdentity(pod, 1, pod_uid=uid, owner_uid=owner)
+        consumers.append(Consumer(redis_client, name, worker=identity))
+    return consumers
+
+
+def test_pods_that_may_not_be_marked_hold_up_no_shrink(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    """A partial one: the mark is there so that the right ones go, and is no condition."""
+    consumers = two_workers(cluster, redis_url, redis_client, "unmarked")
     words = "pods stay as they were made"
     rule = Rule(
         cluster,
@@ -175,3 +181,37 @@ def test_pods_that_may_not_be_marked_hold_up_no_shrink(
         until(lambda: cluster.replicas("unmarked") == 1, "one worker less")
     cluster.run("delete", "rq", "unmarked")
     cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=unmarked", "--force")
+
+
+def test_a_shrink_that_is_refused_leaves_no_pod_marked(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    """Or a later shrink would take the pod, whatever it does by then. No mark of another leader stays."""
+    busy, idle = two_workers(cluster, redis_url, redis_client, "spared")
+
+    def cost(pod: str) -> str | None:
+        annotations: dict[str, str] = cluster.metadata("pod", pod).get("annotations") or {}
+        return annotations.get("controller.kubernetes.io/pod-deletion-cost")
+
+    cluster.run("annotate", "pod", "spared-a", "controller.kubernetes.io/pod-deletion-cost=-1000")
+    words = "two workers are the least"
+    rule = Rule(
+        cluster,
+        "two-at-least",
+        groups="apps",
+        resource="deployments/scale",
+        expression="object.metadata.name != 'spared-worker' || object.spec.replicas >= 2",
+        words=words,
+    )
+    with rule:
+        rule.in_force("scale", "deployment", "spared-worker", "--replicas=1", "--dry-run=server")
+        publish(redis_client, QueueKeys("spared"), "work")
+        assert busy.claim(1).claims
+        busy.report(busy=1, oldest_start_age_seconds=1.0, draining=False)
+        idle.report(busy=0, oldest_start_age_seconds=None, draining=False)
+        cluster.run("patch", "rq", "spared", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+        told = until(lambda: events_of(cluster, "spared").get("ScaleRefused"), "the refusal is told")
+        assert words in told
+        until(lambda: (cost("spared-a"), cost("spared-b")) == (None, None), "no pod is marked")
+    cluster.run("delete", "rq", "spared")
+    cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=spared", "--force")
