@@ -23,16 +23,16 @@ from redisqueue_operator.observe import (
     REPLICASETS,
     Store,
     fleet_of,
-    has_rolled,
 )
 from redisqueue_operator.platform import Conflict, Fleet, SettingsUnavailable, always_roll
 from redisqueue_operator.references import References, identity_of
 from redisqueue_operator.resources import SourceMissingError, children
-from redisqueue_operator.resources.canary import canary_of, config_hash
+from redisqueue_operator.resources.canary import canary_of
 from redisqueue_operator.resources.identity import canary_name, deployment_name
-from redisqueue_operator.rollout import Split, Stage, Versions
+from redisqueue_operator.rollout import Split, Stage
 from redisqueue_operator.rollout.stage import NUMBER_IS_FIXED
 from redisqueue_operator.rollouts import MOST_AT_ONCE, version_of
+from redisqueue_operator.stable_template import StableTemplates
 from redisqueue_operator.upgrade_budget import UpgradeBudget
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply import Writer
     from redisqueue_operator.connections import Connections
+    from redisqueue_operator.rollout import Versions
     from redisqueue_operator.share import Share
     from redisqueue_operator.status import EventRecord
 
@@ -127,6 +128,7 @@ class KubernetesPlatform:
         self._listed = False
         self._others: CompanionList | None = None
         self._deployments = Deployments(api, store, writer, version)
+        self._stable = StableTemplates(api, writer)
 
     async def keys(self) -> list[Key]:
         """A fresh list of all watched kinds, which also heals what the watches missed.
@@ -195,12 +197,15 @@ class KubernetesPlatform:
         except (SourceMissingError, SettingsUnavailable) as error:
             reason = error.reason if isinstance(error, SettingsUnavailable) else "SourceMissing"
             return ApplyOutcome(ok=False, reason=reason, message=str(error))
+        await self._stable.look_up(rq)
         stage = choose(self._versions(rq, manifests))
+        of_all = self._of_all(rq, manifests[-1], stage)
+        kept = self._stable.has(rq, of_all)
         wanted = f"{stage} {wanted}"
         last = self._applied.get(rq.key)
-        if last is not None and last.still_holds(wanted, self._live(rq)):
+        if last is not None and kept and last.still_holds(wanted, self._live(rq)):
             return last.outcome
-        found = self._as_wanted(rq, manifests, stage) if last is None else None
+        found = self._as_wanted(rq, manifests, of_all, stage) if last is None and kept else None
         if found is not None:
             outcome, companions = APPLIED, found
         elif stage in (Stage.ROLL, Stage.PROMOTE) and self._budget.must_wait(
@@ -219,29 +224,27 @@ class KubernetesPlatform:
         return outcome
 
     def _as_wanted(
-        self, rq: RedisQueue, manifests: list[Object], stage: Stage
+        self, rq: RedisQueue, manifests: list[Object], of_all: Object, stage: Stage
     ) -> tuple[Companion, ...] | None:
         """What there is beside the Deployment, where all is as wanted: a new leader has nothing to write."""
         live = self._deployments.own(rq, _deployment_key(rq))
         trial = self._deployments.own(rq, _canary_key(rq))
+        canary = canary_of(manifests[-1], rq.key.name) if stage is Stage.CANARY else None
         others = self._others
-        if (
-            stage is not Stage.ROLL
-            or trial is not None
-            or others is None
-            or not others.knows(rq.key.namespace)
-        ):
+        if others is None or not others.knows(rq.key.namespace) or stage is Stage.PROMOTE:
             return None
-        return others.as_wanted(manifests[:-1]) if covers(live, manifests[-1]) else None
+        as_wanted = covers(live, of_all) and covers(trial, canary)
+        return others.as_wanted(manifests[:-1]) if as_wanted else None
 
     def _versions(self, rq: RedisQueue, manifests: list[Object]) -> Versions:
-        stable = self._deployments.own(rq, _deployment_key(rq))
-        return Versions(
-            wanted=config_hash(manifests[-1]),
-            stable=config_hash(stable),
-            canary=config_hash(self._deployments.own(rq, _canary_key(rq))),
-            rolled=stable is not None and has_rolled(stable),
-        )
+        live = self._deployments.own(rq, _deployment_key(rq))
+        trial = self._deployments.own(rq, _canary_key(rq))
+        return self._stable.versions(rq, manifests[-1], live, trial)
+
+    def _of_all(self, rq: RedisQueue, deployment: Object, stage: Stage) -> Object:
+        """The manifest of the workers that are no canaries."""
+        live = self._deployments.own(rq, _deployment_key(rq))
+        return self._stable.manifest(rq, deployment, stage, live)
 
     def _live(self, rq: RedisQueue) -> str:
         """What the Deployments are now."""
@@ -294,6 +297,7 @@ class KubernetesPlatform:
         self._applied.pop(key, None)
         self._manifests.pop(key, None)
         self._budget.forget(key)
+        self._stable.forget(key)
 
     async def _wanted(self, rq: RedisQueue) -> tuple[list[Object], str]:
         """The children's manifests and their fingerprint, built anew only from new inputs."""
@@ -341,9 +345,10 @@ class KubernetesPlatform:
 
     async def _apply_stage(self, rq: RedisQueue, deployment: Object, stage: Stage) -> None:
         """Give the workers of the stage the template, and end a trial that is over."""
-        if stage in (Stage.ROLL, Stage.PROMOTE):
-            await self._deployments.apply(_deployment_key(rq), deployment)
-        elif stage is Stage.CANARY:
+        of_all = self._of_all(rq, deployment, stage)
+        await self._deployments.apply(_deployment_key(rq), of_all)
+        await self._stable.keep(rq, of_all)
+        if stage is Stage.CANARY:
             await self._deployments.apply(_canary_key(rq), canary_of(deployment, rq.key.name))
         trial = self._deployments.own(rq, _canary_key(rq))
         if stage in (Stage.ROLL, Stage.STAY, Stage.WAIT) and trial is not None:

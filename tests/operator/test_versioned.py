@@ -70,6 +70,17 @@ class Trial:
             return ""
         return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"]).rpartition(":")[2]
 
+    def edit(self, image: str) -> None:
+        """As somebody would who does not know whose Deployment it is."""
+        self.cluster.run(
+            "set", "image", f"deployment/{self.name}-worker", f"worker=example.org/worker:{image}"
+        )
+
+    def versions(self) -> list[str]:
+        """Of what the workers keep their template by."""
+        named = (("deployment", f"{self.name}-worker"), ("configmap", f"{self.name}-stable"))
+        return [str(self.cluster.metadata(kind, name)["resourceVersion"]) for kind, name in named]
+
     def replicas(self, kind: str = "worker") -> int | None:
         deployment = self.cluster.get("deployment", f"{self.name}-{kind}")
         return None if deployment is None else int(deployment["spec"]["replicas"])
@@ -248,3 +259,62 @@ def test_nobody_waits_for_a_canary_that_may_never_start(
     assert (trial.replicas(), trial.replicas("canary")) == (0, 0), "without work no canary is started"
     publish(redis_client, QueueKeys(trial.name), "one")
     until(lambda: (trial.replicas(), trial.replicas("canary")) == (1, 1), "one of each")
+
+
+def test_what_others_change_is_mended_in_a_trial_and_after_it(
+    trial: Trial, operator: OperatorProcess
+) -> None:
+    refused = trial.start_canary()
+    trial.edit("edited")
+    until(lambda: trial.image() == "1", "mended while on trial")
+    assert trial.image("canary") == "2"
+    trial.apply("2", holdSeconds=2)
+    trial.handle(refused, failed=4)
+    until(lambda: trial.image("canary") == "", "rolled back")
+    trial.edit("edited-again")
+    until(lambda: trial.image() == "1", "mended while it stays rolled back")
+    orphan = json.dumps({"spec": {"deletionPolicy": "Orphan"}})
+    trial.cluster.run("patch", "rq", trial.name, "--type=merge", "-p", orphan)
+    until(
+        lambda: not trial.cluster.metadata("deployment", f"{trial.name}-worker").get("ownerReferences"),
+        "what the object says now",
+    )
+    assert trial.image() == "1"
+
+
+def test_workers_deleted_in_a_trial_come_back_as_they_were(trial: Trial, operator: OperatorProcess) -> None:
+    trial.start_canary()
+    trial.cluster.run("delete", "deployment", f"{trial.name}-worker")
+    until(lambda: trial.image() == "1", "the old template")
+    until(lambda: (trial.replicas() or 0) + (trial.replicas("canary") or 0) >= 4, "as many as before")
+    assert trial.image("canary") == "2"
+
+
+def test_a_refused_template_reaches_nobody_after_a_restart(
+    trial: Trial, cluster: Cluster, tmp_path: Path
+) -> None:
+    image = "--worker-image=example.org/worker:1"
+    with OperatorProcess(cluster.server, tmp_path / "first", image):
+        trial.handle(trial.start_canary(), failed=4)
+        until(lambda: trial.rollout().get("phase") == "RolledBack", "told")
+    trial.cluster.run("delete", "deployment", f"{trial.name}-worker")
+    with OperatorProcess(cluster.server, tmp_path / "second", image):
+        until(lambda: trial.replicas() == 4, "as many as before")
+        assert (trial.image(), trial.image("canary")) == ("1", "")
+        before = trial.versions()
+    with OperatorProcess(cluster.server, tmp_path / "third", image) as third:
+        until(lambda: "stays at 4" in third.read(f"/explain/default/{trial.name}"), "looked at")
+    assert trial.versions() == before, "all was as it should be"
+
+
+def test_no_trial_where_somebody_else_chooses_the_number(trial: Trial, operator: OperatorProcess) -> None:
+    trial.apply("1")
+    until(lambda: trial.replicas() == 4, "four workers")
+    trial.scaling = {**trial.scaling, "mode": "Paused"}
+    trial.apply("2")
+    until(lambda: trial.rollout().get("phase") == "Waiting", "told")
+    assert "spec.replicas" in trial.rollout()["message"]
+    assert (trial.image(), trial.image("canary"), trial.replicas()) == ("1", "", 4)
+    trial.scaling = {**trial.scaling, "mode": "Auto"}
+    trial.apply("2")
+    until(lambda: (trial.image("canary"), trial.replicas("canary")) == ("2", 1), "tried now")

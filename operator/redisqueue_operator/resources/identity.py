@@ -30,6 +30,11 @@ def canary_name(name: str) -> str:
     return f"{name}-canary"
 
 
+def stable_name(name: str) -> str:
+    """Name of the ConfigMap with the template that all workers of the RedisQueue `name` have."""
+    return f"{name}-stable"
+
+
 def selector_labels(name: str) -> dict[str, str]:
     """The labels that select the worker pods. They can never change: a Deployment's selector is immutable."""
     return {"app.kubernetes.io/name": "redisqueue-worker", "redisqueue.dev/queue": name}
