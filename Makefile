@@ -72,8 +72,8 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 images: $(VENV)/.dev ## Build the worker's and the operator's image (BASE_IMAGE=python:3.13-slim)
 	@tests/cluster/cluster images
 
-cluster-up: $(VENV)/.dev ## Start a local Kubernetes for trying things out, with the images loaded
-	@tests/cluster/cluster up
+cluster-up: $(VENV)/.dev ## Start a local Kubernetes (again, when it is up) and load the images
+	@tests/cluster/cluster up >/dev/null && tests/cluster/cluster images && tests/cluster/cluster use
 
 cluster-down: ## Stop it and leave nothing behind
 	@tests/cluster/cluster down

@@ -192,7 +192,8 @@ def shell(words: list[str], story: Story, page: Path) -> None:
             story.run(*words)
         case ["helm", "install", *rest]:
             helm = Helm(required(binary("helm"), MISSING.format("helm")))
-            places = (str(ROOT / word) if word.startswith("helm/") else word for word in rest)
+            ours = ("helm/", "tests/")
+            places = (str(ROOT / word) if word.startswith(ours) else word for word in rest)
             helm.run("template", "--kube-version=1.35", *places)
         case ["python", "-m", module, *_]:
             story.run(sys.executable, "-m", module, "--help", cwd=ROOT)
@@ -200,10 +201,11 @@ def shell(words: list[str], story: Story, page: Path) -> None:
             usage = story.run(str(ROOT / page.parent / "cluster"), "help")
             assert f"\n  {command} " in usage
         case ["export", *_]:
-            usage = story.run(str(ROOT / page.parent / "cluster"), "help")
-            used = re.findall(r"\./cluster (\w+)", " ".join(words))
+            used = re.findall(r"\$\((\S+) (\w+)\)", " ".join(words))
             assert used
-            assert all(f"\n  {command} " in usage for command in used)
+            for program, command in used:
+                usage = story.run(str(ROOT / page.parent / program), "help")
+                assert f"\n  {command} " in usage
         case _:  # a test within a test would never end: make says what it would run
             at = words.index("make")
             assert all("=" in word for word in words[:at]), words

@@ -1,6 +1,7 @@
 """The commands of the READMEs that ask an API server, as they are written.
 
-`kubectl redisqueue explain` asks the operator's pod: tests/e2e/test_kubectl.py.
+`kubectl redisqueue explain` asks the operator's pod: tests/e2e/test_kubectl.py. What needs nodes is in
+tests/e2e/test_readme.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ NAMESPACES = ("default", "shop")
 
 def commands(page: Path) -> list[list[str]]:
     """Those of a page."""
-    found = [words for block in blocks(page) for words in block.commands if needs_cluster(words)]
+    shells = [block for block in blocks(page) if not block.needs_pods]
+    found = [words for block in shells for words in block.commands if needs_cluster(words)]
     return [words for words in found if words[:2] != ["kubectl", "redisqueue"]]
 
 

@@ -32,6 +32,11 @@ class Block:
         return [words for words in split if words]
 
     @property
+    def needs_pods(self) -> bool:
+        """Whether it is one story on a cluster with nodes, which tests/e2e/test_readme.py plays."""
+        return "make cluster-up" in self.text and bool(self.commands)
+
+    @property
     def is_drawing(self) -> bool:
         return any(mark in self.text for mark in _DRAWN)
 

@@ -8,6 +8,9 @@ helm_4_version=4.3.1
 etcd_version=3.6.5
 coredns_version=1.12.4
 base_image=localhost/python:3.13-slim
+# The kubelet comes last: where it is, all are.
+kubernetes_programs="kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet"
+debian_packages="containerd runc containernetworking-plugins iptables conntrack buildah debootstrap iproute2 procps openssl gcc libc6-dev"
 
 go_tool() { # NAME MODULE VERSION PACKAGE: one program out of one module
   printf 'module local/%s\ngo 1.24.0\ntool %s\nrequire %s v%s\n' "$1" "$4" "$2" "$3" >go.mod
@@ -16,18 +19,22 @@ go_tool() { # NAME MODULE VERSION PACKAGE: one program out of one module
 
 go_build() {
   go mod tidy
+  go_program tool
+}
+
+go_program() { # PACKAGE
   CGO_ENABLED=0 go build -trimpath -o "$bin/" \
-    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v$kubernetes_version" tool
+    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v$kubernetes_version" "$1"
 }
 
 # Kubernetes as a dependency: its staging modules carry v0.0.0 there and need to be told their version.
 go_kubernetes() {
-  local program module
+  local program module number=0
   {
     echo "module local/kubernetes"
     echo "go 1.24.0"
     echo "require k8s.io/kubernetes v$kubernetes_version"
-    for program in kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet; do
+    for program in $kubernetes_programs; do
       echo "tool k8s.io/kubernetes/cmd/$program"
     done
     for module in api apiextensions-apiserver apimachinery apiserver cli-runtime client-go cloud-provider \
@@ -38,17 +45,19 @@ go_kubernetes() {
       echo "replace k8s.io/$module => k8s.io/$module v0.${kubernetes_version#1.}"
     done
   } >go.mod
-  go_build
+  go mod tidy
+  for program in $kubernetes_programs; do
+    progress "program $((++number)) of $(wc -w <<<"$kubernetes_programs"): $program"
+    go_program "k8s.io/kubernetes/cmd/$program"
+  done
 }
 
-# with_source NAME FUNCTION...: runs the function in an empty folder; done only when NAME's program is not there.
-with_source() {
+# from_source NAME FUNCTION...: runs the function in an empty folder.
+from_source() {
   local name=$1
   shift
-  [ -x "$bin/$name" ] && return
-  have go || die "building $name needs Go 1.24 or newer on PATH"
   rm -rf "$cache/src/$name" && mkdir -p "$cache/src/$name"
-  step "build $name" in_folder "$cache/src/$name" "$@"
+  in_folder "$cache/src/$name" "$@"
 }
 in_folder() { cd "$1" && shift && "$@"; }
 
@@ -64,8 +73,8 @@ build_helm_4() { # beside helm 3, under a name of its own
 
 system_packages() {
   apt-get update -q
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends containerd runc \
-    containernetworking-plugins iptables conntrack buildah debootstrap iproute2 procps openssl gcc libc6-dev
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $debian_packages
 }
 
 system_tools_present() {
@@ -102,27 +111,62 @@ build_pause_image() {
   buildah push -q localhost/pause:3.10 "docker-archive:$cache/pause.tar:localhost/pause:3.10"
 }
 
+# native_each DO: DO NAME SECONDS COMMAND... for each part that is not there; so long it takes on two idle cores.
+native_each() {
+  system_tools_present || "$1" "install system packages" 60 system_packages
+  [ -x "$bin/kubelet" ] || "$1" "build Kubernetes" 420 from_source kubernetes go_kubernetes
+  [ -x "$bin/helm" ] || "$1" "build helm" 60 from_source helm go_tool helm helm.sh/helm/v3 $helm_version helm.sh/helm/v3/cmd/helm
+  [ -x "$bin/helm-4" ] || "$1" "build helm-4" 120 from_source helm-4 build_helm_4
+  [ -x "$bin/etcd" ] || "$1" "build etcd" 20 from_source etcd build_etcd
+  [ -x "$bin/coredns" ] ||
+    "$1" "build coredns" 100 from_source coredns go_tool coredns github.com/coredns/coredns $coredns_version github.com/coredns/coredns
+  buildah inspect --type image $base_image >/dev/null 2>&1 || "$1" "make the base image" 45 build_base_image
+  [ -f "$cache/pause.tar" ] || "$1" "make the pause image" 1 build_pause_image
+}
+
+native_plan() { # [quiet]: what a build will do, before it takes anybody's time; quiet where that is nothing
+  local parts=0 seconds=0 lines=""
+  note() {
+    local last
+    last=$(last_time "$1")
+    parts=$((parts + 1)) seconds=$((seconds + ${last:-$2}))
+    lines+="  $1: $(duration "${last:-$2}")"
+    case $1 in
+      *packages) lines+=", with apt-get: $debian_packages" ;;
+      *Kubernetes) lines+=", from source, $(wc -w <<<"$kubernetes_programs") programs: $kubernetes_programs" ;;
+    esac
+    lines+=$'\n'
+  }
+  native_each note
+  steps_of $parts
+  if [ $parts -eq 0 ]; then
+    [ "${1:-}" = quiet ] || say "every part of the native cluster is there"
+    return
+  fi
+  say "the native cluster lacks $parts parts, about $(duration $seconds) on two idle cores and up to three times that on slow or busy ones:"
+  say "${lines%$'\n'}"
+  say "they stay in $cache; with Go's own caches that is about 11 GB in all"
+}
+
 native_build() {
   [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] ||
     die "the native cluster needs root on Linux; elsewhere use CLUSTER=kind (Docker) or CLUSTER=current"
-  if ! system_tools_present; then
-    have apt-get || die "no apt-get: install containerd, runc, CNI plugins, iptables, conntrack, buildah, debootstrap"
-    step "install system packages" system_packages
-  fi
-  with_source kubelet go_kubernetes
-  with_source helm go_tool helm helm.sh/helm/v3 $helm_version helm.sh/helm/v3/cmd/helm
-  with_source helm-4 build_helm_4
-  with_source etcd build_etcd
-  with_source coredns go_tool coredns github.com/coredns/coredns $coredns_version github.com/coredns/coredns
+  native_plan quiet
+  system_tools_present || have apt-get || die "no apt-get: install what gives $debian_packages"
+  [[ -x $bin/kubelet && -x $bin/helm && -x $bin/helm-4 && -x $bin/etcd && -x $bin/coredns ]] || have go ||
+    die "this needs Go 1.24 or newer on PATH"
   export BUILDAH_ISOLATION=chroot
-  buildah inspect --type image $base_image >/dev/null 2>&1 || step "make the base image" build_base_image
-  [ -f "$cache/pause.tar" ] || step "make the pause image" build_pause_image
+  run_part() { local name=$1; shift 2; next "$name" "$@"; }
+  native_each run_part
 }
 
 kind_build() {
   have kind kubectl helm docker && docker info >/dev/null 2>&1 ||
     die "CLUSTER=kind needs kind, kubectl, helm and a running Docker"
 }
+
+kind_plan() { say "kind and Docker bring their own: nothing is built but our images"; }
+current_plan() { say "the cluster of the current kubeconfig: nothing is built but our images"; }
 
 current_build() {
   have kubectl helm buildah || die "CLUSTER=current needs kubectl, helm and buildah"

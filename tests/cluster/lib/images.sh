@@ -20,10 +20,11 @@ build_images() {
   local name
   "${provider}_build"
   rm -rf "$cache/images.new" && mkdir -p "$cache/images.new"
-  step "fetch wheels" build_wheels
+  steps_of $((1 + 2 * $(wc -w <<<"$images")))
+  next "fetch wheels" build_wheels
   for name in $images; do
-    step "build the $name image" "build_${name}_image"
-    step "pack the $name image" pack_image "$name"
+    next "build the $name image" "build_${name}_image"
+    next "pack the $name image" pack_image "$name"
   done
   rm -rf "$cache/images" && mv "$cache/images.new" "$cache/images"
 }

@@ -11,14 +11,28 @@ have() { # NAME...: are all these programs on PATH?
 
 duration() { if [ "$1" -lt 60 ]; then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi; }
 
+last_time() { sed -n "s/^$1=//p" "$cache/times" | tail -1; }
+
+# steps_of COUNT: what `next` runs from now on is counted.
+steps_of() { planned=$1 number=0; }
+
+# next NAME COMMAND...: a step that says which of how many it is.
+next() {
+  number=$((number + 1))
+  label="[$number/$planned] " step "$@"
+}
+
+# progress TEXT: what a step is at, for people; all else that it prints goes to its log.
+progress() { say "  $*" 2>&8; }
+
 # step NAME COMMAND...: runs the command with its output in a log; the log's end is shown when it fails.
 step() {
   local name=$1 started=$SECONDS log last pid status=0 shown=0
   shift
   log=$cache/log/${name//[^a-zA-Z0-9.-]/-}.log
-  last=$(sed -n "s/^$name=//p" "$cache/times" | tail -1)
-  say "> $name${last:+ (last time $(duration "$last"))}"
-  ("$@") >"$log" 2>&1 </dev/null &
+  last=$(last_time "$name")
+  say "> ${label:-}$name${last:+ (last time $(duration "$last"))}"
+  ("$@") 8>&2 >"$log" 2>&1 </dev/null &
   pid=$!
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.2
