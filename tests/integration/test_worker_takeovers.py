@@ -178,3 +178,42 @@ def handle_by_thread(payload: str):
         assert worker.noted("crashed") == ["mine"]
         assert worker.logged("thread mine crashed")["level"] == "critical"
         assert worker.running
+
+
+@pytest.mark.parametrize(
+    ("handler", "slots"), [("labelled", "auto"), ("labelled_async", "auto"), ("labelled", "processes")]
+)
+def test_a_record_factory_that_raises_ends_no_loop_of_the_worker(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, handler: str, slots: str
+) -> None:
+    source = """
+import contextvars
+
+request = contextvars.ContextVar("request")
+make = logging.getLogRecordFactory()
+
+def label(*about, **also):
+    record = make(*about, **also)
+    record.request = request.get()  # a LookupError wherever no handler has set it
+    return record
+
+logging.setLogRecordFactory(label)
+
+def labelled(payload: str, context):
+    context.logger.info("no label yet")
+    request.set("r7")
+    context.logger.info("has a label")
+    note("started", payload)
+    raise ValueError("bad")
+
+async def labelled_async(payload: str, context):
+    labelled(payload, context)
+"""
+    publish(redis_client, "a")
+    with worker_with(tmp_path, redis_url, source, handler, slots) as worker:
+        assert worker.logged("has a label")["request"] == "r7"
+        assert "request" not in worker.logged("no label yet")
+        assert "ValueError: bad" in worker.logged("not handled")["reason"]
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        assert worker.logged("drained")

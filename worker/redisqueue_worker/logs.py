@@ -103,6 +103,8 @@ FORMATS = {"json": JsonFormatter, "text": TextFormatter}
 
 # The loggers whose lines the worker promises; `handler` is that of contexts.
 OWN_LOGGERS = ("redisqueue_worker", "redis_message_queue", "handler")
+# Those of others that log from within the worker's loops: a client, an event loop, `warnings`.
+_USED_LOGGERS = ("redis", "asyncio", "py.warnings")
 _to_stderr: logging.Handler | None = None
 _level = logging.NOTSET
 
@@ -139,10 +141,11 @@ def set_again() -> bool:
 
 
 def _shield() -> None:
-    """Let no log handler or filter of somebody else end a loop of the worker by what it raises."""
-    for logger in _own_loggers():
+    """Let no filter, log handler or record factory of somebody else end a loop of the worker by raising."""
+    for logger in _loggers_below(*OWN_LOGGERS, *_USED_LOGGERS):
         if "handle" not in vars(logger):
             logger.handle = partial(_handle, logger.handle)  # type: ignore[method-assign]
+            logger.makeRecord = partial(_made, logger.makeRecord)  # type: ignore[method-assign]
 
 
 def _handle(handle: Callable[[logging.LogRecord], object], record: logging.LogRecord) -> None:
@@ -150,14 +153,40 @@ def _handle(handle: Callable[[logging.LogRecord], object], record: logging.LogRe
         handle(record)
 
 
+def _made(make: Callable[..., logging.LogRecord], *about: Any, **also: Any) -> logging.LogRecord:
+    """The record that the process's factory makes; a plain one when that raises."""
+    with suppress(Exception, SystemExit):
+        return make(*about, **also)
+    return _plain_record(*about, **also)
+
+
+def _plain_record(
+    name: str,
+    level: int,
+    path: str,
+    line: int,
+    msg: object,
+    args: Any,
+    exc_info: Any,
+    func: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+    sinfo: str | None = None,
+) -> logging.LogRecord:
+    record = logging.LogRecord(name, level, path, line, msg, args, exc_info, func, sinfo)
+    vars(record).update(extra or {})
+    return record
+
+
 def _own_loggers() -> list[logging.Logger]:
+    return _loggers_below(*OWN_LOGGERS)
+
+
+def _loggers_below(*names: str) -> list[logging.Logger]:
     known = logging.root.manager.loggerDict.copy().items()
     below = [
-        one
-        for name, one in known
-        if name.partition(".")[0] in OWN_LOGGERS and isinstance(one, logging.Logger)
+        one for name, one in known if name.partition(".")[0] in names and isinstance(one, logging.Logger)
     ]
-    return [*map(logging.getLogger, OWN_LOGGERS), *below]
+    return [*map(logging.getLogger, names), *below]
 
 
 def _is_silenced(logger: logging.Logger, to_stderr: logging.Handler) -> bool:
