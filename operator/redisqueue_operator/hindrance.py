@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from redis.exceptions import ResponseError
 
 from redis_message_queue.trouble import AWAY
+from redisqueue_operator.observation import Hindrance
 from redisqueue_operator.platform import PlatformError
 from redisqueue_operator.redis_reason import classify
 
 RETRY_SECONDS = 3.0
 """Between two tries of what was refused: people who lift a rule shall see that it goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hindrance:
-    """`reason` is a CamelCase word for a condition, `message` has the words of whoever refused.
-
-    Nothing is tried before `until`, of the engine's clock.
-    """
-
-    reason: str
-    message: str
-    until: float
 
 
 def hindrance_of(error: Exception, now: float) -> Hindrance | None:

@@ -121,3 +121,18 @@ class ApplyOutcome:
     message: str
     again_after_seconds: float = float("inf")
     """When to try again although nothing has changed."""
+
+
+HINDRANCES = ("ScaleRefused", "RetireRefused", "ScaleFailed")
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """Why a decision was not carried out: one of `HINDRANCES`, and the words of whoever refused.
+
+    Nothing is tried before `until`, of the engine's clock.
+    """
+
+    reason: str
+    message: str
+    until: float

@@ -13,8 +13,7 @@ from redisqueue_operator.rollout import Stage
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.hindrance import Hindrance
-    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.observation import Hindrance, Observation
     from redisqueue_operator.rivals import Claimant
     from redisqueue_operator.rollout import Rollout, Versions
     from redisqueue_operator.scaling import Decision, History

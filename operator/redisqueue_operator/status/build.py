@@ -8,19 +8,22 @@ from redisqueue_operator.api.model import RedisQueue
 from redisqueue_operator.scaling import Policy
 from redisqueue_operator.scaling.fleet import Fleet, State
 from redisqueue_operator.status import conditions
+from redisqueue_operator.status.ready import UNREADABLE, is_enough, summary
 from redisqueue_operator.status.rounding import rounded, significant, timestamp
+from redisqueue_operator.status.verdict import NOT_OBSERVED, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from redisqueue_operator.hindrance import Hindrance
-    from redisqueue_operator.observation import ApplyOutcome, Observation, QueueObservation
+    from redisqueue_operator.observation import ApplyOutcome, Hindrance, Observation, QueueObservation
     from redisqueue_operator.rollout import Rollout
     from redisqueue_operator.scaling import Decision, Rates
-    from redisqueue_operator.status.conditions import Verdict
 
 Json = dict[str, Any]
-KINDS = ("Ready", "RedisReachable", "RedisDurable", "ScalingActive", "Progressing", "Degraded", "Paused")
+KINDS = (
+    *("Ready", "RedisReachable", "RedisDurable", "ScalingActive", "Progressing", "Degraded", "Paused"),
+    *("Reconciling", "Stalled"),
+)
 
 
 def build_status(
@@ -41,14 +44,17 @@ def build_status(
     if isinstance(rq, RedisQueue):
         name, generation, policy = rq.key.name, rq.generation, Policy.of(rq.spec)
         verdicts = _verdicts(rq, policy, observation, decision, previous)
-        verdicts["Progressing"] = conditions.progressing(observation, decision, rollout)
+        verdicts["Progressing"] = conditions.progressing(observation, decision, applied, rollout)
         if hindrance is not None:
-            verdicts["ScalingActive"] = conditions.Verdict("False", hindrance.reason, hindrance.message)
-        if applied.reason == "Conflict":
-            verdicts["ScalingActive"] = conditions.Verdict("False", "Conflict", applied.message)
+            verdicts["ScalingActive"] = Verdict("False", hindrance.reason, hindrance.message)
     else:
         name, generation, policy = rq["metadata"]["name"], rq["metadata"].get("generation", 0), None
         verdicts = {}
+    if applied.reason in ("Conflict", "InvalidSpec"):
+        verdicts["ScalingActive"] = Verdict("False", applied.reason, applied.message)
+    if applied.reason == UNREADABLE:
+        unknown = Verdict("Unknown", UNREADABLE, applied.message)
+        verdicts |= dict.fromkeys(("ScalingActive", "Progressing", "Degraded"), unknown)
     kept = ("queue", "workers", "rates", "decision")
     status: Json = {
         "observedGeneration": generation,
@@ -57,13 +63,36 @@ def build_status(
         **{part: previous[part] for part in kept if part in previous},
     }
     if policy is not None and observation is not None and decision is not None:
-        _observed(status, policy, observation, decision, now)
+        if applied.reason != UNREADABLE:  # unknown is never zero
+            _workers(status, policy, observation, decision)
+        _counters(status, observation, decision, now)
     if rollout is not None:
         status["rollout"] = rollout.to_status()
-    verdicts = {"Ready": conditions.ready(applied), **verdicts}
-    status["conditions"] = list(_conditions(verdicts, generation, previous, timestamp(now)))
-    status["state"] = _state(status)
+    enough = policy is None or is_enough(observation, decision, policy)
+    status["conditions"] = list(
+        _conditions(_summed_up(verdicts, applied, previous, enough), generation, previous, timestamp(now))
+    )
+    status["state"] = "NotReady" if not applied.ok else _state(status)
     return status
+
+
+def _summed_up(
+    verdicts: Mapping[str, Verdict | None], applied: ApplyOutcome, previous: Mapping[str, Any], enough: bool
+) -> dict[str, Verdict | None]:
+    """With Ready and what goes with it; what is stalled needs attention, and Degraded says nothing else."""
+    before = _by_type(previous)
+    said = {kind: verdicts.get(kind) or _kept(before.get(kind)) for kind in KINDS}
+    whole = summary(applied, said, enough=enough)
+    of_all = {"Ready": whole.ready, "Reconciling": whole.reconciling, "Stalled": whole.stalled}
+    if whole.stalled.status == "True" and said["Degraded"].status == "False":
+        return {**verdicts, **of_all, "Degraded": whole.stalled}
+    return {**verdicts, **of_all}
+
+
+def _kept(condition: Json | None) -> Verdict:
+    if condition is None:
+        return NOT_OBSERVED
+    return Verdict(condition["status"], condition["reason"], condition["message"])
 
 
 def _verdicts(
@@ -84,7 +113,7 @@ def _verdicts(
     }
 
 
-def _observed(status: Json, policy: Policy, observation: Observation, decision: Decision, now: float) -> None:
+def _workers(status: Json, policy: Policy, observation: Observation, decision: Decision) -> None:
     status["replicas"] = sum(not pod.terminating for pod in observation.pods)
     status["workers"] = {
         "desired": decision.to_replicas,
@@ -92,6 +121,9 @@ def _observed(status: Json, policy: Policy, observation: Observation, decision: 
         "busy": Fleet.of(observation, policy).count(State.BUSY, State.HUNG),
         "draining": sum(pod.terminating for pod in observation.pods),
     }
+
+
+def _counters(status: Json, observation: Observation, decision: Decision, now: float) -> None:
     if observation.queue is not None:
         status["queue"] = _queue(observation.queue, decision.rates)
         rates = _rates(decision.rates)
@@ -165,7 +197,7 @@ def _conditions(
         if verdict is None and last is not None:
             yield last
             continue
-        status, reason, message = verdict or conditions.NOT_OBSERVED
+        status, reason, message = verdict or NOT_OBSERVED
         since = last["lastTransitionTime"] if last is not None and last["status"] == status else now
         yield {
             "type": kind,
@@ -182,11 +214,9 @@ def _state(status: Json) -> str:
     found: dict[str, tuple[str, str]] = {
         kind: (each["status"], each["reason"]) for kind, each in _by_type(status).items()
     }
-    if found["Ready"][0] == "False":
-        return "NotReady"
     if found["RedisReachable"][0] == "False":
         return "NoRedis"
-    if found["Degraded"][0] == "True":
+    if found["Degraded"][0] == "True" and found["Progressing"][1] != "RolledBack":
         return "Degraded"
     progress, pause = found["Progressing"][1], found["Paused"]
     if progress in ("UnschedulablePods", "RollingOut", "ScalingUp", "Canary", "Promoted", "RolledBack"):

@@ -5,35 +5,16 @@ A verdict of None leaves the condition as it was: what could not be observed has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from redisqueue_operator.scaling.fleet import is_fresh, is_hung
 from redisqueue_operator.status.rounding import rounded
+from redisqueue_operator.status.verdict import Verdict
 
 if TYPE_CHECKING:
     from redisqueue_operator.observation import ApplyOutcome, Observation, QueueObservation
     from redisqueue_operator.rollout import Rollout
     from redisqueue_operator.scaling import Decision, Policy
-
-
-class Verdict(NamedTuple):
-    """What a condition says now."""
-
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-
-
-NOT_OBSERVED = Verdict("Unknown", "NotObserved", "Not looked at yet.")
-
-
-def ready(applied: ApplyOutcome) -> Verdict:
-    """The spec is valid and the child objects are applied. Load and outages never flip it."""
-    if applied.ok:
-        return Verdict(
-            "True", applied.reason or "Applied", applied.message or "The workers are as the spec says."
-        )
-    return Verdict("False", applied.reason or "ApplyFailed", applied.message)
 
 
 def redis_reachable(observation: Observation | None) -> Verdict | None:
@@ -109,15 +90,22 @@ def paused(policy: Policy) -> Verdict:
     choice = _choice(policy)
     if choice in _INACTIVE:
         return Verdict("True", choice, _INACTIVE[choice])
-    return Verdict("False", "NotPaused", "The number of workers follows the queue.")
+    return Verdict("False", "NotPaused", "Nobody has fixed the number of workers.")
 
 
 def progressing(
-    observation: Observation | None, decision: Decision | None, rollout: Rollout | None
+    observation: Observation | None, decision: Decision | None, applied: ApplyOutcome, rollout: Rollout | None
 ) -> Verdict | None:
     """Workers are on their way to what is wanted: their number, or their template."""
     if observation is None or decision is None:
         return None
+    if observation.replicas is None:
+        why = "yet." if applied.ok else "and Ready says why."
+        return Verdict(
+            "True" if applied.ok else "False", "DeploymentMissing", f"There is no Deployment {why}"
+        )
+    if lacks_pods(observation):
+        return Verdict("False", "ReplicaFailure", f"Pods cannot be created: {observation.replica_failure}")
     if any(pod.unschedulable and not pod.terminating for pod in observation.pods):
         return Verdict("False", "UnschedulablePods", "The cluster has no room for some of the worker pods.")
     if (trial := _trial(rollout)) is not None:
@@ -126,7 +114,14 @@ def progressing(
         return Verdict("True", "RollingOut", "Workers of an older template are being replaced.")
     if observation.ready_replicas < decision.to_replicas:
         return Verdict("True", "ScalingUp", "Workers are starting.")
-    return Verdict("False", "Stable", "All wanted workers are ready.")
+    spec = "" if applied.ok else ", though not as the spec says"
+    return Verdict("False", "Stable", f"All wanted workers are ready{spec}.")
+
+
+def lacks_pods(observation: Observation) -> bool:
+    """Whether workers are missing that the cluster refuses to create."""
+    live = sum(not pod.terminating for pod in observation.pods)
+    return bool(observation.replica_failure) and live < (observation.replicas or 0)
 
 
 def _trial(rollout: Rollout | None) -> Verdict | None:
@@ -154,14 +149,26 @@ def degraded(observation: Observation | None, policy: Policy, warn_above: int, b
     """
     if observation is None:
         return None
-    problems = _pods_failing(observation, before) + _tripped(observation) + _hung(observation, policy)
+    problems = (
+        _not_created(observation)
+        + _pods_failing(observation, before)
+        + _tripped(observation)
+        + _hung(observation, policy)
+    )
     if observation.queue is not None:
         problems += _lost(observation.queue, warn_above)
     elif before in ("WorkersFailing", "HungHandler", "OrphanedMessages", "DeadLetters") and not problems:
         return None
+    elif not problems and not _not_sampled(observation):
+        return Verdict("Unknown", "RedisUnreadable", "What became of messages is not known.")
     if not problems:
-        return Verdict("False", "Healthy", "Nothing needs attention.")
+        return Verdict("False", "Healthy", "No worker and no message needs attention.")
     return Verdict("True", problems[0][0], "; ".join(text for _, text in problems) + ".")
+
+
+def _not_created(observation: Observation) -> list[tuple[str, str]]:
+    text = f"pods cannot be created: {observation.replica_failure}"
+    return [("ReplicaFailure", text)] if lacks_pods(observation) else []
 
 
 def _pods_failing(observation: Observation, before: str) -> list[tuple[str, str]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from redisqueue_operator.observation import HINDRANCES
+from redisqueue_operator.status.ready import DERIVED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -28,7 +31,7 @@ def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         *_ready(*_pair(previous, new, "Ready")),
         *_redis(*_pair(previous, new, "RedisReachable")),
         *_durable(*_pair(previous, new, "RedisDurable")),
-        *_degraded(*_pair(previous, new, "Degraded")),
+        *_degraded(previous, new),
         *_unschedulable(*_pair(previous, new, "Progressing")),
         *_hindered(*_pair(previous, new, "ScalingActive")),
         *_paused(*_pair(previous, new, "Paused")),
@@ -58,6 +61,8 @@ def _scaled(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Eve
 
 
 def _ready(before: Condition, after: Condition) -> Iterator[EventRecord]:
+    if after.get("reason") in DERIVED or (after.get("status") == "True" and before.get("reason") in DERIVED):
+        return  # told by the condition that it comes from
     if after.get("status") == "False" and (before.get("status"), before.get("reason")) != (
         "False",
         after["reason"],
@@ -65,7 +70,7 @@ def _ready(before: Condition, after: Condition) -> Iterator[EventRecord]:
         yield EventRecord("Warning", after["reason"], after["message"], "Apply")
     elif after.get("reason") == "Deleting" != before.get("reason"):
         yield EventRecord("Normal", "Deleting", after["message"], "Delete")
-    elif _became(before, after, "True") and before:
+    elif _became(before, after, "True") and before.get("status") == "False":
         yield EventRecord("Normal", "Applied", after["message"], "Apply")
 
 
@@ -84,7 +89,8 @@ def _durable(before: Condition, after: Condition) -> Iterator[EventRecord]:
         yield EventRecord("Normal", "RedisDurable", f"{known} is over.", "Observe")
 
 
-def _degraded(before: Condition, after: Condition) -> Iterator[EventRecord]:
+def _degraded(previous: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[EventRecord]:
+    before, after = _trouble(previous), _trouble(new)
     known = before.get("reason") if before.get("status") == "True" else None
     if after.get("status") == "True" and after["reason"] != known:
         yield EventRecord("Warning", after["reason"], after["message"], "Observe")
@@ -92,12 +98,17 @@ def _degraded(before: Condition, after: Condition) -> Iterator[EventRecord]:
         yield EventRecord("Normal", "Recovered", f"{known} is over.", "Observe")
 
 
+def _trouble(status: Mapping[str, Any]) -> Condition:
+    """Degraded, unless it only repeats what stalls, and another Event tells that."""
+    conditions = {each["type"]: each for each in status.get("conditions") or ()}
+    degraded, stalled = conditions.get("Degraded", {}), conditions.get("Stalled", {})
+    repeats = stalled.get("status") == "True" and stalled.get("reason") == degraded.get("reason")
+    return {**degraded, "status": "False"} if repeats and degraded["reason"] != "ReplicaFailure" else degraded
+
+
 def _unschedulable(before: Condition, after: Condition) -> Iterator[EventRecord]:
     if after.get("reason") == "UnschedulablePods" != before.get("reason"):
         yield EventRecord("Warning", "UnschedulablePods", after["message"], "Observe")
-
-
-HINDRANCES = ("ScaleRefused", "RetireRefused", "ScaleFailed")
 
 
 def _hindered(before: Condition, after: Condition) -> Iterator[EventRecord]:

@@ -72,9 +72,9 @@ def test_apply_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    "observation", [fleet(queue(10_000)), seen(None, replicas=3), fleet(queue(dead_letter=9))]
+    "observation", [fleet(queue(10_000)), fleet(queue(10_000), busy=3), fleet(queue(dead_letter=9))]
 )
-def test_ready_never_flips_on_load_or_outage(observation: Observation) -> None:
+def test_ready_never_flips_on_load_or_dead_letters(observation: Observation) -> None:
     assert _said(_status(observation), "Ready") == ("True", "Applied")
 
 
@@ -280,7 +280,10 @@ def test_what_was_known_of_redis_stays_until_it_is_asked_again() -> None:
 def test_nothing_known_at_all_is_unknown() -> None:
     invalid = ApplyOutcome(ok=False, reason="InvalidSpec", message="spec.worker.handler: missing")
     status = build_status(manifest(), None, None, invalid, {}, 0.0)
-    assert {_said(status, kind) for kind in KINDS[1:]} == {("Unknown", "NotObserved")}
+    assert {
+        _said(status, kind) for kind in ("RedisReachable", "RedisDurable", "Progressing", "Degraded")
+    } == {("Unknown", "NotObserved")}
+    assert _said(status, "ScalingActive") == ("False", "InvalidSpec")
 
 
 @pytest.mark.parametrize(
