@@ -226,7 +226,9 @@ def test_a_restart_in_the_middle_changes_nothing(trial: Trial, cluster: Cluster,
         until(lambda: trial.image("canary") == "", "the canary is deleted")
         second.stop()
     with OperatorProcess(cluster.server, tmp_path / "third", image):
-        until(lambda: trial.cluster.condition(trial.name, "Ready").get("status") == "True", "looked at")
+        said = lambda: trial.cluster.condition(trial.name, "Stalled")  # noqa: E731
+        until(lambda: said().get("reason") == "RolledBack", "looked at")
+        assert trial.cluster.condition(trial.name, "Ready")["status"] == "False"
         after = trial.rollout()
         assert (after["phase"], after["hash"], after["failures"]) == ("RolledBack", new, 3)
         assert after["base"] == before["base"]

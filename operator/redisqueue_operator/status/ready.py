@@ -87,9 +87,14 @@ def summary(applied: ApplyOutcome, said: Mapping[str, Verdict], *, enough: bool)
 
 
 def is_enough(observation: Observation | None, decision: Decision | None, policy: Policy) -> bool:
-    """Whether as many workers are ready as shall be in any case, however much there is to do."""
+    """Whether as many workers are ready as shall be in any case, however much there is to do.
+
+    Pods that are yet to be made are a moment away, unless the cluster says that it cannot make them.
+    """
     if observation is None or decision is None:
         return True
     always = policy.min_replicas if policy.manual_replicas is None else policy.manual_replicas
+    if all(pod.terminating for pod in observation.pods):
+        return True
     needed = max(min(always, decision.to_replicas), min(1, observation.replicas or 0))
     return observation.ready_replicas >= needed
