@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from tests.support.operator_process import Cluster
-from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis_queue, sample_objects
+from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis_queue, redrive, sample_objects
 
 from redisqueue_operator import api
 from redisqueue_operator.api.defaults import with_defaults
@@ -39,6 +39,22 @@ def test_good_is_accepted_and_defaulted_alike(server: ApiServer, case: str) -> N
     code, output = try_create(server, GOOD[case])
     assert code == 0, output
     assert json.loads(output)["spec"] == with_defaults(GOOD[case], schema(GOOD[case]["kind"]))["spec"]
+
+
+@pytest.mark.parametrize("obj", [redis_queue("unseen"), redrive()], ids=lambda obj: str(obj["kind"]))
+def test_what_no_operator_has_looked_at_is_not_current(server: ApiServer, obj: dict[str, Any]) -> None:
+    """Health checks compare the generations: without a status they would call it well."""
+    name = (obj["kind"], obj["metadata"]["name"])
+    code, output = server.kubectl("create", "-f", "-", stdin=json.dumps(obj))
+    assert code == 0, output
+    try:
+        found = json.loads(server.kubectl("get", *name, "-o", "json")[1])
+        assert found["status"] == {"observedGeneration": -1}
+        assert found["metadata"]["generation"] == 1
+        code, output = server.kubectl("wait", "--for=condition=Ready", "/".join(name), "--timeout=1s")
+        assert code != 0, output
+    finally:
+        server.kubectl("delete", *name)
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)

@@ -90,12 +90,21 @@ def seconds_to_live(redrive: Redrive, status: Mapping[str, Any], now: float) -> 
 
 def _conditions(redrive: Redrive, stand: Stand, previous: Mapping[str, Any], now: str) -> Iterator[Json]:
     before = {each["type"]: each for each in previous.get("conditions") or ()}
-    broken = stand.phase == "Failed"
+    broken, over = stand.phase == "Failed", stand.phase in FINISHED
+    done = stand.phase == "Succeeded"
     verdicts = {
-        "Complete": (stand.phase == "Succeeded", stand.reason, stand.message),
+        "Complete": (done, stand.reason, stand.message),
         "Failed": (broken, stand.reason, stand.message)
         if broken
         else (False, "NotFailed", "Nothing is wrong."),
+        # For health checks, by the conventions of kstatus.
+        "Ready": (done, stand.reason, stand.message),
+        "Reconciling": (False, "Finished", "Nothing is under way.")
+        if over
+        else (True, stand.reason, stand.message),
+        "Stalled": (broken, stand.reason, stand.message)
+        if broken
+        else (False, "NotStalled", "Nobody needs to act."),
     }
     for kind, (holds, reason, message) in verdicts.items():
         status, last = str(holds), before.get(kind, {})

@@ -39,7 +39,13 @@ def test_a_life() -> None:
     waits = build_status(one, waiting("QueueMissing", "no"), {}, 100)
     assert waits["phase"] == "Pending"
     assert "startedAt" not in waits
-    assert conditions(waits) == {"Complete": ("False", "QueueMissing"), "Failed": ("False", "NotFailed")}
+    assert conditions(waits) == {
+        "Complete": ("False", "QueueMissing"),
+        "Failed": ("False", "NotFailed"),
+        "Ready": ("False", "QueueMissing"),
+        "Reconciling": ("True", "QueueMissing"),
+        "Stalled": ("False", "NotStalled"),
+    }
     runs = build_status(one, running(one, RedriveProgress(3, 1, 9)), waits, 200)
     assert (runs["phase"], runs["moved"], runs["skipped"], runs["remaining"]) == ("Running", 3, 1, 9)
     held_up = build_status(one, waiting("ConnectionRefused", "refused"), runs, 300)
@@ -47,7 +53,9 @@ def test_a_life() -> None:
     done = build_status(one, succeeded(one, RedriveProgress(7, 1, 5)), held_up, 400)
     assert done["phase"] == "Succeeded"
     assert (done["startedAt"], done["finishedAt"]) == ("1970-01-01T00:03:20Z", "1970-01-01T00:06:40Z")
-    assert conditions(done)["Complete"] == ("True", "Moved")
+    assert conditions(done)["Complete"] == conditions(done)["Ready"] == ("True", "Moved")
+    assert conditions(runs)["Reconciling"] == ("True", "Running")
+    assert conditions(done)["Reconciling"] == ("False", "Finished")
     (complete,) = (each for each in done["conditions"] if each["type"] == "Complete")
     assert (
         complete["message"] == "7 letters moved, 1 looked at and left, 5 not looked at, because of spec.max."
@@ -73,6 +81,9 @@ def test_a_failure_is_final_and_says_why() -> None:
     assert conditions(status) == {
         "Complete": ("False", "PatternInvalid"),
         "Failed": ("True", "PatternInvalid"),
+        "Ready": ("False", "PatternInvalid"),
+        "Reconciling": ("False", "Finished"),
+        "Stalled": ("True", "PatternInvalid"),
     }
 
 
