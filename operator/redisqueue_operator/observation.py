@@ -84,6 +84,8 @@ class PodObservation:
     """Why it cannot work (`CrashLoopBackOff`, `ImagePullBackOff`, …); empty when nothing is wrong."""
     canary: bool = False
     """It has a template that is on trial."""
+    words: str = ""
+    """What the cluster says of a pod that fails or finds no room: the cause; `failing` is the symptom."""
 
 
 @dataclass(frozen=True, slots=True)

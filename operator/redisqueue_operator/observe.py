@@ -25,6 +25,8 @@ MOST_ENDED = 10_000
 """Deleted objects whose last version is still known: late answers are late by seconds, not by as many."""
 REPLICA_FAILURE = "ReplicaFailure"
 """The condition of Deployments and ReplicaSets whose pods the API server refuses."""
+MOST_WORDS = 1000
+"""Characters of a cause: every pod of a fleet has one in memory."""
 # What a container waits for when it does not get better by waiting a moment.
 _HARMLESS = {"", "ContainerCreating", "PodInitializing"}
 
@@ -250,22 +252,42 @@ def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
         return created, None
     conditions = {each["type"]: each for each in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
+    unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+    failing, words = _failing(status)
     seen = PodObservation(
         name=metadata["name"],
         uid=metadata["uid"],
         ready=(conditions.get("Ready") or {}).get("status") == "True",
         terminating=bool(metadata.get("deletionTimestamp")),
         age_seconds=0.0,
-        unschedulable=scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
-        failing=_failing(status),
+        unschedulable=unschedulable,
+        failing=failing,
         canary=_is_canary(pod),
+        words=_one_line(scheduled.get("message")) if unschedulable else words,
     )
     return created, seen
 
 
-def _failing(status: Object) -> str:
+def _failing(status: Object) -> tuple[str, str]:
+    """The word for what keeps the first such container from working, and the cause in the cluster's words."""
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-        waiting = str(((container.get("state") or {}).get("waiting") or {}).get("reason") or "")
-        if waiting not in _HARMLESS:
-            return waiting
-    return ""
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason = str(waiting.get("reason") or "")
+        if reason in _HARMLESS:
+            continue
+        ended = (container.get("lastState") or {}).get("terminated")
+        if reason == "CrashLoopBackOff" and ended:
+            return reason, _last_words(ended)
+        return reason, _one_line(waiting.get("message"))
+    return "", ""
+
+
+def _last_words(ended: Object) -> str:
+    """How a container ended, and what it said of it in its termination message."""
+    how = f"{ended.get('reason') or 'Error'}, exit code {ended.get('exitCode')}"
+    said = _one_line(ended.get("message"))
+    return f"{how}: {said}" if said else how
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text or "").split())[:MOST_WORDS]

@@ -61,9 +61,10 @@ def pod(
     unschedulable: bool = False,
     failing: str = "",
     canary: bool = False,
+    words: str = "",
 ) -> PodObservation:
     """A pod whose uid follows from its name."""
-    return PodObservation(name, f"uid-{name}", ready, terminating, age, unschedulable, failing, canary)
+    return PodObservation(name, f"uid-{name}", ready, terminating, age, unschedulable, failing, canary, words)
 
 
 def worker(

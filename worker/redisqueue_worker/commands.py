@@ -15,7 +15,7 @@ from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, sample
 from redis_message_queue.server import ServerFacts, server_facts
 from redis_message_queue.trouble import AWAY, described, first_word
-from redisqueue_worker import logs
+from redisqueue_worker import last_words, logs
 from redisqueue_worker.ending import start_over
 from redisqueue_worker.guard import end_children_with_me
 from redisqueue_worker.hooks import HookError
@@ -57,7 +57,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     try:
         settings = _settings("run", arguments, environment)
     except SettingsError as error:
-        return _complain(error.problems)
+        return _refuse(error.problems)
     logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(environment):
         log.warning("unknown variable", extra={"reason": name})
@@ -68,7 +68,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     except (HandlerError, HookError) as error:
         code = _cannot_start(error)
     except PlatformError as error:
-        code = _complain([str(error)])
+        code = _refuse([str(error)])
     except StoppedBeforeStart:
         log.info("stopped before the start")
         code = EXIT_OK
@@ -97,10 +97,16 @@ def _cannot_start(error: HandlerError | HookError) -> int:
     """Say why; the exit code."""
     if isinstance(error, HookError):
         log.error("not started", exc_info=error.__cause__)
-        _complain([str(error)])
+        _refuse([str(error)])
         return EXIT_HOOK
     log.debug("the handler cannot be used", exc_info=error)
-    return _complain([f"REDISQUEUE_HANDLER (--handler): {error}"])
+    return _refuse([f"REDISQUEUE_HANDLER (--handler): {error}"])
+
+
+def _refuse(problems: Sequence[str]) -> int:
+    """Complain where people look, and where Kubernetes does; the exit code."""
+    last_words.leave(problems)
+    return _complain(problems)
 
 
 def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -41,7 +41,7 @@ ADVISED = ("Paused", "DryRun", "External", "ManualReplicas")
 def explain(decision: Decision, observation: Observation, policy: Policy) -> list[str]:
     """The decision line by line: what was seen, what each rule says, what cuts or holds it, who goes."""
     fleet = Fleet.of(observation, policy)
-    lines = [_seen(observation), _fleet(observation, fleet)]
+    lines = [_seen(observation), _fleet(observation, fleet), *_troubles(observation)]
     lines += [_rates(decision)] if decision.rates.arrivals_per_second is not None else []
     lines += [f"{term.name} asks for {term.value}: {term.inputs}" for term in decision.terms]
     if decision.clamps:
@@ -72,6 +72,18 @@ def _fleet(observation: Observation, fleet: Fleet) -> str:
     busy, unknown = fleet.count(State.BUSY, State.HUNG), fleet.count(State.UNKNOWN)
     text = f"{observation.replicas or 0} workers wanted, {observation.ready_replicas} ready, {busy} busy"
     return f"{text}, {unknown} of unknown state" if unknown else text
+
+
+def _troubles(observation: Observation) -> list[str]:
+    """What the cluster says of pods that cannot work or be made, each thing once."""
+    live = [pod for pod in observation.pods if not pod.terminating]
+    failing = {pod.failing: pod.words for pod in live if pod.failing}
+    waiting = {pod.words for pod in live if pod.unschedulable}
+    return [
+        *(f"pods fail: {reason}" + f": {words}" * bool(words) for reason, words in sorted(failing.items())),
+        *(f"pods find no room: {words}" for words in sorted(waiting) if words),
+        *([f"pods cannot be created: {observation.replica_failure}"] if observation.replica_failure else []),
+    ]
 
 
 def _rates(decision: Decision) -> str:

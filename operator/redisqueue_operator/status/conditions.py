@@ -107,7 +107,9 @@ def progressing(
     if lacks_pods(observation):
         return Verdict("False", "ReplicaFailure", f"Pods cannot be created: {observation.replica_failure}")
     if any(pod.unschedulable and not pod.terminating for pod in observation.pods):
-        return Verdict("False", "UnschedulablePods", "The cluster has no room for some of the worker pods.")
+        words = next((pod.words for pod in observation.pods if pod.unschedulable and pod.words), "")
+        text = f": {words}" if words else ": the cluster has no room for them."
+        return Verdict("False", "UnschedulablePods", f"Some worker pods cannot be scheduled{text}")
     if (trial := _trial(rollout)) is not None:
         return trial
     if observation.active_replica_sets > 1:
@@ -171,10 +173,15 @@ def _not_created(observation: Observation) -> list[tuple[str, str]]:
     return [("ReplicaFailure", text)] if lacks_pods(observation) else []
 
 
+def causes(observation: Observation) -> list[str]:
+    """Why live pods fail, each kind once, in the words of one of them."""
+    found = {pod.failing: pod.words for pod in observation.pods if pod.failing and not pod.terminating}
+    return [f"{reason}: {words}" if words else reason for reason, words in sorted(found.items())]
+
+
 def _pods_failing(observation: Observation, before: str) -> list[tuple[str, str]]:
     live = [pod for pod in observation.pods if not pod.terminating]
-    failing = sorted({pod.failing for pod in live if pod.failing})
-    if failing:
+    if failing := causes(observation):
         return [("PodsFailing", f"worker pods fail: {', '.join(failing)}")]
     # Between two crashes a pod looks like one that starts: it is well again once it is ready.
     if before == "PodsFailing" and any(not pod.ready for pod in live):
