@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.dropped import dropped_from, outcome_of
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observation import ApplyOutcome
 from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, Store, marked_pods, version_of
 from redisqueue_operator.platform import Conflict, PlatformError
-from redisqueue_operator.resources.identity import OWNER_UID
+from redisqueue_operator.resources.identity import OWNER_UID, canary_name, deployment_name
 from redisqueue_operator.rollouts import version_of as operator_version_of
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Deployments:
         self._store = store
         self._writer = writer
         self._version = version
+        self._dropped: dict[Key, list[str]] = {}
 
     def own(self, rq: RedisQueue, key: Key) -> Object | None:
         """The Deployment, as the watches have it, if it is this RedisQueue's."""
@@ -62,16 +65,28 @@ class Deployments:
         """Create it without workers, or make it what the manifest says. Raises Conflict."""
         live = self._store.get(DEPLOYMENTS, key)
         if live is None:
-            self._store.put(DEPLOYMENTS, await self._writer.create_scaled_to_zero(manifest))
+            self._remember(key, manifest, await self._writer.create_scaled_to_zero(manifest))
             return
         # With its uid the write fails where the Deployment was deleted meanwhile, and does not bring it back.
         pinned = {**manifest, "metadata": {**manifest["metadata"], "uid": live["metadata"]["uid"]}}
         try:
-            self._store.put(DEPLOYMENTS, await self._writer.apply(pinned))
+            self._remember(key, manifest, await self._writer.apply(pinned))
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
             raise self._conflict(error, key) from error
+
+    def _remember(self, key: Key, manifest: Object, answer: Object) -> None:
+        self._store.put(DEPLOYMENTS, answer)
+        self._dropped.pop(key, None)
+        if dropped := list(dropped_from(answer["spec"], manifest["spec"], "spec")):
+            self._dropped[key] = dropped
+
+    def outcome(self, rq: RedisQueue, message: str) -> ApplyOutcome:
+        """How the last applies for this RedisQueue ended, if none was refused."""
+        keys = {(rq.key.namespace, each(rq.key.name)) for each in (deployment_name, canary_name)}
+        lost = [names for key, names in self._dropped.items() if (key.namespace, key.name) in keys]
+        return outcome_of(list(dict.fromkeys(itertools.chain(*lost))), message)
 
     @contextlib.asynccontextmanager
     async def marked(self, owner: Key, victims: Mapping[Key, str]) -> AsyncIterator[None]:
@@ -138,6 +153,7 @@ class Deployments:
             if error.status not in (404, 409):  # it is gone, or another one has its name
                 raise
         self._store.drop(DEPLOYMENTS, key, version_of(deployment))
+        self._dropped.pop(key, None)
 
     def _conflict(self, error: ApiError, key: Key) -> Exception:
         """The error as Conflict where another look helps; a Deployment that is gone is also forgotten."""

@@ -19,7 +19,7 @@ from redisqueue_operator import trial
 from redisqueue_operator.changes import Changes
 from redisqueue_operator.deletion import is_held, may_go, shall_be_held
 from redisqueue_operator.interruptible import cancelled
-from redisqueue_operator.observation import ApplyOutcome, Observation
+from redisqueue_operator.observation import FIELDS_DROPPED, ApplyOutcome, Observation
 from redisqueue_operator.platform import Conflict, PlatformError
 from redisqueue_operator.precedence import ANSWER_SECONDS
 from redisqueue_operator.reading import Reading
@@ -137,7 +137,8 @@ class Engine:
             return None
         if tracked.rq is None or tracked.observation is None or tracked.decision is None:
             return [f"{tracked.outcome.reason}: {tracked.outcome.message or 'not looked at yet'}"]
-        trouble = [] if tracked.outcome.ok else [f"{tracked.outcome.reason}: {tracked.outcome.message}"]
+        told = tracked.outcome.ok and tracked.outcome.reason != FIELDS_DROPPED
+        trouble = [] if told else [f"{tracked.outcome.reason}: {tracked.outcome.message}"]
         if tracked.hindrance is not None:
             trouble.append(f"{tracked.hindrance.reason}: {tracked.hindrance.message}")
         decided = explain(tracked.decision, tracked.observation, Policy.of(tracked.rq.spec))

@@ -341,7 +341,7 @@ class KubernetesPlatform:
             if not is_refusal(error):
                 raise
             return ApplyOutcome(ok=False, reason="ApplyRefused", message=str(error)), ()
-        return ApplyOutcome(ok=True, reason="Applied", message=_PARTLY.get(stage, "")), tuple(companions)
+        return self._deployments.outcome(rq, _PARTLY.get(stage, "")), tuple(companions)
 
     async def _apply_stage(self, rq: RedisQueue, deployment: Object, stage: Stage) -> None:
         """Give the workers of the stage the template, and end a trial that is over."""

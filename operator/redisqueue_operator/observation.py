@@ -125,6 +125,8 @@ class ApplyOutcome:
     """When to try again although nothing has changed."""
 
 
+FIELDS_DROPPED = "FieldsDropped"
+"""Reason of an apply whose template lost fields on the API server."""
 HINDRANCES = ("ScaleRefused", "RetireRefused", "ScaleFailed")
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
 from tests.support.redisqueue_cases import redis_queue
+from tests.support.waiting import quiet
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
@@ -215,3 +216,30 @@ def test_a_shrink_that_is_refused_leaves_no_pod_marked(
         until(lambda: (cost("spared-a"), cost("spared-b")) == (None, None), "no pod is marked")
     cluster.run("delete", "rq", "spared")
     cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=spared", "--force")
+
+
+def test_a_field_that_the_server_drops_is_named_and_not_written_for_ever(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str
+) -> None:
+    """Strict validation knows the field; the feature gate behind it is off, and nobody says a word."""
+    template = {"spec": {"hostnameOverride": "mail", "containers": [{"name": "worker", "tty": True}]}}
+    worker = {"handler": "tasks:handle", "template": template}
+    cluster.apply(queue_of("gated", redis_url, worker=worker))
+    ready = until(
+        lambda: (
+            cluster.condition("gated", "Ready").get("reason") == "FieldsDropped"
+            and cluster.condition("gated", "Ready")
+        ),
+        "it is told",
+    )
+    assert ready["status"] == "False"
+    assert "spec.template.spec.hostnameOverride" in ready["message"]
+    assert "tty" not in ready["message"]
+    assert "hostnameOverride" in until(lambda: events_of(cluster, "gated").get("FieldsDropped"), "an Event")
+    assert "hostnameOverride" in operator.read("/explain/default/gated")
+    quiet(cluster.writes, "no write", 5.0)
+
+    del template["spec"]["hostnameOverride"]
+    cluster.apply(queue_of("gated", redis_url, worker=worker))
+    until(lambda: cluster.condition("gated", "Ready")["status"] == "True", "well again without it")
+    cluster.run("delete", "rq", "gated")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from redisqueue_operator.observation import HINDRANCES
+from redisqueue_operator.observation import FIELDS_DROPPED, HINDRANCES
 from redisqueue_operator.status.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ def summary(applied: ApplyOutcome, said: Mapping[str, Verdict], *, enough: bool)
     if not applied.ok:
         reason = applied.reason or "ApplyFailed"
         return Summary.of(Verdict("False", reason, applied.message), stalled=reason in NEEDS_SOMEBODY)
-    if applied.reason == "Deleting":
-        return Summary.of(Verdict("False", "Deleting", applied.message))
+    if applied.reason in ("Deleting", FIELDS_DROPPED):
+        verdict = Verdict("False", applied.reason, applied.message)
+        return Summary.of(verdict, stalled=applied.reason == FIELDS_DROPPED)
     redis, scaling = said["RedisReachable"], said["ScalingActive"]
     progress, degraded = said["Progressing"], said["Degraded"]
     if progress.reason == "RolledBack":
