@@ -74,6 +74,7 @@ async def test_an_empty_queue_is_waited_for_as_long_as_ever(face: Face, frozen: 
             assert payload is None
 
 
+@pytest.mark.one_node  # a cluster's client connects when it is made
 async def test_a_call_is_repeated_until_its_budget_is_spent(face: Face, frozen: Any) -> None:
     away = type(face.client()).from_url("redis://127.0.0.1:1", retry=face.retry(0))
     gateway = face.gateway(redis_client=away, retry_budget_seconds=1)

@@ -7,13 +7,15 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
+
 from redisqueue_operator.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
-    import pytest
     from tests.support.faces import Face
 
 
+@pytest.mark.one_node
 async def test_the_end_of_a_lease_is_told_while_its_renewal_hangs(
     face: Face, recwarn: pytest.WarningsRecorder
 ) -> None:

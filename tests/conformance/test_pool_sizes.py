@@ -73,6 +73,7 @@ async def test_who_finds_no_free_connection_waits_for_one(
     assert redis_client.llen(KEYS.pending) == count
 
 
+@pytest.mark.one_node
 async def test_what_does_not_help_by_waiting_says_what_to_do(
     face: Face, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,6 +90,7 @@ async def test_what_does_not_help_by_waiting_says_what_to_do(
         await released
 
 
+@pytest.mark.one_node
 async def test_a_client_too_small_for_a_heartbeat_is_named(
     face: Face, caplog: pytest.LogCaptureFixture
 ) -> None:

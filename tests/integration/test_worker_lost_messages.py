@@ -28,8 +28,8 @@ class Supervised(WorkerProcess):
         super().__init__(folder, url, handler, **settings)
         self.client = client
 
-    def until_done(self, timeout_seconds: float = 40.0) -> None:
-        """Until nothing is left to handle."""
+    def until_done(self, timeout_seconds: float = 150.0) -> None:
+        """Until nothing is left to handle: after each of several deaths a worker starts anew."""
 
         def done() -> bool:
             if not self.running:
@@ -52,6 +52,14 @@ class Supervised(WorkerProcess):
                 found.append(set(mine))
             mine.add((name, delivery))
         return found
+
+
+def lasting(client: redis.Redis, seconds: float, *payloads: str) -> None:
+    """Have the leases of these messages, or of all, end then: however long a worker takes to start."""
+    leased = {stored: envelope.decode(stored.decode()).payload for stored in client.hkeys(KEYS.leases.tokens)}
+    ends_ms = (client.time()[0] + seconds) * 1000
+    chosen = [stored for stored, payload in leased.items() if not payloads or payload in payloads]
+    client.zadd(KEYS.leases.deadlines, dict.fromkeys(chosen, ends_ms), xx=True)
 
 
 @SLOTS
@@ -104,9 +112,11 @@ def test_what_a_dead_worker_had_in_hand_comes_back_together_and_beside_nothing_e
         worker.until_noted("started", 4)
         worker.signal(signal.SIGKILL)
         worker.wait()
+        lasting(redis_client, 600)
         worker.settings["concurrency"] = 3
         worker.start()
         worker.until_noted("started", 6)
+        lasting(redis_client, 0, *"abcd")
         eventually(lambda: len(redis_client.hgetall(KEYS.notes)) == 4, "all are lost")
         eventually(lambda: counters(redis_client).processing == 3, "one is kept for this worker")
         worker.open_gate("fresh")
@@ -127,9 +137,11 @@ def test_a_message_that_is_kept_goes_back_uncounted_when_the_worker_drains(
         worker.until_noted("started", 1)
         worker.signal(signal.SIGKILL)
         worker.wait()
+        lasting(redis_client, 600)
         worker.settings["concurrency"] = 2
         worker.start()
         worker.until_noted("started", 2)
+        lasting(redis_client, 0, "lost")
         eventually(lambda: redis_client.hvals(KEYS.notes) == [b"0 1 1"], "kept")
         worker.signal(signal.SIGTERM)
         eventually(lambda: counters(redis_client).pending == 1, "released while the other is still handled")
