@@ -116,7 +116,7 @@ class AdminFlows(QueueFlows):
         publish = gateway._publish_many(target, texts, markers, delay_seconds, seconds)  # noqa: SLF001
         if self._options.publish_timeout_seconds is None:
             return (yield from publish)
-        flags: list[bool] = yield from self._in_time(lambda: self._flavour.run(publish))
+        flags: list[bool] = yield self._in_time(lambda: self._flavour.run(publish))
         return flags
 
     # -- looking --

@@ -47,6 +47,8 @@ def requests(settlements: Sequence[Settlement]) -> list[Sequence[int]]:
 
     Released ones come last, and those claimed first at the very end: so they are the next to be claimed.
     """
+    if len(settlements) < 2:  # nothing to part
+        return [range(len(settlements))]
     # Nearly always there is little to send: then it is not measured. A character is at most four bytes.
     characters = sum([len(one.claim.stored) + len(one.detail) for one in settlements])
     if len(settlements) <= _SETTLEMENTS_AT_ONCE and 4 * characters <= BYTES_AT_ONCE:
@@ -165,7 +167,11 @@ class ConsumerState:
             *(
                 part
                 for settlement in settlements
-                for part in _settlement_args(settlement, self._marker_of(settlement))
+                for part in _settlement_args(
+                    settlement,
+                    # What is given up may be published again.
+                    self._marker(settlement.claim.stored) if settlement.outcome in _GIVES_UP else "",
+                )
             ),
         )
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
@@ -237,10 +243,6 @@ class ConsumerState:
     def markers(self, given_up: Sequence[bytes]) -> tuple[str, ...]:
         """The deduplication markers of messages that were given up: they may be published again."""
         return tuple(marker for stored in given_up if (marker := self._marker(stored)))
-
-    def _marker_of(self, settlement: Settlement) -> str:
-        """The marker to remove with it, of what is given up."""
-        return self._marker(settlement.claim.stored) if settlement.outcome in _GIVES_UP else ""
 
     def _marker(self, stored: Text) -> str:
         """The name of the marker that a message has if it was deduplicated; "" where that cannot be told."""

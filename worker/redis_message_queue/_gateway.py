@@ -387,7 +387,7 @@ def _stored(message: str, marker: str) -> str:
 
 
 def _size_of_pair(pair: tuple[str, str]) -> int:
-    return size_of(pair[0]) + size_of(pair[1])
+    return len(pair[0]) + size_of(pair[1])  # an envelope is ASCII
 
 
 def _did_nothing(error: BaseException) -> bool:

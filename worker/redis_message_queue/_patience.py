@@ -29,10 +29,9 @@ Job: TypeAlias = "Callable[[], Callable[[], object]]"
 # So many calls of a process may hang: with Redis away, more would only wait for the same.
 MOST_AT_ONCE = 64
 _IDLE_SECONDS = 1.0
+_NEVER = math.inf
 _NAME = "redis-message-queue-publish"
-_ends: contextvars.ContextVar[float] = contextvars.ContextVar(
-    "redis_message_queue_patience", default=math.inf
-)
+_ends: contextvars.ContextVar[float] = contextvars.ContextVar("redis_message_queue_patience", default=_NEVER)
 
 
 @contextmanager
@@ -48,17 +47,13 @@ def patience(seconds: float) -> Iterator[None]:
 def is_over_in(seconds: float) -> bool:
     """Whether nobody waits any longer by then."""
     ends = _ends.get()
-    return ends != math.inf and monotonic() + seconds >= ends
+    return ends is not _NEVER and monotonic() + seconds >= ends
 
 
 def check() -> None:
     """Before anything is sent: raise RetryBudgetExhaustedError if nobody waits for it any longer."""
-    if is_over_in(0.0):
+    if _ends.get() is not _NEVER and is_over_in(0.0):
         raise RetryBudgetExhaustedError("nobody waits for this call any longer: it is not sent")
-
-
-class Impatient(Exception):
-    """The time is over, and the call has not ended."""
 
 
 class _Threads(ForgottenAtFork):
@@ -102,10 +97,13 @@ _threads = _Threads()
 
 
 def in_thread(seconds: float, action: Callable[[], T]) -> T:
-    """Call `action`. Raises Impatient when it takes longer, RuntimeError when no thread can be started."""
+    """Call `action`. Raises RetryBudgetExhaustedError when it takes longer than that.
+
+    RuntimeError when no thread can be started.
+    """
     ends, free = monotonic() + seconds, _threads.free
     if not free.acquire(timeout=seconds):
-        raise Impatient
+        raise _given_up(seconds)
     outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def work() -> Callable[[], object]:
@@ -116,7 +114,8 @@ def in_thread(seconds: float, action: Callable[[], T]) -> T:
         free.release()
         return functools.partial(outcome.put, result)
 
-    context = contextvars.copy_context()
+    with patience(ends - monotonic()):
+        context = contextvars.copy_context()
     try:
         _threads.give(work)
     except RuntimeError:
@@ -125,19 +124,27 @@ def in_thread(seconds: float, action: Callable[[], T]) -> T:
     try:
         value, error = outcome.get(timeout=max(0.0, ends - monotonic()))
     except queue.Empty:
-        raise Impatient from None
+        raise _given_up(seconds) from None
     if error is not None:
         raise error
     return value  # type: ignore[return-value]
 
 
 async def in_task(seconds: float, action: Callable[[], Any]) -> Any:
-    """Await what `action` gives. Raises Impatient when it takes longer, and cancels it."""
+    """Await what `action` gives. Raises RetryBudgetExhaustedError when it takes longer, and cancels it."""
     try:
-        async with _clock.timeout(seconds) as limit:
-            result = action()
-            return await result if inspect.isawaitable(result) else result
+        with patience(seconds):
+            async with _clock.timeout(seconds) as limit:
+                result = action()
+                return await result if inspect.isawaitable(result) else result
     except TimeoutError:
         if limit.expired():
-            raise Impatient from None
+            raise _given_up(seconds) from None
         raise
+
+
+def _given_up(seconds: float) -> RetryBudgetExhaustedError:
+    return RetryBudgetExhaustedError(
+        f"publish gave up after 'publish_timeout_seconds' {seconds:g}: Redis, or the way to it, does not"
+        " answer; the message may be enqueued or not"
+    )

@@ -13,9 +13,8 @@ from redis_message_queue import options
 from redis_message_queue._activity import Activity
 from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._clients import check_cluster_keys, warn_of_small_pool
-from redis_message_queue._effects import Flow, Now, Sleep
+from redis_message_queue._effects import Effect, Flow, Now, Sleep
 from redis_message_queue._observer import Observer, nothing, observed_by
-from redis_message_queue._patience import Impatient, patience
 from redis_message_queue._payload import default_deduplication_key, text_digest
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._processing import InHand, Op, Out, ProcessingFlows, elapsed_ms
@@ -27,7 +26,6 @@ from redis_message_queue.exceptions import (
     GatewayContractError,
     QueueDrainedError,
     RedisMessageQueueError,
-    RetryBudgetExhaustedError,
     with_context,
 )
 from redis_message_queue.keys import Marker
@@ -147,33 +145,22 @@ class QueueFlows(ProcessingFlows):
                 self._options.name,
             )
 
-    def _in_time(self, action: Callable[[], Any]) -> Flow[Any]:
-        """Perform what a publish does in Redis, for at most `publish_timeout_seconds`."""
+    def _in_time(self, action: Callable[[], Any]) -> Effect:
+        """What a publish does in Redis, for at most `publish_timeout_seconds`."""
         seconds = self._options.publish_timeout_seconds
-        if seconds is None:
-            return (yield action)
-        try:
-            with patience(seconds):
-                return (yield functools.partial(self._flavour.in_time, seconds, action))
-        except Impatient:
-            raise RetryBudgetExhaustedError(
-                f"publish gave up after 'publish_timeout_seconds' {seconds:g}: Redis, or the way to it, does"
-                " not answer; the message may be enqueued or not"
-            ) from None
+        return action if seconds is None else functools.partial(self._flavour.in_time, seconds, action)
 
     def _enqueue(self, message: str | dict[str, Any]) -> Flow[list[bool]]:
         text = self._limits.text(message)
         if not self._options.deduplication:
-            answer = yield from self._in_time(lambda: self._gateway.add_message(self.key.pending, text))
+            answer = yield self._in_time(lambda: self._gateway.add_message(self.key.pending, text))
             if answer is not None:
                 raise GatewayContractError(
                     f"gateway.add_message() must return None, got {type(answer).__name__}"
                 )
             return [True]
         marker = yield from self._marker(message, text)
-        enqueued = yield from self._in_time(
-            lambda: self._gateway.publish_message(self.key.pending, text, marker)
-        )
+        enqueued = yield self._in_time(lambda: self._gateway.publish_message(self.key.pending, text, marker))
         if not isinstance(enqueued, bool):
             raise GatewayContractError(
                 f"gateway.publish_message() must return bool, got {type(enqueued).__name__}"
@@ -183,18 +170,14 @@ class QueueFlows(ProcessingFlows):
     def _marker(self, message: str | dict[str, Any], text: str) -> Flow[str]:
         """The name of the message's marker; it knows its key where that is not the content's digest."""
         function = self._options.get_deduplication_key
-        key = yield from self._deduplication_text(message, text)
-        name = self.key.deduplication(key)
         if function is default_deduplication_key:
-            return name
-        return Marker.of(name, "" if function is None else key)
+            return self.key.deduplication(text_digest(text))
+        if function is None:  # the text is the key
+            return Marker.of(self.key.deduplication(text), "")
+        key = yield from self._deduplication_key(function, message)
+        return Marker.of(self.key.deduplication(key), key)
 
-    def _deduplication_text(self, message: str | dict[str, Any], text: str) -> Flow[str]:
-        function = self._options.get_deduplication_key
-        if function is None:
-            return text
-        if function is default_deduplication_key:
-            return text_digest(text)
+    def _deduplication_key(self, function: Callable[[Any], Any], message: str | dict[str, Any]) -> Flow[str]:
         result = yield functools.partial(self._flavour.call_key, function, message)
         if not isinstance(result, str):
             kind = discard_awaitable(result) or type(result).__name__

@@ -53,7 +53,7 @@ class Flavour:
     within: Callable[[float | None, Callable[[], Any]], Any]
     """Performs an action for at most so many seconds; None if it took longer, 0 does not interrupt it."""
     in_time: Callable[[float, Callable[[], Any]], Any]
-    """Performs an action; raises Impatient when it takes longer than so many seconds."""
+    """Performs an action; raises RetryBudgetExhaustedError when it takes longer than so many seconds."""
     aborts: Callable[[BaseException], bool]
     """True for what ends the work without settling it: an exit, or a cancellation from outside."""
 

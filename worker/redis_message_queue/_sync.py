@@ -32,7 +32,6 @@ def execute(client: Any, call: Call[T]) -> T:
     Real clients get EVALSHA, and EVAL once for each server that does not know the script; any other object
     gets exactly one plain `eval`. Raises what the client raises (`redis.RedisError`).
     """
-    _patience.check()
     source, keys, args = call.script, call.keys, call.args
     if not isinstance(client, (redis.Redis, redis.RedisCluster)):
         return call.parse(send(client, "eval", source.text, len(keys), *map(as_text, keys), *args))
@@ -43,6 +42,7 @@ def execute(client: Any, call: Call[T]) -> T:
         if line is not None:
             reply = _ask(line, call)
         else:
+            _patience.check()
             reply = command("EVALSHA", source.sha, len(keys), *keys, *args, **options)
     except NoScriptError:
         reply = command("EVAL", source.text, len(keys), *keys, *args, **options)
