@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.queues import AsyncLossyRedis, LossyRedis, everything, payloads
 
-from redis_message_queue import ConfigurationError, RedisMessageQueue, RedriveProgress
+from redis_message_queue import (
+    ConfigurationError,
+    PayloadTooLargeError,
+    RedisMessageQueue,
+    RedriveProgress,
+)
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
@@ -170,12 +175,29 @@ async def test_large_letters_are_read_a_few_at_a_time(face: Face, redis_client: 
     assert max(sizes[1:]) <= 1 << 20
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_letter_larger_than_allowed_is_not_read(
+    face: Face, redis_client: redis.Redis, *, dry_run: bool
+) -> None:
+    redis_client.lpush(KEYS.dead_letter, *["small"] * 15, "x" * 70_001, "behind it")
+    seen: list[bytes] = []
+    match = face.callback(lambda batch: seen.extend(batch) or [True] * len(batch))
+    queue = face.queue()
+    with pytest.raises(PayloadTooLargeError, match="has 70001 bytes, 'max_payload_bytes' is 70000"):
+        await face.call(queue.redrive, match=match, max_payload_bytes=70_000, dry_run=dry_run)
+    assert seen == [b"small"] * 15
+    assert redis_client.llen(KEYS.pending) == (0 if dry_run else 15)
+    rest = await face.call(queue.redrive, match=match, max_payload_bytes=70_001, dry_run=dry_run)
+    assert (rest.moved, rest.remaining) == (17 if dry_run else 2, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
         ({"source": "pending"}, ConfigurationError, "'source' must be one of 'dead_letter', 'failed'"),
         ({"max_messages": 0}, ConfigurationError, "'max_messages' must be positive"),
         ({"per_second": 0}, ConfigurationError, "'per_second' must be positive"),
+        ({"max_payload_bytes": 0}, ConfigurationError, "'max_payload_bytes' must be positive"),
         ({"match": "x"}, TypeError, "'match' must be callable"),
         ({"record": " "}, ConfigurationError, "'record' must be a non-empty string"),
     ],

@@ -17,9 +17,10 @@ from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.apply import TokenBucket
 from redisqueue_operator.redrive.controller import AT_ONCE
-from redisqueue_operator.redrive.match_process import PROGRAM
+from redisqueue_operator.redrive.match import Match
+from redisqueue_operator.redrive.match_process import PROGRAM, MatchProcess
 from redisqueue_operator.redrive.resource import Redrive, parse
-from redisqueue_operator.redrive.run import carry_out
+from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, carry_out
 
 if TYPE_CHECKING:
     import redis
@@ -129,3 +130,24 @@ async def test_turns_keep_the_pace(redis_url: str, redis_client: redis.Redis) ->
         assert ended.progress is not None
         assert ended.progress.moved == 50
     assert time.monotonic() - started >= (50 - 5) / 20, "the first 5 go at once"
+
+
+@pytest.mark.parametrize("spec", [{}, {"match": {"pattern": "x$"}}], ids=["all", "matched"])
+async def test_a_letter_too_large_for_a_shared_operator_is_told(
+    redis_url: str, redis_client: redis.Redis, spec: dict[str, Any]
+) -> None:
+    around, keys = Around(redis_url), QueueKeys("large")
+    redis_client.lpush(keys.dead_letter, "x", b"x" * (LARGEST_LETTER_BYTES + 1), "x")
+    ended = await carry_out(wanted("large", **spec), around)
+    assert (ended.phase, ended.reason) == ("Failed", "PayloadTooLarge")
+    assert "`redisqueue redrive` moves it" in ended.message
+    assert payloads(redis_client, keys.pending) == ["x"]
+    assert redis_client.llen(keys.dead_letter) == 2
+
+
+async def test_large_letters_reach_the_process_that_matches_as_they_are() -> None:
+    letters = [b"a" * 1_000_000 + b"\xff\n", b"", b"b" * 1_000_000]
+    async with MatchProcess(Match(pattern="[ab]{1000000}$")) as process:
+        assert await process(letters) == [False, False, True]
+        await process.rest()
+        assert await process(letters) == [False, False, True], "another process, after a rest"

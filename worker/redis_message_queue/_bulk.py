@@ -50,21 +50,39 @@ def _flags(reply: Text) -> tuple[bool, ...] | int:
 
 
 class Tail(NamedTuple):
-    """The oldest entries of a list, oldest first, and how many it has."""
+    """The oldest entries of a list, oldest first, and how many it has.
+
+    `too_large` is the size of the first where that is larger than may come.
+    """
 
     length: int
     entries: list[Any]
+    too_large: int | None = None
 
 
 def tail(
-    *, key: str, count: int, passing_over: int = 0, most_bytes: int | None = None, raw: bool = False
+    *,
+    key: str,
+    count: int,
+    passing_over: int = 0,
+    most_bytes: int | None = None,
+    largest_bytes: int | None = None,
+    raw: bool = False,
 ) -> Call[Tail]:
     """Read the oldest `count` entries of a list behind those passed over.
 
-    With `most_bytes` fewer, if they are larger together; but one at least.
+    With `most_bytes` fewer, if they are larger together; but one at least. Those with more than
+    `largest_bytes` do not come, nor what is behind them.
     """
-    limits = (count, passing_over, "" if most_bytes is None else most_bytes)
-    return Call(script("tail"), (key,), limits, lambda reply: Tail(reply[0], reply[1:]), raw)
+    numbers = ("" if number is None else number for number in (most_bytes, largest_bytes))
+    return Call(script("tail"), (key,), (count, passing_over, *numbers), _tail, raw)
+
+
+def _tail(reply: list[Any]) -> Tail:
+    length, *entries = reply
+    if entries and isinstance(entries[0], int):
+        return Tail(length, [], entries[0])
+    return Tail(length, entries)
 
 
 class Letter(NamedTuple):

@@ -11,6 +11,7 @@ from redis_message_queue._bulk import Letter
 from redis_message_queue._effects import Flow, Now, Sleep
 from redis_message_queue._requests import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.envelope import new_id
+from redis_message_queue.exceptions import PayloadTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,6 +48,7 @@ class RedriveOptions:
     per_second: float | None = None
     match: Callable[[Sequence[bytes]], Any] | None = None
     dry_run: bool = False
+    max_payload_bytes: int | None = None
     record: str | None = None
     on_progress: Callable[[RedriveProgress], Any] | None = None
 
@@ -56,6 +58,7 @@ class RedriveOptions:
             per_second=self.per_second,
             match=self.match,
             dry_run=self.dry_run,
+            max_payload_bytes=self.max_payload_bytes,
             record=self.record,
             on_progress=self.on_progress,
         )
@@ -143,13 +146,23 @@ class Redrive:
         """The oldest letters of ours that were not looked at yet, as many as one call may carry."""
         first = self._skipped + (self._moved if self._options.dry_run else 0)
         count = size if self._options.match else min(size, self._most)
+        largest = self._options.max_payload_bytes
         call = _bulk.tail(
-            key=self._source, count=count, passing_over=first, most_bytes=BYTES_AT_ONCE, raw=True
+            key=self._source,
+            count=count,
+            passing_over=first,
+            most_bytes=BYTES_AT_ONCE,
+            largest_bytes=largest,
+            raw=True,
         )
         page = yield from self._gateway._call_retrying(call)  # noqa: SLF001
         if self._total is None:
             self._total = page.length
         ours = self._total - (0 if self._options.dry_run else self._moved)
+        if page.too_large is not None and first < ours:
+            raise PayloadTooLargeError(
+                f"the next letter has {page.too_large} bytes, 'max_payload_bytes' is {largest}"
+            )
         entries = page.entries[: max(0, ours - first)]
         return [Letter(place, _as_bytes(entry)) for place, entry in enumerate(entries, first)]
 

@@ -180,6 +180,7 @@ class RedisMessageQueue(AdminFlows):
         per_second: float | None = None,
         match: Callable[[Sequence[bytes]], Iterable[bool]] | None = None,
         dry_run: bool = False,
+        max_payload_bytes: int | None = None,
         record: str | None = None,
         on_progress: Callable[[RedriveProgress], None] | None = None,
     ) -> RedriveProgress:
@@ -196,11 +197,13 @@ class RedisMessageQueue(AdminFlows):
             match: is given the payloads of a batch and says for each whether it moves; the others
                 stay where they are, in their order.
             dry_run: count, and change nothing.
+            max_payload_bytes: read no letter that is larger.
             record: a name under which Redis keeps count for a week; a call with a name that was used goes on
                 as if it had never stopped, so that `max_messages` holds for all calls together.
             on_progress: is told how far it is, after each batch.
 
-        Raises redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
+        Raises redis-py's errors, RetryBudgetExhaustedError when Redis stays away, PayloadTooLargeError when
+        the next letter is larger than `max_payload_bytes`: those before it have moved.
         """
         options.check_sync_callable("match", match)
         options.check_sync_callable("on_progress", on_progress)
@@ -210,6 +213,7 @@ class RedisMessageQueue(AdminFlows):
             per_second=per_second,
             match=match,
             dry_run=dry_run,
+            max_payload_bytes=max_payload_bytes,
             record=record,
             on_progress=on_progress,
         )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.redrive.match import Match
 
 SECONDS = 10.0
+PART_BYTES = 1 << 16
 PROGRAM = "redisqueue_operator.redrive.match_program"
 
 
@@ -73,8 +74,11 @@ class MatchProcess:
         assert self._process.stdout is not None  # noqa: S101
         try:
             async with asyncio.timeout(self._seconds):
-                self._send(list(payloads))
-                await self._process.stdin.drain()
+                self._send([len(payload) for payload in payloads])
+                for payload in payloads:
+                    for start in range(0, len(payload), PART_BYTES):  # so that no copy of the whole is made
+                        self._process.stdin.write(payload[start : start + PART_BYTES])
+                        await self._process.stdin.drain()
                 return [bool(flag) for flag in await self._process.stdout.readexactly(len(payloads))]
         except TimeoutError:
             text = f"spec.match took longer than {self._seconds:g} s for {len(payloads)} letters: simplify it"

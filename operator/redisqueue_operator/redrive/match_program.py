@@ -20,7 +20,7 @@ def serve() -> None:
     with contextlib.suppress(EOFError):
         match = Match(*marshal.load(sys.stdin.buffer))  # noqa: S302 - from our own parent
         while True:
-            payloads = marshal.load(sys.stdin.buffer)  # noqa: S302
+            payloads = [sys.stdin.buffer.read(size) for size in marshal.load(sys.stdin.buffer)]  # noqa: S302
             signal.alarm(LAST_SECONDS)  # if the other side is killed meanwhile, nobody else ends this
             sys.stdout.buffer.write(bytes(match(payloads)))
             sys.stdout.buffer.flush()

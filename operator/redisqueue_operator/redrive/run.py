@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redis_message_queue.asyncio import RedisGateway, RedisMessageQueue
+from redis_message_queue.exceptions import PayloadTooLargeError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator import api
@@ -34,6 +35,8 @@ SOURCES = {"DeadLetter": "dead_letter", "Failed": "failed"}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 # Redis away for longer is told in the status, and tried again from there.
 RETRY_BUDGET_SECONDS = 5
+# The operator is shared, and a letter is in its memory about three times. Larger ones are for the command.
+LARGEST_LETTER_BYTES = 32 << 20
 # After a second others have a turn. Who pauses for longer leaves its place, and its process, at once.
 TURN_SECONDS = 1.0
 # The library moves what may go in a quarter of a second, or one letter, and waits for the next to be due:
@@ -127,6 +130,9 @@ async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
             return succeeded(redrive, await _attempt(redrive, match, around, seen))
         except MatchError as error:
             return replace(failed(error.reason, str(error)), progress=seen.progress)
+        except PayloadTooLargeError as error:
+            text = f"{error}: `redisqueue redrive` moves it, on a machine that has the memory"
+            return replace(failed("PayloadTooLarge", text), progress=seen.progress)
         except Waiting as error:
             stand = waiting(error.reason, str(error))
         except PlatformError as error:
@@ -178,6 +184,7 @@ async def _attempt(
             per_second=spec.rate_per_second,
             match=matches,
             dry_run=spec.dry_run,
+            max_payload_bytes=LARGEST_LETTER_BYTES,
             record=redrive.uid,
             on_progress=note,
         )
