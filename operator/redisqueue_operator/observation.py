@@ -86,6 +86,10 @@ class PodObservation:
     """It has a template that is on trial."""
     words: str = ""
     """What the cluster says of a pod that fails or finds no room: the cause; `failing` is the symptom."""
+    template: str = ""
+    """The config hash of its template; empty when it says none."""
+    outdated: bool = False
+    """Its template is not the one that new pods of its kind get."""
 
 
 @dataclass(frozen=True, slots=True)

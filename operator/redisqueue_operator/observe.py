@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.observation import PodObservation
 from redisqueue_operator.platform import Canary, Fleet
+from redisqueue_operator.resources.canary import config_hash
+from redisqueue_operator.resources.identity import CONFIG_HASH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -190,6 +192,8 @@ def fleet_of(
     pods = tuple(
         replace(pod, age_seconds=max(0.0, now - created)) for created, pod in found if pod is not None
     )
+    newest = {False: config_hash(deployment), True: config_hash(trial)}
+    pods = tuple(replace(pod, outdated=pod.template != newest[pod.canary]) for pod in pods)
     if trial is None:  # what is left of canaries is about to go
         pods = tuple(replace(pod, terminating=True) if pod.canary else pod for pod in pods)
     if deployment is None:
@@ -264,6 +268,7 @@ def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
         failing=failing,
         canary=_is_canary(pod),
         words=_one_line(scheduled.get("message")) if unschedulable else words,
+        template=sys.intern(str((metadata.get("annotations") or {}).get(CONFIG_HASH, ""))),
     )
     return created, seen
 

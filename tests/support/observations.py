@@ -62,9 +62,21 @@ def pod(
     failing: str = "",
     canary: bool = False,
     words: str = "",
+    outdated: bool = False,
 ) -> PodObservation:
     """A pod whose uid follows from its name."""
-    return PodObservation(name, f"uid-{name}", ready, terminating, age, unschedulable, failing, canary, words)
+    return PodObservation(
+        name=name,
+        uid=f"uid-{name}",
+        ready=ready,
+        terminating=terminating,
+        age_seconds=age,
+        unschedulable=unschedulable,
+        failing=failing,
+        canary=canary,
+        words=words,
+        outdated=outdated,
+    )
 
 
 def worker(

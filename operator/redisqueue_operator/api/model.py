@@ -168,6 +168,12 @@ class ScaleUp:
     stabilization_seconds: int
     max_step: int | None = None
     max_percent: int | None = None
+    when_unschedulable: Literal["Grow", "Hold"]
+
+    @property
+    def holds_unschedulable(self) -> bool:
+        """Whether a pod without a node keeps others from being added."""
+        return self.when_unschedulable == "Hold"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

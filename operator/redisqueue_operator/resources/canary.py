@@ -28,5 +28,6 @@ def config_hash(deployment: dict[str, Any] | None) -> str:
     """The hash of a Deployment's pod template; empty without one."""
     if deployment is None:
         return ""
-    annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+    template = deployment["spec"].get("template") or {}
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
     return str(annotations.get(identity.CONFIG_HASH, ""))

@@ -12,7 +12,7 @@ from redisqueue_operator.scaling.history import SHRINK_PAUSE_SECONDS, push_highe
 from redisqueue_operator.scaling.need import Need, need_of, rest_of
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.observation import Observation, PodObservation
     from redisqueue_operator.scaling.history import History
     from redisqueue_operator.scaling.policy import Policy
 
@@ -71,6 +71,8 @@ def _remember(
     )
 
 
+UNSCHEDULABLE_SECONDS = 5.0
+"""A pod that has not found a node for that long counts as one that finds none."""
 BUSY_SHARE = 0.8
 """The part of its time that a worker may be busy on average: the nearer to 1, the longer messages wait."""
 
@@ -152,10 +154,16 @@ def _grow(path: _Path, need: Need) -> None:
 
 def _hold_without_room(path: _Path) -> None:
     """More would not come either: the cluster has no room, or refuses to create those that are missing."""
-    if any(pod.unschedulable and not pod.terminating for pod in path.observation.pods):
+    if path.policy.hold_unschedulable and any(map(_finds_no_node, path.observation.pods)):
         path.at_most(path.current, "UnschedulablePods")
     if path.observation.replica_failure and len(path.fleet.members) < path.current:
         path.at_most(path.current, "ReplicaFailure")
+
+
+def _finds_no_node(pod: PodObservation) -> bool:
+    """A new pod may find one yet; one of another template says nothing of more pods of the present one."""
+    old = pod.age_seconds >= UNSCHEDULABLE_SECONDS
+    return pod.unschedulable and old and not (pod.terminating or pod.outdated or pod.canary)
 
 
 def _step_up(path: _Path) -> None:
@@ -182,7 +190,7 @@ def _shrink(path: _Path, need: Need) -> None:
     pause = SHRINK_PAUSE_SECONDS - history.shrank_for_seconds(path.now)
     if pause > 0:
         path.at_least(path.current, "RecentShrink", pause)
-    if path.observation.active_replica_sets > 1:
+    if path.observation.active_replica_sets > 1 and (path.to > 0 or need.in_flight):
         # The Deployment would share the shrink out between its ReplicaSets, busy pods included.
         path.at_least(path.current, "RolloutInProgress")
     canaries = sum(member.canary for member in fleet.members)

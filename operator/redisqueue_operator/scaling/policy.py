@@ -28,6 +28,8 @@ class Policy:
     up_stabilization_seconds: float = 0.0
     up_max_step: int | None = None
     up_max_percent: int | None = None
+    hold_unschedulable: bool = False
+    """A pod without a node keeps others from being added."""
     idle_seconds: float = 30.0
     """How long the queue must have been empty before its workers go, down to the minimum."""
     down_stabilization_seconds: float = 60.0
@@ -58,6 +60,7 @@ class Policy:
             up_stabilization_seconds=up.stabilization_seconds,
             up_max_step=up.max_step,
             up_max_percent=up.max_percent,
+            hold_unschedulable=up.holds_unschedulable,
             idle_seconds=down.idle_seconds,
             down_stabilization_seconds=down.stabilization_seconds,
             down_max_percent=down.max_percent,

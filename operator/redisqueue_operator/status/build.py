@@ -165,10 +165,14 @@ def _rates(rates: Rates) -> Json:
 def _change(decision: Decision, last: Mapping[str, Any], now: float) -> Json | None:
     """The decision, when it is another change than the last one; a dry run shows what it would have changed.
 
+    What holds the number where it is is shown with the last change, or as the first decision.
+
     Two equal ones in a row are the same one, made again before the observation caught up.
     """
     to = decision.wanted_replicas if decision.reason == "DryRun" else decision.to_replicas
-    if to == decision.from_replicas:
+    if to == decision.from_replicas and last:
+        return {**last, "blockedBy": decision.blocked_by}
+    if to == decision.from_replicas and not decision.blocked_by:
         return None
     change: Json = {
         "from": decision.from_replicas,

@@ -51,7 +51,9 @@ def _became(before: Condition, after: Condition, status: str) -> bool:
 
 
 def _scaled(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventRecord]:
-    if after and after != before and after["reason"] != "DryRun":
+    # What holds the number back now is shown with the last change, and is none itself.
+    news = after and {**before, "blockedBy": after["blockedBy"]} != after and after["from"] != after["to"]
+    if news and after["reason"] != "DryRun":
         text = f"from {after['from']} to {after['to']} workers: {after['reason']}"
         if after["clamps"]:
             text += f", limited by {', '.join(after['clamps'])}"

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 COUNTERS_SECONDS = 30.0
 """Counters alone are written this often at most."""
 
+NO_ROOM = ("UnschedulablePods", "ReplicaFailure")
+"""Holds of the number of workers that people are to mend."""
+
 
 def worth_writing(
     previous: Mapping[str, Any], new: Mapping[str, Any], seconds_since_last_write: float
@@ -26,11 +29,14 @@ def _urgent(status: Mapping[str, Any]) -> dict[str, Any]:
         each["type"]: (each["status"], each["reason"], each.get("observedGeneration"))
         for each in status.get("conditions") or ()
     }
+    decision = dict(status.get("decision") or {})
+    if decision.get("blockedBy") not in NO_ROOM:  # the other holds come and go with every message
+        decision.pop("blockedBy", None)
     desired = (status.get("workers") or {}).get("desired")
-    plain = {part: status.get(part) for part in ("observedGeneration", "selector", "state", "decision")}
+    plain = {part: status.get(part) for part in ("observedGeneration", "selector", "state")}
     rollout = status.get("rollout") or {}
     trial = tuple(rollout.get(part) for part in ("phase", "hash", "reason"))
-    return {**plain, "desired": desired, "trial": trial, "conditions": conditions}
+    return {**plain, "decision": decision, "desired": desired, "trial": trial, "conditions": conditions}
 
 
 def _lasting(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -275,7 +275,8 @@ async def test_a_refused_change_hides_nothing_and_goes_on_when_it_is_allowed(
     told = platform.condition(key, "ScalingActive")
     assert (told["status"], told["message"]) == ("False", "no more than three on Fridays")
     await until(lambda: platform.status(key)["queue"]["pending"] == 20, "the counters go on")
-    assert "decision" not in platform.status(key)
+    held = platform.status(key)["decision"]
+    assert (held["from"], held["to"], held["blockedBy"]) == (0, 0, "ScaleRefused")
     assert platform.status(key)["workers"]["desired"] == 0
     said = "\n".join(engine.explain(key) or ())
     assert "ScaleRefused: no more than three on Fridays" in said

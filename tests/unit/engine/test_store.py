@@ -100,6 +100,18 @@ def test_a_fleet_counts_the_replica_sets_that_want_pods() -> None:
     assert fleet_of(store, OWNER, None, CREATED_AT).replicas is None
 
 
+def test_a_pod_of_another_template_than_new_ones_get_is_outdated() -> None:
+    def hashed(value: str) -> dict[str, Any]:
+        return {"annotations": {"redisqueue.dev/config-hash": value}}
+
+    store = Store()
+    for name, value in (("old", "1"), ("new", "2")):
+        store.put(PODS, obj(name, 1, metadata={**hashed(value), "uid": name}))
+    deployment = obj("mails-worker", 1, spec={"replicas": 2, "template": {"metadata": hashed("2")}})
+    fleet = fleet_of(store, OWNER, deployment, CREATED_AT)
+    assert {pod.name: pod.outdated for pod in fleet.pods} == {"old": True, "new": False}
+
+
 def refused(message: str, status: str = "True") -> dict[str, Any]:
     return {"conditions": [{"type": "ReplicaFailure", "status": status, "message": message}]}
 

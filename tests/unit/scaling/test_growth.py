@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, settled, worker
 
 from redisqueue_operator.scaling import STEP_SECONDS, Policy
+
+if TYPE_CHECKING:
+    from redisqueue_operator.observation import PodObservation
+
+
+HOLD = Policy(hold_unschedulable=True)
 
 
 def test_from_zero_to_the_whole_need_in_one_write() -> None:
@@ -74,8 +82,26 @@ def test_waking_up_waits_for_no_window() -> None:
 
 def test_no_growth_while_the_cluster_has_no_room() -> None:
     pods = [pod("a"), pod("b", ready=False, unschedulable=True)]
-    decision = once(seen(queue(50), pods, [worker("a")]))
+    decision = once(seen(queue(50), pods, [worker("a")]), HOLD)
     assert (decision.to_replicas, decision.blocked_by) == (2, "UnschedulablePods")
+
+
+def test_by_default_a_node_autoscaler_hears_of_all_pods_that_are_missing() -> None:
+    pods = [pod("a"), pod("b", ready=False, unschedulable=True)]
+    decision = once(seen(queue(50), pods, [worker("a")]))
+    assert (decision.to_replicas, decision.blocked_by) == (10, "")
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        pod("b", ready=False, unschedulable=True, outdated=True),
+        pod("b", ready=False, unschedulable=True, canary=True),
+        pod("b", ready=False, unschedulable=True, age=1.0),
+    ],
+)
+def test_pods_of_another_template_and_new_ones_hold_nothing(elsewhere: PodObservation) -> None:
+    assert once(seen(queue(50), [pod("a"), elsewhere], [worker("a")], replica_sets=2), HOLD).to_replicas == 10
 
 
 QUOTA = 'pods "mails-worker-7d4" is forbidden: exceeded quota: few'
@@ -102,7 +128,7 @@ def test_a_refusal_blocks_no_shrink_and_no_person() -> None:
 
 def test_a_terminating_pod_without_a_node_blocks_nothing() -> None:
     leaving = pod("b", ready=False, unschedulable=True, terminating=True)
-    assert once(seen(queue(50), [pod("a"), leaving], [worker("a")])).to_replicas == 10
+    assert once(seen(queue(50), [pod("a"), leaving], [worker("a")]), HOLD).to_replicas == 10
 
 
 def test_growth_is_free_during_a_rollout() -> None:

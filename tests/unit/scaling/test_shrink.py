@@ -245,8 +245,32 @@ def test_a_pod_that_never_started_is_not_young() -> None:
 
 
 def test_no_shrink_during_a_rollout() -> None:
-    decision = settled(fleet(queue(), idle=4, replica_sets=2))
+    decision = settled(fleet(queue(in_flight=1), idle=4, replica_sets=2), Policy(backlog_per_slot=9))
     assert (decision.to_replicas, decision.blocked_by) == (4, "RolloutInProgress")
+    some_stay = settled(fleet(queue(), idle=4, replica_sets=2), Policy(min_replicas=1))
+    assert (some_stay.to_replicas, some_stay.blocked_by) == (4, "RolloutInProgress")
+
+
+def test_a_fleet_with_nothing_to_do_goes_although_its_rollout_is_stuck() -> None:
+    broken = [pod("old-0"), pod("old-1"), pod("new", ready=False, failing="ImagePullBackOff")]
+    idle = [worker("old-0"), worker("old-1")]
+    decision = settled(seen(queue(), broken, idle, replica_sets=2))
+    assert (decision.to_replicas, decision.blocked_by) == (0, "")
+    crashing = [pod("old-0"), pod("new", ready=False, failing="CrashLoopBackOff")]
+    reported = [worker("old-0"), worker("new", age=60.0)]
+    assert settled(seen(queue(), crashing, reported, replica_sets=2)).to_replicas == 0
+    assert settled(seen(queue(delayed=3), crashing, reported, replica_sets=2)).to_replicas == 0
+    busy = seen(queue(in_flight=1), broken, [worker("old-0", 1), worker("old-1")], replica_sets=2)
+    assert settled(busy, Policy(backlog_per_slot=9)).to_replicas == 3
+
+
+def test_a_program_of_ones_own_goes_as_a_whole_or_one_by_one_as_asked() -> None:
+    """It reports nothing: any of its pods may be busy."""
+    pods = [pod("a"), pod("b"), pod("c")]
+    held = settled(seen(queue(in_flight=1), pods))
+    assert (held.to_replicas, held.blocked_by) == (3, "BusyWorkers")
+    assert settled(seen(queue(in_flight=1), pods), Policy(drain_busy=True)).to_replicas == 1
+    assert settled(seen(queue(), pods)).to_replicas == 0
 
 
 @pytest.mark.parametrize(("idle", "percent", "to"), [(8, 25, 6), (8, 10, 7), (2, 25, 1), (10, 100, 0)])

@@ -99,11 +99,13 @@ HELD: Cases = {
     "IdleSeconds": lambda: once(fleet(queue(), idle=1), Policy(down_stabilization_seconds=0)),
     "BusyWorkers": lambda: settled(fleet(queue(in_flight=4), busy=4), Policy(backlog_per_slot=9)),
     "MinRunSeconds": lambda: settled(fleet(queue(), idle=2, age=5.0)),
-    "RolloutInProgress": lambda: settled(fleet(queue(), idle=2, replica_sets=2)),
+    "RolloutInProgress": lambda: settled(fleet(queue(in_flight=1), idle=2, replica_sets=2)),
     "UnreadyWorkers": lambda: settled(
         seen(queue(in_flight=1), [pod("a", ready=False), pod("b")], [worker("a", 1), worker("b")])
     ),
-    "UnschedulablePods": lambda: once(seen(queue(50), [pod("a", ready=False, unschedulable=True)])),
+    "UnschedulablePods": lambda: once(
+        seen(queue(50), [pod("a", ready=False, unschedulable=True)]), Policy(hold_unschedulable=True)
+    ),
     "ReplicaFailure": lambda: once(seen(queue(50), replicas=1, replica_failure="exceeded quota")),
     "ScaleRefused": lambda: once(seen(queue(50), replicas=0)).refused(),
     "MaxStep": CLAMPS["MaxStep"],

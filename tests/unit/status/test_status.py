@@ -109,6 +109,22 @@ def test_a_decision_without_a_change_leaves_the_last_one() -> None:
     assert "decision" not in _status(fleet(queue()))
 
 
+def test_what_holds_the_number_is_shown_although_nothing_changes() -> None:
+    grown = _status(seen(queue(80), replicas=0), now=100.0)
+    refused = _status(seen(queue(80), replicas=2, replica_failure="exceeded quota"), grown, now=200.0)
+    assert refused["decision"] == {**grown["decision"], "blockedBy": "ReplicaFailure"}
+    assert worth_writing(grown, refused, 0.0)
+    first = _status(seen(queue(80), replicas=2, replica_failure="exceeded quota"))
+    assert (first["decision"]["to"], first["decision"]["blockedBy"]) == (2, "ReplicaFailure")
+
+
+def test_a_hold_that_comes_and_goes_by_itself_waits_for_the_counters() -> None:
+    before = _status(fleet(queue(), idle=1))
+    held = {**before, "decision": {**before["decision"], "blockedBy": "BusyWorkers"}}
+    assert not worth_writing(before, held, 0.0)
+    assert worth_writing(before, held, 60.0)
+
+
 def test_the_same_change_again_is_not_news() -> None:
     first = _status(seen(queue(80), replicas=0), now=100.0)
     lagging = _status(seen(queue(85), replicas=0), first, now=101.0)
