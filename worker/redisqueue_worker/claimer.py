@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from redis_message_queue._clock import monotonic
@@ -20,6 +19,7 @@ from redisqueue_worker.calls import CLAIM, DEREGISTER, Calls
 from redisqueue_worker.drain import Load
 from redisqueue_worker.failures import HandlerTimeout, failure_of
 from redisqueue_worker.flights import Flight, Flights
+from redisqueue_worker.judge import Judge
 from redisqueue_worker.outbox import Outbox
 from redisqueue_worker.pace import Pace
 from redisqueue_worker.quarantine import Quarantine
@@ -74,7 +74,8 @@ class Claimer(threading.Thread):
         self._leases = leases
         self._slots = slots
         self._policy = policy
-        self._breaker = breaker
+        self._pace = Pace()
+        self._judge = Judge(breaker, metrics, self._pace)
         self._contexts = contexts
         self._metrics = metrics
         self._pulse = pulse
@@ -91,7 +92,6 @@ class Claimer(threading.Thread):
         self._last_words: Callable[[], list[Settlement]] | None = None
         self._deregister = True
         self._closed_at = 0.0
-        self._pace = Pace()
         self._quarantine = Quarantine()
         self._calls = Calls(connect, self.outbox, self._pace, metrics)
         self._running = 0
@@ -193,7 +193,7 @@ class Claimer(threading.Thread):
         if self.outbox.waiting(now) or (draining and self._unanswered):
             return max(0.0, self._pace.retry_at - now)
         patience = self._pace.patience(now, could_claim=not draining and self._room(now) > 0)
-        pause, again = self._breaker.pause_seconds(now), self.outbox.next_at
+        pause, again = self._judge.breaker.pause_seconds(now), self.outbox.next_at
         if again is not None:
             patience = min(patience, again - now)
         return patience if pause is None else min(patience, pause)
@@ -213,7 +213,7 @@ class Claimer(threading.Thread):
         wanted = self._wanted(now, calling=bool(batch))
         if batch or wanted:
             self._unanswered = self._unanswered or wanted > 0
-            due = self._breaker.due(now)
+            due = self._judge.breaker.due(now)
             if reply := self._calls.settle(batch, wanted, in_hand=self._running, due=due):
                 self._settled(batch, reply.applied)
                 self._take_claims(reply.claimed)
@@ -235,17 +235,17 @@ class Claimer(threading.Thread):
         """How many more messages this worker should have."""
         if self.outbox.crowded:
             return 0
-        running = self._flights.running() if self._breaker.tripped else ()
-        probes = sum(flight.epoch == self._breaker.epoch for flight in running)
+        running = self._flights.running() if self._judge.breaker.tripped else ()
+        probes = sum(flight.epoch == self._judge.breaker.epoch for flight in running)
         free = self._quarantine.room(self._slots - self._running, running=self._running)
-        return self._breaker.room(free, probes=probes, now=now)
+        return self._judge.breaker.room(free, probes=probes, now=now)
 
     def _report(self, consumer: Consumer) -> None:
         consumer.report(
             busy=len(self._flights) + len(self._quarantine.kept),
             oldest_start_age_seconds=self._flights.oldest_age_seconds(),
             draining=self._draining.is_set(),
-            tripped=self._breaker.tripped,
+            tripped=self._judge.breaker.tripped,
         )
 
     # ---- what came -----------------------------------------------------------------
@@ -256,7 +256,7 @@ class Claimer(threading.Thread):
         if self._draining.is_set():
             self._release(claims)
         elif claims:
-            epoch = self._breaker.epoch
+            epoch = self._judge.breaker.epoch
             flights = [
                 Flight(claim, self._contexts.of(claim, self._draining), epoch=epoch)
                 for claim in self._quarantine.admit(claims)
@@ -282,8 +282,8 @@ class Claimer(threading.Thread):
             log.info("retired by the operator: not claiming")
         if not self._running and not reply.claims and not reply.retired:
             self._emptied(reply.next_due_seconds)
-        if reply.next_due_seconds is not None and self._breaker.due(now) is Due.LATER:
-            later = max(reply.next_due_seconds, self._breaker.resume_at - now)
+        if reply.next_due_seconds is not None and self._judge.breaker.due(now) is Due.LATER:
+            later = max(reply.next_due_seconds, self._judge.breaker.resume_at - now)
             reply = reply._replace(next_due_seconds=later)
         if self._pace.claimed(now, reply, wanted) and self._waiter:
             self._waiter.arm()
@@ -297,7 +297,7 @@ class Claimer(threading.Thread):
         flight.finished = True
         self._running -= 1
         seconds = flight.age_seconds
-        settlement = self._judge(flight, self._policy.settlement(flight.claim, failure))
+        settlement = self._judge.verdict(flight, self._policy.settlement(flight.claim, failure))
         self._metrics.handler_seconds.observe(seconds)
         self.outbox.add(settlement, monotonic())
         if failure is None and not log.isEnabledFor(logging.DEBUG):
@@ -317,31 +317,6 @@ class Claimer(threading.Thread):
         if settlement.detail:
             fields[logs.TRACEBACK] = failure.detail
         log.warning("not handled", extra=fields)
-
-    def _judge(self, flight: Flight, settlement: Settlement) -> Settlement:
-        """What the circuit breaker makes of it; what a handler asked for says nothing about the worker."""
-        before, now = self._breaker, monotonic()
-        if settlement.failed:
-            if before.excuses(flight.epoch):
-                return replace(settlement, outcome=Outcome.RELEASE, delay_seconds=0.0)
-            self._breaker = before.failed(flight.epoch, now, again=flight.claim.failures > 0)
-        elif settlement.outcome is Outcome.DONE:
-            self._breaker = before.succeeded()
-        if self._breaker.epoch != before.epoch:
-            self._metrics.circuit_openings.inc()
-            log.warning(
-                "failures in a row: claiming nothing for a while, then one message",
-                extra={
-                    "failures": self._breaker.failures,
-                    "pause_seconds": round(self._breaker.resume_at - now, 3),
-                },
-            )
-        if self._breaker.tripped != before.tripped:
-            self._metrics.circuit_open.set(self._breaker.tripped)
-            self._pace.report_soon()
-            if before.tripped:
-                log.info("a message was handled: claiming as before", extra={"failures": before.failures})
-        return settlement
 
     def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
         for settlement, ok in zip(settlements, applied, strict=True):
