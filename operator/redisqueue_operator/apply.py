@@ -77,6 +77,13 @@ class Writer:
         async with self._turn(self._bucket):
             return await self._api.apply(path_of_manifest(manifest), manifest, MANAGER)
 
+    async def owners(self, obj: Object, owners: list[Object]) -> Object:
+        """Replace the owners of a child if it is still at that resourceVersion; the new object."""
+        version = obj["metadata"]["resourceVersion"]
+        patch = {"metadata": {"resourceVersion": version, "ownerReferences": owners}}
+        async with self._turn(self._bucket):
+            return await self._api.merge(path_of_manifest(obj), patch, MANAGER)
+
     async def create_scaled_to_zero(self, manifest: Object) -> Object:
         """A new Deployment with 0 replicas that a later apply, without replicas, leaves at whatever they are.
 

@@ -1,4 +1,4 @@
-"""A fresh list of the children that no watch tells of."""
+"""A fresh list of the children that no watch tells of, and of other people's budgets for the same pods."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.companions import Companion, Name, Object, companion_of, covers
+from redisqueue_operator.companions import Name, Object, is_as_wanted, name_of, selects
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of
 from redisqueue_operator.observe import MANAGED, QUEUE_LABEL
+from redisqueue_operator.resources.identity import deployment_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from redisqueue_operator.share import Share
 
 log = logging.getLogger(__name__)
 
+BUDGET = "PodDisruptionBudget"
+# Of budgets all are read: somebody else's may select our pods.
 _KINDS = (
-    ("ConfigMap", "", "v1", "configmaps"),
-    ("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
+    ("ConfigMap", "", "v1", "configmaps", MANAGED),
+    (BUDGET, "policy", "v1", "poddisruptionbudgets", ""),
 )
 
 
@@ -26,38 +31,47 @@ _KINDS = (
 class CompanionList:
     """What there is: everything by name, and the ConfigMaps by namespace and name of the RedisQueue.
 
-    `objects` has what was listed, of a ConfigMap the metadata alone: a snapshot is known by its name.
-    `unlisted` are the namespaces of which nothing is known; None among them stands for all.
+    `objects` has what was listed or written since, of a ConfigMap the metadata alone: a snapshot is known by
+    its name. `strangers` are the budgets of others: name and selector, by namespace. `unlisted` are the
+    namespaces of which nothing is known; None among them stands for all.
     """
 
-    companions: dict[Name, Companion] = field(default_factory=dict)
-    snapshots: dict[Key, list[Object]] = field(default_factory=dict)
     objects: dict[Name, Object] = field(default_factory=dict)
+    snapshots: dict[Key, list[Object]] = field(default_factory=dict)
+    strangers: dict[str, dict[str, Object | None]] = field(default_factory=dict)
     unlisted: set[str | None] = field(default_factory=set)
 
     def knows(self, namespace: str) -> bool:
         """Whether what is not here is not there either."""
         return self.unlisted.isdisjoint({None, namespace})
 
-    def as_wanted(self, manifests: list[Object]) -> tuple[Companion, ...] | None:
-        """What was listed of these children; None where one is missing or differs."""
-        found: list[Companion] = []
-        for manifest in manifests:
-            metadata = manifest["metadata"]
-            name = (manifest["kind"], Key(metadata["namespace"], metadata["name"]))
-            shown = ("metadata",) if manifest["kind"] == "ConfigMap" else ("metadata", "spec")
-            if not covers(self.objects.get(name), {part: manifest[part] for part in shown}):
-                return None
-            found.append(self.companions[name])
-        return tuple(found)
+    def are_as_wanted(self, manifests: Iterable[Object]) -> bool:
+        """Whether an apply of these children would change nothing."""
+        return all(
+            is_as_wanted(
+                self.objects.get(name_of(manifest)),
+                manifest,
+                *(("metadata",) if manifest["kind"] == "ConfigMap" else ("metadata", "spec")),
+            )
+            for manifest in manifests
+        )
+
+    def budgets_of_others(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
+        """The names of the budgets, none of ours, that select pods with these labels."""
+        budgets = self.strangers.get(namespace, {})
+        return sorted(name for name, selector in budgets.items() if selects(selector, labels))
 
     def add(self, kind: str, item: Object) -> None:
         """One more object."""
-        companion = companion_of(kind, item)
-        self.companions[companion.name], self.objects[companion.name] = companion, item
-        queue = (item["metadata"].get("labels") or {}).get(QUEUE_LABEL)
+        metadata = item["metadata"]
+        queue = (metadata.get("labels") or {}).get(QUEUE_LABEL)
+        key = Key(metadata["namespace"], metadata["name"])
+        if kind == BUDGET and (queue is None or key.name != deployment_name(queue)):
+            self.strangers.setdefault(key.namespace, {})[key.name] = item["spec"].get("selector")
+            return
+        self.objects[kind, key] = item
         if kind == "ConfigMap" and queue:
-            self.snapshots.setdefault(Key(companion.key.namespace, queue), []).append(item)
+            self.snapshots.setdefault(Key(key.namespace, queue), []).append(item)
 
 
 async def companion_list(api: KubernetesApi, share: Share) -> CompanionList:
@@ -66,11 +80,11 @@ async def companion_list(api: KubernetesApi, share: Share) -> CompanionList:
     Raises ApiError for an answer that says nothing about a right, OSError or TimeoutError for none.
     """
     found = CompanionList()
-    for kind, group, version, plural in _KINDS:
+    for kind, group, version, plural, selector in _KINDS:
         for namespace in share.namespaces or (None,):
             path = path_of(group, version, plural, namespace)
             try:
-                async for items, _ in api.pages(path, MANAGED, metadata_only=kind == "ConfigMap"):
+                async for items, _ in api.pages(path, selector, metadata_only=kind == "ConfigMap"):
                     for item in items:
                         found.add(kind, item)
             except ApiError as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.status.events import EventRecord
+
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.observation import Observation
@@ -54,3 +56,13 @@ def may_go(rq: RedisQueue, observation: Observation, seen_ms: int, now: float) -
     if queue is None or queue.time_ms <= seen_ms:
         return ""
     return "the queue is empty" if queue.pending + queue.delayed + queue.in_flight == 0 else ""
+
+
+def workers_vanished(observation: Observation) -> EventRecord | None:
+    """What is to be told when a drain ends since somebody deleted the workers; None when that was not so."""
+    if observation.replicas is not None:
+        return None
+    queue = observation.queue
+    left = "an unknown number of" if queue is None else queue.pending + queue.delayed + queue.in_flight
+    text = f"somebody deleted the workers before the queue was empty: {left} messages are left in it"
+    return EventRecord("Warning", "WorkersVanished", text, "Drain") if left else None

@@ -12,7 +12,14 @@ from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, 
 from redisqueue_operator.observation import ApplyOutcome
 from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, Store, marked_pods, version_of
 from redisqueue_operator.platform import Conflict, PlatformError
-from redisqueue_operator.resources.identity import OWNER_UID, canary_name, deployment_name
+from redisqueue_operator.precedence import FOREIGN, NEWER
+from redisqueue_operator.resources.identity import (
+    OPERATOR,
+    OPERATOR_VERSION,
+    OWNER_UID,
+    canary_name,
+    deployment_name,
+)
 from redisqueue_operator.rollouts import version_of as operator_version_of
 
 if TYPE_CHECKING:
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.apply import Writer
+    from redisqueue_operator.dependents import Dependents
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +37,27 @@ class Deployments:
 
     Args:
         version: the operator's own.
+        operator: its name beside others, as on children; empty where there are no others.
     """
 
-    def __init__(self, api: KubernetesApi, store: Store, writer: Writer, version: str) -> None:
+    def __init__(
+        self,
+        api: KubernetesApi,
+        store: Store,
+        writer: Writer,
+        dependents: Dependents,
+        *,
+        version: str,
+        operator: str,
+    ) -> None:
         self._api = api
         self._store = store
         self._writer = writer
+        self._dependents = dependents
         self._version = version
         self._dropped: dict[Key, list[str]] = {}
+        self._operator = operator
+        self._gone: dict[Key, str] = {}
 
     def own(self, rq: RedisQueue, key: Key) -> Object | None:
         """The Deployment, as the watches have it, if it is this RedisQueue's."""
@@ -45,21 +66,50 @@ class Deployments:
 
     async def refusal(self, rq: RedisQueue, key: Key) -> ApplyOutcome | None:
         """Why the Deployment is not ours to write; None when it is, or is not there."""
-        deployment = self._store.get(DEPLOYMENTS, key)
-        if deployment is None:
-            group, version, plural = DEPLOYMENTS.group, DEPLOYMENTS.version, DEPLOYMENTS.plural
-            deployment = await self._api.get(path_of(group, version, plural, key.namespace, key.name))
+        known = self._store.get(DEPLOYMENTS, key)
+        deployment = known or await self._read(key)
         if deployment is None:
             return None
         if not belongs_to(deployment, rq):
             text = f"Deployment {key} exists and belongs to somebody else: rename or delete one of the two"
             return ApplyOutcome(ok=False, reason="NameConflict", message=text)
+        if known is None:
+            self._store.found(DEPLOYMENTS, deployment)
         theirs = operator_version_of(deployment)
         if _release(theirs) > _release(self._version):
-            text = f"Deployment {key} was written by operator {theirs}, this one is {self._version}"
-            return ApplyOutcome(ok=False, reason="NewerOperator", message=text)
-        self._store.put(DEPLOYMENTS, deployment)
-        return None
+            text = (
+                f"Deployment {key} was written by operator {theirs}, this one is {self._version}: it scales "
+                "the workers and changes nothing else. Upgrade it, or have it write its own template: "
+                f"kubectl annotate deployment -n {key.namespace} {key.name} {OPERATOR_VERSION}-"
+            )
+            return ApplyOutcome(ok=False, reason=NEWER, message=text)
+        author = _author_of(deployment)
+        if not self._operator or author in ("", self._operator, self._gone.get(key)):
+            return None
+        text = (
+            f"Deployment {key} was written by the operator with the Lease {author}, this one has "
+            f"{self._operator}: have one of the two watch other namespaces or labels"
+        )
+        return ApplyOutcome(ok=False, reason=FOREIGN, message=text)
+
+    def take_over(self, key: Key) -> None:
+        """Who wrote the Deployment is not at work any more."""
+        deployment = self._store.get(DEPLOYMENTS, key)
+        if deployment is not None:
+            self._gone[key] = _author_of(deployment)
+
+    def forget(self, key: Key) -> None:
+        """There is no RedisQueue for it any more."""
+        self._gone.pop(key, None)
+
+    async def look_again(self, key: Key) -> None:
+        """Ask the server for one that no watch tells of: somebody may have taken off its label."""
+        if self._store.get(DEPLOYMENTS, key) is None and (deployment := await self._read(key)) is not None:
+            self._store.found(DEPLOYMENTS, deployment)
+
+    async def _read(self, key: Key) -> Object | None:
+        group, version, plural = DEPLOYMENTS.group, DEPLOYMENTS.version, DEPLOYMENTS.plural
+        return await self._api.get(path_of(group, version, plural, key.namespace, key.name))
 
     async def apply(self, key: Key, manifest: Object) -> None:
         """Create it without workers, or make it what the manifest says. Raises Conflict."""
@@ -70,11 +120,9 @@ class Deployments:
         # With its uid the write fails where the Deployment was deleted meanwhile, and does not bring it back.
         pinned = {**manifest, "metadata": {**manifest["metadata"], "uid": live["metadata"]["uid"]}}
         try:
-            self._remember(key, manifest, await self._writer.apply(pinned))
+            self._remember(key, manifest, await self._dependents.write(pinned))
         except ApiError as error:
-            if error.status not in (404, 409):
-                raise
-            raise self._conflict(error, key) from error
+            raise await self._conflict(error, key) from error
 
     def _remember(self, key: Key, manifest: Object, answer: Object) -> None:
         self._store.put(DEPLOYMENTS, answer)
@@ -131,7 +179,7 @@ class Deployments:
         try:
             scale = await self._writer.scale(key, replicas, seen_version)
         except ApiError as error:
-            raise self._conflict(error, key) from error
+            raise await self._conflict(error, key) from error
         deployment = self._store.get(DEPLOYMENTS, key)
         if deployment is not None:
             version = scale["metadata"]["resourceVersion"]
@@ -155,23 +203,30 @@ class Deployments:
         self._store.drop(DEPLOYMENTS, key, version_of(deployment))
         self._dropped.pop(key, None)
 
-    def _conflict(self, error: ApiError, key: Key) -> Exception:
-        """The error as Conflict where another look helps; a Deployment that is gone is also forgotten."""
-        if error.status == 404:
-            live = self._store.get(DEPLOYMENTS, key)
-            if live is not None:
-                self._store.drop(DEPLOYMENTS, key, version_of(live))
-        return Conflict(str(error)) if error.status in (404, 409) else error
+    async def _conflict(self, error: ApiError, key: Key) -> Exception:
+        """The error as Conflict where another look helps: at what the server has, whatever watches told."""
+        if error.status not in (404, 409):
+            return error
+        live, now = self._store.get(DEPLOYMENTS, key), await self._read(key)
+        if now is not None:
+            self._store.found(DEPLOYMENTS, now)
+        elif live is not None:
+            self._store.drop(DEPLOYMENTS, key, version_of(live))
+        return Conflict(str(error))
 
 
 def belongs_to(deployment: Object, rq: RedisQueue) -> bool:
-    """Whether a Deployment is this RedisQueue's: its own, or what Orphan left behind under its name."""
+    """Whether a child is this RedisQueue's: its own, or what another one of its name left behind (Orphan)."""
     metadata = deployment["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):
             return bool(owner["uid"] == rq.uid)
-    marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
-    return OWNER_UID in marks and marks.get(QUEUE_LABEL) == rq.key.name
+    labels, author = metadata.get("labels") or {}, (metadata.get("annotations") or {}).get(OWNER_UID)
+    return author is not None and (author == rq.uid or labels.get(QUEUE_LABEL) == rq.key.name)
+
+
+def _author_of(deployment: Object) -> str:
+    return str((deployment["metadata"].get("annotations") or {}).get(OPERATOR, ""))
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ here is a cache or a history, and is rebuilt after a restart.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -17,11 +18,11 @@ from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator import trial
 from redisqueue_operator.changes import Changes
-from redisqueue_operator.deletion import is_held, may_go, shall_be_held
+from redisqueue_operator.deletion import is_held, may_go, shall_be_held, workers_vanished
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.observation import FIELDS_DROPPED, ApplyOutcome, Observation
 from redisqueue_operator.platform import Conflict, PlatformError
-from redisqueue_operator.precedence import ANSWER_SECONDS
+from redisqueue_operator.precedence import ANSWER_SECONDS, FOREIGN
 from redisqueue_operator.reading import Reading
 from redisqueue_operator.reports import Reports
 from redisqueue_operator.resync import Resync
@@ -204,6 +205,10 @@ class Engine:
         tracked.outcome = await self._apply(key, tracked, rq)
         if self._yields(key, tracked, raw):
             return
+        if tracked.outcome.reason == FOREIGN and tracked.precedence.may_scale(tracked.outcome, self._clock()):
+            await self._platform.take_over(rq)
+            self._queue.add(key)
+            return
         fleet = trial.seen_as(await self._platform.observe(rq), tracked)
         await self._reading.find(key, tracked)
         observation = self._reading.observation(key, tracked, fleet)
@@ -289,6 +294,9 @@ class Engine:
         why = may_go(rq, observation, tracked.deletion_seen_ms, self._wall())
         if why:
             log.info("%s: deleted, %s", key, why)
+            if (event := workers_vanished(observation)) is not None:
+                with contextlib.suppress(PlatformError):  # a namespace that ends takes no Events
+                    await self._platform.emit(rq, event)
             await self._platform.hold(rq, False)
         else:
             self._queue.add(key, after_seconds=DELETION_LOOK_SECONDS)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.companion_list import CompanionList, companion_list
-from redisqueue_operator.companions import Companion, companion_of, covers, intact, snapshots_in, unused
+from redisqueue_operator.companions import is_as_wanted
 from redisqueue_operator.coverage import Coverage
 from redisqueue_operator.deletion import finalizers
+from redisqueue_operator.dependents import Dependents
 from redisqueue_operator.deployments import Deployments
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.listing import Listing
@@ -20,15 +20,14 @@ from redisqueue_operator.observation import ApplyOutcome
 from redisqueue_operator.observe import (
     DEPLOYMENTS,
     REDISQUEUES,
-    REPLICASETS,
     Store,
     fleet_of,
 )
-from redisqueue_operator.platform import Conflict, Fleet, SettingsUnavailable, always_roll
+from redisqueue_operator.platform import Conflict, Fleet, PlatformError, SettingsUnavailable, always_roll
 from redisqueue_operator.references import References, identity_of
 from redisqueue_operator.resources import SourceMissingError, children
 from redisqueue_operator.resources.canary import canary_of
-from redisqueue_operator.resources.identity import canary_name, deployment_name
+from redisqueue_operator.resources.identity import MANAGED_BY, canary_name, deployment_name, is_owned
 from redisqueue_operator.rollout import Split, Stage
 from redisqueue_operator.rollout.stage import NUMBER_IS_FIXED
 from redisqueue_operator.rollouts import MOST_AT_ONCE, version_of
@@ -66,6 +65,8 @@ LASTING_500 = (
     "failed calling webhook",
     "admission webhook",
 )
+BUDGET_REFUSED = "DisruptionBudgetRefused"
+TWO_BUDGETS = "SecondDisruptionBudget"
 _PARTLY = {
     Stage.CANARY: "Some workers are as the spec says: its template is on trial.",
     Stage.STAY: "The workers keep the template before: that of the spec was rolled back.",
@@ -81,12 +82,12 @@ class _Applied:
     live: str
     outcome: ApplyOutcome
     at: float
-    companions: tuple[Companion, ...] = ()
 
     def still_holds(self, wanted: str, live: str) -> bool:
         """Whether another apply would change nothing; what was refused is tried again after a while."""
         same = (self.wanted, self.live) == (wanted, live)
-        return same and (self.outcome.ok or time.monotonic() - self.at < RETRY_REFUSED_SECONDS)
+        whole = self.outcome.ok and self.outcome.reason != BUDGET_REFUSED
+        return same and (whole or time.monotonic() - self.at < RETRY_REFUSED_SECONDS)
 
 
 class KubernetesPlatform:
@@ -97,6 +98,7 @@ class KubernetesPlatform:
         coverage: what of it can be seen.
         worker_image: the image where a spec names none.
         version: the operator's own, written on children.
+        operator: what tells this operator from others beside it, written on children; its replicas share it.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class KubernetesPlatform:
         *,
         worker_image: str,
         version: str,
+        operator: str = "",
         share: Share,
         coverage: Coverage | None = None,
     ) -> None:
@@ -119,15 +122,17 @@ class KubernetesPlatform:
         self._connections = connections
         self._worker_image = worker_image
         self._version = version
-        self._share = share
+        self._operator = operator
         self._coverage = coverage or Coverage(share)
         self._listing = Listing(api, store, share, self._coverage)
         self._applied: dict[Key, _Applied] = {}
         self._manifests: dict[Key, tuple[tuple[object, ...], list[Object], str]] = {}
         self._budget = UpgradeBudget(version, lambda: store.all(DEPLOYMENTS) if self._listed else None)
         self._listed = False
-        self._others: CompanionList | None = None
-        self._deployments = Deployments(api, store, writer, version)
+        self._dependents = Dependents(api, store, writer, share)
+        self._deployments = Deployments(
+            api, store, writer, self._dependents, version=version, operator=operator
+        )
         self._stable = StableTemplates(api, writer)
 
     async def keys(self) -> list[Key]:
@@ -136,11 +141,15 @@ class KubernetesPlatform:
         The other children are listed first: a snapshot that no ReplicaSet of a later list mounts is unused.
         """
         began = time.monotonic()
-        others = self._others = await companion_list(self._api, self._share)
+        others = await self._dependents.read()
         await self._listing.everything()
         self._listed = True
-        self._forget_altered(others, began)
-        await self._prune(others)
+        for key, (_, manifests, _) in tuple(self._manifests.items()):
+            applied = self._applied.get(key)
+            sure = applied is not None and applied.at < began and others.knows(key.namespace)
+            if sure and not others.are_as_wanted(manifests[:-1]):
+                del self._applied[key]  # they are applied again
+            await self._dependents.prune(key, manifests[-1])
         return self._store.keys(REDISQUEUES)
 
     async def fill_gaps(self) -> bool:
@@ -150,40 +159,18 @@ class KubernetesPlatform:
             await self._listing.gaps()
         return len(self._coverage.unlisted) < len(gaps)
 
-    def _forget_altered(self, listed: CompanionList, began: float) -> None:
-        """Have children applied again that are not as they were applied before the list was made."""
-        for key, applied in tuple(self._applied.items()):
-            unsure = applied.at >= began or not listed.knows(key.namespace)
-            if not unsure and not intact(applied.companions, listed.companions):
-                del self._applied[key]
-
-    async def _prune(self, listed: CompanionList) -> None:
-        """Delete the snapshots of handler files that nothing can come back to."""
-        for key, snapshots in listed.snapshots.items():
-            deployment = self._store.get(DEPLOYMENTS, Key(key.namespace, deployment_name(key.name)))
-            wanted = self._manifests.get(key)
-            if deployment is None or wanted is None:
-                continue  # not looked at yet, or not ours
-            specs = [deployment["spec"]["template"]["spec"], wanted[1][-1]["spec"]["template"]["spec"]]
-            specs += [each["spec"] for each in self._store.children(REPLICASETS, key)]
-            if (trial := self._store.get(DEPLOYMENTS, Key(key.namespace, canary_name(key.name)))) is not None:
-                specs.append(trial["spec"]["template"]["spec"])
-            used = set().union(*map(snapshots_in, specs))
-            for each in unused(snapshots, key.name, used, self._api.now()):
-                try:
-                    await self._writer.delete({**each, "apiVersion": "v1", "kind": "ConfigMap"})
-                except ApiError as error:
-                    if error.status not in (404, 409):  # it is gone, or another one has its name
-                        raise
-
     async def get(self, key: Key) -> Object | None:
         """The newest version that a watch, a list or a write of ours has shown."""
         return self._store.get(REDISQUEUES, key)
 
     async def observe(self, rq: RedisQueue) -> Fleet:
         """The Deployments, if they are this RedisQueue's own, and the pods."""
-        if self._coverage.blind_spot(rq.key.namespace):
+        if problem := self._coverage.blind_spot(rq.key.namespace):
+            if rq.deletion:  # workers that are not seen are not gone
+                raise PlatformError(problem)
             return Fleet()  # who is busy is not known, and nobody shall be taken for idle
+        if rq.deletion:
+            await self._deployments.look_again(_deployment_key(rq))
         deployment = self._deployments.own(rq, _deployment_key(rq))
         trial = self._deployments.own(rq, _canary_key(rq))
         return fleet_of(self._store, rq.key, deployment, self._api.now(), trial=trial)
@@ -204,10 +191,9 @@ class KubernetesPlatform:
         wanted = f"{stage} {wanted}"
         last = self._applied.get(rq.key)
         if last is not None and kept and last.still_holds(wanted, self._live(rq)):
-            return last.outcome
-        found = self._as_wanted(rq, manifests, of_all, stage) if last is None and kept else None
-        if found is not None:
-            outcome, companions = APPLIED, found
+            return self._remarked(rq, last.outcome, manifests)
+        if last is None and kept and self._as_wanted(rq, manifests, of_all, stage):
+            outcome = APPLIED
         elif stage in (Stage.ROLL, Stage.PROMOTE) and self._budget.must_wait(
             rq.key,
             self._store.get(DEPLOYMENTS, _deployment_key(rq)),
@@ -217,24 +203,29 @@ class KubernetesPlatform:
             return await self._refusal(rq, stage) or WAITS_FOR_TURN
         else:
             try:
-                outcome, companions = await self._apply_all(rq, manifests, stage)
+                outcome = await self._apply_all(rq, manifests, stage)
             finally:
                 self._budget.started(rq.key)
-        self._applied[rq.key] = _Applied(wanted, self._live(rq), outcome, time.monotonic(), companions)
-        return outcome
+        self._applied[rq.key] = _Applied(wanted, self._live(rq), outcome, time.monotonic())
+        return self._remarked(rq, outcome, manifests)
 
-    def _as_wanted(
-        self, rq: RedisQueue, manifests: list[Object], of_all: Object, stage: Stage
-    ) -> tuple[Companion, ...] | None:
-        """What there is beside the Deployment, where all is as wanted: a new leader has nothing to write."""
+    def _remarked(self, rq: RedisQueue, outcome: ApplyOutcome, manifests: list[Object]) -> ApplyOutcome:
+        """The outcome, and what is not right although all was applied."""
+        trouble = self._dependents.budget_trouble(rq, manifests[-1])
+        if not trouble or not outcome.ok or outcome.reason != APPLIED.reason:
+            return outcome
+        return replace(outcome, reason=TWO_BUDGETS, message=f"{outcome.message} {trouble}".strip())
+
+    def _as_wanted(self, rq: RedisQueue, manifests: list[Object], of_all: Object, stage: Stage) -> bool:
+        """Whether all is as wanted: a new leader has nothing to write then."""
         live = self._deployments.own(rq, _deployment_key(rq))
         trial = self._deployments.own(rq, _canary_key(rq))
-        canary = canary_of(manifests[-1], rq.key.name) if stage is Stage.CANARY else None
-        others = self._others
-        if others is None or not others.knows(rq.key.namespace) or stage is Stage.PROMOTE:
-            return None
-        as_wanted = covers(live, of_all) and covers(trial, canary)
-        return others.as_wanted(manifests[:-1]) if as_wanted else None
+        if stage is Stage.CANARY:
+            tried = is_as_wanted(trial, canary_of(manifests[-1], rq.key.name), "metadata", "spec")
+        else:
+            tried = trial is None and stage is not Stage.PROMOTE
+        same = tried and is_as_wanted(live, of_all, "metadata", "spec")
+        return same and self._dependents.are_as_wanted(rq, manifests[:-1])
 
     def _versions(self, rq: RedisQueue, manifests: list[Object]) -> Versions:
         live = self._deployments.own(rq, _deployment_key(rq))
@@ -279,9 +270,17 @@ class KubernetesPlatform:
                 raise
 
     async def hold(self, rq: RedisQueue, held: bool) -> None:
-        """Put our finalizer on, or take it off. Raises Conflict."""
+        """Put our finalizer on, or take it off. Raises Conflict.
+
+        Before it is off the children belong to the object again: they go when it goes, not earlier.
+        """
+        known = self._store.get(DEPLOYMENTS, _deployment_key(rq)) is not None
         try:
+            if not held and rq.spec.deletion_policy != "Orphan":
+                await self._dependents.set_owned(rq, True)
             self._store.put(REDISQUEUES, await self._writer.finalizers(rq, finalizers(rq, held)))
+            if held and known:
+                await self._dependents.set_owned(rq, False)
         except ApiError as error:
             if error.status == 409:
                 raise Conflict(str(error)) from error
@@ -292,12 +291,18 @@ class KubernetesPlatform:
         """An events.k8s.io Event."""
         await self._writer.event(rq, event)
 
+    async def take_over(self, rq: RedisQueue) -> None:
+        """The operator that wrote the children is not at work any more: they are ours to write."""
+        self._deployments.take_over(_deployment_key(rq))
+        self._applied.pop(rq.key, None)
+
     async def forget(self, key: Key) -> None:
         """Garbage collection deletes the children; only our memory is left to drop."""
         self._applied.pop(key, None)
         self._manifests.pop(key, None)
         self._budget.forget(key)
         self._stable.forget(key)
+        self._deployments.forget(Key(key.namespace, deployment_name(key.name)))
 
     async def _wanted(self, rq: RedisQueue) -> tuple[list[Object], str]:
         """The children's manifests and their fingerprint, built anew only from new inputs."""
@@ -309,39 +314,46 @@ class KubernetesPlatform:
             source = await self._references.config_map(
                 Key(rq.key.namespace, rq.spec.worker.source.config_map_ref.name)
             )
-        inputs = (rq.uid, rq.generation, tuple(versions.items()), source and identity_of(source))
+        inputs = (
+            rq.uid,
+            rq.generation,
+            is_owned(rq),
+            tuple(versions.items()),
+            source and identity_of(source),
+        )
         known = self._manifests.get(rq.key)
         if known is None or known[0] != inputs:
             manifests = children(
                 rq,
                 default_image=self._worker_image,
                 operator_version=self._version,
+                operator=self._operator,
                 secret_versions=versions,
-                source=(source.get("data") or {}) if source else None,
+                source=(source or {}).get("data"),
+                binary_source=(source or {}).get("binaryData"),
             )
             known = self._manifests[rq.key] = (inputs, manifests, _digest(manifests))
         return known[1], known[2]
 
-    async def _apply_all(
-        self, rq: RedisQueue, manifests: list[Object], stage: Stage
-    ) -> tuple[ApplyOutcome, tuple[Companion, ...]]:
-        """How it ended, and what there is now beside the Deployments."""
+    async def _apply_all(self, rq: RedisQueue, manifests: list[Object], stage: Stage) -> ApplyOutcome:
+        """How it ended."""
         known = self._store.get(DEPLOYMENTS, _deployment_key(rq))
         refusal = await self._refusal(rq, stage)
         if refusal is not None:
-            return refusal, ()
+            return refusal
         if known is None and self._store.get(DEPLOYMENTS, _deployment_key(rq)) is not None:
             raise Conflict(f"Deployment {_deployment_key(rq)} was not known: its version counts, too")
         *others, deployment = manifests
-        companions: list[Companion] = []
         try:
-            companions += [companion_of(each["kind"], await self._writer.apply(each)) for each in others]
+            trouble = await self._dependents.apply(rq, others)
             await self._apply_stage(rq, deployment, stage)
         except ApiError as error:
             if not is_refusal(error):
                 raise
-            return ApplyOutcome(ok=False, reason="ApplyRefused", message=str(error)), ()
-        return self._deployments.outcome(rq, _PARTLY.get(stage, "")), tuple(companions)
+            return ApplyOutcome(ok=False, reason="ApplyRefused", message=str(error))
+        if trouble:
+            return ApplyOutcome(True, BUDGET_REFUSED, trouble, RETRY_REFUSED_SECONDS)
+        return self._deployments.outcome(rq, _PARTLY.get(stage, ""))
 
     async def _apply_stage(self, rq: RedisQueue, deployment: Object, stage: Stage) -> None:
         """Give the workers of the stage the template, and end a trial that is over."""
@@ -382,8 +394,8 @@ def fingerprint(deployment: Object | None) -> str:
     if _FINGERPRINT not in deployment:  # asked at every look, and the same as long as the object is
         metadata = deployment["metadata"]
         spec = {name: value for name, value in deployment["spec"].items() if name != "replicas"}
-        owners = metadata.get("ownerReferences")
-        parts = [metadata["uid"], metadata.get("labels"), owners, version_of(deployment), spec]
+        labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name != MANAGED_BY}
+        parts = [metadata["uid"], labels, metadata.get("ownerReferences"), version_of(deployment), spec]
         deployment[_FINGERPRINT] = _digest(parts)
     return str(deployment[_FINGERPRINT])
 

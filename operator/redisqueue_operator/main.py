@@ -126,6 +126,7 @@ class Operator:
             connections,
             worker_image=options.worker_image,
             version=version("redis-queue-operator"),
+            operator=f"{options.own_namespace}/{options.lease_name}",
             share=options.share,
             coverage=coverage,
         )

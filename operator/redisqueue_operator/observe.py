@@ -11,17 +11,18 @@ from redisqueue_operator.api.model import Key
 from redisqueue_operator.observation import PodObservation
 from redisqueue_operator.platform import Canary, Fleet
 from redisqueue_operator.resources.canary import config_hash
-from redisqueue_operator.resources.identity import CONFIG_HASH
+from redisqueue_operator.resources.identity import CONFIG_HASH, canary_name, deployment_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Object = dict[str, Any]
 
-MANAGED = "app.kubernetes.io/managed-by=redisqueue-operator"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FIRST_TO_GO = "-1000"
 QUEUE_LABEL = "redisqueue.dev/queue"
+MANAGED = QUEUE_LABEL
+"""The label selector of children: nobody else writes a label of our domain."""
 TRACK_LABEL = "redisqueue.dev/track"
 MOST_ENDED = 10_000
 """Deleted objects whose last version is still known: late answers are late by seconds, not by as many."""
@@ -91,6 +92,14 @@ class Store:
             self._children.setdefault((resource, owner), {})[key] = slim
         return tuple(dict.fromkeys(each for each in (owner, left) if each is not None))
 
+    def found(self, resource: Resource, obj: Object) -> None:
+        """Remember what the server has just been asked for: it is there, although a watch told of its end.
+
+        To a watch, an object that lost the label of its selector has ended, with the version that it still has.
+        """
+        self._ended.pop((resource, key_of(obj)), None)
+        self.put(resource, obj)
+
     def drop(self, resource: Resource, key: Key, version: int) -> tuple[Key, ...]:
         """Forget the object unless something newer is known; the RedisQueues it was about."""
         known = self._objects[resource].get(key)
@@ -138,17 +147,33 @@ def version_of(obj: Object) -> int:
 
 
 def owner_of(resource: Resource, obj: Object) -> Key | None:
-    """The RedisQueue that an object is about."""
+    """The RedisQueue that an object is about: by its label, unless its controller is somebody else's."""
     if resource is REDISQUEUES:
         return key_of(obj)
     name = (obj["metadata"].get("labels") or {}).get(QUEUE_LABEL)
-    return Key(obj["metadata"]["namespace"], name) if name else None
+    return Key(obj["metadata"]["namespace"], name) if name and not _is_foreign(resource, obj, name) else None
+
+
+def _is_foreign(resource: Resource, obj: Object, queue: str) -> bool:
+    """Whether a pod or ReplicaSet with our label is somebody else's.
+
+    One without a controller is up for adoption. A ReplicaSet has the name of its Deployment, and a hash.
+    """
+    owners = obj["metadata"].get("ownerReferences") or ()
+    controller = next((each for each in owners if each.get("controller")), None)
+    if controller is None or resource not in (PODS, REPLICASETS):
+        return False
+    kind, name = controller["kind"], controller["name"]
+    if resource is PODS:
+        kind, name = {"ReplicaSet": "Deployment"}.get(kind, ""), name.rpartition("-")[0]
+    return kind != "Deployment" or name not in (deployment_name(queue), canary_name(queue))
 
 
 def _slim(resource: Resource, obj: Object) -> Object:
     """Without what nobody reads. Of a pod, and there may be many, what is left is read once."""
     if resource is PODS:
-        return {"metadata": _bare(obj["metadata"]), "seen": pod_of(obj)}
+        owner = owner_of(PODS, obj)
+        return {"metadata": _bare(obj["metadata"], owner.name if owner else None), "seen": pod_of(obj)}
     metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
     if resource is REPLICASETS:
         spec = obj.get("spec") or {}
@@ -160,12 +185,11 @@ def _slim(resource: Resource, obj: Object) -> Object:
     return {**obj, "metadata": metadata}
 
 
-def _bare(metadata: Object) -> Object:
+def _bare(metadata: Object, queue: str | None) -> Object:
     """What the store itself needs."""
     bare = {name: metadata[name] for name in ("namespace", "name", "resourceVersion")}
     if is_first_to_go(metadata):
         bare["annotations"] = {DELETION_COST: FIRST_TO_GO}
-    queue = (metadata.get("labels") or {}).get(QUEUE_LABEL)
     return bare if queue is None else {**bare, "labels": {QUEUE_LABEL: sys.intern(queue)}}
 
 

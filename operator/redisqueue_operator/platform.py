@@ -141,6 +141,10 @@ class Platform(Protocol):
 
     async def emit(self, rq: RedisQueue, event: EventRecord) -> None: ...
 
+    async def take_over(self, rq: RedisQueue) -> None:
+        """Another operator, whose children `apply` refused to write, is not at work any more."""
+        ...
+
     async def forget(self, key: Key) -> None:
         """The RedisQueue is gone: drop what is remembered of it, and stop workers nobody else would stop."""
         ...

@@ -1,9 +1,10 @@
-"""An older operator beside a newer one: it says so once, and yields when the newer one answers. Pure.
+"""An operator beside another one: it says so once, and yields when the other one answers. Pure.
 
 Children that a newer operator wrote are never written by an older one. Where the newer one was replaced (a
 rollback), somebody must still scale its workers; where it is at work, two would fight over the status for
 ever. Which of the two it is shows in the status: the older one says NewerOperator, the newer one corrects
-that.
+that. Of two operators that are equals, as two releases that both watch everything, the one whose children
+these are not says ForeignOperator; when nobody corrects that the other one is gone, and it takes them over.
 """
 
 from __future__ import annotations
@@ -15,31 +16,32 @@ if TYPE_CHECKING:
     from redisqueue_operator.observation import ApplyOutcome
 
 NEWER = "NewerOperator"
+FOREIGN = "ForeignOperator"
 ANSWER_SECONDS = 5.0
-"""How long a newer operator that is at work may take to correct the status."""
+"""How long another operator that is at work may take to correct the status."""
 YIELD_SECONDS = 600.0
-"""How long an object is left alone once a newer one did."""
+"""How long an object is left alone once it did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precedence:
-    """What is known of a newer operator on one object. Times are the engine's clock."""
+    """What is known of another operator on one object. Times are the engine's clock."""
 
     told_at: float | None = None
-    """When we wrote that a newer one is in charge."""
+    """When we wrote that another one is in charge."""
     yields_until: float = float("-inf")
 
     def told(self, outcome: ApplyOutcome, now: float) -> Precedence:
         """After a status was written with this outcome."""
-        if outcome.reason != NEWER:
+        if not is_another(outcome):
             return Precedence()
         return self if self.told_at is not None else replace(self, told_at=now)
 
     def after(self, outcome: ApplyOutcome, status: dict[str, Any] | None, now: float) -> Precedence:
         """After a look that found this outcome and, on the object, this status."""
-        if outcome.reason != NEWER:
+        if not is_another(outcome):
             return Precedence()
-        told = _ready_reason(status) == NEWER
+        told = _ready_reason(status) == outcome.reason
         if self.told_at is None and told:
             return Precedence(told_at=now)  # by the process before this one
         if self.told_at is not None and not told:
@@ -47,10 +49,15 @@ class Precedence:
         return self
 
     def may_scale(self, outcome: ApplyOutcome, now: float) -> bool:
-        """Whether the number of workers is ours to write: nobody newer objected in time."""
-        if outcome.reason != NEWER:
+        """Whether the number of workers is ours to write: nobody objected in time."""
+        if not is_another(outcome):
             return True
         return self.told_at is not None and now - self.told_at >= ANSWER_SECONDS
+
+
+def is_another(outcome: ApplyOutcome) -> bool:
+    """Whether the children are another operator's."""
+    return outcome.reason in (NEWER, FOREIGN)
 
 
 def _ready_reason(status: dict[str, Any] | None) -> str:

@@ -91,7 +91,7 @@ def test_namespace_deleted_while_the_operator_is_away(trial: Cluster) -> None:
 
 def _owned(cluster: Cluster) -> list[str]:
     kinds = "deployments,replicasets,pods,configmaps,pdb"
-    items = cluster.list(kinds, NAMESPACE, "app.kubernetes.io/managed-by=redisqueue-operator")
+    items = cluster.list(kinds, NAMESPACE, "redisqueue.dev/queue")
     return [f"{one['kind']}/{one['metadata']['name']}" for one in items]
 
 

@@ -159,5 +159,8 @@ class FakePlatform:
     async def emit(self, rq: RedisQueue, event: EventRecord) -> None:
         self.writes.append(("event", rq.key.name, event.reason))
 
+    async def take_over(self, rq: RedisQueue) -> None:
+        self.writes.append(("take over", rq.key.name))
+
     async def forget(self, key: Key) -> None:
         self.fleets.pop(key, None)

@@ -240,6 +240,14 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DisruptionBudget:
+    """`max_unavailable`: a number, or a share such as "10%"."""
+
+    mode: Literal["Managed", "None"]
+    max_unavailable: int | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     replicas: int | None = None
     redis: Redis
@@ -249,6 +257,7 @@ class Spec:
     rollout: Rollout
     dead_letter: DeadLetter
     drain: Drain
+    disruption_budget: DisruptionBudget
     deletion_policy: Literal["Delete", "Drain", "Orphan"]
     deletion_deadline_seconds: int
 

@@ -57,7 +57,8 @@ def build(cls: Any, value: Any, path: str) -> Any:
 def _convert(hint: Any, value: Any, path: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        hint = next(item for item in arguments if item is not type(None))
+        members = [item for item in arguments if item is not type(None)]
+        hint = next((item for item in members if type(value) is item), members[0])
         return _convert(hint, value, path)
     if is_dataclass(hint):
         return build(hint, value, path)

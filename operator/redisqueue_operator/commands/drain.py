@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.commands.options import Subcommands
 
 LOOK_SECONDS = 1.0
-SELECTOR = "app.kubernetes.io/managed-by=redisqueue-operator,redisqueue.dev/queue="
+SELECTOR = "redisqueue.dev/queue="
 
 
 def add_to(subcommands: Subcommands) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import uuid
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ class Definitions:
     """The objects of one file, by (namespace, name)."""
 
     queues: dict[tuple[str, str], Object] = field(default_factory=dict)
-    config_maps: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    config_maps: dict[tuple[str, str], dict[str, str | bytes]] = field(default_factory=dict)
 
     @staticmethod
     def read(path: Path) -> Definitions:
@@ -57,12 +58,23 @@ class Definitions:
             if kind[1] == "RedisQueue" and kind[0].startswith(GROUP):
                 found.queues[place] = with_identity(item, place)
             elif kind == ("v1", "ConfigMap"):
-                found.config_maps[place] = {str(k): str(v) for k, v in (item.get("data") or {}).items()}
+                texts, others = item.get("data") or {}, item.get("binaryData") or {}
+                found.config_maps[place] = {
+                    **{str(name): str(text) for name, text in texts.items()},
+                    **{str(name): _decoded(text, name) for name, text in others.items()},
+                }
         if not found.queues:
             raise DefinitionError(
                 f"{where}: no RedisQueue in it (apiVersion: {GROUP}v1alpha1, kind: RedisQueue)"
             )
         return found
+
+
+def _decoded(text: Any, name: str) -> bytes:
+    try:
+        return base64.b64decode(str(text), validate=True)
+    except ValueError as error:
+        raise DefinitionError(f"binaryData.{name}: must be base64: {error}") from error
 
 
 def objects_in(text: str, where: str) -> Iterator[Object]:

@@ -165,6 +165,9 @@ class LocalPlatform:
         """Tell the listener."""
         self._tell(rq.key.name, event)
 
+    async def take_over(self, rq: RedisQueue) -> None:
+        """There is no other operator here."""
+
     async def forget(self, key: Key) -> None:
         """Drain the workers of a RedisQueue that is gone from the definitions."""
         if (workers := self._sets.pop(key, None)) is not None:

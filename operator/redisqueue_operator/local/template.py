@@ -66,14 +66,15 @@ def own_environment(variables: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return result
 
 
-def write_sources(folder: Path, files: Mapping[str, str]) -> Path:
+def write_sources(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write a ConfigMap's files below `folder`, into a folder named by their content; return that folder."""
-    digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:10]
+    contents = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
+    digest = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()[:10]
     target = folder / digest
     if not target.exists():
         target.mkdir(parents=True)
-        for name, text in files.items():
-            (target / Path(name).name).write_text(text)
+        for name, content in contents.items():
+            (target / Path(name).name).write_bytes(content)
     return target
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.resources import deployment, disruption_budget, source_snapshot
+from redisqueue_operator.resources import deployment, disruption_budget, identity, source_snapshot
 from redisqueue_operator.resources.environment import worker_environment
 from redisqueue_operator.resources.source_snapshot import SourceMissingError
 
@@ -21,21 +21,25 @@ def children(
     *,
     default_image: str,
     operator_version: str,
+    operator: str = "",
     secret_versions: Mapping[str, str] | None = None,
     source: Mapping[str, str] | None = None,
+    binary_source: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """The manifests to apply, in this order.
 
     Args:
         default_image: the worker image where the spec names none.
         operator_version: written on each child, so that an older operator leaves it alone.
+        operator: written on each child, so that another one beside it leaves it alone.
         secret_versions: by Secret name, what identifies its content (uid and resourceVersion, never a hash);
             a change of that with the URL rolls the workers over.
-        source: the files of the ConfigMap in `worker.source`; needed when that is set.
+        source: the texts in the ConfigMap of `worker.source`.
+        binary_source: its other files, in base64.
 
-    Raises SourceMissingError when `worker.source` is set and `source` is not given or empty.
+    Raises SourceMissingError when `worker.source` is set and no file of it is given.
     """
-    snapshot = source_snapshot.manifest(rq, source, operator_version)
+    snapshot = source_snapshot.manifest(rq, source, binary_source, operator_version)
     ordered = [
         # First, because the pods mount it.
         snapshot,
@@ -50,4 +54,4 @@ def children(
             source_name=snapshot["metadata"]["name"] if snapshot else None,
         ),
     ]
-    return [child for child in ordered if child is not None]
+    return [identity.sealed(child, operator) for child in ordered if child is not None]

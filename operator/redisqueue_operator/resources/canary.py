@@ -21,7 +21,7 @@ def canary_of(deployment: dict[str, Any], name: str) -> dict[str, Any]:
     canary["metadata"]["labels"] |= _TRACK
     canary["spec"]["selector"]["matchLabels"] |= _TRACK
     canary["spec"]["template"]["metadata"]["labels"] |= _TRACK
-    return canary
+    return identity.sealed(canary, canary["metadata"]["annotations"].get(identity.OPERATOR, ""))
 
 
 def config_hash(deployment: dict[str, Any] | None) -> str:

@@ -28,6 +28,8 @@ def manifest(
         "kind": "Deployment",
         "metadata": identity.metadata(rq, identity.deployment_name(name), operator_version),
         "spec": {
+            # Said, so that it is ours: a paused one would keep its template whatever the spec says.
+            "paused": False,
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": identity.selector_labels(name)},
             # New workers first, at least one (25 % is rounded up), so that no capacity is missing.

@@ -15,29 +15,34 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import RedisQueue
 
+    Files = Mapping[str, str]
+
 
 class SourceMissingError(ValueError):
     """The ConfigMap of `worker.source` is absent or empty."""
 
 
 def manifest(
-    rq: RedisQueue, source: Mapping[str, str] | None, operator_version: str
+    rq: RedisQueue, source: Files | None, binary_source: Files | None, operator_version: str
 ) -> dict[str, Any] | None:
     """The ConfigMap, or None when the spec names no source. Raises SourceMissingError."""
     wanted = rq.spec.worker.source
     if wanted is None:
         return None
-    if not source:
+    parts = {"data": source, "binaryData": binary_source}
+    files = {part: dict(sorted(found.items())) for part, found in parts.items() if found}
+    if not files:
         raise SourceMissingError(
             f"spec.worker.source.configMapRef.name: the ConfigMap '{wanted.config_map_ref.name}' does not "
             f"exist in namespace {rq.key.namespace}, or has no data: create it, one key per handler file"
         )
-    files = dict(sorted(source.items()))
-    name = f"{rq.key.name}-handler-{identity.digest(files)}"
+    # Texts alone are named as they always were.
+    content = files if binary_source else files["data"]
+    name = f"{rq.key.name}-handler-{identity.digest(content)}"
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": identity.metadata(rq, name, operator_version),
         "immutable": True,
-        "data": files,
+        **files,
     }

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from redisqueue_operator.companions import KEEP_SECONDS, companion_of, covers, intact, snapshots_in, unused
+from redisqueue_operator.companions import (
+    KEEP_SECONDS,
+    covers,
+    is_as_wanted,
+    owners_to_be,
+    selects,
+    snapshots_in,
+    unused,
+)
+from redisqueue_operator.resources.identity import MANAGED_BY
 
 CREATED = 1_800_000_000.0
 LATER = CREATED + KEEP_SECONDS + 1
@@ -27,17 +36,75 @@ def names(found: list[dict[str, Any]]) -> list[str]:
     return [each["metadata"]["name"] for each in found]
 
 
-def test_a_child_that_is_gone_replaced_or_changed_is_made_again() -> None:
-    budget = companion_of("PodDisruptionBudget", obj("mails-worker", generation=1))
-    for listed, expected in (
-        (budget, True),
-        (companion_of("PodDisruptionBudget", obj("mails-worker", "2", generation=1)), False),
-        (companion_of("PodDisruptionBudget", obj("mails-worker", generation=2)), False),
-        (companion_of("ConfigMap", obj("mails-worker", generation=1)), False),
+def budget(**changes: Any) -> dict[str, Any]:
+    """A child as it was applied, with changes to its metadata."""
+    owner = {"apiVersion": "redisqueue.dev/v1alpha1", "kind": "RedisQueue", "name": "mails", "uid": "u"}
+    metadata = {"labels": {MANAGED_BY: "redisqueue-operator", "a": "b"}, "ownerReferences": [owner]}
+    return {**obj("mails-worker", **{**metadata, **changes}), "spec": {"maxUnavailable": 1}}
+
+
+def test_whose_a_child_is_shall_be_exactly_as_wanted_and_other_owners_stay() -> None:
+    (owner,) = budget()["metadata"]["ownerReferences"]
+    other = {"apiVersion": "example.org/v1", "kind": "Team", "name": "shop", "uid": "t"}
+    older = {**owner, "uid": "older"}
+    assert is_as_wanted(budget(), budget(), "metadata", "spec")
+    for owners, wanted, result in (
+        ([owner], [], []),
+        ([], [owner], [owner]),
+        ([other, owner], [owner], None),
+        ([other, owner], [], [other]),
+        ([older], [owner], [owner]),
+        ([owner, older], [owner], [owner]),
+        ([], [], None),
     ):
-        assert intact([budget], {listed.name: listed}) is expected
-    assert not intact([budget], {})
-    assert intact([], {})
+        live = budget(ownerReferences=owners)
+        assert owners_to_be(live, wanted) == result
+        assert is_as_wanted(live, budget(ownerReferences=wanted), "metadata") is (result is None)
+
+
+def test_a_label_that_others_rewrite_is_no_reason_to_write_and_one_of_ours_is() -> None:
+    assert is_as_wanted(budget(labels={MANAGED_BY: "Helm", "a": "b"}), budget(), "metadata")
+    assert not is_as_wanted(budget(labels={MANAGED_BY: "redisqueue-operator"}), budget(), "metadata")
+    assert not is_as_wanted(None, budget(), "metadata")
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "same"),
+    [
+        ({"requests": {"cpu": "1500m"}}, {"requests": {"cpu": 1.5}}, True),
+        ({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1024Mi"}}, True),
+        ({"limits": {"memory": "1G"}}, {"limits": {"memory": "1Gi"}}, False),
+        ({"limits": {}}, {"limits": {"cpu": 1}}, False),
+        ({"emptyDir": {"sizeLimit": "1Mi"}}, {"emptyDir": {"sizeLimit": "1024Ki"}}, True),
+        ({"value": "1000m"}, {"value": "1"}, False),
+        ({}, {"readOnly": False, "args": [], "resources": {}}, True),
+        ({}, {"automountServiceAccountToken": False}, False),
+        ({"paused": True}, {"paused": False}, False),
+    ],
+)
+def test_what_the_server_writes_in_its_own_way_is_the_same(live: Any, wanted: Any, same: bool) -> None:
+    assert covers(live, wanted) is same
+
+
+@pytest.mark.parametrize(
+    ("selector", "selected"),
+    [
+        ({"matchLabels": {"app": "mails"}}, True),
+        ({"matchLabels": {"app": "mails", "tier": "x"}}, False),
+        ({}, True),
+        (None, False),
+        ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "mails"]}]}, True),
+        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["mails"]}]}, False),
+        ({"matchExpressions": [{"key": "app", "operator": "Exists"}]}, True),
+        ({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}, True),
+        (
+            {"matchLabels": {"app": "mails"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}]},
+            False,
+        ),
+    ],
+)
+def test_a_budget_selects_pods_as_the_api_server_does(selector: Any, selected: bool) -> None:
+    assert selects(selector, {"app": "mails"}) is selected
 
 
 def test_a_snapshot_that_nothing_mounts_goes_after_a_while() -> None:
