@@ -104,8 +104,14 @@ class Deployments:
 
     async def look_again(self, key: Key) -> None:
         """Ask the server for one that no watch tells of: somebody may have taken off its label."""
-        if self._store.get(DEPLOYMENTS, key) is None and (deployment := await self._read(key)) is not None:
-            self._store.found(DEPLOYMENTS, deployment)
+        known = self._store.get(DEPLOYMENTS, key)
+        if known is not None and QUEUE_LABEL in (known["metadata"].get("labels") or {}):
+            return
+        now = await self._read(key)
+        if now is not None:
+            self._store.found(DEPLOYMENTS, now)
+        elif known is not None:
+            self._store.drop(DEPLOYMENTS, key, version_of(known))
 
     async def _read(self, key: Key) -> Object | None:
         group, version, plural = DEPLOYMENTS.group, DEPLOYMENTS.version, DEPLOYMENTS.plural

@@ -95,7 +95,7 @@ class Store:
     def found(self, resource: Resource, obj: Object) -> None:
         """Remember what the server has just been asked for: it is there, although a watch told of its end.
 
-        To a watch, an object that lost the label of its selector has ended, with the version that it still has.
+        To a watch, what lost the label of its selector has ended, with the version that it still has.
         """
         self._ended.pop((resource, key_of(obj)), None)
         self.put(resource, obj)

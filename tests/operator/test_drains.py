@@ -30,7 +30,8 @@ CHILDREN = (("deployment", "slow-worker"), ("poddisruptionbudget", "slow-worker"
 @pytest.fixture
 def cluster(api_server: ApiServer, tmp_path: Path) -> Iterator[Cluster]:
     """With the garbage collector and a running operator."""
-    required((api_server.folder / PROGRAM).is_file() or None, f"{PROGRAM} not found: make cluster-up builds it")
+    found = (api_server.folder / PROGRAM).is_file()
+    required(found or None, f"{PROGRAM} not found: make cluster-up builds it")
     cluster = Cluster(api_server)
     cluster.install()
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})

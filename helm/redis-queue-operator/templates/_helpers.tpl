@@ -80,7 +80,7 @@ would mean all namespaces, with a ClusterRole that reads every Secret: nobody ge
   verbs: [get]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [list, create, patch]
+  verbs: [list, create, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

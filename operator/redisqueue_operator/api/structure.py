@@ -76,6 +76,8 @@ def _check_int_or_string(value: Any, schema: Schema, path: str) -> Iterator[Prob
         yield Problem(path, value, "must be a number or a text", blocks_rules=True)
     elif isinstance(value, str):
         yield from _check_string(value, schema, path)
+    else:
+        yield from _check_number(value, schema, path)
 
 
 def _check_string(value: str, schema: Schema, path: str) -> Iterator[Problem]:

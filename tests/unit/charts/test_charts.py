@@ -96,7 +96,7 @@ def test_rights_of_the_operator(helm: Helm) -> None:
         "pods": {"list", "watch", "patch"},
         "configmaps": {"get", "list", "create", "patch", "delete"},
         "secrets": {"get"},
-        "policy/poddisruptionbudgets": {"list", "create", "patch"},
+        "policy/poddisruptionbudgets": {"list", "create", "patch", "delete"},
         "events.k8s.io/events": {"create"},
     }
 
