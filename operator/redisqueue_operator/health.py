@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from redisqueue_worker.health import listening
+
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -43,9 +45,9 @@ class HealthServer:
 
     async def __aenter__(self) -> HealthServer:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, port=self._port)
-        await site.start()
-        self.bound_port = int(self._runner.addresses[0][1])
+        listener = listening("", self._port)
+        await web.SockSite(self._runner, listener).start()
+        self.bound_port = int(listener.getsockname()[1])
         return self
 
     async def __aexit__(self, *_: object) -> None:

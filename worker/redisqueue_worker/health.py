@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -71,11 +71,30 @@ def stalled(pulses: Mapping[str, Pulse]) -> list[str]:
     return [name for name, pulse in pulses.items() if pulse.late_seconds > 0]
 
 
+def listening(host: str, port: int) -> socket.socket:
+    """A listening TCP socket.
+
+    Args:
+        host: an address, IPv4 or IPv6; empty or `::` for all of both, or of IPv4 where there is no IPv6.
+
+    Raises OSError when the port is taken or the address is not this machine's.
+    """
+    if host not in ("", "::"):
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise  # else the kernel knows IPv6, and no interface has it
+    return socket.create_server(("", port))
+
+
 class HealthServer:
     """Serves /livez, /readyz and /metrics until `close`.
 
     Args:
-        host: the address to listen at, IPv4 or IPv6; `0.0.0.0` and `::` are all of them.
+        host: the address to listen at, IPv4 or IPv6, as `listening` takes it.
         port: TCP port; 0 takes a free one, see `port`.
         live: names of stalled loops; empty is healthy.
         ready: whether the worker has started and is not draining.
@@ -124,20 +143,15 @@ class HealthServer:
                 """Probes come every few seconds: they are not worth a line each."""
 
         class Server(ThreadingHTTPServer):
-            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
             daemon_threads = True
 
-            def server_bind(self) -> None:
-                """Bind, without the base class's question to DNS for this host's full name."""
-                TCPServer.server_bind(self)
-
         Probe.timeout = 5
-        self._server = Server((host, port), Probe, bind_and_activate=listener is None)
-        if listener is not None:
-            self._server.socket.close()
-            self._server.socket = listener
-            self._server.server_address = listener.getsockname()
-        self.port = int(self._server.server_address[1])
+        socket_ = listener or listening(host, port)
+        # Not bound by the base class, which would ask DNS for this host's full name.
+        self._server = Server((host, port), Probe, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = socket_
+        self.port = int(socket_.getsockname()[1])
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()
 

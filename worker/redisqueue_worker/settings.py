@@ -208,7 +208,7 @@ OPTIONS = (
     Option("pod_uid", _text, "", "the UID of the worker's pod"),
     Option("owner_uid", _text, "", "the UID of the RedisQueue"),
     Option("config_hash", _text, "", "identifies the configuration that the worker runs with"),
-    Option("http_host", _text, "0.0.0.0", "address of /livez, /readyz and /metrics"),  # noqa: S104
+    Option("http_host", _text, "", "address of /livez, /readyz and /metrics; empty: all, IPv4 and IPv6"),
     Option("http_port", _whole(0, 65535), None, f"their port (default {DEFAULT_HTTP_PORT}); 0: none"),
     Option("run_dir", _path, None, f"folder of the control socket (default {DEFAULT_RUN_DIR})"),
     Option("log_format", _one_of("json", "text"), "json", "json, or text for people"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
+import socket
 import sys
 import urllib.error
 import urllib.request
+from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
-from redisqueue_worker.health import HealthServer, Pulse, stalled
+from redisqueue_worker.health import HealthServer, Pulse, listening, stalled
 from redisqueue_worker.logs import JsonFormatter, TextFormatter
 from redisqueue_worker.metrics import Metrics
 
@@ -93,3 +97,34 @@ def test_a_log_line_is_one_json_object() -> None:
     assert (line["level"], line["message"], line["message_id"]) == ("error", "failed é", "7")
     assert line["time"].endswith("+00:00")
     assert line["traceback"].endswith("ValueError: no\nway\n")
+
+
+@pytest.mark.parametrize("host", ["", "::"])
+def test_by_default_both_families_are_listened_to(host: str) -> None:
+    with listening(host, 0) as listener:
+        port = listener.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port), 5).close()
+        if socket.has_dualstack_ipv6():
+            socket.create_connection(("::1", port), 5).close()
+        with pytest.raises(OSError, match="in use"):
+            listening(host, port)
+
+
+@pytest.mark.parametrize("missing", ["family", "addresses"])
+def test_a_machine_without_ipv6_is_listened_to_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    make = socket.create_server
+
+    def refused(address: Any, **options: Any) -> socket.socket:
+        if options.get("family") == socket.AF_INET6:
+            raise OSError(errno.EADDRNOTAVAIL, "no interface has IPv6")
+        return make(address, **options)
+
+    if missing == "family":
+        monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    else:
+        monkeypatch.setattr(socket, "create_server", refused)
+    with listening("", 0) as listener:
+        assert listener.family == socket.AF_INET
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1]), 5).close()
