@@ -1,0 +1,198 @@
+"""Children among those of others: refused and second budgets, a pause, rewritten labels, another release."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.operator_process import Cluster, OperatorProcess, until
+from tests.support.redisqueue_cases import redis_queue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.api_server import ApiServer
+
+pytestmark = pytest.mark.timeout(120)
+NAMESPACE = "neighbours"
+FLAGS = (f"--namespace={NAMESPACE}", f"--watch-namespaces={NAMESPACE}", "--resync-seconds=2")
+BUDGET = ("poddisruptionbudget", "jobs-worker")
+# What takes half a minute takes a second.
+HASTE = """
+import redisqueue_operator.kubernetes_platform as platform
+platform.RETRY_REFUSED_SECONDS = 1.0
+"""
+REFUSING = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingAdmissionPolicy",
+    "metadata": {"name": "no-budgets"},
+    "spec": {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "resourceRules": [
+                {
+                    "apiGroups": ["policy"],
+                    "apiVersions": ["v1"],
+                    "operations": ["CREATE", "UPDATE"],
+                    "resources": ["poddisruptionbudgets"],
+                }
+            ]
+        },
+        "validations": [{"expression": "false", "message": "budgets are for the platform team"}],
+    },
+}
+BINDING = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingAdmissionPolicyBinding",
+    "metadata": {"name": "no-budgets"},
+    "spec": {
+        "policyName": "no-budgets",
+        "validationActions": ["Deny"],
+        "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}},
+    },
+}
+
+
+@pytest.fixture
+def cluster(api_server: ApiServer) -> Iterator[Cluster]:
+    cluster = Cluster(api_server)
+    cluster.install()
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    yield cluster
+    cluster.run("delete", "rq,deployment,poddisruptionbudget", "--all", "-n", NAMESPACE)
+
+
+def queue(redis_url: str, **spec: Any) -> dict[str, Any]:
+    made = redis_queue("jobs", redis={"url": redis_url}, **spec)
+    made["metadata"]["namespace"] = NAMESPACE
+    return made
+
+
+def budget(name: str) -> dict[str, Any]:
+    """Of one who wants to be sure, for the pods of the queue."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "minAvailable": 1,
+            "selector": {"matchExpressions": [{"key": "redisqueue.dev/queue", "operator": "Exists"}]},
+        },
+    }
+
+
+def ready(cluster: Cluster) -> tuple[str, str]:
+    found = cluster.condition("jobs", "Ready", NAMESPACE)
+    return found.get("status", ""), found.get("reason", "")
+
+
+def test_a_refused_budget_holds_up_no_worker_and_is_told(
+    cluster: Cluster, redis_url: str, tmp_path: Path
+) -> None:
+    cluster.apply(REFUSING, BINDING)
+    dry = ("apply", "--server-side", "--dry-run=server", "-f", "-")
+    until(lambda: cluster.server.kubectl(*dry, stdin=json.dumps(budget("try")))[0] != 0, "it is refused")
+    try:
+        cluster.apply(queue(redis_url, replicas=2))
+        with OperatorProcess(cluster.server, tmp_path / "log", *FLAGS, before=HASTE):
+            until(lambda: cluster.replicas("jobs", NAMESPACE) == 2, "the workers")
+            until(lambda: ready(cluster) == ("True", "DisruptionBudgetRefused"), "it is told")
+            assert "platform team" in cluster.condition("jobs", "Ready", NAMESPACE)["message"]
+            cluster.run("delete", "validatingadmissionpolicybinding", "no-budgets")
+            until(lambda: cluster.get(*BUDGET, NAMESPACE), "the budget, once it may be made")
+            until(lambda: ready(cluster) == ("True", "Applied"), "and all is well")
+    finally:
+        cluster.run("delete", "validatingadmissionpolicybinding", "no-budgets", "--ignore-not-found")
+        cluster.run("delete", "validatingadmissionpolicy", "no-budgets")
+
+
+def test_a_second_budget_is_told_and_ours_can_be_left_out(
+    cluster: Cluster, redis_url: str, tmp_path: Path
+) -> None:
+    share = {"maxUnavailable": "20%"}
+    cluster.apply(queue(redis_url, disruptionBudget=share))
+    with OperatorProcess(cluster.server, tmp_path / "log", *FLAGS):
+        made = until(lambda: cluster.get(*BUDGET, NAMESPACE), "our budget")
+        assert made["spec"]["maxUnavailable"] == "20%"
+        cluster.apply(budget("policy-engine"))
+        until(lambda: ready(cluster) == ("True", "SecondDisruptionBudget"), "it is told")
+        assert "policy-engine" in cluster.condition("jobs", "Ready", NAMESPACE)["message"]
+
+        cluster.apply(queue(redis_url, disruptionBudget={"mode": "None"}))
+        until(lambda: cluster.get(*BUDGET, NAMESPACE) is None, "ours goes")
+        until(lambda: ready(cluster) == ("True", "Applied"), "and all is well")
+        assert cluster.get("poddisruptionbudget", "policy-engine", NAMESPACE), "somebody else's was deleted"
+
+
+def test_a_pause_and_rewritten_labels_change_nothing(
+    cluster: Cluster, redis_url: str, tmp_path: Path
+) -> None:
+    cluster.apply(queue(redis_url, replicas=1))
+    deployment = ("deployment", "jobs-worker", "-n", NAMESPACE)
+    with OperatorProcess(cluster.server, tmp_path / "log", *FLAGS):
+        until(lambda: cluster.replicas("jobs", NAMESPACE) == 1, "a worker")
+        cluster.run("label", *deployment, "app.kubernetes.io/managed-by=Helm", "--overwrite")
+        cluster.run("patch", *deployment, "--type=merge", "-p", '{"spec":{"paused":true}}')
+        worker = {"handler": "a:b", "image": "example.org/mine:2"}
+        cluster.apply(queue(redis_url, replicas=3, worker=worker))
+        until(lambda: cluster.replicas("jobs", NAMESPACE) == 3, "it is scaled on")
+
+        def rolls() -> bool:
+            spec = (cluster.get("deployment", "jobs-worker", NAMESPACE) or {})["spec"]
+            image: str = spec["template"]["spec"]["containers"][0]["image"]
+            return image == "example.org/mine:2" and not spec.get("paused")
+
+        until(rolls, "and the new image rolls out")
+
+
+def test_all_is_exactly_as_wanted_after_a_start_and_nothing_is_written_when_it_was(
+    cluster: Cluster, redis_url: str, tmp_path: Path
+) -> None:
+    worker = {"handler": "a:b", "resources": {"limits": {"cpu": "1.5", "memory": "1024Mi"}}}
+    cluster.apply(queue(redis_url, replicas=1, worker=worker))
+    kinds = ("deployment", "poddisruptionbudget")
+
+    def owned() -> list[bool]:
+        found = [cluster.metadata(kind, "jobs-worker", NAMESPACE) for kind in kinds]
+        return [bool(each.get("ownerReferences")) for each in found]
+
+    with OperatorProcess(cluster.server, tmp_path / "first", *FLAGS):
+        until(lambda: ready(cluster)[0] == "True", "all is applied")
+        assert owned() == [True, True]
+    cluster.apply(queue(redis_url, replicas=1, worker=worker, deletionPolicy="Orphan"))
+    with OperatorProcess(cluster.server, tmp_path / "second", *FLAGS):
+        until(lambda: owned() == [False, False], "nothing goes with it any more")
+        until(lambda: cluster.status("jobs", NAMESPACE)["observedGeneration"] == 2, "it is told")
+    before = cluster.writes()
+    with OperatorProcess(cluster.server, tmp_path / "third", *FLAGS) as operator:
+        looked = 'redisqueue_operator_reconciles_total{outcome="ok"}'
+        until(lambda: f"{looked} 0.0" not in (text := operator.read("/metrics")) and looked in text, "a look")
+        assert cluster.writes() == before
+
+
+def test_of_two_releases_one_works_until_it_is_gone(cluster: Cluster, redis_url: str, tmp_path: Path) -> None:
+    haste = "import redisqueue_operator.precedence as precedence\nprecedence.YIELD_SECONDS = 1.0\n"
+    cluster.apply(queue(redis_url, replicas=1))
+
+    def release(name: str) -> OperatorProcess:
+        own = (f"--lease-name={name}", f"--worker-image=registry.example.org/{name}:1")
+        return OperatorProcess(cluster.server, tmp_path / name, *FLAGS, *own, before=haste)
+
+    def image() -> str:
+        spec = (cluster.get("deployment", "jobs-worker", NAMESPACE) or {})["spec"]["template"]["spec"]
+        found: str = spec["containers"][0]["image"]
+        return found
+
+    with release("one") as one:
+        until(lambda: ready(cluster) == ("True", "Applied"), "the first has made it")
+        generation = cluster.metadata("deployment", "jobs-worker", NAMESPACE)["generation"]
+        with release("two"):
+            until(lambda: ready(cluster)[1] == "ForeignOperator", "the second says so")
+            until(lambda: ready(cluster)[1] == "Applied", "the first corrects that")
+            until(lambda: ready(cluster)[1] == "ForeignOperator", "the second asks again after a while")
+            assert image() == "registry.example.org/one:1"
+            assert cluster.metadata("deployment", "jobs-worker", NAMESPACE)["generation"] == generation
+            one.stop()
+            until(lambda: image() == "registry.example.org/two:1", "the second takes over")
