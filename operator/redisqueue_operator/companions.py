@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import GROUP, KIND
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.resources.identity import MANAGED_BY, OWNER_UID
+from redisqueue_operator.resources.identity import MANAGED_BY, OPERATOR, OWNER_UID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,8 +45,12 @@ def is_as_wanted(live: Object | None, manifest: Object, *parts: str) -> bool:
     wanted = {part: manifest[part] for part in parts}
     metadata = wanted["metadata"]
     owners = metadata.get("ownerReferences") or ()
-    labels = _without(metadata["labels"], MANAGED_BY)
-    wanted["metadata"] = {**_without(metadata, "ownerReferences"), "labels": labels}
+    wanted["metadata"] = {
+        **_without(metadata, "ownerReferences"),
+        "labels": _without(metadata["labels"], MANAGED_BY),
+        # Another operator that applies the same is as good.
+        "annotations": _without(metadata.get("annotations") or {}, OPERATOR),
+    }
     return covers(live, wanted) and owners_to_be(live, owners) is None
 
 

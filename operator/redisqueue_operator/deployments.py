@@ -14,6 +14,7 @@ from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, Store, marked_
 from redisqueue_operator.platform import Conflict, PlatformError
 from redisqueue_operator.precedence import FOREIGN, NEWER
 from redisqueue_operator.resources.identity import (
+    APPLIED_HASH,
     OPERATOR,
     OPERATOR_VERSION,
     OWNER_UID,
@@ -64,8 +65,8 @@ class Deployments:
         deployment = self._store.get(DEPLOYMENTS, key)
         return deployment if deployment is not None and belongs_to(deployment, rq) else None
 
-    async def refusal(self, rq: RedisQueue, key: Key) -> ApplyOutcome | None:
-        """Why the Deployment is not ours to write; None when it is, or is not there."""
+    async def refusal(self, rq: RedisQueue, key: Key, manifest: Object) -> ApplyOutcome | None:
+        """Why the Deployment is not ours to make what the manifest says; None when it is, or is not there."""
         known = self._store.get(DEPLOYMENTS, key)
         deployment = known or await self._read(key)
         if deployment is None:
@@ -83,8 +84,10 @@ class Deployments:
                 f"kubectl annotate deployment -n {key.namespace} {key.name} {OPERATOR_VERSION}-"
             )
             return ApplyOutcome(ok=False, reason=NEWER, message=text)
-        author = _author_of(deployment)
+        author = _annotation(deployment, OPERATOR)
         if not self._operator or author in ("", self._operator, self._gone.get(key)):
+            return None
+        if _same(deployment, manifest) or _release(theirs) < _release(self._version):
             return None
         text = (
             f"Deployment {key} was written by the operator with the Lease {author}, this one has "
@@ -96,7 +99,7 @@ class Deployments:
         """Who wrote the Deployment is not at work any more."""
         deployment = self._store.get(DEPLOYMENTS, key)
         if deployment is not None:
-            self._gone[key] = _author_of(deployment)
+            self._gone[key] = _annotation(deployment, OPERATOR)
 
     def forget(self, key: Key) -> None:
         """There is no RedisQueue for it any more."""
@@ -124,7 +127,10 @@ class Deployments:
             self._remember(key, manifest, await self._writer.create_scaled_to_zero(manifest))
             return
         # With its uid the write fails where the Deployment was deleted meanwhile, and does not bring it back.
-        pinned = {**manifest, "metadata": {**manifest["metadata"], "uid": live["metadata"]["uid"]}}
+        metadata = {**manifest["metadata"], "uid": live["metadata"]["uid"]}
+        if _same(live, manifest) and (author := _annotation(live, OPERATOR)):
+            metadata["annotations"] = {**metadata["annotations"], OPERATOR: author}  # no news, no generation
+        pinned = {**manifest, "metadata": metadata}
         try:
             self._remember(key, manifest, await self._dependents.write(pinned))
         except ApiError as error:
@@ -231,8 +237,13 @@ def belongs_to(deployment: Object, rq: RedisQueue) -> bool:
     return author is not None and (author == rq.uid or labels.get(QUEUE_LABEL) == rq.key.name)
 
 
-def _author_of(deployment: Object) -> str:
-    return str((deployment["metadata"].get("annotations") or {}).get(OPERATOR, ""))
+def _same(live: Object, manifest: Object) -> bool:
+    """Whether the Deployment was applied with the same manifest, whoever did it."""
+    return _annotation(live, APPLIED_HASH) == _annotation(manifest, APPLIED_HASH)
+
+
+def _annotation(deployment: Object, name: str) -> str:
+    return str((deployment["metadata"].get("annotations") or {}).get(name, ""))
 
 
 def _release(version: str) -> tuple[int, ...]:

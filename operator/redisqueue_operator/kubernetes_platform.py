@@ -374,9 +374,11 @@ class KubernetesPlatform:
             if live is None or live["metadata"]["uid"] != rq.uid:
                 self._store.drop(REDISQUEUES, rq.key, int(rq.raw["metadata"]["resourceVersion"]))
                 raise Conflict(f"RedisQueue {rq.key} is gone")
-        refusal = await self._deployments.refusal(rq, _deployment_key(rq))
+        deployment = self._manifests[rq.key][1][-1]
+        refusal = await self._deployments.refusal(rq, _deployment_key(rq), deployment)
         if refusal is None and stage is Stage.CANARY:
-            return await self._deployments.refusal(rq, _canary_key(rq))
+            canary = canary_of(deployment, rq.key.name)
+            return await self._deployments.refusal(rq, _canary_key(rq), canary)
         return refusal
 
 

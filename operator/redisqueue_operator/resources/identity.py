@@ -81,13 +81,14 @@ def owner_reference(rq: RedisQueue) -> dict[str, Any]:
 
 
 def sealed(child: dict[str, Any], operator: str) -> dict[str, Any]:
-    """The child with who applies it (empty: nobody says) and with the hash of all that is applied."""
+    """The child with who applies it (empty: nobody says) and with the hash of all else that is applied."""
     metadata = child["metadata"]
-    annotations = {**metadata["annotations"], **({OPERATOR: operator} if operator else {})}
-    annotations.pop(APPLIED_HASH, None)
+    annotations = {
+        name: value for name, value in metadata["annotations"].items() if name not in (OPERATOR, APPLIED_HASH)
+    }
     whole = {**child, "metadata": {**metadata, "annotations": annotations}}
-    annotations[APPLIED_HASH] = digest(whole)
-    return whole
+    marks = {APPLIED_HASH: digest(whole), **({OPERATOR: operator} if operator else {})}
+    return {**child, "metadata": {**metadata, "annotations": annotations | marks}}
 
 
 def digest(value: Any) -> str:
