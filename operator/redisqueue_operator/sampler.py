@@ -334,9 +334,11 @@ class _Endpoint(Generic[K]):
         if changed:
             queue.news_at = self._clock()
             self._changed(key)
-        awaited = not isinstance(seen, Exception) and queue.watched.wake and _sleeps(seen)
+        if isinstance(seen, Exception):
+            # At a server that is no master any more nobody is woken; samples would take its connection, too.
+            _cancel(queue.waiter)
         # When enough connections sleep already, this queue is seen by the sample alone.
-        if awaited and not queue.waits and not self._sleepers.locked():
+        elif queue.watched.wake and _sleeps(seen) and not queue.waits and not self._sleepers.locked():
             queue.waiter = asyncio.create_task(self._wait(key, queue), name=f"wait {queue.watched.keys.name}")
         return changed
 

@@ -19,6 +19,7 @@ from tests.support.waiting import until
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.allowed_hosts import AllowedHosts
+from redisqueue_operator.embedded_redis import EmbeddedRedis
 from redisqueue_operator.redis_reason import classify
 from redisqueue_operator.sampler import Sampler, Watched
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tests.support.servers import Server
 
     from redis_message_queue.sample import QueueSample
-    from redisqueue_operator.embedded_redis import EmbeddedRedis
 
 KEYS = QueueKeys(QUEUE)
 OPERATOR = "redisqueue-operator"
@@ -263,3 +263,21 @@ async def test_a_cluster_that_is_away_is_waited_for(watcher: Watcher) -> None:
         for node in nodes:
             node.start()
         await until(lambda: watcher.sees(lambda seen: seen.pending == 0), "the cluster, back and empty", 40)
+
+
+async def test_nobody_sleeps_at_a_server_that_is_no_master_any_more(watcher: Watcher) -> None:
+    """A replica that may be written to would let them for a minute, over connections that samples take."""
+    names = [f"q{number}" for number in range(8)]
+    with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as admin:
+        admin.config_set("replica-read-only", "no")
+        blocked = lambda: admin.info("clients")["blocked_clients"]  # noqa: E731
+        for name in names:
+            watcher.watch(ConnectionSettings(url=server.url), name, keys=QueueKeys(name), wake=True)
+        await until(lambda: blocked() == len(names), "all sleep")
+        admin.replicaof("127.0.0.1", "1")
+        await until(lambda: watcher.failures, "it is a replica now")
+        await until(lambda: blocked() == 0, "all have left")
+        admin.replicaof("NO", "ONE")
+        await until(lambda: all(watcher.sees(lambda _: True, name) for name in names), "it is read again")
+        await until(lambda: blocked() == len(names), "and waited at")
+        await watcher.sampler.close()
