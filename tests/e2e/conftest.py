@@ -27,12 +27,13 @@ WANTED = bool(os.environ.get("CLUSTER")) or os.environ.get("CI") == "true"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if here in item.path.parents:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(900))  # the first one also builds and starts the cluster
-    # The newcomer's story is on a cluster where nothing is installed.
-    items.sort(key=lambda item: item.path != Path(__file__).parent / "test_readme.py")
+    # The newcomer's story comes first here, on a cluster where nothing is installed; after all other folders.
+    items.sort(key=lambda item: (here in item.path.parents, item.path != here / "test_readme.py"))
 
 
 @pytest.fixture(scope="session", autouse=True)
