@@ -59,6 +59,8 @@ log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 300.0
 AT_ONCE = 16
+TOLD_SECONDS = 1.0
+"""Conflicts are the usual way to learn of a change; one that backs off so far does not end by itself."""
 DELETION_LOOK_SECONDS = 0.5
 
 
@@ -177,7 +179,9 @@ class Engine:
                 await self._reconcile(key)
             except Conflict as conflict:
                 outcome = "conflict"
-                log.debug("%s: %s; again in %.2f s", key, conflict, self._queue.failed(key))
+                seconds = self._queue.failed(key)
+                level = logging.WARNING if seconds > TOLD_SECONDS else logging.DEBUG
+                log.log(level, "%s: %s; again in %.2f s", key, conflict, seconds)
             except Exception as error:
                 outcome = "error"
                 known = isinstance(error, (*AWAY, PlatformError))

@@ -116,6 +116,8 @@ class Observation:
     """None where the queue is not shared."""
     replica_failure: str = ""
     """Why pods cannot be created (or deleted), in the cluster's own words; empty when they can."""
+    overdue: str = ""
+    """That new pods did not get ready within the Deployment's deadline, in its words; else empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ MANAGED = QUEUE_LABEL
 TRACK_LABEL = "redisqueue.dev/track"
 MOST_ENDED = 10_000
 """Deleted objects whose last version is still known: late answers are late by seconds, not by as many."""
+OVERDUE = "ProgressDeadlineExceeded"
 REPLICA_FAILURE = "ReplicaFailure"
 """The condition of Deployments and ReplicaSets whose pods the API server refuses."""
 MOST_WORDS = 1000
@@ -230,6 +231,7 @@ def fleet_of(
         pods=pods,
         version=deployment["metadata"]["resourceVersion"],
         replica_failure=_replica_failure(deployment, trial, *sets),
+        overdue=_overdue(deployment, trial),
     )
     if trial is None:
         return fleet
@@ -257,6 +259,15 @@ def _replica_failure(*objects: Object | None) -> str:
         for condition in _conditions(each) if each is not None else ():
             if condition["type"] == REPLICA_FAILURE and condition["status"] == "True":
                 return str(condition.get("message") or condition.get("reason") or REPLICA_FAILURE)
+    return ""
+
+
+def _overdue(*deployments: Object | None) -> str:
+    """The words of the first one whose pods have passed `progressDeadlineSeconds` without getting ready."""
+    for each in deployments:
+        for condition in _conditions(each) if each is not None else ():
+            if condition["type"] == "Progressing" and condition.get("reason") == OVERDUE:
+                return str(condition.get("message") or OVERDUE)
     return ""
 
 

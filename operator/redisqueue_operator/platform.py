@@ -64,6 +64,8 @@ class Fleet:
     canary: Canary | None = None
     replica_failure: str = ""
     """Why pods cannot be created (or deleted), in the platform's own words; empty when they can."""
+    overdue: str = ""
+    """That new workers did not get ready within the platform's deadline, in its words; else empty."""
 
     @property
     def split(self) -> Split:

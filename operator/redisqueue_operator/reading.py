@@ -79,4 +79,5 @@ class Reading:
             server=server_of(self._sampler.server(key)),
             others=others_of(sampled, tracked.uid, own) if sampled and shared else Others(),
             replica_failure=fleet.replica_failure,
+            overdue=fleet.overdue,
         )

@@ -107,6 +107,7 @@ def seen(
     canaries: int = 0,
     server: ServerObservation | None = HEALTHY,
     replica_failure: str = "",
+    overdue: str = "",
 ) -> Observation:
     """An observation; replicas and ready pods follow from the pods unless they are given."""
     pods = tuple(pods)
@@ -123,6 +124,7 @@ def seen(
         canaries=canaries,
         server=server,
         replica_failure=replica_failure,
+        overdue=overdue,
     )
 
 

@@ -106,6 +106,10 @@ def progressing(
         )
     if lacks_pods(observation):
         return Verdict("False", "ReplicaFailure", f"Pods cannot be created: {observation.replica_failure}")
+    if is_overdue(observation):
+        return Verdict(
+            "False", "ProgressDeadlineExceeded", f"New workers do not get ready: {observation.overdue}"
+        )
     if any(pod.unschedulable and not pod.terminating for pod in observation.pods):
         words = next((pod.words for pod in observation.pods if pod.unschedulable and pod.words), "")
         text = f": {words}" if words else ": the cluster has no room for them."
@@ -124,6 +128,12 @@ def lacks_pods(observation: Observation) -> bool:
     """Whether workers are missing that the cluster refuses to create."""
     live = sum(not pod.terminating for pod in observation.pods)
     return bool(observation.replica_failure) and live < (observation.replicas or 0)
+
+
+def is_overdue(observation: Observation) -> bool:
+    """Whether workers that are wanted have not got ready within the deadline of their Deployment."""
+    missing = observation.ready_replicas < (observation.replicas or 0) or observation.active_replica_sets > 1
+    return bool(observation.overdue) and missing
 
 
 def _trial(rollout: Rollout | None) -> Verdict | None:
@@ -153,6 +163,7 @@ def degraded(observation: Observation | None, policy: Policy, warn_above: int, b
         return None
     problems = (
         _not_created(observation)
+        + _not_in_time(observation)
         + _pods_failing(observation, before)
         + _tripped(observation)
         + _hung(observation, policy)
@@ -171,6 +182,11 @@ def degraded(observation: Observation | None, policy: Policy, warn_above: int, b
 def _not_created(observation: Observation) -> list[tuple[str, str]]:
     text = f"pods cannot be created: {observation.replica_failure}"
     return [("ReplicaFailure", text)] if lacks_pods(observation) else []
+
+
+def _not_in_time(observation: Observation) -> list[tuple[str, str]]:
+    text = f"new workers do not get ready: {observation.overdue}"
+    return [("ProgressDeadlineExceeded", text)] if is_overdue(observation) else []
 
 
 def causes(observation: Observation) -> list[str]:

@@ -25,6 +25,7 @@ NEEDS_SOMEBODY = ("InvalidSpec", "NameConflict", "Conflict", "ApplyRefused", "Ne
 UNDER_WAY = ("RollingOut", "Canary", "Promoted", "DeploymentMissing", "UnschedulablePods")
 DERIVED = (
     *("RedisUnreachable", "NotObserved", "PodsFailing", "ReplicaFailure", "RolledBack", "NotEnoughWorkers"),
+    "ProgressDeadlineExceeded",
     *(*HINDRANCES, *UNDER_WAY),
 )
 """Reasons that other conditions have, and tell as Events."""
@@ -71,8 +72,8 @@ def summary(applied: ApplyOutcome, said: Mapping[str, Verdict], *, enough: bool)
         return Summary.of(Verdict("False", "RolledBack", progress.message), stalled=True)
     if scaling.reason in HINDRANCES:
         return Summary.of(Verdict("False", scaling.reason, scaling.message), stalled=True)
-    if progress.reason == "ReplicaFailure":
-        return Summary.of(Verdict("False", "ReplicaFailure", progress.message), stalled=True)
+    if progress.reason in ("ReplicaFailure", "ProgressDeadlineExceeded"):
+        return Summary.of(Verdict("False", progress.reason, progress.message), stalled=True)
     if redis.status == "False":
         return Summary.of(Verdict("False", "RedisUnreachable", f"{redis.reason}: {redis.message}"))
     if "Unknown" in (redis.status, progress.status):

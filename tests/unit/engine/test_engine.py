@@ -251,7 +251,7 @@ async def test_settings_are_asked_for_again_when_their_secrets_are_a_minute_old(
 
 
 async def test_a_conflict_without_end_does_not_become_a_storm(
-    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = await sampled(platform, engine, "jobs")
     attempts: list[float] = []
@@ -261,6 +261,7 @@ async def test_a_conflict_without_end_does_not_become_a_storm(
     await until(lambda: len(attempts) >= 6, "attempts")
     waits = [later - earlier for earlier, later in itertools.pairwise(attempts)]
     assert all(wait > 0.04 * 2**n for n, wait in enumerate(waits)), "each is about twice the one before"
+    await until(lambda: "somebody is always faster; again in" in caplog.text, "in the end it is told")
     platform.refuse = []
     await until(lambda: platform.scales(key) == [1], "it is done once it can be")
 

@@ -202,3 +202,14 @@ def test_what_has_ended_does_not_come_back_with_a_late_answer() -> None:
     assert store.put(REDISQUEUES, obj("mails", 7)) == ()
     assert store.get(REDISQUEUES, OWNER) is None
     assert store.put(REDISQUEUES, obj("mails", 8)) == (OWNER,), "a new one of that name"
+
+
+def test_a_fleet_says_that_a_rollout_is_overdue() -> None:
+    words = 'ReplicaSet "mails-worker-5c" has timed out progressing.'
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": words}
+    well = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable", "message": "done"}
+    for conditions, expected in (([late], words), ([well], ""), ([], "")):
+        deployment = obj("mails-worker", 1, status={"conditions": conditions})
+        assert fleet_of(Store(), OWNER, deployment, CREATED_AT).overdue == expected
+    canaries = obj("mails-canary", 1, spec={"replicas": 1}, status={"conditions": [late]})
+    assert fleet_of(Store(), OWNER, obj("mails-worker", 1), CREATED_AT, trial=canaries).overdue == words

@@ -32,6 +32,7 @@ OUTCOMES = {
         )
     },
 }
+OVERDUE = 'ReplicaSet "jobs-worker-5c" has timed out progressing.'
 WORKERS = {
     "none": {"replicas": None},
     "asleep": {"replicas": 0},
@@ -43,6 +44,8 @@ WORKERS = {
     "refused": {"replicas": 3, "replica_failure": QUOTA},
     "some refused": {"pods": [pod("a")], "replicas": 3, "replica_failure": QUOTA},
     "rolling": {"pods": [pod("a"), pod("b")], "replica_sets": 2},
+    "overdue": {"pods": [pod("a"), pod("b", ready=False)], "replica_sets": 2, "overdue": OVERDUE},
+    "was overdue": {"pods": [pod("a"), pod("b")], "overdue": OVERDUE},
 }
 QUEUES = {"away": None, "empty": queue(), "full": queue(200, in_flight=1), "dead": queue(dead_letter=9)}
 SPECS: dict[str, dict[str, Any]] = {
@@ -135,6 +138,8 @@ def test_no_two_conditions_contradict_each_other(outcome: str, workers: str) -> 
         ("applied", seen(None, [pod("a")]), ("False", "RedisUnreachable"), "InProgress"),
         ("applied", seen(queue(1), [pod("a", ready=False)]), ("False", "NotEnoughWorkers"), "InProgress"),
         ("applied", seen(queue(1), **WORKERS["failing"]), ("False", "PodsFailing"), "InProgress"),
+        ("applied", seen(queue(1), **WORKERS["overdue"]), ("False", "ProgressDeadlineExceeded"), "Failed"),
+        ("applied", seen(queue(1), **WORKERS["was overdue"]), ("True", "Applied"), "Current"),
         ("applied", seen(queue(1), **WORKERS["no room"]), ("False", "UnschedulablePods"), "InProgress"),
         ("applied", seen(queue(1), **WORKERS["refused"]), ("False", "ReplicaFailure"), "Failed"),
         ("applied", seen(queue(1), **WORKERS["none"]), ("False", "DeploymentMissing"), "InProgress"),
