@@ -23,6 +23,13 @@ OURS = Path(redis_message_queue.__file__).parent.parent
 # What differs on purpose; each is in the table "Compatibility with v7" of the library's page.
 STRICTER = {
     f"{cls} pending_overload_policy #{VALUES.index('block')}" for cls in ("RedisMessageQueue", "RedisGateway")
+} | {
+    f"{argument} #{VALUES.index(10**30)}"
+    for argument in (
+        "RedisMessageQueue visibility_timeout_seconds",
+        "RedisGateway message_visibility_timeout_seconds",
+        "RedisGateway message_deduplication_log_ttl_seconds",
+    )
 }
 _ASYNC_DOUBLE = next(number for number, value in enumerate(VALUES) if isinstance(value, AsyncMock))
 STRICTER_OF_THE_SYNC_FACE = {

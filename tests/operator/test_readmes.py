@@ -48,7 +48,9 @@ def cluster(api_server: ApiServer, redis_url: str) -> Cluster:
                 cluster.apply(item)
     done = {"type": "Complete", "status": "True", "reason": "Moved", "message": ""}
     done["lastTransitionTime"] = "2026-01-01T00:00:00Z"
-    ended = json.dumps({"status": {"conditions": [done]}})
+    # kubectl believes no condition that is older than the spec.
+    generation = cluster.metadata("rqr", "invoices")["generation"]
+    ended = json.dumps({"status": {"observedGeneration": generation, "conditions": [done]}})
     cluster.run("patch", "rqr", "invoices", "--subresource=status", "--type=merge", f"--patch={ended}")
     return cluster
 
