@@ -83,12 +83,19 @@ def placed(tracked: Tracked, fleet: Fleet, target: int, victims: tuple[str, ...]
 
 
 def with_missing(tracked: Tracked, fleet: Fleet, decision: Decision) -> Split | None:
-    """The workers of both versions when the canaries are too few and more may be started; else None."""
+    """The workers of both versions when the canaries are too few and more may be started; else None.
+
+    Where there are as many workers as there may be, canaries take the place of others, which finish what they
+    have in hand as in any rollout: a queue that is always busy gets its new version, too.
+    """
     missing = _missing(tracked, fleet, decision)
     if not missing or _waits_for(tracked, fleet, missing):
         return None
     stable, canary = fleet.split
-    return Split(stable, canary + min(missing, _room(tracked, fleet)))
+    if (room := _room(tracked, fleet)) > 0:
+        return Split(stable, canary + min(missing, room))
+    swapped = min(missing, stable - 1)
+    return Split(stable - swapped, canary + swapped)
 
 
 def _missing(tracked: Tracked, fleet: Fleet, decision: Decision | None) -> int:
@@ -105,9 +112,9 @@ def _waits_for(tracked: Tracked, fleet: Fleet, missing: int | None = None) -> st
         return ""
     if not _may_start(tracked.rq.spec):
         return NUMBER_IS_FIXED
-    if _room(tracked, fleet) < 1:
+    if _room(tracked, fleet) < 1 and fleet.split.stable < 2:
         most = tracked.rq.spec.scaling.max_replicas
-        return f"{most} workers run, as many as maxReplicas allows: raise it, or wait until fewer are needed"
+        return f"maxReplicas is {most}, and the only worker is needed: raise it, or wait until it is not"
     return fleet.replica_failure
 
 

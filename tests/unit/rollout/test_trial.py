@@ -114,7 +114,7 @@ def test_a_trial_begins_when_the_number_may_change() -> None:
 def test_there_are_never_more_workers_than_the_most_there_may_be() -> None:
     of = tracked(scaling={"maxReplicas": 3})
     trial.chooser(of)(ON_TRIAL)
-    assert missing(of, with_canaries(0)) is None
+    assert missing(of, with_canaries(0)) == Split(2, 1), "it takes the place of another one"
     of = tracked(scaling={"maxReplicas": 4}, rollout={"strategy": "Versioned", "canaryPercent": 50})
     trial.chooser(of)(ON_TRIAL)
     assert missing(of, with_canaries(0)) == Split(3, 1), "two would be one too many"
@@ -123,7 +123,7 @@ def test_there_are_never_more_workers_than_the_most_there_may_be() -> None:
 @pytest.mark.parametrize(
     ("spec", "fleet", "told"),
     [
-        ({"scaling": {"maxReplicas": 3}}, with_canaries(0), "maxReplicas"),
+        ({"scaling": {"maxReplicas": 1}}, Fleet(1, 1, 1, PODS[:1], "1", Canary(0, "2")), "maxReplicas"),
         ({"scaling": {"mode": "Paused"}}, with_canaries(0), "spec.replicas"),
         ({}, replace(with_canaries(0), replica_failure="exceeded quota"), "exceeded quota"),
     ],
