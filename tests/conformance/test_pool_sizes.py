@@ -53,6 +53,7 @@ def test_all_handlers_of_a_worker_may_publish_at_once(
     assert redis_client.llen(KEYS.pending) == MANY
 
 
+@pytest.mark.one_node  # a cluster's client may have no connection left to look for its nodes with
 @pytest.mark.parametrize("deduplication", [True, False])
 async def test_who_finds_no_free_connection_waits_for_one(
     face: Face, redis_client: redis.Redis, deduplication: bool
