@@ -36,9 +36,14 @@ def patched() -> Iterator[None]:
         yield
 
 
+def freeze(day: str) -> AbstractContextManager[object]:
+    """It looks into every module, and at such a look pydantic, and the Kubernetes client where another test
+    imported it, import more of themselves: their models would be made of the frozen types."""
+    return freezegun.freeze_time(day, ignore=["pydantic", "kubernetes"])
+
+
 FREEZERS: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    # It looks into every module; at such a look pydantic imports more of itself, with the frozen types in it.
-    "freezegun": lambda: freezegun.freeze_time("2026-01-01", ignore=["pydantic"]),
+    "freezegun": lambda: freeze("2026-01-01"),
     "by hand": patched,
 }
 
@@ -150,7 +155,7 @@ async def test_a_consumer_waits_its_time(face: Face, frozen: Any) -> None:
 
 @pytest.mark.parametrize(
     "frozen",
-    [*FREEZERS.values(), lambda: freezegun.freeze_time("1970-01-02")],
+    [*FREEZERS.values(), lambda: freeze("1970-01-02")],
     ids=[*FREEZERS, "in the past"],
 )
 def test_a_keeper_goes_on_and_tells_of_no_loss(
