@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.observe import DELETION_COST, DEPLOYMENTS, FIRST_TO_GO, PODS, REDISQUEUES
+from redisqueue_operator.observe.cache import DELETION_COST, DEPLOYMENTS, FIRST_TO_GO, PODS, REDISQUEUES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.observe import Resource
+    from redisqueue_operator.observe.cache import Resource
     from redisqueue_operator.status import EventRecord
 
 MANAGER = "redisqueue-operator"

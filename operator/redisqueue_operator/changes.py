@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.metrics import OperatorMetrics
-    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.observe.facts import Observation
+    from redisqueue_operator.observe.redis.sampler import Sampler
     from redisqueue_operator.platform import Fleet, Platform
     from redisqueue_operator.reports import Reports
-    from redisqueue_operator.sampler import Sampler
     from redisqueue_operator.scaling import Decision
     from redisqueue_operator.tracked import Tracked
     from redisqueue_operator.workqueue import WorkQueue

@@ -13,7 +13,7 @@ from redisqueue_operator.status.events import EventRecord
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.observe.facts import Observation
 
 FINALIZER = "redisqueue.dev/drain"
 

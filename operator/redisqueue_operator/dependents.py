@@ -10,7 +10,7 @@ from redisqueue_operator.companion_list import BUDGET, CompanionList, companion_
 from redisqueue_operator.companions import name_of, owners_to_be, snapshots_in, unused
 from redisqueue_operator.deployments import belongs_to
 from redisqueue_operator.kubernetes_api import ApiError, path_of
-from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, REPLICASETS
+from redisqueue_operator.observe.cache import DEPLOYMENTS, QUEUE_LABEL, REPLICASETS
 from redisqueue_operator.resources.identity import canary_name, deployment_name, owner_reference
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply import Writer
     from redisqueue_operator.kubernetes_api import KubernetesApi, Object
-    from redisqueue_operator.observe import Store
+    from redisqueue_operator.observe.cache import Store
     from redisqueue_operator.share import Share
 
 log = logging.getLogger(__name__)

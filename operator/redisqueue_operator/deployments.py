@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.dropped import dropped_from, outcome_of
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.observation import ApplyOutcome
-from redisqueue_operator.observe import DEPLOYMENTS, QUEUE_LABEL, Store, marked_pods, version_of
+from redisqueue_operator.observe.cache import DEPLOYMENTS, QUEUE_LABEL, Store, marked_pods, version_of
+from redisqueue_operator.observe.facts import ApplyOutcome
 from redisqueue_operator.platform import Conflict, PlatformError
 from redisqueue_operator.precedence import FOREIGN, NEWER
 from redisqueue_operator.resources.identity import (

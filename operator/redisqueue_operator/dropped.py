@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.observation import FIELDS_DROPPED, ApplyOutcome
+from redisqueue_operator.observe.facts import FIELDS_DROPPED, ApplyOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

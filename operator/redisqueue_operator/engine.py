@@ -20,16 +20,16 @@ from redisqueue_operator import trial
 from redisqueue_operator.changes import Changes
 from redisqueue_operator.deletion import is_held, may_go, shall_be_held, workers_vanished
 from redisqueue_operator.interruptible import cancelled
-from redisqueue_operator.observation import FIELDS_DROPPED, ApplyOutcome, Observation
+from redisqueue_operator.observe.facts import FIELDS_DROPPED, ApplyOutcome, Observation
+from redisqueue_operator.observe.redis.reading import Reading
+from redisqueue_operator.observe.redis.sampler import Connect, Sampler
 from redisqueue_operator.platform import Conflict, PlatformError
 from redisqueue_operator.precedence import ANSWER_SECONDS, FOREIGN
-from redisqueue_operator.reading import Reading
 from redisqueue_operator.reports import Reports
 from redisqueue_operator.resync import Resync
 from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
 from redisqueue_operator.rollout import Rollout, Stage
 from redisqueue_operator.rows import row_of
-from redisqueue_operator.sampler import Connect, Sampler
 from redisqueue_operator.scaling import (
     Decision,
     History,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from redis.exceptions import ResponseError
 
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator.observation import Hindrance
+from redisqueue_operator.observe.facts import Hindrance
+from redisqueue_operator.observe.redis.errors import classify
 from redisqueue_operator.platform import PlatformError
-from redisqueue_operator.redis_reason import classify
 
 RETRY_SECONDS = 3.0
 """Between two tries of what was refused: people who lift a rule shall see that it goes on."""

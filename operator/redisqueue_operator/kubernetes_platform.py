@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.companions import is_as_wanted
-from redisqueue_operator.coverage import Coverage
 from redisqueue_operator.deletion import finalizers
 from redisqueue_operator.dependents import Dependents
 from redisqueue_operator.deployments import Deployments
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.listing import Listing
-from redisqueue_operator.observation import ApplyOutcome
-from redisqueue_operator.observe import (
+from redisqueue_operator.observe.cache import (
     DEPLOYMENTS,
     REDISQUEUES,
     Store,
     fleet_of,
 )
+from redisqueue_operator.observe.coverage import Coverage
+from redisqueue_operator.observe.facts import ApplyOutcome
+from redisqueue_operator.observe.listing import Listing
+from redisqueue_operator.observe.references import References, identity_of
 from redisqueue_operator.platform import Conflict, Fleet, PlatformError, SettingsUnavailable, always_roll
-from redisqueue_operator.references import References, identity_of
 from redisqueue_operator.resources import SourceMissingError, children
 from redisqueue_operator.resources.canary import canary_of
 from redisqueue_operator.resources.identity import MANAGED_BY, canary_name, deployment_name, is_owned
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply import Writer
-    from redisqueue_operator.connections import Connections
+    from redisqueue_operator.observe.redis.settings import Connections
     from redisqueue_operator.rollout import Versions
     from redisqueue_operator.share import Share
     from redisqueue_operator.status import EventRecord

@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY, disable_created_metrics
 
-from redisqueue_operator import handlers
 from redisqueue_operator.api import Key
 from redisqueue_operator.apply import Writer
-from redisqueue_operator.connections import Connections
-from redisqueue_operator.coverage import MISSING, Coverage
 from redisqueue_operator.engine import Engine
 from redisqueue_operator.health import HealthServer
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of
@@ -28,10 +25,13 @@ from redisqueue_operator.kubernetes_platform import KubernetesPlatform
 from redisqueue_operator.lease import Election, LeaseTimes
 from redisqueue_operator.lease_store import KubernetesLease
 from redisqueue_operator.metrics import OperatorMetrics
-from redisqueue_operator.observe import REDISQUEUES, Store
+from redisqueue_operator.observe import watch
+from redisqueue_operator.observe.cache import REDISQUEUES, Store
+from redisqueue_operator.observe.coverage import MISSING, Coverage
+from redisqueue_operator.observe.redis.settings import Connections
+from redisqueue_operator.observe.references import References
 from redisqueue_operator.options import Options, read_options
 from redisqueue_operator.redrive.controller import RedriveController
-from redisqueue_operator.references import References
 from redisqueue_operator.vitals import why_dead
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    handlers.quiet_logs()
+    watch.quiet_logs()
     asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     # They would be a second series for each counter and histogram.
     disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -152,9 +152,7 @@ class Operator:
         watching, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
         watches = asyncio.create_task(
-            handlers.watch(
-                store, notify, engine.resync_soon, options.share, stop_watching, watching, coverage
-            )
+            watch.watch(store, notify, engine.resync_soon, options.share, stop_watching, watching, coverage)
         )
         await _first_of(watches, asyncio.create_task(watching.wait()))
         self._catch_signals()  # kopf has installed its own

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.observation import ApplyOutcome, PodObservation
+    from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
     from redisqueue_operator.rollout import Versions
     from redisqueue_operator.status import EventRecord
 

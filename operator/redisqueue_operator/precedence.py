@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import ApplyOutcome
+    from redisqueue_operator.observe.facts import ApplyOutcome
 
 NEWER = "NewerOperator"
 FOREIGN = "ForeignOperator"

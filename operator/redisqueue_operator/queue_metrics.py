@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from redisqueue_operator.api.model import Key
-    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.observe.facts import Observation
     from redisqueue_operator.scaling import Decision
 
 LABELS = ["namespace", "name"]

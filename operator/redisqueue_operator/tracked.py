@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import parse
-from redisqueue_operator.observation import ApplyOutcome
+from redisqueue_operator.observe.facts import ApplyOutcome
 from redisqueue_operator.precedence import Precedence
 from redisqueue_operator.rollout import Stage
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.observation import Hindrance, Observation
+    from redisqueue_operator.observe.facts import Hindrance, Observation
     from redisqueue_operator.rivals import Claimant
     from redisqueue_operator.rollout import Rollout, Versions
     from redisqueue_operator.scaling import Decision, History

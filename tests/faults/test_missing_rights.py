@@ -16,7 +16,7 @@ from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import retire, sample
 from redis_message_queue.trouble import first_word
-from redisqueue_operator.redis_reason import classify
+from redisqueue_operator.observe.redis.errors import classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from tests.support.servers import Server
 
 from redis_message_queue import RetryBudgetExhaustedError
 from redisqueue_operator.embedded_redis import EmbeddedRedis
-from redisqueue_operator.redis_reason import classify
+from redisqueue_operator.observe.redis.errors import classify
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

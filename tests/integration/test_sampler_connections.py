@@ -18,10 +18,10 @@ from tests.support.waiting import until
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.allowed_hosts import AllowedHosts
 from redisqueue_operator.embedded_redis import EmbeddedRedis
-from redisqueue_operator.redis_reason import classify
-from redisqueue_operator.sampler import Sampler, Watched
+from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
+from redisqueue_operator.observe.redis.errors import classify
+from redisqueue_operator.observe.redis.sampler import Sampler, Watched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

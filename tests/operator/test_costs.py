@@ -11,8 +11,8 @@ from tests.support.redisqueue_cases import redis_queue
 from tests.support.waiting import quiet
 
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.connections import CLIENT_NAME
-from redisqueue_operator.sampler import MOST_SLEEPERS
+from redisqueue_operator.observe.redis.sampler import MOST_SLEEPERS
+from redisqueue_operator.observe.redis.settings import CLIENT_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from tests.support.redisqueue_cases import redis_queue
 from redisqueue_operator import kubernetes_api
 from redisqueue_operator.api import Key
 from redisqueue_operator.kubernetes_api import KubernetesApi, path_of
-from redisqueue_operator.observe import REDISQUEUES, Store
+from redisqueue_operator.observe.cache import REDISQUEUES, Store
 
 if TYPE_CHECKING:
     import pytest

@@ -36,7 +36,8 @@ AWAY_SECONDS = 60 if LONG else 2
 NAMESPACE, HASTY = "redis-away", "redis-hasty"
 # What a minute takes otherwise takes some seconds.
 HASTE = """
-import redisqueue_operator.reading as reading, redisqueue_operator.references as references
+import redisqueue_operator.observe.redis.reading as reading
+import redisqueue_operator.observe.references as references
 import redisqueue_operator.tracked as tracked
 tracked.SETTINGS_SECONDS = reading.SETTINGS_SECONDS = references.FRESH_SECONDS = 8.0
 """

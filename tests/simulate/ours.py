@@ -18,7 +18,7 @@ from tests.support.observations import queue as seen_queue
 from tests.support.observations import seen
 
 from redisqueue_operator.changes import SETTLE_SECONDS
-from redisqueue_operator.observation import WorkerObservation
+from redisqueue_operator.observe.facts import WorkerObservation
 from redisqueue_operator.scaling import History, decide, survivors, to_retire
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.simulate.timeline import Timeline
     from tests.simulate.world import Pod, World
 
-    from redisqueue_operator.observation import Observation, QueueObservation
+    from redisqueue_operator.observe.facts import Observation, QueueObservation
     from redisqueue_operator.scaling import Decision, Policy
 
 WAKE_SECONDS, WRITE_SECONDS = 0.005, 0.05

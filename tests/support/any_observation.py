@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from tests.support.observations import queue, seen
 
-from redisqueue_operator.observation import (
+from redisqueue_operator.observe.facts import (
     Observation,
     PodObservation,
     QueueObservation,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.deletion import finalizers
-from redisqueue_operator.observation import ApplyOutcome, PodObservation
+from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
 from redisqueue_operator.platform import Conflict, Fleet, always_roll
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.observation import (
+from redisqueue_operator.observe.facts import (
     Observation,
     PodObservation,
     QueueObservation,

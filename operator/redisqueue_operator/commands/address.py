@@ -159,8 +159,8 @@ def typed(item: Object, where: str) -> RedisQueue:
 def settings_of(rq: RedisQueue, references: References, folder: Path) -> ConnectionSettings:
     """As the operator would connect. Raises UserError."""
     # They bring the whole API along, and with it YAML.
-    from redisqueue_operator.allowed_hosts import AllowedHosts  # noqa: PLC0415
-    from redisqueue_operator.connections import Connections  # noqa: PLC0415
+    from redisqueue_operator.observe.redis.dial_guard import AllowedHosts  # noqa: PLC0415
+    from redisqueue_operator.observe.redis.settings import Connections  # noqa: PLC0415
 
     try:
         settings = asyncio.run(Connections(references, folder, AllowedHosts()).settings(rq))

@@ -15,7 +15,7 @@ from redisqueue_operator.deletion import finalizers
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.template import worker_template, write_sources
 from redisqueue_operator.local.worker_set import WorkerSet
-from redisqueue_operator.observation import ApplyOutcome
+from redisqueue_operator.observe.facts import ApplyOutcome
 from redisqueue_operator.platform import Conflict, Fleet, always_roll
 
 if TYPE_CHECKING:

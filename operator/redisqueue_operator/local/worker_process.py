@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.embedded_redis import free_port
-from redisqueue_operator.observation import PodObservation
+from redisqueue_operator.observe.facts import PodObservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.apply import TokenBucket
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.observe import REDISQUEUES, Resource, Store, key_of, version_of
+from redisqueue_operator.observe.cache import REDISQUEUES, Resource, Store, key_of, version_of
 from redisqueue_operator.redrive.resource import REDRIVES, Redrive, parse
 from redisqueue_operator.redrive.run import Gone, carry_out
 from redisqueue_operator.redrive.status import FINISHED, Stand, build_status, seconds_to_live, told
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply import Writer
-    from redisqueue_operator.connections import Connections
-    from redisqueue_operator.sampler import Connect
+    from redisqueue_operator.observe.redis.sampler import Connect
+    from redisqueue_operator.observe.redis.settings import Connections
     from redisqueue_operator.share import Share
 
 log = logging.getLogger(__name__)

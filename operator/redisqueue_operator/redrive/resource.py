@@ -9,7 +9,7 @@ from redisqueue_operator.api import definition
 from redisqueue_operator.api.defaults import with_defaults
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.api.parsing import build
-from redisqueue_operator.observe import Resource, key_of
+from redisqueue_operator.observe.cache import Resource, key_of
 
 REDRIVES = Resource(definition.GROUP, definition.VERSION, "redisqueueredrives")
 

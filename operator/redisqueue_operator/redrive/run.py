@@ -15,7 +15,7 @@ from redis_message_queue.keys import QueueKeys
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator import api
 from redisqueue_operator.interruptible import cancelled
-from redisqueue_operator.observed import unreadable
+from redisqueue_operator.observe.redis.observed import unreadable
 from redisqueue_operator.platform import PlatformError, SettingsUnavailable
 from redisqueue_operator.redrive.match import Match
 from redisqueue_operator.redrive.match_process import MatchError, MatchProcess
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from redis_message_queue import RedriveProgress
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.apply import TokenBucket
-    from redisqueue_operator.connections import Connections
+    from redisqueue_operator.observe.redis.sampler import Connect
+    from redisqueue_operator.observe.redis.settings import Connections
     from redisqueue_operator.redrive.resource import Redrive
-    from redisqueue_operator.sampler import Connect
 
 log = logging.getLogger(__name__)
 

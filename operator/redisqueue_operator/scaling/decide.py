@@ -12,7 +12,7 @@ from redisqueue_operator.scaling.history import SHRINK_PAUSE_SECONDS, push_highe
 from redisqueue_operator.scaling.need import Need, need_of, rest_of
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import Observation, PodObservation
+    from redisqueue_operator.observe.facts import Observation, PodObservation
     from redisqueue_operator.scaling.history import History
     from redisqueue_operator.scaling.policy import Policy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.scaling.fleet import Fleet, State
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.observe.facts import Observation
     from redisqueue_operator.scaling.decision import Decision
     from redisqueue_operator.scaling.policy import Policy
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import Observation, PodObservation, WorkerObservation
+    from redisqueue_operator.observe.facts import Observation, PodObservation, WorkerObservation
     from redisqueue_operator.scaling.decision import Decision
     from redisqueue_operator.scaling.policy import Policy
 

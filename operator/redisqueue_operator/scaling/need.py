@@ -10,7 +10,7 @@ from redisqueue_operator.scaling.decision import Rates, Term
 from redisqueue_operator.scaling.rates import RATE_SECONDS, RateHistory
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import Observation, QueueObservation
+    from redisqueue_operator.observe.facts import Observation, QueueObservation
     from redisqueue_operator.scaling.fleet import Fleet
     from redisqueue_operator.scaling.history import History
     from redisqueue_operator.scaling.policy import Policy

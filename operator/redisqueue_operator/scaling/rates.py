@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from redisqueue_operator.scaling.decision import Rates
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import QueueObservation
+    from redisqueue_operator.observe.facts import QueueObservation
 
 RATE_SECONDS = 10.0
 """Rates are averages of the last ten seconds: long enough for a few slow messages, short enough to react."""

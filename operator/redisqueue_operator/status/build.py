@@ -15,7 +15,7 @@ from redisqueue_operator.status.verdict import NOT_OBSERVED, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from redisqueue_operator.observation import ApplyOutcome, Hindrance, Observation, QueueObservation
+    from redisqueue_operator.observe.facts import ApplyOutcome, Hindrance, Observation, QueueObservation
     from redisqueue_operator.rollout import Rollout
     from redisqueue_operator.scaling import Decision, Rates
 

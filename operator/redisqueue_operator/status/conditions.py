@@ -12,7 +12,7 @@ from redisqueue_operator.status.rounding import rounded
 from redisqueue_operator.status.verdict import Verdict
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import ApplyOutcome, Observation, QueueObservation
+    from redisqueue_operator.observe.facts import ApplyOutcome, Observation, QueueObservation
     from redisqueue_operator.rollout import Rollout
     from redisqueue_operator.scaling import Decision, Policy
 

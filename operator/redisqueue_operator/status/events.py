@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from redisqueue_operator.observation import HINDRANCES
+from redisqueue_operator.observe.facts import HINDRANCES
 from redisqueue_operator.status.ready import DERIVED
 
 if TYPE_CHECKING:

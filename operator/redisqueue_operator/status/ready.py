@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from redisqueue_operator.observation import FIELDS_DROPPED, HINDRANCES
+from redisqueue_operator.observe.facts import FIELDS_DROPPED, HINDRANCES
 from redisqueue_operator.status.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from redisqueue_operator.observation import ApplyOutcome, Observation
+    from redisqueue_operator.observe.facts import ApplyOutcome, Observation
     from redisqueue_operator.scaling import Decision, Policy
 
 UNREADABLE = "Unreadable"

@@ -8,8 +8,8 @@ import pytest
 from tests.support.observations import once, queue, seen
 from tests.support.resources import redis_queue
 
-from redisqueue_operator.observation import ApplyOutcome, PodObservation
-from redisqueue_operator.observe import pod_of
+from redisqueue_operator.observe.cache import pod_of
+from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
 from redisqueue_operator.scaling import Policy, explain
 from redisqueue_operator.status import build_status, events_between
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redisqueue_operator.observation import ApplyOutcome
+from redisqueue_operator.observe.facts import ApplyOutcome
 from redisqueue_operator.precedence import ANSWER_SECONDS, YIELD_SECONDS, Precedence
 
 REFUSED = ApplyOutcome(False, "NewerOperator", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from redisqueue_operator.observe import DEPLOYMENTS, MANAGED, REDISQUEUES
+from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REDISQUEUES
 from redisqueue_operator.options import read_options
 from redisqueue_operator.share import Share
 

@@ -12,7 +12,7 @@ from tests.support.observations import Story, pod, queue, seen, worker
 from redisqueue_operator.scaling import Policy
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.observe.facts import Observation
 
 TICK = 0.2
 """Seconds between two samples."""

@@ -10,7 +10,7 @@ from tests.support.observations import Story, fleet, once, pod, queue, seen, set
 from redisqueue_operator.scaling import STEP_SECONDS, Policy
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import PodObservation
+    from redisqueue_operator.observe.facts import PodObservation
 
 
 HOLD = Policy(hold_unschedulable=True)

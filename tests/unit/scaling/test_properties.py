@@ -13,7 +13,7 @@ from tests.support.observations import Story, fleet, once, queue, seen
 from redisqueue_operator.scaling import FRESH_SECONDS, Decision, History, Policy, decide, explain
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import Observation, QueueObservation
+    from redisqueue_operator.observe.facts import Observation, QueueObservation
 
 readable = observations(st.just(True))
 unreadable = observations(st.just(False))

@@ -15,7 +15,7 @@ from tests.support.observations import Story, fleet, queue, seen
 from redisqueue_operator.scaling import STEP_SECONDS, Decision, Policy
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import Observation
+    from redisqueue_operator.observe.facts import Observation
 
 pauses = st.sampled_from([0.2, 1.0, 4.0, 9.9, 10.0, 31.0, 61.0])
 loads = st.lists(st.tuples(pauses, st.none() | st.integers(0, 80)), min_size=1, max_size=25)

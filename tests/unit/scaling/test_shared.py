@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.any_observation import on_a_busy_machine
 from tests.support.observations import Story, fleet, once, queue, seen
 
-from redisqueue_operator.observation import Others
+from redisqueue_operator.observe.facts import Others
 from redisqueue_operator.scaling import Policy
 
 QUICK = Policy(idle_seconds=0, down_stabilization_seconds=0, min_run_seconds=0, max_replicas=100)

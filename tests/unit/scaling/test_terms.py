@@ -11,7 +11,7 @@ from tests.support.observations import Story, fleet, once, pod, queue, seen, wor
 from redisqueue_operator.scaling import Policy
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observation import QueueObservation
+    from redisqueue_operator.observe.facts import QueueObservation
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, settled, worker
 
 from redisqueue_operator import scaling
-from redisqueue_operator.observation import Others
+from redisqueue_operator.observe.facts import Others
 from redisqueue_operator.scaling import Mode, Policy
 from redisqueue_operator.scaling.explain import BLOCKED
 

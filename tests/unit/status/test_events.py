@@ -8,7 +8,7 @@ import pytest
 from tests.support.observations import fleet, once, pod, queue, seen
 from tests.support.resources import redis_queue
 
-from redisqueue_operator.observation import ApplyOutcome, Observation, ServerObservation
+from redisqueue_operator.observe.facts import ApplyOutcome, Observation, ServerObservation
 from redisqueue_operator.rollout import Phase, Rollout
 from redisqueue_operator.scaling import Policy
 from redisqueue_operator.status import build_status, events_between

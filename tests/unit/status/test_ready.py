@@ -9,7 +9,7 @@ import pytest
 from tests.support.observations import fleet, once, pod, queue, seen, worker
 from tests.support.resources import manifest, redis_queue
 
-from redisqueue_operator.observation import ApplyOutcome, Hindrance, Observation
+from redisqueue_operator.observe.facts import ApplyOutcome, Hindrance, Observation
 from redisqueue_operator.platform import Fleet
 from redisqueue_operator.rollout import Phase, Rollout
 from redisqueue_operator.scaling import Policy

@@ -9,7 +9,7 @@ import pytest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, worker
 from tests.support.resources import redis_queue
 
-from redisqueue_operator.observation import ApplyOutcome, Observation
+from redisqueue_operator.observe.facts import ApplyOutcome, Observation
 from redisqueue_operator.scaling import Decision, Policy, Rates
 from redisqueue_operator.status import COUNTERS_SECONDS, build_status, worth_writing
 from redisqueue_operator.status.rounding import rounded, significant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from redisqueue_operator.allowed_hosts import AllowedHosts
+from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
 from redisqueue_operator.options import read_options
 
 

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.kubernetes_api import path_of
-from redisqueue_operator.observe import REDISQUEUES, WATCHED, Resource
+from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource
 
 MISSING = "CustomResourceDefinition redisqueues.redisqueue.dev is missing: install it (helm/redis-queue-crds)"
 Collection = tuple[Resource, str | None]

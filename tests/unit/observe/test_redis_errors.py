@@ -12,7 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from redisqueue_operator.redis_reason import classify
+from redisqueue_operator.observe.redis.errors import classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.observation import Others, QueueObservation, ServerObservation, WorkerObservation
+from redisqueue_operator.observe.facts import Others, QueueObservation, ServerObservation, WorkerObservation
+from redisqueue_operator.observe.redis.errors import classify
 from redisqueue_operator.platform import SettingsUnavailable
-from redisqueue_operator.redis_reason import classify
 from redisqueue_operator.scaling.fleet import FRESH_SECONDS
 
 if TYPE_CHECKING:

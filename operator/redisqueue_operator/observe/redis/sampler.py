@@ -22,7 +22,12 @@ from redis_message_queue.asyncio.server import server_facts
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator.interruptible import cancelled, within
-from redisqueue_operator.pace import FASTEST_SECONDS, SLOWEST_SECONDS, interval_seconds, patience
+from redisqueue_operator.observe.redis.pace import (
+    FASTEST_SECONDS,
+    SLOWEST_SECONDS,
+    interval_seconds,
+    patience,
+)
 from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ import aiohttp
 import kopf
 
 from redisqueue_operator.kubernetes_api import PAGE, SERVICE_ACCOUNT
-from redisqueue_operator.observe import REDISQUEUES, WATCHED, Resource, Store, key_of, version_of
+from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource, Store, key_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redisqueue_operator.api.model import Key
-    from redisqueue_operator.coverage import Coverage
+    from redisqueue_operator.observe.coverage import Coverage
     from redisqueue_operator.share import Share
 
 BACKOFF_SECONDS = (0.5, 1, 2, 3)

@@ -15,9 +15,9 @@ from redisqueue_operator.platform import SettingsUnavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from redisqueue_operator.allowed_hosts import AllowedHosts
     from redisqueue_operator.api.model import Tls
     from redisqueue_operator.kubernetes_api import Object
+    from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
 
 CLIENT_NAME = "redisqueue-operator"
 

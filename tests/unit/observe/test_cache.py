@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.observe import (
+from redisqueue_operator.observe.cache import (
     DEPLOYMENTS,
     PODS,
     QUEUE_LABEL,

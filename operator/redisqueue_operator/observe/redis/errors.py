@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from redis import exceptions
 
 from redis_message_queue.trouble import first_word
-from redisqueue_operator.allowed_hosts import HostNotAllowedError
+from redisqueue_operator.observe.redis.dial_guard import HostNotAllowedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

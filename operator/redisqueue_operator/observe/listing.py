@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from redisqueue_operator.api.model import Key
-    from redisqueue_operator.coverage import Collection, Coverage
-    from redisqueue_operator.observe import Store
+    from redisqueue_operator.observe.cache import Store
+    from redisqueue_operator.observe.coverage import Collection, Coverage
     from redisqueue_operator.share import Share
 
 MOST_UNANSWERED = 3

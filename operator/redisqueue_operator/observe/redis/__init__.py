@@ -1,0 +1,1 @@
+"""What the queues hold, read from Redis."""
