@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.observe.cache import Resource
-    from redisqueue_operator.status import EventRecord
 
 MANAGER = "redisqueue-operator"
 SCALE_MANAGER = "redisqueue-operator-scale"

@@ -6,22 +6,22 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator import trial
+from redisqueue_operator.decide.canary import trial
+from redisqueue_operator.decide.scaling import survivors, to_retire
 from redisqueue_operator.hindrance import RETRY_SECONDS, hindrance_of
 from redisqueue_operator.platform import Conflict
-from redisqueue_operator.scaling import survivors, to_retire
 from redisqueue_operator.tracked import LONG_AGO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import Key
+    from redisqueue_operator.decide.scaling import Decision
     from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.observe.facts import Observation
     from redisqueue_operator.observe.redis.sampler import Sampler
     from redisqueue_operator.platform import Fleet, Platform
     from redisqueue_operator.reports import Reports
-    from redisqueue_operator.scaling import Decision
     from redisqueue_operator.tracked import Tracked
     from redisqueue_operator.workqueue import WorkQueue
 

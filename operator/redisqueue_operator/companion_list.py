@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.companions import Name, Object, is_as_wanted, name_of, selects
+from redisqueue_operator.decide.children.companions import Name, Object, is_as_wanted, name_of, selects
+from redisqueue_operator.decide.children.identity import deployment_name
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of
 from redisqueue_operator.observe.cache import MANAGED, QUEUE_LABEL
-from redisqueue_operator.resources.identity import deployment_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

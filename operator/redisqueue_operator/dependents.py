@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.companion_list import BUDGET, CompanionList, companion_list
-from redisqueue_operator.companions import name_of, owners_to_be, snapshots_in, unused
+from redisqueue_operator.decide.children.companions import name_of, owners_to_be, snapshots_in, unused
+from redisqueue_operator.decide.children.identity import canary_name, deployment_name, owner_reference
 from redisqueue_operator.deployments import belongs_to
 from redisqueue_operator.kubernetes_api import ApiError, path_of
 from redisqueue_operator.observe.cache import DEPLOYMENTS, QUEUE_LABEL, REPLICASETS
-from redisqueue_operator.resources.identity import canary_name, deployment_name, owner_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

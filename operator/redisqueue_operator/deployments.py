@@ -7,13 +7,8 @@ import itertools
 import logging
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.dropped import dropped_from, outcome_of
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.observe.cache import DEPLOYMENTS, QUEUE_LABEL, Store, marked_pods, version_of
-from redisqueue_operator.observe.facts import ApplyOutcome
-from redisqueue_operator.platform import Conflict, PlatformError
-from redisqueue_operator.precedence import FOREIGN, NEWER
-from redisqueue_operator.resources.identity import (
+from redisqueue_operator.decide.children.dropped import dropped_from, outcome_of
+from redisqueue_operator.decide.children.identity import (
     APPLIED_HASH,
     OPERATOR,
     OPERATOR_VERSION,
@@ -21,7 +16,12 @@ from redisqueue_operator.resources.identity import (
     canary_name,
     deployment_name,
 )
-from redisqueue_operator.rollouts import version_of as operator_version_of
+from redisqueue_operator.decide.rollouts import version_of as operator_version_of
+from redisqueue_operator.decide.version_skew import FOREIGN, NEWER
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.observe.cache import DEPLOYMENTS, QUEUE_LABEL, Store, marked_pods, version_of
+from redisqueue_operator.observe.facts import ApplyOutcome
+from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

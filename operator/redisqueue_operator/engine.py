@@ -16,27 +16,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator import trial
 from redisqueue_operator.changes import Changes
-from redisqueue_operator.deletion import is_held, may_go, shall_be_held, workers_vanished
-from redisqueue_operator.interruptible import cancelled
-from redisqueue_operator.observe.facts import FIELDS_DROPPED, ApplyOutcome, Observation
-from redisqueue_operator.observe.redis.reading import Reading
-from redisqueue_operator.observe.redis.sampler import Connect, Sampler
-from redisqueue_operator.platform import Conflict, PlatformError
-from redisqueue_operator.precedence import ANSWER_SECONDS, FOREIGN
-from redisqueue_operator.reports import Reports
-from redisqueue_operator.resync import Resync
-from redisqueue_operator.rivals import claimant_of, conflict_message, owners_of, rival_of
-from redisqueue_operator.rollout import Rollout, Stage
-from redisqueue_operator.rows import row_of
-from redisqueue_operator.scaling import (
+from redisqueue_operator.decide.canary import Rollout, Stage, trial
+from redisqueue_operator.decide.finalizer import is_held, may_go, shall_be_held, workers_vanished
+from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, rival_of
+from redisqueue_operator.decide.scaling import (
     Decision,
     History,
     Policy,
     decide,
     explain,
 )
+from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, FOREIGN
+from redisqueue_operator.interruptible import cancelled
+from redisqueue_operator.observe.facts import FIELDS_DROPPED, ApplyOutcome, Observation
+from redisqueue_operator.observe.redis.reading import Reading
+from redisqueue_operator.observe.redis.sampler import Connect, Sampler
+from redisqueue_operator.platform import Conflict, PlatformError
+from redisqueue_operator.reports import Reports
+from redisqueue_operator.resync import Resync
+from redisqueue_operator.rows import row_of
 from redisqueue_operator.tracked import (
     LONG_AGO,
     NO_SPEC,
@@ -50,9 +49,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.decide.queue_conflict import Claimant
     from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.platform import Platform
-    from redisqueue_operator.rivals import Claimant
     from redisqueue_operator.rows import QueueRow
 
 log = logging.getLogger(__name__)

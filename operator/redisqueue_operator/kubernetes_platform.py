@@ -9,8 +9,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.companions import is_as_wanted
-from redisqueue_operator.deletion import finalizers
+from redisqueue_operator.decide.canary import Split, Stage
+from redisqueue_operator.decide.canary.stage import NUMBER_IS_FIXED
+from redisqueue_operator.decide.children import SourceMissingError, children
+from redisqueue_operator.decide.children.canary import canary_of
+from redisqueue_operator.decide.children.companions import is_as_wanted
+from redisqueue_operator.decide.children.identity import MANAGED_BY, canary_name, deployment_name, is_owned
+from redisqueue_operator.decide.finalizer import finalizers
+from redisqueue_operator.decide.rollouts import MOST_AT_ONCE, version_of
+from redisqueue_operator.decide.upgrade_budget import UpgradeBudget
 from redisqueue_operator.dependents import Dependents
 from redisqueue_operator.deployments import Deployments
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
@@ -25,14 +32,7 @@ from redisqueue_operator.observe.facts import ApplyOutcome
 from redisqueue_operator.observe.listing import Listing
 from redisqueue_operator.observe.references import References, identity_of
 from redisqueue_operator.platform import Conflict, Fleet, PlatformError, SettingsUnavailable, always_roll
-from redisqueue_operator.resources import SourceMissingError, children
-from redisqueue_operator.resources.canary import canary_of
-from redisqueue_operator.resources.identity import MANAGED_BY, canary_name, deployment_name, is_owned
-from redisqueue_operator.rollout import Split, Stage
-from redisqueue_operator.rollout.stage import NUMBER_IS_FIXED
-from redisqueue_operator.rollouts import MOST_AT_ONCE, version_of
 from redisqueue_operator.stable_template import StableTemplates
-from redisqueue_operator.upgrade_budget import UpgradeBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply import Writer
+    from redisqueue_operator.decide.canary import Versions
+    from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.observe.redis.settings import Connections
-    from redisqueue_operator.rollout import Versions
     from redisqueue_operator.share import Share
-    from redisqueue_operator.status import EventRecord
 
 RETRY_REFUSED_SECONDS = 30.0
 _FINGERPRINT = "redisqueue.dev/fingerprint"

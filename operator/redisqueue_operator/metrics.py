@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from redisqueue_operator.api.model import Key
+    from redisqueue_operator.decide.scaling import Decision
     from redisqueue_operator.observe.facts import Observation
-    from redisqueue_operator.scaling import Decision
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from redisqueue_operator.rollout import Split, Stage
+from redisqueue_operator.decide.canary import Split, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.decide.canary import Versions
+    from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
-    from redisqueue_operator.rollout import Versions
-    from redisqueue_operator.status import EventRecord
 
 
 class PlatformError(Exception):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from redisqueue_operator.scaling.fleet import is_fresh
+from redisqueue_operator.decide.scaling.fleet import is_fresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from redisqueue_operator.api.model import Key
+    from redisqueue_operator.decide.scaling import Decision
     from redisqueue_operator.observe.facts import Observation
-    from redisqueue_operator.scaling import Decision
 
 LABELS = ["namespace", "name"]
 _COUNTS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.status import build_status, events_between, worth_writing
+from redisqueue_operator.decide.status import build_status, events_between, worth_writing
 from redisqueue_operator.tracked import stand_in
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.decide.canary import Stage, Versions
+from redisqueue_operator.decide.children.canary import config_hash
+from redisqueue_operator.decide.children.identity import OPERATOR_VERSION, OWNER_UID, stable_name
 from redisqueue_operator.deployments import belongs_to
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe.cache import has_rolled
-from redisqueue_operator.resources.canary import config_hash
-from redisqueue_operator.resources.identity import OPERATOR_VERSION, OWNER_UID, stable_name
-from redisqueue_operator.rollout import Stage, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

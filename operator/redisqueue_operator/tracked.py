@@ -6,17 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import parse
+from redisqueue_operator.decide.canary import Stage
+from redisqueue_operator.decide.version_skew import Precedence
 from redisqueue_operator.observe.facts import ApplyOutcome
-from redisqueue_operator.precedence import Precedence
-from redisqueue_operator.rollout import Stage
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.decide.canary import Rollout, Versions
+    from redisqueue_operator.decide.queue_conflict import Claimant
+    from redisqueue_operator.decide.scaling import Decision, History
     from redisqueue_operator.observe.facts import Hindrance, Observation
-    from redisqueue_operator.rivals import Claimant
-    from redisqueue_operator.rollout import Rollout, Versions
-    from redisqueue_operator.scaling import Decision, History
 
 NO_SPEC = ApplyOutcome(ok=False, reason="InvalidSpec", message="")
 LONG_AGO = float("-inf")

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from tests.support.redisqueue_cases import SAMPLES, sample_objects
 
-from redisqueue_operator import api, resources
+from redisqueue_operator import api
+from redisqueue_operator.decide.children import children
 
 EXPECTED = Path(__file__).parent / "manifests"
 NAMES = sorted(path.stem for path in SAMPLES.glob("*.yaml") if "kind: RedisQueue\n" in path.read_text())
@@ -24,7 +25,7 @@ def manifests(sample: str) -> list[dict[str, Any]]:
     obj["metadata"] |= {"namespace": "shop", "uid": "00000000-0000-0000-0000-000000000001"}
     queue = api.parse(obj)
     source = queue.spec.worker.source
-    return resources.children(
+    return children(
         queue,
         default_image="redisqueue-worker:0.0.0",
         operator_version="0.0.0",

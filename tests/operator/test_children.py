@@ -20,13 +20,13 @@ NAMESPACE = "children"
 FLAGS = (f"--namespace={NAMESPACE}", f"--watch-namespaces={NAMESPACE}", "--resync-seconds=2")
 # What takes a minute, or ten, takes a second.
 HASTE = """
-import redisqueue_operator.companions as companions
+import redisqueue_operator.decide.children.companions as companions
 import redisqueue_operator.observe.references as references
 companions.KEEP_SECONDS = references.FRESH_SECONDS = 1.0
 """
 OLDER = """
 import redisqueue_operator.main as main_module
-import redisqueue_operator.resources.pod_template as pods
+import redisqueue_operator.decide.children.pod_template as pods
 main_module.version, pods.USER_ID = lambda _: "0.0.1", 4711
 """
 

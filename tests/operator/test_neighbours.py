@@ -173,7 +173,7 @@ def test_all_is_exactly_as_wanted_after_a_start_and_nothing_is_written_when_it_w
 
 
 def test_of_two_releases_one_works_until_it_is_gone(cluster: Cluster, redis_url: str, tmp_path: Path) -> None:
-    haste = "import redisqueue_operator.precedence as precedence\nprecedence.YIELD_SECONDS = 1.0\n"
+    haste = "import redisqueue_operator.decide.version_skew as precedence\nprecedence.YIELD_SECONDS = 1.0\n"
     cluster.apply(queue(redis_url, replicas=1))
 
     def release(name: str) -> OperatorProcess:

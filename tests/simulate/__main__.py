@@ -21,7 +21,7 @@ from tests.simulate.report import legend, table
 from tests.simulate.scalers import SCALERS, Scaler, redisqueue
 
 from redisqueue_operator.api import parse
-from redisqueue_operator.scaling import Policy
+from redisqueue_operator.decide.scaling import Policy
 
 TRACES = Path(__file__).parent / "traces"
 

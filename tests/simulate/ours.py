@@ -18,8 +18,8 @@ from tests.support.observations import queue as seen_queue
 from tests.support.observations import seen
 
 from redisqueue_operator.changes import SETTLE_SECONDS
+from redisqueue_operator.decide.scaling import History, decide, survivors, to_retire
 from redisqueue_operator.observe.facts import WorkerObservation
-from redisqueue_operator.scaling import History, decide, survivors, to_retire
 
 if TYPE_CHECKING:
     import random
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tests.simulate.timeline import Timeline
     from tests.simulate.world import Pod, World
 
+    from redisqueue_operator.decide.scaling import Decision, Policy
     from redisqueue_operator.observe.facts import Observation, QueueObservation
-    from redisqueue_operator.scaling import Decision, Policy
 
 WAKE_SECONDS, WRITE_SECONDS = 0.005, 0.05
 REPORT_AGE_SECONDS = 0.5

@@ -12,7 +12,7 @@ from tests.simulate.keda import DEFAULT_GRACE, Keda, Settings
 from tests.simulate.ours import Operator
 from tests.simulate.world import Grace
 
-from redisqueue_operator.scaling import Policy
+from redisqueue_operator.decide.scaling import Policy
 
 if TYPE_CHECKING:
     import random

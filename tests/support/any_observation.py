@@ -6,13 +6,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from tests.support.observations import queue, seen
 
+from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.observe.facts import (
     Observation,
     PodObservation,
     QueueObservation,
     WorkerObservation,
 )
-from redisqueue_operator.scaling import Policy
 
 on_a_busy_machine = settings(deadline=None, max_examples=60)
 counts = st.integers(0, 60)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.deletion import finalizers
+from redisqueue_operator.decide.finalizer import finalizers
 from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
 from redisqueue_operator.platform import Conflict, Fleet, always_roll
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.rollout import Split, Stage, Versions
-    from redisqueue_operator.status import EventRecord
+    from redisqueue_operator.decide.canary import Split, Stage, Versions
+    from redisqueue_operator.decide.status import EventRecord
 
 
 class FakePlatform:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.decide.scaling import Decision, History, Policy, decide
 from redisqueue_operator.observe.facts import (
     Observation,
     PodObservation,
@@ -12,7 +13,6 @@ from redisqueue_operator.observe.facts import (
     ServerObservation,
     WorkerObservation,
 )
-from redisqueue_operator.scaling import Decision, History, Policy, decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import argparse
 
     from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.rows import QueueRow
-    from redisqueue_operator.status import EventRecord
 
 REDRAW_SECONDS = 0.25
 PLAIN_SECONDS = 1.0

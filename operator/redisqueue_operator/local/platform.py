@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api import Key
-from redisqueue_operator.deletion import finalizers
+from redisqueue_operator.decide.finalizer import finalizers
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.template import worker_template, write_sources
 from redisqueue_operator.local.worker_set import WorkerSet
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redisqueue_operator.api import RedisQueue
-    from redisqueue_operator.rollout import Split, Stage, Versions
-    from redisqueue_operator.status import EventRecord
+    from redisqueue_operator.decide.canary import Split, Stage, Versions
+    from redisqueue_operator.decide.status import EventRecord
 
 
 def nothing(*_: object) -> None:

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.decide.children import worker_environment
 from redisqueue_operator.local.definitions import DefinitionError
 from redisqueue_operator.local.worker_process import WorkerTemplate
-from redisqueue_operator.resources import worker_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

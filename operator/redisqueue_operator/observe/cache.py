@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.decide.children.canary import config_hash
+from redisqueue_operator.decide.children.identity import CONFIG_HASH, canary_name, deployment_name
 from redisqueue_operator.observe.facts import PodObservation
 from redisqueue_operator.platform import Canary, Fleet
-from redisqueue_operator.resources.canary import config_hash
-from redisqueue_operator.resources.identity import CONFIG_HASH, canary_name, deployment_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

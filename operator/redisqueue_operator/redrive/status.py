@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from redisqueue_operator.status.rounding import timestamp
+from redisqueue_operator.decide.status.rounding import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,10 +9,10 @@ from tests.support.redisqueue_cases import redis_queue
 
 from redisqueue_operator import api
 from redisqueue_operator.api import definition, structure
+from redisqueue_operator.decide.canary import Phase, Rollout, Tally
+from redisqueue_operator.decide.scaling import Rates
+from redisqueue_operator.decide.status import build_status
 from redisqueue_operator.observe.facts import ApplyOutcome
-from redisqueue_operator.rollout import Phase, Rollout, Tally
-from redisqueue_operator.scaling import Rates
-from redisqueue_operator.status import build_status
 
 
 def test_status_fits_the_schema() -> None:

@@ -9,7 +9,7 @@ from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis, redis_queu
 
 from redisqueue_operator import api
 from redisqueue_operator.api import definition
-from redisqueue_operator.resources.environment import pod_environment
+from redisqueue_operator.decide.children.environment import pod_environment
 
 
 @pytest.mark.parametrize("case", GOOD)

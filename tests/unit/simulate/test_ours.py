@@ -14,7 +14,7 @@ from tests.simulate.scalers import OUR_GRACE
 from tests.simulate.timeline import Timeline
 from tests.simulate.world import World
 
-from redisqueue_operator.scaling import Policy
+from redisqueue_operator.decide.scaling import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.decide.scaling.fleet import FRESH_SECONDS
 from redisqueue_operator.observe.facts import Others, QueueObservation, ServerObservation, WorkerObservation
 from redisqueue_operator.observe.redis.errors import classify
 from redisqueue_operator.platform import SettingsUnavailable
-from redisqueue_operator.scaling.fleet import FRESH_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection

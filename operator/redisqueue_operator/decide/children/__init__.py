@@ -1,0 +1,57 @@
+"""RedisQueue → the Kubernetes objects it owns. Pure: no cluster, no clock; one file per child."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.decide.children import deployment, disruption_budget, identity, source_snapshot
+from redisqueue_operator.decide.children.environment import worker_environment
+from redisqueue_operator.decide.children.source_snapshot import SourceMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redisqueue_operator.api.model import RedisQueue
+
+__all__ = ["SourceMissingError", "children", "worker_environment"]
+
+
+def children(
+    rq: RedisQueue,
+    *,
+    default_image: str,
+    operator_version: str,
+    operator: str = "",
+    secret_versions: Mapping[str, str] | None = None,
+    source: Mapping[str, str] | None = None,
+    binary_source: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """The manifests to apply, in this order.
+
+    Args:
+        default_image: the worker image where the spec names none.
+        operator_version: written on each child, so that an older operator leaves it alone.
+        operator: written on each child, so that another one beside it leaves it alone.
+        secret_versions: by Secret name, what identifies its content (uid and resourceVersion, never a hash);
+            a change of that with the URL rolls the workers over.
+        source: the texts in the ConfigMap of `worker.source`.
+        binary_source: its other files, in base64.
+
+    Raises SourceMissingError when `worker.source` is set and no file of it is given.
+    """
+    snapshot = source_snapshot.manifest(rq, source, binary_source, operator_version)
+    ordered = [
+        # First, because the pods mount it.
+        snapshot,
+        # Before the pods, so that they are protected from the first moment on.
+        disruption_budget.manifest(rq, operator_version),
+        # Last, because it starts pods, which need the others.
+        deployment.manifest(
+            rq,
+            image=rq.spec.worker.image or default_image,
+            operator_version=operator_version,
+            secret_versions=secret_versions or {},
+            source_name=snapshot["metadata"]["name"] if snapshot else None,
+        ),
+    ]
+    return [identity.sealed(child, operator) for child in ordered if child is not None]

@@ -1,0 +1,161 @@
+"""Children as they were wanted and as they are: what differs, what may go, what is in the way. Pure.
+
+No watch tells of disruption budgets and of the snapshots of handler files: they are listed at each resync.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.api.definition import GROUP, KIND
+from redisqueue_operator.api.model import Key
+from redisqueue_operator.decide.children.identity import MANAGED_BY, OPERATOR, OWNER_UID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Object = dict[str, Any]
+Name = tuple[str, Key]
+"""Kind, and namespace with name."""
+
+# Long enough for the ReplicaSet of a snapshot that was made just now to be seen.
+KEEP_SECONDS = 600.0
+# Fields that say nothing when they are false: the server then leaves them out.
+_OFF = {"hostIPC", "hostNetwork", "hostPID", "paused", "readOnly", "stdin", "stdinOnce", "tty"}
+_QUANTITIES = {"requests", "limits", "capacity", "sizeLimit", "divisor"}
+_UNITS = {unit: Decimal(1024) ** power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)}
+_UNITS |= {unit: Decimal(1000) ** power for power, unit in enumerate(("k", "M", "G", "T", "P", "E"), 1)}
+_UNITS |= {unit: Decimal(1000) ** -power for power, unit in enumerate(("m", "u", "n"), 1)}
+
+
+def name_of(obj: Object) -> Name:
+    """By which it is known among all kinds."""
+    return obj["kind"], Key(obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def is_as_wanted(live: Object | None, manifest: Object, *parts: str) -> bool:
+    """Whether an apply of the manifest would change nothing of these parts of the object.
+
+    What is there and is not wanted any more shows in the hash of what was applied, and in the owners.
+    """
+    if live is None:
+        return False
+    wanted = {part: manifest[part] for part in parts}
+    metadata = wanted["metadata"]
+    owners = metadata.get("ownerReferences") or ()
+    wanted["metadata"] = {
+        **_without(metadata, "ownerReferences"),
+        "labels": _without(metadata["labels"], MANAGED_BY),
+        # Another operator that applies the same is as good.
+        "annotations": _without(metadata.get("annotations") or {}, OPERATOR),
+    }
+    return covers(live, wanted) and owners_to_be(live, owners) is None
+
+
+def owners_to_be(live: Object, wanted: Iterable[Object]) -> list[Object] | None:
+    """The owners that an object shall have: these RedisQueues, and of other kinds as they are.
+
+    None where it has them.
+    """
+    have = live["metadata"].get("ownerReferences") or []
+    others = [each for each in have if not _is_redis_queue(each)]
+    ours = [each["uid"] for each in have if _is_redis_queue(each)]
+    return None if ours == [each["uid"] for each in wanted] else [*others, *wanted]
+
+
+def _is_redis_queue(owner: Object) -> bool:
+    return bool(owner["kind"] == KIND) and owner["apiVersion"].partition("/")[0] == GROUP
+
+
+def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {each: value for each, value in fields.items() if each != name}
+
+
+def covers(live: Any, wanted: Any) -> bool:
+    """Whether an object has all that a manifest says; what else it has is the server's, or somebody's."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(
+            _covers_field(name, live[name], value) if name in live else _says_nothing(name, value)
+            for name, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return isinstance(live, list) and len(live) == len(wanted) and all(map(covers, live, wanted))
+    return bool(live == wanted)
+
+
+def _covers_field(name: str, live: Any, wanted: Any) -> bool:
+    return _same_quantity(live, wanted) if name in _QUANTITIES else covers(live, wanted)
+
+
+def _says_nothing(name: str, value: Any) -> bool:
+    """Whether the server leaves the field out."""
+    return bool(value in ("", None, {}, []) or (value is False and name in _OFF))
+
+
+def _same_quantity(live: Any, wanted: Any) -> bool:
+    """Whether both mean the same: the server writes 1.5 as 1500m. Of a map, all that is wanted."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(_same_quantity(live.get(name), wanted[name]) for name in wanted)
+    amount = _quantity(str(wanted))
+    return bool(live == wanted) or (amount is not None and amount == _quantity(str(live)))
+
+
+def _quantity(text: str) -> Decimal | None:
+    unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
+    try:
+        return Decimal(text.removesuffix(unit)) * _UNITS.get(unit, 1)
+    except InvalidOperation:
+        return None
+
+
+def selects(selector: Object | None, labels: Mapping[str, str]) -> bool:
+    """Whether a label selector of a PodDisruptionBudget picks pods with these labels: none of it, no pod."""
+    if selector is None:
+        return False
+    matches = all(labels.get(name) == value for name, value in (selector.get("matchLabels") or {}).items())
+    return matches and all(_meets(each, labels) for each in selector.get("matchExpressions") or ())
+
+
+def _meets(requirement: Object, labels: Mapping[str, str]) -> bool:
+    value, values = labels.get(requirement["key"]), requirement.get("values") or ()
+    match requirement["operator"]:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case _:  # DoesNotExist
+            return value is None
+
+
+def snapshots_in(pod_spec: Object) -> set[str]:
+    """The names of the ConfigMaps that pods of this spec mount."""
+    volumes = pod_spec.get("volumes") or ()
+    return {each["configMap"]["name"] for each in volumes if (each.get("configMap") or {}).get("name")}
+
+
+def unused(snapshots: Iterable[Object], queue: str, used: Iterable[str], now: float) -> list[Object]:
+    """Those of the snapshots that may go.
+
+    Args:
+        snapshots: ConfigMaps of one RedisQueue, their metadata at least.
+        queue: its name.
+        used: names that its Deployment, one of its ReplicaSets or its spec mounts.
+        now: seconds since the epoch, by the clock that dates objects.
+    """
+    kept = set(used)
+    return [
+        each
+        for each in snapshots
+        if each["metadata"]["name"].startswith(f"{queue}-handler-")
+        and OWNER_UID in (each["metadata"].get("annotations") or {})
+        and each["metadata"]["name"] not in kept
+        and now - _created(each) > KEEP_SECONDS
+    ]
+
+
+def _created(obj: Object) -> float:
+    return datetime.fromisoformat(obj["metadata"]["creationTimestamp"]).timestamp()

@@ -1,0 +1,113 @@
+"""The pod template of the workers: image contract, restricted security, and the user's template over it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.decide.children import identity
+from redisqueue_operator.decide.children.environment import (
+    HTTP_PORT,
+    connection_environment,
+    pod_environment,
+    worker_environment,
+)
+from redisqueue_operator.decide.children.merge import merged
+from redisqueue_operator.decide.children.volumes import volumes_and_mounts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redisqueue_operator.api.model import RedisQueue
+
+Manifest = dict[str, Any]
+USER_ID = 65532  # the user of the worker image
+
+
+def pod_template(
+    rq: RedisQueue, *, image: str, secret_versions: Mapping[str, str], source_name: str | None
+) -> Manifest:
+    """The whole template. Its annotation `redisqueue.dev/config-hash` is the hash of all the rest of it."""
+    volumes, mounts = volumes_and_mounts(rq, source_name)
+    annotations = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+    # Passwords and certificates are read at each connect; only the URL is read once, at the start.
+    url_from = rq.spec.redis.url_from
+    if url_from and (version := secret_versions.get(url_from.secret_key_ref.name)):
+        annotations[identity.URL_VERSION] = version
+    generated = {
+        "metadata": {"annotations": annotations},
+        "spec": {**_pod_spec(rq), "containers": [_container(rq, image, mounts)], "volumes": volumes},
+    }
+    result: Manifest = merged(generated, rq.spec.worker.template)
+    # After the merge: the selector must match, and the hash must cover what the user added.
+    result["metadata"]["labels"] = result["metadata"].get("labels", {}) | identity.labels(rq.key.name)
+    result["metadata"]["annotations"].pop(identity.CONFIG_HASH, None)
+    result["metadata"]["annotations"][identity.CONFIG_HASH] = identity.digest(result)
+    return result
+
+
+def _pod_spec(rq: RedisQueue) -> Manifest:
+    worker = rq.spec.worker
+    spec: Manifest = {
+        "automountServiceAccountToken": False,
+        # Without it, a Service called redisqueue-… would put REDISQUEUE_… variables into the environment.
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": rq.spec.drain.grace_period_seconds,
+    }
+    if worker.service_account_name:
+        spec["serviceAccountName"] = worker.service_account_name
+    if worker.image_pull_secrets:
+        spec["imagePullSecrets"] = list(worker.image_pull_secrets)
+    return spec
+
+
+def _container(rq: RedisQueue, image: str, mounts: list[Manifest]) -> Manifest:
+    worker = rq.spec.worker
+    plain = worker_environment(rq) | connection_environment(rq)
+    variables = [{"name": name, "value": value} for name, value in plain.items()]
+    container: Manifest = {
+        "name": identity.WORKER_CONTAINER,
+        "image": image,
+        "env": [*variables, *pod_environment(rq), *worker.env],
+        "volumeMounts": mounts,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    optional = {
+        "imagePullPolicy": worker.image_pull_policy,
+        "envFrom": list(worker.env_from),
+        "resources": worker.resources,
+        "command": list(worker.command),
+        "args": list(worker.args),
+    }
+    container |= {name: value for name, value in optional.items() if value}
+    # A program of the user's own has none of the image's commands and need not serve probes.
+    return container if worker.command else container | _image_contract()
+
+
+def _image_contract() -> Manifest:
+    """Ports, probes and the drain, as the worker image offers them."""
+
+    def probe(path: str, **timing: int) -> Manifest:
+        return {"httpGet": {"path": path, "port": "http"}, **timing}
+
+    return {
+        "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
+        # Five minutes for the handler's imports; asked often, because a queue waits for this worker.
+        "startupProbe": probe("/readyz", periodSeconds=1, timeoutSeconds=1, failureThreshold=300),
+        "readinessProbe": probe("/readyz", periodSeconds=2, timeoutSeconds=2, failureThreshold=2),
+        # A worker whose loops stand still cannot drain: it gets 15 s, not the whole grace period.
+        "livenessProbe": probe(
+            "/livez", periodSeconds=10, timeoutSeconds=5, failureThreshold=6, terminationGracePeriodSeconds=15
+        ),
+        "lifecycle": {"preStop": {"exec": {"command": ["redisqueue-worker", "drain"]}}},
+    }

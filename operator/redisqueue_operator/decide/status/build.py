@@ -1,0 +1,230 @@
+"""The whole `.status` of a RedisQueue, from what was observed, decided and applied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.api.model import RedisQueue
+from redisqueue_operator.decide.scaling import Policy
+from redisqueue_operator.decide.scaling.fleet import Fleet, State
+from redisqueue_operator.decide.status import conditions
+from redisqueue_operator.decide.status.ready import UNREADABLE, is_enough, summary
+from redisqueue_operator.decide.status.rounding import rounded, significant, timestamp
+from redisqueue_operator.decide.status.verdict import NOT_OBSERVED, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from redisqueue_operator.decide.canary import Rollout
+    from redisqueue_operator.decide.scaling import Decision, Rates
+    from redisqueue_operator.observe.facts import ApplyOutcome, Hindrance, Observation, QueueObservation
+
+Json = dict[str, Any]
+KINDS = (
+    *("Ready", "RedisReachable", "RedisDurable", "ScalingActive", "Progressing", "Degraded", "Paused"),
+    *("Reconciling", "Stalled"),
+)
+
+
+def build_status(
+    rq: RedisQueue | Mapping[str, Any],
+    observation: Observation | None,
+    decision: Decision | None,
+    applied: ApplyOutcome,
+    previous: Mapping[str, Any],
+    now: float,
+    rollout: Rollout | None = None,
+    hindrance: Hindrance | None = None,
+) -> Json:
+    """The status to write in place of `previous`; `now` in seconds since the epoch.
+
+    Pass the raw object when its spec is not valid. What could not be observed, or read from Redis, stays as
+    it was; `queue.sampledAt` says how old the counters are.
+    """
+    if isinstance(rq, RedisQueue):
+        name, generation, policy = rq.key.name, rq.generation, Policy.of(rq.spec)
+        verdicts = _verdicts(rq, policy, observation, decision, previous)
+        verdicts["Progressing"] = conditions.progressing(observation, decision, applied, rollout)
+        if hindrance is not None:
+            verdicts["ScalingActive"] = Verdict("False", hindrance.reason, hindrance.message)
+    else:
+        name, generation, policy = rq["metadata"]["name"], rq["metadata"].get("generation", 0), None
+        verdicts = {}
+    if applied.reason in ("Conflict", "InvalidSpec"):
+        verdicts["ScalingActive"] = Verdict("False", applied.reason, applied.message)
+    if applied.reason == UNREADABLE:
+        unknown = Verdict("Unknown", UNREADABLE, applied.message)
+        verdicts |= dict.fromkeys(("ScalingActive", "Progressing", "Degraded"), unknown)
+    kept = ("queue", "workers", "rates", "decision")
+    status: Json = {
+        "observedGeneration": generation,
+        "replicas": previous.get("replicas", 0),
+        "selector": f"redisqueue.dev/queue={name}",
+        **{part: previous[part] for part in kept if part in previous},
+    }
+    if policy is not None and observation is not None and decision is not None:
+        if applied.reason != UNREADABLE:  # unknown is never zero
+            _workers(status, policy, observation, decision)
+        _counters(status, observation, decision, now)
+    if rollout is not None:
+        status["rollout"] = rollout.to_status()
+    enough = policy is None or is_enough(observation, decision, policy)
+    status["conditions"] = list(
+        _conditions(_summed_up(verdicts, applied, previous, enough), generation, previous, timestamp(now))
+    )
+    status["state"] = "NotReady" if not applied.ok else _state(status)
+    return status
+
+
+def _summed_up(
+    verdicts: Mapping[str, Verdict | None], applied: ApplyOutcome, previous: Mapping[str, Any], enough: bool
+) -> dict[str, Verdict | None]:
+    """With Ready and what goes with it; what is stalled needs attention, and Degraded says nothing else."""
+    before = _by_type(previous)
+    said = {kind: verdicts.get(kind) or _kept(before.get(kind)) for kind in KINDS}
+    whole = summary(applied, said, enough=enough)
+    of_all = {"Ready": whole.ready, "Reconciling": whole.reconciling, "Stalled": whole.stalled}
+    if whole.stalled.status == "True" and said["Degraded"].status == "False":
+        return {**verdicts, **of_all, "Degraded": whole.stalled}
+    return {**verdicts, **of_all}
+
+
+def _kept(condition: Json | None) -> Verdict:
+    if condition is None:
+        return NOT_OBSERVED
+    return Verdict(condition["status"], condition["reason"], condition["message"])
+
+
+def _verdicts(
+    rq: RedisQueue,
+    policy: Policy,
+    observation: Observation | None,
+    decision: Decision | None,
+    previous: Mapping[str, Any],
+) -> dict[str, Verdict | None]:
+    before = _by_type(previous).get("Degraded", {})
+    trouble = before.get("reason", "") if before.get("status") == "True" else ""
+    return {
+        "RedisReachable": conditions.redis_reachable(observation),
+        "RedisDurable": conditions.redis_durable(observation),
+        "ScalingActive": conditions.scaling_active(observation, decision, policy),
+        "Degraded": conditions.degraded(observation, policy, rq.spec.dead_letter.warn_above, trouble),
+        "Paused": conditions.paused(policy),
+    }
+
+
+def _workers(status: Json, policy: Policy, observation: Observation, decision: Decision) -> None:
+    status["replicas"] = sum(not pod.terminating for pod in observation.pods)
+    status["workers"] = {
+        "desired": decision.to_replicas,
+        "ready": observation.ready_replicas,
+        "busy": Fleet.of(observation, policy).count(State.BUSY, State.HUNG),
+        "draining": sum(pod.terminating for pod in observation.pods),
+    }
+
+
+def _counters(status: Json, observation: Observation, decision: Decision, now: float) -> None:
+    if observation.queue is not None:
+        status["queue"] = _queue(observation.queue, decision.rates)
+        rates = _rates(decision.rates)
+        # A queue in which nothing ever moved has none: to say so is not worth a write of its own.
+        if any(rates.values()) or (rates and "rates" in status):
+            status["rates"] = rates
+    if change := _change(decision, status.get("decision", {}), now):
+        status["decision"] = change
+
+
+def _queue(queue: QueueObservation, rates: Rates) -> Json:
+    counters: Json = {
+        "pending": rounded(queue.pending),
+        "delayed": rounded(queue.delayed),
+        "delayedDue": rounded(queue.delayed_due),
+        "inFlight": rounded(queue.in_flight),
+        "expired": rounded(queue.expired),
+        "orphaned": rounded(queue.orphaned),
+        "failed": rounded(queue.failed),
+        "deadLetter": rounded(queue.dead_letter),
+        "sampledAt": timestamp(queue.time_ms / 1000),
+    }
+    if queue.next_due_seconds is not None:
+        counters["nextDue"] = timestamp(round(queue.time_ms + queue.next_due_seconds * 1000) / 1000)
+    if rates.oldest_age_seconds is not None:
+        counters["oldestAgeSeconds"] = rounded(round(rates.oldest_age_seconds))
+    return counters
+
+
+def _rates(rates: Rates) -> Json:
+    known = {
+        "arrivals": rates.arrivals_per_second,
+        "claims": rates.claims_per_second,
+        "etaSeconds": rates.eta_seconds,
+    }
+    return {name: significant(value) for name, value in known.items() if value is not None}
+
+
+def _change(decision: Decision, last: Mapping[str, Any], now: float) -> Json | None:
+    """The decision, when it is another change than the last one; a dry run shows what it would have changed.
+
+    What holds the number where it is is shown with the last change, or as the first decision.
+
+    Two equal ones in a row are the same one, made again before the observation caught up.
+    """
+    to = decision.wanted_replicas if decision.reason == "DryRun" else decision.to_replicas
+    if to == decision.from_replicas and last:
+        return {**last, "blockedBy": decision.blocked_by}
+    if to == decision.from_replicas and not decision.blocked_by:
+        return None
+    change: Json = {
+        "from": decision.from_replicas,
+        "to": to,
+        "reason": decision.reason,
+        "terms": [{"name": term.name, "value": term.value} for term in decision.terms],
+        "clamps": list(decision.clamps),
+        "blockedBy": decision.blocked_by,
+    }
+    if all(last.get(part) == change[part] for part in ("from", "to", "reason")):
+        return None
+    return {"at": timestamp(now), **change}
+
+
+def _by_type(status: Mapping[str, Any]) -> dict[str, Json]:
+    return {condition["type"]: condition for condition in status.get("conditions") or ()}
+
+
+def _conditions(
+    verdicts: Mapping[str, Verdict | None], generation: int, previous: Mapping[str, Any], now: str
+) -> Iterable[Json]:
+    """In a fixed order; the transition time moves with the status alone, as metav1.Condition wants it."""
+    before = _by_type(previous)
+    for kind in KINDS:
+        verdict, last = verdicts.get(kind), before.get(kind)
+        if verdict is None and last is not None:
+            yield last
+            continue
+        status, reason, message = verdict or NOT_OBSERVED
+        since = last["lastTransitionTime"] if last is not None and last["status"] == status else now
+        yield {
+            "type": kind,
+            "status": status,
+            "observedGeneration": generation,
+            "lastTransitionTime": since,
+            "reason": reason,
+            "message": message,
+        }
+
+
+def _state(status: Json) -> str:
+    """One word for the column: the worst thing first."""
+    found: dict[str, tuple[str, str]] = {
+        kind: (each["status"], each["reason"]) for kind, each in _by_type(status).items()
+    }
+    if found["RedisReachable"][0] == "False":
+        return "NoRedis"
+    if found["Degraded"][0] == "True" and found["Progressing"][1] != "RolledBack":
+        return "Degraded"
+    progress, pause = found["Progressing"][1], found["Paused"]
+    if progress in ("UnschedulablePods", "RollingOut", "ScalingUp", "Canary", "Promoted", "RolledBack"):
+        return "Unschedulable" if progress == "UnschedulablePods" else progress
+    if pause[0] == "True":
+        return "Manual" if pause[1] == "ManualReplicas" else pause[1]
+    return "Running" if status.get("workers", {}).get("desired") else "Idle"

@@ -1,0 +1,232 @@
+"""One function per condition: facts in, verdict out. The reasons are a stable API; messages are for people.
+
+A verdict of None leaves the condition as it was: what could not be observed has not changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.decide.scaling.fleet import is_fresh, is_hung
+from redisqueue_operator.decide.status.rounding import rounded
+from redisqueue_operator.decide.status.verdict import Verdict
+
+if TYPE_CHECKING:
+    from redisqueue_operator.decide.canary import Rollout
+    from redisqueue_operator.decide.scaling import Decision, Policy
+    from redisqueue_operator.observe.facts import ApplyOutcome, Observation, QueueObservation
+
+
+def redis_reachable(observation: Observation | None) -> Verdict | None:
+    """The queue could be read at the last sample."""
+    if observation is None or _not_sampled(observation):
+        return None
+    if observation.queue is not None:
+        return Verdict("True", "Connected", "The queue is sampled.")
+    return Verdict("False", observation.redis_reason, observation.redis_message)
+
+
+def redis_durable(observation: Observation | None) -> Verdict | None:
+    """Redis keeps what it was given: it evicts nothing, writes to disk, and is no replica."""
+    if observation is None or observation.server is None:
+        return None
+    concerns, unknown = observation.server.concerns, observation.server.unknown
+    untold = f"it does not tell the operator's login {', '.join(unknown)} (INFO, CONFIG GET)"
+    if concerns:
+        texts = [text for _, text in concerns] + [untold] * bool(unknown)
+        return Verdict("False", concerns[0][0], f"Messages are not safe on this Redis: {'; '.join(texts)}.")
+    if unknown:
+        return Verdict(
+            "Unknown", "NotTold", f"Whether messages are safe on this Redis is not known: {untold}."
+        )
+    return Verdict("True", "Durable", "Redis evicts nothing, writes to disk and is no replica.")
+
+
+def _not_sampled(observation: Observation) -> bool:
+    """The first answer is still to come. After a restart that is no reason to write every status twice."""
+    return observation.queue is None and not observation.redis_reason
+
+
+_INACTIVE = {
+    "ManualReplicas": "spec.replicas is set: the number of workers is fixed until it is removed.",
+    "Paused": "spec.scaling.mode is Paused: the number of workers is left as it is.",
+    "DryRun": "spec.scaling.mode is DryRun: decisions are made and shown, nothing is written.",
+    "External": "spec.scaling.mode is External: another autoscaler chooses the number of workers.",
+}
+_UNABLE = {
+    "RedisUnreadable": "Redis cannot be read: the number of workers is held.",
+    "Fallback": "Redis cannot be read: at least spec.scaling.fallback.replicas workers are kept.",
+    "DeploymentMissing": "There is no Deployment to scale yet.",
+}
+
+
+def _choice(policy: Policy) -> str:
+    """Who chooses the number of workers. An external autoscaler may do it through `spec.replicas`, too."""
+    by_hand = policy.manual_replicas is not None and policy.mode != "External"
+    return "ManualReplicas" if by_hand else policy.mode
+
+
+def scaling_active(
+    observation: Observation | None, decision: Decision | None, policy: Policy
+) -> Verdict | None:
+    """The number of workers follows the queue."""
+    if observation is None or decision is None:
+        return None
+    if (choice := _choice(policy)) in _INACTIVE:
+        return Verdict("False", choice, _INACTIVE[choice])
+    if observation.replicas is None:
+        return Verdict("False", "DeploymentMissing", _UNABLE["DeploymentMissing"])
+    if _not_sampled(observation):
+        return None
+    if observation.queue is None:
+        reason = "Fallback" if decision.reason == "Fallback" else "RedisUnreadable"
+        return Verdict("False", reason, _UNABLE[reason])
+    limits = f"between {policy.min_replicas} and {policy.max_replicas} workers"
+    return Verdict("True", policy.mode, f"The number of workers follows the queue, {limits}.")
+
+
+def paused(policy: Policy) -> Verdict:
+    """Somebody wanted the number of workers not to follow the queue."""
+    choice = _choice(policy)
+    if choice in _INACTIVE:
+        return Verdict("True", choice, _INACTIVE[choice])
+    return Verdict("False", "NotPaused", "Nobody has fixed the number of workers.")
+
+
+def progressing(
+    observation: Observation | None, decision: Decision | None, applied: ApplyOutcome, rollout: Rollout | None
+) -> Verdict | None:
+    """Workers are on their way to what is wanted: their number, or their template."""
+    if observation is None or decision is None:
+        return None
+    if observation.replicas is None:
+        why = "yet." if applied.ok else "and Ready says why."
+        return Verdict(
+            "True" if applied.ok else "False", "DeploymentMissing", f"There is no Deployment {why}"
+        )
+    if lacks_pods(observation):
+        return Verdict("False", "ReplicaFailure", f"Pods cannot be created: {observation.replica_failure}")
+    if is_overdue(observation):
+        return Verdict(
+            "False", "ProgressDeadlineExceeded", f"New workers do not get ready: {observation.overdue}"
+        )
+    if any(pod.unschedulable and not pod.terminating for pod in observation.pods):
+        words = next((pod.words for pod in observation.pods if pod.unschedulable and pod.words), "")
+        text = f": {words}" if words else ": the cluster has no room for them."
+        return Verdict("False", "UnschedulablePods", f"Some worker pods cannot be scheduled{text}")
+    if (trial := _trial(rollout)) is not None:
+        return trial
+    if observation.active_replica_sets > 1:
+        return Verdict("True", "RollingOut", "Workers of an older template are being replaced.")
+    if observation.ready_replicas < decision.to_replicas:
+        return Verdict("True", "ScalingUp", "Workers are starting.")
+    spec = "" if applied.ok else ", though not as the spec says"
+    return Verdict("False", "Stable", f"All wanted workers are ready{spec}.")
+
+
+def lacks_pods(observation: Observation) -> bool:
+    """Whether workers are missing that the cluster refuses to create."""
+    live = sum(not pod.terminating for pod in observation.pods)
+    return bool(observation.replica_failure) and live < (observation.replicas or 0)
+
+
+def is_overdue(observation: Observation) -> bool:
+    """Whether workers that are wanted have not got ready within the deadline of their Deployment."""
+    missing = observation.ready_replicas < (observation.replicas or 0) or observation.active_replica_sets > 1
+    return bool(observation.overdue) and missing
+
+
+def _trial(rollout: Rollout | None) -> Verdict | None:
+    """A new template on trial, on its way to all workers, or refused."""
+    if rollout is None:
+        return None
+    why = f"{rollout.reason}: {rollout.message}."
+    match rollout.phase.value:
+        case "Waiting":
+            return Verdict("False", "TrialWaits", f"Template {rollout.hash} is not tried yet. {why}")
+        case "Canary":
+            return Verdict("True", "Canary", f"Template {rollout.hash} is on trial. {why}")
+        case "Promoting":
+            return Verdict("True", "Promoted", f"Template {rollout.hash} passed, all workers get it. {why}")
+        case "RolledBack":
+            text = f"Template {rollout.hash} was rolled back; change the spec to try another. {why}"
+            return Verdict("False", "RolledBack", text)
+    return None
+
+
+def degraded(observation: Observation | None, policy: Policy, warn_above: int, before: str) -> Verdict | None:
+    """Something needs a person. `before` is the reason of the last time, empty when nothing was wrong.
+
+    `warn_above`: more dead letters than this are a problem.
+    """
+    if observation is None:
+        return None
+    problems = (
+        _not_created(observation)
+        + _not_in_time(observation)
+        + _pods_failing(observation, before)
+        + _tripped(observation)
+        + _hung(observation, policy)
+    )
+    if observation.queue is not None:
+        problems += _lost(observation.queue, warn_above)
+    elif before in ("WorkersFailing", "HungHandler", "OrphanedMessages", "DeadLetters") and not problems:
+        return None
+    elif not problems and not _not_sampled(observation):
+        return Verdict("Unknown", "RedisUnreadable", "What became of messages is not known.")
+    if not problems:
+        return Verdict("False", "Healthy", "No worker and no message needs attention.")
+    return Verdict("True", problems[0][0], "; ".join(text for _, text in problems) + ".")
+
+
+def _not_created(observation: Observation) -> list[tuple[str, str]]:
+    text = f"pods cannot be created: {observation.replica_failure}"
+    return [("ReplicaFailure", text)] if lacks_pods(observation) else []
+
+
+def _not_in_time(observation: Observation) -> list[tuple[str, str]]:
+    text = f"new workers do not get ready: {observation.overdue}"
+    return [("ProgressDeadlineExceeded", text)] if is_overdue(observation) else []
+
+
+def causes(observation: Observation) -> list[str]:
+    """Why live pods fail, each kind once, in the words of one of them."""
+    found = {pod.failing: pod.words for pod in observation.pods if pod.failing and not pod.terminating}
+    return [f"{reason}: {words}" if words else reason for reason, words in sorted(found.items())]
+
+
+def _pods_failing(observation: Observation, before: str) -> list[tuple[str, str]]:
+    live = [pod for pod in observation.pods if not pod.terminating]
+    if failing := causes(observation):
+        return [("PodsFailing", f"worker pods fail: {', '.join(failing)}")]
+    # Between two crashes a pod looks like one that starts: it is well again once it is ready.
+    if before == "PodsFailing" and any(not pod.ready for pod in live):
+        return [("PodsFailing", "worker pods that failed are not ready yet")]
+    return []
+
+
+def _tripped(observation: Observation) -> list[tuple[str, str]]:
+    fresh = [worker for worker in observation.workers if is_fresh(worker)]
+    if not (tripped := sum(worker.tripped for worker in fresh)):
+        return []
+    text = f"{tripped} of {len(fresh)} workers failed several times in a row and try one message now and then"
+    return [("WorkersFailing", text)]
+
+
+def _hung(observation: Observation, policy: Policy) -> list[tuple[str, str]]:
+    hung = sorted(w.id for w in observation.workers if is_fresh(w) and is_hung(w, policy))
+    if not hung:
+        return []
+    some = ", ".join(hung[:3]) + (", …" if len(hung) > 3 else "")
+    return [("HungHandler", f"a handler runs for longer than {policy.max_in_flight_seconds:g} s in {some}")]
+
+
+def _lost(queue: QueueObservation, warn_above: int) -> list[tuple[str, str]]:
+    problems = []
+    if queue.orphaned:
+        text = f"{rounded(queue.orphaned)} messages in processing have no lease and are never taken back"
+        text += ": see 'redisqueue repair'"
+        problems.append(("OrphanedMessages", text))
+    if queue.dead_letter > warn_above:
+        problems.append(("DeadLetters", f"{rounded(queue.dead_letter)} dead letters"))
+    return problems

@@ -1,0 +1,102 @@
+"""Ready, Reconciling and Stalled: the verdict of all other conditions, by the conventions of kstatus.
+
+Ready=True: the spec is in force, the queue is read, and the workers that it asks for can work. Else exactly
+one of the others is True: Stalled where somebody must act, Reconciling where waiting may be enough. Load
+alone changes nothing, but for the moments in which workers are wanted and none is ready.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from redisqueue_operator.decide.status.verdict import Verdict
+from redisqueue_operator.observe.facts import FIELDS_DROPPED, HINDRANCES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redisqueue_operator.decide.scaling import Decision, Policy
+    from redisqueue_operator.observe.facts import ApplyOutcome, Observation
+
+UNREADABLE = "Unreadable"
+"""The apply outcome where the watched objects of a namespace cannot be read."""
+NEEDS_SOMEBODY = ("InvalidSpec", "NameConflict", "Conflict", "ApplyRefused", "NewerOperator")
+"""Apply outcomes that no waiting mends; a missing Secret or ConfigMap may be on its way."""
+UNDER_WAY = ("RollingOut", "Canary", "Promoted", "DeploymentMissing", "UnschedulablePods")
+DERIVED = (
+    *("RedisUnreachable", "NotObserved", "PodsFailing", "ReplicaFailure", "RolledBack", "NotEnoughWorkers"),
+    "ProgressDeadlineExceeded",
+    *(*HINDRANCES, *UNDER_WAY),
+)
+"""Reasons that other conditions have, and tell as Events."""
+
+
+class Summary(NamedTuple):
+    """The three conditions."""
+
+    ready: Verdict
+    reconciling: Verdict
+    stalled: Verdict
+
+    @classmethod
+    def of(cls, ready: Verdict, *, stalled: bool = False) -> Summary:
+        """Ready, and which of the other two goes with it."""
+        _, reason, message = ready
+        idle = Verdict("False", "Idle", "Nothing is under way.")
+        going = Verdict("False", "NotStalled", "Nobody needs to act.")
+        if ready.status == "True":
+            return cls(ready, idle, going)
+        if stalled:
+            return cls(
+                ready, Verdict("False", reason, "Waiting does not help."), Verdict("True", reason, message)
+            )
+        return cls(ready, Verdict("True", reason, message), going)
+
+
+def summary(applied: ApplyOutcome, said: Mapping[str, Verdict], *, enough: bool) -> Summary:
+    """From how the last apply ended and what the other conditions say.
+
+    `enough`: whether the workers that are always wanted are ready, and any where some are wanted.
+    """
+    if applied.reason == UNREADABLE:
+        return Summary.of(Verdict("Unknown", UNREADABLE, applied.message))
+    if not applied.ok:
+        reason = applied.reason or "ApplyFailed"
+        return Summary.of(Verdict("False", reason, applied.message), stalled=reason in NEEDS_SOMEBODY)
+    if applied.reason in ("Deleting", FIELDS_DROPPED):
+        verdict = Verdict("False", applied.reason, applied.message)
+        return Summary.of(verdict, stalled=applied.reason == FIELDS_DROPPED)
+    redis, scaling = said["RedisReachable"], said["ScalingActive"]
+    progress, degraded = said["Progressing"], said["Degraded"]
+    if progress.reason == "RolledBack":
+        return Summary.of(Verdict("False", "RolledBack", progress.message), stalled=True)
+    if scaling.reason in HINDRANCES:
+        return Summary.of(Verdict("False", scaling.reason, scaling.message), stalled=True)
+    if progress.reason in ("ReplicaFailure", "ProgressDeadlineExceeded"):
+        return Summary.of(Verdict("False", progress.reason, progress.message), stalled=True)
+    if redis.status == "False":
+        return Summary.of(Verdict("False", "RedisUnreachable", f"{redis.reason}: {redis.message}"))
+    if "Unknown" in (redis.status, progress.status):
+        return Summary.of(Verdict("Unknown", "NotObserved", "Not looked at yet."))
+    if (degraded.status, degraded.reason) == ("True", "PodsFailing"):
+        return Summary.of(Verdict("False", "PodsFailing", degraded.message))
+    if progress.reason in UNDER_WAY:
+        return Summary.of(Verdict("False", progress.reason, progress.message))
+    if not enough:
+        return Summary.of(Verdict("False", "NotEnoughWorkers", "Workers are wanted that are not ready yet."))
+    message = applied.message or "The workers are as the spec says."
+    return Summary.of(Verdict("True", applied.reason or "Applied", message))
+
+
+def is_enough(observation: Observation | None, decision: Decision | None, policy: Policy) -> bool:
+    """Whether as many workers are ready as shall be in any case, however much there is to do.
+
+    Pods that are yet to be made are a moment away, unless the cluster says that it cannot make them.
+    """
+    if observation is None or decision is None:
+        return True
+    always = policy.min_replicas if policy.manual_replicas is None else policy.manual_replicas
+    if all(pod.terminating for pod in observation.pods):
+        return True
+    needed = max(min(always, decision.to_replicas), min(1, observation.replicas or 0))
+    return observation.ready_replicas >= needed

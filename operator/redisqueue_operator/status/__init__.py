@@ -1,7 +1,0 @@
-"""`.status` of a RedisQueue: conditions, columns and Events as pure functions of what was seen."""
-
-from redisqueue_operator.status.build import build_status
-from redisqueue_operator.status.events import EventRecord, events_between
-from redisqueue_operator.status.worth import COUNTERS_SECONDS, worth_writing
-
-__all__ = ["COUNTERS_SECONDS", "EventRecord", "build_status", "events_between", "worth_writing"]

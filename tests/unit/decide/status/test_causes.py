@@ -1,0 +1,100 @@
+"""What a pod says of itself becomes the words of a condition, an Event and `explain`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support.observations import once, queue, seen
+from tests.support.resources import redis_queue
+
+from redisqueue_operator.decide.scaling import Policy, explain
+from redisqueue_operator.decide.status import build_status, events_between
+from redisqueue_operator.observe.cache import pod_of
+from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
+
+REFUSED = "REDISQUEUE_HANDLER (--handler): no module named 'tasks'"
+
+
+def waits(reason: str, message: str = "", /, **ended: Any) -> dict[str, Any]:
+    container = {"name": "worker", "state": {"waiting": {"reason": reason, "message": message}}}
+    if ended:
+        container["lastState"] = {"terminated": ended}
+    return {"containerStatuses": [container]}
+
+
+def no_room(message: str) -> dict[str, Any]:
+    why = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return {"conditions": [why]}
+
+
+CAUSES: dict[str, tuple[dict[str, Any], str]] = {
+    "a missing image": (
+        waits("ErrImagePull", "failed to pull and unpack image: registry.example/x:2: not found"),
+        "registry.example/x:2: not found",
+    ),
+    "a missing Secret": (
+        waits("CreateContainerConfigError", 'secret "mail" not found'),
+        'secret "mail" not found',
+    ),
+    "a refusal of the worker": (
+        waits(
+            "CrashLoopBackOff",
+            "back-off 10s restarting failed container=worker pod=q-1_default(0af2)",
+            reason="Error",
+            exitCode=2,
+            message=REFUSED,
+        ),
+        f"CrashLoopBackOff: Error, exit code 2: {REFUSED}",
+    ),
+    "no memory": (
+        waits("CrashLoopBackOff", "back-off 10s", reason="OOMKilled", exitCode=137),
+        "CrashLoopBackOff: OOMKilled, exit code 137",
+    ),
+    "an init container": (
+        {"initContainerStatuses": waits("RunContainerError", "exec: no such file")["containerStatuses"]},
+        "RunContainerError: exec: no such file",
+    ),
+    "a node selector": (
+        no_room("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."),
+        "3 node(s) didn't match Pod's node affinity/selector.",
+    ),
+    "a missing claim": (
+        no_room('0/1 nodes are available: persistentvolumeclaim "models" not found.'),
+        'persistentvolumeclaim "models" not found',
+    ),
+}
+
+
+def observed(status: dict[str, Any]) -> PodObservation:
+    metadata = {"name": "q-1", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    _, pod = pod_of({"metadata": metadata, "status": {"phase": "Pending", **status}})
+    assert pod is not None
+    return pod
+
+
+@pytest.mark.parametrize("case", CAUSES)
+def test_the_cause_is_told_in_the_clusters_words(case: str) -> None:
+    status, words = CAUSES[case]
+    observation = seen(queue(3), [observed(status)])
+    decision, rq = once(observation), redis_queue()
+    written = build_status(rq, observation, decision, ApplyOutcome(True, "Applied", ""), {}, 0.0)
+    said = {each["type"]: each for each in written["conditions"]}
+    assert said["Ready"]["status"] == "False"
+    assert words in said["Ready"]["message"]
+    assert words in " ".join(event.message for event in events_between({}, written))
+    assert words in "\n".join(explain(decision, observation, Policy.of(rq.spec)))
+
+
+def test_pods_of_one_cause_tell_it_once() -> None:
+    status, words = CAUSES["a missing Secret"]
+    observation = seen(queue(3), [observed(status)] * 3)
+    decision = once(observation)
+    said = "\n".join(explain(decision, observation, Policy()))
+    assert said.count(words) == 1
+
+
+def test_a_cause_is_one_line_of_bounded_length() -> None:
+    pod = observed(waits("RunContainerError", "a\n\tb " * 5000))
+    assert len(pod.words) <= 1000
+    assert "\n" not in pod.words
