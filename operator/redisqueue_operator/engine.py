@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator.changes import Changes
+from redisqueue_operator.apply.changes import Changes
 from redisqueue_operator.decide.canary import Rollout, Stage, trial
 from redisqueue_operator.decide.finalizer import is_held, may_go, shall_be_held, workers_vanished
 from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, rival_of

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.apply.dependents import Dependents
+from redisqueue_operator.apply.deployments import Deployments
+from redisqueue_operator.apply.stable_template import StableTemplates
 from redisqueue_operator.decide.canary import Split, Stage
 from redisqueue_operator.decide.canary.stage import NUMBER_IS_FIXED
 from redisqueue_operator.decide.children import SourceMissingError, children
@@ -18,8 +21,6 @@ from redisqueue_operator.decide.children.identity import MANAGED_BY, canary_name
 from redisqueue_operator.decide.finalizer import finalizers
 from redisqueue_operator.decide.rollouts import MOST_AT_ONCE, version_of
 from redisqueue_operator.decide.upgrade_budget import UpgradeBudget
-from redisqueue_operator.dependents import Dependents
-from redisqueue_operator.deployments import Deployments
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe.cache import (
     DEPLOYMENTS,
@@ -32,14 +33,13 @@ from redisqueue_operator.observe.facts import ApplyOutcome
 from redisqueue_operator.observe.listing import Listing
 from redisqueue_operator.observe.references import References, identity_of
 from redisqueue_operator.platform import Conflict, Fleet, PlatformError, SettingsUnavailable, always_roll
-from redisqueue_operator.stable_template import StableTemplates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.apply import Writer
+    from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.decide.canary import Versions
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.observe.redis.settings import Connections

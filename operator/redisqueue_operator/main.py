@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import REGISTRY, disable_created_metrics
 
 from redisqueue_operator.api import Key
-from redisqueue_operator.apply import Writer
+from redisqueue_operator.apply.writer import Writer
 from redisqueue_operator.engine import Engine
 from redisqueue_operator.health import HealthServer
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of

@@ -13,7 +13,7 @@ from tests.support.servers import QUEUE, cluster_nodes
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.apply import TokenBucket
+from redisqueue_operator.apply.writer import TokenBucket
 from redisqueue_operator.redrive.resource import Redrive, parse
 from redisqueue_operator.redrive.run import carry_out
 

@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.apply import TokenBucket
+from redisqueue_operator.apply.writer import TokenBucket
 from redisqueue_operator.redrive.controller import AT_ONCE
 from redisqueue_operator.redrive.match import Match
 from redisqueue_operator.redrive.match_process import PROGRAM, MatchProcess

@@ -17,7 +17,7 @@ from tests.support.observations import pod as seen_pod
 from tests.support.observations import queue as seen_queue
 from tests.support.observations import seen
 
-from redisqueue_operator.changes import SETTLE_SECONDS
+from redisqueue_operator.apply.changes import SETTLE_SECONDS
 from redisqueue_operator.decide.scaling import History, decide, survivors, to_retire
 from redisqueue_operator.observe.facts import WorkerObservation
 

@@ -13,7 +13,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.apply import TokenBucket
+from redisqueue_operator.apply.writer import TokenBucket
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe.cache import REDISQUEUES, Resource, Store, key_of, version_of
 from redisqueue_operator.redrive.resource import REDRIVES, Redrive, parse
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redisqueue_operator.api.model import Key
-    from redisqueue_operator.apply import Writer
+    from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.observe.redis.sampler import Connect
     from redisqueue_operator.observe.redis.settings import Connections
     from redisqueue_operator.share import Share

@@ -6,9 +6,9 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.apply.hindrance import RETRY_SECONDS, hindrance_of
 from redisqueue_operator.decide.canary import trial
 from redisqueue_operator.decide.scaling import survivors, to_retire
-from redisqueue_operator.hindrance import RETRY_SECONDS, hindrance_of
 from redisqueue_operator.platform import Conflict
 from redisqueue_operator.tracked import LONG_AGO
 

@@ -12,10 +12,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.apply.deployments import belongs_to
 from redisqueue_operator.decide.canary import Stage, Versions
 from redisqueue_operator.decide.children.canary import config_hash
 from redisqueue_operator.decide.children.identity import OPERATOR_VERSION, OWNER_UID, stable_name
-from redisqueue_operator.deployments import belongs_to
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe.cache import has_rolled
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.apply import Writer
+    from redisqueue_operator.apply.writer import Writer
 
 log = logging.getLogger(__name__)
 

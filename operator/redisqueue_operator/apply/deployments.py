@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.apply import Writer
-    from redisqueue_operator.dependents import Dependents
+    from redisqueue_operator.apply.dependents import Dependents
+    from redisqueue_operator.apply.writer import Writer
 
 log = logging.getLogger(__name__)
 

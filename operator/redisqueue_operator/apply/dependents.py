@@ -6,10 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.companion_list import BUDGET, CompanionList, companion_list
+from redisqueue_operator.apply.companion_list import BUDGET, CompanionList, companion_list
+from redisqueue_operator.apply.deployments import belongs_to
 from redisqueue_operator.decide.children.companions import name_of, owners_to_be, snapshots_in, unused
 from redisqueue_operator.decide.children.identity import canary_name, deployment_name, owner_reference
-from redisqueue_operator.deployments import belongs_to
 from redisqueue_operator.kubernetes_api import ApiError, path_of
 from redisqueue_operator.observe.cache import DEPLOYMENTS, QUEUE_LABEL, REPLICASETS
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.apply import Writer
+    from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.kubernetes_api import KubernetesApi, Object
     from redisqueue_operator.observe.cache import Store
     from redisqueue_operator.share import Share

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
-from redisqueue_operator.hindrance import RETRY_SECONDS, hindrance_of
+from redisqueue_operator.apply.hindrance import RETRY_SECONDS, hindrance_of
 from redisqueue_operator.kubernetes_api import ApiError
 
 

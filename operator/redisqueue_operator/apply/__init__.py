@@ -1,0 +1,1 @@
+"""What was decided becomes writes. It decides nothing."""
