@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.queue_metrics import QueueMetrics, Seen
-from redisqueue_operator.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

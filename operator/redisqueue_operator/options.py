@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT
-from redisqueue_operator.lease_store import NAME as LEASE_NAME
+from redisqueue_operator.loop.lease_store import NAME as LEASE_NAME
 from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
 from redisqueue_operator.share import Share, check_namespace, names_in
 

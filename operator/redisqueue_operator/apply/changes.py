@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.apply.hindrance import RETRY_SECONDS, hindrance_of
 from redisqueue_operator.decide.canary import trial
 from redisqueue_operator.decide.scaling import survivors, to_retire
+from redisqueue_operator.loop.memory import LONG_AGO
 from redisqueue_operator.platform import Conflict
-from redisqueue_operator.tracked import LONG_AGO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.decide.scaling import Decision
+    from redisqueue_operator.loop.memory import Tracked
+    from redisqueue_operator.loop.reports import Reports
+    from redisqueue_operator.loop.workqueue import WorkQueue
     from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.observe.facts import Observation
     from redisqueue_operator.observe.redis.sampler import Sampler
     from redisqueue_operator.platform import Fleet, Platform
-    from redisqueue_operator.reports import Reports
-    from redisqueue_operator.tracked import Tracked
-    from redisqueue_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 

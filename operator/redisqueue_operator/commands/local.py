@@ -14,10 +14,10 @@ from redisqueue_operator.api import parse
 from redisqueue_operator.commands.lint import problem_lines
 from redisqueue_operator.commands.options import UserError
 from redisqueue_operator.embedded_redis import BY_DESIGN, EmbeddedRedis
-from redisqueue_operator.engine import Engine
 from redisqueue_operator.local import DefinitionError, Definitions, LocalPlatform
 from redisqueue_operator.local.log_line import LogLine
 from redisqueue_operator.local.template import ignored_fields
+from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.screen import Screen, ScreenHandler, table
 from redisqueue_worker.guard import end_children_with_me
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.commands.options import Subcommands
     from redisqueue_operator.decide.status import EventRecord
-    from redisqueue_operator.rows import QueueRow
+    from redisqueue_operator.loop.rows import QueueRow
 
 REDRAW_SECONDS = 0.25
 PLAIN_SECONDS = 1.0

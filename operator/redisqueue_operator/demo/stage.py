@@ -14,8 +14,8 @@ import yaml
 
 from redisqueue_operator.demo.manifests import manifests
 from redisqueue_operator.embedded_redis import EmbeddedRedis
-from redisqueue_operator.engine import Engine
 from redisqueue_operator.local import Definitions, LocalPlatform
+from redisqueue_operator.loop.reconcile import Engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

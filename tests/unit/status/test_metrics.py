@@ -9,8 +9,8 @@ from prometheus_client import generate_latest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, worker
 
 from redisqueue_operator.api import Key
+from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.metrics import OperatorMetrics
-from redisqueue_operator.vitals import Vitals
 
 README = Path(__file__).parents[3] / "operator" / "README.md"
 EMAILS = Key("shop", "emails")

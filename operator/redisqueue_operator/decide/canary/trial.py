@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import Spec
     from redisqueue_operator.decide.canary import Versions
     from redisqueue_operator.decide.scaling import Decision
+    from redisqueue_operator.loop.memory import Tracked
     from redisqueue_operator.platform import Fleet
-    from redisqueue_operator.tracked import Tracked
 
 LOOK_SECONDS = 1.0
 """A trial is judged this often at least."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.loop.memory import SETTINGS_SECONDS, UNUSABLE_SETTINGS_SECONDS
 from redisqueue_operator.observe.facts import Observation, Others
 from redisqueue_operator.observe.redis.observed import others_of, queue_of, server_of, unreadable, workers_of
 from redisqueue_operator.observe.redis.sampler import Watched
 from redisqueue_operator.platform import SettingsUnavailable
-from redisqueue_operator.tracked import SETTINGS_SECONDS, UNUSABLE_SETTINGS_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import Key
+    from redisqueue_operator.loop.memory import Tracked
     from redisqueue_operator.observe.redis.sampler import Sampler
     from redisqueue_operator.platform import Fleet, Platform
-    from redisqueue_operator.tracked import Tracked
 
 # Reasons that another Secret may mend.
 LOGIN_REASONS = ("AuthenticationFailed", "TLSFailed")

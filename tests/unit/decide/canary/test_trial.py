@@ -11,8 +11,8 @@ from tests.support.observations import pod, queue, seen, worker
 from redis_message_queue.sample import QueueSample
 from redisqueue_operator.decide.canary import Phase, Split, Stage, Versions, trial
 from redisqueue_operator.decide.scaling import History, Policy, decide
+from redisqueue_operator.loop.memory import Tracked
 from redisqueue_operator.platform import Canary, Fleet
-from redisqueue_operator.tracked import Tracked
 
 PODS = tuple(pod(f"p{number}") for number in range(3))
 NEW = Versions(wanted="new", stable="old")

@@ -29,30 +29,30 @@ from redisqueue_operator.decide.scaling import (
 )
 from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, FOREIGN
 from redisqueue_operator.interruptible import cancelled
-from redisqueue_operator.observe.facts import FIELDS_DROPPED, ApplyOutcome, Observation
-from redisqueue_operator.observe.redis.reading import Reading
-from redisqueue_operator.observe.redis.sampler import Connect, Sampler
-from redisqueue_operator.platform import Conflict, PlatformError
-from redisqueue_operator.reports import Reports
-from redisqueue_operator.resync import Resync
-from redisqueue_operator.rows import row_of
-from redisqueue_operator.tracked import (
+from redisqueue_operator.loop.memory import (
     LONG_AGO,
     NO_SPEC,
     Tracked,
     stand_in,
 )
-from redisqueue_operator.vitals import Vitals
-from redisqueue_operator.workqueue import WorkQueue
+from redisqueue_operator.loop.reports import Reports
+from redisqueue_operator.loop.resync import Resync
+from redisqueue_operator.loop.rows import row_of
+from redisqueue_operator.loop.vitals import Vitals
+from redisqueue_operator.loop.workqueue import WorkQueue
+from redisqueue_operator.observe.facts import FIELDS_DROPPED, ApplyOutcome, Observation
+from redisqueue_operator.observe.redis.reading import Reading
+from redisqueue_operator.observe.redis.sampler import Connect, Sampler
+from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.decide.queue_conflict import Claimant
+    from redisqueue_operator.loop.rows import QueueRow
     from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.platform import Platform
-    from redisqueue_operator.rows import QueueRow
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from redisqueue_operator.workqueue import LAST_BACKOFF_SECONDS, WorkQueue
+from redisqueue_operator.loop.workqueue import LAST_BACKOFF_SECONDS, WorkQueue
 
 
 class Clock:

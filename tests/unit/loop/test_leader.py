@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.waiting import PATIENCE_SECONDS, until
 
-from redisqueue_operator.lease import Election, LeaseTimes
+from redisqueue_operator.loop.leader import Election, LeaseTimes
 
 TIMES = LeaseTimes(duration=1, renew_deadline=0.6, retry=0.1)
 # Longer than any test waits: what happens in time does not come from its end.

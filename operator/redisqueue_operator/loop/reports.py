@@ -6,16 +6,16 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.decide.status import build_status, events_between, worth_writing
-from redisqueue_operator.tracked import stand_in
+from redisqueue_operator.loop.memory import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import Key
+    from redisqueue_operator.loop.memory import Tracked
+    from redisqueue_operator.loop.workqueue import WorkQueue
     from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.platform import Platform
-    from redisqueue_operator.tracked import Tracked
-    from redisqueue_operator.workqueue import WorkQueue
 
 AT_ONCE = 8
 """Reports wait for the rate limiter. The other half of the workers is free for what somebody waits for."""

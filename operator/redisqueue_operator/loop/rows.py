@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key
-    from redisqueue_operator.tracked import Tracked
+    from redisqueue_operator.loop.memory import Tracked
 
 
 @dataclass(frozen=True, slots=True)

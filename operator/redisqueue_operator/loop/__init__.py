@@ -1,0 +1,1 @@
+"""When to look at which RedisQueue, and who looks."""
