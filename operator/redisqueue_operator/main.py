@@ -18,14 +18,12 @@ from prometheus_client import REGISTRY, disable_created_metrics
 
 from redisqueue_operator.api import Key
 from redisqueue_operator.apply.writer import Writer
-from redisqueue_operator.health import HealthServer
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
 from redisqueue_operator.loop.leader import Election, LeaseTimes
 from redisqueue_operator.loop.lease_store import KubernetesLease
 from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.loop.vitals import why_dead
-from redisqueue_operator.metrics import OperatorMetrics
 from redisqueue_operator.observe import watch
 from redisqueue_operator.observe.cache import REDISQUEUES, Store
 from redisqueue_operator.observe.coverage import MISSING, Coverage
@@ -33,6 +31,8 @@ from redisqueue_operator.observe.redis.settings import Connections
 from redisqueue_operator.observe.references import References
 from redisqueue_operator.options import Options, read_options
 from redisqueue_operator.redrive.controller import RedriveController
+from redisqueue_operator.serve.http import HealthServer
+from redisqueue_operator.serve.metrics import OperatorMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

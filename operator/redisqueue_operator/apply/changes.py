@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from redisqueue_operator.loop.memory import Tracked
     from redisqueue_operator.loop.reports import Reports
     from redisqueue_operator.loop.workqueue import WorkQueue
-    from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.observe.facts import Observation
     from redisqueue_operator.observe.redis.sampler import Sampler
     from redisqueue_operator.platform import Fleet, Platform
+    from redisqueue_operator.serve.metrics import OperatorMetrics
 
 log = logging.getLogger(__name__)
 

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.decide.queue_conflict import Claimant
     from redisqueue_operator.loop.rows import QueueRow
-    from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.platform import Platform
+    from redisqueue_operator.serve.metrics import OperatorMetrics
 
 log = logging.getLogger(__name__)
 

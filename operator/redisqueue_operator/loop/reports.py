@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.loop.memory import Tracked
     from redisqueue_operator.loop.workqueue import WorkQueue
-    from redisqueue_operator.metrics import OperatorMetrics
     from redisqueue_operator.platform import Platform
+    from redisqueue_operator.serve.metrics import OperatorMetrics
 
 AT_ONCE = 8
 """Reports wait for the rate limiter. The other half of the workers is free for what somebody waits for."""

@@ -10,7 +10,7 @@ from tests.support.observations import Story, fleet, once, pod, queue, seen, wor
 
 from redisqueue_operator.api import Key
 from redisqueue_operator.loop.vitals import Vitals
-from redisqueue_operator.metrics import OperatorMetrics
+from redisqueue_operator.serve.metrics import OperatorMetrics
 
 README = Path(__file__).parents[3] / "operator" / "README.md"
 EMAILS = Key("shop", "emails")

@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from redisqueue_operator.loop.vitals import Vitals
-from redisqueue_operator.queue_metrics import QueueMetrics, Seen
+from redisqueue_operator.serve.queue_metrics import QueueMetrics, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
