@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.canary import Versions
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.observe.redis.settings import Connections
-    from redisqueue_operator.share import Share
+    from redisqueue_operator.scope import Share
 
 RETRY_REFUSED_SECONDS = 30.0
 _FINGERPRINT = "redisqueue.dev/fingerprint"

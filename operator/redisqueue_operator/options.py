@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT
 from redisqueue_operator.loop.lease_store import NAME as LEASE_NAME
 from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
-from redisqueue_operator.share import Share, check_namespace, names_in
+from redisqueue_operator.scope import Share, check_namespace, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

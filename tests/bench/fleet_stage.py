@@ -24,7 +24,7 @@ from tests.support.api_server import ApiServer
 from tests.support.operator_process import Cluster, OperatorProcess
 
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.observe.cache import PODS, Store
 from redisqueue_operator.observe.redis.settings import CLIENT_NAME
 

@@ -25,7 +25,7 @@ from tests.bench.contestants import BASE, CONTESTANTS, OURS, STATE, Contestant
 from tests.bench.outcome import Outcome
 from tests.support.environments import Unavailable
 
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

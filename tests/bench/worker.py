@@ -23,7 +23,7 @@ from tests.bench.contestants import CONTESTANTS, WORKER, Contestant
 from tests.bench.outcome import Outcome, Results
 from tests.support.environments import Unavailable
 
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 HERE = Path(__file__).parent
 SECONDS = 1.0

@@ -15,7 +15,7 @@ from redis_message_queue.consumer import Consumer, Outcome, Settlement
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.sample import QueueSample, sample
-from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

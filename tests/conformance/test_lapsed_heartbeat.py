@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from tests.support.faces import Face

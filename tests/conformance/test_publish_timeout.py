@@ -17,7 +17,7 @@ from tests.support.worker_process import eventually
 from redis_message_queue import ConfigurationError, RetryBudgetExhaustedError
 from redis_message_queue._patience import MOST_AT_ONCE
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

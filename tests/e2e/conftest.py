@@ -13,7 +13,7 @@ import redis
 from tests.support.cluster import PROVIDER, REPOSITORY, Cluster, CommandFailed, provider
 from tests.support.story import Story
 
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.faces import Face
     from tests.support.servers import Server
 
-    from redisqueue_operator.embedded_redis import EmbeddedRedis
+    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 Nodes = list["EmbeddedRedis"]
 

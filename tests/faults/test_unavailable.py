@@ -17,7 +17,7 @@ from tests.support.fault_bench import KEYS
 from tests.support.servers import Server
 
 from redis_message_queue import RetryBudgetExhaustedError
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.observe.redis.errors import classify
 
 if TYPE_CHECKING:

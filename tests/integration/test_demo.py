@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.waiting import PATIENCE_SECONDS
 
+from redisqueue_operator.cli.screen import Screen
 from redisqueue_operator.demo.checks import checks
 from redisqueue_operator.demo.corpus import File
 from redisqueue_operator.demo.driver import Driver
 from redisqueue_operator.demo.handler import describe, handlings_key, reports_key
 from redisqueue_operator.demo.stage import StageError
-from redisqueue_operator.screen import Screen
 
 if TYPE_CHECKING:
     import redis

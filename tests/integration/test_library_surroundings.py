@@ -15,7 +15,7 @@ import redis.asyncio
 import redis_message_queue
 import redis_message_queue.asyncio as async_face
 from redis_message_queue import RedisGateway, RedisMessageQueue
-from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,8 @@ from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import alive, descendants, eventually
 
 from redis_message_queue import RedisMessageQueue
-from redisqueue_operator.local import Definitions, LocalPlatform
+from redisqueue_operator.local.definitions import Definitions
+from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.loop.reconcile import Engine
 
 if TYPE_CHECKING:

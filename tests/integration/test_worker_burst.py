@@ -8,7 +8,7 @@ import pytest
 import redis
 from tests.support.worker_process import WorkerProcess, counters, publish
 
-from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
 from redisqueue_worker.runner import EXIT_IMPATIENT
 
 if TYPE_CHECKING:

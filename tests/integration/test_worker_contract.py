@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
-from redisqueue_operator.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
 from redisqueue_worker import commands, runner
 from redisqueue_worker.metrics import Metrics
 from redisqueue_worker.settings import OPTIONS, Option

@@ -12,7 +12,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import RedisMessageQueue
-from redisqueue_operator.embedded_redis import free_port
+from redisqueue_operator.local.embedded_redis import free_port
 from redisqueue_worker import stamp
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.worker_process import WorkerProcess, eventually, publish
 
-from redisqueue_operator.embedded_redis import free_port
+from redisqueue_operator.local.embedded_redis import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from tests.support.queues import payloads
 
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.cli import main
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -40,7 +40,7 @@ def test_each_top_folder_has_a_page_that_names_what_lies_in_it(folder: str) -> N
 
 def test_the_core_of_the_operator_needs_neither_kopf_nor_kubernetes() -> None:
     code = (
-        "import sys, redisqueue_operator.loop.reconcile, redisqueue_operator.local; "
+        "import sys, redisqueue_operator.loop.reconcile, redisqueue_operator.local.platform; "
         "print([name for name in ('kopf', 'kubernetes') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

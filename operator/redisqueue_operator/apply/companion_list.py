@@ -15,7 +15,7 @@ from redisqueue_operator.observe.cache import MANAGED, QUEUE_LABEL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from redisqueue_operator.share import Share
+    from redisqueue_operator.scope import Share
 
 log = logging.getLogger(__name__)
 

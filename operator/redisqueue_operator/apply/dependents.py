@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.kubernetes_api import KubernetesApi, Object
     from redisqueue_operator.observe.cache import Store
-    from redisqueue_operator.share import Share
+    from redisqueue_operator.scope import Share
 
 log = logging.getLogger(__name__)
 

@@ -14,20 +14,20 @@ import redis.asyncio
 from redis_message_queue.asyncio import RedisMessageQueue
 from redis_message_queue.asyncio.sample import sample
 from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.cli.screen import table
 from redisqueue_operator.demo.checks import Outcome
 from redisqueue_operator.demo.corpus import count_directly
 from redisqueue_operator.demo.handler import handlings_key, reports_key
 from redisqueue_operator.demo.stage import StageError
 from redisqueue_operator.interruptible import cancelled
-from redisqueue_operator.screen import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redis_message_queue.sample import QueueSample
+    from redisqueue_operator.cli.screen import Screen
     from redisqueue_operator.demo.corpus import File
     from redisqueue_operator.demo.stage import Stage
-    from redisqueue_operator.screen import Screen
 
 SAMPLE_SECONDS = 0.1
 PLAIN_LINE_SECONDS = 1.0

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from redisqueue_operator.demo.manifests import manifests
-from redisqueue_operator.embedded_redis import EmbeddedRedis
-from redisqueue_operator.local import Definitions, LocalPlatform
+from redisqueue_operator.local.definitions import Definitions
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.loop.reconcile import Engine
 
 if TYPE_CHECKING:

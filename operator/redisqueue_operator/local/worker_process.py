@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.embedded_redis import free_port
+from redisqueue_operator.local.embedded_redis import free_port
 from redisqueue_operator.observe.facts import PodObservation
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ Collection = tuple[Resource, str | None]
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from redisqueue_operator.share import Share
+    from redisqueue_operator.scope import Share
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.observe.cache import Store
     from redisqueue_operator.observe.coverage import Collection, Coverage
-    from redisqueue_operator.share import Share
+    from redisqueue_operator.scope import Share
 
 MOST_UNANSWERED = 3
 """Lists in a row without an answer: it is the API server that is away, not these collections."""

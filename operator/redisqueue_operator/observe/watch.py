@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.observe.coverage import Coverage
-    from redisqueue_operator.share import Share
+    from redisqueue_operator.scope import Share
 
 BACKOFF_SECONDS = (0.5, 1, 2, 3)
 WATCH_SECONDS = 300

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.observe.redis.sampler import Connect
     from redisqueue_operator.observe.redis.settings import Connections
-    from redisqueue_operator.share import Share
+    from redisqueue_operator.scope import Share
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from redisqueue_operator.local import DefinitionError, Definitions
+from redisqueue_operator.local.definitions import DefinitionError, Definitions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from redisqueue_operator.screen import Screen, table
+from redisqueue_operator.cli.screen import Screen, table
 
 
 class Terminal(io.StringIO):

@@ -15,7 +15,7 @@ from tests.support.waiting import quiet, until
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.embedded_redis import EmbeddedRedis
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.observe.redis import sampler
 from redisqueue_operator.platform import Conflict, PlatformError

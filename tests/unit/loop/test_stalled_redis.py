@@ -16,8 +16,8 @@ from tests.support.waiting import until
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.embedded_redis import EmbeddedRedis
 from redisqueue_operator.interruptible import within
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.loop.reconcile import AT_ONCE, Engine
 
 if TYPE_CHECKING:

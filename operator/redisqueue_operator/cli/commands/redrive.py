@@ -11,16 +11,16 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from redisqueue_operator.commands.address import located
-from redisqueue_operator.commands.options import QUEUE_HELP, UserError, add_place, count, rate
+from redisqueue_operator.cli.address import located
+from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place, count, rate
+from redisqueue_operator.cli.screen import Screen
 from redisqueue_operator.redrive.match import Match
-from redisqueue_operator.screen import Screen
 
 if TYPE_CHECKING:
     import argparse
 
     from redis_message_queue import RedriveProgress
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.options import Subcommands
 
 SOURCES = {"dead-letter": "dead_letter", "failed": "failed"}
 

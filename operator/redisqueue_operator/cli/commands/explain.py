@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.commands.kubectl import Kubectl, add_cluster
-from redisqueue_operator.commands.options import UserError
+from redisqueue_operator.cli.kubectl import Kubectl, add_cluster
+from redisqueue_operator.cli.options import UserError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.options import Subcommands
 
 LEASES = "app.kubernetes.io/name=redis-queue-operator"
 PORT = 8080

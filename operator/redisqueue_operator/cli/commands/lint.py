@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import validate
 from redisqueue_operator.api.definition import FILES
-from redisqueue_operator.commands.options import UserError
+from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.local.definitions import DefinitionError, objects_in
 
 if TYPE_CHECKING:
     import argparse
 
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.options import Subcommands
 
 
 def add_to(subcommands: Subcommands) -> None:

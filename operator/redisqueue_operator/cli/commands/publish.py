@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.commands.address import located
-from redisqueue_operator.commands.options import QUEUE_HELP, UserError, add_place, count
+from redisqueue_operator.cli.address import located
+from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place, count
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.options import Subcommands
 
 
 def add_to(subcommands: Subcommands) -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from redis_message_queue import ConfigurationError
 from redis_message_queue.options import DEFAULT_GRACE_SECONDS, DEFAULT_VISIBILITY_TIMEOUT_SECONDS
-from redisqueue_operator.commands.address import located
-from redisqueue_operator.commands.options import QUEUE_HELP, UserError, add_place, rate
+from redisqueue_operator.cli.address import located
+from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place, rate
 
 if TYPE_CHECKING:
     import argparse
 
     from redis_message_queue import RepairReport
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.options import Subcommands
 
 
 def add_to(subcommands: Subcommands) -> None:

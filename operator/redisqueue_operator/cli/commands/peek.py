@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from redis_message_queue.envelope import decode
-from redisqueue_operator.commands.address import located
-from redisqueue_operator.commands.options import QUEUE_HELP, add_place, count
+from redisqueue_operator.cli.address import located
+from redisqueue_operator.cli.options import QUEUE_HELP, add_place, count
 
 if TYPE_CHECKING:
     import argparse
 
     from redis_message_queue.keys import QueueKeys
-    from redisqueue_operator.commands.address import Client
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.address import Client
+    from redisqueue_operator.cli.options import Subcommands
 
 PLACES = ("pending", "processing", "delayed", "failed", "completed", "dead-letters")
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import redis
 
 from redis_message_queue.trouble import described
-from redisqueue_operator.commands import UserError
-from redisqueue_operator.embedded_redis import NoServerFound
+from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.extras import way_out
+from redisqueue_operator.local.embedded_redis import NoServerFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.options import Subcommands
 
 COMMANDS = ("local", "lint", "publish", "top", "peek", "redrive", "repair", "explain", "drain", "acl")
 EXTRA = "local"
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 def add(command: str, subcommands: Subcommands) -> None:
     """Declare one command; where its extra is not installed, one that says so whatever follows it."""
     try:
-        import_module(f"redisqueue_operator.commands.{command}").add_to(subcommands)
+        import_module(f"redisqueue_operator.cli.commands.{command}").add_to(subcommands)
     except ModuleNotFoundError as missing:
         problem = way_out(missing, EXTRA)
         # Without prefix characters nothing that follows is an option.
@@ -114,7 +114,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return result
-
-
-if __name__ == "__main__":
-    sys.exit(main())

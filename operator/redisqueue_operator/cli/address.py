@@ -17,8 +17,8 @@ from redis.exceptions import NoPermissionError
 from redis_message_queue import ConfigurationError, RedisMessageQueue
 from redis_message_queue.connection import ConnectionSettings, Mode
 from redis_message_queue.keys import QueueKeys, lease_keys
-from redisqueue_operator.commands.kubectl import Kubectl
-from redisqueue_operator.commands.options import DEFAULT_URL, URL_VARIABLE, UserError
+from redisqueue_operator.cli.kubectl import Kubectl
+from redisqueue_operator.cli.options import DEFAULT_URL, URL_VARIABLE, UserError
 from redisqueue_operator.platform import SettingsUnavailable
 
 if TYPE_CHECKING:

@@ -13,16 +13,16 @@ from redis.exceptions import RedisClusterException
 from redis_message_queue.sample import QueueSample, sample
 from redis_message_queue.server import server_facts
 from redis_message_queue.trouble import described
-from redisqueue_operator.commands.address import at_url, discover, located
-from redisqueue_operator.commands.options import UserError, add_place
-from redisqueue_operator.screen import Screen, table
+from redisqueue_operator.cli.address import at_url, discover, located
+from redisqueue_operator.cli.options import UserError, add_place
+from redisqueue_operator.cli.screen import Screen, table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from redisqueue_operator.commands.address import Client, Place
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.address import Client, Place
+    from redisqueue_operator.cli.options import Subcommands
 
 INTERVAL_SECONDS = 1.0
 HEADER = ("QUEUE", "PENDING", "DELAYED", "IN FLIGHT", "FAILED", "DLQ", "WORKERS", "BUSY", "SLOTS", "CLAIMS/S")

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.commands.options import UserError
+from redisqueue_operator.cli.options import UserError
 
 if TYPE_CHECKING:
     import argparse

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from redis_message_queue.acl import DUTIES, ROLES, rules, set_user
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.commands.address import resource
-from redisqueue_operator.commands.options import QUEUE_HELP, UserError, add_place
+from redisqueue_operator.cli.address import resource
+from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place
 
 if TYPE_CHECKING:
     import argparse
 
     from redisqueue_operator.api.model import Redis
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.options import Subcommands
 
 
 def add_to(subcommands: Subcommands) -> None:

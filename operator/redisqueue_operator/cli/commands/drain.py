@@ -10,14 +10,14 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.commands.kubectl import Kubectl, add_cluster
-from redisqueue_operator.commands.options import UserError, count
-from redisqueue_operator.screen import Screen
+from redisqueue_operator.cli.kubectl import Kubectl, add_cluster
+from redisqueue_operator.cli.options import UserError, count
+from redisqueue_operator.cli.screen import Screen
 
 if TYPE_CHECKING:
     import argparse
 
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.options import Subcommands
 
 LOOK_SECONDS = 1.0
 SELECTOR = "redisqueue.dev/queue="

@@ -1,5 +1,1 @@
 """The commands of `redisqueue`, a module each: `add_to(subcommands)` declares it, `run(options)` does it."""
-
-from redisqueue_operator.commands.options import UserError
-
-__all__ = ["UserError"]

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator import interruptible
 from redisqueue_operator.api import parse
-from redisqueue_operator.commands.lint import problem_lines
-from redisqueue_operator.commands.options import UserError
-from redisqueue_operator.embedded_redis import BY_DESIGN, EmbeddedRedis
-from redisqueue_operator.local import DefinitionError, Definitions, LocalPlatform
+from redisqueue_operator.cli.commands.lint import problem_lines
+from redisqueue_operator.cli.options import UserError
+from redisqueue_operator.cli.screen import Screen, ScreenHandler, table
+from redisqueue_operator.local.definitions import DefinitionError, Definitions
+from redisqueue_operator.local.embedded_redis import BY_DESIGN, EmbeddedRedis
 from redisqueue_operator.local.log_line import LogLine
+from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.local.template import ignored_fields
 from redisqueue_operator.loop.reconcile import Engine
-from redisqueue_operator.screen import Screen, ScreenHandler, table
 from redisqueue_worker.guard import end_children_with_me
 
 if TYPE_CHECKING:
     import argparse
 
-    from redisqueue_operator.commands.options import Subcommands
+    from redisqueue_operator.cli.options import Subcommands
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.loop.rows import QueueRow
 

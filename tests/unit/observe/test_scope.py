@@ -6,7 +6,7 @@ import pytest
 
 from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REDISQUEUES
 from redisqueue_operator.options import read_options
-from redisqueue_operator.share import Share
+from redisqueue_operator.scope import Share
 
 
 @pytest.mark.parametrize(
