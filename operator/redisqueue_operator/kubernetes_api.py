@@ -202,11 +202,18 @@ async def _client(connections: int | None = None) -> client.ApiClient:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    # The environment is asked for proxies alone: else a thread would search ~/.netrc before each request.
-    configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
+    configuration.client_session_kwargs = {"trust_env": trusts_environment()}
     if connections is not None:
         configuration.connection_pool_maxsize = connections
     return client.ApiClient(configuration)
+
+
+def trusts_environment() -> bool:
+    """Whether HTTP sessions to the API server heed the environment: a proxy there is for all, or for none.
+
+    It is asked for proxies alone: else a thread would search ~/.netrc before each request.
+    """
+    return bool(getproxies())
 
 
 class ServerClock:

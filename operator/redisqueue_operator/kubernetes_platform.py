@@ -302,7 +302,7 @@ class KubernetesPlatform:
         self._manifests.pop(key, None)
         self._budget.forget(key)
         self._stable.forget(key)
-        self._deployments.forget(Key(key.namespace, deployment_name(key.name)))
+        self._deployments.forget(key)
 
     async def _wanted(self, rq: RedisQueue) -> tuple[list[Object], str]:
         """The children's manifests and their fingerprint, built anew only from new inputs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,35 @@ def test_a_snapshot_stays_as_long_as_a_rollback_may_need_it(
         until(lambda: snapshots(cluster) == {third}, "the first goes with its ReplicaSet")
         files = cluster.get("configmap", "files", NAMESPACE)
         assert files is not None, "somebody's own ConfigMap was deleted"
+
+
+def test_binary_files_are_mounted_and_a_change_of_them_alone_rolls_out(
+    cluster: Cluster, redis_url: str, tmp_path: Path
+) -> None:
+    def files(model: bytes) -> dict[str, Any]:
+        return {**handler("one"), "binaryData": {"model.bin": base64.b64encode(model).decode()}}
+
+    def copied() -> dict[str, Any]:
+        return cluster.get("configmap", mounted(cluster), NAMESPACE) or {}
+
+    first, second = files(b"\x00\xff\xfe one"), files(b"\x00\xff\xfe two")
+    cluster.apply(first, queue("jobs", redis_url, worker=SOURCED))
+    with OperatorProcess(cluster.server, tmp_path / "log", *FLAGS, before=HASTE):
+        name = until(lambda: mounted(cluster), "a Deployment with the files")
+        assert copied()["immutable"] is True
+        assert {part: copied()[part] for part in ("data", "binaryData")} == {
+            part: first[part] for part in ("data", "binaryData")
+        }
+        cluster.apply(second)
+        until(lambda: mounted(cluster) not in ("", name), "the other bytes are mounted")
+        assert copied()["binaryData"] == second["binaryData"]
+
+        del second["data"]
+        second["metadata"]["name"] = "bytes"
+        worker = {"handler": "a:b", "source": {"configMapRef": {"name": "bytes"}}}
+        cluster.apply(second, queue("jobs", redis_url, worker=worker))
+        until(lambda: copied() and "data" not in copied(), "no text is needed beside them")
+        assert copied()["binaryData"] == second["binaryData"]
 
 
 def revision_of(cluster: Cluster) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from datetime import datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -314,6 +315,27 @@ def test_an_older_operator_alone_scales_on_and_says_what_it_cannot_do(
         publish(redis_client, jobs, 3)
         stage.until_replicas("jobs", 3)
         assert {write.path.rpartition("/")[2] for write in proxy.writes} <= {"status", "scale", "events"}
+
+
+def test_an_older_operator_names_the_way_out_and_it_is_one(stage: Stage) -> None:
+    """After a rollback there is no newer operator that could be upgraded to."""
+
+    def author() -> str:
+        deployment = stage.cluster.metadata("deployment", "jobs-worker", stage.name)
+        return str(deployment["annotations"].get("redisqueue.dev/operator-version"))
+
+    with stage.operator("newer", before=NEWER):
+        stage.queue("jobs")
+    assert author() == "99.0.0"
+    with stage.operator("older"):
+        until(lambda: stage.condition("jobs", "Ready")["reason"] == "NewerOperator", "it says so")
+        told = stage.condition("jobs", "Ready")["message"]
+        ours = version("redis-queue-operator")
+        assert f"written by operator 99.0.0, this one is {ours}" in told
+        _, _, command = told.partition("kubectl ")
+        stage.cluster.run(*command.split())
+        until(lambda: stage.condition("jobs", "Ready")["reason"] == "Applied", "it writes its own template")
+        assert author() == ours
 
 
 @pytest.mark.parametrize("hours", [-7, 7] if LONG else [7])

@@ -7,6 +7,7 @@ import itertools
 import logging
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.api.model import Key
 from redisqueue_operator.decide.children.dropped import dropped_from, outcome_of
 from redisqueue_operator.decide.children.identity import (
     APPLIED_HASH,
@@ -26,7 +27,7 @@ from redisqueue_operator.platform import Conflict, PlatformError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply.dependents import Dependents
     from redisqueue_operator.apply.writer import Writer
 
@@ -101,9 +102,11 @@ class Deployments:
         if deployment is not None:
             self._gone[key] = _annotation(deployment, OPERATOR)
 
-    def forget(self, key: Key) -> None:
-        """There is no RedisQueue for it any more."""
-        self._gone.pop(key, None)
+    def forget(self, owner: Key) -> None:
+        """That RedisQueue is gone, and with it what is remembered of its Deployments."""
+        for key in _keys_of(owner):
+            self._gone.pop(key, None)
+            self._dropped.pop(key, None)
 
     async def look_again(self, key: Key) -> None:
         """Ask the server for one that no watch tells of: somebody may have taken off its label."""
@@ -144,8 +147,7 @@ class Deployments:
 
     def outcome(self, rq: RedisQueue, message: str) -> ApplyOutcome:
         """How the last applies for this RedisQueue ended, if none was refused."""
-        keys = {(rq.key.namespace, each(rq.key.name)) for each in (deployment_name, canary_name)}
-        lost = [names for key, names in self._dropped.items() if (key.namespace, key.name) in keys]
+        lost = [self._dropped.get(key, ()) for key in _keys_of(rq.key)]
         return outcome_of(list(dict.fromkeys(itertools.chain(*lost))), message)
 
     @contextlib.asynccontextmanager
@@ -225,6 +227,11 @@ class Deployments:
         elif live is not None:
             self._store.drop(DEPLOYMENTS, key, version_of(live))
         return Conflict(str(error))
+
+
+def _keys_of(owner: Key) -> tuple[Key, ...]:
+    """Those of the Deployments that a RedisQueue may have."""
+    return tuple(Key(owner.namespace, name(owner.name)) for name in (deployment_name, canary_name))
 
 
 def belongs_to(deployment: Object, rq: RedisQueue) -> bool:

@@ -10,12 +10,11 @@ import itertools
 import logging
 import os
 from typing import TYPE_CHECKING, Any
-from urllib.request import getproxies
 
 import aiohttp
 import kopf
 
-from redisqueue_operator.kubernetes_api import PAGE, SERVICE_ACCOUNT
+from redisqueue_operator.kubernetes_api import PAGE, SERVICE_ACCOUNT, trusts_environment
 from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource, Store, key_of, version_of
 
 if TYPE_CHECKING:
@@ -146,8 +145,7 @@ def _session(info: kopf.ConnectionInfo, coverage: Coverage) -> kopf.AiohttpSessi
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
         headers=info.as_http_headers(),
         proxy=info.proxy_url,
-        # The same rule as for our own calls: a proxy of the environment is for both, or for none.
-        trust_env=bool(getproxies()),
+        trust_env=trusts_environment(),
         middlewares=(told,),
     )
     return kopf.AiohttpSession(server=info.server, aiohttp_session=session)

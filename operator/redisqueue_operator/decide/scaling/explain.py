@@ -22,7 +22,7 @@ BLOCKED = {
     "RolloutInProgress": "a rollout is under way, and a shrink now could hit busy workers",
     "UnreadyWorkers": "a worker that may be busy is not ready, and a shrink would take it first",
     "UnschedulablePods": "the cluster has no room for the pods there are already",
-    "ReplicaFailure": "the cluster refuses to create pods: {refusal}",
+    "ReplicaFailure": "the cluster refuses to create pods",
     "ScaleRefused": "the change was refused",
     "MaxStep": "at most {step} more at a time",
     "MaxPercent": "at most a part of the workers changes at a time",
@@ -50,7 +50,7 @@ def explain(decision: Decision, observation: Observation, policy: Policy) -> lis
     if decision.reason in ADVISED and decision.wanted_replicas != decision.to_replicas:
         lines.append(f"the rules would choose {decision.wanted_replicas}")
     if decision.blocked_by:
-        lines.append(f"held back: {_blocked(decision, observation, fleet, policy)}")
+        lines.append(f"held back: {_blocked(decision, fleet, policy)}")
     if decision.victims:
         lines.append(f"first to go: {', '.join(decision.victims)}")
     if math.isfinite(decision.recheck_after_seconds):
@@ -100,7 +100,7 @@ def _result(decision: Decision) -> str:
     return f"goes from {decision.from_replicas} to {decision.to_replicas} ({decision.reason})"
 
 
-def _blocked(decision: Decision, observation: Observation, fleet: Fleet, policy: Policy) -> str:
+def _blocked(decision: Decision, fleet: Fleet, policy: Policy) -> str:
     return BLOCKED[decision.blocked_by].format(
         idle=policy.idle_seconds,
         busy=fleet.count(State.BUSY),
@@ -108,5 +108,4 @@ def _blocked(decision: Decision, observation: Observation, fleet: Fleet, policy:
         min_run=policy.min_run_seconds,
         window=policy.down_stabilization_seconds,
         step=policy.up_max_step,
-        refusal=observation.replica_failure,
     )

@@ -94,6 +94,15 @@ def test_pods_of_one_cause_tell_it_once() -> None:
     assert said.count(words) == 1
 
 
+def test_a_refusal_to_create_pods_is_told_once_beside_what_it_holds() -> None:
+    words = 'pods "jobs-worker-5c" is forbidden: exceeded quota: small'
+    observation = seen(queue(50), replicas=1, replica_failure=words)
+    decision = once(observation)
+    said = explain(decision, observation, Policy())
+    assert [line for line in said if words in line] == [f"pods cannot be created: {words}"]
+    assert "held back: the cluster refuses to create pods" in said
+
+
 def test_a_cause_is_one_line_of_bounded_length() -> None:
     pod = observed(waits("RunContainerError", "a\n\tb " * 5000))
     assert len(pod.words) <= 1000
