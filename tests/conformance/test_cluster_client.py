@@ -8,13 +8,12 @@ import pytest
 import redis
 import redis.asyncio
 
-from redis_message_queue.asyncio import sample as asyncio_sample
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.consumer import Consumer, Outcome, Settlement
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.sample import QueueSample, sample
+from redis_message_queue.stats import QueueSample, sample, sample_async
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
@@ -64,6 +63,6 @@ async def test_asyncio_client(settings: ConnectionSettings) -> None:
         assert await consumer.wait(1) is True
         (claim,) = (await consumer.claim(1)).claims
         assert await consumer.renew([claim]) == (True,)
-        found = await asyncio_sample.sample(client, KEYS)
+        found = await sample_async(client, KEYS)
         assert [isinstance(each, QueueSample) for each in found] == [True, True]
         assert (await consumer.settle([Settlement(claim, Outcome.RELEASE)])).applied == (True,)

@@ -21,7 +21,7 @@ from tests.support.queues import (
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.sample import sample
+from redis_message_queue.stats import sample
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -18,7 +18,7 @@ from tests.support.queues import (
 from redis_message_queue import _core, _sync, envelope
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.sample import retire
+from redis_message_queue.stats import retire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

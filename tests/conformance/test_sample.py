@@ -11,11 +11,18 @@ import redis.asyncio
 from tests.support.queues import everything, let_delayed_be_due, let_leases_expire, publish
 
 from redis_message_queue import _core, _sync
-from redis_message_queue.asyncio import sample as asyncio_sample
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.sample import QueueSample, retire, sample, unretire
+from redis_message_queue.stats import (
+    QueueSample,
+    retire,
+    retire_async,
+    sample,
+    sample_async,
+    unretire,
+    unretire_async,
+)
 
 if TYPE_CHECKING:
     from tests.support.servers import Server
@@ -94,7 +101,7 @@ async def test_many_queues_one_round_trip_and_a_broken_one_is_an_exception(
     publish(redis_client, queues[0], "x")
     redis_client.set(queues[1].pending, "alien")
     async with server.asyncio(decode_responses=True) as client:
-        for found in (sample(redis_client, queues), await asyncio_sample.sample(client, queues)):
+        for found in (sample(redis_client, queues), await sample_async(client, queues)):
             first, broken, last = found
             assert isinstance(first, QueueSample)
             assert first.pending == 1
@@ -209,9 +216,9 @@ def test_busy_and_draining_workers_and_other_protocols_are_left_alone(redis_clie
 async def test_the_asyncio_marks_are_the_same(redis_client: redis.Redis, redis_url: str) -> None:
     consumer = idle(redis_client)
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        assert await asyncio_sample.retire(client, KEYS, ["w1"]) == ("w1",)
+        assert await retire_async(client, KEYS, ["w1"]) == ("w1",)
         assert consumer.claim(1).retired is True
-        assert await asyncio_sample.unretire(client, KEYS, ["w1"]) == ("w1",)
+        assert await unretire_async(client, KEYS, ["w1"]) == ("w1",)
         assert consumer.claim(1).retired is False
 
 

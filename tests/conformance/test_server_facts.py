@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from tests.support.acl import PASSWORD, grant
 from tests.support.faces import FACES
 from tests.support.servers import Server, reached_by_url
 
+from redis_message_queue import server as server_module
 from redis_message_queue.server import ServerFacts
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
@@ -24,8 +24,7 @@ UNTOLD = ("its eviction policy", "its persistence", "whether it is a replica")
 
 
 async def facts_of(face: Face) -> ServerFacts:
-    module = importlib.import_module(f"{face.package.__name__}.server")
-    found: ServerFacts = await face.call(module.server_facts, face.client())
+    found: ServerFacts = await face.call(face.of(server_module, "server_facts"), face.client())
     return found
 
 

@@ -14,7 +14,7 @@ from tests.support.servers import SERVERS
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.sample import retire, sample
+from redis_message_queue.stats import retire, sample
 from redis_message_queue.trouble import first_word
 from redisqueue_operator.observe.redis.errors import classify
 

@@ -12,7 +12,7 @@ from tests.support.worker_process import KEYS, QUEUE, WorkerProcess, eventually
 
 from redis_message_queue import RedisGateway, RedisMessageQueue, RetryBudgetExhaustedError
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
-from redis_message_queue.sample import retire, sample
+from redis_message_queue.stats import retire, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

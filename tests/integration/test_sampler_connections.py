@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.fault_proxy import Rule
     from tests.support.servers import Server
 
-    from redis_message_queue.sample import QueueSample
+    from redis_message_queue.stats import QueueSample
 
 KEYS = QueueKeys(QUEUE)
 OPERATOR = "redisqueue-operator"

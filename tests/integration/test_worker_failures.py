@@ -13,7 +13,7 @@ import redis
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
-from redis_message_queue import sample as samples
+from redis_message_queue.stats import retire, unretire
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
@@ -104,11 +104,11 @@ def test_a_retired_worker_claims_nothing(tmp_path: Path, redis_url: str, redis_c
     with WorkerProcess(tmp_path, redis_url, "gated") as worker:
         worker.open_gate()
         eventually(lambda: counters(redis_client).workers, "registered")
-        assert samples.retire(redis_client, KEYS, ["worker-1"], ttl_seconds=30) == ("worker-1",)
+        assert retire(redis_client, KEYS, ["worker-1"], ttl_seconds=30) == ("worker-1",)
         publish(redis_client, "a")
         worker.logged("retired by the operator: not claiming")
         assert counters(redis_client).pending == 1
-        samples.unretire(redis_client, KEYS, ["worker-1"])
+        unretire(redis_client, KEYS, ["worker-1"])
         assert worker.until_noted("finished", 1) == ["a"]
 
 

@@ -12,7 +12,7 @@ import redis
 from tests.simulate.trace import Seen, rows_of, write
 
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.sample import sample
+from redis_message_queue.stats import sample
 
 
 def main() -> int:

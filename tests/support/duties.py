@@ -7,11 +7,11 @@ what the one before it left.
 from __future__ import annotations
 
 import asyncio
-import importlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from redis_message_queue import stats
 from redis_message_queue.consumer import Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
@@ -87,12 +87,11 @@ async def handle(face: Face, client: Any) -> None:
 
 async def observe(face: Face, client: Any) -> None:
     """Read the counters, retire the idle worker and take that back."""
-    samples = importlib.import_module(f"{face.package.__name__}.sample")
-    (found,) = await face.call(samples.sample, client, [KEYS])
+    (found,) = await face.call(face.of(stats, "sample"), client, [KEYS])
     assert (found.pending + found.delayed, found.failed, found.dead_letter, found.completed) == (2, 1, 1, 2)
     assert [worker.id for worker in found.workers] == ["w1"]
-    assert await face.call(samples.retire, client, KEYS, ["w1"]) == ("w1",)
-    assert await face.call(samples.unretire, client, KEYS, ["w1"]) == ("w1",)
+    assert await face.call(face.of(stats, "retire"), client, KEYS, ["w1"]) == ("w1",)
+    assert await face.call(face.of(stats, "unretire"), client, KEYS, ["w1"]) == ("w1",)
 
 
 async def mend(face: Face, client: Any) -> None:

@@ -20,6 +20,7 @@ import redis_message_queue.consumer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from types import ModuleType
 
     from tests.support.servers import Server
 
@@ -66,6 +67,10 @@ class SyncFace:
         """A consumer over a fresh client, unless one is given."""
         options.setdefault("client", self.client())
         return redis_message_queue.consumer.Consumer(options.pop("client"), name, **options)
+
+    def of(self, module: ModuleType, name: str) -> Any:
+        """The function of that name for the clients of this face."""
+        return getattr(module, name)
 
     def callback(self, function: Any) -> Any:
         """`function` as a callback of this face."""
@@ -122,6 +127,10 @@ class AsyncFace:
         """A consumer over a fresh client, unless one is given."""
         options.setdefault("client", self.client())
         return redis_message_queue.asyncio.consumer.Consumer(options.pop("client"), name, **options)
+
+    def of(self, module: ModuleType, name: str) -> Any:
+        """The function of that name for the clients of this face."""
+        return getattr(module, f"{name}_async")
 
     def callback(self, function: Any) -> Any:
         """`function` as a callback of this face."""

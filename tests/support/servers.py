@@ -24,7 +24,7 @@ from tests.support.acl import PASSWORD, ROLES, grant
 from tests.support.certificates import make_certificates
 from tests.support.waiting import PATIENCE_SECONDS
 
-from redis_message_queue import _sentinel
+from redis_message_queue.dial import master_of
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
@@ -180,8 +180,8 @@ def behind_sentinel(master: EmbeddedRedis, address: tuple[str, int]) -> Server:
     return Server(
         master.binary,
         with_protocol(master.url),
-        lambda **options: _sentinel.blocking_master([address], MASTER, {}, given | options),
-        lambda **options: _sentinel.asyncio_master([address], MASTER, {}, given | options),
+        lambda **options: master_of(redis, [address], MASTER, {}, given | options),
+        lambda **options: master_of(redis.asyncio, [address], MASTER, {}, given | options),
     )
 
 

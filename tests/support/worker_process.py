@@ -13,7 +13,7 @@ from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redis_message_queue import envelope
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.sample import QueueSample, sample
+from redis_message_queue.stats import QueueSample, sample
 
 if TYPE_CHECKING:
     import signal

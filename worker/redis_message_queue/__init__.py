@@ -3,8 +3,6 @@
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._admin import QueueStats as QueueStats
 from redis_message_queue._redis_gateway import RedisGateway
-from redis_message_queue._redrive import RedriveProgress as RedriveProgress
-from redis_message_queue._repair import RepairReport as RepairReport
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent
 from redis_message_queue.exceptions import ClaimStoreFailedError as ClaimStoreFailedError
 from redis_message_queue.exceptions import (
@@ -27,6 +25,8 @@ from redis_message_queue.messages import ClaimedMessage, MessageData
 from redis_message_queue.messages import CurrentMessage as CurrentMessage
 from redis_message_queue.messages import current_message as current_message
 from redis_message_queue.redis_message_queue import RedisMessageQueue
+from redis_message_queue.redrive import RedriveProgress as RedriveProgress
+from redis_message_queue.repair import RepairReport as RepairReport
 
 # The names of 7.0.0, in its order; later ones are importable beside them.
 __all__ = [  # noqa: RUF022 - the documented order

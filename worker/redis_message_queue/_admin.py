@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from redis_message_queue import _bulk, envelope, options
+from redis_message_queue import _bulk, envelope, options, validation
 from redis_message_queue._gateway import GatewayFlows
 from redis_message_queue._queue import QueueFlows
-from redis_message_queue._redrive import Redrive, RedriveOptions, RedriveProgress
-from redis_message_queue._repair import Repair, RepairReport
-from redis_message_queue._sample import sample_call
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 from redis_message_queue.keys import Marker
+from redis_message_queue.redrive import Redrive, RedriveOptions, RedriveProgress
+from redis_message_queue.repair import Repair, RepairReport
+from redis_message_queue.stats import sample_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,7 +54,7 @@ class AdminFlows(QueueFlows):
         self, messages: Iterable[str | dict[str, Any]], delay_seconds: float | None = None
     ) -> Flow[list[bool]]:
         """Publish in one go. Every message is checked before the first one is sent."""
-        options.check(delay_seconds=delay_seconds)
+        validation.check(delay_seconds=delay_seconds)
         if isinstance(messages, (str, bytes, dict)):
             raise TypeError(f"'messages' must be an iterable of messages, got {type(messages).__name__}")
         flags = yield from self._reporting_publish(lambda: self._enqueue_all(messages, delay_seconds))
@@ -72,7 +72,9 @@ class AdminFlows(QueueFlows):
         if delay_seconds is None and key is None and seconds is None:
             flags = yield from self._reporting_publish(lambda: self._enqueue(message))
         else:
-            options.check(delay_seconds=delay_seconds, deduplication_key=key, deduplication_seconds=seconds)
+            validation.check(
+                delay_seconds=delay_seconds, deduplication_key=key, deduplication_seconds=seconds
+            )
             self._check_deduplication(key, seconds)
             flags = yield from self._reporting_publish(
                 lambda: self._enqueue_all([message], delay_seconds, key, seconds)
@@ -132,7 +134,7 @@ class AdminFlows(QueueFlows):
         )
 
     def _peek(self, count: int, source: PeekSource) -> Flow[list[MessageData]]:
-        options.check(count=count)
+        validation.check(count=count)
         key = self._list_named("source", source, get_args(PeekSource))
         call = _bulk.tail(key=key, count=count)
         entries: list[MessageData] = (yield from self._built_in("peek()")._call(call)).entries  # noqa: SLF001
@@ -154,7 +156,7 @@ class AdminFlows(QueueFlows):
         return (yield from Redrive(gateway, self.key, key, RedriveOptions(**arguments)).flow())
 
     def _repair(self, *, grace_seconds: float, dry_run: bool) -> Flow[RepairReport]:
-        options.check(grace_seconds=grace_seconds, dry_run=dry_run)
+        validation.check(grace_seconds=grace_seconds, dry_run=dry_run)
         gateway = self._built_in("repair()")
         lease = gateway.message_visibility_timeout_seconds or options.DEFAULT_VISIBILITY_TIMEOUT_SECONDS
         return (yield from Repair(gateway, self.key, lease, grace_seconds, dry_run).flow())

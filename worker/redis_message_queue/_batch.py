@@ -24,7 +24,7 @@ from redis_message_queue._core import Call, Text, encoded, milliseconds, renew_m
 from redis_message_queue._requests import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue._scripts import script
 from redis_message_queue.exceptions import ConfigurationError
-from redis_message_queue.options import LONGEST_DELAY_SECONDS, MOST_KEPT, shown
+from redis_message_queue.validation import LONGEST_DELAY_SECONDS, MOST_KEPT, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from redis_message_queue.options import LONGEST_DELAY_SECONDS, check
+from redis_message_queue.validation import LONGEST_DELAY_SECONDS, check
 
 if TYPE_CHECKING:
     from redis_message_queue._core import Text

@@ -1,4 +1,4 @@
-"""What both gateways do: settings, and each operation once, as a flow."""
+"""What both gateways do: each operation once, as a flow."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import functools
 import itertools
 import logging
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import redis.exceptions
 
-from redis_message_queue import _bulk, _core, envelope, options
-from redis_message_queue._clients import check_not_cluster_node
+from redis_message_queue import _bulk, _core, envelope
 from redis_message_queue._clock import moment
-from redis_message_queue._cluster import is_cluster
 from redis_message_queue._effects import Flow, Now, pause
 from redis_message_queue._observer import current
 from redis_message_queue._requests import parts, size_of
-from redis_message_queue._retry import RetryPolicy, raise_translated, repeated
+from redis_message_queue._retry import raise_translated, repeated
+from redis_message_queue.client_checks import check_not_cluster_node, is_cluster
 from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import ConfigurationError, QueueBackpressureError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
@@ -31,96 +29,12 @@ if TYPE_CHECKING:
     from redis_message_queue._pending_claims import PendingClaims
     from redis_message_queue._spent import SpentRecords
     from redis_message_queue._waiting import Waiters
+    from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
+    from redis_message_queue.options import GatewayOptions
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-DEFAULT_DEDUPLICATION_TTL_SECONDS = 3600
-DEFAULT_WAIT_INTERVAL_SECONDS = 5
-# A replay record must outlive every repeat of its call.
-_REPLAY_MARGIN_SECONDS = 180
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayOptions:
-    """The constructor arguments of a gateway, checked in their documented order."""
-
-    interrupt: BaseGracefulInterruptHandler | None
-    message_deduplication_log_ttl_seconds: int | None
-    message_wait_interval_seconds: int | None
-    message_visibility_timeout_seconds: int | None
-    retry_budget_seconds: int
-    retry_max_delay_seconds: float
-    retry_initial_delay_seconds: float
-    max_delivery_count: int | None
-    dead_letter_queue: str | None
-    max_pending_length: int | None
-    pending_overload_policy: options.OverloadPolicy
-    pending_overload_block_timeout_seconds: float
-
-    def __post_init__(self) -> None:
-        if self.interrupt is not None and not isinstance(self.interrupt, BaseGracefulInterruptHandler):
-            raise TypeError(
-                f"'interrupt' must be a BaseGracefulInterruptHandler, got {type(self.interrupt).__name__}"
-            )
-        waits = {
-            "message_deduplication_log_ttl_seconds": self.message_deduplication_log_ttl_seconds,
-            "message_wait_interval_seconds": self.message_wait_interval_seconds,
-        }
-        options.check_types(**waits)
-        options.check_ranges(**waits)
-        options.check(
-            message_visibility_timeout_seconds=self.message_visibility_timeout_seconds,
-            retry_budget_seconds=self.retry_budget_seconds,
-            retry_max_delay_seconds=self.retry_max_delay_seconds,
-            retry_initial_delay_seconds=self.retry_initial_delay_seconds,
-        )
-        if self.retry_initial_delay_seconds > self.retry_max_delay_seconds:
-            raise ConfigurationError(
-                "'retry_initial_delay_seconds' must not be greater than 'retry_max_delay_seconds'"
-            )
-        self._check_dead_letters()
-        options.check_backpressure(
-            self.max_pending_length,
-            self.pending_overload_policy,
-            self.pending_overload_block_timeout_seconds,
-            max_delivery_count=self.max_delivery_count,
-        )
-
-    def _check_dead_letters(self) -> None:
-        options.check(max_delivery_count=self.max_delivery_count, dead_letter_queue=self.dead_letter_queue)
-        if self.dead_letter_queue and not self.dead_letter_queue.strip():
-            raise ConfigurationError("'dead_letter_queue' must not be blank")
-        if self.max_delivery_count is not None:
-            if self.message_visibility_timeout_seconds is None:
-                raise ConfigurationError("'max_delivery_count' requires 'message_visibility_timeout_seconds'")
-            if not self.dead_letter_queue:
-                raise ConfigurationError("'dead_letter_queue' is required with 'max_delivery_count'")
-        elif self.dead_letter_queue:
-            raise ConfigurationError("'max_delivery_count' is required with 'dead_letter_queue'")
-
-    @property
-    def deduplication_ttl_seconds(self) -> int:
-        """How long a deduplication marker lasts."""
-        return self.message_deduplication_log_ttl_seconds or DEFAULT_DEDUPLICATION_TTL_SECONDS
-
-    @property
-    def wait_interval_seconds(self) -> int:
-        """How long one claim waits; 0 means one attempt."""
-        wait = self.message_wait_interval_seconds
-        return DEFAULT_WAIT_INTERVAL_SECONDS if wait is None else wait
-
-    @property
-    def retry(self) -> RetryPolicy:
-        """How idempotent calls are repeated."""
-        return RetryPolicy(
-            self.retry_budget_seconds, self.retry_initial_delay_seconds, self.retry_max_delay_seconds
-        )
-
-    def replay_ttl_ms(self, at_least_seconds: int) -> int:
-        """How long the server remembers what one call answered."""
-        return max(at_least_seconds, self.retry_budget_seconds + _REPLAY_MARGIN_SECONDS) * 1000
 
 
 class GatewayFlows:

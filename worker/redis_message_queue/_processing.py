@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue._callbacks import discard_awaitable, report_callback_failure, warn
-from redis_message_queue._payload import unwrap
+from redis_message_queue.envelope import unwrap
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent, hash_lease_token
 from redis_message_queue.exceptions import (
     CleanupFailedError,
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis_message_queue._effects import Flow
-    from redis_message_queue._queue_options import Flavour, QueueOptions
+    from redis_message_queue._flavour import Flavour
     from redis_message_queue.keys import QueueKeys
+    from redis_message_queue.options import QueueOptions
 
 logger = logging.getLogger(__name__)
 

@@ -9,17 +9,16 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import options
+from redis_message_queue import validation
 from redis_message_queue._activity import Activity
 from redis_message_queue._callbacks import discard_awaitable
-from redis_message_queue._clients import check_cluster_keys, warn_of_small_pool
 from redis_message_queue._effects import Effect, Flow, Now, Sleep
 from redis_message_queue._observer import Observer, nothing, observed_by
-from redis_message_queue._payload import default_deduplication_key, text_digest
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._processing import InHand, Op, Out, ProcessingFlows, elapsed_ms
-from redis_message_queue._queue_options import QueueOptions
 from redis_message_queue._retry import is_retryable
+from redis_message_queue.client_checks import check_cluster_keys, warn_of_small_pool
+from redis_message_queue.envelope import default_deduplication_key, text_digest
 from redis_message_queue.exceptions import (
     ConfigurationError,
     DrainFailedError,
@@ -29,12 +28,13 @@ from redis_message_queue.exceptions import (
     with_context,
 )
 from redis_message_queue.keys import Marker
+from redis_message_queue.options import QueueOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from redis_message_queue._clock import Moment
-    from redis_message_queue._queue_options import Flavour
+    from redis_message_queue._flavour import Flavour
     from redis_message_queue.events import EventOutcome
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class QueueFlows(ProcessingFlows):
     ) -> None:
         """Begin with the arguments of the constructor, by their names."""
         gateway, client = arguments["gateway"], arguments["client"]
-        settings = options.picked(QueueOptions, arguments)
+        settings = validation.picked(QueueOptions, arguments)
         settings.validate(flavour)
         self._options, self._flavour = settings, flavour
         self.key, self._limits = settings.keys, settings.limits
@@ -222,7 +222,7 @@ class QueueFlows(ProcessingFlows):
 
         True once nothing is left. False (the time was too short, or Redis unreachable) may be tried again.
         """
-        options.check_types(timeout=timeout)
+        validation.check_types(timeout=timeout)
         if timeout is not None and timeout < 0:
             raise ConfigurationError(f"'timeout' must not be negative, got {timeout!r}; 0 only looks")
         began = time.monotonic()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redis_message_queue import _sync, options
+from redis_message_queue import _sync, options, validation
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._claiming import ClaimFlows
-from redis_message_queue._clients import can_block, check_client, probed_cluster_node
 from redis_message_queue._effects import run
-from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._spent import SpentRecords
 from redis_message_queue._waiting import Waiters
+from redis_message_queue.client_checks import can_block, check_client, probed_cluster_node
+from redis_message_queue.options import GatewayOptions
 
 if TYPE_CHECKING:
     import redis
@@ -50,7 +50,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         interrupt: BaseGracefulInterruptHandler | None = None,
     ) -> None:
         check_client(redis_client, asyncio=False)
-        self._options = options.picked(GatewayOptions, locals())
+        self._options = validation.picked(GatewayOptions, locals())
         self._client = redis_client
         self._execute, self._send = _sync.execute, _sync.send
         self._claims = PendingClaims()

@@ -10,10 +10,10 @@ from redis.exceptions import ConnectionError, NoScriptError, ResponseError  # no
 
 from redis_message_queue import _patience
 from redis_message_queue._callbacks import discard_awaitable
-from redis_message_queue._cluster import is_cluster
 from redis_message_queue._core import as_text
 from redis_message_queue._fresh import drop_idle, over_fresh
 from redis_message_queue._line import line_of, packed
+from redis_message_queue.client_checks import is_cluster
 from redis_message_queue.exceptions import GatewayContractError
 from redis_message_queue.trouble import explain, is_elsewhere
 

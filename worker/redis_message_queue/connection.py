@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,13 +16,22 @@ import redis.connection
 import redis.sentinel
 from redis.credentials import CredentialProvider
 
-from redis_message_queue import _sentinel, _tls
-from redis_message_queue._cluster import keep_looking_at
-from redis_message_queue.dial import asyncio_in, blocking_in, change_connections, full_name
+from redis_message_queue.dial import (
+    asyncio_in,
+    asyncio_introduction,
+    blocking_in,
+    change_connections,
+    expecting,
+    full_name,
+    introduction,
+    keep_looking_at,
+    master_of,
+    say_name,
+)
 from redis_message_queue.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
 Mode = Literal["Standalone", "Sentinel", "Cluster"]
@@ -170,52 +178,46 @@ class ConnectionSettings:
         """
         if self.mode == "Cluster":
             return self._connect_cluster(self._options())
-        client = self._blocking(self._options())
+        client: redis.Redis = self._client(redis, introduction)
         if self.host_domain and not self._unix:
             change_connections(client, blocking_in(self.host_domain))
         return client
 
     def connect_async(self) -> redis.asyncio.Redis | redis.asyncio.RedisCluster:
         """An asyncio client. Dials nothing before its first command."""
-        options = self._options()
-        client = self._asyncio_cluster(options) if self.mode == "Cluster" else self._asyncio(options)
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster
+        if self.mode == "Cluster":
+            client = self._asyncio_cluster(self._options())
+        else:
+            client = self._client(redis.asyncio, asyncio_introduction)
         if self.host_domain and not self._unix:
             change_connections(client, asyncio_in(self.host_domain))
         return client
 
-    def _blocking(self, options: dict[str, Any]) -> redis.Redis:
+    def _client(self, package: Any, introducing: Callable[[str], Any]) -> Any:
+        """A client of `redis` or `redis.asyncio`, which have the same names for the same things."""
+        options = self._options() | {"connection_class": self._connection_class(package)}
         if self.client_name:
-            options["redis_connect_func"] = _introduction(self.client_name)
+            options["redis_connect_func"] = introducing(self.client_name)
         if self.mode == "Sentinel":
-            if self._tls:
-                base = redis.sentinel.SentinelManagedSSLConnection
-                options["connection_class"] = _tls.sync_connection(self.tls_server_name, base)
-            return _sentinel.blocking_master(
-                self._sentinels, self.sentinel_master, self._sentinel_options(), options
+            return master_of(
+                package, self._sentinels, self.sentinel_master, self._sentinel_options(), options
             )
-        kind = _tls.sync_connection(self.tls_server_name) if self._tls else self._plain_connection(redis)
-        return redis.Redis.from_pool(redis.ConnectionPool(connection_class=kind, **options))
+        return package.Redis.from_pool(package.ConnectionPool(**options))
 
-    def _asyncio(self, options: dict[str, Any]) -> redis.asyncio.Redis:
-        if self.client_name:
-            options["redis_connect_func"] = _asyncio_introduction(self.client_name)
-        if self.mode == "Sentinel":
-            if self._tls:
-                base = redis.asyncio.sentinel.SentinelManagedSSLConnection
-                options["connection_class"] = _tls.asyncio_connection(self.tls_server_name, base)
-            return _sentinel.asyncio_master(
-                self._sentinels, self.sentinel_master, self._sentinel_options(), options
-            )
-        if self._tls:
-            kind: Any = _tls.asyncio_connection(self.tls_server_name)
-        else:
-            kind = self._plain_connection(redis.asyncio)
-        return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(connection_class=kind, **options))
+    def _connection_class(self, package: Any) -> Any:
+        if self._unix:
+            return package.UnixDomainSocketConnection
+        prefix, source = ("SentinelManaged", package.sentinel) if self.mode == "Sentinel" else ("", package)
+        if not self._tls:
+            return getattr(source, f"{prefix}Connection")
+        base = getattr(source, f"{prefix}SSLConnection")
+        return expecting(self.tls_server_name, base) if self.tls_server_name else base
 
     def _connect_cluster(self, options: dict[str, Any]) -> redis.RedisCluster:
         options = self._for_cluster(options)
         if self.client_name:
-            options["redis_connect_func"] = partial(_say_name, self.client_name)
+            options["redis_connect_func"] = partial(say_name, self.client_name)
         if self.host_domain:  # its constructor dials
             options["host"] = full_name(options["host"], self.host_domain)
             options["address_remap"] = self._full_node
@@ -231,9 +233,9 @@ class ConnectionSettings:
         client: Any = redis.asyncio.RedisCluster(**self._for_cluster(options))
         named = tuple(client.nodes_manager.startup_nodes.values())
         if self.client_name:  # its constructor takes no such function
-            introduction = {"redis_connect_func": _asyncio_introduction(self.client_name)}
+            introducing = {"redis_connect_func": asyncio_introduction(self.client_name)}
             for arguments in (client.connection_kwargs, *(node.connection_kwargs for node in named)):
-                arguments.update(introduction)
+                arguments.update(introducing)
         keep_looking_at(client, *named)
         return client  # type: ignore[no-any-return]
 
@@ -257,9 +259,6 @@ class ConnectionSettings:
     @property
     def _sentinels(self) -> list[tuple[str, int]]:
         return [host_and_port(address) for address in self.sentinel_addresses]
-
-    def _plain_connection(self, package: Any) -> Any:
-        return package.UnixDomainSocketConnection if self._unix else package.Connection
 
     def _options(self) -> dict[str, Any]:
         """Arguments of one connection: the URL's, overridden by the fields."""
@@ -311,35 +310,6 @@ class ConnectionSettings:
     def _for_cluster(self, options: dict[str, Any]) -> dict[str, Any]:
         options = {key: value for key, value in options.items() if key != "db"}
         return {"port": _REDIS_PORT} | options | ({"ssl": True} if self._tls else {})
-
-
-def _say_name(name: str, connection: Any) -> None:
-    """Tell the server who this is. Only people read it: a server or proxy without CLIENT is as good."""
-    connection.send_command("CLIENT", "SETNAME", name)
-    with contextlib.suppress(redis.ResponseError):
-        connection.read_response()
-
-
-def _introduction(name: str) -> Callable[[Any], None]:
-    """What a connection does first."""
-
-    def introduce(connection: Any) -> None:
-        connection.on_connect()
-        _say_name(name, connection)
-
-    return introduce
-
-
-def _asyncio_introduction(name: str) -> Callable[[Any], Awaitable[None]]:
-    """As `_introduction`, for asyncio."""
-
-    async def introduce(connection: Any) -> None:
-        await connection.on_connect()
-        await connection.send_command("CLIENT", "SETNAME", name)
-        with contextlib.suppress(redis.ResponseError):
-            await connection.read_response()
-
-    return introduce
 
 
 def host_and_port(address: str) -> tuple[str, int]:

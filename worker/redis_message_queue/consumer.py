@@ -27,10 +27,9 @@ from redis_message_queue._claims import (
     SettleReply,
     WorkerIdentity,
 )
-from redis_message_queue._clients import check_face
 from redis_message_queue._clock import monotonic
-from redis_message_queue._cluster import require_one_slot
 from redis_message_queue._core import decodes
+from redis_message_queue.client_checks import check_face, require_one_slot
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.trouble import AWAY
 

@@ -1,247 +1,313 @@
-"""Validation of constructor arguments: one table, one interpreter, and the few rules between arguments."""
+"""The settings of queues and gateways, and every rule between them."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from redis_message_queue._callbacks import is_async_callable, promises_awaitable
-from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue._abstract_gateway import GatewayProperties
+from redis_message_queue._retry import RetryPolicy
+from redis_message_queue.envelope import PayloadLimits, default_deduplication_key
+from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
+from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.validation import check, check_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-T = TypeVar("T")
+    from redis_message_queue._flavour import Flavour
+
 OverloadPolicy = Literal["raise", "drop_oldest", "block"]
 
-DEFAULT_HISTORY_LENGTH = 1000
-DEFAULT_DELIVERY_COUNT = 10
 DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 300
-DEFAULT_BLOCK_TIMEOUT_SECONDS = 1.0
-# Ten years: far beyond any plan, and far within what servers can count in milliseconds.
-LONGEST_DELAY_SECONDS = 10 * 365 * 24 * 3600
-# Of a list that is kept: what the servers' scripts still count exactly.
-MOST_KEPT = 10**9
 # A handler that runs for longer than that without a lease is taken for gone by a repair.
 DEFAULT_GRACE_SECONDS = 3600.0
+_DEFAULT_HISTORY_LENGTH = 1000
+_DEFAULT_DEDUPLICATION_TTL_SECONDS = 3600
+_DEFAULT_WAIT_INTERVAL_SECONDS = 5
+# A replay record must outlive every repeat of its call.
+_REPLAY_MARGIN_SECONDS = 180
 
 
-# A type as the library means it, by the words that name it in an error: no bool passes for a number.
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "an int": (int,),
-    "a number": (int, float),
-    "a bool": (bool,),
-    "a string": (str,),
-    "a str": (str,),
+class _Options:
+    """Arguments as attributes."""
+
+    __slots__ = ()
+
+    def _check(self, *names: str) -> None:
+        check(**{name: getattr(self, name) for name in names})
+
+    def _check_backpressure(self, *, deduplicates: bool = False) -> None:
+        """Check the three backpressure arguments against each other and against what they exclude."""
+        given: Any = self
+        policy: str = given.pending_overload_policy
+        self._check("max_pending_length")
+        check_types(pending_overload_policy=policy)
+        if policy not in get_args(OverloadPolicy):
+            choices = ", ".join(map(repr, get_args(OverloadPolicy)))
+            raise ConfigurationError(f"'pending_overload_policy' must be one of {choices}, got {policy!r}")
+        self._check("pending_overload_block_timeout_seconds")
+        if policy != "raise" and given.max_pending_length is None:
+            raise ConfigurationError(
+                f"pending_overload_policy={policy} requires max_pending_length to be set"
+            )
+        if policy != "drop_oldest":
+            return
+        if deduplicates:
+            raise ConfigurationError(
+                "drop_oldest cannot be combined with deduplication: publishing a dropped message again would"
+                " be silently suppressed; pass deduplication=False"
+            )
+        if given.max_delivery_count is not None:
+            raise ConfigurationError(
+                "drop_oldest is incompatible with max_delivery_count: a dropped message never reaches the"
+                " dead letters; pass max_delivery_count=None"
+            )
+
+
+# What a gateway has settings of its own for, and the values that nobody need have chosen.
+_OF_THE_GATEWAY: Mapping[str, tuple[object, ...]] = {
+    "interrupt": (None,),
+    "visibility_timeout_seconds": (None, DEFAULT_VISIBILITY_TIMEOUT_SECONDS),
+    "max_delivery_count": (None, 10),
+    "max_pending_length": (None,),
+    "pending_overload_policy": ("raise",),
+    "pending_overload_block_timeout_seconds": (1.0,),
 }
 
 
-def _is(kind: str, value: object) -> bool:
-    if kind == "callable":
-        return callable(value)
-    return isinstance(value, _KINDS[kind]) and (kind == "a bool" or not isinstance(value, bool))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueOptions(_Options):
+    """The constructor arguments of a queue."""
 
+    name: str
+    key_separator: str
+    deduplication: bool
+    enable_completed_queue: bool
+    enable_failed_queue: bool
+    max_completed_length: int | None
+    max_failed_length: int | None
+    max_delivery_count: int | None
+    visibility_timeout_seconds: int | None
+    get_deduplication_key: Callable[[Any], Any] | None
+    max_pending_length: int | None
+    pending_overload_policy: OverloadPolicy
+    pending_overload_block_timeout_seconds: float
+    on_heartbeat_failure: Callable[[], Any] | None
+    on_event: Callable[[Any], Any] | None
+    heartbeat_interval_seconds: float | None
+    interrupt: BaseGracefulInterruptHandler | None
+    max_payload_bytes: int | None
+    max_payload_depth: int | None
+    strict_payload_types: bool
+    strict_envelope_decoding: bool
+    publish_timeout_seconds: float | None
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What one argument may be.
+    @property
+    def keys(self) -> QueueKeys:
+        """The key names of this queue."""
+        return QueueKeys(self.name, self.key_separator)
 
-    `above` and `least` are the exclusive and the inclusive lower bound, `most` is the inclusive upper one.
-    """
+    @property
+    def limits(self) -> PayloadLimits:
+        """The bounds on payloads."""
+        return PayloadLimits(self.max_payload_bytes, self.max_payload_depth, self.strict_payload_types)
 
-    kind: str
-    optional: bool = False
-    above: float | None = None
-    least: float | None = None
-    most: float | None = None
-    blank: bool = True
+    def validate(self, flavour: Flavour) -> None:
+        """Check everything that does not depend on the gateway. Raises TypeError or ConfigurationError."""
+        self._check_name()
+        self._check("deduplication", "enable_completed_queue", "enable_failed_queue")
+        self._check_history("max_completed_length", "enable_completed_queue")
+        self._check_history("max_failed_length", "enable_failed_queue")
+        self._check("max_delivery_count", "visibility_timeout_seconds")
+        flavour.check_plain_callback("get_deduplication_key", self.get_deduplication_key)
+        custom_key = self.get_deduplication_key not in (None, default_deduplication_key)
+        self._check_backpressure(deduplicates=self.deduplication or custom_key)
+        if custom_key and not self.deduplication:
+            raise ConfigurationError(
+                "'get_deduplication_key' cannot be provided when 'deduplication' is disabled"
+            )
+        flavour.check_plain_callback("on_heartbeat_failure", self.on_heartbeat_failure)
+        flavour.check_event_callback("on_event", self.on_event)
+        self._check("max_payload_bytes", "max_payload_depth")
+        self._check("strict_payload_types", "strict_envelope_decoding", "publish_timeout_seconds")
+        most, waits = self.publish_timeout_seconds, self.pending_overload_block_timeout_seconds
+        if most is not None and self.pending_overload_policy == "block" and waits >= most:
+            raise ConfigurationError(
+                f"'publish_timeout_seconds' {most!r} must be greater than"
+                f" 'pending_overload_block_timeout_seconds' {waits!r}, or who waits for room would be told"
+                " that Redis is away"
+            )
 
+    def _check_name(self) -> None:
+        self._check("name", "key_separator")
+        if "\x00" in self.name:
+            raise ConfigurationError(
+                "'name' must not contain null bytes: many tools end a key there; use another character"
+            )
+        if self.key_separator in self.name:
+            raise ConfigurationError(
+                f"'name' {self.name!r} must not contain the key separator {self.key_separator!r};"
+                " rename the queue or pass another 'key_separator'"
+            )
 
-RULES: Mapping[str, Rule] = {
-    "name": Rule("a string", blank=False),
-    "key_separator": Rule("a string", blank=False),
-    "deduplication": Rule("a bool"),
-    "enable_completed_queue": Rule("a bool"),
-    "enable_failed_queue": Rule("a bool"),
-    "max_completed_length": Rule("an int", optional=True, above=0),
-    "max_failed_length": Rule("an int", optional=True, above=0),
-    "max_delivery_count": Rule("an int", optional=True, above=0),
-    "visibility_timeout_seconds": Rule("an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS),
-    "get_deduplication_key": Rule("callable", optional=True),
-    "max_pending_length": Rule("an int", optional=True, above=0),
-    "pending_overload_policy": Rule("a str"),
-    "pending_overload_block_timeout_seconds": Rule("a number", least=0),
-    "on_heartbeat_failure": Rule("callable", optional=True),
-    "on_event": Rule("callable", optional=True),
-    "heartbeat_interval_seconds": Rule("a number", optional=True, above=0),
-    "max_payload_bytes": Rule("an int", optional=True, above=0),
-    "max_payload_depth": Rule("an int", optional=True, above=0),
-    "strict_payload_types": Rule("a bool"),
-    "strict_envelope_decoding": Rule("a bool"),
-    "publish_timeout_seconds": Rule("a number", optional=True, above=0, most=LONGEST_DELAY_SECONDS),
-    # Gateway
-    "message_deduplication_log_ttl_seconds": Rule(
-        "an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS
-    ),
-    "message_wait_interval_seconds": Rule("an int", optional=True, least=0),
-    "message_visibility_timeout_seconds": Rule("an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS),
-    "retry_budget_seconds": Rule("an int", least=0),
-    "retry_max_delay_seconds": Rule("a number", above=0),
-    "retry_initial_delay_seconds": Rule("a number", above=0),
-    "dead_letter_queue": Rule("a str", optional=True),
-    # Calls
-    "timeout": Rule("a number", optional=True),
-    "delay_seconds": Rule("a number", optional=True, least=0, most=LONGEST_DELAY_SECONDS),
-    "deduplication_key": Rule("a str", optional=True, blank=False),
-    "deduplication_seconds": Rule("an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS),
-    "count": Rule("an int", above=0),
-    "max_messages": Rule("an int", optional=True, above=0),
-    "per_second": Rule("a number", optional=True, above=0),
-    "match": Rule("callable", optional=True),
-    "dry_run": Rule("a bool"),
-    "grace_seconds": Rule("a number", above=0, most=LONGEST_DELAY_SECONDS),
-    "record": Rule("a str", optional=True, blank=False),
-    "on_progress": Rule("callable", optional=True),
-}
+    def _check_history(self, length: str, flag: str) -> None:
+        """Check the cap of a history list; a cap of one's own choice makes sense with the list alone."""
+        self._check(length)
+        if not getattr(self, flag) and getattr(self, length) not in (None, _DEFAULT_HISTORY_LENGTH):
+            raise ConfigurationError(f"'{length}' requires '{flag}=True'")
 
+    def _check_heartbeat(self, lease_seconds: int | None, *, without_lease: str) -> None:
+        interval = self.heartbeat_interval_seconds
+        self._check("heartbeat_interval_seconds")
+        if interval is None:
+            return
+        if lease_seconds is None:
+            raise ConfigurationError(f"'heartbeat_interval_seconds' requires {without_lease}")
+        if interval >= lease_seconds / 2:
+            raise ConfigurationError(
+                f"'heartbeat_interval_seconds' must be less than half of the visibility timeout"
+                f" ({lease_seconds} s), so that one renewal may fail; got {interval!r}"
+            )
 
-def picked(kind: type[T], arguments: Mapping[str, Any]) -> T:
-    """A dataclass of options from a constructor's arguments, by their names."""
-    return kind(**{field.name: arguments[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+    def check_heartbeat_callback(self) -> None:
+        """A failure callback needs a heartbeat that can fail; checked last."""
+        if self.on_heartbeat_failure is not None and self.heartbeat_interval_seconds is None:
+            raise ConfigurationError("'on_heartbeat_failure' requires 'heartbeat_interval_seconds'")
 
+    def check_own_client(self) -> None:
+        """Rules of the `client=` way, where the queue builds its gateway."""
+        lease_seconds = self.visibility_timeout_seconds
+        self._check_heartbeat(lease_seconds, without_lease="'visibility_timeout_seconds'")
+        if self.max_delivery_count is not None and lease_seconds is None:
+            raise ConfigurationError(
+                "'max_delivery_count' requires 'visibility_timeout_seconds'; for at-most-once delivery pass"
+                " max_delivery_count=None too"
+            )
 
-def check_types(**values: object) -> None:
-    """Raise TypeError naming the first argument whose type is wrong."""
-    for name, value in values.items():
-        rule = RULES[name]
-        if (rule.optional and value is None) or _is(rule.kind, value):
-            continue
-        wanted = rule.kind + (" or None" if rule.optional else "")
-        raise TypeError(f"'{name}' must be {wanted}, got {type(value).__name__}")
-
-
-def check_ranges(**values: object) -> None:
-    """Raise ConfigurationError naming the first argument whose value is out of range."""
-    for name, value in values.items():
-        rule = RULES[name]
-        if isinstance(value, str):
-            if not rule.blank and not value.strip():
-                raise ConfigurationError(f"'{name}' must be a non-empty string, got {value!r}")
-        elif isinstance(value, (int, float)):
-            _check_number(name, value, rule)
-
-
-def _check_number(name: str, value: float, rule: Rule) -> None:
-    bounded = rule.above is not None or rule.least is not None
-    if bounded and not _is_finite(value):
-        raise ConfigurationError(f"'{name}' must be a finite number, got {shown(value)}")
-    if rule.above is not None and value <= rule.above:
-        raise ConfigurationError(f"'{name}' must be positive, got {shown(value)}")
-    if rule.least is not None and value < rule.least:
-        raise ConfigurationError(f"'{name}' must not be below {rule.least:g}, got {shown(value)}")
-    if rule.most is not None and value > rule.most:
-        raise ConfigurationError(f"'{name}' must not be above {rule.most}, got {shown(value)}")
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an int beyond all floats
-        return False
-
-
-def shown(value: float) -> str:
-    """Its text; Python refuses to write an int of thousands of digits."""
-    if isinstance(value, int) and value.bit_length() > 1000:
-        return f"an int of {value.bit_length()} bits"
-    return repr(value)
-
-
-def check(**values: object) -> None:
-    """Check type, then range, of each argument in the order given."""
-    for name, value in values.items():
-        check_types(**{name: value})
-        check_ranges(**{name: value})
-
-
-def check_name(name: str, key_separator: str) -> None:
-    """Check the queue's name together with the separator of its keys."""
-    check(name=name, key_separator=key_separator)
-    if "\x00" in name:
-        raise ConfigurationError(
-            "'name' must not contain null bytes: many tools end a key there; use another character"
+    def check_gateway(self, gateway: object, client: object, flavour: Flavour) -> int | None:
+        """Rules of the `gateway=` way; returns the gateway's visibility timeout."""
+        given = ["client"] * (client is not None)
+        given += [name for name, free in _OF_THE_GATEWAY.items() if getattr(self, name) not in free]
+        if given:
+            raise ConfigurationError(
+                f"'{given[0]}' cannot be provided alongside 'gateway'; configure it on the gateway"
+            )
+        if not isinstance(gateway, flavour.gateway_class):
+            hint = ""
+            if isinstance(gateway, GatewayProperties):
+                hint = f" of this package; this one belongs to {flavour.other_package}"
+            raise GatewayContractError(
+                f"'gateway' must be an AbstractRedisGateway{hint}, got {type(gateway).__name__}"
+            )
+        timeout = _visibility_timeout(gateway)
+        self._check_heartbeat(
+            timeout,
+            without_lease="a gateway with a configured visibility timeout: it must expose"
+            " 'message_visibility_timeout_seconds' with a value",
         )
-    if key_separator in name:
+        if gateway.dead_letter_queue in (self.keys.pending, self.keys.processing):
+            raise ConfigurationError(
+                f"the gateway's 'dead_letter_queue' {gateway.dead_letter_queue!r} is a working list of this"
+                " queue; dead letters would be delivered again"
+            )
+        self._bind(gateway)
+        return timeout
+
+    def _bind(self, gateway: Any) -> None:
+        """Delivery counts and dead letters belong to one queue: refuse a gateway that serves another one."""
+        if gateway.max_delivery_count is None:
+            return
+        bound = getattr(gateway, "_rmq_bound_pending_queue", None)
+        if bound not in (None, self.keys.pending):
+            raise ConfigurationError(
+                f"a gateway with 'max_delivery_count' cannot be reused across different queues;"
+                f" this one serves {bound!r}"
+            )
+        gateway._rmq_bound_pending_queue = self.keys.pending  # noqa: SLF001 - the documented name
+
+
+def _visibility_timeout(gateway: object) -> int | None:
+    value = getattr(gateway, "message_visibility_timeout_seconds", None)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise GatewayContractError(
+            f"the gateway's 'message_visibility_timeout_seconds' must be an int or None,"
+            f" got {type(value).__name__}"
+        )
+    if value <= 0:
         raise ConfigurationError(
-            f"'name' {name!r} must not contain the key separator {key_separator!r};"
-            " rename the queue or pass another 'key_separator'"
+            f"the gateway's 'message_visibility_timeout_seconds' must be positive, got {value!r}"
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions(_Options):
+    """The constructor arguments of a gateway, checked in their documented order."""
+
+    interrupt: BaseGracefulInterruptHandler | None
+    message_deduplication_log_ttl_seconds: int | None
+    message_wait_interval_seconds: int | None
+    message_visibility_timeout_seconds: int | None
+    retry_budget_seconds: int
+    retry_max_delay_seconds: float
+    retry_initial_delay_seconds: float
+    max_delivery_count: int | None
+    dead_letter_queue: str | None
+    max_pending_length: int | None
+    pending_overload_policy: OverloadPolicy
+    pending_overload_block_timeout_seconds: float
+
+    def __post_init__(self) -> None:
+        """Raise TypeError or ConfigurationError naming the argument."""
+        if self.interrupt is not None and not isinstance(self.interrupt, BaseGracefulInterruptHandler):
+            raise TypeError(
+                f"'interrupt' must be a BaseGracefulInterruptHandler, got {type(self.interrupt).__name__}"
+            )
+        waits = ("message_deduplication_log_ttl_seconds", "message_wait_interval_seconds")
+        check_types(**{name: getattr(self, name) for name in waits})
+        self._check(*waits, "message_visibility_timeout_seconds", "retry_budget_seconds")
+        self._check("retry_max_delay_seconds", "retry_initial_delay_seconds")
+        if self.retry_initial_delay_seconds > self.retry_max_delay_seconds:
+            raise ConfigurationError(
+                "'retry_initial_delay_seconds' must not be greater than 'retry_max_delay_seconds'"
+            )
+        self._check_dead_letters()
+        self._check_backpressure()
+
+    def _check_dead_letters(self) -> None:
+        self._check("max_delivery_count", "dead_letter_queue")
+        if self.dead_letter_queue and not self.dead_letter_queue.strip():
+            raise ConfigurationError("'dead_letter_queue' must not be blank")
+        if self.max_delivery_count is not None:
+            if self.message_visibility_timeout_seconds is None:
+                raise ConfigurationError("'max_delivery_count' requires 'message_visibility_timeout_seconds'")
+            if not self.dead_letter_queue:
+                raise ConfigurationError("'dead_letter_queue' is required with 'max_delivery_count'")
+        elif self.dead_letter_queue:
+            raise ConfigurationError("'max_delivery_count' is required with 'dead_letter_queue'")
+
+    @property
+    def deduplication_ttl_seconds(self) -> int:
+        """How long a deduplication marker lasts."""
+        return self.message_deduplication_log_ttl_seconds or _DEFAULT_DEDUPLICATION_TTL_SECONDS
+
+    @property
+    def wait_interval_seconds(self) -> int:
+        """How long one claim waits; 0 means one attempt."""
+        wait = self.message_wait_interval_seconds
+        return _DEFAULT_WAIT_INTERVAL_SECONDS if wait is None else wait
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How idempotent calls are repeated."""
+        return RetryPolicy(
+            self.retry_budget_seconds, self.retry_initial_delay_seconds, self.retry_max_delay_seconds
         )
 
-
-def check_history(max_length_name: str, max_length: int | None, flag_name: str, enabled: bool) -> None:
-    """Check the cap of a history list; a cap of our own choice makes sense only with the list enabled."""
-    check(**{max_length_name: max_length})
-    if not enabled and max_length not in (None, DEFAULT_HISTORY_LENGTH):
-        raise ConfigurationError(f"'{max_length_name}' requires '{flag_name}=True'")
-
-
-def check_backpressure(
-    max_pending_length: int | None,
-    policy: str,
-    block_timeout_seconds: float,
-    *,
-    max_delivery_count: int | None,
-    deduplicates: bool = False,
-) -> None:
-    """Check the three backpressure arguments against each other and against what they exclude."""
-    check(max_pending_length=max_pending_length)
-    check_types(pending_overload_policy=policy)
-    if policy not in get_args(OverloadPolicy):
-        choices = ", ".join(map(repr, get_args(OverloadPolicy)))
-        raise ConfigurationError(f"'pending_overload_policy' must be one of {choices}, got {policy!r}")
-    check(pending_overload_block_timeout_seconds=block_timeout_seconds)
-    if policy != "raise" and max_pending_length is None:
-        raise ConfigurationError(f"pending_overload_policy={policy} requires max_pending_length to be set")
-    if policy != "drop_oldest":
-        return
-    if deduplicates:
-        raise ConfigurationError(
-            "drop_oldest cannot be combined with deduplication: publishing a dropped message again would be"
-            " silently suppressed; pass deduplication=False"
-        )
-    if max_delivery_count is not None:
-        raise ConfigurationError(
-            "drop_oldest is incompatible with max_delivery_count: a dropped message never reaches the dead"
-            " letters; pass max_delivery_count=None"
-        )
-
-
-def check_heartbeat(
-    interval: float | None, visibility_timeout_seconds: int | None, *, without_timeout: str
-) -> None:
-    """Check the renewal interval against the lease; `without_timeout` is the error when there is no lease."""
-    check(heartbeat_interval_seconds=interval)
-    if interval is None:
-        return
-    if visibility_timeout_seconds is None:
-        raise ConfigurationError(without_timeout)
-    if interval >= visibility_timeout_seconds / 2:
-        raise ConfigurationError(
-            f"'heartbeat_interval_seconds' must be less than half of the visibility timeout"
-            f" ({visibility_timeout_seconds} s), so that one renewal may fail; got {interval!r}"
-        )
-
-
-def check_sync_callable(name: str, value: Callable[..., object] | None) -> None:
-    """Check an optional callback of the sync flavour: it must not be async."""
-    check_types(**{name: value})
-    if value is not None and is_async_callable(value):
-        raise TypeError(f"'{name}' is an async callable; use it with the async RedisMessageQueue")
-
-
-def check_async_callable(name: str, value: Callable[..., object] | None) -> None:
-    """Check an optional callback of the async flavour that must give an awaitable."""
-    check_types(**{name: value})
-    if value is not None and not promises_awaitable(value):
-        raise TypeError(f"'{name}' must be an async callable; the sync RedisMessageQueue takes plain ones")
+    def replay_ttl_ms(self, at_least_seconds: int) -> int:
+        """How long the server remembers what one call answered."""
+        return max(at_least_seconds, self.retry_budget_seconds + _REPLAY_MARGIN_SECONDS) * 1000

@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import options
+from redis_message_queue import options, validation
 from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
 from redis_message_queue._callbacks import WrongHandlerError, call_plain
-from redis_message_queue._chosen import noting_names
 from redis_message_queue._effects import run
+from redis_message_queue._flavour import sync_flavour
 from redis_message_queue._heartbeat import LeaseHeartbeat
-from redis_message_queue._payload import default_deduplication_key
-from redis_message_queue._queue_options import sync_flavour
 from redis_message_queue._redis_gateway import RedisGateway
+from redis_message_queue.envelope import default_deduplication_key
+from redis_message_queue.validation import noting_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import redis
 
     from redis_message_queue._processing import InHand
-    from redis_message_queue._redrive import RedriveProgress
-    from redis_message_queue._repair import RepairReport
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
+    from redis_message_queue.redrive import RedriveProgress
+    from redis_message_queue.repair import RepairReport
 
 _FLAVOUR = sync_flavour(AbstractRedisGateway)
 
@@ -205,8 +205,8 @@ class RedisMessageQueue(AdminFlows):
         Raises redis-py's errors, RetryBudgetExhaustedError when Redis stays away, PayloadTooLargeError when
         the next letter is larger than `max_payload_bytes`: those before it have moved.
         """
-        options.check_sync_callable("match", match)
-        options.check_sync_callable("on_progress", on_progress)
+        validation.check_sync_callable("match", match)
+        validation.check_sync_callable("on_progress", on_progress)
         flow = self._redrive(
             source,
             max_messages=max_messages,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from redis.exceptions import NoPermissionError
 
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.sample import QueueSample, sample
 from redis_message_queue.server import ServerFacts, server_facts
+from redis_message_queue.stats import QueueSample, sample
 from redis_message_queue.trouble import AWAY, described, first_word
 from redisqueue_worker import last_words, logs
 from redisqueue_worker.ending import start_over

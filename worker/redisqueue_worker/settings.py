@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis_message_queue._cluster import has_hash_tag
+from redis_message_queue.client_checks import has_hash_tag
 from redis_message_queue.connection import ConnectionSettings
 
 if TYPE_CHECKING:

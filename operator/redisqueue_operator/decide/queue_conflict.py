@@ -14,7 +14,7 @@ from redisqueue_operator.decide.scaling.fleet import FRESH_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from redis_message_queue.sample import QueueSample
+    from redis_message_queue.stats import QueueSample
     from redisqueue_operator.api.model import RedisQueue
 
 

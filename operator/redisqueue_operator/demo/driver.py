@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import redis.asyncio
 
 from redis_message_queue.asyncio import RedisMessageQueue
-from redis_message_queue.asyncio.sample import sample
 from redis_message_queue.keys import QueueKeys
+from redis_message_queue.stats import sample_async
 from redisqueue_operator.cli.screen import table
 from redisqueue_operator.demo.checks import Outcome
 from redisqueue_operator.demo.corpus import count_directly
@@ -24,7 +24,7 @@ from redisqueue_operator.interruptible import cancelled
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from redis_message_queue.sample import QueueSample
+    from redis_message_queue.stats import QueueSample
     from redisqueue_operator.cli.screen import Screen
     from redisqueue_operator.demo.corpus import File
     from redisqueue_operator.demo.stage import Stage
@@ -113,7 +113,7 @@ class Driver:
 
     async def _look(self) -> QueueSample:
         """Read everything that the table shows."""
-        (queue,) = await sample(self._client, [self._keys])
+        (queue,) = await sample_async(self._client, [self._keys])
         if isinstance(queue, Exception):
             raise queue
         self._done = int(await self._client.hlen(reports_key(self.run)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from redis_message_queue.sample import QueueSample, WorkerState
+from redis_message_queue.stats import QueueSample, WorkerState
 from redisqueue_operator.decide.queue_conflict import Claimant, owners_of, rival_of
 
 if TYPE_CHECKING:

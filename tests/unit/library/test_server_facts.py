@@ -6,29 +6,16 @@ from typing import Any
 
 import pytest
 
-from redis_message_queue._server_facts import inquiry, merged
-from redis_message_queue.server import ServerFacts
+from redis_message_queue.server import ServerFacts, facts_of, merged, open_questions
 
-REFUSED = None
+REFUSED: dict[str, Any] = {}
 SAFE = {"maxmemory_policy": "noeviction", "aof_enabled": 1, "role": "master"}
 
 
-def answered(info: dict[str, Any] | None, settings: dict[str, str]) -> ServerFacts:
+def answered(info: dict[str, Any], settings: dict[str, str]) -> ServerFacts:
     """What a server is taken for that answers so; a setting that is left out is refused."""
-    questions = inquiry()
-    question = next(questions)
-    while True:
-        name = question[-1]
-        if question == ("INFO",):
-            reply = info
-        else:
-            assert question[0] == "CONFIG GET"
-            reply = {name: settings[name]} if name in settings else REFUSED
-        try:
-            question = questions.send(reply)
-        except StopIteration as end:
-            facts: ServerFacts = end.value
-            return facts
+    asked = open_questions(info)
+    return facts_of(info, {name: value for name, value in settings.items() if name in asked})
 
 
 @pytest.mark.parametrize(
@@ -39,7 +26,8 @@ def answered(info: dict[str, Any] | None, settings: dict[str, str]) -> ServerFac
         ({**SAFE, "aof_enabled": 0}, {"save": ""}, ServerFacts("noeviction", False, False)),
         ({**SAFE, "aof_enabled": 0}, {}, ServerFacts("noeviction", None, False)),
         (REFUSED, {}, ServerFacts()),
-        ({}, {"save": ""}, ServerFacts()),
+        (REFUSED, {"save": ""}, ServerFacts()),
+        ({"aof_enabled": "odd"}, {"appendonly": "yes"}, ServerFacts(None, True)),
         (
             REFUSED,
             {"appendonly": "yes", "maxmemory-policy": "volatile-lfu"},
@@ -51,9 +39,21 @@ def answered(info: dict[str, Any] | None, settings: dict[str, str]) -> ServerFac
     ],
 )
 def test_what_is_not_told_is_unknown(
-    info: dict[str, Any] | None, settings: dict[str, str], facts: ServerFacts
+    info: dict[str, Any], settings: dict[str, str], facts: ServerFacts
 ) -> None:
     assert answered(info, settings) == facts
+
+
+@pytest.mark.parametrize(
+    ("info", "asked"),
+    [
+        (SAFE, ()),
+        ({**SAFE, "aof_enabled": 0}, ("save",)),
+        ({"role": "master"}, ("maxmemory-policy", "appendonly", "save")),
+    ],
+)
+def test_what_info_tells_is_not_asked_again(info: dict[str, Any], asked: tuple[str, ...]) -> None:
+    assert open_questions(info) == asked
 
 
 def test_a_cluster_is_as_safe_as_the_least_safe_of_its_masters() -> None:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import redis.asyncio
 
-from redis_message_queue import _async, options
+from redis_message_queue import _async, options, validation
 from redis_message_queue._claiming import ClaimFlows
-from redis_message_queue._clients import can_block, check_client
 from redis_message_queue._effects import run_async
-from redis_message_queue._gateway import GatewayOptions
 from redis_message_queue._pending_claims import PendingClaims
 from redis_message_queue._spent import SpentRecords
 from redis_message_queue._waiting import Waiters
 from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
+from redis_message_queue.client_checks import can_block, check_client
+from redis_message_queue.options import GatewayOptions
 
 if TYPE_CHECKING:
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
@@ -49,7 +49,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         interrupt: BaseGracefulInterruptHandler | None = None,
     ) -> None:
         check_client(redis_client, asyncio=True)
-        self._options = options.picked(GatewayOptions, locals())
+        self._options = validation.picked(GatewayOptions, locals())
         self._client = redis_client
         self._execute, self._send = _async.execute, _async.send
         self._claims = PendingClaims()

@@ -7,17 +7,17 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import options
+from redis_message_queue import options, validation
 from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
 from redis_message_queue._callbacks import WrongHandlerError, call_awaited
-from redis_message_queue._chosen import noting_names
 from redis_message_queue._effects import run_async
-from redis_message_queue._payload import default_deduplication_key
-from redis_message_queue._queue_options import async_flavour
+from redis_message_queue._flavour import async_flavour
 from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
 from redis_message_queue.asyncio._heartbeat import LeaseHeartbeat
 from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.asyncio._shield import finish
+from redis_message_queue.envelope import default_deduplication_key
+from redis_message_queue.validation import noting_names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from redis_message_queue._processing import InHand
-    from redis_message_queue._redrive import RedriveProgress
-    from redis_message_queue._repair import RepairReport
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
+    from redis_message_queue.redrive import RedriveProgress
+    from redis_message_queue.repair import RepairReport
 
 _FLAVOUR = async_flavour(AbstractRedisGateway)
 
@@ -218,8 +218,8 @@ class RedisMessageQueue(AdminFlows):
         Raises redis-py's errors, RetryBudgetExhaustedError when Redis stays away, PayloadTooLargeError when
         the next letter is larger than `max_payload_bytes`: those before it have moved.
         """
-        options.check_async_callable("match", match)
-        options.check_async_callable("on_progress", on_progress)
+        validation.check_async_callable("match", match)
+        validation.check_async_callable("on_progress", on_progress)
         flow = self._redrive(
             source,
             max_messages=max_messages,

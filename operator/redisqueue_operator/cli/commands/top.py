@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from redis import RedisError
 from redis.exceptions import RedisClusterException
 
-from redis_message_queue.sample import QueueSample, sample
 from redis_message_queue.server import server_facts
+from redis_message_queue.stats import QueueSample, sample
 from redis_message_queue.trouble import described
 from redisqueue_operator.cli.address import at_url, discover, located
 from redisqueue_operator.cli.options import UserError, add_place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redis_message_queue.sample import QueueSample
+from redis_message_queue.stats import QueueSample
 from redisqueue_operator.decide.canary import (
     Gate,
     Seen,

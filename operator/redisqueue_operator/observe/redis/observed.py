@@ -12,8 +12,8 @@ from redisqueue_operator.platform import SettingsUnavailable
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from redis_message_queue.sample import QueueSample
     from redis_message_queue.server import ServerFacts
+    from redis_message_queue.stats import QueueSample
 
 
 def queue_of(sample: QueueSample) -> QueueObservation:

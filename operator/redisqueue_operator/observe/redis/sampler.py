@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from redis_message_queue.asyncio.consumer import Consumer
-from redis_message_queue.asyncio.sample import retire, sample, unretire
-from redis_message_queue.asyncio.server import server_facts
 from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.server import server_facts_async
+from redis_message_queue.stats import retire_async, sample_async, unretire_async
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator.interruptible import cancelled, within
 from redisqueue_operator.observe.redis.pace import (
@@ -32,8 +32,8 @@ from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
-    from redis_message_queue.sample import QueueSample
     from redis_message_queue.server import ServerFacts
+    from redis_message_queue.stats import QueueSample
 
 log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
@@ -153,11 +153,11 @@ class Sampler(Generic[K]):
 
         Raises one of `AWAY`, also when the server takes its time, and Conflict while it keeps others waiting.
         """
-        return await self._mark(key, retire, worker_ids)
+        return await self._mark(key, retire_async, worker_ids)
 
     async def unretire(self, key: K, worker_ids: Sequence[str]) -> None:
         """Take that back. Raises as `retire`."""
-        await self._mark(key, unretire, worker_ids)
+        await self._mark(key, unretire_async, worker_ids)
 
     async def _mark(
         self, key: K, mark: Callable[..., Coroutine[Any, Any, tuple[str, ...]]], worker_ids: Sequence[str]
@@ -304,7 +304,7 @@ class _Endpoint(Generic[K]):
                 client = await self.client()
                 # A replica may be read, but no worker can claim there: its numbers are nobody's truth.
                 keys = [queue.watched.keys for queue in queues.values()]
-                samples = await sample(client, keys, of_master=True)
+                samples = await sample_async(client, keys, of_master=True)
         except Exception as error:
             samples = [error] * len(queues)
         if took is not None:
@@ -321,7 +321,7 @@ class _Endpoint(Generic[K]):
         """Ask whether messages are safe on the server; what was known stays until it answers."""
         try:
             async with asyncio.timeout(FACTS_TIMEOUT_SECONDS):
-                facts = await server_facts(await self.client())
+                facts = await server_facts_async(await self.client())
         except Exception as error:
             log.debug("%s does not tell of itself: %s", self.settings.redacted, error)
             self._facts_due = _now() + FACTS_AGAIN_SECONDS

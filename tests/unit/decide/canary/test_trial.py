@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.observations import pod, queue, seen, worker
 
-from redis_message_queue.sample import QueueSample
+from redis_message_queue.stats import QueueSample
 from redisqueue_operator.decide.canary import Phase, Split, Stage, Versions, trial
 from redisqueue_operator.decide.scaling import History, Policy, decide
 from redisqueue_operator.loop.memory import Tracked

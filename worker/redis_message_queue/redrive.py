@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import _bulk, options
+from redis_message_queue import _bulk, validation
 from redis_message_queue._bulk import Letter
 from redis_message_queue._effects import Flow, Now, Sleep
 from redis_message_queue._requests import BYTES_AT_ONCE, parts, size_of
@@ -53,7 +53,7 @@ class RedriveOptions:
     on_progress: Callable[[RedriveProgress], Any] | None = None
 
     def __post_init__(self) -> None:
-        options.check(
+        validation.check(
             max_messages=self.max_messages,
             per_second=self.per_second,
             match=self.match,

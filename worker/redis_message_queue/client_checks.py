@@ -1,4 +1,4 @@
-"""Refusing Redis clients that would misbehave later, by name and with the way out."""
+"""Refusing Redis clients, and names of keys, that would misbehave later: by name and with the way out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from redis_message_queue._callbacks import is_async_callable, warn
-from redis_message_queue._cluster import has_hash_tag
 from redis_message_queue.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ _SHORTEST_SOCKET_TIMEOUT = 2.0
 _PROBE_SECONDS = 1.0
 _BLOCKING = (redis.Redis, redis.RedisCluster)
 _ASYNCIO = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
+_CLUSTERS = (redis.RedisCluster, redis.asyncio.RedisCluster)
 # The ways in which clients of whatever library send: one that is async there is so in all.
 _SENDING = ("execute_command", "eval", "lpush", "custom_command")
 _SENTINELS = (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
@@ -40,6 +40,11 @@ _PIPELINES = (
     redis.cluster.ClusterPipeline,
     redis.asyncio.cluster.ClusterPipeline,
 )
+
+
+def is_cluster(client: object) -> bool:
+    """Whether this is a cluster client of redis-py, blocking or asyncio."""
+    return isinstance(client, _CLUSTERS)
 
 
 def check_client(client: object, *, asyncio: bool) -> None:
@@ -146,6 +151,22 @@ def can_block(client: object) -> bool:
         return False
     timeout = cast("Any", client).get_connection_kwargs().get("socket_timeout")
     return timeout is None or (isinstance(timeout, (int, float)) and timeout >= _SHORTEST_SOCKET_TIMEOUT)
+
+
+def has_hash_tag(name: str) -> bool:
+    """Whether the first `{` of `name` is followed by a non-empty tag, as the cluster reads it."""
+    _, opened, rest = name.partition("{")
+    tag, closed, _ = rest.partition("}")
+    return bool(opened and closed and tag)
+
+
+def require_one_slot(client: object, keys: QueueKeys) -> None:
+    """Raise ConfigurationError when `client` is a cluster's and the queue's name has no hash tag."""
+    if is_cluster(client) and not has_hash_tag(keys.name):
+        raise ConfigurationError(
+            "Redis Cluster requires queue keys to share a hash tag: "
+            f"name the queue '{{{keys.name}}}' instead of '{keys.name}'"
+        )
 
 
 def check_cluster_keys(keys: QueueKeys, dead_letter_queue: str | None) -> None:

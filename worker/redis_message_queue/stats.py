@@ -1,24 +1,45 @@
-"""Samples of a queue as pure calls and plain data."""
+"""All counters of many queues in one round trip, and the marks that ask idle workers to stop claiming."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError, ReadOnlyError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
+from redis_message_queue import _async, _sync
 from redis_message_queue._core import Call, Text, as_text, milliseconds
+from redis_message_queue._fresh import over_fresh, over_fresh_async
 from redis_message_queue._scripts import script
+from redis_message_queue.client_checks import is_cluster
 from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import redis
+    import redis.asyncio
+
     from redis_message_queue.keys import QueueKeys
 
-WORKER_EXPIRY_MS = 60_000
+__all__ = [
+    "QueueSample",
+    "VersionOutcomes",
+    "WorkerState",
+    "retire",
+    "retire_async",
+    "sample",
+    "sample_async",
+    "unretire",
+    "unretire_async",
+]
+
+_WORKER_EXPIRY_MS = 60_000
+_AT_ONCE_IN_A_CLUSTER = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +139,128 @@ def retire_call(keys: QueueKeys, worker_ids: Sequence[str], ttl_seconds: float) 
     )
 
 
-def require_master(hello: Any) -> None:
+# -- over a blocking client --
+
+
+def sample(
+    client: redis.Redis | redis.RedisCluster, keys: Sequence[QueueKeys], *, of_master: bool = False
+) -> list[QueueSample | Exception]:
+    """Read all queues; a queue that cannot be read gives its exception in its place.
+
+    One pipeline, and in a cluster one call after another. Raises `redis.RedisError` when the server itself
+    cannot be reached; with `of_master` also `redis.exceptions.ReadOnlyError` when it is a replica, whose
+    numbers may be old.
+    """
+    if of_master and not is_cluster(client):
+        over_fresh(client, lambda: _require_master(client))
+    return _sync.execute_many(client, [sample_call(each) for each in keys])
+
+
+def _require_master(client: Any) -> None:
+    try:
+        hello = client.execute_command("HELLO")  # which every user may say
+    except ResponseError:
+        return  # a proxy that does not let it pass: nobody knows
+    _check_master(hello)
+
+
+def retire(
+    client: redis.Redis | redis.RedisCluster,
+    keys: QueueKeys,
+    worker_ids: Sequence[str],
+    ttl_seconds: float = 30,
+) -> tuple[str, ...]:
+    """Ask idle workers to claim no more for a while; the ids that were idle and are marked now.
+
+    A worker that is busy, draining or unknown is left alone. The mark ends by itself after `ttl_seconds`.
+    """
+    return _sync.execute(client, retire_call(keys, worker_ids, ttl_seconds)) if worker_ids else ()
+
+
+def unretire(
+    client: redis.Redis | redis.RedisCluster, keys: QueueKeys, worker_ids: Sequence[str]
+) -> tuple[str, ...]:
+    """Take `retire` back; the ids that are known and free to claim now."""
+    return _sync.execute(client, retire_call(keys, worker_ids, 0)) if worker_ids else ()
+
+
+# -- over an asyncio client --
+
+
+async def sample_async(
+    client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+    keys: Sequence[QueueKeys],
+    *,
+    of_master: bool = False,
+) -> list[QueueSample | Exception]:
+    """As `sample`, over an asyncio client: in a cluster some calls at once."""
+    if is_cluster(client):
+        gate = asyncio.Semaphore(_AT_ONCE_IN_A_CLUSTER)
+        return list(await asyncio.gather(*(_one(client, each, gate) for each in keys)))
+
+    async def ask() -> list[Any]:
+        replies = await _pipelined(client, keys, of_master=of_master)
+        if gone := next(filter(is_elsewhere, replies), None):
+            raise gone
+        return replies
+
+    replies = await over_fresh_async(client, ask)
+    if any(isinstance(reply, NoScriptError) for reply in replies):
+        await _async.execute(client, sample_call(keys[0]))
+        replies = await ask()
+    return [
+        reply if isinstance(reply, Exception) else sample_call(each).parse(reply)
+        for each, reply in zip(keys, replies, strict=True)
+    ]
+
+
+async def _pipelined(client: Any, keys: Sequence[QueueKeys], *, of_master: bool) -> list[Any]:
+    async with client.pipeline(transaction=False) as pipeline:
+        if of_master:  # every user may say HELLO; where a proxy does not let it pass, nobody knows
+            pipeline.execute_command("HELLO")
+        for each in keys:
+            call = sample_call(each)
+            pipeline.execute_command("EVALSHA", call.script.sha, len(call.keys), *call.keys)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    if of_master:
+        _check_master(replies.pop(0))
+    return replies
+
+
+async def _one(client: Any, keys: QueueKeys, gate: asyncio.Semaphore) -> QueueSample | Exception:
+    try:
+        async with gate:
+            return await _async.execute(client, sample_call(keys))
+    except Exception as error:
+        return error
+
+
+async def retire_async(
+    client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+    keys: QueueKeys,
+    worker_ids: Sequence[str],
+    ttl_seconds: float = 30,
+) -> tuple[str, ...]:
+    """As `retire`, over an asyncio client."""
+    return await _async.execute(client, retire_call(keys, worker_ids, ttl_seconds)) if worker_ids else ()
+
+
+async def unretire_async(
+    client: redis.asyncio.Redis | redis.asyncio.RedisCluster, keys: QueueKeys, worker_ids: Sequence[str]
+) -> tuple[str, ...]:
+    """As `unretire`, over an asyncio client."""
+    return await _async.execute(client, retire_call(keys, worker_ids, 0)) if worker_ids else ()
+
+
+# -- what the replies say --
+
+
+def _check_master(hello: Any) -> None:
     """Raise ReadOnlyError when the reply to HELLO says that this is a replica; other replies say nothing."""
     if isinstance(hello, list):
         hello = dict(zip(hello[::2], hello[1::2], strict=False))
     if isinstance(hello, dict) and {hello.get("role"), hello.get(b"role")} & {"replica", b"replica"}:
         raise ReadOnlyError("this server is a replica")
-
-
-def missing_script(replies: Sequence[Any]) -> bool:
-    """Whether the server did not know the script of any of these."""
-    return any(isinstance(reply, NoScriptError) for reply in replies)
 
 
 def _queue_sample(reply: Sequence[Any]) -> QueueSample:
@@ -196,4 +328,4 @@ def _worker_state(worker: str, text: Text, time_ms: int) -> WorkerState | None:
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return found if found.updated_ms >= time_ms - WORKER_EXPIRY_MS else None
+    return found if found.updated_ms >= time_ms - _WORKER_EXPIRY_MS else None
