@@ -12,7 +12,7 @@ import redis
 
 import redis_message_queue as sync_face
 import redis_message_queue.asyncio as async_face
-from redis_message_queue import EventOperation, EventOutcome, QueueEvent
+from redis_message_queue import EventOperation, EventOutcome, QueueEvent, server, stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,12 +43,17 @@ def pair(module: str) -> tuple[ModuleType, ModuleType]:
 
 
 def twins() -> Iterator[tuple[str, object, object]]:
-    """What both faces have under one name, and yet is not the same object."""
+    """What both faces have under one name, and yet is not the same object; then functions on a client."""
     for module in modules():
         ours, theirs = pair(module)
         for name in getattr(ours, "__all__", ["RedisMessageQueue"]):
             if getattr(ours, name) is not getattr(theirs, name):
                 yield f"{module}:{name}", getattr(ours, name), getattr(theirs, name)
+    for both in (stats, server):
+        for name in both.__all__:
+            if name.endswith("_async"):
+                plain = name.removesuffix("_async")
+                yield f"{both.__name__}:{plain}", getattr(both, plain), getattr(both, name)
 
 
 @pytest.mark.parametrize("module", modules())
@@ -70,7 +75,14 @@ def test_signatures_are_equal(name: str, ours: Any, theirs: Any) -> None:
 
 def test_every_public_class_has_its_twin_looked_at() -> None:
     names = {name.rpartition(":")[2] for name, *_ in twins()}
-    assert names >= {"RedisMessageQueue", "RedisGateway", "AbstractRedisGateway", "Consumer", "sample"}
+    assert names >= {
+        "RedisMessageQueue",
+        "RedisGateway",
+        "AbstractRedisGateway",
+        "Consumer",
+        "sample",
+        "server_facts",
+    }
 
 
 def test_closing_names() -> None:
