@@ -13,14 +13,13 @@ from redisqueue_operator.apply.dependents import Dependents
 from redisqueue_operator.apply.deployments import Deployments
 from redisqueue_operator.apply.stable_template import StableTemplates
 from redisqueue_operator.decide.canary import Split, Stage
-from redisqueue_operator.decide.canary.stage import NUMBER_IS_FIXED
+from redisqueue_operator.decide.canary.rollout import NUMBER_IS_FIXED
 from redisqueue_operator.decide.children import SourceMissingError, children
-from redisqueue_operator.decide.children.canary import canary_of
-from redisqueue_operator.decide.children.companions import is_as_wanted
+from redisqueue_operator.decide.children.deployment import canary_of
+from redisqueue_operator.decide.children.drift import is_as_wanted
 from redisqueue_operator.decide.children.identity import MANAGED_BY, canary_name, deployment_name, is_owned
 from redisqueue_operator.decide.finalizer import finalizers
-from redisqueue_operator.decide.rollouts import MOST_AT_ONCE, version_of
-from redisqueue_operator.decide.upgrade_budget import UpgradeBudget
+from redisqueue_operator.decide.upgrade_budget import MOST_AT_ONCE, UpgradeBudget, operator_version_of
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe.cache import (
     DEPLOYMENTS,
@@ -28,9 +27,8 @@ from redisqueue_operator.observe.cache import (
     Store,
     fleet_of,
 )
-from redisqueue_operator.observe.coverage import Coverage
+from redisqueue_operator.observe.coverage import Coverage, Listing
 from redisqueue_operator.observe.facts import ApplyOutcome
-from redisqueue_operator.observe.listing import Listing
 from redisqueue_operator.observe.references import References, identity_of
 from redisqueue_operator.platform import Conflict, Fleet, PlatformError, SettingsUnavailable, always_roll
 
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.canary import Versions
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.observe.redis.settings import Connections
-    from redisqueue_operator.scope import Share
+    from redisqueue_operator.scope import Scope
 
 RETRY_REFUSED_SECONDS = 30.0
 _FINGERPRINT = "redisqueue.dev/fingerprint"
@@ -94,7 +92,7 @@ class KubernetesPlatform:
     """Implements `platform.Platform`.
 
     Args:
-        share: what is watched.
+        scope: what is watched.
         coverage: what of it can be seen.
         worker_image: the image where a spec names none.
         version: the operator's own, written on children.
@@ -112,7 +110,7 @@ class KubernetesPlatform:
         worker_image: str,
         version: str,
         operator: str = "",
-        share: Share,
+        scope: Scope,
         coverage: Coverage | None = None,
     ) -> None:
         self._api = api
@@ -123,13 +121,13 @@ class KubernetesPlatform:
         self._worker_image = worker_image
         self._version = version
         self._operator = operator
-        self._coverage = coverage or Coverage(share)
-        self._listing = Listing(api, store, share, self._coverage)
+        self._coverage = coverage or Coverage(scope)
+        self._listing = Listing(api, store, scope, self._coverage)
         self._applied: dict[Key, _Applied] = {}
         self._manifests: dict[Key, tuple[tuple[object, ...], list[Object], str]] = {}
         self._budget = UpgradeBudget(version, lambda: store.all(DEPLOYMENTS) if self._listed else None)
         self._listed = False
-        self._dependents = Dependents(api, store, writer, share)
+        self._dependents = Dependents(api, store, writer, scope)
         self._deployments = Deployments(
             api, store, writer, self._dependents, version=version, operator=operator
         )
@@ -397,7 +395,13 @@ def fingerprint(deployment: Object | None) -> str:
         metadata = deployment["metadata"]
         spec = {name: value for name, value in deployment["spec"].items() if name != "replicas"}
         labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name != MANAGED_BY}
-        parts = [metadata["uid"], labels, metadata.get("ownerReferences"), version_of(deployment), spec]
+        parts = [
+            metadata["uid"],
+            labels,
+            metadata.get("ownerReferences"),
+            operator_version_of(deployment),
+            spec,
+        ]
         deployment[_FINGERPRINT] = _digest(parts)
     return str(deployment[_FINGERPRINT])
 

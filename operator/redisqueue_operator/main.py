@@ -20,8 +20,7 @@ from redisqueue_operator.api import Key
 from redisqueue_operator.apply.writer import Writer
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
-from redisqueue_operator.loop.leader import Election, LeaseTimes
-from redisqueue_operator.loop.lease_store import KubernetesLease
+from redisqueue_operator.loop.leader import Election, KubernetesLease, LeaseTimes
 from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.loop.vitals import why_dead
 from redisqueue_operator.observe import watch
@@ -113,7 +112,7 @@ class Operator:
     async def _lead(self, api: KubernetesApi) -> int:
         """Watch and reconcile until told to leave, or until that cannot be done any more; the exit status."""
         options = self._options
-        store, coverage = Store(), Coverage(options.share)
+        store, coverage = Store(), Coverage(options.scope)
         self._coverage = coverage
         references, writer = References(api), Writer(api, instance=options.identity)
         connections = Connections(references, self._folder, options.allowed_redis_hosts)
@@ -127,7 +126,7 @@ class Operator:
             worker_image=options.worker_image,
             version=version("redis-queue-operator"),
             operator=f"{options.own_namespace}/{options.lease_name}",
-            share=options.share,
+            scope=options.scope,
             coverage=coverage,
         )
         engine = self._engine = Engine(
@@ -138,7 +137,7 @@ class Operator:
             connect=connect,
         )
         self._metrics.follow(lambda: replace(engine.vitals(), unreadable=coverage.unseen_count))
-        redrives = RedriveController(api, writer, store, connections, connect, options.share)
+        redrives = RedriveController(api, writer, store, connections, connect, options.scope)
         election = Election(
             KubernetesLease(api, options.own_namespace, options.lease_name),
             options.identity,
@@ -152,7 +151,7 @@ class Operator:
         watching, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
         watches = asyncio.create_task(
-            watch.watch(store, notify, engine.resync_soon, options.share, stop_watching, watching, coverage)
+            watch.watch(store, notify, engine.resync_soon, options.scope, stop_watching, watching, coverage)
         )
         await _first_of(watches, asyncio.create_task(watching.wait()))
         self._catch_signals()  # kopf has installed its own

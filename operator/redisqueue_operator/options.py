@@ -11,9 +11,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT
-from redisqueue_operator.loop.lease_store import NAME as LEASE_NAME
+from redisqueue_operator.loop.leader import LEASE_NAME
 from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
-from redisqueue_operator.scope import Share, check_namespace, names_in
+from redisqueue_operator.scope import Scope, check_namespace, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Options:
     """What the process is told by flags or environment."""
 
     worker_image: str
-    share: Share
+    scope: Scope
     own_namespace: str
     lease_name: str
     lease_seconds: int
@@ -110,16 +110,16 @@ def read_options(arguments: Sequence[str] | None) -> Options:
     except ValueError as error:
         parser.error(f"--watch-namespaces: {error}")
     try:
-        share = Share(namespaces, given.watch_selector.strip())
+        scope = Scope(namespaces, given.watch_selector.strip())
     except ValueError as error:
         parser.error(f"--watch-selector: {error}")
     try:
         allowed = AllowedHosts(names_in(given.allowed_redis_hosts))
     except ValueError as error:
         parser.error(f"--allowed-redis-hosts: {error}")
-    if share.selector and not given.lease_name:
+    if scope.selector and not given.lease_name:
         parser.error(
-            f"--watch-selector={share.selector!r} needs a --lease-name of its own: "
+            f"--watch-selector={scope.selector!r} needs a --lease-name of its own: "
             "operators with one Lease elect one leader between them"
         )
     if given.lease_seconds < 3:
@@ -128,7 +128,7 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         parser.error(f"--resync-seconds: {given.resync_seconds} must be from 2 to 600")
     return Options(
         worker_image=given.worker_image,
-        share=share,
+        scope=scope,
         own_namespace=given.namespace or _own_namespace(),
         lease_name=given.lease_name or LEASE_NAME,
         lease_seconds=given.lease_seconds,

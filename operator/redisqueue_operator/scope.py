@@ -42,7 +42,7 @@ def check_namespace(name: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Scope:
     """What to watch. Raises ValueError when the selector is none.
 
     Args:

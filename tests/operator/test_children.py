@@ -21,7 +21,7 @@ NAMESPACE = "children"
 FLAGS = (f"--namespace={NAMESPACE}", f"--watch-namespaces={NAMESPACE}", "--resync-seconds=2")
 # What takes a minute, or ten, takes a second.
 HASTE = """
-import redisqueue_operator.decide.children.companions as companions
+import redisqueue_operator.decide.children.drift as companions
 import redisqueue_operator.observe.references as references
 companions.KEEP_SECONDS = references.FRESH_SECONDS = 1.0
 """

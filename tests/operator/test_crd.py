@@ -12,8 +12,7 @@ from tests.support.operator_process import Cluster
 from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis_queue, redrive, sample_objects
 
 from redisqueue_operator import api
-from redisqueue_operator.api.defaults import with_defaults
-from redisqueue_operator.api.definition import schema
+from redisqueue_operator.api.definition import schema, with_defaults
 
 if TYPE_CHECKING:
     from pathlib import Path

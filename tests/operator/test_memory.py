@@ -14,10 +14,10 @@ from redisqueue_operator.apply.dependents import Dependents
 from redisqueue_operator.apply.deployments import Deployments
 from redisqueue_operator.apply.writer import Writer
 from redisqueue_operator.decide.children import children
-from redisqueue_operator.decide.children.canary import canary_of
+from redisqueue_operator.decide.children.deployment import canary_of
 from redisqueue_operator.kubernetes_api import KubernetesApi
 from redisqueue_operator.observe.cache import Store
-from redisqueue_operator.scope import Share
+from redisqueue_operator.scope import Scope
 
 if TYPE_CHECKING:
     from tests.support.api_server import ApiServer
@@ -37,7 +37,7 @@ async def test_what_the_server_dropped_is_not_said_of_a_later_one_of_the_name(
     key = Key("default", manifest["metadata"]["name"])
     async with KubernetesApi() as api:
         store, writer = Store(), Writer(api, instance="test")
-        dependents = Dependents(api, store, writer, Share())
+        dependents = Dependents(api, store, writer, Scope())
         deployments = Deployments(api, store, writer, dependents, version="1.0.0", operator="")
         await deployments.apply(key, manifest)
         assert deployments.outcome(rq, "").reason == "FieldsDropped"

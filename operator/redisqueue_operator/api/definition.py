@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -43,4 +44,29 @@ def schema(kind: str = KIND) -> Schema:
     """The OpenAPI schema of a whole object of that kind. Shared: do not change it."""
     version = next(item for item in definition(kind)["spec"]["versions"] if item["name"] == VERSION)
     result: Schema = version["schema"]["openAPIV3Schema"]
+    return result
+
+
+def with_defaults(value: Any, schema: Schema) -> Any:
+    """A copy of `value` with the schema's defaults filled in and nulls dropped where none is allowed."""
+    if isinstance(value, dict):
+        return _object_with_defaults(value, schema)
+    if isinstance(value, list):
+        items = schema.get("items", {})
+        return [with_defaults(item, items) for item in value]
+    return value
+
+
+def _object_with_defaults(value: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    properties: dict[str, Schema] = schema.get("properties", {})
+    others: Schema = schema.get("additionalProperties", {})
+    result = {}
+    for name, item in value.items():
+        part = properties.get(name, others)
+        if item is None and part and not part.get("nullable"):
+            continue
+        result[name] = with_defaults(item, part)
+    for name, part in properties.items():
+        if name not in result and "default" in part:
+            result[name] = with_defaults(copy.deepcopy(part["default"]), part)
     return result

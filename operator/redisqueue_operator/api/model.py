@@ -12,6 +12,7 @@ RedisMode = Literal["Standalone", "Sentinel", "Cluster"]
 ScalingMode = Literal["Auto", "Paused", "UpOnly", "DownOnly", "DryRun", "External"]
 Manifest = dict[str, Any]
 """A fragment of a Kubernetes object that is passed on as it is."""
+GRACE_MARGIN_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -214,7 +215,7 @@ class RolloutGate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
+class RolloutSpec:
     """All but `strategy` is read with Versioned only."""
 
     strategy: Literal["Rolling", "Versioned"]
@@ -235,8 +236,8 @@ class Drain:
 
     @property
     def grace_period_seconds(self) -> int:
-        """The pod's grace period: the drain and 15 s for its start and end."""
-        return self.timeout_seconds + 15
+        """Of a worker: the drain, and a margin for its start and end."""
+        return self.timeout_seconds + GRACE_MARGIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +255,7 @@ class Spec:
     queue: Queue
     worker: Worker
     scaling: Scaling
-    rollout: Rollout
+    rollout: RolloutSpec
     dead_letter: DeadLetter
     drain: Drain
     disruption_budget: DisruptionBudget

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from redisqueue_operator.api import definition
-from redisqueue_operator.api.defaults import with_defaults
+from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import Key, RedisQueue, Spec
 
 

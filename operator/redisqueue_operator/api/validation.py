@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from redisqueue_operator.api import definition, structure
-from redisqueue_operator.api.defaults import with_defaults
+from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.structure import Problem
 
 __all__ = ["Problem", "validate"]

@@ -3,26 +3,116 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.apply.companion_list import BUDGET, CompanionList, companion_list
 from redisqueue_operator.apply.deployments import belongs_to
-from redisqueue_operator.decide.children.companions import name_of, owners_to_be, snapshots_in, unused
-from redisqueue_operator.decide.children.identity import canary_name, deployment_name, owner_reference
+from redisqueue_operator.decide.children.drift import (
+    Name,
+    Object,
+    is_as_wanted,
+    name_of,
+    owners_to_be,
+    selects,
+    snapshots_in,
+    unused,
+)
+from redisqueue_operator.decide.children.identity import (
+    QUEUE_LABEL,
+    canary_name,
+    deployment_name,
+    owner_reference,
+)
 from redisqueue_operator.kubernetes_api import ApiError, path_of
-from redisqueue_operator.observe.cache import DEPLOYMENTS, QUEUE_LABEL, REPLICASETS
+from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REPLICASETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.kubernetes_api import KubernetesApi, Object
     from redisqueue_operator.observe.cache import Store
-    from redisqueue_operator.scope import Share
+    from redisqueue_operator.scope import Scope
 
 log = logging.getLogger(__name__)
+
+BUDGET = "PodDisruptionBudget"
+# Of budgets all are read: somebody else's may select our pods.
+_KINDS = (
+    ("ConfigMap", "", "v1", "configmaps", MANAGED),
+    (BUDGET, "policy", "v1", "poddisruptionbudgets", ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CompanionList:
+    """What there is: everything by name, and the ConfigMaps by namespace and name of the RedisQueue.
+
+    `objects` has what was listed or written since, of a ConfigMap the metadata alone: a snapshot is known by
+    its name. `strangers` are the budgets of others: name and selector, by namespace. `unlisted` are the
+    namespaces of which nothing is known; None among them stands for all.
+    """
+
+    objects: dict[Name, Object] = field(default_factory=dict)
+    snapshots: dict[Key, list[Object]] = field(default_factory=dict)
+    strangers: dict[str, dict[str, Object | None]] = field(default_factory=dict)
+    unlisted: set[str | None] = field(default_factory=set)
+
+    def knows(self, namespace: str) -> bool:
+        """Whether what is not here is not there either."""
+        return self.unlisted.isdisjoint({None, namespace})
+
+    def are_as_wanted(self, manifests: Iterable[Object]) -> bool:
+        """Whether an apply of these children would change nothing."""
+        return all(
+            is_as_wanted(
+                self.objects.get(name_of(manifest)),
+                manifest,
+                *(("metadata",) if manifest["kind"] == "ConfigMap" else ("metadata", "spec")),
+            )
+            for manifest in manifests
+        )
+
+    def budgets_of_others(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
+        """The names of the budgets, none of ours, that select pods with these labels."""
+        budgets = self.strangers.get(namespace, {})
+        return sorted(name for name, selector in budgets.items() if selects(selector, labels))
+
+    def add(self, kind: str, item: Object) -> None:
+        """One more object."""
+        metadata = item["metadata"]
+        queue = (metadata.get("labels") or {}).get(QUEUE_LABEL)
+        key = Key(metadata["namespace"], metadata["name"])
+        if kind == BUDGET and (queue is None or key.name != deployment_name(queue)):
+            self.strangers.setdefault(key.namespace, {})[key.name] = item["spec"].get("selector")
+            return
+        self.objects[kind, key] = item
+        if kind == "ConfigMap" and queue:
+            self.snapshots.setdefault(Key(key.namespace, queue), []).append(item)
+
+
+async def companion_list(api: KubernetesApi, scope: Scope) -> CompanionList:
+    """Read it, but for the namespaces where that is refused, with a line in the log.
+
+    Raises ApiError for an answer that says nothing about a right, OSError or TimeoutError for none.
+    """
+    found = CompanionList()
+    for kind, group, version, plural, selector in _KINDS:
+        for namespace in scope.namespaces or (None,):
+            path = path_of(group, version, plural, namespace)
+            try:
+                async for items, _ in api.pages(path, selector, metadata_only=kind == "ConfigMap"):
+                    for item in items:
+                        found.add(kind, item)
+            except ApiError as error:
+                if error.status not in (403, 404):
+                    raise
+                found.unlisted.add(namespace)
+                log.warning("children that are deleted are not made again: %s", error)
+    return found
+
 
 _OWNED = (
     ("Deployment", "apps/v1", "deployments"),
@@ -34,16 +124,16 @@ _OWNED = (
 class Dependents:
     """Writes them, and knows what the last list and later writes have shown."""
 
-    def __init__(self, api: KubernetesApi, store: Store, writer: Writer, share: Share) -> None:
+    def __init__(self, api: KubernetesApi, store: Store, writer: Writer, scope: Scope) -> None:
         self._api = api
         self._store = store
         self._writer = writer
-        self._share = share
+        self._scope = scope
         self._known: CompanionList | None = None
 
     async def read(self) -> CompanionList:
         """A fresh list. Raises as `companion_list` does."""
-        self._known = await companion_list(self._api, self._share)
+        self._known = await companion_list(self._api, self._scope)
         return self._known
 
     def are_as_wanted(self, rq: RedisQueue, manifests: list[Object]) -> bool:
@@ -107,7 +197,7 @@ class Dependents:
             specs.append(trial["spec"]["template"]["spec"])
         used = set().union(*map(snapshots_in, specs))
         for each in unused(snapshots, key.name, used, self._api.now()):
-            await self._delete({**each, "apiVersion": "v1", "kind": "ConfigMap"})
+            await self._writer.delete({**each, "apiVersion": "v1", "kind": "ConfigMap"})
 
     def budget_trouble(self, rq: RedisQueue, deployment: Object) -> str:
         """What is to be told of other people's budgets for the same pods, as the last list had them."""
@@ -154,20 +244,12 @@ class Dependents:
 
     async def _delete_budget(self, rq: RedisQueue, budget: Object) -> str:
         try:
-            await self._delete({**budget, "apiVersion": "policy/v1", "kind": BUDGET})
+            await self._writer.delete({**budget, "apiVersion": "policy/v1", "kind": BUDGET})
         except ApiError as error:
             return f"PodDisruptionBudget {budget['metadata']['name']} is still there: {error}"
         if self._known is not None:
             self._known.objects.pop((BUDGET, Key(rq.key.namespace, budget["metadata"]["name"])), None)
         return ""
-
-    async def _delete(self, obj: Object) -> None:
-        """This very object, if it is still there."""
-        try:
-            await self._writer.delete(obj)
-        except ApiError as error:
-            if error.status not in (404, 409):  # it is gone, or another one has its name
-                raise
 
     async def _own(self, live: Object, wanted: list[Object], kind: Object) -> Object:
         """Its owners as wanted: an apply takes away none that somebody else, or an older one of us, gave."""

@@ -8,19 +8,21 @@ import logging
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.decide.children.dropped import dropped_from, outcome_of
+from redisqueue_operator.api.objects import annotation_of
+from redisqueue_operator.decide.children.drift import dropped_from, outcome_of
 from redisqueue_operator.decide.children.identity import (
     APPLIED_HASH,
     OPERATOR,
     OPERATOR_VERSION,
     OWNER_UID,
+    QUEUE_LABEL,
     canary_name,
     deployment_name,
 )
-from redisqueue_operator.decide.rollouts import version_of as operator_version_of
+from redisqueue_operator.decide.upgrade_budget import operator_version_of
 from redisqueue_operator.decide.version_skew import FOREIGN, NEWER
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.observe.cache import DEPLOYMENTS, QUEUE_LABEL, Store, marked_pods, version_of
+from redisqueue_operator.observe.cache import DEPLOYMENTS, Store, marked_pods, version_of
 from redisqueue_operator.observe.facts import ApplyOutcome
 from redisqueue_operator.platform import Conflict, PlatformError
 
@@ -85,7 +87,7 @@ class Deployments:
                 f"kubectl annotate deployment -n {key.namespace} {key.name} {OPERATOR_VERSION}-"
             )
             return ApplyOutcome(ok=False, reason=NEWER, message=text)
-        author = _annotation(deployment, OPERATOR)
+        author = annotation_of(deployment, OPERATOR)
         if not self._operator or author in ("", self._operator, self._gone.get(key)):
             return None
         if _same(deployment, manifest) or _release(theirs) < _release(self._version):
@@ -100,7 +102,7 @@ class Deployments:
         """Who wrote the Deployment is not at work any more."""
         deployment = self._store.get(DEPLOYMENTS, key)
         if deployment is not None:
-            self._gone[key] = _annotation(deployment, OPERATOR)
+            self._gone[key] = annotation_of(deployment, OPERATOR)
 
     def forget(self, owner: Key) -> None:
         """That RedisQueue is gone, and with it what is remembered of its Deployments."""
@@ -131,7 +133,7 @@ class Deployments:
             return
         # With its uid the write fails where the Deployment was deleted meanwhile, and does not bring it back.
         metadata = {**manifest["metadata"], "uid": live["metadata"]["uid"]}
-        if _same(live, manifest) and (author := _annotation(live, OPERATOR)):
+        if _same(live, manifest) and (author := annotation_of(live, OPERATOR)):
             metadata["annotations"] = {**metadata["annotations"], OPERATOR: author}  # no news, no generation
         pinned = {**manifest, "metadata": metadata}
         try:
@@ -209,11 +211,7 @@ class Deployments:
     async def delete(self, key: Key, deployment: Object) -> None:
         """Delete this very one, and in the background its pods."""
         metadata = {"namespace": key.namespace, "name": key.name, "uid": deployment["metadata"]["uid"]}
-        try:
-            await self._writer.delete({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
-        except ApiError as error:
-            if error.status not in (404, 409):  # it is gone, or another one has its name
-                raise
+        await self._writer.delete({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
         self._store.drop(DEPLOYMENTS, key, version_of(deployment))
         self._dropped.pop(key, None)
 
@@ -240,17 +238,13 @@ def belongs_to(deployment: Object, rq: RedisQueue) -> bool:
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):
             return bool(owner["uid"] == rq.uid)
-    labels, author = metadata.get("labels") or {}, (metadata.get("annotations") or {}).get(OWNER_UID)
-    return author is not None and (author == rq.uid or labels.get(QUEUE_LABEL) == rq.key.name)
+    labels, author = metadata.get("labels") or {}, annotation_of(deployment, OWNER_UID)
+    return author != "" and (author == rq.uid or labels.get(QUEUE_LABEL) == rq.key.name)
 
 
 def _same(live: Object, manifest: Object) -> bool:
     """Whether the Deployment was applied with the same manifest, whoever did it."""
-    return _annotation(live, APPLIED_HASH) == _annotation(manifest, APPLIED_HASH)
-
-
-def _annotation(deployment: Object, name: str) -> str:
-    return str((deployment["metadata"].get("annotations") or {}).get(name, ""))
+    return annotation_of(live, APPLIED_HASH) == annotation_of(manifest, APPLIED_HASH)
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -12,9 +12,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.api.objects import annotation_of
 from redisqueue_operator.apply.deployments import belongs_to
 from redisqueue_operator.decide.canary import Stage, Versions
-from redisqueue_operator.decide.children.canary import config_hash
+from redisqueue_operator.decide.children.deployment import config_hash, hash_of
 from redisqueue_operator.decide.children.identity import OPERATOR_VERSION, OWNER_UID, stable_name
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe.cache import has_rolled
@@ -140,30 +141,21 @@ def keeping(deployment: Object, live: Object | None, kept: Object | None) -> Obj
         if kept is None or hash_of(kept) != config_hash(live):
             template = live["spec"]["template"]
         # The operator that rolls it over one day is told apart from the one that made the template.
-        written_by = (live["metadata"].get("annotations") or {}).get(OPERATOR_VERSION)
+        written_by = annotation_of(live, OPERATOR_VERSION)
         annotations |= {OPERATOR_VERSION: written_by} if written_by else {}
     assert template is not None  # noqa: S101  (a stage that keeps a template has one)
     metadata = {**deployment["metadata"], "annotations": annotations}
     return {**deployment, "metadata": metadata, "spec": {**deployment["spec"], "template": template}}
 
 
-def hash_of(template: Object | None) -> str:
-    """The config hash of a pod template; empty without one."""
-    return config_hash({"spec": {"template": template}}) if template is not None else ""
-
-
 def _template_in(config_map: Object | None, rq: RedisQueue) -> Object | None:
-    if config_map is None or _owner(config_map) != rq.uid:
+    if config_map is None or annotation_of(config_map, OWNER_UID) != rq.uid:
         return None
     try:
         template: Any = json.loads((config_map.get("data") or {})[TEMPLATE])
         return template if hash_of(template) else None
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _owner(obj: Object) -> str:
-    return str((obj["metadata"].get("annotations") or {}).get(OWNER_UID, ""))
 
 
 def _text(template: Object | None) -> str:

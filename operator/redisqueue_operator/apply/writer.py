@@ -102,11 +102,15 @@ class Writer:
         return await self.apply(manifest)
 
     async def delete(self, manifest: Object) -> None:
-        """Delete an object; where its uid is given, only that very one."""
+        """Delete an object, where its uid is given only that very one. That it is gone already is as good."""
         uid = manifest["metadata"].get("uid")
         body = {"preconditions": {"uid": uid}} if uid else None
         async with self._turn(self._bucket):
-            await self._api.request("DELETE", path_of_manifest(manifest), body=body)
+            try:
+                await self._api.request("DELETE", path_of_manifest(manifest), body=body)
+            except ApiError as error:
+                if error.status not in (404, 409):  # or another one has its name
+                    raise
 
     async def scale(self, deployment: Key, replicas: int, version: str) -> Object:
         """Set /scale if the Deployment is still at that resourceVersion; the Scale object."""

@@ -83,7 +83,7 @@ def located(options: argparse.Namespace, name: str | None) -> Iterator[Place]:
         return
     rq, beside = found
     with tempfile.TemporaryDirectory(prefix="redisqueue-") as folder:
-        settings = settings_of(rq, References(options, beside), Path(folder))
+        settings = settings_of(rq, KubectlReferences(options, beside), Path(folder))
         if options.redis_url:
             settings = elsewhere(settings, options.redis_url)
         keys = QueueKeys(rq.spec.queue.name, rq.spec.queue.key_separator)
@@ -156,7 +156,7 @@ def typed(item: Object, where: str) -> RedisQueue:
         raise UserError(f"{where}: {error}") from error
 
 
-def settings_of(rq: RedisQueue, references: References, folder: Path) -> ConnectionSettings:
+def settings_of(rq: RedisQueue, references: KubectlReferences, folder: Path) -> ConnectionSettings:
     """As the operator would connect. Raises UserError."""
     # They bring the whole API along, and with it YAML.
     from redisqueue_operator.observe.redis.dial_guard import AllowedHosts  # noqa: PLC0415
@@ -179,7 +179,7 @@ def elsewhere(settings: ConnectionSettings, url: str) -> ConnectionSettings:
         raise UserError(f"--redis-url: {error}") from error
 
 
-class References:
+class KubectlReferences:
     """Secrets and ConfigMaps that a RedisQueue names: of its own file, else of the cluster, by kubectl."""
 
     def __init__(self, options: argparse.Namespace, beside: list[Object]) -> None:

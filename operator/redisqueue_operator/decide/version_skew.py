@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.api.objects import conditions_of
+
 if TYPE_CHECKING:
     from redisqueue_operator.observe.facts import ApplyOutcome
 
@@ -41,7 +43,7 @@ class Precedence:
         """After a look that found this outcome and, on the object, this status."""
         if not is_another(outcome):
             return Precedence()
-        told = _ready_reason(status) == outcome.reason
+        told = conditions_of(status).get("Ready", {}).get("reason") == outcome.reason
         if self.told_at is None and told:
             return Precedence(told_at=now)  # by the process before this one
         if self.told_at is not None and not told:
@@ -58,8 +60,3 @@ class Precedence:
 def is_another(outcome: ApplyOutcome) -> bool:
     """Whether the children are another operator's."""
     return outcome.reason in (NEWER, FOREIGN)
-
-
-def _ready_reason(status: dict[str, Any] | None) -> str:
-    conditions = (status or {}).get("conditions") or ()
-    return next((str(each["reason"]) for each in conditions if each["type"] == "Ready"), "")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redis_message_queue.stats import QueueSample
     from redisqueue_operator.cli.screen import Screen
     from redisqueue_operator.demo.corpus import File
-    from redisqueue_operator.demo.stage import Stage
+    from redisqueue_operator.demo.stage import DemoStage
 
 SAMPLE_SECONDS = 0.1
 PLAIN_LINE_SECONDS = 1.0
@@ -44,7 +44,7 @@ class Driver:
     """
 
     run: str
-    stage: Stage
+    stage: DemoStage
     files: Sequence[File]
     screen: Screen
     patience_seconds: float = 60.0

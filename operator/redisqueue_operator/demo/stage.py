@@ -31,7 +31,7 @@ class StageError(Exception):
     """The stage cannot be set up, or broke; the message says what to do."""
 
 
-class Stage(Protocol):
+class DemoStage(Protocol):
     """What the driver needs to know of the place."""
 
     redis_url: str

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import RedisQueue
 
-# As on Kubernetes: the drain's own time and a margin for start and end of it.
-GRACE_MARGIN_SECONDS = 15.0
 RUN_WORKER = (sys.executable, "-m", "redisqueue_worker.cli", "run")
 
 
@@ -40,7 +38,7 @@ def worker_template(rq: RedisQueue, *, redis_url: str, handler_path: Sequence[Pa
     path = [str(folder) for folder in handler_path]
     environment["REDISQUEUE_HANDLER_PATH"] = os.pathsep.join(path)
     command = tuple(worker.command or ()) + tuple(worker.args or ()) if worker.command else RUN_WORKER
-    grace = rq.spec.drain.timeout_seconds + GRACE_MARGIN_SECONDS
+    grace = float(rq.spec.drain.grace_period_seconds)
     facts = json.dumps([command, sorted(environment.items())])
     environment["REDISQUEUE_CONFIG_HASH"] = hashlib.sha256(facts.encode()).hexdigest()[:10]
     return WorkerTemplate(command, environment, grace, probed=not worker.command)

@@ -8,8 +8,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.decide.children.canary import config_hash
-from redisqueue_operator.decide.children.identity import CONFIG_HASH, canary_name, deployment_name
+from redisqueue_operator.api.objects import OVERDUE, annotation_of, conditions_of
+from redisqueue_operator.decide.children.deployment import config_hash
+from redisqueue_operator.decide.children.identity import (
+    CONFIG_HASH,
+    QUEUE_LABEL,
+    TRACK,
+    canary_name,
+    deployment_name,
+)
 from redisqueue_operator.observe.facts import PodObservation
 from redisqueue_operator.platform import Canary, Fleet
 
@@ -20,13 +27,10 @@ Object = dict[str, Any]
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FIRST_TO_GO = "-1000"
-QUEUE_LABEL = "redisqueue.dev/queue"
 MANAGED = QUEUE_LABEL
 """The label selector of children: nobody else writes a label of our domain."""
-TRACK_LABEL = "redisqueue.dev/track"
 MOST_ENDED = 10_000
 """Deleted objects whose last version is still known: late answers are late by seconds, not by as many."""
-OVERDUE = "ProgressDeadlineExceeded"
 REPLICA_FAILURE = "ReplicaFailure"
 """The condition of Deployments and ReplicaSets whose pods the API server refuses."""
 MOST_WORDS = 1000
@@ -181,8 +185,8 @@ def _slim(resource: Resource, obj: Object) -> Object:
         volumes = ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ()
         kept_volumes = [{"configMap": each["configMap"]} for each in volumes if "configMap" in each]
         slim = {"metadata": metadata, "spec": {"replicas": spec.get("replicas", 0), "volumes": kept_volumes}}
-        refused = [each for each in _conditions(obj) if each["type"] == REPLICA_FAILURE]
-        return {**slim, "status": {"conditions": refused}} if refused else slim
+        refused = conditions_of(obj.get("status")).get(REPLICA_FAILURE)
+        return {**slim, "status": {"conditions": [refused]}} if refused else slim
     return {**obj, "metadata": metadata}
 
 
@@ -196,7 +200,7 @@ def _bare(metadata: Object, queue: str | None) -> Object:
 
 def is_first_to_go(metadata: Object) -> bool:
     """Whether a shrink of ours has marked this pod."""
-    return (metadata.get("annotations") or {}).get(DELETION_COST) == FIRST_TO_GO
+    return annotation_of({"metadata": metadata}, DELETION_COST) == FIRST_TO_GO
 
 
 def marked_pods(store: Store, owner: Key) -> dict[Key, str]:
@@ -256,23 +260,19 @@ def has_rolled(deployment: Object) -> bool:
 def _replica_failure(*objects: Object | None) -> str:
     """The words of the first one of whose pods cannot be created or deleted: quota, policy, a webhook."""
     for each in objects:
-        for condition in _conditions(each) if each is not None else ():
-            if condition["type"] == REPLICA_FAILURE and condition["status"] == "True":
-                return str(condition.get("message") or condition.get("reason") or REPLICA_FAILURE)
+        condition = conditions_of((each or {}).get("status")).get(REPLICA_FAILURE, {})
+        if condition.get("status") == "True":
+            return str(condition.get("message") or condition.get("reason") or REPLICA_FAILURE)
     return ""
 
 
 def _overdue(*deployments: Object | None) -> str:
     """The words of the first one whose pods have passed `progressDeadlineSeconds` without getting ready."""
     for each in deployments:
-        for condition in _conditions(each) if each is not None else ():
-            if condition["type"] == "Progressing" and condition.get("reason") == OVERDUE:
-                return str(condition.get("message") or OVERDUE)
+        condition = conditions_of((each or {}).get("status")).get("Progressing", {})
+        if condition.get("reason") == OVERDUE:
+            return str(condition.get("message") or OVERDUE)
     return ""
-
-
-def _conditions(obj: Object) -> Iterable[Object]:
-    return (obj.get("status") or {}).get("conditions") or ()
 
 
 def _ready(deployment: Object) -> int:
@@ -280,7 +280,7 @@ def _ready(deployment: Object) -> int:
 
 
 def _is_canary(obj: Object) -> bool:
-    return TRACK_LABEL in (obj["metadata"].get("labels") or {})
+    return TRACK in (obj["metadata"].get("labels") or {})
 
 
 def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
@@ -289,7 +289,7 @@ def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
     created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
     if (status.get("phase") or "Pending") not in ("Pending", "Running"):
         return created, None
-    conditions = {each["type"]: each for each in status.get("conditions") or ()}
+    conditions = conditions_of(status)
     scheduled = conditions.get("PodScheduled") or {}
     unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     failing, words = _failing(status)
@@ -303,7 +303,7 @@ def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
         failing=failing,
         canary=_is_canary(pod),
         words=_one_line(scheduled.get("message")) if unschedulable else words,
-        template=sys.intern(str((metadata.get("annotations") or {}).get(CONFIG_HASH, ""))),
+        template=sys.intern(annotation_of(pod, CONFIG_HASH)),
     )
     return created, seen
 

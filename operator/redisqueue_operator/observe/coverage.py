@@ -1,4 +1,4 @@
-"""Which collections of objects can be seen: a kind in a namespace, or in all of them.
+"""Which collections of objects can be seen: a kind in a namespace, or in all. And fresh lists of them.
 
 One that cannot, because the namespace is gone or a right was taken away, is no reason to see nothing of the
 others; and nothing is decided about a namespace that is seen in part.
@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.kubernetes_api import path_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of
 from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource
-
-MISSING = "CustomResourceDefinition redisqueues.redisqueue.dev is missing: install it (helm/redis-queue-crds)"
-Collection = tuple[Resource, str | None]
-"""A kind, and the namespace; None for all of them."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from redisqueue_operator.scope import Share
+    from redisqueue_operator.api.model import Key
+    from redisqueue_operator.observe.cache import Store
+    from redisqueue_operator.scope import Scope
+
+MISSING = "CustomResourceDefinition redisqueues.redisqueue.dev is missing: install it (helm/redis-queue-crds)"
+Collection = tuple[Resource, str | None]
+"""A kind, and the namespace; None for all of them."""
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +30,12 @@ class Coverage:
     """What the watches and our own lists were answered, by collection.
 
     Args:
-        share: what is to be seen.
+        scope: what is to be seen.
     """
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.collections: list[Collection] = [
-            (resource, namespace) for resource in WATCHED for namespace in share.namespaces or (None,)
+            (resource, namespace) for resource in WATCHED for namespace in scope.namespaces or (None,)
         ]
         self._paths = {_path(*each): each for each in self.collections}
         self._watched: set[str] = set()
@@ -114,3 +116,52 @@ def _named(collections: Iterable[Collection]) -> str:
     named = [f"{resource.plural} in {where or 'all namespaces'}" for resource, where in collections]
     rest = f" and {len(named) - 10} more" if len(named) > 10 else ""
     return ", ".join(named[:10]) + rest
+
+
+MOST_UNANSWERED = 3
+"""Lists in a row without an answer: it is the API server that is away, not these collections."""
+
+
+class Listing:
+    """Reads collections into the store, and tells `coverage` of each whether it could be read."""
+
+    def __init__(self, api: KubernetesApi, store: Store, scope: Scope, coverage: Coverage) -> None:
+        self._api = api
+        self._store = store
+        self._scope = scope
+        self._coverage = coverage
+
+    async def everything(self) -> None:
+        """Read all collections. Raises OSError or TimeoutError when the API server does not answer."""
+        await self._read(self._coverage.collections)
+
+    async def gaps(self) -> None:
+        """Read again those that could not be read the last time. Raises as `everything` does."""
+        await self._read(self._coverage.unlisted)
+
+    async def _read(self, collections: Iterable[Collection]) -> None:
+        unanswered = 0
+        for collection in tuple(collections):
+            try:
+                await self._read_one(collection)
+            except ApiError as error:
+                unanswered = 0
+                self._coverage.listed(collection, problem=str(error))
+            except (OSError, TimeoutError) as error:
+                unanswered += 1
+                if unanswered == MOST_UNANSWERED:
+                    raise
+                self._coverage.listed(collection, problem=str(error) or type(error).__name__)
+            else:
+                unanswered = 0
+                self._coverage.listed(collection)
+
+    async def _read_one(self, collection: Collection) -> None:
+        resource, namespace = collection
+        path = path_of(resource.group, resource.version, resource.plural, namespace)
+        present: set[Key] = set()
+        listed_at = 0
+        async for items, version in self._api.pages(path, self._scope.selector_of(resource)):
+            present |= self._store.put_all(resource, items)
+            listed_at = version
+        self._store.keep(resource, present, listed_at, namespace)

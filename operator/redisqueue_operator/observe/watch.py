@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.observe.coverage import Coverage
-    from redisqueue_operator.scope import Share
+    from redisqueue_operator.scope import Scope
 
 BACKOFF_SECONDS = (0.5, 1, 2, 3)
 WATCH_SECONDS = 300
@@ -151,7 +151,7 @@ def _session(info: kopf.ConnectionInfo, coverage: Coverage) -> kopf.AiohttpSessi
     return kopf.AiohttpSession(server=info.server, aiohttp_session=session)
 
 
-def settings(share: Share) -> kopf.OperatorSettings:
+def settings(scope: Scope) -> kopf.OperatorSettings:
     """kopf as a watcher and nothing else: no writes, no scanning, and it never gives up."""
     result = kopf.OperatorSettings()
     result.posting.enabled = False
@@ -167,7 +167,7 @@ def settings(share: Share) -> kopf.OperatorSettings:
     result.watching.chunk_size = PAGE
     result.watching.server_timeout = WATCH_SECONDS
     for resource in WATCHED:
-        if selector := share.selector_of(resource):
+        if selector := scope.selector_of(resource):
             name = (resource.group, resource.version, resource.plural)
             result.watching.label_selectors[name] = selector
     return result
@@ -177,7 +177,7 @@ async def watch(
     store: Store,
     notify: Callable[[Key], None],
     relisted: Callable[[], None],
-    share: Share,
+    scope: Scope,
     stop: asyncio.Event,
     ready: asyncio.Event,
     coverage: Coverage,
@@ -185,12 +185,12 @@ async def watch(
     """Watch until `stop`; `ready` says that kopf runs. Raises when the API server refuses us for good."""
     await kopf.operator(
         registry=registry_for(store, notify, relisted, coverage),
-        settings=settings(share),
+        settings=settings(scope),
         standalone=True,
         # Given, because kopf would ask for the user's name, and a container's user may have none.
         identity="redisqueue-operator",  # type: ignore[arg-type]  # a NewType of str, which kopf keeps private
-        clusterwide=not share.namespaces,
-        namespaces=share.namespaces,
+        clusterwide=not scope.namespaces,
+        namespaces=scope.namespaces,
         ready_flag=ready,
         stop_flag=stop,
     )

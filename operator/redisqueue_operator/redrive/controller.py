@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.observe.redis.sampler import Connect
     from redisqueue_operator.observe.redis.settings import Connections
-    from redisqueue_operator.scope import Share
+    from redisqueue_operator.scope import Scope
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +40,13 @@ ASK_SECONDS = 300.0
 
 
 class RedriveController:
-    """Sees every RedisQueueRedrive of its share through; `run` until it is cancelled.
+    """Sees every RedisQueueRedrive of its scope through; `run` until it is cancelled.
 
     Args:
         api, writer: the API server.
         store: what the watches told of RedisQueues.
         connections, connect: how to reach the Redis of one.
-        share: which RedisQueues this operator serves.
+        scope: which RedisQueues this operator serves.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RedriveController:
         store: Store,
         connections: Connections,
         connect: Connect,
-        share: Share,
+        scope: Scope,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connections = connections
@@ -66,7 +66,7 @@ class RedriveController:
         self._api = api
         self._writer = writer
         self._store = store
-        self._share = share
+        self._scope = scope
         self._clock = clock
         self._objects: dict[Key, Object] = {}
         self._tasks: dict[Key, tuple[str, asyncio.Task[None]]] = {}
@@ -77,7 +77,7 @@ class RedriveController:
         """Watch, and carry out what is there. Ends only by cancellation."""
         try:
             async with asyncio.TaskGroup() as group:
-                for namespace in self._share.namespaces or (None,):
+                for namespace in self._scope.namespaces or (None,):
                     group.create_task(self._follow(namespace))
         finally:
             tasks = [task for _, task in self._tasks.values()]
@@ -239,9 +239,8 @@ class RedriveController:
         try:
             await self._writer.delete(redrive.raw)
         except ApiError as error:
-            if error.status not in (404, 409):  # gone already, or another one has its name
-                log.warning("redrive %s cannot be deleted: %s", redrive.key, error)
-                return False
+            log.warning("redrive %s cannot be deleted: %s", redrive.key, error)
+            return False
         except (OSError, TimeoutError):
             return False
         return True

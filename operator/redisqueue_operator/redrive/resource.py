@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from redisqueue_operator.api import definition
-from redisqueue_operator.api.defaults import with_defaults
+from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.api.parsing import build
 from redisqueue_operator.observe.cache import Resource, key_of

@@ -14,8 +14,9 @@ from redis_message_queue.exceptions import PayloadTooLargeError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator import api
+from redisqueue_operator.api.objects import conditions_of
 from redisqueue_operator.interruptible import cancelled
-from redisqueue_operator.observe.redis.observed import unreadable
+from redisqueue_operator.observe.redis.reading import unreadable
 from redisqueue_operator.platform import PlatformError, SettingsUnavailable
 from redisqueue_operator.redrive.match import Match
 from redisqueue_operator.redrive.match_process import MatchError, MatchProcess
@@ -100,7 +101,7 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Seen:
+class LastTold:
     """The last that was told of a run; None before its first batch."""
 
     progress: RedriveProgress | None = None
@@ -120,7 +121,7 @@ class Waiting(Exception):
 
 async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
     """Go on until it has finished: how it ended."""
-    pause, seen = FIRST_PAUSE_SECONDS, Seen()
+    pause, seen = FIRST_PAUSE_SECONDS, LastTold()
     while True:
         try:
             match = Match(**asdict(redrive.spec.match)) if redrive.spec.match else None
@@ -146,7 +147,7 @@ async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
 
 
 async def _attempt(
-    redrive: Redrive, match: Match | None, around: Surroundings, seen: Seen
+    redrive: Redrive, match: Match | None, around: Surroundings, seen: LastTold
 ) -> RedriveProgress:
     spec = redrive.spec
     rq = _usable(await around.queue(redrive.queue), redrive)
@@ -208,8 +209,7 @@ def _usable(obj: dict[str, Any] | None, redrive: Redrive) -> RedisQueue:
     if obj is None:
         text = f"RedisQueue {name!r} does not exist in {redrive.key.namespace}: create it, or delete this"
         raise Waiting("QueueMissing", text)
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    ready: dict[str, Any] = next((each for each in conditions if each["type"] == "Ready"), {})
+    ready = conditions_of(obj.get("status")).get("Ready", {})
     if (ready.get("status"), ready.get("reason")) == ("False", "Conflict"):
         raise Waiting("QueueConflict", f"RedisQueue {name!r} may not touch its queue: {ready['message']}")
     try:

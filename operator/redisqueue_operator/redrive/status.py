@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from redisqueue_operator.decide.status.rounding import timestamp
+from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.decide.status.worth import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,7 +90,7 @@ def seconds_to_live(redrive: Redrive, status: Mapping[str, Any], now: float) -> 
 
 
 def _conditions(redrive: Redrive, stand: Stand, previous: Mapping[str, Any], now: str) -> Iterator[Json]:
-    before = {each["type"]: each for each in previous.get("conditions") or ()}
+    before = conditions_of(previous)
     broken, over = stand.phase == "Failed", stand.phase in FINISHED
     done = stand.phase == "Succeeded"
     verdicts = {

@@ -6,7 +6,7 @@ import pytest
 
 from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REDISQUEUES
 from redisqueue_operator.options import read_options
-from redisqueue_operator.scope import Share
+from redisqueue_operator.scope import Scope
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,9 @@ from redisqueue_operator.scope import Share
     ],
 )
 def test_selectors(selector: str) -> None:
-    share = Share(selector=selector)
-    assert share.selector_of(REDISQUEUES) == selector
-    assert share.selector_of(DEPLOYMENTS) == MANAGED
+    scope = Scope(selector=selector)
+    assert scope.selector_of(REDISQUEUES) == selector
+    assert scope.selector_of(DEPLOYMENTS) == MANAGED
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_selectors(selector: str) -> None:
 )
 def test_what_is_no_selector_is_told_with_its_place(selector: str, rest: str) -> None:
     with pytest.raises(ValueError, match="write it as for kubectl -l") as caught:
-        Share(selector=selector)
+        Scope(selector=selector)
     assert f"wrong from {rest!r} on" in str(caught.value)
 
 
@@ -74,4 +74,4 @@ def test_options_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDISQUEUE_WATCH_NAMESPACES", "shop,mail")
     monkeypatch.setenv("REDISQUEUE_LEASE_NAME", "shard-a")
     options = read_options([])
-    assert (options.share, options.lease_name) == (Share(("mail", "shop"), "shard=a"), "shard-a")
+    assert (options.scope, options.lease_name) == (Scope(("mail", "shop"), "shard=a"), "shard-a")

@@ -1,10 +1,8 @@
 """`rollout.strategy: Versioned`, pure: which version runs where, and whether the new one stays."""
 
-from redisqueue_operator.decide.canary.advance import advance
 from redisqueue_operator.decide.canary.judge import Action, Gate, Seen, Tally, Verdict, judge
+from redisqueue_operator.decide.canary.rollout import Phase, Rollout, Stage, Versions, advance, stage_of
 from redisqueue_operator.decide.canary.share import Split, missing_canaries, share, split
-from redisqueue_operator.decide.canary.stage import Stage, Versions, stage_of
-from redisqueue_operator.decide.canary.state import Phase, Rollout
 
 __all__ = [
     "Action",

@@ -17,7 +17,7 @@ from redisqueue_operator.decide.canary import (
     stage_of,
 )
 from redisqueue_operator.decide.canary.judge import FAILING_SECONDS
-from redisqueue_operator.decide.canary.stage import NUMBER_IS_FIXED
+from redisqueue_operator.decide.canary.rollout import NUMBER_IS_FIXED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,9 +1,14 @@
-"""The Deployment of the workers, without `replicas`: their number is written to /scale alone."""
+"""The Deployment of the workers, without `replicas`: their number is written to /scale alone.
+
+Those that try a new template have its twin with a label more.
+"""
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.api.objects import annotation_of
 from redisqueue_operator.decide.children import identity
 from redisqueue_operator.decide.children.pod_template import pod_template
 
@@ -39,3 +44,30 @@ def manifest(
             ),
         },
     }
+
+
+_TRACK = {identity.TRACK: identity.CANARY}
+
+
+def canary_of(deployment: dict[str, Any], name: str) -> dict[str, Any]:
+    """The manifest, from that of the Deployment of all workers of the RedisQueue `name`.
+
+    Its pods bear the labels of all workers, so that budget, counters and selectors find them; the ReplicaSets
+    of the two Deployments are kept apart by their owners. The config hash is that of the template to come.
+    """
+    canary = copy.deepcopy(deployment)
+    canary["metadata"]["name"] = identity.canary_name(name)
+    canary["metadata"]["labels"] |= _TRACK
+    canary["spec"]["selector"]["matchLabels"] |= _TRACK
+    canary["spec"]["template"]["metadata"]["labels"] |= _TRACK
+    return identity.sealed(canary, canary["metadata"]["annotations"].get(identity.OPERATOR, ""))
+
+
+def config_hash(deployment: dict[str, Any] | None) -> str:
+    """The hash of a Deployment's pod template; empty without one."""
+    return hash_of(deployment["spec"].get("template")) if deployment is not None else ""
+
+
+def hash_of(template: dict[str, Any] | None) -> str:
+    """The config hash that a pod template bears; empty without one."""
+    return annotation_of(template, identity.CONFIG_HASH)

@@ -21,6 +21,8 @@ APPLIED_HASH = "redisqueue.dev/applied-hash"
 """What was applied: where it is the same, nothing is there that another apply would take away."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 """For people. Others write it too, so nothing is found by it, and what they write is left as it is."""
+QUEUE_LABEL = "redisqueue.dev/queue"
+"""By which children are found: nobody else writes a label of our domain."""
 TRACK = "redisqueue.dev/track"
 CANARY = "canary"
 URL_VERSION = "redisqueue.dev/url-version"
@@ -44,7 +46,7 @@ def stable_name(name: str) -> str:
 
 def selector_labels(name: str) -> dict[str, str]:
     """The labels that select the worker pods. They can never change: a Deployment's selector is immutable."""
-    return {"app.kubernetes.io/name": "redisqueue-worker", "redisqueue.dev/queue": name}
+    return {"app.kubernetes.io/name": "redisqueue-worker", QUEUE_LABEL: name}
 
 
 def labels(name: str) -> dict[str, str]:

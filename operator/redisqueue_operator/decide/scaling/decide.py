@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.decide.scaling.decision import Decision
-from redisqueue_operator.decide.scaling.fleet import Fleet
 from redisqueue_operator.decide.scaling.history import SHRINK_PAUSE_SECONDS, push_highest, push_lowest
+from redisqueue_operator.decide.scaling.live_pods import LivePods
 from redisqueue_operator.decide.scaling.need import Need, need_of, rest_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def decide(
     if observation.replicas is None:
         return Decision(0, 0, "DeploymentMissing"), history
     current = observation.replicas
-    fleet = Fleet.of(observation, policy)
+    fleet = LivePods.of(observation, policy)
     need = need_of(observation, policy, fleet, history)
     known, history = _remember(need, observation, policy, history, now)
     path = _Path(observation, policy, fleet, history, now, current, current)
@@ -83,7 +83,7 @@ class _Path:
 
     observation: Observation
     policy: Policy
-    fleet: Fleet
+    fleet: LivePods
     history: History
     now: float
     current: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.decide.scaling.fleet import Fleet, State
+from redisqueue_operator.decide.scaling.live_pods import LivePods, State
 
 if TYPE_CHECKING:
     from redisqueue_operator.decide.scaling.decision import Decision
@@ -40,7 +40,7 @@ ADVISED = ("Paused", "DryRun", "External", "ManualReplicas")
 
 def explain(decision: Decision, observation: Observation, policy: Policy) -> list[str]:
     """The decision line by line: what was seen, what each rule says, what cuts or holds it, who goes."""
-    fleet = Fleet.of(observation, policy)
+    fleet = LivePods.of(observation, policy)
     lines = [_seen(observation), _fleet(observation, fleet), *_troubles(observation)]
     lines += [_rates(decision)] if decision.rates.arrivals_per_second is not None else []
     lines += [f"{term.name} asks for {term.value}: {term.inputs}" for term in decision.terms]
@@ -68,7 +68,7 @@ def _seen(observation: Observation) -> str:
     return text
 
 
-def _fleet(observation: Observation, fleet: Fleet) -> str:
+def _fleet(observation: Observation, fleet: LivePods) -> str:
     busy, unknown = fleet.count(State.BUSY, State.HUNG), fleet.count(State.UNKNOWN)
     text = f"{observation.replicas or 0} workers wanted, {observation.ready_replicas} ready, {busy} busy"
     return f"{text}, {unknown} of unknown state" if unknown else text
@@ -100,7 +100,7 @@ def _result(decision: Decision) -> str:
     return f"goes from {decision.from_replicas} to {decision.to_replicas} ({decision.reason})"
 
 
-def _blocked(decision: Decision, fleet: Fleet, policy: Policy) -> str:
+def _blocked(decision: Decision, fleet: LivePods, policy: Policy) -> str:
     return BLOCKED[decision.blocked_by].format(
         idle=policy.idle_seconds,
         busy=fleet.count(State.BUSY),

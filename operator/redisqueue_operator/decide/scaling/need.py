@@ -10,8 +10,8 @@ from redisqueue_operator.decide.scaling.decision import Rates, Term
 from redisqueue_operator.decide.scaling.rates import RATE_SECONDS, RateHistory
 
 if TYPE_CHECKING:
-    from redisqueue_operator.decide.scaling.fleet import Fleet
     from redisqueue_operator.decide.scaling.history import History
+    from redisqueue_operator.decide.scaling.live_pods import LivePods
     from redisqueue_operator.decide.scaling.policy import Policy
     from redisqueue_operator.observe.facts import Observation, QueueObservation
 
@@ -34,7 +34,7 @@ class Need:
     history: RateHistory = field(default_factory=RateHistory)
 
 
-def need_of(observation: Observation, policy: Policy, fleet: Fleet, history: History) -> Need | None:
+def need_of(observation: Observation, policy: Policy, fleet: LivePods, history: History) -> Need | None:
     """What the queue asks for; None when Redis could not be read."""
     queue = observation.queue
     if queue is None:
@@ -111,7 +111,7 @@ def _name(best: Term, activation: int) -> str:
     return "Activation" if best.value == activation else best.name
 
 
-def _backlog(queue: QueueObservation, policy: Policy, fleet: Fleet) -> Term:
+def _backlog(queue: QueueObservation, policy: Policy, fleet: LivePods) -> Term:
     """What terminating pods work on needs no worker beside them; once handed back, it is pending again."""
     in_flight = max(0, queue.in_flight - fleet.draining_busy)
     backlog = queue.pending + queue.delayed_due + in_flight

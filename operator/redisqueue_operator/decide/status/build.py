@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import RedisQueue
+from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.decide.children.identity import QUEUE_LABEL
 from redisqueue_operator.decide.scaling import Policy
-from redisqueue_operator.decide.scaling.fleet import Fleet, State
+from redisqueue_operator.decide.scaling.live_pods import LivePods, State
 from redisqueue_operator.decide.status import conditions
-from redisqueue_operator.decide.status.ready import UNREADABLE, is_enough, summary
-from redisqueue_operator.decide.status.rounding import rounded, significant, timestamp
-from redisqueue_operator.decide.status.verdict import NOT_OBSERVED, Verdict
+from redisqueue_operator.decide.status.ready import NOT_OBSERVED, UNREADABLE, Condition, is_enough, summary
+from redisqueue_operator.decide.status.worth import rounded, significant, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,20 +47,20 @@ def build_status(
         verdicts = _verdicts(rq, policy, observation, decision, previous)
         verdicts["Progressing"] = conditions.progressing(observation, decision, applied, rollout)
         if hindrance is not None:
-            verdicts["ScalingActive"] = Verdict("False", hindrance.reason, hindrance.message)
+            verdicts["ScalingActive"] = Condition("False", hindrance.reason, hindrance.message)
     else:
         name, generation, policy = rq["metadata"]["name"], rq["metadata"].get("generation", 0), None
         verdicts = {}
     if applied.reason in ("Conflict", "InvalidSpec"):
-        verdicts["ScalingActive"] = Verdict("False", applied.reason, applied.message)
+        verdicts["ScalingActive"] = Condition("False", applied.reason, applied.message)
     if applied.reason == UNREADABLE:
-        unknown = Verdict("Unknown", UNREADABLE, applied.message)
+        unknown = Condition("Unknown", UNREADABLE, applied.message)
         verdicts |= dict.fromkeys(("ScalingActive", "Progressing", "Degraded"), unknown)
     kept = ("queue", "workers", "rates", "decision")
     status: Json = {
         "observedGeneration": generation,
         "replicas": previous.get("replicas", 0),
-        "selector": f"redisqueue.dev/queue={name}",
+        "selector": f"{QUEUE_LABEL}={name}",
         **{part: previous[part] for part in kept if part in previous},
     }
     if policy is not None and observation is not None and decision is not None:
@@ -77,10 +78,10 @@ def build_status(
 
 
 def _summed_up(
-    verdicts: Mapping[str, Verdict | None], applied: ApplyOutcome, previous: Mapping[str, Any], enough: bool
-) -> dict[str, Verdict | None]:
+    verdicts: Mapping[str, Condition | None], applied: ApplyOutcome, previous: Mapping[str, Any], enough: bool
+) -> dict[str, Condition | None]:
     """With Ready and what goes with it; what is stalled needs attention, and Degraded says nothing else."""
-    before = _by_type(previous)
+    before = conditions_of(previous)
     said = {kind: verdicts.get(kind) or _kept(before.get(kind)) for kind in KINDS}
     whole = summary(applied, said, enough=enough)
     of_all = {"Ready": whole.ready, "Reconciling": whole.reconciling, "Stalled": whole.stalled}
@@ -89,10 +90,10 @@ def _summed_up(
     return {**verdicts, **of_all}
 
 
-def _kept(condition: Json | None) -> Verdict:
+def _kept(condition: Json | None) -> Condition:
     if condition is None:
         return NOT_OBSERVED
-    return Verdict(condition["status"], condition["reason"], condition["message"])
+    return Condition(condition["status"], condition["reason"], condition["message"])
 
 
 def _verdicts(
@@ -101,8 +102,8 @@ def _verdicts(
     observation: Observation | None,
     decision: Decision | None,
     previous: Mapping[str, Any],
-) -> dict[str, Verdict | None]:
-    before = _by_type(previous).get("Degraded", {})
+) -> dict[str, Condition | None]:
+    before = conditions_of(previous).get("Degraded", {})
     trouble = before.get("reason", "") if before.get("status") == "True" else ""
     return {
         "RedisReachable": conditions.redis_reachable(observation),
@@ -118,7 +119,7 @@ def _workers(status: Json, policy: Policy, observation: Observation, decision: D
     status["workers"] = {
         "desired": decision.to_replicas,
         "ready": observation.ready_replicas,
-        "busy": Fleet.of(observation, policy).count(State.BUSY, State.HUNG),
+        "busy": LivePods.of(observation, policy).count(State.BUSY, State.HUNG),
         "draining": sum(pod.terminating for pod in observation.pods),
     }
 
@@ -187,15 +188,11 @@ def _change(decision: Decision, last: Mapping[str, Any], now: float) -> Json | N
     return {"at": timestamp(now), **change}
 
 
-def _by_type(status: Mapping[str, Any]) -> dict[str, Json]:
-    return {condition["type"]: condition for condition in status.get("conditions") or ()}
-
-
 def _conditions(
-    verdicts: Mapping[str, Verdict | None], generation: int, previous: Mapping[str, Any], now: str
+    verdicts: Mapping[str, Condition | None], generation: int, previous: Mapping[str, Any], now: str
 ) -> Iterable[Json]:
     """In a fixed order; the transition time moves with the status alone, as metav1.Condition wants it."""
-    before = _by_type(previous)
+    before = conditions_of(previous)
     for kind in KINDS:
         verdict, last = verdicts.get(kind), before.get(kind)
         if verdict is None and last is not None:
@@ -216,7 +213,7 @@ def _conditions(
 def _state(status: Json) -> str:
     """One word for the column: the worst thing first."""
     found: dict[str, tuple[str, str]] = {
-        kind: (each["status"], each["reason"]) for kind, each in _by_type(status).items()
+        kind: (each["status"], each["reason"]) for kind, each in conditions_of(status).items()
     }
     if found["RedisReachable"][0] == "False":
         return "NoRedis"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.decide.scaling.fleet import is_fresh, is_hung
-from redisqueue_operator.decide.status.rounding import rounded
-from redisqueue_operator.decide.status.verdict import Verdict
+from redisqueue_operator.decide.scaling.live_pods import is_fresh, is_hung
+from redisqueue_operator.decide.status.ready import Condition
+from redisqueue_operator.decide.status.worth import rounded
 
 if TYPE_CHECKING:
     from redisqueue_operator.decide.canary import Rollout
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from redisqueue_operator.observe.facts import ApplyOutcome, Observation, QueueObservation
 
 
-def redis_reachable(observation: Observation | None) -> Verdict | None:
+def redis_reachable(observation: Observation | None) -> Condition | None:
     """The queue could be read at the last sample."""
     if observation is None or _not_sampled(observation):
         return None
     if observation.queue is not None:
-        return Verdict("True", "Connected", "The queue is sampled.")
-    return Verdict("False", observation.redis_reason, observation.redis_message)
+        return Condition("True", "Connected", "The queue is sampled.")
+    return Condition("False", observation.redis_reason, observation.redis_message)
 
 
-def redis_durable(observation: Observation | None) -> Verdict | None:
+def redis_durable(observation: Observation | None) -> Condition | None:
     """Redis keeps what it was given: it evicts nothing, writes to disk, and is no replica."""
     if observation is None or observation.server is None:
         return None
@@ -34,12 +34,12 @@ def redis_durable(observation: Observation | None) -> Verdict | None:
     untold = f"it does not tell the operator's login {', '.join(unknown)} (INFO, CONFIG GET)"
     if concerns:
         texts = [text for _, text in concerns] + [untold] * bool(unknown)
-        return Verdict("False", concerns[0][0], f"Messages are not safe on this Redis: {'; '.join(texts)}.")
+        return Condition("False", concerns[0][0], f"Messages are not safe on this Redis: {'; '.join(texts)}.")
     if unknown:
-        return Verdict(
+        return Condition(
             "Unknown", "NotTold", f"Whether messages are safe on this Redis is not known: {untold}."
         )
-    return Verdict("True", "Durable", "Redis evicts nothing, writes to disk and is no replica.")
+    return Condition("True", "Durable", "Redis evicts nothing, writes to disk and is no replica.")
 
 
 def _not_sampled(observation: Observation) -> bool:
@@ -68,60 +68,60 @@ def _choice(policy: Policy) -> str:
 
 def scaling_active(
     observation: Observation | None, decision: Decision | None, policy: Policy
-) -> Verdict | None:
+) -> Condition | None:
     """The number of workers follows the queue."""
     if observation is None or decision is None:
         return None
     if (choice := _choice(policy)) in _INACTIVE:
-        return Verdict("False", choice, _INACTIVE[choice])
+        return Condition("False", choice, _INACTIVE[choice])
     if observation.replicas is None:
-        return Verdict("False", "DeploymentMissing", _UNABLE["DeploymentMissing"])
+        return Condition("False", "DeploymentMissing", _UNABLE["DeploymentMissing"])
     if _not_sampled(observation):
         return None
     if observation.queue is None:
         reason = "Fallback" if decision.reason == "Fallback" else "RedisUnreadable"
-        return Verdict("False", reason, _UNABLE[reason])
+        return Condition("False", reason, _UNABLE[reason])
     limits = f"between {policy.min_replicas} and {policy.max_replicas} workers"
-    return Verdict("True", policy.mode, f"The number of workers follows the queue, {limits}.")
+    return Condition("True", policy.mode, f"The number of workers follows the queue, {limits}.")
 
 
-def paused(policy: Policy) -> Verdict:
+def paused(policy: Policy) -> Condition:
     """Somebody wanted the number of workers not to follow the queue."""
     choice = _choice(policy)
     if choice in _INACTIVE:
-        return Verdict("True", choice, _INACTIVE[choice])
-    return Verdict("False", "NotPaused", "Nobody has fixed the number of workers.")
+        return Condition("True", choice, _INACTIVE[choice])
+    return Condition("False", "NotPaused", "Nobody has fixed the number of workers.")
 
 
 def progressing(
     observation: Observation | None, decision: Decision | None, applied: ApplyOutcome, rollout: Rollout | None
-) -> Verdict | None:
+) -> Condition | None:
     """Workers are on their way to what is wanted: their number, or their template."""
     if observation is None or decision is None:
         return None
     if observation.replicas is None:
         why = "yet." if applied.ok else "and Ready says why."
-        return Verdict(
+        return Condition(
             "True" if applied.ok else "False", "DeploymentMissing", f"There is no Deployment {why}"
         )
     if lacks_pods(observation):
-        return Verdict("False", "ReplicaFailure", f"Pods cannot be created: {observation.replica_failure}")
+        return Condition("False", "ReplicaFailure", f"Pods cannot be created: {observation.replica_failure}")
     if is_overdue(observation):
-        return Verdict(
+        return Condition(
             "False", "ProgressDeadlineExceeded", f"New workers do not get ready: {observation.overdue}"
         )
     if any(pod.unschedulable and not pod.terminating for pod in observation.pods):
         words = next((pod.words for pod in observation.pods if pod.unschedulable and pod.words), "")
         text = f": {words}" if words else ": the cluster has no room for them."
-        return Verdict("False", "UnschedulablePods", f"Some worker pods cannot be scheduled{text}")
+        return Condition("False", "UnschedulablePods", f"Some worker pods cannot be scheduled{text}")
     if (trial := _trial(rollout)) is not None:
         return trial
     if observation.active_replica_sets > 1:
-        return Verdict("True", "RollingOut", "Workers of an older template are being replaced.")
+        return Condition("True", "RollingOut", "Workers of an older template are being replaced.")
     if observation.ready_replicas < decision.to_replicas:
-        return Verdict("True", "ScalingUp", "Workers are starting.")
+        return Condition("True", "ScalingUp", "Workers are starting.")
     spec = "" if applied.ok else ", though not as the spec says"
-    return Verdict("False", "Stable", f"All wanted workers are ready{spec}.")
+    return Condition("False", "Stable", f"All wanted workers are ready{spec}.")
 
 
 def lacks_pods(observation: Observation) -> bool:
@@ -136,25 +136,27 @@ def is_overdue(observation: Observation) -> bool:
     return bool(observation.overdue) and missing
 
 
-def _trial(rollout: Rollout | None) -> Verdict | None:
+def _trial(rollout: Rollout | None) -> Condition | None:
     """A new template on trial, on its way to all workers, or refused."""
     if rollout is None:
         return None
     why = f"{rollout.reason}: {rollout.message}."
     match rollout.phase.value:
         case "Waiting":
-            return Verdict("False", "TrialWaits", f"Template {rollout.hash} is not tried yet. {why}")
+            return Condition("False", "TrialWaits", f"Template {rollout.hash} is not tried yet. {why}")
         case "Canary":
-            return Verdict("True", "Canary", f"Template {rollout.hash} is on trial. {why}")
+            return Condition("True", "Canary", f"Template {rollout.hash} is on trial. {why}")
         case "Promoting":
-            return Verdict("True", "Promoted", f"Template {rollout.hash} passed, all workers get it. {why}")
+            return Condition("True", "Promoted", f"Template {rollout.hash} passed, all workers get it. {why}")
         case "RolledBack":
             text = f"Template {rollout.hash} was rolled back; change the spec to try another. {why}"
-            return Verdict("False", "RolledBack", text)
+            return Condition("False", "RolledBack", text)
     return None
 
 
-def degraded(observation: Observation | None, policy: Policy, warn_above: int, before: str) -> Verdict | None:
+def degraded(
+    observation: Observation | None, policy: Policy, warn_above: int, before: str
+) -> Condition | None:
     """Something needs a person. `before` is the reason of the last time, empty when nothing was wrong.
 
     `warn_above`: more dead letters than this are a problem.
@@ -173,10 +175,10 @@ def degraded(observation: Observation | None, policy: Policy, warn_above: int, b
     elif before in ("WorkersFailing", "HungHandler", "OrphanedMessages", "DeadLetters") and not problems:
         return None
     elif not problems and not _not_sampled(observation):
-        return Verdict("Unknown", "RedisUnreadable", "What became of messages is not known.")
+        return Condition("Unknown", "RedisUnreadable", "What became of messages is not known.")
     if not problems:
-        return Verdict("False", "Healthy", "No worker and no message needs attention.")
-    return Verdict("True", problems[0][0], "; ".join(text for _, text in problems) + ".")
+        return Condition("False", "Healthy", "No worker and no message needs attention.")
+    return Condition("True", problems[0][0], "; ".join(text for _, text in problems) + ".")
 
 
 def _not_created(observation: Observation) -> list[tuple[str, str]]:

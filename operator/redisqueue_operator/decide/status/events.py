@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from redisqueue_operator.api.objects import conditions_of
 from redisqueue_operator.decide.status.ready import DERIVED
 from redisqueue_operator.observe.facts import HINDRANCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Condition = dict[str, Any]
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,11 @@ def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     ]
 
 
-def _pair(previous: Mapping[str, Any], new: Mapping[str, Any], kind: str) -> tuple[Condition, Condition]:
-    def find(status: Mapping[str, Any]) -> Condition:
-        return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
-
-    return find(previous), find(new)
+def _pair(previous: Mapping[str, Any], new: Mapping[str, Any], kind: str) -> tuple[Json, Json]:
+    return conditions_of(previous).get(kind, {}), conditions_of(new).get(kind, {})
 
 
-def _became(before: Condition, after: Condition, status: str) -> bool:
+def _became(before: Json, after: Json, status: str) -> bool:
     return after.get("status") == status and before.get("status") != status
 
 
@@ -62,7 +60,7 @@ def _scaled(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Eve
         yield EventRecord("Normal", "Scaled", text, "Scale")
 
 
-def _ready(before: Condition, after: Condition) -> Iterator[EventRecord]:
+def _ready(before: Json, after: Json) -> Iterator[EventRecord]:
     if after.get("reason") in DERIVED or (after.get("status") == "True" and before.get("reason") in DERIVED):
         return  # told by the condition that it comes from
     if after.get("status") == "False" and (before.get("status"), before.get("reason")) != (
@@ -76,14 +74,14 @@ def _ready(before: Condition, after: Condition) -> Iterator[EventRecord]:
         yield EventRecord("Normal", "Applied", after["message"], "Apply")
 
 
-def _redis(before: Condition, after: Condition) -> Iterator[EventRecord]:
+def _redis(before: Json, after: Json) -> Iterator[EventRecord]:
     if _became(before, after, "False"):
         yield EventRecord("Warning", "RedisUnreachable", f"{after['reason']}: {after['message']}", "Sample")
     elif _became(before, after, "True") and before.get("status") == "False":
         yield EventRecord("Normal", "RedisReachable", "The queue can be read again.", "Sample")
 
 
-def _durable(before: Condition, after: Condition) -> Iterator[EventRecord]:
+def _durable(before: Json, after: Json) -> Iterator[EventRecord]:
     known = before.get("reason") if before.get("status") == "False" else None
     if after.get("status") == "False" and after["reason"] != known:
         yield EventRecord("Warning", after["reason"], after["message"], "Observe")
@@ -100,20 +98,20 @@ def _degraded(previous: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[E
         yield EventRecord("Normal", "Recovered", f"{known} is over.", "Observe")
 
 
-def _trouble(status: Mapping[str, Any]) -> Condition:
+def _trouble(status: Mapping[str, Any]) -> Json:
     """Degraded, unless it only repeats what stalls, and another Event tells that."""
-    conditions = {each["type"]: each for each in status.get("conditions") or ()}
+    conditions = conditions_of(status)
     degraded, stalled = conditions.get("Degraded", {}), conditions.get("Stalled", {})
     repeats = stalled.get("status") == "True" and stalled.get("reason") == degraded.get("reason")
     return {**degraded, "status": "False"} if repeats and degraded["reason"] != "ReplicaFailure" else degraded
 
 
-def _unschedulable(before: Condition, after: Condition) -> Iterator[EventRecord]:
+def _unschedulable(before: Json, after: Json) -> Iterator[EventRecord]:
     if after.get("reason") == "UnschedulablePods" != before.get("reason"):
         yield EventRecord("Warning", "UnschedulablePods", after["message"], "Observe")
 
 
-def _hindered(before: Condition, after: Condition) -> Iterator[EventRecord]:
+def _hindered(before: Json, after: Json) -> Iterator[EventRecord]:
     was, now = before.get("reason"), after.get("reason")
     if now in HINDRANCES and now != was:
         yield EventRecord("Warning", after["reason"], after["message"], "Scale")
@@ -121,7 +119,7 @@ def _hindered(before: Condition, after: Condition) -> Iterator[EventRecord]:
         yield EventRecord("Normal", "ScalingResumed", f"{was} is over.", "Scale")
 
 
-def _paused(before: Condition, after: Condition) -> Iterator[EventRecord]:
+def _paused(before: Json, after: Json) -> Iterator[EventRecord]:
     if _became(before, after, "True"):
         yield EventRecord("Normal", "Paused", after["message"], "Scale")
     elif _became(before, after, "False") and before:

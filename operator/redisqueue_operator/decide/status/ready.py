@@ -7,9 +7,8 @@ alone changes nothing, but for the moments in which workers are wanted and none 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from redisqueue_operator.decide.status.verdict import Verdict
 from redisqueue_operator.observe.facts import FIELDS_DROPPED, HINDRANCES
 
 if TYPE_CHECKING:
@@ -31,61 +30,76 @@ DERIVED = (
 """Reasons that other conditions have, and tell as Events."""
 
 
+class Condition(NamedTuple):
+    """What a condition says now."""
+
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+NOT_OBSERVED = Condition("Unknown", "NotObserved", "Not looked at yet.")
+
+
 class Summary(NamedTuple):
     """The three conditions."""
 
-    ready: Verdict
-    reconciling: Verdict
-    stalled: Verdict
+    ready: Condition
+    reconciling: Condition
+    stalled: Condition
 
     @classmethod
-    def of(cls, ready: Verdict, *, stalled: bool = False) -> Summary:
+    def of(cls, ready: Condition, *, stalled: bool = False) -> Summary:
         """Ready, and which of the other two goes with it."""
         _, reason, message = ready
-        idle = Verdict("False", "Idle", "Nothing is under way.")
-        going = Verdict("False", "NotStalled", "Nobody needs to act.")
+        idle = Condition("False", "Idle", "Nothing is under way.")
+        going = Condition("False", "NotStalled", "Nobody needs to act.")
         if ready.status == "True":
             return cls(ready, idle, going)
         if stalled:
             return cls(
-                ready, Verdict("False", reason, "Waiting does not help."), Verdict("True", reason, message)
+                ready,
+                Condition("False", reason, "Waiting does not help."),
+                Condition("True", reason, message),
             )
-        return cls(ready, Verdict("True", reason, message), going)
+        return cls(ready, Condition("True", reason, message), going)
 
 
-def summary(applied: ApplyOutcome, said: Mapping[str, Verdict], *, enough: bool) -> Summary:
+def summary(applied: ApplyOutcome, said: Mapping[str, Condition], *, enough: bool) -> Summary:
     """From how the last apply ended and what the other conditions say.
 
     `enough`: whether the workers that are always wanted are ready, and any where some are wanted.
     """
     if applied.reason == UNREADABLE:
-        return Summary.of(Verdict("Unknown", UNREADABLE, applied.message))
+        return Summary.of(Condition("Unknown", UNREADABLE, applied.message))
     if not applied.ok:
         reason = applied.reason or "ApplyFailed"
-        return Summary.of(Verdict("False", reason, applied.message), stalled=reason in NEEDS_SOMEBODY)
+        return Summary.of(Condition("False", reason, applied.message), stalled=reason in NEEDS_SOMEBODY)
     if applied.reason in ("Deleting", FIELDS_DROPPED):
-        verdict = Verdict("False", applied.reason, applied.message)
+        verdict = Condition("False", applied.reason, applied.message)
         return Summary.of(verdict, stalled=applied.reason == FIELDS_DROPPED)
     redis, scaling = said["RedisReachable"], said["ScalingActive"]
     progress, degraded = said["Progressing"], said["Degraded"]
     if progress.reason == "RolledBack":
-        return Summary.of(Verdict("False", "RolledBack", progress.message), stalled=True)
+        return Summary.of(Condition("False", "RolledBack", progress.message), stalled=True)
     if scaling.reason in HINDRANCES:
-        return Summary.of(Verdict("False", scaling.reason, scaling.message), stalled=True)
+        return Summary.of(Condition("False", scaling.reason, scaling.message), stalled=True)
     if progress.reason in ("ReplicaFailure", "ProgressDeadlineExceeded"):
-        return Summary.of(Verdict("False", progress.reason, progress.message), stalled=True)
+        return Summary.of(Condition("False", progress.reason, progress.message), stalled=True)
     if redis.status == "False":
-        return Summary.of(Verdict("False", "RedisUnreachable", f"{redis.reason}: {redis.message}"))
+        return Summary.of(Condition("False", "RedisUnreachable", f"{redis.reason}: {redis.message}"))
     if "Unknown" in (redis.status, progress.status):
-        return Summary.of(Verdict("Unknown", "NotObserved", "Not looked at yet."))
+        return Summary.of(Condition("Unknown", "NotObserved", "Not looked at yet."))
     if (degraded.status, degraded.reason) == ("True", "PodsFailing"):
-        return Summary.of(Verdict("False", "PodsFailing", degraded.message))
+        return Summary.of(Condition("False", "PodsFailing", degraded.message))
     if progress.reason in UNDER_WAY:
-        return Summary.of(Verdict("False", progress.reason, progress.message))
+        return Summary.of(Condition("False", progress.reason, progress.message))
     if not enough:
-        return Summary.of(Verdict("False", "NotEnoughWorkers", "Workers are wanted that are not ready yet."))
+        return Summary.of(
+            Condition("False", "NotEnoughWorkers", "Workers are wanted that are not ready yet.")
+        )
     message = applied.message or "The workers are as the spec says."
-    return Summary.of(Verdict("True", applied.reason or "Applied", message))
+    return Summary.of(Condition("True", applied.reason or "Applied", message))
 
 
 def is_enough(observation: Observation | None, decision: Decision | None, policy: Policy) -> bool:

@@ -1,8 +1,15 @@
-"""Whether a status is worth a write: an idle fleet costs none, a busy one few."""
+"""Whether a status is worth a write: an idle fleet costs none, a busy one few.
+
+So numbers and times are rounded as it shows them: noise is not worth a write.
+"""
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.api.objects import conditions_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +33,8 @@ def worth_writing(
 def _urgent(status: Mapping[str, Any]) -> dict[str, Any]:
     """What somebody may wait for. Messages are left out: they may hold counters."""
     conditions = {
-        each["type"]: (each["status"], each["reason"], each.get("observedGeneration"))
-        for each in status.get("conditions") or ()
+        kind: (each["status"], each["reason"], each.get("observedGeneration"))
+        for kind, each in conditions_of(status).items()
     }
     decision = dict(status.get("decision") or {})
     if decision.get("blockedBy") not in NO_ROOM:  # the other holds come and go with every message
@@ -43,3 +50,21 @@ def _lasting(status: Mapping[str, Any]) -> dict[str, Any]:
     """All of it but the time of the sample, which changes several times a second."""
     queue = {name: value for name, value in (status.get("queue") or {}).items() if name != "sampledAt"}
     return {**status, "queue": queue}
+
+
+def rounded(count: int) -> int:
+    """Exact up to 99, two significant digits beyond; nothing but zero is shown as zero."""
+    return int(significant(float(count)))
+
+
+def significant(value: float) -> float:
+    """Two significant digits; whole numbers from ten on."""
+    if value == 0:
+        return 0.0
+    digits = 1 - math.floor(math.log10(abs(value)))
+    return round(value, digits)
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in whole seconds, from seconds since the epoch."""
+    return datetime.fromtimestamp(math.floor(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

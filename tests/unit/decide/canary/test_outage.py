@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from redisqueue_operator.decide.canary import Gate, Phase, Rollout, Seen, Stage, Tally, Versions, advance
-from redisqueue_operator.decide.canary.compare import Share, is_worse
+from redisqueue_operator.decide.canary.judge import Share, is_worse
 
 ON_TRIAL = Versions("new", stable="old", canary="new")
 GATE = Gate(hold_seconds=10, min_messages=20, max_failure_percent=5, max_dead_letters=10**9)

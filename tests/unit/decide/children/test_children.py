@@ -9,7 +9,7 @@ from tests.support.redisqueue_cases import redis_queue, worker
 
 from redisqueue_operator import api
 from redisqueue_operator.decide.children import SourceMissingError, children, worker_environment
-from redisqueue_operator.decide.children.canary import canary_of
+from redisqueue_operator.decide.children.deployment import canary_of
 
 FILES = {"tasks.py": "def handle(payload): ..."}
 SOURCE = {"configMapRef": {"name": "files"}}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from redisqueue_operator.decide.children.dropped import dropped_from, outcome_of
+from redisqueue_operator.decide.children.drift import dropped_from, outcome_of
 
 
 @pytest.mark.parametrize(

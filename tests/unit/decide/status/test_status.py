@@ -11,7 +11,7 @@ from tests.support.resources import redis_queue
 
 from redisqueue_operator.decide.scaling import Decision, Policy, Rates
 from redisqueue_operator.decide.status import COUNTERS_SECONDS, build_status, worth_writing
-from redisqueue_operator.decide.status.rounding import rounded, significant
+from redisqueue_operator.decide.status.worth import rounded, significant
 from redisqueue_operator.observe.facts import ApplyOutcome, Observation
 
 OK = ApplyOutcome(ok=True, reason="", message="")

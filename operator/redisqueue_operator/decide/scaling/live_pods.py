@@ -43,7 +43,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class LivePods:
     """The live pods, best victim first, and what still runs outside of them."""
 
     members: tuple[Member, ...]
@@ -55,7 +55,7 @@ class Fleet:
     """Until the next handler of a live pod has run for longer than any may; infinite when none runs."""
 
     @classmethod
-    def of(cls, observation: Observation, policy: Policy) -> Fleet:
+    def of(cls, observation: Observation, policy: Policy) -> LivePods:
         """Join pods and reports by pod uid (by name where a worker knows no uid)."""
         members: list[Member] = []
         busy_slots = draining_busy = 0

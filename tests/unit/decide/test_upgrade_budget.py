@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redisqueue_operator.decide.rollouts import MOST_AT_ONCE, is_rolling, is_upgrade, must_wait, rolling
+from redisqueue_operator.decide.upgrade_budget import MOST_AT_ONCE, is_rolling, is_upgrade, must_wait, rolling
 
 
 def deployment(name: str = "live", **given: Any) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Children as they were wanted and as they are: what differs, what may go, what is in the way. Pure.
+"""Children as they were wanted and as they are: what differs, what may go, what is in the way, what got lost.
 
 No watch tells of disruption budgets and of the snapshots of handler files: they are listed at each resync.
+Strict validation refuses only what the schema does not know: a field behind a feature gate of the API server
+is dropped without a word.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api.definition import GROUP, KIND
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.decide.children.identity import MANAGED_BY, OPERATOR, OWNER_UID
+from redisqueue_operator.observe.facts import FIELDS_DROPPED, ApplyOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 Object = dict[str, Any]
 Name = tuple[str, Key]
@@ -159,3 +162,43 @@ def unused(snapshots: Iterable[Object], queue: str, used: Iterable[str], now: fl
 
 def _created(obj: Object) -> float:
     return datetime.fromisoformat(obj["metadata"]["creationTimestamp"]).timestamp()
+
+
+MOST_NAMED = 10
+
+
+def outcome_of(dropped: list[str], message: str) -> ApplyOutcome:
+    """How an apply ended whose template lost these fields; `message` where it lost none."""
+    if not dropped:
+        return ApplyOutcome(ok=True, reason="Applied", message=message)
+    rest = f" and {len(dropped) - MOST_NAMED} more" if len(dropped) > MOST_NAMED else ""
+    text = (
+        f"The API server dropped {', '.join(dropped[:MOST_NAMED])}{rest}: version or feature gates of this "
+        "cluster do not support it. Take it out of spec.worker, or have the cluster support it."
+    )
+    return ApplyOutcome(ok=True, reason=FIELDS_DROPPED, message=text)
+
+
+def dropped_from(live: Any, wanted: Any, path: str = "") -> Iterator[str]:
+    """The paths of what `wanted` has and `live` has not. A value in another notation is no loss."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        for name, value in wanted.items():
+            inner = f"{path}.{name}" if path else name
+            if name in live:
+                yield from dropped_from(live[name], value, inner)
+            elif value not in (None, "", 0, False, [], {}):  # zero values may be left out
+                yield inner
+    elif isinstance(wanted, list) and isinstance(live, list):
+        found = {_name(each): each for each in live}
+        for index, value in enumerate(wanted):
+            name = _name(value)
+            known = found.get(name) if name else live[index] if index < len(live) else None
+            inner = f"{path}[{name or index}]"
+            if known is None:
+                yield inner
+            else:
+                yield from dropped_from(known, value, inner)
+
+
+def _name(item: Any) -> str:
+    return str(item.get("name") or "") if isinstance(item, dict) else ""

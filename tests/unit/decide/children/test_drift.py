@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from redisqueue_operator.decide.children.companions import (
+from redisqueue_operator.decide.children.drift import (
     KEEP_SECONDS,
     covers,
     is_as_wanted,

@@ -1,0 +1,22 @@
+"""What any object of Kubernetes has: annotations and conditions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OVERDUE = "ProgressDeadlineExceeded"
+"""The reason of a Deployment's condition Progressing when its pods do not get ready in time."""
+
+
+def annotation_of(obj: Mapping[str, Any] | None, name: str) -> str:
+    """The annotation of that name; empty without one."""
+    metadata = (obj or {}).get("metadata") or {}
+    return str((metadata.get("annotations") or {}).get(name, ""))
+
+
+def conditions_of(status: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """The conditions of a status, by type."""
+    return {each["type"]: each for each in (status or {}).get("conditions") or ()}
