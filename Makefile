@@ -10,7 +10,7 @@ ARGS ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker bench-operator simulate test-pythons images cluster-up cluster-down clean
+.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker bench-against bench-operator simulate test-pythons images cluster-up cluster-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-library: $(VENV)/.dev ## Measure the library against 7.0.0 and its peers (
 
 bench-worker: $(VENV)/.dev ## Measure whole workers, ours beside the peers' (ARGS="--quick --json FILE")
 	@$(BIN)/python -m tests.bench.worker $(ARGS)
+
+bench-against: $(VENV)/.dev ## Measure the library and the worker beside an older build of ours (REV=a commit, ARGS="--only worker")
+	@$(BIN)/python -m tests.bench.against $(REV) $(ARGS)
 
 bench-operator: $(VENV)/.dev ## Measure the operator: reaction, burst, fleets of 300 and 1,000 (ARGS="--quick --json FILE")
 	@$(BIN)/python -m tests.bench.fleet $(ARGS)

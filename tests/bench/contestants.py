@@ -12,6 +12,7 @@ from tests.support.v7 import REQUIREMENT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PROGRAMS = Path(__file__).parent / "programs"
 WORKER = Path(__file__).parents[2] / "worker"
 BASE = "redis-message-queue 7.0.0"
 OURS = "this library"
@@ -27,6 +28,7 @@ class Contestant:
     program: str
     scenarios: tuple[str, ...]
     extra_environment: Mapping[str, str] = field(default_factory=dict)
+    programs: Path = PROGRAMS
 
     def program_for(self, scenario: str) -> tuple[str, str]:
         """Module and class of the program for a scenario."""

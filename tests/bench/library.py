@@ -118,7 +118,8 @@ def _delayed(port: int) -> Iterator[str]:
 def measure(run: Run, url: str) -> dict[str, Any]:
     """Run one scenario to its end; {"problem": text} if it failed."""
     module, program = run.contestant.program_for(run.scenario)
-    command = [run.contestant.python(), HERE / "programs" / "run.py", module, program, run.scenario, url]
+    starter = run.contestant.programs / "run.py"
+    command = [run.contestant.python(), starter, module, program, run.scenario, url]
     # What this process imports from is none of a contestant's business.
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment = {**own, "PYTHONDONTWRITEBYTECODE": "1", **run.contestant.extra_environment}

@@ -25,7 +25,6 @@ from tests.support.environments import Unavailable
 
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
-HERE = Path(__file__).parent
 SECONDS = 1.0
 # What a run takes beyond its window: processes that start at different times, and the warm-up.
 AROUND_SECONDS = 1.8
@@ -74,7 +73,8 @@ class Failed(Exception):
 def start(entry: Entry, scenario: str, url: str, amount: float) -> subprocess.Popen[str]:
     """One process of a contestant."""
     module, program = entry.contestant.program.split(":")
-    command = [entry.contestant.python(), HERE / "programs" / "work.py", module, program, scenario, url]
+    starter = entry.contestant.programs / "work.py"
+    command = [entry.contestant.python(), starter, module, program, scenario, url]
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.Popen(
         [*map(str, command), str(amount)],
