@@ -19,7 +19,7 @@ FOLDERS = ("e2e", "operator", "integration")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side means file by file: what tests of one file share stays with them, and so does the cluster."""
+    """Side by side means file by file: tests of one file share things, and the stories share a cluster."""
     if not config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
     for item in items:
