@@ -18,8 +18,9 @@ from redisqueue_operator import api
 from redisqueue_operator.cli import main
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
+from redisqueue_operator.observe.redis.endpoint import Watched
 from redisqueue_operator.observe.redis.errors import classify
-from redisqueue_operator.observe.redis.sampler import Sampler, Watched
+from redisqueue_operator.observe.redis.sampler import Sampler
 from redisqueue_operator.observe.redis.settings import Connections
 from redisqueue_operator.platform import SettingsUnavailable
 

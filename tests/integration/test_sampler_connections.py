@@ -20,8 +20,9 @@ from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
+from redisqueue_operator.observe.redis.endpoint import Watched
 from redisqueue_operator.observe.redis.errors import classify
-from redisqueue_operator.observe.redis.sampler import Sampler, Watched
+from redisqueue_operator.observe.redis.sampler import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import sysconfig
@@ -45,3 +46,93 @@ def test_the_core_of_the_operator_needs_neither_kopf_nor_kubernetes() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+OPERATOR = ROOT / "operator" / "redisqueue_operator"
+PACKAGES = (ROOT / "worker" / "redis_message_queue", ROOT / "worker" / "redisqueue_worker", OPERATOR)
+EFFECTS = {"asyncio", "redis", "kopf", "aiohttp", "kubernetes"}
+LONG = {
+    "redisqueue_operator/kubernetes_platform.py": "the whole Platform that is a cluster",
+    "redisqueue_worker/settings.py": "a table: one entry for each setting, with what people are told of it",
+}
+
+
+def modules(folder: Path) -> dict[str, Path]:
+    """All modules below a package's folder, by their dotted names."""
+    found = {}
+    for path in folder.rglob("*.py"):
+        parts = path.relative_to(folder.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """What a module imports when it runs, also late; what only its types need is left out."""
+    found = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, f"{path}: a relative import"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def test_who_decides_imports_nothing_that_has_effects() -> None:
+    """Nor does any module of the operator that it imports, however far away."""
+    known = modules(OPERATOR)
+    way = {name: name for name in known if name.startswith("redisqueue_operator.decide")}
+    assert len(way) > 10
+    waiting = list(way)
+    while waiting:
+        name = waiting.pop()
+        for each in imports(known[name]):
+            assert each.partition(".")[0] not in EFFECTS, f"{way[name]} imports {each}"
+            if each in known and each not in way:
+                way[each] = f"{way[name]} → {each}"
+                waiting.append(each)
+
+
+def test_no_folder_of_the_operator_has_more_modules_than_one_can_survey() -> None:
+    for folder in {path.parent for path in modules(OPERATOR).values()}:
+        names = sorted(path.name for path in folder.glob("*.py") if not path.name.startswith("__"))
+        assert len(names) <= 13, f"{folder.relative_to(ROOT)} has {len(names)} modules: {', '.join(names)}"
+
+
+def test_modules_are_short_but_for_those_of_one_list() -> None:
+    long = {
+        str(path.relative_to(package.parent)): lines
+        for package in PACKAGES
+        for path in modules(package).values()
+        if (lines := len(path.read_text().splitlines())) > 400
+    }
+    assert not long.keys() - LONG.keys(), f"over 400 lines: {long}"
+
+
+def test_no_class_name_of_the_operator_stands_for_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in modules(OPERATOR).items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    assert not twice
+
+
+def test_any_module_of_the_operator_can_be_the_first_that_is_imported() -> None:
+    """Whoever starts elsewhere, as a command or a single test does, meets no circle of imports."""
+    names = [name for name in modules(OPERATOR) if not name.endswith("__main__")]
+    code = f"""
+import importlib, sys
+for name in {names}:
+    for known in [each for each in sys.modules if each.startswith("redisqueue_operator")]:
+        del sys.modules[known]
+    importlib.import_module(name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What any object of Kubernetes has: annotations and conditions."""
+"""What any object of Kubernetes has: labels, annotations and conditions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+QUEUE_LABEL = "redisqueue.dev/queue"
+"""By which the children of a RedisQueue are found: nobody else writes a label of our domain."""
 OVERDUE = "ProgressDeadlineExceeded"
 """The reason of a Deployment's condition Progressing when its pods do not get ready in time."""
 

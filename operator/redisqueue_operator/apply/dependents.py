@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.api.objects import QUEUE_LABEL
 from redisqueue_operator.apply.deployments import belongs_to
 from redisqueue_operator.decide.children.drift import (
     Name,
@@ -19,7 +20,6 @@ from redisqueue_operator.decide.children.drift import (
     unused,
 )
 from redisqueue_operator.decide.children.identity import (
-    QUEUE_LABEL,
     canary_name,
     deployment_name,
     owner_reference,

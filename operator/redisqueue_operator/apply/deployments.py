@@ -8,14 +8,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.api.objects import annotation_of
+from redisqueue_operator.api.objects import QUEUE_LABEL, annotation_of
 from redisqueue_operator.decide.children.drift import dropped_from, outcome_of
 from redisqueue_operator.decide.children.identity import (
     APPLIED_HASH,
     OPERATOR,
     OPERATOR_VERSION,
     OWNER_UID,
-    QUEUE_LABEL,
     canary_name,
     deployment_name,
 )

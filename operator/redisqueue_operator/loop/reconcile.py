@@ -42,7 +42,7 @@ from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.loop.workqueue import WorkQueue
 from redisqueue_operator.observe.facts import FIELDS_DROPPED, ApplyOutcome, Observation
 from redisqueue_operator.observe.redis.reading import Reading
-from redisqueue_operator.observe.redis.sampler import Connect, Sampler
+from redisqueue_operator.observe.redis.sampler import Sampler
 from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.decide.queue_conflict import Claimant
     from redisqueue_operator.loop.rows import QueueRow
+    from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.platform import Platform
     from redisqueue_operator.serve.metrics import OperatorMetrics
 

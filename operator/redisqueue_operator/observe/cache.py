@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.api.objects import OVERDUE, annotation_of, conditions_of
+from redisqueue_operator.api.objects import OVERDUE, QUEUE_LABEL, annotation_of, conditions_of
 from redisqueue_operator.decide.children.deployment import config_hash
 from redisqueue_operator.decide.children.identity import (
     CONFIG_HASH,
-    QUEUE_LABEL,
     TRACK,
     canary_name,
     deployment_name,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply.writer import Writer
-    from redisqueue_operator.observe.redis.sampler import Connect
+    from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.observe.redis.settings import Connections
     from redisqueue_operator.scope import Scope
 

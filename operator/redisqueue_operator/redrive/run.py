@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from redis_message_queue import RedriveProgress
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.apply.writer import TokenBucket
-    from redisqueue_operator.observe.redis.sampler import Connect
+    from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.observe.redis.settings import Connections
     from redisqueue_operator.redrive.resource import Redrive
 

@@ -10,8 +10,8 @@ from tests.support.waiting import until
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.observe.redis.pace import interval_seconds, patience
-from redisqueue_operator.observe.redis.sampler import Sampler, Watched
+from redisqueue_operator.observe.redis.endpoint import Watched
+from redisqueue_operator.observe.redis.sampler import Sampler, interval_seconds, patience
 
 if TYPE_CHECKING:
     import redis

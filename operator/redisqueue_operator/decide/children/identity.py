@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import API_VERSION, KIND
+from redisqueue_operator.api.objects import QUEUE_LABEL
 from redisqueue_operator.decide.finalizer import is_held
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ APPLIED_HASH = "redisqueue.dev/applied-hash"
 """What was applied: where it is the same, nothing is there that another apply would take away."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 """For people. Others write it too, so nothing is found by it, and what they write is left as it is."""
-QUEUE_LABEL = "redisqueue.dev/queue"
-"""By which children are found: nobody else writes a label of our domain."""
 TRACK = "redisqueue.dev/track"
 CANARY = "canary"
 URL_VERSION = "redisqueue.dev/url-version"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import RedisQueue
-from redisqueue_operator.api.objects import conditions_of
-from redisqueue_operator.decide.children.identity import QUEUE_LABEL
+from redisqueue_operator.api.objects import QUEUE_LABEL, conditions_of
 from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.scaling.live_pods import LivePods, State
 from redisqueue_operator.decide.status import conditions

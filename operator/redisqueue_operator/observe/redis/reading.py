@@ -14,8 +14,8 @@ from redisqueue_operator.observe.facts import (
     ServerObservation,
     WorkerObservation,
 )
+from redisqueue_operator.observe.redis.endpoint import Watched
 from redisqueue_operator.observe.redis.errors import classify
-from redisqueue_operator.observe.redis.sampler import Watched
 from redisqueue_operator.platform import SettingsUnavailable
 
 if TYPE_CHECKING:

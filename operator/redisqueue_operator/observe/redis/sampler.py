@@ -7,56 +7,38 @@ is seen at once and not at the next sample.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import random
 import time
-from collections.abc import Callable, Coroutine, Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 from weakref import WeakValueDictionary
 
-from redis_message_queue.asyncio.consumer import Consumer
 from redis_message_queue.connection import ConnectionSettings
-from redis_message_queue.server import server_facts_async
-from redis_message_queue.stats import retire_async, sample_async, unretire_async
-from redis_message_queue.trouble import AWAY
-from redisqueue_operator.interruptible import cancelled, within
-from redisqueue_operator.observe.redis.pace import (
+from redis_message_queue.stats import retire_async, unretire_async
+from redisqueue_operator.interruptible import within
+from redisqueue_operator.observe.redis.endpoint import (
     FASTEST_SECONDS,
     SLOWEST_SECONDS,
-    interval_seconds,
-    patience,
+    Connect,
+    Endpoint,
+    K,
+    SampledQueue,
+    Watched,
 )
 from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
-    from redis_message_queue.keys import QueueKeys
+    from collections.abc import Callable, Coroutine, Sequence
+
     from redis_message_queue.server import ServerFacts
     from redis_message_queue.stats import QueueSample
 
-log = logging.getLogger(__name__)
-K = TypeVar("K", bound=Hashable)
 _Place = tuple[str, str]
-Connect = Callable[[ConnectionSettings], Any]
-"""Makes an asyncio client of redis-py, whose face is untyped where it is awaited."""
 
 MOST_SLEEPERS = 64
-WAIT_SECONDS = 60.0
-SAMPLE_TIMEOUT_SECONDS = 10.0
-# A server that stalls keeps few of those waiting who ask for marks, and none of them for long.
-MARK_TIMEOUT_SECONDS, MARKS_AT_ONCE, TURN_TIMEOUT_SECONDS = 1.0, 4, 0.1
-# Whether messages are safe on a server changes seldom; each refused question leaves a line in its ACL LOG.
-FACTS_SECONDS, UNTOLD_SECONDS, FACTS_AGAIN_SECONDS, FACTS_TIMEOUT_SECONDS = 300.0, 3600.0, 30.0, 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """One queue to sample. `wake`: whether its first message may and shall wake us through a blocking pop."""
-
-    keys: QueueKeys
-    settings: ConnectionSettings
-    wake: bool = True
+# At a server that stalls nobody waits for long to have workers marked.
+MARK_TIMEOUT_SECONDS, TURN_TIMEOUT_SECONDS = 1.0, 0.1
+FEW_QUEUES, MANY_QUEUES = 20, 300
+# A round trip costs about as much as so many more queues in a pipeline.
+QUEUES_PER_ENDPOINT = 10
 
 
 class Sampler(Generic[K]):
@@ -74,8 +56,8 @@ class Sampler(Generic[K]):
         self._took = took
         self._clock = clock
         self._connect = connect
-        self._endpoints: dict[ConnectionSettings, _Endpoint[K]] = {}
-        self._at: dict[K, _Endpoint[K]] = {}
+        self._endpoints: dict[ConnectionSettings, Endpoint[K]] = {}
+        self._at: dict[K, Endpoint[K]] = {}
         self._sleepers = asyncio.Semaphore(MOST_SLEEPERS)
         self._turns: WeakValueDictionary[_Place, asyncio.Semaphore] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()
@@ -83,7 +65,7 @@ class Sampler(Generic[K]):
     def watch(self, key: K, watched: Watched) -> None:
         """Sample this queue from now on; harmless when that is the case already."""
         endpoint = self._at.get(key)
-        known: _Queue | None = None
+        known: SampledQueue | None = None
         if endpoint is not None and endpoint.settings != watched.settings:
             if _place(endpoint.settings) == _place(watched.settings):
                 known = endpoint.queues[key]  # another login: what was seen there is still true
@@ -92,7 +74,7 @@ class Sampler(Generic[K]):
         if endpoint is None:
             endpoint = self._endpoints.get(watched.settings)
             if endpoint is None:
-                endpoint = _Endpoint(
+                endpoint = Endpoint(
                     watched.settings,
                     self._changed,
                     self._sleepers,
@@ -187,219 +169,22 @@ class Sampler(Generic[K]):
         await asyncio.gather(*(endpoint.close() for endpoint in endpoints), *self._closing)
 
 
-@dataclass(slots=True)
-class _Queue:
-    watched: Watched
-    last: QueueSample | Exception | None = None
-    waiter: asyncio.Task[None] | None = None
-    wakes_in_vain: int = 0
-    news: tuple[object, ...] = field(default=())
-    news_at: float = float("inf")
-
-    @property
-    def waits(self) -> bool:
-        return self.waiter is not None and not self.waiter.done()
-
-
-class _Endpoint(Generic[K]):
-    """One Redis, one user: its client, the loop that samples, the waiters of its sleeping queues."""
-
-    def __init__(
-        self,
-        settings: ConnectionSettings,
-        changed: Callable[[K], None],
-        sleepers: asyncio.Semaphore,
-        took: Callable[[float], None] | None,
-        clock: Callable[[], float],
-        connect: Connect,
-        pause: Callable[..., float],
-    ) -> None:
-        self.settings = settings
-        self.queues: dict[K, _Queue] = {}
-        self.tried_at = clock()
-        self.facts: ServerFacts | None = None
-        self.turns = asyncio.Semaphore(MARKS_AT_ONCE)
-        self._facts_due = 0.0
-        self._clock = clock
-        self._changed = changed
-        self._sleepers = sleepers
-        self._took = took
-        self._connect = connect
-        self._pause = pause
-        self._client: Any = None
-        self._hurry = asyncio.Event()
-        self._hurried: set[K] = set()
-        self._all_at = self._all_due = _now()
-        self._failures = 0
-        self._loop = asyncio.create_task(self._run(), name=f"sample {settings.redacted}")
-
-    async def client(self) -> Any:
-        """The one client of this endpoint (redis-py's clients are untyped where they are awaited)."""
-        if self._client is None:
-            self._client = self._connect(self.settings)
-        return self._client
-
-    def put(self, key: K, watched: Watched, before: _Queue | None = None) -> None:
-        """Sample this queue; `before` is what another login has seen of it."""
-        known = self.queues.get(key)
-        if known is None:
-            queue = self.queues[key] = _Queue(watched)
-            if before is not None and before.watched.keys == watched.keys:
-                queue.last, queue.news, queue.news_at = before.last, before.news, before.news_at
-            self._hasten(key)
-        elif known.watched != watched:
-            if known.watched.keys != watched.keys:
-                known.last, known.news = None, ()
-            _cancel(known.waiter)
-            known.watched, known.waiter = watched, None
-            self._hasten(key)
-
-    def drop(self, key: K) -> None:
-        _cancel(self.queues.pop(key).waiter)
-
-    async def close(self) -> None:
-        self._loop.cancel()
-        await asyncio.gather(self._loop, return_exceptions=True)
-        waiters = [queue.waiter for queue in self.queues.values() if queue.waiter]
-        for waiter in waiters:
-            waiter.cancel()
-        await asyncio.gather(*waiters, return_exceptions=True)
-        if self._client is not None:
-            with contextlib.suppress(*AWAY):
-                await self._client.aclose()
-
-    async def _run(self) -> None:
-        # redis-py loses some cancellations, mostly while it connects: the task itself remembers them.
-        while not cancelled():
-            self._hurry.clear()
-            hurried, self._hurried = self._hurried, set()
-            if _now() >= self._all_due:
-                news = await self._sample(dict(self.queues), self._took)
-                pause = self._pause(resting=not news)
-                longest = max(pause, SLOWEST_SECONDS)
-                self._all_at = _now()
-                pause = min(pause * 2 ** min(self._failures, 3), longest)
-                self._all_due = self._all_at + pause * random.uniform(0.9, 1.1)  # noqa: S311
-            else:
-                await self._sample({key: self.queues[key] for key in hurried if key in self.queues})
-            self.tried_at = self._clock()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._all_due - _now()):
-                    await self._hurry.wait()
-
-    def _hasten(self, key: K) -> None:
-        """Sample this queue at once: to sample all for each one of many would be quadratic."""
-        self._hurried.add(key)
-        self._hurry.set()
-
-    async def _sample(self, queues: dict[K, _Queue], took: Callable[[float], None] | None = None) -> bool:
-        """Whether there were news."""
-        if not queues:
-            return False
-        if not self._failures and _now() >= self._facts_due:
-            await self._learn()
-        started = self._clock()
-        try:
-            async with asyncio.timeout(SAMPLE_TIMEOUT_SECONDS):
-                client = await self.client()
-                # A replica may be read, but no worker can claim there: its numbers are nobody's truth.
-                keys = [queue.watched.keys for queue in queues.values()]
-                samples = await sample_async(client, keys, of_master=True)
-        except Exception as error:
-            samples = [error] * len(queues)
-        if took is not None:
-            took(self._clock() - started)
-        failed = all(isinstance(each, Exception) for each in samples)
-        self._failures = self._failures + 1 if failed else 0
-        news = False
-        for (key, queue), seen in zip(queues.items(), samples, strict=True):
-            if self.queues.get(key) is queue:
-                news |= self._take(key, queue, seen)
-        return news
-
-    async def _learn(self) -> None:
-        """Ask whether messages are safe on the server; what was known stays until it answers."""
-        try:
-            async with asyncio.timeout(FACTS_TIMEOUT_SECONDS):
-                facts = await server_facts_async(await self.client())
-        except Exception as error:
-            log.debug("%s does not tell of itself: %s", self.settings.redacted, error)
-            self._facts_due = _now() + FACTS_AGAIN_SECONDS
-            return
-        self._facts_due = _now() + (UNTOLD_SECONDS if facts.unknown else FACTS_SECONDS)
-        if facts != self.facts:
-            self.facts = facts
-            for key, queue in self.queues.items():
-                if queue.last is not None:  # or else its first sample is news anyway
-                    self._changed(key)
-
-    def _take(self, key: K, queue: _Queue, seen: QueueSample | Exception) -> bool:
-        news = _news(seen)
-        changed, queue.news, queue.last = news != queue.news, news, seen
-        if changed:
-            queue.news_at = self._clock()
-            self._changed(key)
-        if isinstance(seen, Exception):
-            # At a server that is no master any more nobody is woken; samples would take its connection, too.
-            _cancel(queue.waiter)
-        # When enough connections sleep already, this queue is seen by the sample alone.
-        elif queue.watched.wake and _sleeps(seen) and not queue.waits and not self._sleepers.locked():
-            queue.waiter = asyncio.create_task(self._wait(key, queue), name=f"wait {queue.watched.keys.name}")
-        return changed
-
-    async def _wait(self, key: K, queue: _Queue) -> None:
-        """Sleep in a blocking pop until the queue has a message, then have it sampled."""
-        if self._sleepers.locked():
-            return
-        async with self._sleepers:
-            started = _now()
-            try:
-                consumer = Consumer(
-                    await self.client(), queue.watched.keys.name, key_separator=queue.watched.keys.separator
-                )
-                woken = await consumer.wait(WAIT_SECONDS)
-            except AWAY as error:
-                log.debug("cannot wait for %s: %s", queue.watched.keys.name, error)
-                await asyncio.sleep(SLOWEST_SECONDS)
-                return
-            if not woken:
-                return
-            self._hasten(key)
-            # It may be one of a burst, whose other queues have no sleeper.
-            self._all_due = min(self._all_due, self._all_at + FASTEST_SECONDS)
-            # Somebody else may take the message before we look: do not spin with whoever is that fast.
-            short = _now() - started < SLOWEST_SECONDS
-            queue.wakes_in_vain = queue.wakes_in_vain + 1 if short else 0
-            if queue.wakes_in_vain:
-                await asyncio.sleep(min(0.25, 0.01 * 2**queue.wakes_in_vain) * random.uniform(0.5, 1.0))  # noqa: S311
-
-
 def _place(settings: ConnectionSettings) -> _Place:
     """Which Redis that is, whoever logs in."""
     return settings.mode, settings.redacted
 
 
-def _now() -> float:
-    """The time by which this loop sleeps."""
-    return asyncio.get_running_loop().time()
+def interval_seconds(queues: int) -> float:
+    """Pause between two samples of an endpoint with so many queues in all: 0.2 s for few, 1 s for many."""
+    share = (queues - FEW_QUEUES) / (MANY_QUEUES - FEW_QUEUES)
+    return FASTEST_SECONDS + (SLOWEST_SECONDS - FASTEST_SECONDS) * min(1.0, max(0.0, share))
 
 
-def _cancel(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
+def patience(queues: int, endpoints: int) -> float:
+    """How many times as long it may be where there are no news.
 
-
-def _sleeps(seen: QueueSample) -> bool:
-    """Nothing to do and nobody there: the next thing to happen is a message."""
-    return seen.pending == 0 and seen.in_flight == 0 and not seen.workers
-
-
-def _news(seen: QueueSample | Exception) -> tuple[object, ...]:
-    """The part of a sample that can change a decision; ages and clocks move without being news."""
-    if isinstance(seen, Exception):
-        return (type(seen), str(seen))
-    workers = tuple(
-        (w.id, w.slots, w.busy, w.draining, w.retired, w.tripped, w.config_hash) for w in seen.workers
-    )
-    counters = (seen.pending, seen.delayed, seen.delayed_due, seen.in_flight, seen.expired, seen.orphaned)
-    return (*counters, seen.failed, seen.dead_letter, seen.claims_total, workers)
+    More than once where the queues are spread over many servers or logins, so that these cost at most twice
+    of what the same queues on one server with one login cost.
+    """
+    cost = queues + QUEUES_PER_ENDPOINT * (endpoints - 1)
+    return max(1.0, cost / (2 * max(queues, 1)))
