@@ -15,7 +15,7 @@ from tests.support.worker_process import eventually
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
-from redisqueue_worker.publisher import Publisher
+from redisqueue_worker.context import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

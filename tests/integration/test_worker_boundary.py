@@ -276,7 +276,7 @@ class Remote(logging.Handler):
         raise ConnectionError("the log server is away")
 
 logging.getLogger().addHandler(Remote())
-logging.getLogger("redisqueue_worker.claimer").addFilter(lambda record: record.no_such_field)
+logging.getLogger("redisqueue_worker.consumer_loop").addFilter(lambda record: record.no_such_field)
 
 def handle(payload, context):
     if payload == "thread":

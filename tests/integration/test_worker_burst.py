@@ -9,7 +9,7 @@ import redis
 from tests.support.worker_process import WorkerProcess, counters, publish
 
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
-from redisqueue_worker.runner import EXIT_IMPATIENT
+from redisqueue_worker.shutdown import EXIT_IMPATIENT
 
 if TYPE_CHECKING:
     from pathlib import Path

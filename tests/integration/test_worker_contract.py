@@ -19,7 +19,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
-from redisqueue_worker import commands, runner
+from redisqueue_worker import commands, shutdown
 from redisqueue_worker.metrics import Metrics
 from redisqueue_worker.settings import OPTIONS, Option
 
@@ -193,7 +193,7 @@ def test_the_metrics_are_those_of_the_code() -> None:
 def test_the_exit_codes_are_those_of_the_code() -> None:
     ours = {
         value
-        for module in (runner, commands)
+        for module in (shutdown, commands)
         for name, value in vars(module).items()
         if name.startswith("EXIT_")
     }

@@ -126,7 +126,7 @@ def test_the_log_tells_the_order_of_a_pods_end(
         assert worker.wait() == 0
         told, _ = drain.communicate(timeout=PATIENCE_SECONDS)
         assert drain.returncode == 0, told
-    ends = [line["message"] for line in worker.log_lines() if line["logger"] == "redisqueue_worker.runner"]
+    ends = [line["message"] for line in worker.log_lines() if line["logger"] == "redisqueue_worker.worker"]
     assert ends == ["started", "drain started by command", "SIGTERM received", "drained"]
     refused = worker.command("resume")
     assert refused.communicate(timeout=PATIENCE_SECONDS)[0].startswith("error: no worker listens")

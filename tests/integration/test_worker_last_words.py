@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUN = (
-    "import sys\nfrom redisqueue_worker import last_words\nlast_words.TERMINATION_LOG = sys.argv[1]\n"
+    "import sys\nfrom redisqueue_worker import commands\ncommands.TERMINATION_LOG = sys.argv[1]\n"
     "from redisqueue_worker.cli import main\nsys.exit(main(sys.argv[2:]))"
 )
 

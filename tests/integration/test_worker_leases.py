@@ -16,11 +16,11 @@ from tests.support.waiting import PATIENCE_SECONDS
 from redis_message_queue.consumer import Claim, Consumer
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.lease_keeper import LeaseKeeper, Leases
-from redisqueue_worker import leases as worker_leases
+from redisqueue_worker import lease_renewal
 from redisqueue_worker.context import Contexts
-from redisqueue_worker.flights import Flight, Flights
 from redisqueue_worker.health import stalled
-from redisqueue_worker.leases import KeeperPulse, keep_leases
+from redisqueue_worker.in_flight import InFlight, InFlightTable
+from redisqueue_worker.lease_renewal import KeeperPulse, keep_leases
 from redisqueue_worker.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -40,20 +40,20 @@ def eventually(fact: Callable[[], object]) -> None:
 
 
 class Desk:
-    """A worker's flights, leases and metrics, without the loops around them."""
+    """A worker's messages, leases and metrics, without the loops around them."""
 
     def __init__(self, connect: Callable[[], redis.Redis]) -> None:
-        self.flights = Flights()
+        self.messages = InFlightTable()
         self.metrics = Metrics(CollectorRegistry())
         self.keeper = LeaseKeeper(connect)
-        self.leases: Leases = keep_leases(self.keeper, SETTINGS, self.flights, self.metrics)
+        self.leases: Leases = keep_leases(self.keeper, SETTINGS, self.messages, self.metrics)
 
-    def take(self, claim: Claim) -> Flight:
+    def take(self, claim: Claim) -> InFlight:
         contexts = Contexts(None, None, self.metrics)  # type: ignore[arg-type]
-        flight = Flight(claim, contexts.of(claim, threading.Event()))
-        self.flights.add(flight)
+        message = InFlight(claim, contexts.of(claim, threading.Event()))
+        self.messages.add(message)
         self.leases.add(claim)
-        return flight
+        return message
 
     def renewals(self, result: str) -> float:
         return self.metrics.lease_renewals.labels(result)._value.get()
@@ -73,22 +73,22 @@ def claim(client: redis.Redis) -> Claim:
 
 
 def test_renewals_are_counted_and_a_lost_lease_is_told(desk: Desk, redis_client: redis.Redis) -> None:
-    flight = desk.take(claim(redis_client))
+    message = desk.take(claim(redis_client))
     eventually(lambda: desk.renewals("ok") >= 2)
-    assert not flight.context.lease_lost
+    assert not message.context.lease_lost
     redis_client.delete("jobs::processing:lease_tokens")
-    eventually(lambda: flight.context.lease_lost)
-    assert flight.lost
-    assert desk.flights.leased() == []
+    eventually(lambda: message.context.lease_lost)
+    assert message.lost
+    assert desk.messages.leased() == []
     assert (desk.renewals("lost"), desk.renewals("error")) == (1, 0)
 
 
 def test_a_handler_that_has_ended_is_told_nothing(desk: Desk, redis_client: redis.Redis) -> None:
-    flight = desk.take(claim(redis_client))
-    flight.finished = True
+    message = desk.take(claim(redis_client))
+    message.finished = True
     redis_client.delete("jobs::processing:lease_tokens")
     eventually(lambda: len(desk.leases) == 0)
-    assert not flight.context.lease_lost
+    assert not message.context.lease_lost
     assert desk.renewals("lost") == 0
 
 
@@ -97,12 +97,12 @@ def test_a_lease_that_nobody_could_renew_in_time_is_told_and_is_still_renewed_on
         raise redis.ConnectionError("gone")
 
     desk = Desk(refuse)
-    flight = desk.take(Claim("stored", "1", None, "x", 1))
+    message = desk.take(Claim("stored", "1", None, "x", 1))
     began = time.monotonic()
-    eventually(lambda: flight.context.lease_lost)
+    eventually(lambda: message.context.lease_lost)
     assert time.monotonic() - began > LEASE_SECONDS - 0.05
-    assert not flight.lost
-    assert desk.flights.leased() == [flight.claim]
+    assert not message.lost
+    assert desk.messages.leased() == [message.claim]
     assert desk.renewals("error") >= 3
     desk.keeper.close()
 
@@ -114,14 +114,14 @@ def test_a_keeper_that_hangs_is_a_stalled_loop(monkeypatch: pytest.MonkeyPatch) 
         free.wait(PATIENCE_SECONDS)
         raise redis.ConnectionError("gone")
 
-    monkeypatch.setattr(worker_leases, "AWAY_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(lease_renewal, "AWAY_GRACE_SECONDS", 0.2)
     desk = Desk(hang)
     pulses = {"leases": KeeperPulse(desk.keeper)}
-    flight = desk.take(Claim("stored", "1", None, "x", 1))
+    message = desk.take(Claim("stored", "1", None, "x", 1))
     assert stalled(pulses) == []
     eventually(lambda: stalled(pulses) == ["leases"])
     free.set()
     eventually(lambda: not stalled(pulses))
-    desk.leases.remove(flight.claim)
+    desk.leases.remove(message.claim)
     assert stalled(pulses) == []
     desk.keeper.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
-from redisqueue_worker.recycle import JITTER
+from redisqueue_worker.restart import JITTER
 
 if TYPE_CHECKING:
     import redis

@@ -9,23 +9,22 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as type checkers know it; importing `typing` would cost `drain` a third of its time
 if TYPE_CHECKING:
-    from redisqueue_worker.context import Context
+    from redisqueue_worker.context import Context, stamp
+    from redisqueue_worker.exceptions import DeadLetter, Retry
+    from redisqueue_worker.handlers import Registry, handler
     from redisqueue_worker.hooks import on_shutdown, on_startup
-    from redisqueue_worker.outcomes import DeadLetter, Retry
-    from redisqueue_worker.registry import Registry, handler
-    from redisqueue_worker.stamps import stamp
 
 __all__ = ["Context", "DeadLetter", "Registry", "Retry", "handler", "on_shutdown", "on_startup", "stamp"]
 
 _HOMES = {
     "Context": "context",
-    "DeadLetter": "outcomes",
-    "Registry": "registry",
-    "Retry": "outcomes",
-    "handler": "registry",
+    "DeadLetter": "exceptions",
+    "Registry": "handlers",
+    "Retry": "exceptions",
+    "handler": "handlers",
     "on_shutdown": "hooks",
     "on_startup": "hooks",
-    "stamp": "stamps",
+    "stamp": "context",
 }
 
 

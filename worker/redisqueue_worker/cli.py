@@ -75,7 +75,7 @@ def _control(command: str, rest: list[str]) -> int:
 
 def _worker(command: str, rest: list[str]) -> int:
     if command == "run" and os.getpid() == 1:
-        from redisqueue_worker.init import become_init  # noqa: PLC0415
+        from redisqueue_worker.orphans import become_init  # noqa: PLC0415
 
         if (code := become_init()) is not None:
             return code

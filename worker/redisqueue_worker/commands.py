@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -15,18 +16,15 @@ from redis_message_queue.keys import QueueKeys
 from redis_message_queue.server import ServerFacts, server_facts
 from redis_message_queue.stats import QueueSample, sample
 from redis_message_queue.trouble import AWAY, described, first_word
-from redisqueue_worker import last_words, logs
-from redisqueue_worker.ending import start_over
-from redisqueue_worker.guard import end_children_with_me
+from redisqueue_worker import logs
+from redisqueue_worker.context import pool_problem
+from redisqueue_worker.executors import slots_for, slots_problem
+from redisqueue_worker.handlers import HandlerError, load
 from redisqueue_worker.hooks import HookError
-from redisqueue_worker.inspection import missing_commands
-from redisqueue_worker.loader import HandlerError, load
-from redisqueue_worker.metrics import Metrics
-from redisqueue_worker.origin import Origin
-from redisqueue_worker.patience import leave_within
-from redisqueue_worker.publisher import pool_problem
-from redisqueue_worker.reload import Reloader
-from redisqueue_worker.runner import PlatformError, Worker
+from redisqueue_worker.metrics import Metrics, folder_problem
+from redisqueue_worker.orphans import end_children_with_me
+from redisqueue_worker.restart import Origin, Reloader
+from redisqueue_worker.server_check import missing_commands
 from redisqueue_worker.settings import (
     OPTIONS,
     Settings,
@@ -35,12 +33,34 @@ from redisqueue_worker.settings import (
     switch,
     unknown_variables,
 )
-from redisqueue_worker.slot_metrics import folder_problem
-from redisqueue_worker.slots import slots_for, slots_problem
-from redisqueue_worker.stop_signals import StoppedBeforeStart
+from redisqueue_worker.shutdown import leave_within, start_over
+from redisqueue_worker.signals import StoppedBeforeStart
+from redisqueue_worker.worker import PlatformError, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+log = logging.getLogger(__name__)
+
+TERMINATION_LOG = "/dev/termination-log"
+"""Kubernetes' own default of `terminationMessagePath`. Kubelet makes it: elsewhere there is none."""
+MOST_BYTES = 4096
+
+
+def leave_last_words(problems: Iterable[str]) -> None:
+    """Why a container could not start, where Kubernetes looks for it: the status of its pod quotes it.
+
+    Never an error, also where there is no termination log.
+    """
+    words = "; ".join(problems).encode(errors="replace")[:MOST_BYTES]
+    with contextlib.suppress(OSError):
+        file = os.open(TERMINATION_LOG, os.O_WRONLY | os.O_TRUNC)  # it is not made where nobody reads it
+        try:
+            os.write(file, words)
+        finally:
+            os.close(file)
+
 
 EXIT_OK = 0
 EXIT_NO_REDIS = 1
@@ -48,8 +68,6 @@ EXIT_WRONG = 2
 EXIT_HOOK = 3
 # Threads that a handler's module started may outlive an orderly exit for this long.
 LEFTOVER_SECONDS = 0.2
-
-log = logging.getLogger(__name__)
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -105,7 +123,7 @@ def _cannot_start(error: HandlerError | HookError) -> int:
 
 def _refuse(problems: Sequence[str]) -> int:
     """Complain where people look, and where Kubernetes does; the exit code."""
-    last_words.leave(problems)
+    leave_last_words(problems)
     return _complain(problems)
 
 

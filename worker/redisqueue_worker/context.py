@@ -3,24 +3,134 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import threading
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from redis_message_queue import RedisMessageQueue
 from redis_message_queue._clock import monotonic
+from redisqueue_worker.exceptions import checked_seconds
 from redisqueue_worker.logs import STANDARD, free_names
-from redisqueue_worker.outcomes import checked_seconds
-from redisqueue_worker.stamps import stamp_of
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import MutableMapping
     from typing import Any
 
+    from redis_message_queue.connection import ConnectionSettings
     from redis_message_queue.consumer import Claim
     from redisqueue_worker.metrics import Metrics
-    from redisqueue_worker.publisher import Publisher
-    from redisqueue_worker.stamps import Stamp
+    from redisqueue_worker.settings import Settings
+
+
+ENQUEUED_AT = "enqueued_at"
+TRACE_FIELDS = ("traceparent", "tracestate")
+_MARKS = tuple(f'"{name}"' for name in (ENQUEUED_AT, TRACE_FIELDS[0]))
+_MARKS_BYTES = tuple(mark.encode() for mark in _MARKS)
+
+
+class Headers(NamedTuple):
+    """What a payload says of itself. `enqueued_at` is None, and `trace` empty, when it does not say.
+
+    The stored form of a message has no room for either, so both are fields of the payload, put there only by
+    producers that ask for it. `traceparent` and `tracestate` are those of W3C Trace Context.
+    """
+
+    enqueued_at: datetime | None = None
+    trace: dict[str, str] | None = None
+
+
+_NOTHING = Headers()
+
+
+def stamp(payload: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `payload` that also tells when it was published and, within a span, the trace it belongs to.
+
+    Workers then measure how long messages wait, and continue the trace (where OpenTelemetry is installed).
+    A stamped message is unlike any other, so the queue's deduplication by content does not recognise it.
+    """
+    stamped = {**payload, ENQUEUED_AT: datetime.now(UTC).isoformat(timespec="milliseconds")}
+    try:
+        from opentelemetry.propagate import inject  # noqa: PLC0415  (optional)
+    except ImportError:
+        return stamped
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return stamped | {name: carrier[name] for name in TRACE_FIELDS if name in carrier}
+
+
+def headers_of(payload: str | bytes) -> Headers:
+    """What a producer sent along; anything malformed counts as not said."""
+    # Nearly all payloads have none: a look for the names costs nothing beside reading the JSON.
+    if isinstance(payload, bytes):
+        marked = any(mark in payload for mark in _MARKS_BYTES)
+    else:
+        marked = any(mark in payload for mark in _MARKS)
+    if not marked:
+        return _NOTHING
+    try:
+        content = json.loads(payload)
+    except (ValueError, RecursionError):
+        return _NOTHING
+    if not isinstance(content, dict):
+        return _NOTHING
+    trace = {name: content[name] for name in TRACE_FIELDS if isinstance(content.get(name), str)}
+    return Headers(_moment(content.get(ENQUEUED_AT)), trace)
+
+
+def _moment(value: object) -> datetime | None:
+    """A time with its zone from RFC 3339 text; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+_MOST_QUEUES = 256
+# Beyond those of the handlers: a wait, a renewal.
+_FEW_MORE = 2
+
+
+class Publisher:
+    """Publishes to any queue of the Redis that the worker's own queue is on. Threads may share it."""
+
+    def __init__(self, connection: ConnectionSettings, queue: str, key_separator: str) -> None:
+        self.queue = queue
+        self._connection = connection
+        self._key_separator = key_separator
+        self._lock = threading.Lock()
+        self._client: Any = None
+        # Bounded: a handler may publish to a queue for each of its users.
+        self._queue = lru_cache(_MOST_QUEUES)(self._open)
+
+    def publish(self, payload: str | dict[str, Any], *, queue: str | None = None, **options: Any) -> bool:
+        """Enqueue `payload` on `queue` (default: the worker's own). See `Context.publish`."""
+        return self._queue(queue or self.queue).publish(payload, **options)
+
+    def _open(self, name: str) -> RedisMessageQueue:
+        with self._lock:
+            self._client = self._client or self._connection.connect()
+        return RedisMessageQueue(
+            name, client=self._client, deduplication=False, key_separator=self._key_separator
+        )
+
+
+def pool_problem(settings: Settings) -> str | None:
+    """Names a Redis URL that allows fewer connections than a process has handlers, which may all publish."""
+    at_once = 1 if settings.slots == "processes" else settings.concurrency
+    most = settings.connection.max_connections
+    if most >= at_once + _FEW_MORE:
+        return None
+    return (
+        f"REDISQUEUE_REDIS_URL (--redis-url): max_connections={most} is too few for {at_once} handlers that"
+        f" may publish at once: leave it out, or give {at_once + _FEW_MORE} or more"
+    )
+
 
 _handler_log = logging.getLogger("handler")
 
@@ -45,12 +155,12 @@ class Context:
         logger: logging.LoggerAdapter[logging.Logger],
         draining: threading.Event,
         publisher: Publisher,
-        stamp: Stamp,
+        headers: Headers,
     ) -> None:
         self.id = id
         self.delivery_count = delivery_count
-        self.enqueued_at = stamp.enqueued_at
-        self.trace = stamp.trace or {}
+        self.enqueued_at = headers.enqueued_at
+        self.trace = headers.trace or {}
         self.logger = logger
         self._publisher = publisher
         self._draining = draining
@@ -183,9 +293,9 @@ class Contexts:
 
     def of(self, claim: Claim, draining: threading.Event) -> Context:
         """The context of a message that was claimed just now."""
-        stamp = stamp_of(claim.payload)
-        if stamp.enqueued_at and claim.delivery_count == 1:  # a retry's wait is mostly the backoff
-            waited = datetime.now(UTC) - stamp.enqueued_at
+        headers = headers_of(claim.payload)
+        if headers.enqueued_at and claim.delivery_count == 1:  # a retry's wait is mostly the backoff
+            waited = datetime.now(UTC) - headers.enqueued_at
             self._metrics.queue_wait_seconds.observe(max(0.0, waited.total_seconds()))
         return Context(
             id=claim.id,
@@ -194,5 +304,5 @@ class Contexts:
             logger=MessageLogger(_handler_log, claim.id, claim.delivery_count),
             draining=draining,
             publisher=self._publisher,
-            stamp=stamp,
+            headers=headers,
         )

@@ -21,9 +21,9 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from redisqueue_worker.hints import resolved
+from redisqueue_worker.logs import text_of, type_name
 from redisqueue_worker.pydantic_types import Refused, is_pydantic, reader_of
-from redisqueue_worker.texts import text_of, type_name
+from redisqueue_worker.signatures import resolved
 
 Convert = Callable[[Any], Any]
 

@@ -10,7 +10,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from redisqueue_worker.texts import text_of, type_name
+from redisqueue_worker.logs import text_of, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

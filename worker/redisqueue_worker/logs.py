@@ -1,20 +1,106 @@
-"""Log lines on stderr, as JSON objects or for people, by the standard library's logging alone."""
+"""Log lines on stderr, as JSON objects or for people; and the texts of objects that nobody vouches for."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
 import sys
+import traceback
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
-from redisqueue_worker.texts import text_of, type_name
-from redisqueue_worker.tracebacks import LONGEST_TRACEBACK, formatted
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from types import TracebackType
+
+
+# ---- texts of objects that nobody vouches for: what a handler raised, logs, or raised with ----
+#
+# Nothing here raises, whatever an object's own methods do; what comes out is a plain `str` that every
+# encoding and every pipe takes, and no longer than asked for.
+
+
+def plain(text: str, longest: int) -> str:
+    """`text` as an exact str of at most `longest` characters, without lone surrogates."""
+    # By the methods of `str` itself: those of a subclass may do anything.
+    cut = str.__getitem__(text, slice(0, longest + 1))
+    whole = str.encode(cut, "utf-8", "backslashreplace").decode()
+    return whole if len(whole) <= longest else whole[: longest - 1] + "…"
+
+
+def text_of(value: object, longest: int = 1000) -> str:
+    """What `str` makes of it; its type alone when that fails."""
+    try:
+        return plain(str(value), longest)
+    except BaseException:  # the object's own code
+        return f"<{type_name(value)} without a text>"
+
+
+def shown(value: object) -> str:
+    """What `repr` makes of it, in a few words, for an error's text."""
+    try:
+        return plain(repr(value), 60)
+    except BaseException:  # the object's own code; a number may be too long to be written
+        return f"<{type_name(value)}>"
+
+
+def type_name(value: object) -> str:
+    """The name of its class; what `__class__` pretends does not count."""
+    return class_name(type(value))
+
+
+def class_name(kind: Any) -> str:
+    """The name of a class, also of one whose metaclass hides it."""
+    try:
+        return plain(kind.__name__, 100)
+    except BaseException:  # the metaclass's own code
+        return "a class without a name"
+
+
+# ---- tracebacks that begin where the handler's own code does ----
+
+# What stands between the worker and a handler: nobody who reads a handler's traceback looks for it.
+_OURS = (os.path.dirname(__file__) + os.sep, os.path.dirname(asyncio.__file__) + os.sep)
+LONGEST_TRACEBACK = 16_000
+# So that one long text does not take the place of the frames.
+_LONGEST_PIECE = 2000
+
+
+def formatted(error: BaseException, *, longest: int = LONGEST_TRACEBACK) -> str:
+    """The traceback as text, its end if it is too long; never raises, whatever `error` does."""
+    trace: TracebackType | None = None
+    try:
+        trace = error.__traceback__
+        told = traceback.TracebackException(type(error), error, trimmed(trace))
+        return _end(told.format(), longest)
+    except BaseException:  # the exception's own code
+        last = f"{type_name(error)}: {text_of(error)}\n"
+    try:  # its notes or causes are what cannot be told; its frames can
+        return _end([*traceback.format_tb(trimmed(trace)), last], longest)
+    except BaseException:
+        return last
+
+
+def trimmed(trace: TracebackType | None) -> TracebackType | None:
+    """`trace` without the frames that called the handler; whole when the handler has no part in it."""
+    own = trace
+    while own is not None and own.tb_frame.f_code.co_filename.startswith(_OURS):
+        own = own.tb_next
+    return own or trace
+
+
+def _end(pieces: Iterable[str], longest: int) -> str:
+    text = "".join(_short(piece) for piece in pieces)
+    return text if len(text) <= longest else "…" + text[1 - longest :]
+
+
+def _short(piece: str) -> str:
+    return plain(piece, _LONGEST_PIECE) + ("\n" if len(piece) > _LONGEST_PIECE else "")
+
 
 # What a record has of its own. A traceback that exists as text alone comes in `extra` under its name.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

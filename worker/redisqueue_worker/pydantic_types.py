@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from redisqueue_worker.texts import class_name, text_of, type_name
+from redisqueue_worker.logs import class_name, text_of, type_name
 
 Schema = Mapping[str, Any]
 

@@ -36,14 +36,6 @@ class SettingsError(ValueError):
         self.problems = problems
 
 
-def _text(value: str) -> str:
-    return value
-
-
-def _path(value: str) -> Path:
-    return Path(value)
-
-
 def _addresses(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
@@ -86,10 +78,9 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 def switch(value: str) -> bool:
     """True or False from a word. Raises ValueError for any other."""
-    try:
-        return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
-    except KeyError:
-        raise ValueError("must be true or false") from None
+    if value.lower() not in ("true", "1", "false", "0"):
+        raise ValueError("must be true or false")
+    return value.lower() in ("true", "1")
 
 
 class Option(NamedTuple):
@@ -111,17 +102,17 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("handler", _text, None, "module:function, or module for what it registers (required)"),
+    Option("handler", str, None, "module:function, or module for what it registers (required)"),
     Option(
         "handler_path",
-        _text,
+        str,
         None,
         "folders to import it from, separated by ':' (default /handler if it exists)",
     ),
-    Option("queue", _text, None, "the queue's name (required)"),
-    Option("key_separator", _text, "::", "what separates the parts of the queue's keys"),
-    Option("redis_url", _text, None, "redis://, rediss:// or unix:// URL", secret=True),
-    Option("redis_url_file", _path, None, "a file that holds the URL"),
+    Option("queue", str, None, "the queue's name (required)"),
+    Option("key_separator", str, "::", "what separates the parts of the queue's keys"),
+    Option("redis_url", str, None, "redis://, rediss:// or unix:// URL", secret=True),
+    Option("redis_url_file", Path, None, "a file that holds the URL"),
     Option(
         "redis_mode",
         _one_of("Standalone", "Sentinel", "Cluster"),
@@ -129,16 +120,16 @@ OPTIONS = (
         "Standalone, Sentinel or Cluster",
     ),
     Option("redis_database", _whole(0), None, "database number"),
-    Option("redis_username_file", _path, None, "a file that holds the user's name, read at each connect"),
-    Option("redis_password_file", _path, None, "a file that holds the password, read at each connect"),
-    Option("sentinel_master", _text, None, "the master's name in Sentinel"),
+    Option("redis_username_file", Path, None, "a file that holds the user's name, read at each connect"),
+    Option("redis_password_file", Path, None, "a file that holds the password, read at each connect"),
+    Option("sentinel_master", str, None, "the master's name in Sentinel"),
     Option("sentinel_addresses", _addresses, (), "host:port of each Sentinel, separated by commas"),
-    Option("sentinel_username_file", _path, None, "a file that holds the user's name for Sentinel"),
-    Option("sentinel_password_file", _path, None, "a file that holds the password for Sentinel"),
-    Option("tls_ca_file", _path, None, "the authority that signed the server's certificate"),
-    Option("tls_cert_file", _path, None, "the worker's own certificate"),
-    Option("tls_key_file", _path, None, "the key of the worker's own certificate"),
-    Option("tls_server_name", _text, None, "the name that the server's certificate must bear"),
+    Option("sentinel_username_file", Path, None, "a file that holds the user's name for Sentinel"),
+    Option("sentinel_password_file", Path, None, "a file that holds the password for Sentinel"),
+    Option("tls_ca_file", Path, None, "the authority that signed the server's certificate"),
+    Option("tls_cert_file", Path, None, "the worker's own certificate"),
+    Option("tls_key_file", Path, None, "the key of the worker's own certificate"),
+    Option("tls_server_name", str, None, "the name that the server's certificate must bear"),
     Option("visibility_timeout_seconds", _whole(1), 120, "a lease ends this long after its last renewal"),
     Option(
         "heartbeat_seconds", _seconds, None, "time between lease renewals (default: a quarter of the lease)"
@@ -162,12 +153,7 @@ OPTIONS = (
     Option(
         "handler_timeout_seconds", _seconds, None, "a handler that runs longer is stopped (default: no limit)"
     ),
-    Option(
-        "max_attempts",
-        _whole(1),
-        3,
-        "failures before a message is a dead letter; 1: a failure is final",
-    ),
+    Option("max_attempts", _whole(1), 3, "failures before a message is a dead letter; 1: a failure is final"),
     Option("retry_initial_seconds", _seconds, 1.0, "the first delay of the exponential backoff"),
     Option("retry_max_seconds", _seconds, 300.0, "the longest delay of the exponential backoff"),
     Option(
@@ -201,16 +187,16 @@ OPTIONS = (
     Option("reload", switch, False, "start afresh when code was changed, for development"),
     Option(
         "worker_id",
-        _text,
+        str,
         None,
         "this worker's unique name (default: the host's name; with the process's number unless that is 1)",
     ),
-    Option("pod_uid", _text, "", "the UID of the worker's pod"),
-    Option("owner_uid", _text, "", "the UID of the RedisQueue"),
-    Option("config_hash", _text, "", "identifies the configuration that the worker runs with"),
-    Option("http_host", _text, "", "address of /livez, /readyz and /metrics; empty: all, IPv4 and IPv6"),
+    Option("pod_uid", str, "", "the UID of the worker's pod"),
+    Option("owner_uid", str, "", "the UID of the RedisQueue"),
+    Option("config_hash", str, "", "identifies the configuration that the worker runs with"),
+    Option("http_host", str, "", "address of /livez, /readyz and /metrics; empty: all, IPv4 and IPv6"),
     Option("http_port", _whole(0, 65535), None, f"their port (default {DEFAULT_HTTP_PORT}); 0: none"),
-    Option("run_dir", _path, None, f"folder of the control socket (default {DEFAULT_RUN_DIR})"),
+    Option("run_dir", Path, None, f"folder of the control socket (default {DEFAULT_RUN_DIR})"),
     Option("log_format", _one_of("json", "text"), "json", "json, or text for people"),
     Option(
         "log_level", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "DEBUG, INFO, WARNING or ERROR"
@@ -271,15 +257,12 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
 
     Raises SettingsError that names everything that is wrong.
     """
-    values: dict[str, Any] = {}
+    values = {option.name: option.default for option in OPTIONS}
     problems: list[str] = []
     for option in OPTIONS:
-        text = flags.get(option.name) or environment.get(option.variable) or None
-        values[option.name] = option.default
-        if text is None:
-            continue
+        text = flags.get(option.name) or environment.get(option.variable)
         try:
-            values[option.name] = option.parse(text)
+            values[option.name] = option.parse(text) if text else option.default
         except ValueError as error:
             problems.append(f"{_called(option.name)}: {text!r} {error}")
     problems += _contradictions(values)
@@ -296,15 +279,13 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     nobody's mistake.
     """
     known = {option.name.upper() for option in OPTIONS}
-    names = [
-        name.removeprefix(ENVIRONMENT_PREFIX) for name in environment if name.startswith(ENVIRONMENT_PREFIX)
-    ]
     told = []
-    for name in sorted(set(names) - known):
-        if not _OF_A_SERVICE.search(name):
+    for variable in sorted(environment):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name != variable and name not in known and not _OF_A_SERVICE.search(name):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ""
-            told.append(f"{ENVIRONMENT_PREFIX}{name} is no setting{hint}")
+            told.append(f"{variable} is no setting{hint}")
     return told
 
 
@@ -317,11 +298,8 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     """What is wrong between settings, or with one beyond its type."""
     found = [f"{_called(name)}: is missing" for name in ("handler", "queue") if not values[name]]
     files = [option.name for option in OPTIONS if option.name.endswith("_file") and values[option.name]]
-    found += [
-        f"{_called(name)}: cannot read '{values[name]}': {why}"
-        for name in files
-        if (why := _unreadable(values[name]))
-    ]
+    unreadable = [(name, _unreadable(values[name])) for name in files]
+    found += [f"{_called(name)}: cannot read '{values[name]}': {why}" for name, why in unreadable if why]
     lease, heartbeat = values["visibility_timeout_seconds"], values["heartbeat_seconds"]
     if heartbeat is not None and heartbeat > lease / 2:
         found.append(

@@ -1,4 +1,4 @@
-"""How a function wants to be called, judged on what is really called: not on what a wrapper says it wraps."""
+"""How a function wants to be called, and whether what it returned shows that its work is done."""
 
 from __future__ import annotations
 
@@ -6,23 +6,40 @@ import contextlib
 import functools
 import inspect
 import re
+import subprocess
+import sys
+import threading
 import types
 import typing
+from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from itertools import islice
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis_message_queue._callbacks import is_async_callable
 from redisqueue_worker.context import Context
-from redisqueue_worker.hints import resolved
-from redisqueue_worker.texts import text_of, type_name
+from redisqueue_worker.logs import text_of, type_name
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def resolved(annotation: Any, names: dict[str, Any], local: dict[str, Any] | None = None) -> Any:
+    """An annotation as a type, whatever its neighbours need. Raises whatever its text does.
+
+    Args:
+        names: the names of the module that it stands in.
+        local: those of the class that it stands in.
+    """
+    holder = type("holder", (), {"__annotations__": {"it": annotation}})
+    return typing.get_type_hints(holder, names, local)["it"]
+
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class Manner(NamedTuple):
+class CallStyle(NamedTuple):
     """How a function is to be called.
 
     Attributes:
@@ -36,7 +53,7 @@ class Manner(NamedTuple):
     wraps_async: bool
 
 
-def manner_of(function: Any) -> Manner:
+def call_style_of(function: Any) -> CallStyle:
     """How `function` is to be called. Raises TypeError when it cannot take a message, with the reason."""
     if _makes_a_context_manager(_innermost_call(function)):
         raise TypeError("it makes a context manager and runs nothing; remove @contextmanager and 'yield'")
@@ -55,7 +72,7 @@ def manner_of(function: Any) -> Manner:
     except TypeError:
         raise _wrong(layers[0].signature) from None
     is_async = is_async_callable(_without_partial(function))
-    return Manner(
+    return CallStyle(
         _first_annotation(telling),
         takes_context,
         is_async,
@@ -158,3 +175,67 @@ def _scope(function: Any) -> dict[str, Any]:
     """The names that its annotations were written with; a wrapper has those of what it wraps."""
     plain = inspect.unwrap(_innermost_call(function))
     return getattr(getattr(plain, "__func__", plain), "__globals__", {})
+
+
+T = TypeVar("T")
+
+_PLAIN = (types.NoneType, bool, int, float, str, bytes, dict)
+_SERIES = (list, tuple)
+_MOST_OF_SERIES = 1000
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
+_MANAGERS = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)  # noqa: SLF001
+
+
+class NotDone(Exception):
+    """The handler returned something that has yet to be run, waited for or raised."""
+
+
+def finished(result: T) -> T:
+    """`result`, if the work is done. Raises NotDone if somebody would have to go on with it."""
+    if type(result) not in _PLAIN and (problem := _problem(result)):
+        raise NotDone(f"the handler returned {problem}")
+    return result
+
+
+def _problem(result: Any) -> str | None:
+    if inspect.iscoroutine(result):
+        result.close()
+        return "a coroutine that nobody awaits; await it, or define it with 'async def'"
+    if type(result) in _SERIES:  # what came of several: a future that is done is fine there
+        problems = [_problem(one) for one in islice(result, _MOST_OF_SERIES) if _is_open(one)]
+        return f"a {type_name(result)} of {problems[0]}" if problems else None
+    if isinstance(result, _MANAGERS):
+        return f"a {type_name(result)} that nobody enters; remove the @contextmanager"
+    if isinstance(result, _FUNCTIONS):
+        return f"a {type_name(result)} that nobody calls; call it, or does a decorator lack its parentheses?"
+    if inspect.isgenerator(result) or inspect.isasyncgen(result) or isinstance(result, (map, filter)):
+        return f"a {type_name(result)} that nobody iterates over; do the work before returning"
+    if isinstance(result, BaseException) or (isinstance(result, type) and issubclass(result, BaseException)):
+        return f"{type_name(result) if isinstance(result, BaseException) else result.__name__}; raise it"
+    if _runs(result) or _may_be_under_way(result):
+        return f"a {type_name(result)} that nobody waits for; wait for it before returning"
+    return None
+
+
+def _is_open(one: Any) -> bool:
+    return inspect.iscoroutine(one) or (_is_future(one) and not one.done())
+
+
+def _runs(result: Any) -> bool:
+    """Threads and processes that have not ended, or not begun."""
+    if isinstance(result, subprocess.Popen):
+        return result.poll() is None
+    return isinstance(result, (threading.Thread, BaseProcess)) and (result.ident is None or result.is_alive())
+
+
+def _is_future(result: Any) -> bool:
+    return hasattr(type(result), "add_done_callback")
+
+
+def _may_be_under_way(result: Any) -> bool:
+    """Futures of all kinds, also of other libraries."""
+    is_future = _is_future(result)
+    if is_future and hasattr(type(result), "cancel"):
+        result.cancel()  # the message comes again
+    pools = sys.modules.get("multiprocessing.pool")
+    return is_future or isinstance(result, Awaitable) or bool(pools and isinstance(result, pools.ApplyResult))

@@ -19,7 +19,7 @@ from redisqueue_operator.demo.driver import Driver
 from redisqueue_operator.demo.stage import StageError, cluster_stage, local_stage
 from redisqueue_operator.local.embedded_redis import BY_DESIGN, NoServerFound
 from redisqueue_operator.local.log_line import LogLine
-from redisqueue_worker.guard import end_children_with_me
+from redisqueue_worker.orphans import end_children_with_me
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

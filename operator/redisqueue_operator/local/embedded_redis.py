@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from redisqueue_worker.guard import marks
+from redisqueue_worker.orphans import marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

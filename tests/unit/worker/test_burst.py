@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redisqueue_worker.burst import Burst
+from redisqueue_worker.claim_timing import Burst
 
 
 def test_it_waits_for_what_is_due_within_its_patience() -> None:

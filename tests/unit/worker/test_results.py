@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from redisqueue_worker import DeadLetter, Retry
-from redisqueue_worker.results import NotDone, finished
+from redisqueue_worker.signatures import NotDone, finished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

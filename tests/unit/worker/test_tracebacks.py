@@ -9,15 +9,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from redis_message_queue.connection import ConnectionSettings
-from redisqueue_worker.context import Context, MessageLogger
-from redisqueue_worker.loader import inspected
-from redisqueue_worker.publisher import Publisher
-from redisqueue_worker.slots import failure_in, failure_in_async
-from redisqueue_worker.stamps import Stamp
-from redisqueue_worker.tracing import traced
+from redisqueue_worker.context import Context, Headers, MessageLogger, Publisher
+from redisqueue_worker.executors import failure_in, failure_in_async
+from redisqueue_worker.handlers import inspected, traced
 
 if TYPE_CHECKING:
-    from redisqueue_worker.failures import Failure
+    from redisqueue_worker.retry_policy import Failure
 
 CONTEXT = Context(
     id="1",
@@ -26,7 +23,7 @@ CONTEXT = Context(
     logger=MessageLogger(logging.getLogger("handler"), "1", 1),
     draining=threading.Event(),
     publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
-    stamp=Stamp(),
+    headers=Headers(),
 )
 
 

@@ -20,7 +20,7 @@ from redisqueue_operator.local.log_line import LogLine
 from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.local.template import ignored_fields
 from redisqueue_operator.loop.reconcile import Engine
-from redisqueue_worker.guard import end_children_with_me
+from redisqueue_worker.orphans import end_children_with_me
 
 if TYPE_CHECKING:
     import argparse

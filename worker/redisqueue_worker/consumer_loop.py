@@ -1,0 +1,385 @@
+"""The consumer loop: one thread that settles what ended and claims for the slots that are free.
+
+Both go in one round trip. It never claims ahead of its slots, so that a message waits in Redis,
+where any worker can take it, and not in this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+from redis_message_queue._clock import monotonic
+from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Due, Outcome, Settlement
+from redis_message_queue.trouble import AWAY
+from redisqueue_worker import logs
+from redisqueue_worker.circuit_breaker import CircuitBreaker
+from redisqueue_worker.claim_timing import ClaimTiming, Quarantine
+from redisqueue_worker.drain import Load
+from redisqueue_worker.in_flight import InFlight, InFlightTable
+from redisqueue_worker.outbox import CLAIM, DEREGISTER, Calls, Outbox
+from redisqueue_worker.retry_policy import HandlerTimeout, failure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis_message_queue.lease_keeper import Leases
+    from redisqueue_worker.circuit_breaker import Breaker
+    from redisqueue_worker.context import Contexts
+    from redisqueue_worker.health import Pulse
+    from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.retry_policy import Failure, RetryPolicy
+    from redisqueue_worker.wakeup import WakeUp
+
+
+log = logging.getLogger(__name__)
+
+# How long a drain tries to learn what became of a claim whose reply was lost; its lease covers the rest.
+RECOVERY_SECONDS = 10.0
+
+Finished = tuple[InFlight, "Failure | None"]
+
+
+class ConsumerLoop(threading.Thread):
+    """Owns the worker's claims from their arrival to their settlement.
+
+    Args:
+        connect: a Consumer on a connection of this thread's own; may raise what `trouble.AWAY` names.
+        changed: called when something happened that a drain may be waiting for.
+        emptied: called when a claim brought nothing and nothing is in hand, with the seconds until something
+            delayed is due.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Consumer],
+        in_flight: InFlightTable,
+        leases: Leases,
+        *,
+        slots: int,
+        policy: RetryPolicy,
+        breaker: Breaker,
+        contexts: Contexts,
+        metrics: Metrics,
+        pulse: Pulse,
+        changed: Callable[[], None],
+        emptied: Callable[[float | None], None],
+    ) -> None:
+        super().__init__(name="redisqueue-claimer", daemon=True)
+        self._in_flight = in_flight
+        self._leases = leases
+        self._slots = slots
+        self._policy = policy
+        self._timing = ClaimTiming()
+        self._circuit = CircuitBreaker(breaker, metrics, self._timing)
+        self._contexts = contexts
+        self._metrics = metrics
+        self._pulse = pulse
+        self._changed = changed
+        self._emptied = emptied
+        self._start: Callable[[Sequence[InFlight]], None] = lambda _messages: None
+        self._wakeup: WakeUp | None = None
+        self._inbox: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
+        self.outbox = Outbox()
+        self._unanswered = False  # a claim was sent and its reply has not come
+        self._draining = threading.Event()
+        self._closings = 0  # how often the gate was closed, and for which of them nothing is left
+        self._quiet_since = self._hurried = -1
+        self._last_words: Callable[[], list[Settlement]] | None = None
+        self._deregister = True
+        self._closed_at = 0.0
+        self._quarantine = Quarantine()
+        self._calls = Calls(connect, self.outbox, self._timing, metrics)
+        self._running = 0
+        self.settled_total = self.ended_total = 0
+
+    def attach(self, start: Callable[[Sequence[InFlight]], None], wakeup: WakeUp) -> None:
+        """Give it its slots and its wake-up; before `start()`."""
+        self._start = start
+        self._wakeup = wakeup
+
+    # ---- called from other threads -------------------------------------------------
+
+    def finish(self, message: InFlight, failure: Failure | None) -> None:
+        """A handler ended: returned if `failure` is None."""
+        self._inbox.put((message, failure))
+
+    def poke(self) -> None:
+        """Look again at what there is to do."""
+        self._inbox.put(None)
+
+    def close_gate(self) -> None:
+        """Claim nothing from now on; what an outstanding reply brings is released."""
+        self._closed_at = monotonic()
+        self._closings += 1
+        self._draining.set()
+        self._timing.report_soon()
+        self.poke()
+
+    def open_gate(self) -> None:
+        self._draining.clear()
+        self._timing.report_soon()
+        self.poke()
+
+    def load(self) -> Load:
+        """What a drain has to wait for. Nothing is in flight only when nothing can come either."""
+        if self._draining.is_set() and self._quiet_since == self._closings:
+            return Load(0, 0)
+        held = [message for message in self._in_flight.all() if not message.abandoned]
+        return Load(max(1, len(held)), sum(not message.finished for message in held))
+
+    def leave(self, *, release: bool, deregister: bool, timeout_seconds: float) -> bool:
+        """Settle what can be settled, and end the thread.
+
+        Args:
+            release: put what still runs back to the front of the queue; else its lease is left to expire.
+            deregister: take the worker out of the queue's table.
+
+        Returns whether that was done within the timeout.
+        """
+
+        def last_words() -> list[Settlement]:
+            return [
+                self._given_up(message)
+                for message in self._in_flight.running()
+                if release or message.abandoned
+            ]
+
+        self._deregister = deregister
+        self._last_words = last_words
+        self.poke()
+        self.join(timeout_seconds)
+        return not self.is_alive()
+
+    def _given_up(self, message: InFlight) -> Settlement:
+        if message.abandoned:
+            return self._policy.settlement(message.claim, failure_of(HandlerTimeout(message.age_seconds)))
+        return Settlement(message.claim, Outcome.RELEASE)
+
+    # ---- the loop ------------------------------------------------------------------
+
+    def run(self) -> None:
+        while self._last_words is None:
+            self._collect(self._patience(monotonic()))
+            self._pulse.beat()
+            try:
+                with self._pulse.away():
+                    self._exchange(monotonic())
+            except AWAY as error:
+                self._calls.failed(error)
+            self._settle_down()
+        self._say_goodbye()
+
+    def _collect(self, patience_seconds: float) -> None:
+        """Take in what slots and wake-up have to say; wait for the first of it."""
+        try:
+            news = (
+                self._inbox.get(timeout=patience_seconds)
+                if patience_seconds > 0
+                else self._inbox.get_nowait()
+            )
+            while True:
+                if news is not None:
+                    self._take_outcome(*news)
+                news = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _patience(self, now: float) -> float:
+        """Seconds until there is something to do without any news."""
+        draining = self._draining.is_set()
+        if self.outbox.waiting(now) or (draining and self._unanswered):
+            return max(0.0, self._timing.retry_at - now)
+        patience = self._timing.patience(now, could_claim=not draining and self._room(now) > 0)
+        pause, again = self._circuit.state.pause_seconds(now), self.outbox.next_at
+        if again is not None:
+            patience = min(patience, again - now)
+        return patience if pause is None else min(patience, pause)
+
+    def _exchange(self, now: float) -> None:
+        """One round: report if due, then settle and claim in one call."""
+        if now < self._timing.retry_at:
+            return
+        if self._timing.failures:  # first renew, so that the next claim cannot reclaim our own messages
+            leased = [*self._in_flight.leased(), *self._quarantine.kept]
+            self._calls.unless_refused("renew", lambda consumer: consumer.renew(leased))
+            self._timing.report_soon()
+        if self._timing.report_due(now):
+            self._calls.unless_refused("report", self._report)
+        self._release(self._quarantine.over(running=0 if self._draining.is_set() else self._running))
+        batch = self.outbox.next(now)
+        wanted = self._wanted(now, calling=bool(batch))
+        if batch or wanted:
+            self._unanswered = self._unanswered or wanted > 0
+            due = self._circuit.state.due(now)
+            if reply := self._calls.settle(batch, wanted, in_hand=self._running, due=due):
+                self._settled(batch, reply.applied)
+                self._take_claims(reply.claimed)
+                if wanted:
+                    self._unanswered = False
+                    self._plan(reply.claimed, wanted)
+        elif self._unanswered:  # and claiming no more: what that claim was given goes back
+            self._release(self._calls.consumer(CLAIM).recover())
+            self._unanswered = False
+        if self._timing.failures:  # everything was answered
+            self._back()
+
+    def _wanted(self, now: float, *, calling: bool) -> int:
+        if self._draining.is_set() or not self._timing.may_claim(now, calling=calling):
+            return 0
+        return 0 if calling and self.outbox.suspicious else self._room(now)
+
+    def _room(self, now: float) -> int:
+        """How many more messages this worker should have."""
+        if self.outbox.crowded:
+            return 0
+        running = self._in_flight.running() if self._circuit.state.tripped else ()
+        probes = sum(message.epoch == self._circuit.state.epoch for message in running)
+        free = self._quarantine.room(self._slots - self._running, running=self._running)
+        return self._circuit.state.room(free, probes=probes, now=now)
+
+    def _report(self, consumer: Consumer) -> None:
+        consumer.report(
+            busy=len(self._in_flight) + len(self._quarantine.kept),
+            oldest_start_age_seconds=self._in_flight.oldest_age_seconds(),
+            draining=self._draining.is_set(),
+            tripped=self._circuit.state.tripped,
+        )
+
+    # ---- what came -----------------------------------------------------------------
+
+    def _take_claims(self, reply: ClaimReply) -> None:
+        # A Redis that lost its last writes may grant the very lease again whose handler runs here.
+        claims = [claim for claim in reply.claims if self._in_flight.of(claim) is None]
+        if self._draining.is_set():
+            self._release(claims)
+        elif claims:
+            epoch = self._circuit.state.epoch
+            messages = [
+                InFlight(claim, self._contexts.of(claim, self._draining), epoch=epoch)
+                for claim in self._quarantine.admit(claims)
+            ]
+            for message in messages:
+                self._in_flight.add(message)
+                if message.claim.delivery_count > 1:
+                    self._metrics.redeliveries.inc()
+            self._leases.add(*claims)
+            self._running += len(messages)
+            self._start(messages)
+        if reply.dead_lettered:
+            log.warning("messages spent their deliveries", extra={"dead_lettered": reply.dead_lettered})
+
+    def _release(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            self.outbox.add(Settlement(claim, Outcome.RELEASE), monotonic())
+
+    def _plan(self, reply: ClaimReply, wanted: int) -> None:
+        """When to claim next, given what this claim brought."""
+        now = monotonic()
+        if reply.retired and not self._timing.was_held(now):
+            log.info("retired by the operator: not claiming")
+        if not self._running and not reply.claims and not reply.retired:
+            self._emptied(reply.next_due_seconds)
+        if reply.next_due_seconds is not None and self._circuit.state.due(now) is Due.LATER:
+            later = max(reply.next_due_seconds, self._circuit.state.resume_at - now)
+            reply = reply._replace(next_due_seconds=later)
+        if self._timing.claimed(now, reply, wanted) and self._wakeup:
+            self._wakeup.arm()
+
+    def woken(self) -> None:
+        """Messages may have come. Called by the wake-up."""
+        self._timing.woken(monotonic())
+        self.poke()
+
+    def _take_outcome(self, message: InFlight, failure: Failure | None) -> None:
+        message.finished = True
+        self._running -= 1
+        seconds = message.age_seconds
+        settlement = self._circuit.verdict(message, self._policy.settlement(message.claim, failure))
+        self._metrics.handler_seconds.observe(seconds)
+        self.outbox.add(settlement, monotonic())
+        if failure is None and not log.isEnabledFor(logging.DEBUG):
+            return
+        fields = {
+            "message_id": message.claim.id,
+            "delivery_count": message.claim.delivery_count,
+            "outcome": settlement.outcome.value,
+            "seconds": round(seconds, 6),
+        }
+        if failure is None:
+            log.debug("handled", extra=fields)
+            return
+        if settlement.outcome is Outcome.RETRY:
+            fields["delay_seconds"] = round(settlement.delay_seconds, 3)
+        fields["reason"] = settlement.reason
+        if settlement.detail:
+            fields[logs.TRACEBACK] = failure.detail
+        log.warning("not handled", extra=fields)
+
+    def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
+        for settlement, ok in zip(settlements, applied, strict=True):
+            claim = settlement.claim
+            self._in_flight.remove(claim)
+            self._metrics.outcomes[settlement.outcome.value if ok else "lost"].inc()
+            self.ended_total += ok and settlement.outcome not in (Outcome.RETRY, Outcome.RELEASE)
+            if not ok:
+                log.error("lease lost: this outcome does not count", extra={"message_id": claim.id})
+        self.outbox.taken(settlements, monotonic())
+        self._leases.remove(*(settlement.claim for settlement in settlements))
+        self.settled_total += len(settlements)
+
+    # ---- trouble, drain, end -------------------------------------------------------
+
+    def _back(self) -> None:
+        log.info(
+            "Redis answers again",
+            extra={"failures": self._timing.failures, "in_flight": len(self._in_flight)},
+        )
+        self._timing.answered()
+        self.outbox.hurry()
+
+    def _settle_down(self) -> None:
+        """Publish where the loop stands after a round."""
+        closings, draining = self._closings, self._draining.is_set()
+        if self._wakeup and (draining or not self._room(monotonic())):
+            self._wakeup.disarm()
+        if not draining:
+            return
+        given_up = monotonic() > self._closed_at + RECOVERY_SECONDS
+        if self._hurried != closings:
+            self._hurried = closings
+            self.outbox.hurry()
+        kept = self._quarantine.kept or self.outbox.untried(self._closed_at)
+        waiting = kept or (self._unanswered and not given_up)
+        held = [message for message in self._in_flight.running() if not message.abandoned]
+        if not waiting and not held:
+            self._quiet_since = closings
+        self._changed()
+
+    def _say_goodbye(self) -> None:
+        """The last round trip: what ended, what is given up, and the worker's own field."""
+        self._collect(0.0)
+        given_up = self._last_words() if self._last_words else []
+        try:
+            with self._pulse.away():
+                self._release(self._quarantine.over(running=0))
+                for settlement in given_up:
+                    self.outbox.add(settlement, monotonic())
+                self._empty_outbox()
+                if self._unanswered:
+                    self._release(self._calls.consumer(CLAIM).recover())
+                    self._empty_outbox()
+                if self._deregister:
+                    self._calls.consumer(DEREGISTER).deregister()
+        except AWAY as error:
+            self._calls.left(error, in_flight=len(self._in_flight))
+
+    def _empty_outbox(self) -> None:
+        """Ask Redis once more to take each result."""
+        self.outbox.hurry()
+        now = monotonic()
+        while batch := self.outbox.next(now):
+            if reply := self._calls.settle(batch, 0):
+                self._settled(batch, reply.applied)

@@ -1,0 +1,275 @@
+"""Where handlers run: threads for sync ones, tasks on one event loop for async ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import decimal
+import logging
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from redis_message_queue._clock import timeout
+from redisqueue_worker.forks import forks_end_here
+from redisqueue_worker.in_flight import InFlight
+from redisqueue_worker.logs import type_name
+from redisqueue_worker.retry_policy import Cause, Failure, HandlerTimeout, failure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from redisqueue_worker.context import Context
+    from redisqueue_worker.handlers import Handler
+    from redisqueue_worker.health import Pulse
+
+
+log = logging.getLogger(__name__)
+
+_NOTHING: AbstractContextManager[Any] = nullcontext()
+
+
+def own_state() -> AbstractContextManager[Any]:
+    """Give the current context a decimal context of its own, and for the `with` block a Sentry scope.
+
+    Each message is handled in a copy of its slots' context, in which start-up hooks ran. A copy shares the
+    objects that variables hold, though, and some libraries keep one that is meant to be changed.
+    """
+    decimal.setcontext(decimal.getcontext().copy())
+    scope = getattr(sys.modules.get("sentry_sdk"), "isolation_scope", None)
+    return scope() if scope else _NOTHING
+
+
+BEAT_SECONDS = 1.0
+T = TypeVar("T")
+
+# Told once per message, from the slot's thread: the message, and how its handler failed (None: it did not).
+Done = Callable[[InFlight, Failure | None], None]
+
+
+class Executor(Protocol):
+    """Where handlers run.
+
+    Attributes:
+        context: the context of hooks, of which each message gets a copy.
+    """
+
+    kind: str
+    can_cancel: bool
+    context: contextvars.Context
+
+    def start(self, messages: Sequence[InFlight]) -> None:
+        """Run the handler on each; the caller starts no more than there are slots."""
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        """Run a coroutine where handlers of its kind run, to its end; what it returns or raises."""
+
+    def close(self) -> None:
+        """Let idle slots end; nothing is started afterwards."""
+
+
+def failure_in(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
+    """Call the handler to its end; how it failed. Never raises."""
+    try:
+        with forks_end_here(), own_state():
+            handler.call(payload, context)
+    except BaseException as error:
+        return failure_of(error)
+    return None
+
+
+async def failure_in_async(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
+    """The same of an async handler. The event loop never sees what it raised, and so asks it nothing."""
+    try:
+        with forks_end_here(), own_state():
+            await handler.call(payload, context)
+    except BaseException as error:
+        return failure_of(error)
+    return None
+
+
+def chosen_for(handler: Handler, payload: str | bytes) -> Handler:
+    """What the message is for. Where nothing is, the handler itself, which fails for it as a sync one."""
+    try:
+        return handler.chosen_for(payload)
+    except Exception:
+        return handler
+
+
+def hide(task: asyncio.Task[Any]) -> None:
+    """Keep it out of `asyncio.all_tasks()`: a handler that cancels or awaits all of them means its own."""
+    asyncio.tasks._unregister_task(task)  # noqa: SLF001  (documented for those who extend asyncio)
+
+
+def run_to_end(
+    runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None
+) -> T:
+    """Run a coroutine as `runner.run` does, whatever becomes of the tasks beside it.
+
+    An exit that a task asks for, or a stop of the loop, would end the loop for all that runs on it.
+    """
+    loop = runner.get_loop()
+    task = loop.create_task(coroutine, context=context)
+    hide(task)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+            if task.done() or loop.is_closed():
+                raise
+            log.warning("a task stopped the event loop: it goes on", extra={"error": type_name(error)})
+
+
+def slots_for(handler: Handler) -> str:
+    """The kind of slots that the handler was written for."""
+    if handler.is_async is None:
+        return MixedExecutor.kind
+    return TaskExecutor.kind if handler.is_async else ThreadExecutor.kind
+
+
+def slots_problem(wanted: str, handler: Handler) -> str | None:
+    """Why the handler cannot run in the slots that the settings want; None when it can."""
+    kind = slots_for(handler)
+    if wanted in ("auto", "processes", kind):
+        return None
+    if handler.is_async is None:
+        return f"'{wanted}' are for handlers of one kind, and there are def and async def; leave it out"
+    ours, theirs = ("async def", "def") if handler.is_async else ("def", "async def")
+    return f"'{wanted}' are for handlers with {theirs}, and this one has {ours}; use '{kind}' or leave it out"
+
+
+class ThreadExecutor:
+    """`count` daemon threads: one that never comes back must not keep the process from leaving."""
+
+    kind = "threads"
+    can_cancel = False
+
+    def __init__(self, handler: Handler, count: int, done: Done) -> None:
+        self._handler = handler
+        self._done = done
+        self._work: queue.SimpleQueue[InFlight | None] = queue.SimpleQueue()
+        self.context = contextvars.copy_context()
+        self._runner = asyncio.Runner()  # one loop: what a start-up hook opens, a shut-down hook can close
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"slot-{index}", daemon=True) for index in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def start(self, messages: Sequence[InFlight]) -> None:
+        for message in messages:
+            self._work.put(message)
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        return self._runner.run(coroutine, context=self.context)
+
+    def close(self) -> None:
+        self._runner.close()
+        for _ in self._threads:
+            self._work.put(None)
+
+    def _serve(self) -> None:
+        while (message := self._work.get()) is not None:
+            self._handle(message, self._handler)
+
+    def _handle(self, message: InFlight, handler: Handler) -> None:
+        own = self.context.copy()
+        self._done(message, own.run(failure_in, handler, message.claim.payload, message.context))
+
+
+class TaskExecutor:
+    """Tasks on one event loop in a thread of its own: a busy handler delays neither leases nor drain."""
+
+    kind = "tasks"
+    can_cancel = True
+
+    def __init__(self, handler: Handler, done: Done, pulse: Pulse) -> None:
+        self._handler = handler
+        self._done = done
+        self._pulse = pulse
+        self.context = contextvars.copy_context()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="redisqueue-event-loop", daemon=True)
+        self._thread.start()
+        self._up.wait()
+
+    def start(self, messages: Sequence[InFlight]) -> None:
+        self.start_with(self._handler, messages)
+
+    def start_with(self, handler: Handler, messages: Sequence[InFlight]) -> None:
+        """Run this async handler on each."""
+        self._loop.call_soon_threadsafe(self._spawn, handler, messages)
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        async def in_our_context() -> object:
+            return await self._loop.create_task(coroutine, context=self.context)
+
+        return asyncio.run_coroutine_threadsafe(in_our_context(), self._loop).result()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(timeout=5)
+
+    def _serve(self) -> None:
+        with asyncio.Runner() as runner:
+            run_to_end(runner, self._live())
+
+    async def _live(self) -> None:
+        """Beat until closed; the runner then cancels what handlers left behind."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._up.set()
+        while not self._ended.is_set():
+            self._pulse.beat()
+            with contextlib.suppress(TimeoutError):
+                async with timeout(BEAT_SECONDS):
+                    await self._ended.wait()
+
+    def _spawn(self, handler: Handler, messages: Sequence[InFlight]) -> None:
+        for message in messages:
+            task = self._loop.create_task(self._run(handler, message), context=self.context.copy())
+            hide(task)
+            message.cancel = partial(self._loop.call_soon_threadsafe, task.cancel)
+
+    async def _run(self, handler: Handler, message: InFlight) -> None:
+        if message.timed_out_at is None:
+            failure = await failure_in_async(handler, message.claim.payload, message.context)
+        else:  # the loop was blocked until the deadline had passed
+            failure = failure_of(asyncio.CancelledError())
+        if failure and failure.cause is Cause.CANCELLED and message.timed_out_at is not None:
+            failure = failure_of(HandlerTimeout(message.age_seconds))
+        self._done(message, failure)
+
+
+class MixedExecutor(ThreadExecutor):
+    """Threads beside an event loop, for functions of both kinds: a thread reads for which a message is.
+
+    There are as many threads as messages at once, so one is always free to hand an async one over.
+    """
+
+    kind = "threads and tasks"
+    can_cancel = True
+
+    def __init__(self, handler: Handler, count: int, done: Done, pulse: Pulse) -> None:
+        self._tasks = TaskExecutor(handler, done, pulse)
+        super().__init__(handler, count, done)
+        self.context = self._tasks.context
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        return self._tasks.run(coroutine)
+
+    def close(self) -> None:
+        super().close()
+        self._tasks.close()
+
+    def _handle(self, message: InFlight, handler: Handler) -> None:
+        chosen = self.context.copy().run(chosen_for, handler, message.claim.payload)
+        if chosen.is_async:
+            self._tasks.start_with(chosen, [message])
+        else:
+            super()._handle(message, chosen)

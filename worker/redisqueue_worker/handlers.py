@@ -1,0 +1,327 @@
+"""The user's handlers: how they are registered, imported, and called, in a trace where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import os
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redisqueue_worker.exceptions import DeadLetter, Retry
+from redisqueue_worker.forks import forks_end_here
+from redisqueue_worker.logs import formatted, text_of, type_name
+from redisqueue_worker.payload import Decode, InvalidPayload, decoder_for, parse, sparing
+from redisqueue_worker.signals import BY_SIGNALS
+from redisqueue_worker.signatures import call_style_of, finished
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from redisqueue_worker.context import Context
+
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+
+class Registry(Mapping[str, Callable[..., Any]]):
+    """Functions by the message type that they handle; a mapping for whoever reads it.
+
+    Use `@handler("resize")` for the process's own registry, or a `Registry()` of your own in the same way.
+    """
+
+    def __init__(self) -> None:
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    def __call__(self, name: str) -> Callable[[AnyFunction], AnyFunction]:
+        """Decorator: the function handles messages whose payload is a JSON object with this `type`.
+
+        Raises TypeError when `name` is no text, ValueError when it is empty or already taken.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"the type must be a text, as in @handler('resize'), got {name!r}")
+        if not name or name in self._functions:
+            raise ValueError(f"type {name!r} is {'already handled' if name else 'empty'}")
+
+        def register(function: AnyFunction) -> AnyFunction:
+            self._functions[name] = function
+            return function
+
+        return register
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        return self._functions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+
+handler = Registry()
+
+
+class HandlerError(Exception):
+    """The handler cannot be used; the text says why and what to do."""
+
+
+class Handler(typing.Protocol):
+    """What is called with each message."""
+
+    @property
+    def is_async(self) -> bool | None:
+        """Whether `call` gives a coroutine, all its own work included; None: that depends on the payload."""
+
+    def chosen_for(self, payload: str | bytes) -> Handler:
+        """The one that such a message is for, itself as long as there is no choice. Raises InvalidPayload."""
+
+    def call(self, payload: str | bytes, context: Context) -> Any:
+        """What the function returns: for an async one, a coroutine.
+
+        Raises InvalidPayload, or whatever the handler raises.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionHandler:
+    """A user's function, ready to be called."""
+
+    function: Callable[..., Any]
+    decode: Decode
+    is_async: bool
+    takes_context: bool
+    wraps_async: bool = False
+
+    def chosen_for(self, payload: str | bytes) -> Handler:  # noqa: ARG002 - there is no choice
+        """See `Handler.chosen_for`."""
+        return self
+
+    def call(self, payload: str | bytes, context: Context) -> Any:
+        """See `Handler.call`."""
+        decoded = self.decode(payload)
+        result = self.function(decoded, context) if self.takes_context else self.function(decoded)
+        if self.is_async:
+            return _awaited(result)
+        if self.wraps_async and inspect.iscoroutine(result):  # its wrapper did not await it
+            result = asyncio.run(result)
+        return finished(result)
+
+
+async def _awaited(coroutine: Awaitable[Any]) -> Any:
+    return finished(await coroutine)
+
+
+@dataclass(frozen=True, slots=True)
+class TypedHandlers:
+    """Several functions; the `type` field of the payload says which one a message is for."""
+
+    by_type: Mapping[str, FunctionHandler]
+
+    @property
+    def is_async(self) -> bool | None:
+        """See `Handler.is_async`."""
+        kinds = {one.is_async for one in self.by_type.values()}
+        return kinds.pop() if len(kinds) == 1 else None
+
+    def call(self, payload: str | bytes, context: Context) -> Any:
+        """See `Handler.call`."""
+        return self.chosen_for(payload).call(payload, context)
+
+    def chosen_for(self, payload: str | bytes) -> Handler:
+        """See `Handler.chosen_for`."""
+        value = parse(payload)
+        kind = value.get("type") if isinstance(value, dict) else None
+        if not isinstance(kind, str):
+            raise InvalidPayload("not a JSON object with a text in its field 'type'")
+        if kind not in self.by_type:
+            raise InvalidPayload(f"no handler for its type; there are {', '.join(self.by_type)}")
+        return self.by_type[kind]
+
+
+def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
+    """Import a handler with the working directory and `search_path` importable.
+
+    Args:
+        reference: `module:function`, `module:registry`, or `module` for what it registers with `@handler`.
+
+    Raises HandlerError when that fails or the function cannot take a message.
+    """
+    _extend_path([Path.cwd(), *search_path])
+    module_name, colon, attribute = reference.partition(":")
+    if not module_name or (colon and not attribute):
+        raise HandlerError(f"{reference!r} is not of the form module:function")
+    try:
+        with forks_end_here():
+            module = importlib.import_module(module_name)
+    except BY_SIGNALS:
+        raise
+    except BaseException as error:  # a script that ends the process is no module of handlers
+        raise HandlerError(_import_problem(module_name, error)) from error
+    target = _attribute(module, attribute, reference) if attribute else _registry_of(module)
+    if isinstance(target, Registry):
+        if not target:
+            raise HandlerError(
+                f"{reference!r} registers no handler; use @handler('type'), or name a function: "
+                f"{module_name}:function (it offers {_offered(module)})"
+            )
+        return traced(_of_types(target, reference))
+    return traced(inspected(target, reference))
+
+
+def _registry_of(module: object) -> Registry:
+    """What `@handler` has registered; else the one registry that the module has of its own."""
+    own = {id(value): value for value in vars(module).values() if isinstance(value, Registry)}
+    own.pop(id(handler), None)
+    return handler if handler or len(own) != 1 else own.popitem()[1]
+
+
+def _attribute(module: object, path: str, reference: str) -> Any:
+    target: Any = module
+    for part in path.split("."):
+        holder = target
+        try:
+            target = getattr(holder, part)
+        except AttributeError:
+            name = reference.partition(":")[0]
+            raise HandlerError(
+                f"{reference!r}: {name!r} has no {path!r}; it offers {_offered(holder)}"
+            ) from None
+    if inspect.isclass(holder) and inspect.isfunction(inspect.getattr_static(holder, part)):
+        raise HandlerError(
+            f"{reference!r} is a method without its object; make one in the module, "
+            f"{holder.__name__.lower()} = {holder.__name__}(), and name {holder.__name__.lower()}.{part}"
+        )
+    return target
+
+
+def _offered(target: object) -> str:
+    names = [
+        name for name, value in vars(target).items() if inspect.isroutine(value) and not name.startswith("_")
+    ]
+    return ", ".join(names) or "no function"
+
+
+def _of_types(functions: Mapping[str, Callable[..., Any]], reference: str) -> TypedHandlers:
+    by_type = {
+        name: inspected(function, f"{reference} @handler({name!r})", typed=True)
+        for name, function in functions.items()
+    }
+    return TypedHandlers(by_type)
+
+
+def inspected(function: Any, reference: str, *, typed: bool = False) -> FunctionHandler:
+    """How `function` is to be called; `typed` if it was chosen by the message's type.
+
+    Raises HandlerError when it cannot take a message.
+    """
+    if not callable(function) or inspect.isclass(function):
+        raise HandlerError(f"{reference!r} is a {type(function).__name__}, not a function")
+    try:
+        style = call_style_of(function)
+        decode = sparing(style.annotation, decoder_for(style.annotation), typed=typed)
+    except TypeError as error:
+        raise HandlerError(f"{reference!r}: {error}") from error
+    except Exception as error:  # an object's own code
+        what = f"{type_name(error)}: {text_of(error)}"
+        raise HandlerError(f"{reference!r}: cannot read its signature: {what}") from error
+    return FunctionHandler(function, decode, style.is_async, style.takes_context, style.wraps_async)
+
+
+def _extend_path(folders: Sequence[Path]) -> None:
+    for folder in reversed(folders):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+
+def _import_problem(module_name: str, error: BaseException) -> str:
+    """Where in the user's own code the import failed, without the frames of the import system."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
+    place = f" ({os.path.relpath(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+    hint = ""
+    parent, _, last = module_name.rpartition(".")
+    if isinstance(error, ModuleNotFoundError) and parent and error.name == module_name:
+        hint = f"; for a function write '{parent}:{last}'"
+    if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
+        hint = f"; looked in {', '.join(sys.path[:3])} and the installed packages"
+    return f"cannot import {module_name!r}: {type_name(error)}: {text_of(error)}{place}{hint}"
+
+
+def traced(handler: Handler) -> Handler:
+    """`handler`, with each call in a span of its own."""
+    try:
+        return TracedHandler(handler)
+    except ImportError:
+        return handler
+
+
+class TracedHandler:
+    """Calls a handler in a consumer span, child of the producer's where the message carries its trace."""
+
+    def __init__(self, handler: Handler) -> None:
+        from opentelemetry import propagate, trace  # noqa: PLC0415  (optional)
+
+        self._handler = handler
+        self._extract = propagate.extract
+        self._trace = trace
+        self._tracer = trace.get_tracer("redisqueue_worker")
+        self.is_async = handler.is_async
+
+    def chosen_for(self, payload: str | bytes) -> Handler:
+        """As the handler's own, with each call in a span too."""
+        chosen = self._handler.chosen_for(payload)
+        return self if chosen is self._handler else TracedHandler(chosen)
+
+    def call(self, payload: str | bytes, context: Context) -> Any:
+        """As the handler's own."""
+        if self.is_async:
+            return self._call_async(payload, context)
+        with self._span(context):
+            return self._handler.call(payload, context)
+
+    async def _call_async(self, payload: str | bytes, context: Context) -> Any:
+        with self._span(context):
+            return await self._handler.call(payload, context)
+
+    @contextmanager
+    def _span(self, context: Context) -> Iterator[None]:
+        attributes: dict[str, str | int] = {
+            "messaging.system": "redisqueue",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": context.queue,
+            "messaging.message.id": context.id or "",
+            "redisqueue.delivery_count": context.delivery_count,
+        }
+        with self._tracer.start_as_current_span(
+            f"process {context.queue}",
+            context=self._extract(context.trace),
+            kind=self._trace.SpanKind.CONSUMER,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except (Retry, DeadLetter) as decision:  # what the handler wants is no error
+                span.add_event(type_name(decision))
+                raise
+            except BaseException as error:
+                # Not `record_exception`, which asks the exception for its text and lets it raise.
+                span.add_event(
+                    "exception",
+                    {
+                        "exception.type": type_name(error),
+                        "exception.message": text_of(error),
+                        "exception.stacktrace": formatted(error),
+                    },
+                )
+                span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, type_name(error)))
+                raise

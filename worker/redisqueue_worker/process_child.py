@@ -1,0 +1,199 @@
+"""The process of one slot: it handles one message at a time, and ends with the worker that started it.
+
+Run as `python -m redisqueue_worker.process_child FD`, where FD is its end of the pipe to the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import os
+import queue
+import random
+import signal
+import sys
+import threading
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from redisqueue_worker import logs
+from redisqueue_worker.context import Context, MessageLogger, Publisher, headers_of
+from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, run_to_end
+from redisqueue_worker.handlers import Handler, HandlerError, load
+from redisqueue_worker.hooks import HookError, hooks
+from redisqueue_worker.restart import Limits, Wear
+from redisqueue_worker.shutdown import LEFTOVER_SECONDS, leave_at_once, leave_within, run_atexit
+from redisqueue_worker.signals import Takeovers
+
+if TYPE_CHECKING:
+    from redisqueue_worker.retry_policy import Failure
+    from redisqueue_worker.settings import Settings
+
+
+class Handle(NamedTuple):
+    """To the process: handle this. It answers with Extended, as often as it likes, and then Ended."""
+
+    payload: str | bytes
+    id: str | None
+    delivery_count: int
+    remaining_seconds: float | None
+
+
+class Update(NamedTuple):
+    """To the process: what changed for the message that it has in hand."""
+
+    draining: bool
+    lease_lost: bool
+
+
+class Ready(NamedTuple):
+    """From the process, its first word: the handler is there, or `problem` says why not.
+
+    Attributes:
+        taken: what the handler's code took over at its import and its start-up hooks.
+    """
+
+    problem: Exception | None = None
+    taken: tuple[str, ...] = ()
+
+
+class Extended(NamedTuple):
+    """From the process: the handler moved its deadline."""
+
+    seconds: float
+
+
+class Ended(NamedTuple):
+    """From the process: the handler returned, or failed. `worn` says why the process wants to be replaced."""
+
+    failure: Failure | None
+    worn: str
+
+
+_PR_SET_PDEATHSIG = 1
+_handler_log = logging.getLogger("handler")
+
+
+class _ChildContext(Context):
+    """A context whose deadline is kept on the other side of the pipe."""
+
+    def __init__(self, work: Handle, draining: threading.Event, publisher: Publisher, send: Any) -> None:
+        super().__init__(
+            id=work.id,
+            delivery_count=work.delivery_count,
+            timeout_seconds=work.remaining_seconds,
+            logger=MessageLogger(_handler_log, work.id, work.delivery_count),
+            draining=draining,
+            publisher=publisher,
+            headers=headers_of(work.payload),
+        )
+        self._send = send
+
+    def extend(self, seconds: float) -> None:
+        super().extend(seconds)
+        self._send(Extended(seconds))
+
+
+class ProcessChild:
+    """The loop of the process: the main thread runs handlers, a second one listens to the worker."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection = connection
+        self._publisher = Publisher(settings.connection, settings.queue, settings.key_separator)
+        self._limits = Limits.of(settings, random.random())  # noqa: S311  (spreads load, hides nothing)
+        self._work: queue.SimpleQueue[Handle | None] = queue.SimpleQueue()
+        self._draining = threading.Event()
+        self._context: Context | None = None
+        self._sending = threading.Lock()
+        self._base = contextvars.copy_context()  # what the handler's module set while it was imported
+
+    def serve(self, handler: Handler, takeovers: Takeovers) -> None:
+        """Handle messages until the worker wants no more."""
+        taken = takeovers.undo()
+        threading.Thread(target=self._listen, name="listener", daemon=True).start()
+        with asyncio.Runner() as runner:
+            run = partial(runner.run, context=self._base)
+            hooks.start(run, self._base)
+            taken += takeovers.undo()
+            self._send(Ready(taken=tuple(dict.fromkeys(taken))))
+            handled = 0
+            wear = Wear(self._limits)
+            wear.reached(handled)  # which warns of a limit that is too small
+            while (work := self._work.get()) is not None:
+                failure = self._handle(handler, work, runner)
+                handled += 1
+                takeovers.undo()
+                worn = wear.reached(handled)
+                self._send(Ended(failure, worn))
+            hooks.stop(run, self._base)
+
+    def _handle(self, handler: Handler, work: Handle, runner: asyncio.Runner) -> Failure | None:
+        context = self._context = _ChildContext(work, self._draining, self._publisher, self._send)
+        own = self._base.copy()
+        if handler.is_async is None:
+            handler = own.run(chosen_for, handler, work.payload)
+        if handler.is_async:
+            ends: list[Failure | None] = []
+
+            async def handle() -> None:
+                ends.append(await failure_in_async(handler, work.payload, context))
+
+            with contextlib.suppress(asyncio.CancelledError):  # it cancelled its own task, and went on
+                run_to_end(runner, handle(), own)
+            return ends[0]
+        return own.run(failure_in, handler, work.payload, context)
+
+    def _send(self, word: NamedTuple) -> None:
+        with self._sending:
+            self._connection.send(word)
+
+    def _listen(self) -> None:
+        try:
+            while (word := self._connection.recv()) is not None:
+                if isinstance(word, Handle):
+                    self._work.put(word)
+                    continue
+                (self._draining.set if word.draining else self._draining.clear)()
+                if word.lease_lost and self._context:
+                    self._context.mark_lease_lost()
+            self._work.put(None)
+        except (EOFError, OSError):  # the worker is gone: nobody would settle what is in hand
+            os._exit(1)
+
+
+def main() -> int:
+    """Serve the pipe whose descriptor is the first argument; the exit code."""
+    _end_with_the_worker()
+    takeovers = Takeovers(lambda _number, _frame: None)  # the worker decides when a slot ends
+    takeovers.undo()
+    os.set_inheritable(int(sys.argv[1]), False)  # a handler's own processes must not keep the pipe open
+    connection = Connection(int(sys.argv[1]))
+    settings = connection.recv()
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        handler = load(settings.handler, settings.handler_path)
+        ProcessChild(connection, settings).serve(handler, takeovers)
+    except (HandlerError, HookError) as error:
+        connection.send(Ready(type(error)(str(error))))
+        return 1
+    run_atexit(lambda: leave_at_once(0))
+    leave_within(LEFTOVER_SECONDS, 0)  # handlers may have left threads of their own
+    return 0
+
+
+def _end_with_the_worker() -> None:
+    """Let Linux kill this process when its worker dies, even if a handler never yields to the listener."""
+    import ctypes  # noqa: PLC0415  (the worker imports this module too)
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(EOFError, OSError):  # the worker left
+        from redisqueue_worker.process_child import main  # so that both ends mean the same words
+
+        sys.exit(main())

@@ -1,0 +1,246 @@
+"""Slots that are processes: a handler that hangs, leaks or crashes takes its own process along, no other."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from redis_message_queue._clock import monotonic
+from redisqueue_worker.handlers import HandlerError
+from redisqueue_worker.hooks import HookError
+from redisqueue_worker.metrics import VARIABLE
+from redisqueue_worker.orphans import marks
+from redisqueue_worker.process_child import Ended, Extended, Handle, Ready, Update
+from redisqueue_worker.retry_policy import Failure, HandlerTimeout, failure_of
+from redisqueue_worker.signals import warn_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from redisqueue_worker.executors import Done
+    from redisqueue_worker.in_flight import InFlight
+    from redisqueue_worker.metrics import SlotMetrics
+    from redisqueue_worker.settings import Settings
+
+
+log = logging.getLogger(__name__)
+
+# How often a busy slot looks whether its process still lives, and tells it what changed.
+LOOK_SECONDS = 0.5
+END_SECONDS = 6.0
+# A handler's import may take long; one that never ends must not hold its message for ever.
+START_SECONDS = 120.0
+# A process that dies before it is ready would most likely die again at once.
+START_PAUSE_SECONDS = 1.0
+
+
+class ProcessDied(Exception):
+    """The process of a handler ended before its handler did."""
+
+
+class ChildProcess:
+    """One process, and this side of the pipe to it."""
+
+    def __init__(self, settings: Settings, metrics: SlotMetrics | None) -> None:
+        self._metrics = metrics
+        self._connection, theirs = multiprocessing.Pipe()
+        with theirs:
+            command = [sys.executable, "-m", "redisqueue_worker.process_child", str(theirs.fileno())]
+            self._process = subprocess.Popen(  # noqa: S603  (ourselves)
+                command,
+                pass_fds=(theirs.fileno(), *marks()),
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+                env={**os.environ, **({VARIABLE: str(metrics.folder)} if metrics else {})},
+            )
+        self._lock = threading.Lock()
+        self._message: InFlight | None = None
+        self.is_ready = False
+        self.taken: tuple[str, ...] = ()
+        self.worn = ""
+        with contextlib.suppress(OSError):  # it died at once: whoever waits for it will notice
+            self._connection.send(settings)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        """Raises HandlerError or HookError as the process found it, ProcessDied when it is never ready."""
+        deadline = monotonic() + START_SECONDS
+        try:
+            while not self.is_ready:
+                self._next_word()
+                if monotonic() > deadline:
+                    self._kill()
+        except (EOFError, OSError):
+            raise ProcessDied(self._cause_of_death()) from None
+
+    def handle(self, message: InFlight) -> Failure | None:
+        """How the handler failed on `message`, by ProcessDied when the process ended meanwhile."""
+        try:
+            self.wait_until_ready()
+            self._message = message
+            message.begin(lambda: self._kill_over(message))
+            ended = self._converse(message)
+        except (HandlerError, HookError, ProcessDied) as problem:  # from `wait_until_ready`
+            return failure_of(problem)
+        except Exception:  # the pipe has ended, or the handler wrote to it
+            if message.timed_out_at is not None:
+                return failure_of(HandlerTimeout(message.age_seconds))
+            return failure_of(ProcessDied(self._cause_of_death()))
+        finally:
+            with self._lock:
+                self._message = None
+        self.worn = ended.worn
+        return ended.failure
+
+    def end(self) -> None:
+        """Let it run its shut-down hooks and leave; kill it when that takes long."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self._connection.send(None)
+            self._process.wait(END_SECONDS)
+        self._kill()
+        self._process.wait()
+        self._connection.close()
+        if self._metrics:
+            self._metrics.ended(self.pid)
+
+    def _converse(self, message: InFlight) -> Ended:
+        """Hand the message over and listen until its handler has ended. Raises EOFError or OSError."""
+        context, claim = message.context, message.claim
+        told = Update(draining=False, lease_lost=False)
+        self._connection.send(
+            Handle(claim.payload, claim.id, claim.delivery_count, context.remaining_seconds)
+        )
+        while not isinstance(word := self._next_word(), Ended):
+            if isinstance(word, Extended):
+                context.extend(word.seconds)
+            news = Update(context.draining, context.lease_lost)
+            if news != told:
+                self._connection.send(news)
+                told = news
+        return word
+
+    def _next_word(self) -> Any:
+        """The next word, or None after a while. Raises EOFError when none can come, or a start's problem."""
+        dead = not self.alive  # looked at before the pipe: its last word counts
+        if not self._connection.poll(0 if dead else LOOK_SECONDS):
+            if dead:
+                raise EOFError
+            return None
+        word = self._connection.recv()
+        if isinstance(word, Ready):
+            self.is_ready = True
+            self.taken = word.taken
+            if word.problem:
+                raise word.problem
+        return word
+
+    def _kill_over(self, message: InFlight) -> None:
+        """Kill the process if it is still at this message."""
+        with self._lock:
+            if self._message is message:
+                self._kill()
+
+    def _kill(self) -> None:
+        """End it and all that its handlers have started, which are one group with it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _cause_of_death(self) -> str:
+        try:
+            code = self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:  # it closed the pipe and lives on
+            self._kill()
+            code = self._process.wait()
+        when = "" if self.is_ready else " before it was ready"
+        if code >= 0:
+            return f"the handler's process left with exit code {code}{when}"
+        hint = " (out of memory, perhaps)" if code == -signal.SIGKILL else ""
+        return f"the handler's process was killed by {signal.Signals(-code).name}{hint}{when}"
+
+
+class ProcessPool:
+    """`count` processes, each with a thread that hands it messages and replaces it when it dies or is worn.
+
+    Raises HandlerError or HookError when the handler cannot be used.
+    """
+
+    kind = "processes"
+    can_cancel = True
+
+    def __init__(self, settings: Settings, done: Done, metrics: SlotMetrics | None = None) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._done = done
+        self.context = contextvars.copy_context()
+        self._work: queue.SimpleQueue[InFlight | None] = queue.SimpleQueue()
+        children = [ChildProcess(settings, metrics) for _ in range(settings.concurrency)]
+        try:
+            children[0].wait_until_ready()
+        except ProcessDied as problem:
+            raise HandlerError(f"{settings.handler!r}: {problem}") from None
+        if taken := children[0].taken:  # the others import the same
+            warn_of(taken)
+        self._threads = [
+            threading.Thread(target=self._serve, args=(child,), name=f"slot-{index}", daemon=True)
+            for index, child in enumerate(children)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def start(self, messages: Sequence[InFlight]) -> None:
+        for message in messages:
+            message.queued = True
+            self._work.put(message)
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        """Nothing: hooks are the processes' own."""
+        coroutine.close()
+        return None
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._work.put(None)
+        deadline = monotonic() + END_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - monotonic()))
+
+    def _serve(self, child: ChildProcess) -> None:
+        while (message := self._work.get()) is not None:
+            if not child.alive:
+                child = self._replaced(child, "it died")
+            failure = child.handle(message)
+            self._done(message, failure)
+            if not child.is_ready:
+                time.sleep(START_PAUSE_SECONDS)
+            if child.worn or not child.alive:
+                child = self._replaced(child, child.worn or (failure.text if failure else "it died"))
+        child.end()
+
+    def _replaced(self, child: ChildProcess, reason: str) -> ChildProcess:
+        child.end()
+        while True:
+            try:
+                fresh = ChildProcess(self._settings, self._metrics)
+            except OSError as error:  # no memory or no descriptors left, which may pass
+                log.warning("no process can be started, trying again", extra={"error": str(error)})
+                time.sleep(START_PAUSE_SECONDS)
+            else:
+                log.info("process replaced", extra={"old": child.pid, "new": fresh.pid, "reason": reason})
+                return fresh

@@ -1,0 +1,143 @@
+"""How a handler ended, as plain data, and what becomes of its message. Pure.
+
+An exception is the handler's own code: its text, its class, its causes and notes may raise, lie, or be as
+large as they like. So it is made harmless once, where the handler ran; nothing but this goes on to the
+consumer loop, through a process slot's pipe or into a log line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from tenacity import RetryCallState, Retrying
+from tenacity.wait import wait_base, wait_exponential, wait_random
+
+from redis_message_queue.consumer import Claim, Outcome, Settlement
+from redisqueue_worker.exceptions import LONGEST_DELAY_SECONDS, DeadLetter, Retry, checked_delay
+from redisqueue_worker.logs import formatted, text_of, type_name
+from redisqueue_worker.payload import InvalidPayload
+
+LONGEST_REASON = 200
+# A dead letter's reason is the handler's own words.
+LONGEST_TEXT = 1000
+
+
+class HandlerTimeout(Exception):
+    """The handler ran longer than it may."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"ran for {seconds:.1f} s")
+
+
+class Cause(StrEnum):
+    """What kind of end it was."""
+
+    RETRY = "retry"  # the handler wants the message again
+    DEAD_LETTER = "dead letter"  # the handler never wants it again
+    INVALID_PAYLOAD = "invalid payload"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"  # an async handler, by the worker or by itself
+    ERROR = "error"
+
+
+class Failure(NamedTuple):
+    """What a handler raised.
+
+    Attributes:
+        text: why, in a few words.
+        detail: the traceback, of what nobody asked for.
+        delay_seconds: what a RETRY asked for; None for the worker's own backoff.
+    """
+
+    cause: Cause
+    text: str
+    detail: str = ""
+    delay_seconds: float | None = None
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What `error` says. Never raises."""
+    try:
+        return _known(error) or _failed(error)
+    except BaseException as problem:  # an attribute of the exception is its own code
+        return _failed(problem)
+
+
+def _known(error: BaseException) -> Failure | None:
+    """What the exceptions that the worker knows mean; None for all others."""
+    kind = type(error)  # `isinstance` would also believe what `__class__` pretends
+    if issubclass(kind, Retry):
+        return Failure(Cause.RETRY, "retry", delay_seconds=checked_delay(error.delay_seconds))  # type: ignore[attr-defined]
+    if issubclass(kind, DeadLetter):
+        return Failure(Cause.DEAD_LETTER, text_of(error.reason, LONGEST_TEXT))  # type: ignore[attr-defined]
+    if issubclass(kind, InvalidPayload):
+        return Failure(Cause.INVALID_PAYLOAD, text_of(error, LONGEST_TEXT))
+    if issubclass(kind, HandlerTimeout):
+        return Failure(Cause.TIMEOUT, text_of(error))
+    if issubclass(kind, asyncio.CancelledError):
+        return _failed(error, Cause.CANCELLED)
+    return None
+
+
+def _failed(error: BaseException, cause: Cause = Cause.ERROR) -> Failure:
+    text = f"{type_name(error)}: {text_of(error, LONGEST_REASON)}"
+    short = text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+    return Failure(cause, short, formatted(error))
+
+
+# What is kept beside a dead letter: enough for a traceback's end, small enough for thousands of them.
+MAX_DETAIL_CHARACTERS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How failures are repeated.
+
+    Attributes:
+        max_attempts: failures of the handler before a message becomes a dead letter; with 1 the first one
+            is final and the message goes to the failed ones. What ended with its worker is no attempt.
+    """
+
+    max_attempts: int = 3
+    initial_seconds: float = 1.0
+    max_seconds: float = 300.0
+
+    def delay_seconds(self, attempt: int) -> float:
+        """How long to wait after the `attempt`-th failure: doubled each time, up to a quarter of jitter."""
+        wait = wait_exponential(multiplier=self.initial_seconds, max=self.max_seconds)
+        base = wait_seconds(wait, attempt)
+        return min(base + wait_seconds(wait_random(0, base / 4), attempt), LONGEST_DELAY_SECONDS)
+
+    def settlement(self, claim: Claim, failure: Failure | None) -> Settlement:
+        """What becomes of `claim` after its handler returned (`failure` is None) or failed."""
+        match failure:
+            case None:
+                return Settlement(claim, Outcome.DONE)
+            case Failure(cause=Cause.RETRY, delay_seconds=delay):
+                returned = claim.delivery_count - claim.lost_leases
+                chosen = self.delay_seconds(returned) if delay is None else delay
+                return Settlement(claim, Outcome.RETRY, delay_seconds=chosen, reason=failure.text)
+            case Failure(cause=Cause.DEAD_LETTER):
+                return Settlement(claim, Outcome.DEAD, reason=failure.text)
+            case Failure(cause=Cause.INVALID_PAYLOAD):
+                return Settlement(claim, Outcome.DEAD, reason=f"invalid payload: {failure.text}")
+        reason = f"timeout: {failure.text}" if failure.cause is Cause.TIMEOUT else failure.text
+        detail = failure.detail[-MAX_DETAIL_CHARACTERS:]
+        if self.max_attempts == 1:
+            return Settlement(claim, Outcome.FAILED, reason=reason, detail=detail, failed=True)
+        attempt = claim.failures + 1
+        if attempt >= self.max_attempts:
+            spent = f"{reason} (attempt {attempt} of {self.max_attempts})"
+            return Settlement(claim, Outcome.DEAD, reason=spent, detail=detail, failed=True)
+        delay = self.delay_seconds(attempt)
+        return Settlement(claim, Outcome.RETRY, delay_seconds=delay, reason=reason, failed=True)
+
+
+def wait_seconds(wait: wait_base, attempt: int) -> float:
+    """What a tenacity wait strategy gives after `attempt` failures."""
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = max(1, attempt)
+    return wait(state)

@@ -1,0 +1,387 @@
+"""One worker process: starts the loops, then decides on the main thread what signals and commands mean."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import random
+import signal
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from redis_message_queue._clock import monotonic
+from redis_message_queue.consumer import Consumer, WorkerIdentity
+from redis_message_queue.lease_keeper import KEEPER_NAME, LeaseKeeper
+from redisqueue_worker.circuit_breaker import Breaker
+from redisqueue_worker.claim_timing import Burst
+from redisqueue_worker.consumer_loop import ConsumerLoop
+from redisqueue_worker.context import Contexts, Publisher, pool_problem
+from redisqueue_worker.control import ControlServer
+from redisqueue_worker.drain import Cause, Drain, Effect, Event, Phase, step
+from redisqueue_worker.executors import Executor, MixedExecutor, TaskExecutor, ThreadExecutor, slots_problem
+from redisqueue_worker.handlers import load
+from redisqueue_worker.health import HealthServer, Pulse, RefusalPulse, stalled
+from redisqueue_worker.hooks import hooks
+from redisqueue_worker.in_flight import InFlightTable
+from redisqueue_worker.lease_renewal import KeeperPulse, keep_leases
+from redisqueue_worker.metrics import VARIABLE, SlotMetrics
+from redisqueue_worker.process_pool import ProcessPool
+from redisqueue_worker.restart import Limits, Wear, inherited_listener
+from redisqueue_worker.retry_policy import RetryPolicy
+from redisqueue_worker.server_check import check_in_background
+from redisqueue_worker.shutdown import (
+    EXIT_CRASHED,
+    EXIT_DRAINED,
+    EXIT_FORCED,
+    EXIT_IMPATIENT,
+    Ending,
+    leave_at_once,
+)
+from redisqueue_worker.signals import STOP_SIGNALS, StoppedBeforeStart, Takeovers
+from redisqueue_worker.timeouts import HandlerTimeouts
+from redisqueue_worker.wakeup import WakeUp
+
+if TYPE_CHECKING:
+    import threading
+    from types import FrameType
+
+    from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.restart import Origin, Reloader
+    from redisqueue_worker.settings import Settings
+
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+_LOOPS = ("redisqueue-claimer", KEEPER_NAME, "redisqueue-waiter", "redisqueue-event-loop")
+
+
+class PlatformError(Exception):
+    """Something around the process is not as the settings say: a port in use, a folder not writable."""
+
+
+class Worker:
+    """Runs the handler of `settings` until told to stop. One per process; `run` needs the main thread."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, origin: Origin, reloader: Reloader | None = None
+    ) -> None:
+        self._settings = settings
+        self._origin = origin
+        self._reloader = reloader
+        self._metrics = metrics
+        self._state = Drain(settings.drain_timeout_seconds)
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._in_flight = InFlightTable()
+        self._pulses = {name: Pulse() for name in ("main", "claimer", "waiter")}
+        self._keeper = LeaseKeeper(settings.connection.connect)
+        self._pulses["leases"] = KeeperPulse(self._keeper)
+        self._takeovers = Takeovers(self._on_signal, _on_thread_crash)
+        self._started = False
+        self._health: HealthServer | None = None
+        self._owns_run_dir = False
+        self._wear = Wear(Limits())
+        self._burst = Burst(settings.burst_patience_seconds, monotonic()) if settings.burst else None
+        self._timeouts = HandlerTimeouts(self._in_flight, metrics, settings.max_in_flight_seconds)
+        policy = RetryPolicy(
+            settings.max_attempts, settings.retry_initial_seconds, settings.retry_max_seconds
+        )
+        self._loop = ConsumerLoop(
+            lambda: self._consumer(
+                WorkerIdentity(
+                    id=settings.worker_id,
+                    slots=settings.concurrency,
+                    pod_uid=settings.pod_uid,
+                    owner_uid=settings.owner_uid,
+                    config_hash=settings.config_hash,
+                )
+            ),
+            self._in_flight,
+            keep_leases(self._keeper, settings, self._in_flight, metrics),
+            slots=settings.concurrency,
+            policy=policy,
+            breaker=Breaker(settings.circuit_breaker_failures),
+            contexts=Contexts(
+                settings.handler_timeout_seconds,
+                Publisher(settings.connection, settings.queue, settings.key_separator),
+                metrics,
+            ),
+            metrics=metrics,
+            pulse=self._pulses["claimer"],
+            changed=lambda: self._events.put(Event.TICK),
+            emptied=self._on_empty,
+        )
+        outbox = self._loop.outbox
+        self._pulses["results"] = RefusalPulse(lambda: outbox.refused_since)
+        metrics.results_waiting.set_function(lambda: outbox.oldest_seconds(monotonic()))
+        metrics.results_refused.set_function(lambda: len(outbox))
+        self._wakeup = WakeUp(self._consumer, self._loop.woken, self._pulses["waiter"])
+
+    def run(self) -> int:
+        """Work until drained and told to stop; the process's exit code.
+
+        Does not return when it is forced to stop (the process leaves with 4 at once, whatever its
+        threads do) and when it starts afresh (the process is replaced).
+
+        Raises HandlerError for a handler that cannot be used, HookError for a start-up hook that fails,
+        PlatformError for a port or folder, StoppedBeforeStart for a signal until then.
+        """
+        # A predecessor that replaced itself by this process blocked the signals: none was lost between.
+        self._takeovers.undo()
+        with ExitStack() as doors:
+            self._open_doors(doors)
+            slots = self._make_slots()
+            self._takeovers.undo_and_warn()
+            hooks.start(slots.run, slots.context)
+            self._takeovers.undo_and_warn()
+            if self._reloader:
+                self._reloader.watch(lambda: self._events.put(Event.RECYCLE))
+            self._begin(slots)
+            last = self._live()
+            return self._end(last, slots)
+
+    # ---- start ---------------------------------------------------------------------
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if not self._started:
+            raise StoppedBeforeStart
+        self._events.put(Event(signal.Signals(number).name))
+
+    def _open_doors(self, doors: ExitStack) -> None:
+        settings = self._settings
+        if settings.http_port:
+            self._open_health(doors)
+        try:
+            control = ControlServer(
+                settings.run_dir, self._events.put, lambda: (self._state, len(self._in_flight))
+            )
+        except OSError as error:
+            problem = f"REDISQUEUE_RUN_DIR (--run-dir): '{settings.run_dir}': {error.strerror or error}"
+            if settings.run_dir_required:
+                raise PlatformError(problem) from error
+            log.warning(
+                "no control socket: 'redisqueue-worker drain' cannot reach this worker",
+                extra={"reason": problem},
+            )
+        else:
+            doors.callback(control.close)
+            self._owns_run_dir = True
+
+    def _slot_metrics(self) -> SlotMetrics | None:
+        """What handlers in process slots tell goes on our page, if there is one."""
+        if self._health is None and VARIABLE not in os.environ:
+            return None
+        run_dir = self._settings.run_dir if self._owns_run_dir else None
+        try:
+            found = SlotMetrics.prepared(run_dir, os.environ)
+        except OSError as error:
+            log.warning("no metrics of handlers: there is no folder for them", extra={"reason": str(error)})
+            return None
+        self._metrics.registry.register(found)
+        return found
+
+    def _open_health(self, doors: ExitStack) -> None:
+        settings = self._settings
+        try:
+            self._health = HealthServer(
+                settings.http_host,
+                settings.http_port,
+                live=lambda: stalled(self._pulses) if self._started else [],
+                ready=self._ready,
+                registry=self._metrics.registry,
+                listener=inherited_listener(),
+            )
+        except OSError as error:
+            problem = (
+                f"REDISQUEUE_HTTP_HOST (--http-host) and REDISQUEUE_HTTP_PORT (--http-port): "
+                f"'{settings.http_host}' port {settings.http_port}: {error.strerror}"
+            )
+            if settings.http_port_required:
+                raise PlatformError(problem) from error
+            log.warning("no probes and no metrics: choose another port, or 0", extra={"reason": problem})
+        else:
+            doors.callback(self._health.close)
+
+    def _make_slots(self) -> Executor:
+        settings = self._settings
+        if settings.slots == "processes":  # which import the handler themselves
+            return ProcessPool(settings, self._loop.finish, self._slot_metrics())
+        handler = load(settings.handler, settings.handler_path)
+        if problem := slots_problem(settings.slots, handler):
+            raise PlatformError(f"REDISQUEUE_SLOTS (--slots): {problem}")
+        if handler.is_async is False:
+            return ThreadExecutor(handler, settings.concurrency, self._loop.finish)
+        pulse = self._pulses["event-loop"] = Pulse()
+        if handler.is_async:
+            return TaskExecutor(handler, self._loop.finish, pulse)
+        return MixedExecutor(handler, settings.concurrency, self._loop.finish, pulse)
+
+    def _begin(self, slots: Executor) -> None:
+        settings = self._settings
+        self._loop.attach(slots.start, self._wakeup)
+        self._timeouts.can_cancel = slots.can_cancel
+        self._metrics.slots.set(settings.concurrency)
+        self._metrics.in_flight.set_function(lambda: len(self._in_flight))
+        grace = settings.grace_period_seconds
+        log.info(
+            "started",
+            extra={
+                "queue": settings.queue,
+                "redis": settings.connection.redacted,
+                "handler": settings.handler,
+                "slots": slots.kind,
+                "concurrency": settings.concurrency,
+                "drain_timeout_seconds": settings.drain_timeout_seconds,
+                "grace_period_seconds": grace,
+            },
+        )
+        if grace is not None and settings.drain_timeout_seconds >= grace:
+            log.warning(
+                "the grace period ends before the drain timeout: handlers may be killed at work",
+                extra={
+                    "drain_timeout_seconds": settings.drain_timeout_seconds,
+                    "grace_period_seconds": grace,
+                },
+            )
+        if problem := pool_problem(settings):
+            log.warning("the client is too small", extra={"reason": problem})
+        for pulse in self._pulses.values():  # a slow import is not a stall
+            pulse.beat()
+        if settings.slots != "processes":  # those are replaced one by one, and this process stays
+            self._wear = Wear(Limits.of(settings, random.random()))  # noqa: S311
+        self._started = True
+        for thread in (self._wakeup, self._loop):
+            thread.start()
+        check_in_background(settings.connection)
+
+    def _consumer(self, identity: WorkerIdentity | None = None) -> Consumer:
+        settings = self._settings
+        return Consumer(
+            settings.connection.connect(),
+            settings.queue,
+            key_separator=settings.key_separator,
+            visibility_timeout_seconds=settings.visibility_timeout_seconds,
+            max_delivery_count=settings.max_delivery_count,
+            keep_completed=settings.keep_completed,
+            keep_failed=settings.keep_failed,
+            worker=identity,
+        )
+
+    def _ready(self) -> bool:
+        return self._started and self._state.phase is Phase.RUNNING
+
+    # ---- the main loop -------------------------------------------------------------
+
+    def _live(self) -> Effect:
+        """Until the state machine says how to leave."""
+        while True:
+            try:
+                event = self._events.get(timeout=TICK_SECONDS)
+            except queue.Empty:
+                event = Event.TICK
+            self._pulses["main"].beat()
+            self._takeovers.undo_and_warn()
+            self._timeouts.look()
+            if event is Event.TICK and self._wants_recycling():
+                event = Event.RECYCLE
+            elif event is Event.TICK and self._is_impatient():
+                event = Event.IMPATIENCE
+            for effect in self._apply(event):
+                if effect is Effect.STOP_CLAIMING:
+                    self._loop.close_gate()
+                    self._metrics.drain_began()
+                elif effect is Effect.START_CLAIMING:
+                    self._loop.open_gate()
+                    self._metrics.drain_ended()
+                else:
+                    return effect
+
+    def _apply(self, event: Event) -> tuple[Effect, ...]:
+        before = self._state
+        after, effects = step(before, event, now=monotonic(), load=self._loop.load())
+        self._state = after
+        self._tell(event, before, after)
+        return effects
+
+    def _tell(self, event: Event, before: Drain, after: Drain) -> None:
+        fields = {"reason": str(after.cause or before.cause or ""), "in_flight": len(self._in_flight)}
+        if event in (Event.SIGTERM, Event.SIGINT):
+            log.info("%s received", event, extra={**fields, "reason": str(event)})
+        if after.cause and after.cause is not before.cause:
+            log.info(
+                "drain started by %s",
+                after.cause,
+                extra={**fields, "drain_timeout_seconds": after.timeout_seconds},
+            )
+        if after.phase is Phase.DRAINED and before.phase is not Phase.DRAINED:
+            log.info("nothing in flight, staying until SIGTERM or resume", extra=fields)
+        if after.phase is Phase.RUNNING and before.phase is not Phase.RUNNING:
+            log.info("resumed", extra={**fields, "reason": "command"})
+
+    def _wants_recycling(self) -> bool:
+        if self._state.phase is not Phase.RUNNING:
+            return False
+        if self._timeouts.has_abandoned:
+            reason = "a handler cannot be stopped"
+        else:
+            reason = self._wear.reached(self._loop.settled_total)
+        if reason:
+            log.info("time to start afresh", extra={"reason": reason})
+        return bool(reason)
+
+    def _on_empty(self, next_due_seconds: float | None) -> None:
+        if self._burst and not self._burst.waits_for(next_due_seconds):
+            self._events.put(Event.EMPTY)
+
+    def _is_impatient(self) -> bool:
+        if self._burst is None or self._state.phase is not Phase.RUNNING:
+            return False
+        oldest = self._in_flight.oldest_age_seconds()
+        self._burst.look(monotonic(), ended=self._loop.ended_total, oldest_age_seconds=oldest)
+        return self._burst.is_over
+
+    # ---- the end -------------------------------------------------------------------
+
+    def _end(self, last: Effect, slots: Executor) -> int:
+        """Leave as `last` says. Returns only when no handler runs and nothing replaces the process."""
+        self._wakeup.end()
+        ending = Ending(
+            loop=self._loop,
+            keeper=self._keeper,
+            in_flight=self._in_flight,
+            slots=slots,
+            health=self._health,
+            origin=self._origin,
+            release=not self._settings.leave_lease,
+            reason=str(self._state.cause or ""),
+            drained=EXIT_IMPATIENT if self._state.cause is Cause.IMPATIENCE else EXIT_DRAINED,
+            told_to_stop=self._told_to_stop,
+        )
+        if last is Effect.FORCE_EXIT:
+            ending.give_up()
+            leave_at_once(EXIT_FORCED)
+        return ending.leave(recycle=last is Effect.RECYCLE)
+
+    def _told_to_stop(self) -> bool:
+        """Hold the stop signals back from now on; whether one of them has come."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        with suppress(queue.Empty):
+            while True:
+                event = self._events.get_nowait()
+                if event in (Event.SIGTERM, Event.SIGINT):
+                    log.info(
+                        "%s received", event, extra={"reason": str(event), "in_flight": len(self._in_flight)}
+                    )
+                    return True
+        return False
+
+
+def _on_thread_crash(crash: threading.ExceptHookArgs) -> None:
+    """A worker that lost one of its loops must not linger; threads that handlers start are theirs."""
+    ours = crash.thread is not None and crash.thread.name in _LOOPS
+    info = (crash.exc_type, crash.exc_value or crash.exc_type(), crash.exc_traceback)
+    name = crash.thread.name if crash.thread else "unknown"
+    log.critical("thread %s crashed", name, exc_info=info)
+    if ours:
+        leave_at_once(EXIT_CRASHED)
