@@ -9,9 +9,10 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as type checkers know it; importing `typing` would cost `drain` a third of its time
 if TYPE_CHECKING:
-    from redisqueue_worker.context import Context, stamp
+    from redisqueue_worker.context import Context
     from redisqueue_worker.exceptions import DeadLetter, Retry
     from redisqueue_worker.handlers import Registry, handler
+    from redisqueue_worker.headers import stamp
     from redisqueue_worker.hooks import on_shutdown, on_startup
 
 __all__ = ["Context", "DeadLetter", "Registry", "Retry", "handler", "on_shutdown", "on_startup", "stamp"]
@@ -24,7 +25,7 @@ _HOMES = {
     "handler": "handlers",
     "on_shutdown": "hooks",
     "on_startup": "hooks",
-    "stamp": "context",
+    "stamp": "headers",
 }
 
 

@@ -1,10 +1,10 @@
-"""What a handler can raise to say what shall happen to its message."""
+"""What a handler can raise to say what shall happen to its message, and what a payload is refused with."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from redisqueue_worker.logs import shown
+from redisqueue_worker.logs import shown, type_name
 
 LONGEST_DELAY_SECONDS = 30 * 24 * 3600
 
@@ -40,6 +40,34 @@ class DeadLetter(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = str(reason)
+
+
+class InvalidPayload(Exception):
+    """The payload is not of the handler's type. The text tells where and why, never what it contains."""
+
+    def __init__(self, problem: str, *path: str | int, wrong_kind: bool = False) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path = list(path)
+        self.wrong_kind = wrong_kind
+
+    @classmethod
+    def of(cls, value: object, wanted: str) -> InvalidPayload:
+        """`value` is not of the kind that is wanted."""
+        kind = {type(None): "null", dict: "object"}.get(type(value)) or type_name(value)
+        return cls(f"a JSON {kind} where {wanted} belongs", wrong_kind=True)
+
+    def within(self, place: str | int) -> InvalidPayload:
+        """The same, seen from the object or list that holds the value."""
+        self.path.insert(0, place)
+        return self
+
+    def __str__(self) -> str:
+        if not self.path:
+            return self.problem
+        place = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in self.path)
+        is_ = "" if self.problem.startswith("is ") else "is "
+        return f"field {place.removeprefix('.')} {is_}{self.problem}"
 
 
 def checked_delay(delay: Any) -> float | None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,69 +36,48 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.registry = registry
-        self.messages = Counter(
-            "redisqueue_worker_messages", "Messages settled, by outcome.", ["outcome"], registry=registry
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, buckets=_BUCKETS, registry=registry)
+        self.messages = counter("redisqueue_worker_messages", "Messages settled, by outcome.", ["outcome"])
+        self.redeliveries = counter(
+            "redisqueue_worker_redeliveries", "Messages claimed that were delivered before."
         )
-        self.redeliveries = Counter(
-            "redisqueue_worker_redeliveries",
-            "Messages claimed that were delivered before.",
-            registry=registry,
-        )
-        self.handler_seconds = Histogram(
-            "redisqueue_worker_handler_seconds",
-            "Time spent in the handler.",
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self.queue_wait_seconds = Histogram(
+        self.handler_seconds = histogram("redisqueue_worker_handler_seconds", "Time spent in the handler.")
+        self.queue_wait_seconds = histogram(
             "redisqueue_worker_queue_wait_seconds",
             "From publication to the first claim, of messages whose producer stamped them.",
-            buckets=_BUCKETS,
-            registry=registry,
         )
-        self.timeouts = Counter(
-            "redisqueue_worker_handler_timeouts", "Handlers timed out.", registry=registry
-        )
-        self.abandoned = Counter(
+        self.timeouts = counter("redisqueue_worker_handler_timeouts", "Handlers timed out.")
+        self.abandoned = counter(
             "redisqueue_worker_handlers_abandoned",
             "Handlers that could not be stopped; the process is replaced to be rid of them.",
-            registry=registry,
         )
-        self.in_flight = Gauge(
-            "redisqueue_worker_in_flight", "Messages claimed, not settled.", registry=registry
+        self.in_flight = gauge("redisqueue_worker_in_flight", "Messages claimed, not settled.")
+        self.slots = gauge("redisqueue_worker_slots", "Messages handled at once at most.")
+        self.draining = gauge("redisqueue_worker_draining", "1 from the start of a drain.")
+        self.drain_seconds = gauge(
+            "redisqueue_worker_drain_seconds", "How long the drain has been under way; 0 while there is none."
         )
-        self.slots = Gauge("redisqueue_worker_slots", "Messages handled at once at most.", registry=registry)
-        self.draining = Gauge("redisqueue_worker_draining", "1 from the start of a drain.", registry=registry)
-        self.drain_seconds = Gauge(
-            "redisqueue_worker_drain_seconds",
-            "How long the drain has been under way; 0 while there is none.",
-            registry=registry,
-        )
-        self.circuit_open = Gauge(
+        self.circuit_open = gauge(
             "redisqueue_worker_circuit_open",
             "1 while a run of failures keeps the worker from claiming more than one message at a time.",
-            registry=registry,
         )
-        self.circuit_openings = Counter(
-            "redisqueue_worker_circuit_openings",
-            "Pauses that failures in a row have caused.",
-            registry=registry,
+        self.circuit_openings = counter(
+            "redisqueue_worker_circuit_openings", "Pauses that failures in a row have caused."
         )
-        self.results_waiting = Gauge(
+        self.results_waiting = gauge(
             "redisqueue_worker_results_waiting_seconds",
             "How long the oldest result of a handler has not been taken by Redis; 0 when there is none.",
-            registry=registry,
         )
-        self.results_refused = Gauge(
-            "redisqueue_worker_results_refused",
-            "Results that Redis refuses, held to be tried again.",
-            registry=registry,
+        self.results_refused = gauge(
+            "redisqueue_worker_results_refused", "Results that Redis refuses, held to be tried again."
         )
-        self.lease_renewals = Counter(
-            "redisqueue_worker_lease_renewals", "Lease renewals, by result.", ["result"], registry=registry
+        self.lease_renewals = counter(
+            "redisqueue_worker_lease_renewals", "Lease renewals, by result.", ["result"]
         )
-        self.redis_errors = Counter(
-            "redisqueue_worker_redis_errors", "Failed calls to Redis, by loop.", ["loop"], registry=registry
+        self.redis_errors = counter(
+            "redisqueue_worker_redis_errors", "Failed calls to Redis, by loop.", ["loop"]
         )
         self.redis_errors.labels("claimer")
         self.drain_ended()

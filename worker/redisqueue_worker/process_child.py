@@ -20,9 +20,10 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redisqueue_worker import logs
-from redisqueue_worker.context import Context, MessageLogger, Publisher, headers_of
+from redisqueue_worker.context import Context, MessageLogger, Publisher
 from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, run_to_end
 from redisqueue_worker.handlers import Handler, HandlerError, load
+from redisqueue_worker.headers import headers_of
 from redisqueue_worker.hooks import HookError, hooks
 from redisqueue_worker.restart import Limits, Wear
 from redisqueue_worker.shutdown import LEFTOVER_SECONDS, leave_at_once, leave_within, run_atexit

@@ -10,15 +10,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from redisqueue_worker.exceptions import InvalidPayload
 from redisqueue_worker.logs import class_name, text_of, type_name
 
 Schema = Mapping[str, Any]
 
 _SHOWN_AT_MOST = 5
-
-
-class Refused(Exception):
-    """Pydantic does not take a value; the text tells where and why, never what the value is."""
 
 
 def is_pydantic(kind: Any) -> bool:
@@ -31,7 +28,7 @@ def is_pydantic(kind: Any) -> bool:
 
 
 def reader_of(kind: Any) -> Callable[[str | bytes], Any]:
-    """What makes such a type from JSON, or raises Refused.
+    """What makes such a type from JSON, or raises InvalidPayload.
 
     Raises TypeError for a type that is not complete, or has a field that JSON can never fill.
     """
@@ -47,7 +44,7 @@ def reader_of(kind: Any) -> Callable[[str | bytes], Any]:
         try:
             return read(text)
         except ValueError as error:  # pydantic's ValidationError is one
-            raise Refused(f"{class_name(kind)}: {_told(error, words)}") from None
+            raise InvalidPayload(f"{class_name(kind)}: {_told(error, words)}") from None
 
     return reading
 

@@ -16,9 +16,14 @@ from tenacity import RetryCallState, Retrying
 from tenacity.wait import wait_base, wait_exponential, wait_random
 
 from redis_message_queue.consumer import Claim, Outcome, Settlement
-from redisqueue_worker.exceptions import LONGEST_DELAY_SECONDS, DeadLetter, Retry, checked_delay
+from redisqueue_worker.exceptions import (
+    LONGEST_DELAY_SECONDS,
+    DeadLetter,
+    InvalidPayload,
+    Retry,
+    checked_delay,
+)
 from redisqueue_worker.logs import formatted, text_of, type_name
-from redisqueue_worker.payload import InvalidPayload
 
 LONGEST_REASON = 200
 # A dead letter's reason is the handler's own words.

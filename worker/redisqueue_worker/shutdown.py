@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from redisqueue_worker.hooks import hooks
@@ -82,45 +83,32 @@ LAST_WORDS_SECONDS = 8.0
 CHILDREN_SECONDS = 0.5
 
 
+@dataclass(kw_only=True)
 class Ending:
     """The end of one worker. A handler that cannot be stopped works until the very end.
 
     Its message must not go to another worker before, so what becomes of it is the last that Redis is told.
 
-    Args:
+    Attributes:
         release: whether messages that are given up go back to the front of the queue.
         reason: what began the drain, for the log.
         drained: the exit code when all is settled.
         told_to_stop: holds the stop signals back from now on; whether one of them has come.
     """
 
-    def __init__(
-        self,
-        *,
-        loop: ConsumerLoop,
-        keeper: LeaseKeeper,
-        in_flight: InFlightTable,
-        slots: Executor,
-        health: HealthServer | None,
-        origin: Origin,
-        release: bool,
-        reason: str,
-        drained: int,
-        told_to_stop: Callable[[], bool],
-    ) -> None:
-        self._loop = loop
-        self._keeper = keeper
-        self._in_flight = in_flight
-        self._slots = slots
-        self._health = health
-        self._origin = origin
-        self._release = release
-        self._reason = reason
-        self._drained = drained
-        self._told_to_stop = told_to_stop
-        # Whoever has one of them goes on to the end of the process, and keeps it.
-        self._finishing = threading.Lock()
-        self._parting = threading.Lock()
+    loop: ConsumerLoop
+    keeper: LeaseKeeper
+    in_flight: InFlightTable
+    slots: Executor
+    health: HealthServer | None
+    origin: Origin
+    release: bool
+    reason: str
+    drained: int
+    told_to_stop: Callable[[], bool]
+    # Whoever has one of them goes on to the end of the process, and keeps it.
+    _finishing: threading.Lock = field(default_factory=threading.Lock)
+    _parting: threading.Lock = field(default_factory=threading.Lock)
 
     def give_up(self) -> None:
         """Tell Redis what it can still be told; the process must leave at once."""
@@ -132,24 +120,24 @@ class Ending:
         """Leave in order. Returns only when no handler runs and nothing replaces the process."""
         self._tell_what_runs()
         with bounded(HOOK_SECONDS, "shut-down hooks run", lambda: self._finish(recycle)):
-            hooks.stop(self._slots.run, self._slots.context)
-        if not self._in_flight.running():
-            self._slots.close()
+            hooks.stop(self.slots.run, self.slots.context)
+        if not self.in_flight.running():
+            self.slots.close()
         code = self._finish(recycle)
         # Handlers may have left threads of their own, for which an orderly exit would wait for ever.
         leave_within(LEFTOVER_SECONDS, code)
         return code
 
     def _tell_what_runs(self) -> None:
-        if running := [message.claim.id for message in self._in_flight.running() if not message.abandoned]:
+        if running := [message.claim.id for message in self.in_flight.running() if not message.abandoned]:
             log.error(
                 "giving up what still runs",
-                extra={**self._fields, "release": self._release, "message_ids": running},
+                extra={**self._fields, "release": self.release, "message_ids": running},
             )
 
     @property
     def _fields(self) -> dict[str, object]:
-        return {"reason": self._reason, "in_flight": len(self._in_flight)}
+        return {"reason": self.reason, "in_flight": len(self.in_flight)}
 
     def _finish(self, recycle: bool) -> int:
         """What an orderly exit does, and then part; the exit code."""
@@ -160,25 +148,25 @@ class Ending:
     def _part(self, recycle: bool) -> int:
         """Tell Redis the rest, and be gone before a handler can do more; the exit code when none runs."""
         self._parting.acquire()
-        if recycle and not self._told_to_stop():
+        if recycle and not self.told_to_stop():
             end_descendants(CHILDREN_SECONDS)
-            listener = self._health.hand_over() if self._health else None
-            log.info("starting afresh", extra={**self._fields, "settled": self._loop.settled_total})
+            listener = self.health.hand_over() if self.health else None
+            log.info("starting afresh", extra={**self._fields, "settled": self.loop.settled_total})
             self._settle(deregister=False)
-            start_afresh(self._origin, listener)
-        code = self._drained if self._settle(deregister=True) else EXIT_FORCED
+            start_afresh(self.origin, listener)
+        code = self.drained if self._settle(deregister=True) else EXIT_FORCED
         if threading.current_thread() is not threading.main_thread():  # which hangs, as the log says
             leave_at_once(code)
         log.info("drained", extra=self._fields)
-        if self._in_flight.running():
+        if self.in_flight.running():
             leave_at_once(code)
         return code
 
     def _settle(self, *, deregister: bool) -> bool:
         """The worker's last call to Redis; whether it knows all results now."""
-        self._loop.leave(release=self._release, deregister=deregister, timeout_seconds=LAST_WORDS_SECONDS)
-        self._keeper.close(timeout_seconds=0)
-        if unsettled := [message.claim.id for message in self._in_flight.all() if message.finished]:
+        self.loop.leave(release=self.release, deregister=deregister, timeout_seconds=LAST_WORDS_SECONDS)
+        self.keeper.close(timeout_seconds=0)
+        if unsettled := [message.claim.id for message in self.in_flight.all() if message.finished]:
             log.error(
                 "results left behind: these messages come again when their leases end",
                 extra={**self._fields, "message_ids": unsettled},

@@ -20,20 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from redis_message_queue._callbacks import is_async_callable
 from redisqueue_worker.context import Context
 from redisqueue_worker.logs import text_of, type_name
+from redisqueue_worker.payload import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def resolved(annotation: Any, names: dict[str, Any], local: dict[str, Any] | None = None) -> Any:
-    """An annotation as a type, whatever its neighbours need. Raises whatever its text does.
-
-    Args:
-        names: the names of the module that it stands in.
-        local: those of the class that it stands in.
-    """
-    holder = type("holder", (), {"__annotations__": {"it": annotation}})
-    return typing.get_type_hints(holder, names, local)["it"]
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

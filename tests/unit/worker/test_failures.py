@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from redisqueue_worker import DeadLetter, Retry
-from redisqueue_worker.exceptions import LONGEST_DELAY_SECONDS
+from redisqueue_worker.exceptions import LONGEST_DELAY_SECONDS, InvalidPayload
 from redisqueue_worker.logs import JsonFormatter, TextFormatter
-from redisqueue_worker.payload import InvalidPayload
 from redisqueue_worker.retry_policy import Cause, Failure, HandlerTimeout, failure_of
 
 if TYPE_CHECKING:

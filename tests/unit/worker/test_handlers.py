@@ -12,10 +12,11 @@ import pytest
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_worker import Context, Registry
-from redisqueue_worker.context import Headers, MessageLogger, Publisher
+from redisqueue_worker.context import MessageLogger, Publisher
+from redisqueue_worker.exceptions import InvalidPayload
 from redisqueue_worker.executors import slots_for, slots_problem
 from redisqueue_worker.handlers import HandlerError, inspected, load
-from redisqueue_worker.payload import InvalidPayload
+from redisqueue_worker.headers import Headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pytest
 
-from redisqueue_worker.payload import Decode, InvalidPayload, decoder_for, sparing, without
+from redisqueue_worker.exceptions import InvalidPayload
+from redisqueue_worker.headers import sparing, without
+from redisqueue_worker.payload import Decode, decoder_for
 
 STAMPED = {"enqueued_at": "2026-01-02T03:04:05+00:00", "traceparent": "00-1-2-01", "tracestate": "a=b"}
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
 import pydantic
 import pytest
 
-from redisqueue_worker.payload import InvalidPayload, decoder_for
+from redisqueue_worker.exceptions import InvalidPayload
+from redisqueue_worker.payload import decoder_for
 
 
 @dataclass

@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, NotRequired, TypedDict
 import pydantic
 import pytest
 
-from redisqueue_worker.payload import InvalidPayload, decoder_for
+from redisqueue_worker.exceptions import InvalidPayload
+from redisqueue_worker.payload import decoder_for
 
 
 @dataclass

@@ -6,8 +6,7 @@ import pytest
 
 from redis_message_queue.consumer import Claim, Outcome, Settlement
 from redisqueue_worker import DeadLetter, Retry
-from redisqueue_worker.exceptions import LONGEST_DELAY_SECONDS
-from redisqueue_worker.payload import InvalidPayload
+from redisqueue_worker.exceptions import LONGEST_DELAY_SECONDS, InvalidPayload
 from redisqueue_worker.retry_policy import HandlerTimeout, RetryPolicy, failure_of
 
 POLICY = RetryPolicy(max_attempts=3, initial_seconds=2, max_seconds=60)

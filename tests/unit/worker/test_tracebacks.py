@@ -9,9 +9,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from redis_message_queue.connection import ConnectionSettings
-from redisqueue_worker.context import Context, Headers, MessageLogger, Publisher
+from redisqueue_worker.context import Context, MessageLogger, Publisher
 from redisqueue_worker.executors import failure_in, failure_in_async
 from redisqueue_worker.handlers import inspected, traced
+from redisqueue_worker.headers import Headers
 
 if TYPE_CHECKING:
     from redisqueue_worker.retry_policy import Failure
