@@ -16,10 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from redis_message_queue._clock import timeout
-from redisqueue_worker.forks import forks_end_here
 from redisqueue_worker.in_flight import InFlight
 from redisqueue_worker.logs import type_name
 from redisqueue_worker.retry_policy import Cause, Failure, HandlerTimeout, failure_of
+from redisqueue_worker.signals import forks_end_here
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redisqueue_worker.exceptions import DeadLetter, InvalidPayload, Retry
-from redisqueue_worker.forks import forks_end_here
 from redisqueue_worker.headers import sparing
 from redisqueue_worker.logs import formatted, text_of, type_name
 from redisqueue_worker.payload import Decode, decoder_for, parse
-from redisqueue_worker.signals import BY_SIGNALS
+from redisqueue_worker.signals import BY_SIGNALS, forks_end_here
 from redisqueue_worker.signatures import call_style_of, finished
 
 if TYPE_CHECKING:

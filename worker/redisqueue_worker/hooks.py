@@ -7,9 +7,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redisqueue_worker.forks import forks_end_here
 from redisqueue_worker.logs import text_of, type_name
-from redisqueue_worker.signals import BY_SIGNALS
+from redisqueue_worker.signals import BY_SIGNALS, forks_end_here
 
 if TYPE_CHECKING:
     from contextvars import Context

@@ -1,7 +1,7 @@
 """What a handler's code may take over of its process, and a worker cannot spare: stop signals above all.
 
-They are caught for this process alone, not for what its handlers fork: a forked child would otherwise catch
-them as the worker does, and so could not be terminated.
+Signals are caught for this process alone, not for what its handlers fork: a forked child would otherwise
+catch them as the worker does, and so could not be terminated.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_worker import logs
+from redisqueue_worker.logs import text_of, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     OnCrash = Callable[[threading.ExceptHookArgs], object]
 
@@ -120,3 +122,34 @@ def warn_of(taken: Iterable[str]) -> None:
     log.warning(
         "the handler's code took over what the worker needs: set again", extra={"reason": ", ".join(taken)}
     )
+
+
+@contextmanager
+def forks_end_here() -> Iterator[None]:
+    """A process that leaves the `with` block and has not entered it ends at once.
+
+    A handler's code may fork and let the child come back out of it: that child is nobody's worker. It would
+    answer for the message before its handler has ended, over the parent's connections.
+    """
+    process = os.getpid()
+    problem: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        problem = error
+        raise
+    finally:
+        if os.getpid() != process:
+            _end_fork(problem)
+
+
+def _end_fork(problem: BaseException | None) -> None:
+    """Leave with the exit code of a script that ends so, without the parent's buffers, threads and atexit."""
+    ended_well = problem is None or (isinstance(problem, SystemExit) and problem.code in (None, 0))
+    try:
+        log.warning(
+            "a process that the handler's code forked came back out of it: it is ended; use os._exit() there",
+            extra={"reason": "" if problem is None else f"{type_name(problem)}: {text_of(problem)}"},
+        )
+    finally:
+        os._exit(0 if ended_well else 1)

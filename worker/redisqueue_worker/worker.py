@@ -23,7 +23,7 @@ from redisqueue_worker.executors import Executor, MixedExecutor, TaskExecutor, T
 from redisqueue_worker.handlers import load
 from redisqueue_worker.health import HealthServer, Pulse, RefusalPulse, stalled
 from redisqueue_worker.hooks import hooks
-from redisqueue_worker.in_flight import InFlightTable
+from redisqueue_worker.in_flight import HandlerTimeouts, InFlightTable
 from redisqueue_worker.lease_renewal import KeeperPulse, keep_leases
 from redisqueue_worker.metrics import VARIABLE, SlotMetrics
 from redisqueue_worker.process_pool import ProcessPool
@@ -39,7 +39,6 @@ from redisqueue_worker.shutdown import (
     leave_at_once,
 )
 from redisqueue_worker.signals import STOP_SIGNALS, StoppedBeforeStart, Takeovers
-from redisqueue_worker.timeouts import HandlerTimeouts
 from redisqueue_worker.wakeup import WakeUp
 
 if TYPE_CHECKING:
