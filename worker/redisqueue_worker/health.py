@@ -8,8 +8,9 @@ import os
 import socket
 import threading
 import time
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -25,6 +26,10 @@ AWAY_GRACE_SECONDS = 120.0
 HOPELESS_SECONDS = 900.0
 # Whoever was let in before a hand-over has its answer by then.
 LAST_ANSWER_SECONDS = 0.05
+_TEXT = "text/plain; charset=utf-8"
+
+Answer = tuple[int, str, str]
+"""Status, body, content type."""
 
 
 class Pulse:
@@ -113,47 +118,28 @@ class HealthServer:
         registry: CollectorRegistry,
         listener: socket.socket | None = None,
     ) -> None:
-        class Probe(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                path = self.path.partition("?")[0]
-                if path == "/livez":
-                    late = live()
-                    self._answer(503 if late else 200, f"stalled: {', '.join(late)}\n" if late else "ok\n")
-                elif path == "/readyz":
-                    is_ready = ready()
-                    self._answer(
-                        200 if is_ready else 503, "ok\n" if is_ready else "not started, or draining\n"
-                    )
-                elif path == "/metrics":
-                    self._answer(200, generate_latest(registry).decode(), CONTENT_TYPE_LATEST)
-                else:
-                    self._answer(404, "paths: /livez /readyz /metrics\n")
-
-            def _answer(
-                self, status: int, body: str, content_type: str = "text/plain; charset=utf-8"
-            ) -> None:
-                data = body.encode()
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
-                """Probes come every few seconds: they are not worth a line each."""
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-        Probe.timeout = 5
+        self._live = live
+        self._ready = ready
+        self._registry = registry
         socket_ = listener or listening(host, port)
         # Not bound by the base class, which would ask DNS for this host's full name.
-        self._server = Server((host, port), Probe, bind_and_activate=False)
+        self._server = _Server((host, port), partial(_Probe, self._answer), bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = socket_
         self.port = int(socket_.getsockname()[1])
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()
+
+    def _answer(self, path: str) -> Answer:
+        match path:
+            case "/livez":
+                late = self._live()
+                return (503, f"stalled: {', '.join(late)}\n", _TEXT) if late else (200, "ok\n", _TEXT)
+            case "/readyz":
+                return (200, "ok\n", _TEXT) if self._ready() else (503, "not started, or draining\n", _TEXT)
+            case "/metrics":
+                return 200, generate_latest(self._registry).decode(), CONTENT_TYPE_LATEST
+        return 404, "paths: /livez /readyz /metrics\n", _TEXT
 
     def hand_over(self) -> int:
         """Answer nobody any more; the listening socket's descriptor, for a successor that does."""
@@ -165,3 +151,27 @@ class HealthServer:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+
+class _Probe(BaseHTTPRequestHandler):
+    timeout = 5
+
+    def __init__(self, answer: Callable[[str], Answer], *about: Any) -> None:
+        self._answer = answer
+        super().__init__(*about)  # which handles the request
+
+    def do_GET(self) -> None:
+        status, body, content_type = self._answer(self.path.partition("?")[0])
+        data = body.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
+        """Probes come every few seconds: they are not worth a line each."""

@@ -83,23 +83,14 @@ class Worker:
         self._wear = Wear(Limits())
         self._burst = Burst(settings.burst_patience_seconds, monotonic()) if settings.burst else None
         self._timeouts = HandlerTimeouts(self._in_flight, metrics, settings.max_in_flight_seconds)
-        policy = RetryPolicy(
-            settings.max_attempts, settings.retry_initial_seconds, settings.retry_max_seconds
-        )
         self._loop = ConsumerLoop(
-            lambda: self._consumer(
-                WorkerIdentity(
-                    id=settings.worker_id,
-                    slots=settings.concurrency,
-                    pod_uid=settings.pod_uid,
-                    owner_uid=settings.owner_uid,
-                    config_hash=settings.config_hash,
-                )
-            ),
+            lambda: self._consumer(self._identity),
             self._in_flight,
             keep_leases(self._keeper, settings, self._in_flight, metrics),
             slots=settings.concurrency,
-            policy=policy,
+            policy=RetryPolicy(
+                settings.max_attempts, settings.retry_initial_seconds, settings.retry_max_seconds
+            ),
             breaker=Breaker(settings.circuit_breaker_failures),
             contexts=Contexts(
                 settings.handler_timeout_seconds,
@@ -253,6 +244,17 @@ class Worker:
         for thread in (self._wakeup, self._loop):
             thread.start()
         check_in_background(settings.connection)
+
+    @property
+    def _identity(self) -> WorkerIdentity:
+        settings = self._settings
+        return WorkerIdentity(
+            id=settings.worker_id,
+            slots=settings.concurrency,
+            pod_uid=settings.pod_uid,
+            owner_uid=settings.owner_uid,
+            config_hash=settings.config_hash,
+        )
 
     def _consumer(self, identity: WorkerIdentity | None = None) -> Consumer:
         settings = self._settings
