@@ -45,8 +45,9 @@ STUCK = """
 def stuck(payload: str, context):
     note("begun", f"{time.monotonic()} {os.getpid()}")
     while context.delivery_count == 1:
-        with open(FOLDER / "at work", "w") as file:
+        with open(FOLDER / "at work now", "w") as file:
             file.write(str(time.monotonic()))
+        os.replace(FOLDER / "at work now", FOLDER / "at work")  # whole, whenever its process ends
         time.sleep(0.005)
 
 @on_shutdown
