@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.apply.dependents import Dependents
 from redisqueue_operator.apply.deployments import Deployments
+from redisqueue_operator.apply.own_object import OwnObject
 from redisqueue_operator.apply.stable_template import StableTemplates
 from redisqueue_operator.decide.canary import Split, Stage
 from redisqueue_operator.decide.canary.rollout import NUMBER_IS_FIXED
@@ -18,7 +19,6 @@ from redisqueue_operator.decide.children import SourceMissingError, children
 from redisqueue_operator.decide.children.deployment import canary_of
 from redisqueue_operator.decide.children.drift import is_as_wanted
 from redisqueue_operator.decide.children.identity import MANAGED_BY, canary_name, deployment_name, is_owned
-from redisqueue_operator.decide.finalizer import finalizers
 from redisqueue_operator.decide.upgrade_budget import MOST_AT_ONCE, UpgradeBudget, operator_version_of
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe.cache import (
@@ -56,13 +56,6 @@ WAITS_FOR_TURN = ApplyOutcome(
 )
 # 400 and 422: the template is wrong; 403: not allowed. The same request would get the same answer.
 REFUSALS = (400, 403, 422)
-# So would a 500 for a field that the schema does not know, or for a webhook that is broken. Others pass.
-LASTING_500 = (
-    "field not declared in schema",
-    "typed patch object",
-    "failed calling webhook",
-    "admission webhook",
-)
 BUDGET_REFUSED = "DisruptionBudgetRefused"
 TWO_BUDGETS = "SecondDisruptionBudget"
 _PARTLY = {
@@ -131,6 +124,7 @@ class KubernetesPlatform:
         self._deployments = Deployments(
             api, store, writer, self._dependents, version=version, operator=operator
         )
+        self._own = OwnObject(api, store, writer)
         self._stable = StableTemplates(api, writer)
 
     async def keys(self) -> list[Key]:
@@ -259,13 +253,7 @@ class KubernetesPlatform:
 
     async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
         """Merge-patch of /status. Raises Conflict."""
-        try:
-            self._store.put(REDISQUEUES, await self._writer.status(rq, status))
-        except ApiError as error:
-            if error.status == 409:
-                raise Conflict(str(error)) from error
-            if error.status != 404:  # deleted meanwhile: the watch will tell
-                raise
+        await self._own.status(rq, status)
 
     async def hold(self, rq: RedisQueue, held: bool) -> None:
         """Put our finalizer on, or take it off. Raises Conflict.
@@ -276,7 +264,7 @@ class KubernetesPlatform:
         try:
             if not held and rq.spec.deletion_policy != "Orphan":
                 await self._dependents.set_owned(rq, True)
-            self._store.put(REDISQUEUES, await self._writer.finalizers(rq, finalizers(rq, held)))
+            await self._own.finalizer(rq, held)
             if held and known:
                 await self._dependents.set_owned(rq, False)
         except ApiError as error:
@@ -346,6 +334,8 @@ class KubernetesPlatform:
             trouble = await self._dependents.apply(rq, others)
             await self._apply_stage(rq, deployment, stage)
         except ApiError as error:
+            if error.status == 409:
+                raise Conflict(str(error)) from error
             if not is_refusal(error):
                 raise
             return ApplyOutcome(ok=False, reason="ApplyRefused", message=str(error))
@@ -382,9 +372,7 @@ class KubernetesPlatform:
 
 def is_refusal(error: ApiError) -> bool:
     """Whether the same request would get the same answer, so that people are told instead of trying again."""
-    return error.status in REFUSALS or (
-        error.status == 500 and any(text in str(error) for text in LASTING_500)
-    )
+    return error.status in REFUSALS or (error.status == 500 and not error.passing)
 
 
 def fingerprint(deployment: Object | None) -> str:

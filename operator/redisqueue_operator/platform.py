@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class PlatformError(Exception):
     """The platform answered, and refused: worth a line in the log, and another try later.
 
-    `passing` says that the same question gets another answer in a moment: it has too much to do.
+    `passing` says that the same question gets another answer in a moment: it has too much to do, or stumbled.
     """
 
     passing = False

@@ -243,6 +243,62 @@ def test_a_storm_of_refusals_is_not_answered_with_a_storm_of_writes(
         assert proxy.refused < 40 * len(names)
 
 
+def test_a_mark_of_somebody_between_reading_and_writing_costs_no_second_look(stage: Stage) -> None:
+    with stage.proxy() as proxy, stage.operator("one", proxy) as operator:
+        raced: list[str] = []
+
+        def race(method: str, path: str) -> None:
+            if method == "PATCH" and "/redisqueues/" in path and path not in raced:
+                raced.append(path)
+                stage.cluster.run("annotate", "rq", "jobs", "-n", stage.name, f"mark-{len(raced)}=x")
+
+        proxy.rule = race
+        stage.queue("jobs", deletionPolicy="Drain")
+        until(lambda: stage.condition("jobs", "Ready").get("status") == "True", "all is told")
+        assert [path.rpartition("/")[2] for path in raced] == ["jobs", "status"]
+        for path in raced:
+            answers = [write.status for write in tuple(proxy.writes) if write.path == path]
+            assert answers[:2] == [409, 200]
+        assert 'reconciles_total{outcome="conflict"} 0.0' in operator.read("/metrics")
+        stage.delete("jobs")  # it waits for its operator
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "reason"),
+    [
+        ("deployments/jobs-worker/scale", "ScalingActive", "ScaleConflict"),
+        ("deployments/jobs-worker", "Ready", "ApplyConflict"),
+        ("redisqueues/jobs/status", "", "StatusConflict"),
+    ],
+)
+def test_a_conflict_without_end_is_told_and_hides_nothing(
+    stage: Stage, redis_client: redis.Redis, what: str, kind: str, reason: str
+) -> None:
+    with stage.proxy() as proxy, stage.operator("one", proxy) as operator:
+        jobs = stage.queue("jobs")
+        until(lambda: stage.condition("jobs", "Ready").get("status") == "True", "all is well")
+        proxy.rule = lambda method, path: CONFLICT if method == "PATCH" and path.endswith(what) else None
+        worker = {"handler": "tasks:handle", "image": "example.org/mine:2"}
+        stage.queue("jobs", **({"worker": worker} if reason == "ApplyConflict" else {}))
+        publish(redis_client, jobs, 3)
+        note = until(lambda: stage.cluster.events("jobs", stage.name).get(reason), "an Event")
+        assert "Conflict by the proxy" in note
+        if kind:
+            said = until(
+                lambda: (found := stage.condition("jobs", kind))["reason"] == reason and found, "it is told"
+            )
+            assert (said["status"], "Conflict by the proxy" in said["message"]) == ("False", True)
+            assert reason in operator.read(f"/explain/{stage.name}/jobs")
+            pending = lambda: stage.cluster.status("jobs", stage.name)["queue"]["pending"]  # noqa: E731
+            until(lambda: pending() == 3, "the counters go on", seconds=60)
+        if reason != "ScaleConflict":
+            stage.until_replicas("jobs", 3)
+        proxy.rule = lambda _method, _path: None
+        stage.until_replicas("jobs", 3)
+        until(lambda: stage.decided("jobs") == 3, "all is told")
+        until(lambda: stage.condition("jobs", "Ready")["reason"] == "Applied", "and is well")
+
+
 def test_a_server_that_refuses_everything_hears_little(stage: Stage, redis_client: redis.Redis) -> None:
     with stage.proxy() as proxy, stage.operator("one", proxy):
         jobs = stage.queue("jobs")

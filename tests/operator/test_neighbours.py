@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.operator_process import Cluster, OperatorProcess, until
+from tests.support.queues import publish
 from tests.support.redisqueue_cases import redis_queue
+from tests.support.reports import reporting
+
+from redis_message_queue.consumer import Consumer, WorkerIdentity
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.sample import sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import redis
     from tests.support.api_server import ApiServer
 
 pytestmark = pytest.mark.timeout(120)
@@ -196,3 +203,63 @@ def test_of_two_releases_one_works_until_it_is_gone(cluster: Cluster, redis_url:
             assert cluster.metadata("deployment", "jobs-worker", NAMESPACE)["generation"] == generation
             one.stop()
             until(lambda: image() == "registry.example.org/two:1", "the second takes over")
+
+
+def test_a_strangers_pod_with_our_labels_is_neither_counted_nor_retired_nor_marked(
+    cluster: Cluster, redis_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    """Somebody copied a pod, environment and all, into a StatefulSet: no shrink of ours takes it."""
+    down = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
+    cluster.apply(queue(redis_url, replicas=2, scaling={"scaleDown": down}))
+    with OperatorProcess(cluster.server, tmp_path / "log", *FLAGS) as operator:
+        until(lambda: cluster.replicas("jobs", NAMESPACE) == 2, "two workers")
+        consumers = {
+            "busy": worker_of(cluster, redis_client, "busy", "ReplicaSet", "jobs-worker-5c"),
+            "idle": worker_of(cluster, redis_client, "idle", "ReplicaSet", "jobs-worker-5c"),
+            "guest": worker_of(cluster, redis_client, "guest", "StatefulSet", "jobs-worker"),
+        }
+        publish(redis_client, QueueKeys("jobs"), "work")
+        assert consumers["busy"].claim(1).claims
+        with reporting({consumer: int(name == "busy") for name, consumer in consumers.items()}):
+            until(lambda: cluster.status("jobs", NAMESPACE).get("replicas") == 2, "two are counted")
+            said = f"/explain/{NAMESPACE}/jobs"
+            until(lambda: "unknown state" not in operator.read(said), "the reports are read")
+            scaled = {"spec": {"replicas": 1}}
+            cluster.run("patch", "rq", "jobs", "-n", NAMESPACE, "--type=merge", "-p", json.dumps(scaled))
+            until(lambda: cluster.replicas("jobs", NAMESPACE) == 1, "one worker less")
+            assert [name for name in consumers if marked(cluster, name)] == ["idle"]
+            [seen] = sample(redis_client, [QueueKeys("jobs")])
+            assert not isinstance(seen, Exception)
+            assert [worker.id for worker in seen.workers if worker.retired] == ["idle"]
+    cluster.run("delete", "pods", "--all", "-n", NAMESPACE, "--force")
+
+
+def worker_of(cluster: Cluster, client: redis.Redis, pod: str, kind: str, controller: str) -> Consumer:
+    """The worker of a ready pod that has the labels of the queue, and this controller."""
+    deployment = cluster.get("deployment", "jobs-worker", NAMESPACE) or {}
+    account = {"name": "default", "namespace": NAMESPACE}
+    cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+    owner = {"apiVersion": "apps/v1", "kind": kind, "name": controller, "uid": controller, "controller": True}
+    metadata = {
+        "name": pod,
+        "namespace": NAMESPACE,
+        "labels": deployment["spec"]["template"]["metadata"]["labels"],
+        "ownerReferences": [owner],
+    }
+    containers = [{"name": "worker", "image": "example.org/worker:1"}]
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}}
+    )
+    ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+    where = ("pod", pod, "-n", NAMESPACE, "--subresource=status", "--type=merge")
+    cluster.run("patch", *where, "-p", json.dumps(ready))
+    uid, owner_uid = (
+        cluster.metadata(kind, name, NAMESPACE)["uid"] for kind, name in (("pod", pod), ("rq", "jobs"))
+    )
+    return Consumer(client, "jobs", worker=WorkerIdentity(pod, 1, pod_uid=uid, owner_uid=owner_uid))
+
+
+def marked(cluster: Cluster, pod: str) -> bool:
+    """Whether a shrink shall take it first."""
+    annotations = cluster.metadata("pod", pod, NAMESPACE).get("annotations") or {}
+    return "controller.kubernetes.io/pod-deletion-cost" in annotations

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.acl import PASSWORD, grant
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
 from tests.support.redisqueue_cases import redis_queue
+from tests.support.reports import reporting
 from tests.support.waiting import quiet
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
@@ -86,15 +89,7 @@ class Rule:
 
 def queue_of(name: str, redis_url: str, **spec: Any) -> dict[str, Any]:
     scaling = {"maxReplicas": 10, "backlogPerSlot": 5, "scaleDown": DOWN}
-    return redis_queue(name, redis={"url": redis_url}, **{"scaling": scaling, **spec})
-
-
-def events_of(cluster: Cluster, name: str) -> dict[str, str]:
-    """The notes of the Events about a RedisQueue, by their reason."""
-    path = "jsonpath={range .items[*]}{.reason}{'\\t'}{.note}{'\\n'}{end}"
-    selector = f"--field-selector=regarding.name={name},regarding.kind=RedisQueue"
-    text = cluster.run("get", "events.events.k8s.io", selector, "-o", path)
-    return dict(line.split("\t", 1) for line in text.splitlines())
+    return redis_queue(name, **{"redis": {"url": redis_url}, "scaling": scaling, **spec})
 
 
 def test_a_refused_scale_is_told_and_goes_on_when_the_rule_is_gone(
@@ -124,7 +119,7 @@ def test_a_refused_scale_is_told_and_goes_on_when_the_rule_is_gone(
         assert refused["status"] == "False"
         assert words in refused["message"]
         until(lambda: cluster.status("capped")["queue"]["pending"] == 20, "the counters go on", seconds=60)
-        assert words in until(lambda: events_of(cluster, "capped").get("ScaleRefused"), "an Event")
+        assert words in until(lambda: cluster.events("capped").get("ScaleRefused"), "an Event")
         assert words in operator.read("/explain/default/capped")
         rule.lift()
         lifted = time.monotonic()
@@ -134,9 +129,11 @@ def test_a_refused_scale_is_told_and_goes_on_when_the_rule_is_gone(
     cluster.run("delete", "rq", "capped")
 
 
-def two_workers(cluster: Cluster, redis_url: str, redis_client: redis.Redis, name: str) -> list[Consumer]:
+def two_workers(
+    cluster: Cluster, redis_url: str, redis_client: redis.Redis, name: str, **spec: Any
+) -> list[Consumer]:
     """Those of the ready pods NAME-a and NAME-b."""
-    cluster.apply(queue_of(name, redis_url, replicas=2))
+    cluster.apply(queue_of(name, redis_url, **{"replicas": 2, **spec}))
     until(lambda: cluster.replicas(name) == 2, "two workers")
     deployment = cluster.get("deployment", f"{name}-worker")
     assert deployment is not None
@@ -176,10 +173,9 @@ def test_pods_that_may_not_be_marked_hold_up_no_shrink(
         rule.in_force("annotate", "pod", "unmarked-a", "a=b", "--dry-run=server")
         publish(redis_client, QueueKeys("unmarked"), "work")
         assert consumers[0].claim(1).claims
-        for consumer, busy in zip(consumers, (1, 0), strict=True):
-            consumer.report(busy=busy, oldest_start_age_seconds=1.0 if busy else None, draining=False)
-        cluster.run("patch", "rq", "unmarked", "--type=merge", "-p", '{"spec":{"replicas":1}}')
-        until(lambda: cluster.replicas("unmarked") == 1, "one worker less")
+        with reporting(dict(zip(consumers, (1, 0), strict=True))):
+            cluster.run("patch", "rq", "unmarked", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+            until(lambda: cluster.replicas("unmarked") == 1, "one worker less")
     cluster.run("delete", "rq", "unmarked")
     cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=unmarked", "--force")
 
@@ -208,14 +204,129 @@ def test_a_shrink_that_is_refused_leaves_no_pod_marked(
         rule.in_force("scale", "deployment", "spared-worker", "--replicas=1", "--dry-run=server")
         publish(redis_client, QueueKeys("spared"), "work")
         assert busy.claim(1).claims
-        busy.report(busy=1, oldest_start_age_seconds=1.0, draining=False)
-        idle.report(busy=0, oldest_start_age_seconds=None, draining=False)
-        cluster.run("patch", "rq", "spared", "--type=merge", "-p", '{"spec":{"replicas":1}}')
-        told = until(lambda: events_of(cluster, "spared").get("ScaleRefused"), "the refusal is told")
-        assert words in told
-        until(lambda: (cost("spared-a"), cost("spared-b")) == (None, None), "no pod is marked")
+        with reporting({busy: 1, idle: 0}):
+            cluster.run("patch", "rq", "spared", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+            told = until(lambda: cluster.events("spared").get("ScaleRefused"), "the refusal is told")
+            assert words in told
+            until(lambda: (cost("spared-a"), cost("spared-b")) == (None, None), "no pod is marked")
     cluster.run("delete", "rq", "spared")
     cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=spared", "--force")
+
+
+def test_a_worker_that_cannot_be_told_to_stop_is_told_of_and_stays(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    """The operator's login may read the queue, and nothing else: an idle worker could claim while it goes."""
+    grant(redis_client, "reader", "operator", queue="kept")
+    redis_client.execute_command("ACL", "SETUSER", "reader", "+client|setname", "-hset")
+    metadata = {"name": "reader", "namespace": "default"}
+    login = {"url": redis_url.replace("//", f"//reader:{PASSWORD}@")}
+    cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": login})
+    by_secret = {"urlFrom": {"secretKeyRef": {"name": "reader", "key": "url"}}}
+    consumers = two_workers(cluster, redis_url, redis_client, "kept", redis=by_secret)
+    with reporting(dict.fromkeys(consumers, 0)):
+        until(lambda: "unknown state" not in operator.read("/explain/default/kept"), "the reports are read")
+        cluster.run("patch", "rq", "kept", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+        active = until(
+            lambda: (
+                cluster.condition("kept", "ScalingActive").get("reason") == "RetireRefused"
+                and cluster.condition("kept", "ScalingActive")
+            ),
+            "it is told",
+        )
+        assert active["status"] == "False"
+        assert "cannot be told to stop claiming" in active["message"]
+        assert "lacks a permission" in active["message"]
+        assert "cannot be told" in until(lambda: cluster.events("kept").get("RetireRefused"), "an Event")
+        assert cluster.condition("kept", "Stalled")["reason"] == "RetireRefused"
+        assert "RetireRefused: " in operator.read("/explain/default/kept")
+        assert cluster.replicas("kept") == 2, "nobody goes who may claim"
+        publish(redis_client, QueueKeys("kept"), *(str(n) for n in range(7)))
+        until(lambda: cluster.status("kept")["queue"]["pending"] == 7, "the counters go on", seconds=60)
+        redis_client.execute_command("ACL", "SETUSER", "reader", "+hset")
+        until(lambda: cluster.replicas("kept") == 1, "it goes on once it may")
+        until(lambda: cluster.events("kept").get("ScalingResumed"), "and that is told, too")
+    redis_client.execute_command("ACL", "DELUSER", "reader")
+    cluster.run("delete", "rq", "kept")
+    cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=kept", "--force")
+
+
+def no_finalizers(cluster: Cluster, name: str, expression: str) -> Rule:
+    """A rule about the RedisQueue of this name."""
+    return Rule(
+        cluster,
+        f"{name}-finalizers",
+        groups="redisqueue.dev",
+        resource="redisqueues",
+        expression=f"object.metadata.name != '{name}' || ({expression})",
+        words="finalizers are for the platform team",
+    )
+
+
+def test_a_refused_finalizer_hides_nothing(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    words = "finalizers are for the platform team"
+    with no_finalizers(cluster, "unheld", "!has(object.metadata.finalizers)") as rule:
+        probe = redis_queue("unheld")
+        probe["metadata"]["finalizers"] = ["example.org/try"]
+        apply = ("apply", "--server-side", "--dry-run=server", "-f", "-")
+        until(lambda: words in cluster.server.kubectl(*apply, stdin=json.dumps(probe))[1], "it is in force")
+        cluster.apply(queue_of("unheld", redis_url, deletionPolicy="Drain"))
+        told = until(
+            lambda: (
+                cluster.condition("unheld", "Ready").get("reason") == "FinalizerRefused"
+                and cluster.condition("unheld", "Ready")
+            ),
+            "it is told",
+        )
+        assert told["status"] == "False"
+        assert words in told["message"]
+        assert cluster.condition("unheld", "Stalled")["status"] == "True"
+        assert words in until(lambda: cluster.events("unheld").get("FinalizerRefused"), "an Event")
+        assert words in operator.read("/explain/default/unheld")
+        publish(redis_client, QueueKeys("unheld"), *(str(n) for n in range(20)))
+        until(lambda: cluster.replicas("unheld") == 4, "it is scaled")
+        until(lambda: cluster.status("unheld")["queue"]["pending"] == 20, "the counters go on", seconds=60)
+        rule.lift()
+    until(lambda: cluster.metadata("rq", "unheld").get("finalizers"), "the finalizer, once it may be")
+    until(lambda: cluster.condition("unheld", "Ready")["reason"] != "FinalizerRefused", "that is told")
+    redis_client.delete(QueueKeys("unheld").pending)
+
+    # Nor may it be taken off: then the deletion hangs, and says why.
+    with no_finalizers(cluster, "unheld", "has(object.metadata.finalizers)"):
+        patch = ("patch", "rq", "unheld", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+        until(lambda: words in cluster.server.kubectl(*patch, "--dry-run=server")[1], "it is in force")
+        cluster.run("delete", "rq", "unheld", "--wait=false")
+        until(lambda: cluster.condition("unheld", "Ready")["reason"] == "FinalizerRefused", "it is told")
+        assert words in cluster.condition("unheld", "Ready")["message"]
+    until(lambda: cluster.get("rq", "unheld") is None, "and it goes, once it may")
+
+
+def test_a_refused_status_slows_nothing_and_is_an_event(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    cluster.apply(queue_of("silent", redis_url))
+    until(lambda: cluster.condition("silent", "RedisReachable").get("status") == "True", "it is sampled")
+    words = "nobody writes here"
+    rule = Rule(
+        cluster,
+        "silence",
+        groups="redisqueue.dev",
+        resource="redisqueues/status",
+        expression="object.metadata.name != 'silent'",
+        words=words,
+    )
+    with rule:
+        patch = ("patch", "rq", "silent", "--subresource=status", "--type=merge", "-p")
+        try_it = (*patch, '{"status":{"state":"X"}}', "--dry-run=server")
+        rule.in_force(*try_it)
+        for number in range(1, 6):  # each step is told to nobody, and done at once all the same
+            publish(redis_client, QueueKeys("silent"), *(f"{number}-{n}" for n in range(5)))
+            until(lambda number=number: cluster.replicas("silent") == number, f"{number} workers")
+        assert words in until(lambda: cluster.events("silent").get("StatusRefused"), "an Event")
+    until(lambda: cluster.status("silent").get("decision", {}).get("to") == 5, "it is written once it may be")
+    cluster.run("delete", "rq", "silent")
 
 
 def test_a_field_that_the_server_drops_is_named_and_not_written_for_ever(
@@ -235,7 +346,7 @@ def test_a_field_that_the_server_drops_is_named_and_not_written_for_ever(
     assert ready["status"] == "False"
     assert "spec.template.spec.hostnameOverride" in ready["message"]
     assert "tty" not in ready["message"]
-    assert "hostnameOverride" in until(lambda: events_of(cluster, "gated").get("FieldsDropped"), "an Event")
+    assert "hostnameOverride" in until(lambda: cluster.events("gated").get("FieldsDropped"), "an Event")
     assert "hostnameOverride" in operator.read("/explain/default/gated")
     quiet(cluster.writes, "no write", 5.0)
 

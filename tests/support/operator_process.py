@@ -105,6 +105,13 @@ class Cluster:
         conditions = self.status(name, namespace).get("conditions") or []
         return next((each for each in conditions if each["type"] == kind), {})
 
+    def events(self, name: str, namespace: str = "default") -> dict[str, str]:
+        """The notes of the Events about a RedisQueue, by their reason."""
+        path = "jsonpath={range .items[*]}{.reason}{'\\t'}{.note}{'\\n'}{end}"
+        selector = f"--field-selector=regarding.name={name},regarding.kind=RedisQueue"
+        text = self.run("get", "events.events.k8s.io", "-n", namespace, selector, "-o", path)
+        return dict(line.split("\t", 1) for line in text.splitlines())
+
     def writes(self) -> int:
         """Write requests so far, Leases and what tests do with kubectl to RedisQueues included, reads not."""
         text = self.run("get", "--raw", "/metrics")

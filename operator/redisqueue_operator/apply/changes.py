@@ -6,11 +6,12 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.apply.hindrance import RETRY_SECONDS, hindrance_of
+from redisqueue_operator.apply.attempt import RETRY_SECONDS
+from redisqueue_operator.apply.hindrance import hindrance_of
 from redisqueue_operator.decide.canary import trial
 from redisqueue_operator.decide.scaling import survivors, to_retire
 from redisqueue_operator.loop.memory import LONG_AGO
-from redisqueue_operator.platform import Conflict
+from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,11 +77,13 @@ class Changes:
             changed = await self._change(key, tracked, fleet, observation, decision)
             if not changed:
                 await self._recall(key, tracked, observation)
-        except Conflict:
-            raise
         except Exception as error:
+            now = self._clock()
+            told = not isinstance(error, PlatformError) or tracked.number.lasts(error, now)
+            if isinstance(error, Conflict) and not told:
+                raise
             tracked.decision = decision.refused()
-            tracked.hindrance = hindrance_of(error, self._clock())
+            tracked.hindrance = hindrance_of(error, now) if told else None
             await self._reports.report(key, tracked, raw)
             if tracked.hindrance is None or tracked.hindrance.until <= self._clock():
                 raise
@@ -88,6 +91,7 @@ class Changes:
             self._queue.add(key, after_seconds=RETRY_SECONDS)
             return
         tracked.hindrance = None
+        tracked.number.succeeded()
         if not changed:
             await self._reports.report(key, tracked, raw)
 

@@ -20,7 +20,7 @@ from redisqueue_operator.decide.children.identity import (
 )
 from redisqueue_operator.decide.upgrade_budget import operator_version_of
 from redisqueue_operator.decide.version_skew import FOREIGN, NEWER
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.kubernetes_api import OVERLOADED, ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe.cache import DEPLOYMENTS, Store, marked_pods, version_of
 from redisqueue_operator.observe.facts import ApplyOutcome
 from redisqueue_operator.platform import Conflict, PlatformError
@@ -176,7 +176,7 @@ class Deployments:
             try:
                 await self._writer.first_to_go(pod, uid)
             except ApiError as error:
-                if error.passing:
+                if error.status in OVERLOADED:
                     raise
                 if error.status not in (404, 409, 422):  # the pod is gone, or another one has its name
                     log.warning("pod %s cannot be marked as the first to go: %s", pod, error)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from redis.exceptions import ResponseError
 
 from redis_message_queue.trouble import AWAY
+from redisqueue_operator.apply.attempt import RETRY_SECONDS
 from redisqueue_operator.observe.facts import Hindrance
 from redisqueue_operator.observe.redis.errors import classify
-from redisqueue_operator.platform import PlatformError
-
-RETRY_SECONDS = 3.0
-"""Between two tries of what was refused: people who lift a rule shall see that it goes on."""
+from redisqueue_operator.platform import Conflict, PlatformError
 
 
 def hindrance_of(error: Exception, now: float) -> Hindrance | None:
-    """What people are told of a failed write; None for what passes by itself in a moment."""
+    """What people are told of a failed write; None where the next sample tells."""
+    if isinstance(error, Conflict):
+        text = f"Something else changes the workers' object all the time: {error}"
+        return Hindrance("ScaleConflict", text, now + RETRY_SECONDS)
     if isinstance(error, PlatformError):
-        return None if error.passing else Hindrance("ScaleRefused", str(error), now + RETRY_SECONDS)
+        return Hindrance("ScaleRefused", str(error), now + RETRY_SECONDS)
     if isinstance(error, TimeoutError):
         return Hindrance("ScaleRefused", "The API server gave no answer in time.", now)
     if isinstance(error, ResponseError):
@@ -24,5 +25,5 @@ def hindrance_of(error: Exception, now: float) -> Hindrance | None:
         text = f"Idle workers cannot be told to stop claiming: {reason}: {message}"
         return Hindrance("RetireRefused", text, now + RETRY_SECONDS)
     if isinstance(error, AWAY):
-        return None  # the next sample tells, or nobody can be told at all
+        return None  # or nobody can be told at all
     return Hindrance("ScaleFailed", f"{type(error).__name__}: see the operator's log.", now)

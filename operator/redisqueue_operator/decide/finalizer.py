@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.decide.status.events import EventRecord
+from redisqueue_operator.observe.facts import FINALIZER_REFUSED, ApplyOutcome
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import RedisQueue
@@ -32,6 +33,16 @@ def finalizers(rq: RedisQueue, held: bool) -> list[str]:
     """The whole list, with or without ours."""
     others = [name for name in rq.raw["metadata"].get("finalizers") or () if name != FINALIZER]
     return [*others, FINALIZER] if held else others
+
+
+def refused(rq: RedisQueue, words: object) -> ApplyOutcome:
+    """How people are told that the finalizer cannot be written; `words` are the server's."""
+    text = (
+        f"A deletion would not wait for a drain, the finalizer {FINALIZER} is refused: {words}"
+        if shall_be_held(rq) and not rq.deletion
+        else f"The finalizer {FINALIZER} cannot be taken off: {words}"
+    )
+    return ApplyOutcome(ok=True, reason=FINALIZER_REFUSED, message=text)
 
 
 def seconds_left(rq: RedisQueue, now: float) -> float:

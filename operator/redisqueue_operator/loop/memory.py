@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import parse
+from redisqueue_operator.apply.attempt import Attempt
 from redisqueue_operator.decide.canary import Stage
 from redisqueue_operator.decide.version_skew import Precedence
 from redisqueue_operator.observe.facts import ApplyOutcome
@@ -45,6 +46,10 @@ class Tracked:
     outcome: ApplyOutcome = NO_SPEC
     observation: Observation | None = None
     decision: Decision | None = None
+    finalizer: Attempt = field(default_factory=Attempt)
+    children: Attempt = field(default_factory=Attempt)
+    number: Attempt = field(default_factory=Attempt)
+    report: Attempt = field(default_factory=Attempt)
     hindrance: Hindrance | None = None
     """Why the last change of the number of workers could not be made."""
     scaled: Decision | None = None

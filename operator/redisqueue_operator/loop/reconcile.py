@@ -7,18 +7,17 @@ here is a cache or a history, and is rebuilt after a restart.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator.apply.changes import Changes
 from redisqueue_operator.decide.canary import Rollout, Stage, trial
-from redisqueue_operator.decide.finalizer import is_held, may_go, shall_be_held, workers_vanished
+from redisqueue_operator.decide.finalizer import is_held, may_go, refused, shall_be_held, workers_vanished
 from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, rival_of
 from redisqueue_operator.decide.scaling import (
     Decision,
@@ -40,27 +39,27 @@ from redisqueue_operator.loop.resync import Resync
 from redisqueue_operator.loop.rows import row_of
 from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.loop.workqueue import WorkQueue
-from redisqueue_operator.observe.facts import FIELDS_DROPPED, ApplyOutcome, Observation
+from redisqueue_operator.observe.facts import NOT_IN_FORCE, ApplyOutcome, Observation
 from redisqueue_operator.observe.redis.reading import Reading
 from redisqueue_operator.observe.redis.sampler import Sampler
 from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.apply.attempt import Attempt
     from redisqueue_operator.decide.queue_conflict import Claimant
     from redisqueue_operator.loop.rows import QueueRow
     from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.platform import Platform
     from redisqueue_operator.serve.metrics import OperatorMetrics
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 300.0
 AT_ONCE = 16
-TOLD_SECONDS = 1.0
-"""Conflicts are the usual way to learn of a change; one that backs off so far does not end by itself."""
 DELETION_LOOK_SECONDS = 0.5
 
 
@@ -140,7 +139,7 @@ class Engine:
             return None
         if tracked.rq is None or tracked.observation is None or tracked.decision is None:
             return [f"{tracked.outcome.reason}: {tracked.outcome.message or 'not looked at yet'}"]
-        told = tracked.outcome.ok and tracked.outcome.reason != FIELDS_DROPPED
+        told = tracked.outcome.ok and tracked.outcome.reason not in NOT_IN_FORCE
         trouble = [] if told else [f"{tracked.outcome.reason}: {tracked.outcome.message}"]
         if tracked.hindrance is not None:
             trouble.append(f"{tracked.hindrance.reason}: {tracked.hindrance.message}")
@@ -179,9 +178,7 @@ class Engine:
                 await self._reconcile(key)
             except Conflict as conflict:
                 outcome = "conflict"
-                seconds = self._queue.failed(key)
-                level = logging.WARNING if seconds > TOLD_SECONDS else logging.DEBUG
-                log.log(level, "%s: %s; again in %.2f s", key, conflict, seconds)
+                log.debug("%s: %s; again in %.2f s", key, conflict, self._queue.failed(key))
             except Exception as error:
                 outcome = "error"
                 known = isinstance(error, (*AWAY, PlatformError))
@@ -202,11 +199,13 @@ class Engine:
         if rq is None or (rq.deletion and not is_held(rq)):
             await self._without_spec(key, tracked, raw)
             return
-        if is_held(rq) != shall_be_held(rq):
-            await self._platform.hold(rq, shall_be_held(rq))
+        if is_held(rq) == shall_be_held(rq):
+            if not rq.deletion:
+                tracked.finalizer.succeeded()
+        elif await self._hold(key, tracked, rq, shall_be_held(rq)):
             self._queue.add(key)
             return
-        tracked.outcome = await self._apply(key, tracked, rq)
+        tracked.outcome = self._with_finalizer(tracked, rq, await self._apply(key, tracked, rq))
         if self._yields(key, tracked, raw):
             return
         if tracked.outcome.reason == FOREIGN and tracked.precedence.may_scale(tracked.outcome, self._clock()):
@@ -249,7 +248,42 @@ class Engine:
             return ApplyOutcome(False, "Conflict", conflict_message(tracked.rival))
         if rq.deletion:  # what runs may go on; nothing new is made for an object that leaves
             return ApplyOutcome(True, "Deleting", "The queue is emptied first, as deletionPolicy says.")
-        return await self._platform.apply(rq, choose)
+        done = await self._attempt(key, tracked.children, lambda: self._platform.apply(rq, choose))
+        if not isinstance(done, PlatformError):
+            return done
+        if isinstance(done, Conflict):
+            text = f"Something else changes the children all the time: {done}"
+            return ApplyOutcome(False, "ApplyConflict", text)
+        return ApplyOutcome(False, "ApplyRefused", str(done))
+
+    async def _attempt(
+        self, key: Key, attempt: Attempt, write: Callable[[], Awaitable[T]]
+    ) -> T | PlatformError:
+        """The answer to a write, or why there is none for now: that hides nothing of what is observed."""
+        now = self._clock()
+        if attempt.error is None or attempt.until <= now:
+            try:
+                answer = await write()
+            except PlatformError as error:
+                if not attempt.lasts(error, now):
+                    raise
+                log.warning("%s: %s", key, error)
+            else:
+                attempt.succeeded()
+                return answer
+        assert attempt.error is not None  # noqa: S101  (else it was raised)
+        self._queue.add(key, after_seconds=max(0.05, attempt.until - now))
+        return attempt.error
+
+    async def _hold(self, key: Key, tracked: Tracked, rq: RedisQueue, held: bool) -> bool:
+        """Put our finalizer on, or take it off; whether that was done."""
+        done = await self._attempt(key, tracked.finalizer, lambda: self._platform.hold(rq, held))
+        return not isinstance(done, PlatformError)
+
+    def _with_finalizer(self, tracked: Tracked, rq: RedisQueue, outcome: ApplyOutcome) -> ApplyOutcome:
+        """The outcome, or that the finalizer is refused, where all else is well."""
+        words = tracked.finalizer.error
+        return refused(rq, words) if words is not None and outcome.ok else outcome
 
     def _yields(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> bool:
         """Whether a newer operator is at work on this object: then nothing of it is read or written."""
@@ -287,8 +321,9 @@ class Engine:
         tracked.decision = tracked.observation = None
         identity = stand_in(raw)
         if identity.deletion and is_held(identity):
-            await self._platform.hold(identity, False)
-            return
+            if await self._hold(key, tracked, identity, False):
+                return
+            tracked.outcome = replace(refused(identity, tracked.finalizer.error), ok=False)
         await self._reports.report(key, tracked, raw)
 
     async def _let_go(self, key: Key, tracked: Tracked, rq: RedisQueue, observation: Observation) -> bool:
@@ -296,15 +331,17 @@ class Engine:
         if tracked.deletion_seen_ms is None:
             tracked.deletion_seen_ms = observation.queue.time_ms if observation.queue else 0
         why = may_go(rq, observation, tracked.deletion_seen_ms, self._wall())
-        if why:
-            log.info("%s: deleted, %s", key, why)
-            if (event := workers_vanished(observation)) is not None:
-                with contextlib.suppress(PlatformError):  # a namespace that ends takes no Events
-                    await self._platform.emit(rq, event)
-            await self._platform.hold(rq, False)
-        else:
+        if not why:
             self._queue.add(key, after_seconds=DELETION_LOOK_SECONDS)
-        return bool(why)
+            return False
+        event = workers_vanished(observation)
+        if event is not None and tracked.finalizer.error is None:
+            await self._reports.tell(rq, event)  # a namespace that ends takes none
+        if await self._hold(key, tracked, rq, False):
+            log.info("%s: deleted, %s", key, why)
+            return True
+        tracked.outcome = self._with_finalizer(tracked, rq, tracked.outcome)
+        return False
 
     def _recheck(self, key: Key, tracked: Tracked, decision: Decision) -> None:
         """Time alone can change the answer, and so can a Secret."""

@@ -133,7 +133,11 @@ class ApplyOutcome:
 
 FIELDS_DROPPED = "FieldsDropped"
 """Reason of an apply whose template lost fields on the API server."""
-HINDRANCES = ("ScaleRefused", "RetireRefused", "ScaleFailed")
+FINALIZER_REFUSED = "FinalizerRefused"
+"""Reason while a deletion cannot be made to wait for us, or to go on."""
+NOT_IN_FORCE = (FIELDS_DROPPED, FINALIZER_REFUSED)
+"""All was applied, and yet it is not as the spec says."""
+HINDRANCES = ("ScaleRefused", "ScaleConflict", "RetireRefused", "ScaleFailed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
-from redisqueue_operator.apply.hindrance import RETRY_SECONDS, hindrance_of
+from redisqueue_operator.apply.attempt import ENDLESS, RETRY_SECONDS, Attempt
+from redisqueue_operator.apply.hindrance import hindrance_of
 from redisqueue_operator.kubernetes_api import ApiError
+from redisqueue_operator.platform import Conflict, PlatformError
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,7 @@ from redisqueue_operator.kubernetes_api import ApiError
         (ApiError(422, "Invalid", "denied: at most 3"), "ScaleRefused", "denied: at most 3", RETRY_SECONDS),
         (ApiError(403, "Forbidden", "may not patch"), "ScaleRefused", "may not patch", RETRY_SECONDS),
         (ApiError(500, "InternalError", "failed calling webhook"), "ScaleRefused", "webhook", RETRY_SECONDS),
+        (Conflict("somebody was faster"), "ScaleConflict", "somebody was faster", RETRY_SECONDS),
         (TimeoutError(), "ScaleRefused", "no answer in time", 0.0),
         (exceptions.NoPermissionError("NOPERM"), "RetireRefused", "cannot be told to stop", RETRY_SECONDS),
         (RuntimeError("redis://:secret@host"), "ScaleFailed", "RuntimeError: see the operator's log", 0.0),
@@ -31,11 +34,32 @@ def test_it_is_told_and_tried_again(error: Exception, reason: str, words: str, w
 @pytest.mark.parametrize(
     "error",
     [
-        ApiError(429, "TooManyRequests", "later"),
-        ApiError(503, "ServiceUnavailable", "later"),
         ConnectionRefusedError(),
         exceptions.ConnectionError("gone"),
     ],
 )
 def test_what_passes_by_itself_is_no_verdict(error: Exception) -> None:
     assert hindrance_of(error, 100.0) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "at_once"),
+    [
+        (Conflict("somebody was faster"), False),
+        (ApiError(429, "TooManyRequests", "later"), False),
+        (ApiError(503, "ServiceUnavailable", "later"), False),
+        (ApiError(500, "InternalError", "etcdserver: leader changed"), False),
+        (ApiError(500, "InternalError", "failed calling webhook"), True),
+        (ApiError(403, "Forbidden", "may not"), True),
+        (ApiError(422, "Invalid", "denied"), True),
+        (ApiError(404, "NotFound", "no such namespace"), True),
+    ],
+)
+def test_what_may_pass_is_told_when_it_does_not(error: PlatformError, at_once: bool) -> None:
+    attempt = Attempt()
+    said = [attempt.lasts(error, 100.0) for _ in range(ENDLESS + 1)]
+    assert said == ([True] * len(said) if at_once else [False] * (ENDLESS - 1) + [True] * 2)
+    assert (attempt.error, attempt.until) == (error, 100.0 + RETRY_SECONDS)
+    attempt.succeeded()
+    assert attempt.error is None
+    assert attempt.lasts(error, 100.0) is at_once, "the row begins anew"

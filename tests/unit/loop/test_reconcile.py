@@ -251,7 +251,7 @@ async def test_settings_are_asked_for_again_when_their_secrets_are_a_minute_old(
 
 
 async def test_a_conflict_without_end_does_not_become_a_storm(
-    platform: FakePlatform, engine: Engine, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
 ) -> None:
     key = await sampled(platform, engine, "jobs")
     attempts: list[float] = []
@@ -261,9 +261,15 @@ async def test_a_conflict_without_end_does_not_become_a_storm(
     await until(lambda: len(attempts) >= 6, "attempts")
     waits = [later - earlier for earlier, later in itertools.pairwise(attempts)]
     assert all(wait > 0.04 * 2**n for n, wait in enumerate(waits)), "each is about twice the one before"
-    await until(lambda: "somebody is always faster; again in" in caplog.text, "in the end it is told")
+    await until(lambda: platform.condition(key, "ScalingActive")["reason"] == "ScaleConflict", "it is told")
+    assert "somebody is always faster" in platform.condition(key, "ScalingActive")["message"]
+    assert platform.condition(key, "Stalled")["status"] == "True"
+    await until(lambda: platform.status(key)["queue"]["pending"] == 1, "the counters go on")
     platform.refuse = []
     await until(lambda: platform.scales(key) == [1], "it is done once it can be")
+    await until(lambda: ("event", "jobs", "ScalingResumed") in platform.writes, "that is told, too")
+    events = [write[2] for write in platform.writes if write[0] == "event"]
+    assert events.count("ScaleConflict") == 1
 
 
 async def test_a_refused_change_hides_nothing_and_goes_on_when_it_is_allowed(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from redisqueue_operator.observe.facts import FIELDS_DROPPED, HINDRANCES
+from redisqueue_operator.observe.facts import FINALIZER_REFUSED, HINDRANCES, NOT_IN_FORCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 UNREADABLE = "Unreadable"
 """The apply outcome where the watched objects of a namespace cannot be read."""
-NEEDS_SOMEBODY = ("InvalidSpec", "NameConflict", "Conflict", "ApplyRefused", "NewerOperator")
+NEEDS_SOMEBODY = (
+    *("InvalidSpec", "NameConflict", "Conflict", "ApplyRefused", "ApplyConflict", "NewerOperator"),
+    FINALIZER_REFUSED,
+)
 """Apply outcomes that no waiting mends; a missing Secret or ConfigMap may be on its way."""
 UNDER_WAY = ("RollingOut", "Canary", "Promoted", "DeploymentMissing", "UnschedulablePods")
 DERIVED = (
@@ -75,9 +78,9 @@ def summary(applied: ApplyOutcome, said: Mapping[str, Condition], *, enough: boo
     if not applied.ok:
         reason = applied.reason or "ApplyFailed"
         return Summary.of(Condition("False", reason, applied.message), stalled=reason in NEEDS_SOMEBODY)
-    if applied.reason in ("Deleting", FIELDS_DROPPED):
+    if applied.reason in ("Deleting", *NOT_IN_FORCE):
         verdict = Condition("False", applied.reason, applied.message)
-        return Summary.of(verdict, stalled=applied.reason == FIELDS_DROPPED)
+        return Summary.of(verdict, stalled=applied.reason in NOT_IN_FORCE)
     redis, scaling = said["RedisReachable"], said["ScalingActive"]
     progress, degraded = said["Progressing"], said["Degraded"]
     if progress.reason == "RolledBack":

@@ -1,0 +1,34 @@
+"""Workers that say how busy they are, as long as a test needs them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from redis_message_queue.consumer import Consumer
+
+
+@contextlib.contextmanager
+def reporting(busy: Mapping[Consumer, int]) -> Iterator[None]:
+    """Have these workers report every half second: a single report is too old to shrink by after 10 s."""
+    over = threading.Event()
+
+    def report() -> None:
+        while True:
+            for consumer, messages in busy.items():
+                age = 1.0 if messages else None
+                consumer.report(busy=messages, oldest_start_age_seconds=age, draining=False)
+            if over.wait(0.5):
+                return
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
