@@ -13,7 +13,7 @@ from tests.support.reports import reporting
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.sample import sample
+from redis_message_queue.stats import sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
