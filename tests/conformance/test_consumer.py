@@ -19,7 +19,7 @@ from tests.support.queues import (
     publish,
 )
 
-from redis_message_queue import _core, _sync
+from redis_message_queue import _transport, operations
 from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
@@ -89,7 +89,9 @@ def test_next_moments_are_told_to_a_consumer_that_could_take_more(
     nothing = consumer.claim(1)
     assert (nothing.next_due_seconds, nothing.next_expiry_seconds) == (None, None)
     publish(redis_client, KEYS, "a")
-    _sync.execute(redis_client, _core.add_delayed(delayed=KEYS.delayed, stored=["later"], delay_seconds=50))
+    _transport.execute(
+        redis_client, operations.add_delayed(delayed=KEYS.delayed, stored=["later"], delay_seconds=50)
+    )
     reply = consumer.claim(2)
     assert reply.next_due_seconds == pytest.approx(50, abs=1)
     assert reply.next_expiry_seconds == pytest.approx(120, abs=1)
@@ -292,8 +294,8 @@ def test_a_message_taken_away_by_hand_is_not_settled(redis_client: redis.Redis, 
 
 def test_due_messages_are_promoted_in_their_order(redis_client: redis.Redis, consumer: Consumer) -> None:
     for number in range(5):
-        call = _core.add_delayed(delayed=KEYS.delayed, stored=[str(number)], delay_seconds=10 + number)
-        _sync.execute(redis_client, call)
+        call = operations.add_delayed(delayed=KEYS.delayed, stored=[str(number)], delay_seconds=10 + number)
+        _transport.execute(redis_client, call)
     let_delayed_be_due(redis_client, KEYS)
     assert [texts(consumer.claim(2).claims) for _ in range(3)] == [["0", "1"], ["2", "3"], ["4"]]
 

@@ -15,7 +15,7 @@ from tests.support.queues import (
     publish,
 )
 
-from redis_message_queue import _core, _sync, envelope
+from redis_message_queue import _transport, envelope, operations
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.stats import retire
@@ -74,11 +74,11 @@ def test_the_calls_of_the_queue_face_take_work_out(
     assert first.stored is not None
     assert second.stored is not None
     assert second.token is not None
-    renew = _core.renew(
+    renew = operations.renew(
         processing=KEYS.processing, stored=second.stored, lease_token=second.token, visibility_timeout_ms=1000
     )
-    assert _sync.execute(redis_client, renew) is True
-    move = _core.move(
+    assert _transport.execute(redis_client, renew) is True
+    move = operations.move(
         processing=KEYS.processing,
         destination=KEYS.completed,
         stored=second.stored,
@@ -87,16 +87,16 @@ def test_the_calls_of_the_queue_face_take_work_out(
         replay_key=KEYS.leases.operation_result("2:x"),
         replay_ttl_ms=1000,
     )
-    assert _sync.execute(redis_client, move) is True
-    plain = _core.claim_plain(
+    assert _transport.execute(redis_client, move) is True
+    plain = operations.claim_plain(
         pending=KEYS.pending, processing=KEYS.processing, claim_id="three", record_ttl_ms=1000
     )
-    third = _sync.execute(redis_client, plain)
+    third = _transport.execute(redis_client, plain)
     assert third is not None
-    back = _core.requeue_plain(
+    back = operations.requeue_plain(
         pending=KEYS.pending, processing=KEYS.processing, claim_id="three", stored=third
     )
-    assert _sync.execute(redis_client, back) is True
+    assert _transport.execute(redis_client, back) is True
     assert payloads(redis_client, KEYS.pending) == ["c"]
 
 
@@ -106,7 +106,7 @@ def test_a_refused_publish_leaves_nothing(
     publish(redis_client, KEYS, "a")
     fill_up()
     before = everything(redis_client)
-    call = _core.publish(
+    call = operations.publish(
         pending=KEYS.pending,
         deduplication_key=KEYS.deduplication("k"),
         stored=envelope.encode("b"),
@@ -115,10 +115,10 @@ def test_a_refused_publish_leaves_nothing(
         replay_ttl_ms=1000,
     )
     with pytest.raises(redis.ResponseError) as raised:
-        _sync.execute(redis_client, call)
-    failure = _core.script_failure(raised.value)
+        _transport.execute(redis_client, call)
+    failure = operations.script_failure(raised.value)
     assert failure is not None
     assert failure.startswith("OOM during publish;")
     assert everything(redis_client) == before
     node.config_set("maxmemory", 0)
-    assert _sync.execute(redis_client, call) == 1
+    assert _transport.execute(redis_client, call) == 1

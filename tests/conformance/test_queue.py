@@ -424,7 +424,7 @@ async def test_drain_returns_a_lost_claim_without_a_lease(face: Face, redis_clie
 
 def lose_reply(face: Face, gateway: object, *, times: int, error: Exception) -> None:
     """Let the next calls reach the server and lose their replies."""
-    execute, left = gateway._execute, [times]
+    execute, left = gateway._sender.execute, [times]
 
     def sync(client: object, call: object) -> object:
         result = execute(client, call)
@@ -440,7 +440,7 @@ def lose_reply(face: Face, gateway: object, *, times: int, error: Exception) -> 
             raise error
         return result
 
-    gateway._execute = sync if face.name == "sync" else awaited
+    gateway._sender.execute = sync if face.name == "sync" else awaited
 
 
 async def test_a_repeated_publish_answers_as_the_first_did(face: Face, redis_client: redis.Redis) -> None:

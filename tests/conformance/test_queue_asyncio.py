@@ -124,20 +124,20 @@ async def test_a_claim_cancelled_on_its_way_is_found_by_the_next_wait(
     queue = face.queue(gateway=face.gateway(message_visibility_timeout_seconds=30))
     await queue.publish("x")
     gateway, granted = queue._gateway, asyncio.Event()
-    execute = gateway._execute
+    execute = gateway._sender.execute
 
     async def never_answers(client: object, call: object) -> object:
         await execute(client, call)
         granted.set()
         return await asyncio.sleep(60)
 
-    gateway._execute = never_answers
+    gateway._sender.execute = never_answers
     waiting = asyncio.create_task(queue.process_message().__aenter__())
     await granted.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    gateway._execute = execute
+    gateway._sender.execute = execute
     assert redis_client.llen("{jobs}::processing") == 1
     async with queue.process_message() as payload:
         assert payload == b"x"

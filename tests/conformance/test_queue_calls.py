@@ -8,19 +8,19 @@ import pytest
 import redis
 from tests.support.queues import claim_as_v7, everything, lease_sets, let_leases_expire, payloads, publish
 
-from redis_message_queue import _core, _sync, envelope
+from redis_message_queue import _transport, envelope, operations
 from redis_message_queue.keys import QueueKeys
 
 KEYS = QueueKeys("{jobs}")
 MARKER = KEYS.deduplication("k")
 
 
-def run(client: redis.Redis, call: _core.Call[Any]) -> Any:
-    return _sync.execute(client, call)
+def run(client: redis.Redis, call: operations.Call[Any]) -> Any:
+    return _transport.execute(client, call)
 
 
-def publication(stored: str = "m", replay: str = "{jobs}::replay", **limits: Any) -> _core.Call[int]:
-    return _core.publish(
+def publication(stored: str = "m", replay: str = "{jobs}::replay", **limits: Any) -> operations.Call[int]:
+    return operations.publish(
         pending=KEYS.pending,
         deduplication_key=MARKER,
         stored=stored,
@@ -31,16 +31,16 @@ def publication(stored: str = "m", replay: str = "{jobs}::replay", **limits: Any
     )
 
 
-def removal(stored: Any, token: str | None, operation: str = "o") -> _core.Call[bool]:
+def removal(stored: Any, token: str | None, operation: str = "o") -> operations.Call[bool]:
     replay = KEYS.leases.operation_result(f"{token}:{operation}" if token else operation)
-    return _core.remove(
+    return operations.remove(
         processing=KEYS.processing, stored=stored, lease_token=token, replay_key=replay, replay_ttl_ms=5000
     )
 
 
-def completion(stored: Any, token: str | None, operation: str = "o") -> _core.Call[bool]:
+def completion(stored: Any, token: str | None, operation: str = "o") -> operations.Call[bool]:
     replay = KEYS.leases.operation_result(f"{token}:{operation}" if token else operation)
-    return _core.move(
+    return operations.move(
         processing=KEYS.processing,
         destination=KEYS.completed,
         stored=stored,
@@ -51,8 +51,8 @@ def completion(stored: Any, token: str | None, operation: str = "o") -> _core.Ca
     )
 
 
-def plain_claim(claim_id: str = "C") -> _core.Call[Any]:
-    return _core.claim_plain(
+def plain_claim(claim_id: str = "C") -> operations.Call[Any]:
+    return operations.claim_plain(
         pending=KEYS.pending, processing=KEYS.processing, claim_id=claim_id, record_ttl_ms=5000
     )
 
@@ -80,7 +80,7 @@ def test_a_repeated_publish_answers_as_the_first_time(redis_client: redis.Redis)
 def test_a_full_list_refuses_but_a_duplicate_is_no_overload(redis_client: redis.Redis) -> None:
     redis_client.lpush(KEYS.pending, "x")
     full = publication("a", "{jobs}::r1", max_pending_length=1)
-    assert run(redis_client, full) == _core.PENDING_FULL
+    assert run(redis_client, full) == operations.PENDING_FULL
     assert not redis_client.exists(MARKER, "{jobs}::r1")
     redis_client.set(MARKER, "")
     assert run(redis_client, full) == 0
@@ -92,7 +92,7 @@ def test_drop_oldest_makes_room(redis_client: redis.Redis, deduplicated: bool) -
     if deduplicated:
         call = publication("a", max_pending_length=2, overload_policy="drop_oldest")
     else:
-        call = _core.add_bounded(
+        call = operations.add_bounded(
             pending=KEYS.pending, stored="a", max_pending_length=2, overload_policy="drop_oldest"
         )
     assert run(redis_client, call) == 1
@@ -100,8 +100,8 @@ def test_drop_oldest_makes_room(redis_client: redis.Redis, deduplicated: bool) -
 
 
 def test_a_bounded_list_takes_what_fits(redis_client: redis.Redis) -> None:
-    call = _core.add_bounded(pending=KEYS.pending, stored="a", max_pending_length=2)
-    assert [run(redis_client, call) for _ in range(3)] == [1, 1, _core.PENDING_FULL]
+    call = operations.add_bounded(pending=KEYS.pending, stored="a", max_pending_length=2)
+    assert [run(redis_client, call) for _ in range(3)] == [1, 1, operations.PENDING_FULL]
 
 
 # -- claims with leases: the layout of version 7 --
@@ -114,7 +114,7 @@ def test_layout_from_claim_to_ack(redis_client: redis.Redis) -> None:
     assert (claim.stored, claim.token) == (stored.encode(), "1")
     content = everything(redis_client)
     records = content.pop(KEYS.claim_result("C")), content[KEYS.claim_result_ids][b"C"]
-    assert [_core.parse_claim_record(record) for record in records] == [(stored, "1")] * 2
+    assert [operations.parse_claim_record(record) for record in records] == [(stored, "1")] * 2
     (deadline,) = content.pop(KEYS.lease_deadlines).values()
     now = redis_client.time()[0] * 1000
     assert now + 290_000 < deadline < now + 310_000
@@ -152,7 +152,7 @@ def test_an_expired_message_goes_before_fresh_ones_and_takes_its_records_along(
     again = claim_as_v7(redis_client, KEYS, "C3")
     assert again.stored == first.stored
     assert again.reclaimed == tuple(
-        _core.Passed(envelope.decode(claim.stored).id, 1) for claim in (first, second)
+        operations.Passed(envelope.decode(claim.stored).id, 1) for claim in (first, second)
     )
     assert payloads(redis_client, KEYS.pending) == ["b", "fresh"]
     assert redis_client.hkeys(KEYS.claim_result_ids) == [b"C3"]
@@ -191,7 +191,7 @@ def test_deliveries_beyond_the_limit_are_dead_letters(redis_client: redis.Redis)
     claim = claim_as_v7(redis_client, KEYS, "C2", limit=1)
     assert claim.stored is not None
     assert envelope.decode(claim.stored).payload == b"good"
-    passed = (_core.Passed(envelope.decode(poison.stored or "").id, 1),)
+    passed = (operations.Passed(envelope.decode(poison.stored or "").id, 1),)
     assert (claim.reclaimed, claim.dead_lettered, claim.delivery_count) == (passed, passed, 1)
     assert redis_client.lrange(KEYS.dead_letter, 0, -1) == [b"poison"]
     assert redis_client.hkeys(KEYS.delivery_counts) == [claim.stored]
@@ -241,7 +241,7 @@ def test_renewal_needs_the_current_token(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "a")
     claim = claim_as_v7(redis_client, KEYS, "C")
     leases = [(claim.stored, "1"), (claim.stored, "2"), ("other", "1")]
-    call = _core.renew_many(processing=KEYS.processing, leases=leases, visibility_timeout_ms=900_000)
+    call = operations.renew_many(processing=KEYS.processing, leases=leases, visibility_timeout_ms=900_000)
     assert run(redis_client, call) == (True, False, False)
     processing, deadlines, tokens = lease_sets(redis_client, KEYS)
     assert processing == deadlines == tokens
@@ -281,7 +281,9 @@ def test_a_move_of_what_is_not_there_takes_its_copy_back(redis_client: redis.Red
 def test_an_unhandled_claim_goes_back_to_the_front(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "a", "b")
     stored = run(redis_client, plain_claim())
-    call = _core.requeue_plain(pending=KEYS.pending, processing=KEYS.processing, claim_id="C", stored=stored)
+    call = operations.requeue_plain(
+        pending=KEYS.pending, processing=KEYS.processing, claim_id="C", stored=stored
+    )
     assert run(redis_client, call) is True
     assert payloads(redis_client, KEYS.pending) == ["a", "b"]
     assert set(everything(redis_client)) == {KEYS.pending}
@@ -296,22 +298,22 @@ def test_an_unhandled_claim_goes_back_to_the_front(redis_client: redis.Redis) ->
     "call",
     [
         publication(),
-        _core.add_bounded(pending=KEYS.pending, stored="m", max_pending_length=1),
+        operations.add_bounded(pending=KEYS.pending, stored="m", max_pending_length=1),
         plain_claim(),
-        _core.requeue_plain(pending=KEYS.pending, processing=KEYS.processing, claim_id="C", stored="m"),
-        _core.claim_leased(
+        operations.requeue_plain(pending=KEYS.pending, processing=KEYS.processing, claim_id="C", stored="m"),
+        operations.claim_leased(
             pending=KEYS.pending, processing=KEYS.processing, claim_id="C", visibility_timeout_ms=1000
         ),
     ],
     ids=lambda call: call.script.name,
 )
 def test_a_key_of_another_type_stops_a_script_before_any_write(
-    redis_client: redis.Redis, call: _core.Call[Any]
+    redis_client: redis.Redis, call: operations.Call[Any]
 ) -> None:
     redis_client.set(KEYS.pending, "alien")
     with pytest.raises(redis.ResponseError) as raised:
         run(redis_client, call)
-    assert (_core.script_failure(raised.value) or "").startswith("WRONGTYPE {jobs}::pending")
+    assert (operations.script_failure(raised.value) or "").startswith("WRONGTYPE {jobs}::pending")
     assert everything(redis_client) == {KEYS.pending: b"alien"}
 
 

@@ -11,7 +11,7 @@ import redis
 from tests.support.faces import until
 
 from redis_message_queue import DrainFailedError, QueueBackpressureError
-from redis_message_queue._effects import Sleep
+from redis_message_queue._flow import Sleep
 
 if TYPE_CHECKING:
     from tests.support.faces import Face
@@ -24,7 +24,7 @@ def told(events: list[Any]) -> list[str]:
 async def lose_a_claim(face: Face, queue: Any) -> str:
     """Let one claim arrive and its reply be lost; the claim id."""
     gateway = queue._gateway
-    execute = gateway._execute
+    execute = gateway._sender.execute
 
     def lost(client: Any, call: Any) -> Any:
         execute(client, call)
@@ -34,24 +34,24 @@ async def lose_a_claim(face: Face, queue: Any) -> str:
         await execute(client, call)
         raise OSError("reply lost")
 
-    gateway._execute = lost if face.name == "sync" else lost_async
+    gateway._sender.execute = lost if face.name == "sync" else lost_async
     with pytest.raises(OSError, match="reply lost"):
         async with face.process(queue):
             raise AssertionError("never runs")
-    gateway._execute = execute
-    (claim_id,) = gateway._claims.waiting(queue.key.processing)
+    gateway._sender.execute = execute
+    (claim_id,) = gateway._claiming.unanswered.waiting(queue.key.processing)
     return str(claim_id)
 
 
 def hang(face: Face, queue: Any, seconds: float) -> None:
     """Make the reads of a recovery take that long."""
-    gateway, original = queue._gateway, queue._gateway._command
+    gateway, original = queue._gateway, queue._gateway._sender.command
 
     def slow(name: str, *args: Any) -> Any:
         yield Sleep(seconds)
         return (yield from original(name, *args))
 
-    gateway._command = slow
+    gateway._sender.command = slow
 
 
 async def test_a_drain_tells_its_beginning_and_its_end(face: Face) -> None:
@@ -90,10 +90,10 @@ async def test_a_slow_redis_does_not_stretch_a_drain(face: Face, redis_client: r
     began = time.monotonic()
     assert await face.call(queue.drain, 0.1) is False
     assert time.monotonic() - began < 3
-    del queue._gateway._command
+    del queue._gateway._sender.command
 
     # The recovery that was given up on may still be under way for a moment.
-    await until(lambda: not queue._gateway._claims._recovering)
+    await until(lambda: not queue._gateway._claiming.unanswered._recovering)
     assert await face.call(queue.drain, 5) is True
     assert redis_client.llen("{jobs}::pending") == 1
 
@@ -141,7 +141,7 @@ async def test_a_publisher_that_waits_for_room_gives_up_when_its_queue_drains(fa
         publishing = asyncio.create_task(asyncio.to_thread(queue.publish, "b"))
     else:
         publishing = asyncio.create_task(queue.publish("b"))
-    await until(lambda: queue._activity._callers or publishing.done())
+    await until(lambda: queue._gate._callers or publishing.done())
     assert await face.call(queue.drain, 10) is True
     with pytest.raises(QueueBackpressureError, match="shutting down") as caught:
         await asyncio.wait_for(publishing, 60)

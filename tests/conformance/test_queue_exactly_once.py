@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def flaky(face: Face, gateway: Any, dice: random.Random) -> None:
     """Lose two calls in ten on the way there, and two replies in ten on the way back."""
-    execute = gateway._execute
+    execute = gateway._sender.execute
 
     def fails() -> bool:
         return dice.random() < 0.2
@@ -35,7 +35,7 @@ def flaky(face: Face, gateway: Any, dice: random.Random) -> None:
             raise redis.TimeoutError("reply lost")
         return result
 
-    gateway._execute = sync if face.name == "sync" else awaited
+    gateway._sender.execute = sync if face.name == "sync" else awaited
 
 
 @pytest.mark.parametrize("leased", [True, False], ids=["leased", "plain"])

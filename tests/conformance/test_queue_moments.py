@@ -65,7 +65,7 @@ async def test_an_interrupt_while_a_recovered_claim_is_told_loses_it_neither(
     stored = redis_client.lmove("{jobs}::pending", "{jobs}::processing", "RIGHT", "LEFT")
     redis_client.hset("{jobs}::processing:claim_result_ids", "C", stored)
     redis_client.hset("{jobs}::processing:claim_result_backrefs", stored, "C")
-    gateway._claims.add("{jobs}::pending", "{jobs}::processing", "C")
+    gateway._claiming.unanswered.add("{jobs}::pending", "{jobs}::processing", "C")
     with pytest.raises(KeyboardInterrupt):
         async with face.process(queue):
             raise AssertionError("never runs")

@@ -75,8 +75,11 @@ def test_without_the_right_to_block_it_polls(redis_url: str, redis_client: redis
 
 def test_a_short_socket_timeout_polls(server: Server) -> None:
     with server.blocking(socket_timeout=0.1) as client:
-        assert RedisGateway(redis_client=client, message_wait_interval_seconds=1)._blocks is False
-    assert async_face.RedisGateway(redis_client=AsyncFace(server).client())._blocks is True
+        assert (
+            RedisGateway(redis_client=client, message_wait_interval_seconds=1)._claiming._wakeup.blocks
+            is False
+        )
+    assert async_face.RedisGateway(redis_client=AsyncFace(server).client())._claiming._wakeup.blocks is True
 
 
 @pytest.mark.one_node

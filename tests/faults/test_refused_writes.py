@@ -14,7 +14,7 @@ from tests.support.fault_cases import OPERATIONS, Operation
 from tests.support.fault_proxy import nothing
 from tests.support.queues import lease_sets
 
-from redis_message_queue._scripts import script
+from redis_message_queue.operations import script
 
 if TYPE_CHECKING:
     import redis

@@ -30,10 +30,10 @@ queue = RedisMessageQueue("{jobs}", client=client, heartbeat_interval_seconds=5)
 queue.publish("before")
 
 # The worst moment: other threads are inside the queue, and hold every lock it has.
-queue._activity._lock.acquire()
-queue._gateway._claims._lock.acquire()
-queue._activity.enter(-1)
-queue._gateway._claims.add("{jobs}::pending", "{jobs}::processing", "unknown")
+queue._gate._lock.acquire()
+queue._gateway._claiming.unanswered._lock.acquire()
+queue._gate.enter(-1)
+queue._gateway._claiming.unanswered.add("{jobs}::pending", "{jobs}::processing", "unknown")
 child = os.fork()
 if child == 0:
     ok = False
@@ -43,7 +43,7 @@ if child == 0:
         for expected in (b"before", b"child"):
             with queue.process_message() as payload:
                 assert payload == expected, payload
-        assert queue._gateway._claims.waiting("{jobs}::processing") == ()
+        assert queue._gateway._claiming.unanswered.waiting("{jobs}::processing") == ()
         assert queue.drain(5)
         ok = True
     thread = threading.Thread(target=work)
@@ -51,9 +51,9 @@ if child == 0:
     thread.join(20)
     os._exit(0 if ok else 1)
 status = os.waitpid(child, 0)[1]
-queue._activity._lock.release()
-queue._gateway._claims._lock.release()
-assert queue._gateway._claims.waiting("{jobs}::processing") == ("unknown",)
+queue._gate._lock.release()
+queue._gateway._claiming.unanswered._lock.release()
+assert queue._gateway._claiming.unanswered.waiting("{jobs}::processing") == ("unknown",)
 assert not queue.is_draining
 assert queue.publish("parent")
 sys.exit(os.waitstatus_to_exitcode(status))

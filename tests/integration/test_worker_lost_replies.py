@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.support.fault_proxy import FaultProxy, losing_replies_to, nothing
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
-from redis_message_queue._scripts import script
+from redis_message_queue.operations import script
 
 if TYPE_CHECKING:
     from pathlib import Path

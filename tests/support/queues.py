@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 import redis.asyncio
 
-from redis_message_queue import _core, _sync, envelope
+from redis_message_queue import _transport, envelope, operations
 
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
@@ -29,9 +29,9 @@ def payloads(client: redis.Redis, key: str) -> list[str]:
 
 def claim_one(
     client: redis.Redis, keys: QueueKeys, claim_id: str, *, limit: int | None = 10
-) -> _core.LeasedClaim:
+) -> operations.LeasedClaim:
     """Claim one message with a lease."""
-    call = _core.claim_leased(
+    call = operations.claim_leased(
         pending=keys.pending,
         processing=keys.processing,
         claim_id=claim_id,
@@ -39,12 +39,12 @@ def claim_one(
         max_delivery_count=limit,
         dead_letter_queue=keys.dead_letter,
     )
-    return _sync.execute(client, call)
+    return _transport.execute(client, call)
 
 
 def claim_as_v7(
     client: redis.Redis, keys: QueueKeys, claim_id: str, *, limit: int | None = 10
-) -> _core.LeasedClaim:
+) -> operations.LeasedClaim:
     """Claim one message the way an older worker does, with all the records it keeps."""
     claim = claim_one(client, keys, claim_id, limit=limit)
     if claim.token is not None:

@@ -1,8 +1,7 @@
 """A queue on Redis lists: publish once, process at least once, lose nothing."""
 
-from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._admin import QueueStats as QueueStats
-from redis_message_queue._redis_gateway import RedisGateway
+from redis_message_queue._redis_gateway import AbstractRedisGateway, RedisGateway
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent
 from redis_message_queue.exceptions import ClaimStoreFailedError as ClaimStoreFailedError
 from redis_message_queue.exceptions import (

@@ -7,11 +7,12 @@ import hashlib
 import json
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
-from redis_message_queue._claims import (
+from redis_message_queue._bulk import BYTES_AT_ONCE, parts, size_of
+from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.messages import (
     Claim,
     ClaimReply,
     Due,
@@ -20,16 +21,13 @@ from redis_message_queue._claims import (
     SettleReply,
     WorkerIdentity,
 )
-from redis_message_queue._core import Call, Text, encoded, milliseconds, renew_many
-from redis_message_queue._requests import BYTES_AT_ONCE, parts, size_of
-from redis_message_queue._scripts import script
-from redis_message_queue.exceptions import ConfigurationError
-from redis_message_queue.validation import LONGEST_DELAY_SECONDS, MOST_KEPT, shown
+from redis_message_queue.operations import Call, Text, encoded, milliseconds, renew_many, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from redis_message_queue.keys import QueueKeys
+    from redis_message_queue.options import ConsumerOptions
 
 # A record has to outlive the repeats of its call; the next call removes it much earlier.
 _SHORTEST_RECORD_MS = 60_000
@@ -77,41 +75,6 @@ class Attempt(NamedTuple):
     call: Call[tuple[SettleReply, int]]
     claim_id: str | None
     records: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerOptions:
-    """The checked arguments of a consumer."""
-
-    keys: QueueKeys
-    visibility_timeout_seconds: float
-    max_delivery_count: int | None
-    keep_completed: int
-    keep_failed: int
-    keep_dead_letter_info: int
-    worker: WorkerIdentity | None
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError naming the first argument that cannot work."""
-        if not self.keys.name.strip():
-            raise ConfigurationError("'name' must be a non-empty string")
-        if not self.keys.separator.strip():
-            raise ConfigurationError("'key_separator' must be a non-empty string")
-        if not 0 < self.visibility_timeout_seconds <= LONGEST_DELAY_SECONDS:
-            raise ConfigurationError(
-                f"'visibility_timeout_seconds' must be a number > 0, and at most {LONGEST_DELAY_SECONDS}"
-                f" (ten years), got {shown(self.visibility_timeout_seconds)}"
-            )
-        if self.max_delivery_count is not None and self.max_delivery_count < 1:
-            raise ConfigurationError(
-                f"'max_delivery_count' must be >= 1, or None for no limit; got {self.max_delivery_count!r}"
-            )
-        for field in ("keep_completed", "keep_failed", "keep_dead_letter_info"):
-            value = getattr(self, field)
-            if not 0 <= value <= MOST_KEPT:
-                raise ConfigurationError(
-                    f"'{field}' must be >= 0 (0 keeps nothing), and at most {MOST_KEPT}, got {shown(value)}"
-                )
 
 
 class ConsumerState:

@@ -14,14 +14,14 @@ from redis_message_queue._callbacks import (
     call_either,
     call_plain,
 )
-from redis_message_queue._effects import Flow, run, run_async, within_task, within_thread
+from redis_message_queue._flow import Flow, run, run_async, within_task, within_thread
 from redis_message_queue._patience import in_task, in_thread
 from redis_message_queue.validation import check_async_callable, check_sync_callable, check_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redis_message_queue._abstract_gateway import GatewayProperties
+    from redis_message_queue._gateway import GatewayProperties
 
 _EXITS = (KeyboardInterrupt, SystemExit, GeneratorExit, WrongHandlerError)
 

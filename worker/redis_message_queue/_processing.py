@@ -1,29 +1,32 @@
-"""One message between claim and settlement, as flows: what to do, and what to report, in which order."""
+"""One message between claim and settlement: what to do, and what to report, in which order. As flows."""
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from redis_message_queue._callbacks import discard_awaitable, report_callback_failure, warn
+from redis_message_queue._callbacks import discard_awaitable, warn
 from redis_message_queue.envelope import unwrap
-from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent, hash_lease_token
+from redis_message_queue.events import EventOperation, EventOutcome, hash_lease_token
 from redis_message_queue.exceptions import (
     CleanupFailedError,
     GatewayContractError,
     RetryBudgetExhaustedError,
     with_context,
 )
-from redis_message_queue.messages import ClaimedMessage, CurrentMessage, Handling, MessageData
+from redis_message_queue.messages import Claim, ClaimedMessage, CurrentMessage, Handling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redis_message_queue._effects import Flow
     from redis_message_queue._flavour import Flavour
+    from redis_message_queue._flow import Flow
+    from redis_message_queue.events import Reporter
     from redis_message_queue.keys import QueueKeys
+    from redis_message_queue.messages import MessageData
     from redis_message_queue.options import QueueOptions
 
 logger = logging.getLogger(__name__)
@@ -31,16 +34,17 @@ logger = logging.getLogger(__name__)
 Op, Out = EventOperation, EventOutcome
 
 
-class InHand(NamedTuple):
-    """A claimed message in the hands of a handler; `token` is None without a lease."""
+@dataclass(slots=True)
+class QueueParts:
+    """What all messages of a queue have in common; `timeout_seconds` is how long a lease lasts."""
 
-    stored: MessageData
-    token: str | None
-    payload: MessageData
-    message_id: str | None
-    delivery_count: int | None
-    waited_ms: float
-    started: float
+    options: QueueOptions
+    flavour: Flavour
+    key: QueueKeys
+    gateway: Any
+    timeout_seconds: int | None
+    reporter: Reporter
+    warned_leaseless: bool = False
 
 
 def elapsed_ms(since: float) -> float:
@@ -48,68 +52,19 @@ def elapsed_ms(since: float) -> float:
     return (time.monotonic() - since) * 1000
 
 
-class ProcessingFlows:
-    """Reporting, reading a claim, and settling it. Shared by both faces."""
+class Processing:
+    """What happens to one message in the hands of a handler: `claimed` is what the gateway returned for it.
 
-    _options: QueueOptions
-    _flavour: Flavour
-    _gateway: Any
-    _gateway_timeout: int | None
-    _warned_leaseless: bool
-    key: QueueKeys
+    Raises GatewayContractError for what no gateway may return, MalformedStoredMessageError.
+    """
 
-    # -- reporting --
-
-    def _emit(self, operation: EventOperation, outcome: EventOutcome, **fields: Any) -> Flow[None]:
-        """Tell `on_event`; whatever the callback does stays with the callback, except an exit."""
-        callback = self._options.on_event
-        if callback is None:
-            return
-        error = fields.get("error")
-        if error is not None:
-            fields.setdefault("exception_type", type(error).__name__)
-        event = QueueEvent(self._options.name, operation, outcome, **fields)
-        yield from self._guarded("on_event", functools.partial(self._flavour.call_event, callback, event))
-
-    def _tell(
-        self, message: InHand, operation: EventOperation, outcome: EventOutcome, **fields: Any
-    ) -> Flow[None]:
-        """Report something about this message."""
-        if self._options.on_event is not None:
-            facts = {"message_id": message.message_id, "lease_token_hash": hash_lease_token(message.token)}
-            yield from self._emit(operation, outcome, **facts, **fields)
-
-    def _lease_lost(self, stop: Any) -> Flow[None]:
-        """Tell `on_heartbeat_failure`, unless the handler has ended meanwhile."""
-        if not stop.is_interrupted():
-            yield from self._tell_heartbeat_failure(stop)
-
-    def _tell_heartbeat_failure(self, stop: Any) -> Flow[None]:
-        callback = self._options.on_heartbeat_failure
-        if callback is not None and not stop.suppressed:
-            yield from self._guarded(
-                "on_heartbeat_failure", functools.partial(self._flavour.call_plain, callback)
-            )
-
-    def _guarded(self, name: str, action: Callable[[], Any]) -> Flow[None]:
-        try:
-            yield action
-        except BaseException as error:
-            if self._flavour.aborts(error):
-                raise
-            report_callback_failure(name, error)
-
-    # -- claim --
-
-    def _in_hand(self, claimed: object, began: float) -> InHand:
-        """Check what the gateway returned and unwrap it.
-
-        Raises GatewayContractError for what no gateway may return, MalformedStoredMessageError.
-        """
-        token, deliveries = None, None
+    def __init__(self, queue: QueueParts, claimed: object, began: float) -> None:
+        self._queue = queue
+        token, deliveries = "", 0
         stored: MessageData
         if isinstance(claimed, ClaimedMessage):
-            stored, token, deliveries = claimed.stored_message, claimed.lease_token, claimed.delivery_count
+            stored, token = claimed.stored_message, claimed.lease_token
+            deliveries = claimed.delivery_count or 0
         elif isinstance(claimed, (str, bytes)):
             stored = claimed
             self._check_leaseless()
@@ -118,12 +73,36 @@ class ProcessingFlows:
                 "gateway.wait_for_message_and_move() must return ClaimedMessage, str, bytes or None,"
                 f" got {type(claimed).__name__}"
             )
-        message = unwrap(stored, strict=self._options.strict_envelope_decoding)
-        return InHand(
-            stored, token, message.payload, message.id, deliveries, elapsed_ms(began), time.monotonic()
-        )
+        message = unwrap(stored, strict=queue.options.strict_envelope_decoding)
+        self.claim = Claim(stored, token, message.id, message.payload, deliveries)
+        self._started = time.monotonic()
+        self._waited_ms = (self._started - began) * 1000
+        self.ended = False
+        """Whether the handler has ended: losing the lease is then reported by the settlement."""
 
-    def _begin(self, message: InHand, start: Callable[[], None]) -> Flow[None]:
+    def _check_leaseless(self) -> None:
+        queue = self._queue
+        if queue.options.heartbeat_interval_seconds is not None and not queue.warned_leaseless:
+            queue.warned_leaseless = True
+            text = "gateway returned no lease token, so the configured heartbeat has nothing to renew"
+            logger.warning(text)
+            warn(text)
+        if queue.timeout_seconds is not None:
+            raise GatewayContractError("gateways with visibility timeouts must return ClaimedMessage")
+
+    def handling(self) -> Handling:
+        """What `current_message()` answers in the handler."""
+        claim = self.claim
+        return Handling(CurrentMessage(self._queue.options.name, claim.id, claim.delivery_count or None))
+
+    def _tell(self, operation: EventOperation, outcome: EventOutcome, **fields: Any) -> Flow[None]:
+        """Report something about this message."""
+        reporter, claim = self._queue.reporter, self.claim
+        if reporter.on_event is not None:
+            facts = {"message_id": claim.id, "lease_token_hash": hash_lease_token(claim.token or None)}
+            yield from reporter.emit(operation, outcome, **facts, **fields)
+
+    def begin(self, start: Callable[[], None]) -> Flow[None]:
         """Start the heartbeat, then report the claim: a slow callback must not eat the lease.
 
         What the heartbeat's start raises (no thread to be had) is raised, and the message comes back later.
@@ -131,137 +110,129 @@ class ProcessingFlows:
         try:
             start()
         except Exception as error:
-            yield from self._tell(message, Op.CLAIM, Out.FAILURE, error=error, duration_ms=message.waited_ms)
+            yield from self._tell(Op.CLAIM, Out.FAILURE, error=error, duration_ms=self._waited_ms)
             raise
         yield from self._tell(
-            message,
             Op.CLAIM,
             Out.SUCCESS,
-            delivery_count=message.delivery_count,
-            max_delivery_count=self._gateway.max_delivery_count,
-            duration_ms=message.waited_ms,
+            delivery_count=self.claim.delivery_count or None,
+            max_delivery_count=self._queue.gateway.max_delivery_count,
+            duration_ms=self._waited_ms,
         )
-
-    def _handling(self, message: InHand) -> Handling:
-        """What `current_message()` answers in the handler."""
-        return Handling(CurrentMessage(self._options.name, message.message_id, message.delivery_count))
-
-    def _check_leaseless(self) -> None:
-        if self._options.heartbeat_interval_seconds is not None and not self._warned_leaseless:
-            self._warned_leaseless = True
-            text = "gateway returned no lease token, so the configured heartbeat has nothing to renew"
-            logger.warning(text)
-            warn(text)
-        if self._gateway_timeout is not None:
-            raise GatewayContractError("gateways with visibility timeouts must return ClaimedMessage")
 
     # -- settle --
 
-    def _succeed(self, message: InHand) -> Flow[None]:
+    def succeed(self) -> Flow[None]:
         """Settle after the handler returned. Raises CleanupFailedError if Redis or the gateway refused."""
+        queue = self._queue
         began = time.monotonic()
-        completed = self.key.completed if self._options.enable_completed_queue else None
+        completed = queue.key.completed if queue.options.enable_completed_queue else None
         try:
-            applied = yield from self._finish(message, completed, self._options.max_completed_length)
+            applied = yield from self._finish(completed, queue.options.max_completed_length)
         except Exception as error:
-            yield from self._tell(
-                message, Op.CLEANUP_FAILED, Out.FAILURE, error=error, duration_ms=elapsed_ms(began)
-            )
+            yield from self._tell(Op.CLEANUP_FAILED, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
             failure = CleanupFailedError("Cleanup after successful processing failed")
             raise with_context(
-                failure, queue=self._options.name, message_id=message.message_id, operation="ack"
+                failure, queue=queue.options.name, message_id=self.claim.id, operation="ack"
             ) from error
+        if queue.reporter.on_event is None and applied:
+            return
         took, outcome = elapsed_ms(began), Out.SUCCESS if applied else Out.SKIPPED
         if completed is not None:
             yield from self._tell(
-                message,
                 Op.COMPLETED,
                 outcome,
                 destination_queue=completed,
-                duration_ms=elapsed_ms(message.started),
+                duration_ms=elapsed_ms(self._started),
             )
-        yield from self._tell(message, Op.ACK, outcome, duration_ms=took)
-        yield from self._stale(message, applied, Op.STALE_LEASE_ACK, "successful processing")
+        yield from self._tell(Op.ACK, outcome, duration_ms=took)
+        yield from self._stale(applied, Op.STALE_LEASE_ACK, "successful processing")
 
-    def _fail(self, message: InHand, failure: BaseException) -> Flow[None]:
+    def fail(self, failure: BaseException) -> Flow[None]:
         """Settle after the handler raised; only an exit escapes, so that the handler's error wins."""
-        failed = self.key.failed if self._options.enable_failed_queue else None
+        queue = self._queue
+        failed = queue.key.failed if queue.options.enable_failed_queue else None
         yield from self._tell(
-            message,
             Op.FAILED,
             Out.FAILURE,
             destination_queue=failed,
             error=failure,
-            duration_ms=elapsed_ms(message.started),
+            duration_ms=elapsed_ms(self._started),
         )
         began = time.monotonic()
         try:
-            applied = yield from self._finish(message, failed, self._options.max_failed_length)
+            applied = yield from self._finish(failed, queue.options.max_failed_length)
         except BaseException as error:
-            if self._flavour.aborts(error):
+            if queue.flavour.aborts(error):
                 raise
-            yield from self._cleanup_failed(message, error, began)
+            yield from self.cleanup_failed(error, began)
             return
         yield from self._tell(
-            message,
             Op.NACK,
             Out.SUCCESS if applied else Out.SKIPPED,
             duration_ms=elapsed_ms(began),
         )
-        yield from self._stale(message, applied, Op.STALE_LEASE_NACK, "failed processing")
+        yield from self._stale(applied, Op.STALE_LEASE_NACK, "failed processing")
 
-    def _cleanup_failed(self, message: InHand, error: BaseException, began: float) -> Flow[None]:
+    def cleanup_failed(self, error: BaseException, began: float) -> Flow[None]:
+        """Report that a failure could not be settled."""
         logger.error("Cleanup after a handler exception failed", exc_info=error)
-        yield from self._tell(
-            message, Op.CLEANUP_FAILED, Out.FAILURE, error=error, duration_ms=elapsed_ms(began)
-        )
+        yield from self._tell(Op.CLEANUP_FAILED, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
         name = "TypeError" if isinstance(error, GatewayContractError) else type(error).__name__
         warn(f"Cleanup raised after handler exception ({name})")
 
-    def _stale(self, message: InHand, applied: bool, operation: EventOperation, what: str) -> Flow[None]:
-        if applied or message.token is None:
+    def _stale(self, applied: bool, operation: EventOperation, what: str) -> Flow[None]:
+        if applied or not self.claim.token:
             return
         text = f"{what} had no effect: the lease expired and the message belongs to somebody else"
         logger.warning(text)
-        yield from self._tell(message, operation, Out.SKIPPED)
+        yield from self._tell(operation, Out.SKIPPED)
         warn(f"Message after {what}: the lease expired before it could be settled")
 
-    def _finish(self, message: InHand, destination: str | None, cap: int | None) -> Flow[bool]:
+    def _finish(self, destination: str | None, cap: int | None) -> Flow[bool]:
         """Take the message out of processing, to `destination` if there is one."""
-        lease = {} if message.token is None else {"lease_token": message.token}
-        method: str
-        args: list[MessageData]
+        queue = self._queue
+        stored, token = self.claim.stored, self.claim.token
+        lease = {"lease_token": token} if token else {}
         if destination is None:
-            method, args = "remove_message", [self.key.processing, message.stored]
+            method = "remove_message"
+            applied = yield partial(queue.gateway.remove_message, queue.key.processing, stored, **lease)
         else:
-            method, args = "move_message", [self.key.processing, destination, message.stored]
-        applied = yield lambda: getattr(self._gateway, method)(*args, **lease)
+            method = "move_message"
+            applied = yield partial(
+                queue.gateway.move_message, queue.key.processing, destination, stored, **lease
+            )
         if not isinstance(applied, bool):
             raise GatewayContractError(f"gateway.{method}() must return bool, got {type(applied).__name__}")
-        if destination is not None and cap is not None and (applied or message.token is None):
+        if destination is not None and cap is not None and (applied or not token):
             yield from self._trim_history(destination, cap)
         return applied
 
     def _trim_history(self, destination: str, cap: int) -> Flow[None]:
+        queue = self._queue
         try:
-            answer = yield lambda: self._gateway.trim_queue(destination, cap)
+            answer = yield partial(queue.gateway.trim_queue, destination, cap)
             if kind := discard_awaitable(answer):
                 raise GatewayContractError(f"gateway.trim_queue() returned {kind}: nothing was trimmed")
         except Exception as error:
-            limit = "max_completed_length" if destination == self.key.completed else "max_failed_length"
+            limit = "max_completed_length" if destination == queue.key.completed else "max_failed_length"
             logger.warning("Could not trim %s: %s", destination, error)
-            yield from self._emit(Op.TRIM_FAILED, Out.FAILURE, destination_queue=destination, error=error)
+            yield from queue.reporter.emit(
+                Op.TRIM_FAILED, Out.FAILURE, destination_queue=destination, error=error
+            )
             warn(
                 f"Failed to trim queue {destination!r} ({type(error).__name__}); it may exceed {limit}={cap}"
             )
 
     # -- heartbeat --
 
-    def _renew_once(self, message: InHand, stop: Any) -> Flow[bool]:
+    def renew_once(self, stop: Any) -> Flow[bool]:
         """One renewal; False when the heartbeat should end. Results after a stop request are ignored."""
+        queue = self._queue
         try:
-            renewed = yield lambda: self._gateway.renew_message_lease(
-                self.key.processing, message.stored, message.token, is_interrupted=stop
+            claim, renew = self.claim, queue.gateway.renew_message_lease
+            renewed = yield partial(
+                renew, queue.key.processing, claim.stored, claim.token, is_interrupted=stop
             )
             if not isinstance(renewed, bool):
                 raise GatewayContractError(
@@ -271,28 +242,41 @@ class ProcessingFlows:
             if stop.is_interrupted():
                 return False
             logger.exception("Could not renew the lease of a message")
-            yield from self._tell(message, Op.LEASE_RENEW_FAILED, Out.FAILURE, error=error)
+            yield from self._tell(Op.LEASE_RENEW_FAILED, Out.FAILURE, error=error)
             warn(f"Failed to renew message lease ({type(error).__name__})")
             yield from self._lease_lost(stop)
             return False
         if stop.is_interrupted():
             return False
         if renewed:
-            yield from self._tell(message, Op.LEASE_RENEW, Out.SUCCESS)
+            yield from self._tell(Op.LEASE_RENEW, Out.SUCCESS)
             return True
-        yield from self._tell(message, Op.LEASE_RENEW_FAILED, Out.SKIPPED)
+        yield from self._tell(Op.LEASE_RENEW_FAILED, Out.SKIPPED)
         yield from self._lease_lost(stop)
         return False
 
-    def _lease_lapsed(self, message: InHand, stop: Any) -> Flow[None]:
+    def lease_lapsed(self) -> Flow[None]:
         """The lease has ended, and its renewal has no answer yet: nobody waits for that to be told."""
         error = RetryBudgetExhaustedError("the lease has ended, and its renewal has no answer")
         logger.error("Could not renew the lease of a message before it ended")
-        yield from self._tell(message, Op.LEASE_RENEW_FAILED, Out.FAILURE, error=error)
+        yield from self._tell(Op.LEASE_RENEW_FAILED, Out.FAILURE, error=error)
         warn(f"Failed to renew message lease ({type(error).__name__})")
-        yield from self._tell_heartbeat_failure(stop)
+        yield from self._tell_heartbeat_failure()
 
-    def _heartbeat_stuck(self, message: InHand) -> Flow[None]:
+    def heartbeat_stuck(self) -> Flow[None]:
+        """Report that a renewal did not end in time."""
         logger.warning("The heartbeat did not stop within timeout")
-        yield from self._tell(message, Op.HEARTBEAT_STOP_TIMEOUT, Out.FAILURE)
+        yield from self._tell(Op.HEARTBEAT_STOP_TIMEOUT, Out.FAILURE)
         warn("Heartbeat did not stop within timeout")
+
+    def _lease_lost(self, stop: Any) -> Flow[None]:
+        """Tell `on_heartbeat_failure`, unless the handler has ended meanwhile."""
+        if not stop.is_interrupted():
+            yield from self._tell_heartbeat_failure()
+
+    def _tell_heartbeat_failure(self) -> Flow[None]:
+        queue, callback = self._queue, self._queue.options.on_heartbeat_failure
+        if callback is not None and not self.ended:
+            yield from queue.reporter.guarded(
+                "on_heartbeat_failure", partial(queue.flavour.call_plain, callback)
+            )

@@ -1,27 +1,24 @@
-"""What both queue classes do: set-up, publishing, claiming and draining, each once, as a flow."""
+"""What both queue classes do: set-up, publishing and claiming, each once, as a flow."""
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 import weakref
-from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import validation
-from redis_message_queue._activity import Activity
 from redis_message_queue._callbacks import discard_awaitable
-from redis_message_queue._effects import Effect, Flow, Now, Sleep
-from redis_message_queue._observer import Observer, nothing, observed_by
-from redis_message_queue._pending_claims import PendingClaims
-from redis_message_queue._processing import InHand, Op, Out, ProcessingFlows, elapsed_ms
-from redis_message_queue._retry import is_retryable
+from redis_message_queue._drain import Drain, InFlightGate
+from redis_message_queue._flow import Action, Flow, Sleep
+from redis_message_queue._gateway import GatewayFlows
+from redis_message_queue._processing import Op, Out, Processing, QueueParts, elapsed_ms
 from redis_message_queue.client_checks import check_cluster_keys, warn_of_small_pool
 from redis_message_queue.envelope import default_deduplication_key, text_digest
+from redis_message_queue.events import EventSink, Reporter, event_sink, nothing
 from redis_message_queue.exceptions import (
     ConfigurationError,
-    DrainFailedError,
     GatewayContractError,
     QueueDrainedError,
     RedisMessageQueueError,
@@ -31,21 +28,17 @@ from redis_message_queue.keys import Marker
 from redis_message_queue.options import QueueOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from redis_message_queue._clock import Moment
     from redis_message_queue._flavour import Flavour
-    from redis_message_queue.events import EventOutcome
 
 logger = logging.getLogger(__name__)
 
-_DRAIN_POLL_SECONDS = 0.005
 # Connections: a renewal, and what its handler or the next claim is at.
 _WITH_HEARTBEAT = 2
-_telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of_drain", default=False)
 
 
-class QueueFlows(ProcessingFlows):
+class QueueFlows:
     """The part of a queue that does not care whether it runs in a thread or on an event loop."""
 
     _chosen: frozenset[str]
@@ -71,15 +64,18 @@ class QueueFlows(ProcessingFlows):
         if self._gateway.is_redis_cluster:
             check_cluster_keys(self.key, self._gateway.dead_letter_queue)
         settings.check_heartbeat_callback()
-        self._activity = Activity()
-        self._drained = False
-        self._warned_leaseless = False
         # Who chose neither may not know that equal content is suppressed: told once.
         self._unaware = not self._chosen & {"deduplication", "get_deduplication_key"}
-        self._observer = Observer(self._emit, lambda: self._activity.stopping, self.key.delayed)
+        self._reporter = Reporter(settings.name, settings.on_event, flavour)
+        self._parts = QueueParts(
+            settings, flavour, self.key, self._gateway, self._gateway_timeout, self._reporter
+        )
+        self._gate = InFlightGate()
+        self._drain = Drain(self._parts, self._gate)
+        self._sink = EventSink(self._reporter.emit, self._gate.is_stopping, self.key.delayed)
         hook = getattr(gateway, "_set_event_emitter", None)
         if hook is not None:
-            hook(settings.name, _emitter_of(self))
+            hook(settings.name, _emitter_of(self._reporter, flavour))
 
     def _own_gateway(self, client: Any, build_gateway: Callable[..., Any]) -> Any:
         settings = self._options
@@ -98,40 +94,89 @@ class QueueFlows(ProcessingFlows):
         )
 
     def __repr__(self) -> str:
-        return f"<RedisMessageQueue name={self._options.name!r} drained={self._activity.stopping}>"
+        return f"<RedisMessageQueue name={self._options.name!r} drained={self._gate.stopping}>"
 
     @property
     def is_draining(self) -> bool:
         """True from the first `drain()` until one has succeeded."""
-        return self._activity.stopping and not self._drained
+        return self._gate.stopping and not self._drain.done
 
     @property
     def is_drained(self) -> bool:
         """True once a `drain()` has returned True."""
-        return self._drained
+        return self._drain.done
 
     # -- publish --
 
-    def _reporting_publish(self, enqueue: Callable[[], Flow[list[bool]]]) -> Flow[list[bool]]:
+    def _publish_one(
+        self,
+        message: str | dict[str, Any],
+        delay_seconds: float | None,
+        key: str | None = None,
+        seconds: int | None = None,
+    ) -> Flow[bool]:
+        """Publish one message, in a round trip of the v7 kind unless it asks for more."""
+        if delay_seconds is None and key is None and seconds is None:
+            enqueue = self._enqueue(message)
+        else:
+            validation.check(
+                delay_seconds=delay_seconds, deduplication_key=key, deduplication_seconds=seconds
+            )
+            self._check_deduplication(key, seconds)
+            enqueue = self._enqueue_all([message], delay_seconds, key, seconds)
+        flags = yield from self._reporting_publish(enqueue)
+        if key is None and not flags[0]:
+            self._tell_suppressed(flags)
+        return flags[0]
+
+    def _publish_all(
+        self, messages: Iterable[str | dict[str, Any]], delay_seconds: float | None = None
+    ) -> Flow[list[bool]]:
+        """Publish in one go. Every message is checked before the first one is sent."""
+        validation.check(delay_seconds=delay_seconds)
+        if isinstance(messages, (str, bytes, dict)):
+            raise TypeError(f"'messages' must be an iterable of messages, got {type(messages).__name__}")
+        flags = yield from self._reporting_publish(self._enqueue_all(messages, delay_seconds))
+        self._tell_suppressed(flags)
+        return flags
+
+    def _check_deduplication(self, key: str | None, seconds: int | None) -> None:
+        """Raise ConfigurationError for what one publish cannot ask of this queue."""
+        if key is not None and self._options.pending_overload_policy == "drop_oldest":
+            raise ConfigurationError(
+                "'deduplication_key' cannot be combined with drop_oldest: publishing a dropped message again"
+                " would be silently suppressed"
+            )
+        if seconds is not None and key is None and not self._options.deduplication:
+            raise ConfigurationError(
+                "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key', or"
+                " deduplication=True to the queue"
+            )
+
+    def _reporting_publish(self, enqueue: Flow[list[bool]]) -> Flow[list[bool]]:
         """Run `enqueue` as a publish of this queue and report how it ended, for each message."""
         began, caller = time.monotonic(), self._flavour.caller()
         try:
-            if not self._activity.enter(caller):
+            if not self._gate.enter(caller):
                 raise QueueDrainedError("queue is drained")
+            outer = event_sink.set(self._sink)
             try:
-                with observed_by(self._observer):
-                    enqueued = yield from enqueue()
+                enqueued = yield from enqueue
             finally:
-                self._activity.leave(caller)
+                event_sink.reset(outer)
+                self._gate.leave(caller)
         except BaseException as error:
             if isinstance(error, RedisMessageQueueError):
                 with_context(error, queue=self._options.name, operation="publish")
-            yield from self._emit(Op.PUBLISH, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
+            yield from self._reporter.emit(
+                Op.PUBLISH, Out.FAILURE, error=error, duration_ms=elapsed_ms(began)
+            )
             raise
-        took = elapsed_ms(began)
-        for new in enqueued if self._options.on_event is not None else ():
-            operation, outcome = (Op.PUBLISH, Out.SUCCESS) if new else (Op.PUBLISH_DEDUP_HIT, Out.SKIPPED)
-            yield from self._emit(operation, outcome, duration_ms=took)
+        if self._reporter.on_event is not None:
+            took = elapsed_ms(began)
+            for new in enqueued:
+                told = (Op.PUBLISH, Out.SUCCESS) if new else (Op.PUBLISH_DEDUP_HIT, Out.SKIPPED)
+                yield from self._reporter.emit(*told, duration_ms=took)
         return enqueued
 
     def _tell_suppressed(self, enqueued: list[bool]) -> None:
@@ -145,40 +190,69 @@ class QueueFlows(ProcessingFlows):
                 self._options.name,
             )
 
-    def _in_time(self, action: Callable[[], Any]) -> Effect:
+    def _in_time(self, action: Action) -> Action:
         """What a publish does in Redis, for at most `publish_timeout_seconds`."""
         seconds = self._options.publish_timeout_seconds
-        return action if seconds is None else functools.partial(self._flavour.in_time, seconds, action)
+        return action if seconds is None else partial(self._flavour.in_time, seconds, action)
 
     def _enqueue(self, message: str | dict[str, Any]) -> Flow[list[bool]]:
-        text = self._limits.text(message)
+        text, pending = self._limits.text(message), self.key.pending
         if not self._options.deduplication:
-            answer = yield self._in_time(lambda: self._gateway.add_message(self.key.pending, text))
+            answer = yield self._in_time(partial(self._gateway.add_message, pending, text))
             if answer is not None:
                 raise GatewayContractError(
                     f"gateway.add_message() must return None, got {type(answer).__name__}"
                 )
             return [True]
-        marker = yield from self._marker(message, text)
-        enqueued = yield self._in_time(lambda: self._gateway.publish_message(self.key.pending, text, marker))
+        if self._options.get_deduplication_key is default_deduplication_key:
+            marker = f"{self.key.deduplication_prefix}{text_digest(text)}"
+        else:
+            marker = yield from self._marker(message, text)
+        enqueued = yield self._in_time(partial(self._gateway.publish_message, pending, text, marker))
         if not isinstance(enqueued, bool):
             raise GatewayContractError(
                 f"gateway.publish_message() must return bool, got {type(enqueued).__name__}"
             )
         return [enqueued]
 
-    def _marker(self, message: str | dict[str, Any], text: str) -> Flow[str]:
-        """The name of the message's marker; it knows its key where that is not the content's digest."""
+    def _enqueue_all(
+        self,
+        messages: Iterable[str | dict[str, Any]],
+        delay_seconds: float | None,
+        key: str | None = None,
+        seconds: int | None = None,
+    ) -> Flow[list[bool]]:
+        own = "publish_many()" if (key, seconds) == (None, None) else "a deduplication of one publish"
+        gateway = self._built_in(own if delay_seconds is None else "publishing with a delay")
+        messages = list(messages)
+        texts = [*map(self._limits.text, messages)]
+        markers: list[str] | None = None
+        if key is not None:
+            markers = [Marker.of(self.key.deduplication(key), key)] * len(texts)
+        elif self._options.deduplication:
+            markers = yield from self._markers(messages, texts)
+        target = self.key.pending if delay_seconds is None else self.key.delayed
+        publish = gateway._publish_many(target, texts, markers, delay_seconds, seconds)  # noqa: SLF001
+        if self._options.publish_timeout_seconds is None:
+            return (yield from publish)
+        flags: list[bool] = yield self._in_time(partial(self._flavour.run, publish))
+        return flags
+
+    def _markers(self, messages: list[str | dict[str, Any]], texts: list[str]) -> Flow[list[str]]:
+        if self._options.get_deduplication_key is default_deduplication_key:
+            prefix = self.key.deduplication_prefix
+            return [prefix + digest for digest in map(text_digest, texts)]
+        markers: list[str] = []
+        for message, text in zip(messages, texts, strict=True):
+            markers.append((yield from self._marker(message, text)))
+        return markers
+
+    def _marker(self, message: str | dict[str, Any], text: str) -> Flow[Marker]:
+        """The name of a marker that does not come from the content's digest: it knows its key."""
         function = self._options.get_deduplication_key
-        if function is default_deduplication_key:
-            return self.key.deduplication(text_digest(text))
         if function is None:  # the text is the key
             return Marker.of(self.key.deduplication(text), "")
-        key = yield from self._deduplication_key(function, message)
-        return Marker.of(self.key.deduplication(key), key)
-
-    def _deduplication_key(self, function: Callable[[Any], Any], message: str | dict[str, Any]) -> Flow[str]:
-        result = yield functools.partial(self._flavour.call_key, function, message)
+        result = yield partial(self._flavour.call_key, function, message)
         if not isinstance(result, str):
             kind = discard_awaitable(result) or type(result).__name__
             raise TypeError(
@@ -188,126 +262,54 @@ class QueueFlows(ProcessingFlows):
             raise ConfigurationError(
                 "'get_deduplication_key' returned '': every message would be a duplicate of the first"
             )
-        return result
+        return Marker.of(self.key.deduplication(result), result)
+
+    def _built_in(self, what: str) -> GatewayFlows:
+        """The gateway for what its contract has no name for."""
+        if not isinstance(self._gateway, GatewayFlows):
+            raise GatewayContractError(
+                f"{what} needs the built-in RedisGateway, this queue has a {type(self._gateway).__name__}"
+            )
+        return self._gateway
 
     # -- claim --
 
-    def _claim_message(self) -> Flow[InHand | None]:
+    def _claim_message(self) -> Flow[Processing | None]:
         began, caller = time.monotonic(), self._flavour.caller()
-        if not self._activity.enter(caller):
+        if not self._gate.enter(caller):
             yield Sleep(0)
-            yield from self._emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
+            yield from self._reporter.emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
             return None
         try:
-            with observed_by(self._observer):
-                claimed = yield lambda: self._gateway.wait_for_message_and_move(
-                    self.key.pending, self.key.processing
+            outer = event_sink.set(self._sink)
+            try:
+                claimed = yield partial(
+                    self._gateway.wait_for_message_and_move, self.key.pending, self.key.processing
                 )
-            message = None if claimed is None else self._in_hand(claimed, began)
+            finally:
+                event_sink.reset(outer)
+            message = None if claimed is None else Processing(self._parts, claimed, began)
         except Exception as error:
             if isinstance(error, RedisMessageQueueError):
                 with_context(error, queue=self._options.name, operation="claim")
-            yield from self._emit(Op.CLAIM, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
+            yield from self._reporter.emit(Op.CLAIM, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
             raise
         finally:
-            self._activity.leave(caller)
+            self._gate.leave(caller)
         if message is None:
-            yield from self._emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
+            yield from self._reporter.emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
         return message
 
-    # -- drain --
 
-    def _drain(self, timeout: float | None, caller: object) -> Flow[bool]:
-        """Stop publishing and claiming, wait for who is inside, settle claims of unknown outcome.
-
-        True once nothing is left. False (the time was too short, or Redis unreachable) may be tried again.
-        """
-        validation.check_types(timeout=timeout)
-        if timeout is not None and timeout < 0:
-            raise ConfigurationError(f"'timeout' must not be negative, got {timeout!r}; 0 only looks")
-        began = time.monotonic()
-
-        def tell(outcome: EventOutcome, error: BaseException | None = None) -> Flow[None]:
-            waiting = self._unknown_claims()
-            facts = {"timeout_seconds": timeout, "pending_claim_ids": waiting, "error": error}
-            took = None if outcome is Out.START else elapsed_ms(began)
-            yield from self._emit_drain(outcome, **facts, duration_ms=took)
-
-        if self._drained:
-            yield Sleep(0)
-            yield from tell(Out.SKIPPED)
-            return True
-        self._activity.stop()
-        yield from tell(Out.START)
-        try:
-            yield from self._until_drained(timeout, caller)
-        except Exception as error:
-            if isinstance(error, RedisMessageQueueError):
-                with_context(error, queue=self._options.name, operation="drain")
-            yield from tell(Out.FAILURE, error)
-            raise
-        if self._drained:
-            yield from tell(Out.SUCCESS)
-        else:
-            failure = DrainFailedError("something is left; drain again, or let the leases end")
-            yield from tell(Out.FAILURE, with_context(failure, queue=self._options.name, operation="drain"))
-        return self._drained
-
-    def _emit_drain(self, outcome: EventOutcome, **fields: Any) -> Flow[None]:
-        """Report, unless a callback that is told of this very drain drains again."""
-        if not _telling_of_drain.get():
-            _telling_of_drain.set(True)
-            try:
-                yield from self._emit(Op.DRAIN, outcome, **fields)
-            finally:
-                _telling_of_drain.set(False)
-
-    def _until_drained(self, timeout: float | None, caller: object) -> Flow[None]:
-        began = yield Now()
-        yield Sleep(0)
-        while not self._drained:
-            with self._activity.draining(caller) as leads:
-                if leads:
-                    self._drained = yield from self._drain_gateway(timeout, began)
-                    return
-            if timeout is not None and (yield Now()).since(began) >= timeout:
-                return
-            yield Sleep(_DRAIN_POLL_SECONDS)
-
-    def _drain_gateway(self, timeout: float | None, began: Moment) -> Flow[bool]:
-        hook = getattr(self._gateway, "_drain_pending_claim_ids", None)
-        if hook is None:
-            return True
-        remaining = None if timeout is None else timeout - (yield Now()).since(began)
-        deadline = None if timeout is None else began.told + timeout
-
-        def settle() -> Any:
-            return hook(self.key.processing, deadline_monotonic=deadline)
-
-        try:
-            return bool((yield functools.partial(self._flavour.within, remaining, settle)))
-        except Exception as error:
-            if not is_retryable(error):
-                raise
-            logger.warning("Transient error while draining %s: %s", self._options.name, error)
-            return False
-
-    def _unknown_claims(self) -> tuple[str, ...] | None:
-        """Claims of unknown outcome; None with a gateway that does not say."""
-        claims = getattr(self._gateway, "_claims", None)
-        return claims.waiting(self.key.processing) if isinstance(claims, PendingClaims) else None
-
-
-def _emitter_of(queue: QueueFlows) -> Callable[..., Any]:
+def _emitter_of(reporter: Reporter, flavour: Flavour) -> Callable[..., Any]:
     """What a gateway that has the hook `_set_event_emitter` reports with; awaitable under asyncio.
 
     It does not keep the queue alive: a gateway may outlive many queues.
     """
-    reference = weakref.ref(queue)
-    run = queue._flavour.run  # noqa: SLF001
+    reference, run = weakref.ref(reporter), flavour.run
 
     def emit(operation: str, outcome: str, **fields: Any) -> Any:
         alive = reference()
-        return run(nothing() if alive is None else alive._emit(Op(operation), Out(outcome), **fields))  # noqa: SLF001
+        return run(nothing() if alive is None else alive.emit(Op(operation), Out(outcome), **fields))
 
     return emit

@@ -1,17 +1,14 @@
-"""The built-in gateway of the sync face."""
+"""The seam between a queue and its Redis work, and what stands there unless you put something of your own."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from redis_message_queue import _sync, options, validation
-from redis_message_queue._abstract_gateway import AbstractRedisGateway
-from redis_message_queue._claiming import ClaimFlows
-from redis_message_queue._effects import run
-from redis_message_queue._pending_claims import PendingClaims
-from redis_message_queue._spent import SpentRecords
-from redis_message_queue._waiting import Waiters
-from redis_message_queue.client_checks import can_block, check_client, probed_cluster_node
+from redis_message_queue import _transport, options, validation
+from redis_message_queue._flow import run
+from redis_message_queue._gateway import GatewayFlows, GatewayProperties
+from redis_message_queue.client_checks import check_client, probed_cluster_node
 from redis_message_queue.options import GatewayOptions
 
 if TYPE_CHECKING:
@@ -21,7 +18,50 @@ if TYPE_CHECKING:
     from redis_message_queue.messages import ClaimedMessage, MessageData
 
 
-class RedisGateway(ClaimFlows, AbstractRedisGateway):
+class AbstractRedisGateway(GatewayProperties, ABC):
+    """Redis work of a sync queue. Payload texts go in, stored messages come out."""
+
+    @abstractmethod
+    def publish_message(self, queue: str, message: str, dedup_key: str) -> bool:
+        """Enqueue unless `dedup_key` is marked; True if enqueued, False for a duplicate."""
+
+    @abstractmethod
+    def add_message(self, queue: str, message: str) -> None:
+        """Enqueue unconditionally. Should not retry: a repeat may duplicate."""
+
+    @abstractmethod
+    def move_message(
+        self, from_queue: str, to_queue: str, message: MessageData, *, lease_token: str | None = None
+    ) -> bool:
+        """Atomically move a claimed message; False, and no change, if the token is no longer current."""
+
+    @abstractmethod
+    def remove_message(self, queue: str, message: MessageData, *, lease_token: str | None = None) -> bool:
+        """Remove a claimed message; False, and no change, if the token is no longer current."""
+
+    @abstractmethod
+    def renew_message_lease(
+        self,
+        queue: str,
+        message: MessageData,
+        lease_token: str,
+        *,
+        is_interrupted: BaseGracefulInterruptHandler | None = None,
+    ) -> bool:
+        """Extend the lease; True only if the server did. Called from another thread than move and remove."""
+
+    @abstractmethod
+    def wait_for_message_and_move(
+        self, from_queue: str, to_queue: str
+    ) -> ClaimedMessage | MessageData | None:
+        """Claim the next message: `ClaimedMessage` iff leases are used, None after at most about 5 s."""
+
+    @abstractmethod
+    def trim_queue(self, queue: str, max_length: int) -> None:
+        """Keep the newest `max_length` entries, best effort."""
+
+
+class RedisGateway(GatewayFlows, AbstractRedisGateway):
     """Redis work over one pooled client.
 
     Usable directly, with explicit list names. `retry_budget_seconds` bounds the repeats of idempotent calls
@@ -50,14 +90,13 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
         interrupt: BaseGracefulInterruptHandler | None = None,
     ) -> None:
         check_client(redis_client, asyncio=False)
-        self._options = validation.picked(GatewayOptions, locals())
-        self._client = redis_client
-        self._execute, self._send = _sync.execute, _sync.send
-        self._claims = PendingClaims()
-        self._spent = SpentRecords()
-        self._waiters = Waiters()
-        self._unprobed = not probed_cluster_node(redis_client)
-        self._blocks = can_block(redis_client)
+        super().__init__(
+            redis_client,
+            validation.picked(GatewayOptions, locals()),
+            _transport.execute,
+            _transport.send,
+            unprobed=not probed_cluster_node(redis_client),
+        )
 
     def publish_message(self, queue: str, message: str, dedup_key: str) -> bool:
         """Enqueue `message` unless `dedup_key` is marked; True if enqueued, False for a duplicate.
@@ -101,7 +140,7 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
 
         Raises RetryBudgetExhaustedError when Redis stayed unreachable, ClaimStoreFailedError, LuaScriptError.
         """
-        return run(self._wait(from_queue, to_queue))
+        return run(self._claiming.wait(from_queue, to_queue))
 
     def trim_queue(self, queue: str, max_length: int) -> None:
         """Keep the newest `max_length` entries of a list."""
@@ -110,5 +149,5 @@ class RedisGateway(ClaimFlows, AbstractRedisGateway):
     def _drain_pending_claim_ids(
         self, processing_key: str, *, deadline_monotonic: float | None = None
     ) -> bool:
-        """Called by a draining queue; see `ClaimFlows._drain_claims`."""
-        return run(self._drain_claims(processing_key, deadline_monotonic))
+        """Called by a draining queue; see `ClaimLoop.drain`."""
+        return run(self._claiming.drain(processing_key, deadline_monotonic))

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from redis.client import NEVER_DECODE
 from redis.exceptions import OutOfMemoryError
 
-from redis_message_queue import _sync
+from redis_message_queue import _transport
 from redis_message_queue._batch import (
     RECOVER_ALL,
-    ConsumerOptions,
     ConsumerState,
     requests,
     settlements_at_once,
 )
-from redis_message_queue._claims import (
+from redis_message_queue._clock import monotonic
+from redis_message_queue.client_checks import check_face, require_one_slot
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.messages import (
     Claim,
     ClaimReply,
     Due,
@@ -27,10 +29,8 @@ from redis_message_queue._claims import (
     SettleReply,
     WorkerIdentity,
 )
-from redis_message_queue._clock import monotonic
-from redis_message_queue._core import decodes
-from redis_message_queue.client_checks import check_face, require_one_slot
-from redis_message_queue.keys import QueueKeys
+from redis_message_queue.operations import decodes
+from redis_message_queue.options import ConsumerOptions
 from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Consumer:
                 [settlements[place] for place in places], count, in_hand=in_hand, due=due
             )
             try:
-                answered.append((attempt, _sync.execute(self._client, attempt.call)))
+                answered.append((attempt, _transport.execute(self._client, attempt.call)))
             except BaseException:
                 self._state.lost(attempt)
                 raise
@@ -156,7 +156,7 @@ class Consumer:
     def _free_keys(self, given_up: Sequence[bytes]) -> None:
         try:
             if markers := self._state.markers(given_up):
-                _sync.send(self._client, "delete", *markers)
+                _transport.send(self._client, "delete", *markers)
         except AWAY as error:  # they end by themselves, only later
             logger.debug("Deduplication keys of dead letters are left to expire: %s", error)
 
@@ -166,7 +166,7 @@ class Consumer:
         for _ in range(self._state.unresolved):
             attempt = self._state.begin((), RECOVER_ALL, fresh=False)
             try:
-                reply = _sync.execute(self._client, attempt.call)
+                reply = _transport.execute(self._client, attempt.call)
             except BaseException:
                 self._state.lost(attempt)
                 raise
@@ -175,7 +175,7 @@ class Consumer:
 
     def renew(self, claims: Sequence[Claim]) -> tuple[bool, ...]:
         """Extend leases in one round trip, more for above 512 KiB; False for each that was lost."""
-        answers = [_sync.execute(self._client, call) for call in self._state.renewals(claims)]
+        answers = [_transport.execute(self._client, call) for call in self._state.renewals(claims)]
         return tuple(chain.from_iterable(answers))
 
     def wait(self, timeout_seconds: float) -> bool:
@@ -197,7 +197,7 @@ class Consumer:
         try:
             # Tail to tail: the list stays as it is. The message itself may be anything, so it is not decoded.
             words = ("BLMOVE", pending, pending, "RIGHT", "RIGHT", block)
-            woken = _sync.send(self._client, "execute_command", *words, **{NEVER_DECODE: True})
+            woken = _transport.send(self._client, "execute_command", *words, **{NEVER_DECODE: True})
         except OutOfMemoryError:
             # At maxmemory the server refuses even a move that changes nothing: look, and wait here.
             if self._client.llen(pending):
@@ -216,8 +216,8 @@ class Consumer:
         call = self._state.report(
             busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining, tripped=tripped
         )
-        _sync.execute(self._client, call)
+        _transport.execute(self._client, call)
 
     def deregister(self) -> None:
         """Remove the worker's field."""
-        _sync.send(self._client, "hdel", self.keys.workers, self._state.worker.id)
+        _transport.send(self._client, "hdel", self.keys.workers, self._state.worker.id)

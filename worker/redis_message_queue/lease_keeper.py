@@ -7,16 +7,16 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import _sync
+from redis_message_queue import _transport
 from redis_message_queue._batch import leases_at_once
 from redis_message_queue._callbacks import report_callback_failure
 from redis_message_queue._clock import monotonic, since_told
-from redis_message_queue._core import Call, renew_many
+from redis_message_queue._flow import is_final
 from redis_message_queue._lease_book import LeaseBook, Loss
-from redis_message_queue._retry import is_final
 from redis_message_queue._watch import Watch
 from redis_message_queue.client_checks import check_face
 from redis_message_queue.keys import QueueKeys
+from redis_message_queue.operations import Call, renew_many
 from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ class LeaseKeeper:
                 client = self._connect()
                 check_face(client, asyncio=False, name="connect()")
                 self._client = client
-            return _sync.execute_many(self._client, calls)
+            return _transport.execute_many(self._client, calls)
         except Exception as error:
             return [error] * len(calls)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from redis_message_queue._abstract_gateway import GatewayProperties
-from redis_message_queue._retry import RetryPolicy
+from redis_message_queue._flow import RetryPolicy
+from redis_message_queue._gateway import GatewayProperties
 from redis_message_queue.envelope import PayloadLimits, default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.validation import check, check_types
+from redis_message_queue.validation import LONGEST_DELAY_SECONDS, MOST_KEPT, check, check_types, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from redis_message_queue._flavour import Flavour
+    from redis_message_queue.messages import WorkerIdentity
 
 OverloadPolicy = Literal["raise", "drop_oldest", "block"]
 
@@ -311,3 +312,38 @@ class GatewayOptions(_Options):
     def replay_ttl_ms(self, at_least_seconds: int) -> int:
         """How long the server remembers what one call answered."""
         return max(at_least_seconds, self.retry_budget_seconds + _REPLAY_MARGIN_SECONDS) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerOptions:
+    """The checked arguments of a consumer."""
+
+    keys: QueueKeys
+    visibility_timeout_seconds: float
+    max_delivery_count: int | None
+    keep_completed: int
+    keep_failed: int
+    keep_dead_letter_info: int
+    worker: WorkerIdentity | None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError naming the first argument that cannot work."""
+        if not self.keys.name.strip():
+            raise ConfigurationError("'name' must be a non-empty string")
+        if not self.keys.separator.strip():
+            raise ConfigurationError("'key_separator' must be a non-empty string")
+        if not 0 < self.visibility_timeout_seconds <= LONGEST_DELAY_SECONDS:
+            raise ConfigurationError(
+                f"'visibility_timeout_seconds' must be a number > 0, and at most {LONGEST_DELAY_SECONDS}"
+                f" (ten years), got {shown(self.visibility_timeout_seconds)}"
+            )
+        if self.max_delivery_count is not None and self.max_delivery_count < 1:
+            raise ConfigurationError(
+                f"'max_delivery_count' must be >= 1, or None for no limit; got {self.max_delivery_count!r}"
+            )
+        for field in ("keep_completed", "keep_failed", "keep_dead_letter_info"):
+            value = getattr(self, field)
+            if not 0 <= value <= MOST_KEPT:
+                raise ConfigurationError(
+                    f"'{field}' must be >= 0 (0 keeps nothing), and at most {MOST_KEPT}, got {shown(value)}"
+                )

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import options, validation
-from redis_message_queue._abstract_gateway import AbstractRedisGateway
 from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
 from redis_message_queue._callbacks import WrongHandlerError, call_plain
-from redis_message_queue._effects import run
 from redis_message_queue._flavour import sync_flavour
+from redis_message_queue._flow import run
 from redis_message_queue._heartbeat import LeaseHeartbeat
-from redis_message_queue._redis_gateway import RedisGateway
+from redis_message_queue._redis_gateway import AbstractRedisGateway, RedisGateway
 from redis_message_queue.envelope import default_deduplication_key
 from redis_message_queue.validation import noting_names
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from redis_message_queue._processing import InHand
+    from redis_message_queue._processing import Processing
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
@@ -126,27 +125,27 @@ class RedisMessageQueue(AdminFlows):
             return
         heartbeat = self._heartbeat_of(message)
         try:
-            run(self._begin(message, heartbeat.start))
+            run(message.begin(heartbeat.start))
             try:
-                with self._handling(message):
-                    yield message.payload
+                with message.handling():
+                    yield message.claim.payload
             except BaseException as error:
-                heartbeat.suppressed = True
+                message.ended = True
                 if not _FLAVOUR.aborts(error):
-                    run(self._fail(message, error))
+                    run(message.fail(error))
                 raise
-            heartbeat.suppressed = True
-            run(self._succeed(message))
+            message.ended = True
+            run(message.succeed())
         finally:
             if not heartbeat.stop():
-                run(self._heartbeat_stuck(message))
+                run(message.heartbeat_stuck())
 
     def drain(self, timeout: float | None = None) -> bool:
         """Refuse new work, wait up to `timeout` seconds for calls in progress; True once nothing is left.
 
         Handlers that are running go on and may settle. Redis and the client are left as they are.
         """
-        return run(self._drain(timeout, _FLAVOUR.caller()))
+        return run(self._drain.flow(timeout, _FLAVOUR.caller()))
 
     def close(self, timeout: float | None = None) -> bool:
         """The same as `drain()`."""
@@ -252,11 +251,11 @@ class RedisMessageQueue(AdminFlows):
         """
         return run(self._purge(target))
 
-    def _heartbeat_of(self, message: InHand) -> LeaseHeartbeat:
-        interval = None if message.token is None else self._options.heartbeat_interval_seconds
+    def _heartbeat_of(self, message: Processing) -> LeaseHeartbeat:
+        interval = self._options.heartbeat_interval_seconds if message.claim.token else None
         return LeaseHeartbeat(
             interval,
-            lambda stop: run(self._renew_once(message, stop)),
+            lambda stop: run(message.renew_once(stop)),
             self._gateway_timeout,
-            lambda stop: run(self._lease_lapsed(message, stop)),
+            lambda _: run(message.lease_lapsed()),
         )

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import _bulk, validation
-from redis_message_queue._bulk import Letter
-from redis_message_queue._effects import Flow, Now, Sleep
-from redis_message_queue._requests import BYTES_AT_ONCE, parts, size_of
+from redis_message_queue._bulk import BYTES_AT_ONCE, Letter, parts, size_of
+from redis_message_queue._flow import Flow, Now, Sleep
 from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import PayloadTooLargeError
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from redis_message_queue._core import Call, as_text, milliseconds
-from redis_message_queue._scripts import script
+from redis_message_queue.operations import Call, as_text, milliseconds, script
 
 if TYPE_CHECKING:
-    from redis_message_queue._effects import Flow
+    from redis_message_queue._flow import Flow
     from redis_message_queue._gateway import GatewayFlows
     from redis_message_queue.keys import QueueKeys
 

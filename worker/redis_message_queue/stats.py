@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from redis_message_queue import _async, _sync
-from redis_message_queue._core import Call, Text, as_text, milliseconds
-from redis_message_queue._fresh import over_fresh, over_fresh_async
-from redis_message_queue._scripts import script
+from redis_message_queue import _transport
+from redis_message_queue._transport import over_fresh, over_fresh_async
 from redis_message_queue.client_checks import is_cluster
 from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.operations import Call, Text, as_text, milliseconds, script
 from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ def sample(
     """
     if of_master and not is_cluster(client):
         over_fresh(client, lambda: _require_master(client))
-    return _sync.execute_many(client, [sample_call(each) for each in keys])
+    return _transport.execute_many(client, [sample_call(each) for each in keys])
 
 
 def _require_master(client: Any) -> None:
@@ -174,14 +173,14 @@ def retire(
 
     A worker that is busy, draining or unknown is left alone. The mark ends by itself after `ttl_seconds`.
     """
-    return _sync.execute(client, retire_call(keys, worker_ids, ttl_seconds)) if worker_ids else ()
+    return _transport.execute(client, retire_call(keys, worker_ids, ttl_seconds)) if worker_ids else ()
 
 
 def unretire(
     client: redis.Redis | redis.RedisCluster, keys: QueueKeys, worker_ids: Sequence[str]
 ) -> tuple[str, ...]:
     """Take `retire` back; the ids that are known and free to claim now."""
-    return _sync.execute(client, retire_call(keys, worker_ids, 0)) if worker_ids else ()
+    return _transport.execute(client, retire_call(keys, worker_ids, 0)) if worker_ids else ()
 
 
 # -- over an asyncio client --
@@ -206,7 +205,7 @@ async def sample_async(
 
     replies = await over_fresh_async(client, ask)
     if any(isinstance(reply, NoScriptError) for reply in replies):
-        await _async.execute(client, sample_call(keys[0]))
+        await _transport.execute_async(client, sample_call(keys[0]))
         replies = await ask()
     return [
         reply if isinstance(reply, Exception) else sample_call(each).parse(reply)
@@ -230,7 +229,7 @@ async def _pipelined(client: Any, keys: Sequence[QueueKeys], *, of_master: bool)
 async def _one(client: Any, keys: QueueKeys, gate: asyncio.Semaphore) -> QueueSample | Exception:
     try:
         async with gate:
-            return await _async.execute(client, sample_call(keys))
+            return await _transport.execute_async(client, sample_call(keys))
     except Exception as error:
         return error
 
@@ -242,14 +241,18 @@ async def retire_async(
     ttl_seconds: float = 30,
 ) -> tuple[str, ...]:
     """As `retire`, over an asyncio client."""
-    return await _async.execute(client, retire_call(keys, worker_ids, ttl_seconds)) if worker_ids else ()
+    return (
+        await _transport.execute_async(client, retire_call(keys, worker_ids, ttl_seconds))
+        if worker_ids
+        else ()
+    )
 
 
 async def unretire_async(
     client: redis.asyncio.Redis | redis.asyncio.RedisCluster, keys: QueueKeys, worker_ids: Sequence[str]
 ) -> tuple[str, ...]:
     """As `unretire`, over an asyncio client."""
-    return await _async.execute(client, retire_call(keys, worker_ids, 0)) if worker_ids else ()
+    return await _transport.execute_async(client, retire_call(keys, worker_ids, 0)) if worker_ids else ()
 
 
 # -- what the replies say --

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from redis_message_queue import _async, _core, _sync
-from redis_message_queue._scripts import script
+from redis_message_queue import _transport, operations
+from redis_message_queue.operations import script
 
 
 class CannedClient:
@@ -28,45 +28,50 @@ class CannedAsyncClient(CannedClient):
         return super().eval(*args)
 
 
-def claim() -> _core.Call[_core.LeasedClaim]:
-    return _core.claim_leased(pending="p", processing="q", claim_id="c", visibility_timeout_ms=1000)
+def claim() -> operations.Call[operations.LeasedClaim]:
+    return operations.claim_leased(pending="p", processing="q", claim_id="c", visibility_timeout_ms=1000)
 
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (None, _core.LeasedClaim(None, None)),
-        ([b"m", b"7"], _core.LeasedClaim(b"m", "7")),
-        (["m", "7"], _core.LeasedClaim("m", "7")),
-        (["m", "7", 0, 0], _core.LeasedClaim("m", "7")),
-        ([b"m", b"7", b"2", b"1"], _core.LeasedClaim(b"m", "7", (_core.Passed(),) * 2, (_core.Passed(),))),
+        (None, operations.LeasedClaim(None, None)),
+        ([b"m", b"7"], operations.LeasedClaim(b"m", "7")),
+        (["m", "7"], operations.LeasedClaim("m", "7")),
+        (["m", "7", 0, 0], operations.LeasedClaim("m", "7")),
+        (
+            [b"m", b"7", b"2", b"1"],
+            operations.LeasedClaim(b"m", "7", (operations.Passed(),) * 2, (operations.Passed(),)),
+        ),
         (
             [b"", b"", b"1", b"1", b"", b"", b"i", b"3", b"", b""],
-            _core.LeasedClaim(None, None, (_core.Passed("i", 3),), (_core.Passed(),)),
+            operations.LeasedClaim(None, None, (operations.Passed("i", 3),), (operations.Passed(),)),
         ),
-        ([b"", b"", b"0", b"0", b"why", b""], _core.LeasedClaim(None, None, (), (), "why")),
-        ([b"m", b"7", b"0", b"0", b"", b"2"], _core.LeasedClaim(b"m", "7", delivery_count=2)),
-        (b"7 2\nm\nn", _core.LeasedClaim(b"m\nn", "7", delivery_count=2)),
-        ("7 \nm", _core.LeasedClaim("m", "7")),
+        ([b"", b"", b"0", b"0", b"why", b""], operations.LeasedClaim(None, None, (), (), "why")),
+        ([b"m", b"7", b"0", b"0", b"", b"2"], operations.LeasedClaim(b"m", "7", delivery_count=2)),
+        (b"7 2\nm\nn", operations.LeasedClaim(b"m\nn", "7", delivery_count=2)),
+        ("7 \nm", operations.LeasedClaim("m", "7")),
     ],
 )
-def test_claim_reply_is_read_as_bytes_or_text_short_or_long(reply: Any, expected: _core.LeasedClaim) -> None:
-    assert _sync.execute(CannedClient(reply), claim()) == expected
+def test_claim_reply_is_read_as_bytes_or_text_short_or_long(
+    reply: Any, expected: operations.LeasedClaim
+) -> None:
+    assert _transport.execute(CannedClient(reply), claim()) == expected
 
 
 async def test_duck_typed_clients_get_exactly_one_plain_eval() -> None:
     call = claim()
-    expected = (call.script.text, len(call.keys), *map(_core.as_text, call.keys), *call.args)
+    expected = (call.script.text, len(call.keys), *map(operations.as_text, call.keys), *call.args)
     blocking, loop_bound = CannedClient(None), CannedAsyncClient(None)
-    _sync.execute(blocking, call)
-    await _async.execute(loop_bound, call)
+    _transport.execute(blocking, call)
+    await _transport.execute_async(loop_bound, call)
     assert blocking.calls == loop_bound.calls == [expected]
 
 
 @pytest.mark.parametrize("reply", [1, [1]])
 def test_one_renewal_may_be_answered_without_a_list(reply: Any) -> None:
-    call = _core.renew(processing="q", stored="m", lease_token="1", visibility_timeout_ms=1)
-    assert _sync.execute(CannedClient(reply), call) is True
+    call = operations.renew(processing="q", stored="m", lease_token="1", visibility_timeout_ms=1)
+    assert _transport.execute(CannedClient(reply), call) is True
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_one_renewal_may_be_answered_without_a_list(reply: Any) -> None:
     ],
 )
 def test_a_damaged_claim_record_is_a_miss(record: Any, expected: tuple[str, str] | None) -> None:
-    assert _core.parse_claim_record(record) == expected
+    assert operations.parse_claim_record(record) == expected
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_a_damaged_claim_record_is_a_miss(record: Any, expected: tuple[str, str]
     ],
 )
 def test_own_script_errors_are_told_from_the_servers(text: str, expected: str | None) -> None:
-    assert _core.script_failure(ResponseError(text)) == expected
+    assert operations.script_failure(ResponseError(text)) == expected
 
 
 def test_every_script_says_its_keys_arguments_reply_and_cost() -> None:

@@ -1,8 +1,7 @@
 """The queue for asyncio: the same names as in `redis_message_queue`."""
 
 from redis_message_queue._admin import QueueStats as QueueStats
-from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
-from redis_message_queue.asyncio._redis_gateway import RedisGateway
+from redis_message_queue.asyncio._redis_gateway import AbstractRedisGateway, RedisGateway
 from redis_message_queue.asyncio.redis_message_queue import RedisMessageQueue
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent
 from redis_message_queue.exceptions import ClaimStoreFailedError as ClaimStoreFailedError

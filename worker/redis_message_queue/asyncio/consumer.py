@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from redis.client import NEVER_DECODE
 from redis.exceptions import OutOfMemoryError
 
-from redis_message_queue import _async, _clock
+from redis_message_queue import _clock, _transport
 from redis_message_queue._batch import (
     RECOVER_ALL,
-    ConsumerOptions,
     ConsumerState,
     requests,
     settlements_at_once,
 )
-from redis_message_queue._claims import (
+from redis_message_queue.client_checks import check_face, require_one_slot
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.messages import (
     Claim,
     ClaimReply,
     Due,
@@ -26,9 +27,8 @@ from redis_message_queue._claims import (
     SettleReply,
     WorkerIdentity,
 )
-from redis_message_queue._core import decodes
-from redis_message_queue.client_checks import check_face, require_one_slot
-from redis_message_queue.keys import QueueKeys
+from redis_message_queue.operations import decodes
+from redis_message_queue.options import ConsumerOptions
 from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Consumer:
                 [settlements[place] for place in places], count, in_hand=in_hand, due=due
             )
             try:
-                answered.append((attempt, await _async.execute(self._client, attempt.call)))
+                answered.append((attempt, await _transport.execute_async(self._client, attempt.call)))
             except BaseException:
                 self._state.lost(attempt)
                 raise
@@ -154,7 +154,7 @@ class Consumer:
     async def _free_keys(self, given_up: Sequence[bytes]) -> None:
         try:
             if markers := self._state.markers(given_up):
-                await _async.send(self._client, "delete", *markers)
+                await _transport.send_async(self._client, "delete", *markers)
         except AWAY as error:  # they end by themselves, only later
             logger.debug("Deduplication keys of dead letters are left to expire: %s", error)
 
@@ -164,7 +164,7 @@ class Consumer:
         for _ in range(self._state.unresolved):
             attempt = self._state.begin((), RECOVER_ALL, fresh=False)
             try:
-                reply = await _async.execute(self._client, attempt.call)
+                reply = await _transport.execute_async(self._client, attempt.call)
             except BaseException:
                 self._state.lost(attempt)
                 raise
@@ -173,7 +173,9 @@ class Consumer:
 
     async def renew(self, claims: Sequence[Claim]) -> tuple[bool, ...]:
         """Extend leases in one round trip, more for above 512 KiB; False for each that was lost."""
-        answers = [await _async.execute(self._client, call) for call in self._state.renewals(claims)]
+        answers = [
+            await _transport.execute_async(self._client, call) for call in self._state.renewals(claims)
+        ]
         return tuple(chain.from_iterable(answers))
 
     async def wait(self, timeout_seconds: float) -> bool:
@@ -195,7 +197,8 @@ class Consumer:
         try:
             # Tail to tail: the list stays as it is. The message itself may be anything, so it is not decoded.
             words = ("BLMOVE", pending, pending, "RIGHT", "RIGHT", block)
-            woken = await _async.send(self._client, "execute_command", *words, **{NEVER_DECODE: True})
+            options = {NEVER_DECODE: True}
+            woken = await _transport.send_async(self._client, "execute_command", *words, **options)
         except OutOfMemoryError:
             # At maxmemory the server refuses even a move that changes nothing: look, and wait here.
             if await self._client.llen(pending):
@@ -214,8 +217,8 @@ class Consumer:
         call = self._state.report(
             busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining, tripped=tripped
         )
-        await _async.execute(self._client, call)
+        await _transport.execute_async(self._client, call)
 
     async def deregister(self) -> None:
         """Remove the worker's field."""
-        await _async.send(self._client, "hdel", self.keys.workers, self._state.worker.id)
+        await _transport.send_async(self._client, "hdel", self.keys.workers, self._state.worker.id)

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue import options, validation
 from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
 from redis_message_queue._callbacks import WrongHandlerError, call_awaited
-from redis_message_queue._effects import run_async
 from redis_message_queue._flavour import async_flavour
-from redis_message_queue.asyncio._abstract_gateway import AbstractRedisGateway
+from redis_message_queue._flow import finish, run_async
 from redis_message_queue.asyncio._heartbeat import LeaseHeartbeat
-from redis_message_queue.asyncio._redis_gateway import RedisGateway
-from redis_message_queue.asyncio._shield import finish
+from redis_message_queue.asyncio._redis_gateway import AbstractRedisGateway, RedisGateway
 from redis_message_queue.envelope import default_deduplication_key
 from redis_message_queue.validation import noting_names
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     import redis.asyncio
 
-    from redis_message_queue._processing import InHand
+    from redis_message_queue._processing import Processing
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
@@ -131,17 +129,17 @@ class RedisMessageQueue(AdminFlows):
         heartbeat = self._heartbeat_of(message)
         settled = False
         try:
-            await run_async(self._begin(message, heartbeat.start))
+            await run_async(message.begin(heartbeat.start))
             try:
-                with self._handling(message):
-                    yield message.payload
+                with message.handling():
+                    yield message.claim.payload
             except BaseException as error:
-                heartbeat.suppressed = True
+                message.ended = True
                 if not _FLAVOUR.aborts(error):
                     await self._fail_shielded(message, error)
                 raise
-            heartbeat.suppressed = True
-            await finish(run_async(self._succeed(message)))
+            message.ended = True
+            await finish(run_async(message.succeed()))
             settled = True
         finally:
             await self._stop_heartbeat(heartbeat, message, cancellable=settled)
@@ -155,7 +153,7 @@ class RedisMessageQueue(AdminFlows):
 
         async def drain() -> None:
             nonlocal done
-            done = await run_async(self._drain(timeout, caller))
+            done = await run_async(self._drain.flow(timeout, caller))
 
         caller = asyncio.current_task()
         await finish(drain())
@@ -265,24 +263,26 @@ class RedisMessageQueue(AdminFlows):
         """
         return await run_async(self._purge(target))
 
-    def _heartbeat_of(self, message: InHand) -> LeaseHeartbeat:
-        interval = None if message.token is None else self._options.heartbeat_interval_seconds
+    def _heartbeat_of(self, message: Processing) -> LeaseHeartbeat:
+        interval = self._options.heartbeat_interval_seconds if message.claim.token else None
         return LeaseHeartbeat(
             interval,
-            lambda stop: run_async(self._renew_once(message, stop)),
+            lambda stop: run_async(message.renew_once(stop)),
             self._gateway_timeout,
-            lambda stop: run_async(self._lease_lapsed(message, stop)),
+            lambda _: run_async(message.lease_lapsed()),
         )
 
-    async def _fail_shielded(self, message: InHand, error: BaseException) -> None:
+    async def _fail_shielded(self, message: Processing, error: BaseException) -> None:
         """Settle a failure; the handler's error must win over a cancellation that arrives meanwhile."""
         began = time.monotonic()
         try:
-            await finish(run_async(self._fail(message, error)), swallowed_cancellations=1)
+            await finish(run_async(message.fail(error)), swallowed_cancellations=1)
         except asyncio.CancelledError as cancelled:
-            await run_async(self._cleanup_failed(message, cancelled, began))
+            await run_async(message.cleanup_failed(cancelled, began))
 
-    async def _stop_heartbeat(self, heartbeat: LeaseHeartbeat, message: InHand, *, cancellable: bool) -> None:
+    async def _stop_heartbeat(
+        self, heartbeat: LeaseHeartbeat, message: Processing, *, cancellable: bool
+    ) -> None:
         try:
             stopped = await heartbeat.stop()
         except asyncio.CancelledError:
@@ -290,4 +290,4 @@ class RedisMessageQueue(AdminFlows):
                 raise
             return
         if not stopped:
-            await run_async(self._heartbeat_stuck(message))
+            await run_async(message.heartbeat_stuck())

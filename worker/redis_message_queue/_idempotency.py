@@ -1,13 +1,47 @@
-"""Claims whose outcome this process does not know: a claim was sent, and no reply came."""
+"""Which calls were answered, so that nobody repeats them, and which claims have no answer yet."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 from redis_message_queue._fork import ForgottenAtFork
 
+_MOST_AT_ONCE = 64
+# A process may serve a queue for each of its users: of those that it has done with, it keeps no name.
+_MOST_QUEUES = 256
 
-class PendingClaims(ForgottenAtFork):
+
+class AnsweredRecords:
+    """Names of records by queue: the next call on the queue removes them, so they cost no round trip.
+
+    Threads may share it. What is never removed that way ends by its expiry.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, deque[str]] = {}
+
+    def add(self, queue: str, *names: str) -> None:
+        """Note records for removal."""
+        self._names.setdefault(queue, deque(maxlen=_MOST_AT_ONCE)).extend(names)
+        while len(self._names) > _MOST_QUEUES:
+            try:
+                del self._names[next(iter(self._names))]
+            except (KeyError, StopIteration, RuntimeError):  # another thread is at it
+                break
+
+    def take(self, queue: str) -> tuple[str, ...]:
+        """The records to remove with the call that is about to be sent."""
+        names, taken = self._names.pop(queue, None), []
+        while names:
+            try:
+                taken.append(names.popleft())
+            except IndexError:  # another thread took it
+                break
+        return tuple(taken)
+
+
+class UnansweredClaims(ForgottenAtFork):
     """Claim ids by processing key, oldest first; an id is recovered by one caller at a time.
 
     The lock is never held across I/O, and is re-entrant because a signal handler may drain. A child of a fork

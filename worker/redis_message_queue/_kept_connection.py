@@ -1,4 +1,4 @@
-"""A connection that stays in hand between calls, and the form in which calls go over it.
+"""A connection that stays in hand between script calls, and the form in which calls go over it.
 
 To take a connection from redis-py's pool, to look whether it is still open, to pack a command argument by
 argument and to put the connection back takes longer than the rest of a call. So one that has just answered is
@@ -15,14 +15,17 @@ import redis
 import redis.asyncio
 import redis.asyncio.client
 import redis.client
+from redis.exceptions import ResponseError
 
+from redis_message_queue import _patience
 from redis_message_queue._clock import monotonic
 from redis_message_queue._fork import ForgottenAtFork
+from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from redis_message_queue._core import Call, Text
+    from redis_message_queue.operations import Call, Text
 
 # Later, the pool has to look whether the server has closed it.
 _KEPT_SECONDS = 0.01
@@ -31,9 +34,7 @@ _LARGE_POOL = 50
 # How many requests stay packed as far as they are the same in each call: a few for each queue.
 _HEADS = 4096
 _POOLS = (redis.ConnectionPool, redis.asyncio.ConnectionPool)
-_NAME = "_redis_message_queue_line"
-
-
+_NAME = "_redis_message_queue_kept"
 # How redis-py itself sends a command, unless something that traces commands has replaced it already.
 _CLIENTS: dict[type[Any], Any] = {redis.Redis: redis.client, redis.asyncio.Redis: redis.asyncio.client}
 _OWN_WAYS = {
@@ -44,7 +45,7 @@ _OWN_WAYS = {
 }
 
 
-class Line(ForgottenAtFork):
+class KeptConnection(ForgottenAtFork):
     """The connection of `pool` that answered last. Threads may share it: who comes first has it."""
 
     def __init__(self, pool: Any) -> None:
@@ -72,8 +73,8 @@ class Line(ForgottenAtFork):
         return True
 
 
-def line_of(client: Any) -> Line | None:
-    """The line of a plain client of redis-py; None for any other, which has to send its commands itself.
+def kept_by(client: Any) -> KeptConnection | None:
+    """What a plain client of redis-py keeps; None for any other, which has to send its commands itself.
 
     Whoever replaces `execute_command` (a subclass, tracing, a test) or has redis-py count its commands wants
     to see each of them.
@@ -83,16 +84,16 @@ def line_of(client: Any) -> Line | None:
     if way is None or kind.execute_command is not way or "execute_command" in vars(client):
         return None
     attributes = vars(client.connection_pool)
-    line = attributes.get(_NAME)
-    if line is None:
+    kept = attributes.get(_NAME)
+    if kept is None:
         pool = client.connection_pool
         # There they live as long as the pool does. False: it has none.
-        line = attributes.setdefault(_NAME, Line(pool) if _suits(pool) else False)
-    return line or None
+        kept = attributes.setdefault(_NAME, KeptConnection(pool) if _suits(pool) else False)
+    return kept or None
 
 
-def kept_line(pool: Any) -> Line | None:
-    """The line of a pool, if one was made already."""
+def kept_of(pool: Any) -> KeptConnection | None:
+    """What is kept of a pool, if anything was."""
     return vars(pool).get(_NAME) or None
 
 
@@ -114,7 +115,86 @@ def _measured() -> bool:
     return bool(get_observability_instance().is_enabled())
 
 
-def packed(call: Call[Any], connection: Any) -> bytes:
+def ask(kept: KeptConnection, call: Call[Any]) -> Any:
+    connection, fresh = kept.take()
+    if not fresh:
+        if connection is not None:
+            kept.pool.release(connection)
+        connection = kept.pool.get_connection()
+    answered = False
+    try:
+        request = [_packed(call, connection)]
+        _patience.check()
+        try:
+            connection.send_packed_command(request)
+            reply = connection.read_response(disable_decoding=call.raw)
+        except Exception as error:
+            reply = _repeated(connection, request, call.raw, error)
+        answered = True
+    except ResponseError as error:
+        answered = not is_elsewhere(error)
+        raise
+    finally:
+        if not answered:
+            connection.disconnect()
+        if not answered or not kept.keep(connection):
+            kept.pool.release(connection)
+    return reply
+
+
+def _repeated(connection: Any, request: list[bytes], raw: bool, error: BaseException) -> Any:
+    """What the client's own repeats come to, of which the first attempt ended in `error`."""
+    failures = [error]
+
+    def once() -> Any:
+        if failures:
+            raise failures.pop()
+        _patience.check()
+        connection.send_packed_command(request)
+        return connection.read_response(disable_decoding=raw)
+
+    return connection.retry.call_with_retry(once, lambda _: connection.disconnect())
+
+
+async def ask_async(kept: KeptConnection, call: Call[Any]) -> Any:
+    connection, fresh = kept.take()
+    if not fresh:
+        if connection is not None:
+            await kept.pool.release(connection)
+        connection = await kept.pool.get_connection()
+    answered = False
+    try:
+        request = [_packed(call, connection)]
+        try:
+            await connection.send_packed_command(request)
+            reply = await connection.read_response(disable_decoding=call.raw)
+        except Exception as error:
+            reply = await _repeated_async(connection, request, call.raw, error)
+        answered = True
+    except ResponseError as error:
+        answered = not is_elsewhere(error)
+        raise
+    finally:
+        if not answered:
+            await connection.disconnect(nowait=True)
+        if not answered or not kept.keep(connection):
+            await kept.pool.release(connection)
+    return reply
+
+
+async def _repeated_async(connection: Any, request: list[bytes], raw: bool, error: BaseException) -> Any:
+    failures = [error]
+
+    async def once() -> Any:
+        if failures:
+            raise failures.pop()
+        await connection.send_packed_command(request)
+        return await connection.read_response(disable_decoding=raw)
+
+    return await connection.retry.call_with_retry(once, lambda _: connection.disconnect())
+
+
+def _packed(call: Call[Any], connection: Any) -> bytes:
     """The EVALSHA of a call, in the encoding of the connection."""
     encoder = connection.encoder
     encoding = encoder.encoding, encoder.encoding_errors

@@ -1,19 +1,21 @@
 """Every Redis operation of a queue as plain data: the script, its keys and arguments, how to read the reply.
 
-Nothing here does I/O: `_sync.execute` and `_async.execute` send a `Call`. This module has the operations of a
-single message; the batched ones of the consumer are in `_batch`.
+Nothing here does I/O: `_transport` sends a `Call`. This module has the operations of a single message; those
+on many are in `_bulk`, the batched ones of the consumer in `_batch`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from redis_message_queue._scripts import Script, script
 from redis_message_queue.keys import lease_keys
 
 if TYPE_CHECKING:
@@ -25,6 +27,29 @@ PENDING_FULL = -1
 # Of so many queues the key names are put together once.
 _QUEUES = 1024
 _UNKNOWN_COMMAND = re.compile(r"Unknown (Redis )?command called from")
+# A function costs the server time in each call that creates it: parts go only where they are needed.
+_INCLUDE = re.compile(r"^ *--#include (\w+)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script as the server gets it: `sha` names `text` in EVALSHA."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def _read(*path: str) -> str:
+    return files(__package__).joinpath("scripts", *path).read_text("utf-8")
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of the file `scripts/<name>.lua`."""
+    text = _INCLUDE.sub(lambda part: _read("parts", f"{part[1]}.lua"), _read(f"{name}.lua"))
+    # Redis identifies scripts by SHA-1; nothing here depends on its strength.
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 class Call(NamedTuple, Generic[T]):
