@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
-from redisqueue_operator.embedded_redis import EmbeddedRedis
 
 import redis_message_queue
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -310,10 +310,10 @@ async def test_a_full_queue_blocks_until_there_is_room_or_the_time_is_over(face:
 
 async def _publish_alone(face: Face, queue: object, text: str) -> bool:
     """Publish from another thread, over a client of that thread's own."""
-    queue._gateway._client = face.client()
+    queue._gateway._sender.client = face.client()
     result = await face.call(queue.publish, text)
     if face.name == "async":
-        await queue._gateway._client.aclose()
+        await queue._gateway._sender.client.aclose()
     return result
 
 

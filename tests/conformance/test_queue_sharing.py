@@ -104,7 +104,7 @@ def test_an_asyncio_queue_keeps_nothing_of_a_loop(server: Server) -> None:
     queue = face.queue(deduplication=False)
 
     async def use() -> bool:
-        queue._gateway._client = client = server.asyncio()
+        queue._gateway._sender.client = client = server.asyncio()
         await queue.publish("x")
         async with queue.process_message() as payload:
             handled = payload == b"x"

@@ -311,9 +311,9 @@ async def test_a_gateway_with_the_hook_reports_through_the_queue(face: Face) -> 
     Own.__abstractmethods__ = frozenset()
     events: list[Any] = []
     gateway = Own()
-    face.queue(gateway=gateway, on_event=face.callback(events.append))
+    queue = face.queue(gateway=gateway, on_event=face.callback(events.append))
     await face.call(gateway.emitter, "dlq", "success", destination_queue="dead")
-    assert gateway.queue == "{jobs}"
+    assert queue.key.name == gateway.queue == "{jobs}"
     assert [(str(e.operation), str(e.outcome), e.destination_queue) for e in events] == [
         ("dlq", "success", "dead")
     ]

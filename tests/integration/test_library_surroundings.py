@@ -107,12 +107,12 @@ def test_building_a_queue_does_not_wait_for_a_redis_that_is_away(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with redis.Redis(port=1) as away:
-        assert RedisGateway(redis_client=away)._unprobed
+        assert RedisGateway(redis_client=away)._sender.unprobed
     asked: list[str] = []
     monkeypatch.setattr(redis.Redis, "info", lambda self, section: asked.append(section) or {})
     with redis.Redis(port=1) as late:
         gateway = RedisGateway(redis_client=late, message_wait_interval_seconds=0)
-        gateway._client = redis_client
+        gateway._sender.client = redis_client
         assert gateway.wait_for_message_and_move("{jobs}::pending", "{jobs}::processing") is None
         assert gateway.wait_for_message_and_move("{jobs}::pending", "{jobs}::processing") is None
     assert asked == ["cluster"]
