@@ -6,11 +6,12 @@ And what one request may carry: servers, and proxies before them, refuse one tha
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis_message_queue import envelope
-from redis_message_queue.keys import purged
+from redis_message_queue.keys import Marker, purged
 from redis_message_queue.operations import PENDING_FULL, Call, Text, as_text, milliseconds, script
 
 if TYPE_CHECKING:
@@ -41,6 +42,36 @@ def parts(items: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[l
         total += bytes_of_it
     if part:
         yield part
+
+
+def publish_requests(
+    messages: Sequence[str], markers: Sequence[str] | None
+) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """Stored messages and the names of their markers, cut into what goes in one request each."""
+    for start in range(0, len(messages), MOST_AT_ONCE):
+        texts = messages[start : start + MOST_AT_ONCE]
+        names: Sequence[str] = () if markers is None else markers[start : start + MOST_AT_ONCE]
+        if names and isinstance(names[0], Marker):  # as all of them are
+            stored = [*map(_stored, texts, names)]
+            names = [*map(str, names)]
+        else:
+            stored = [*map(envelope.encode, texts)]
+        # Nearly always there is little to send: then it is not measured. A character is at most four bytes.
+        if sum(map(len, stored)) + 4 * sum(map(len, names)) <= BYTES_AT_ONCE:
+            yield stored, names
+            continue
+        pairs = zip(stored, names or itertools.repeat(""), strict=False)
+        for part in parts(pairs, _size_of_pair, MOST_AT_ONCE):
+            yield [one for one, _ in part], [name for _, name in part] if names else ()
+
+
+def _stored(message: str, marker: str) -> str:
+    """Its envelope, which names the key of a marker that does not come from the content."""
+    return envelope.encode(message, key=getattr(marker, "key", None))
+
+
+def _size_of_pair(pair: tuple[str, str]) -> int:
+    return len(pair[0]) + size_of(pair[1])  # an envelope is ASCII
 
 
 def publish_many(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+import threading
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import operations
 from redis_message_queue._flow import Flow, Now, is_retryable
-from redis_message_queue._idempotency import UnansweredClaims
+from redis_message_queue._fork import ForgottenAtFork
 from redis_message_queue._wakeup import WakeUp
 from redis_message_queue.envelope import new_id
 from redis_message_queue.events import EventOperation, EventOutcome, event_sink
@@ -18,10 +18,8 @@ from redis_message_queue.messages import ClaimedMessage, MessageData
 from redis_message_queue.trouble import described
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from redis_message_queue._gateway import Sender
-    from redis_message_queue._idempotency import AnsweredRecords
+    from redis_message_queue._gateway import AnsweredRecords, Sender
+    from redis_message_queue.events import Emit
     from redis_message_queue.options import GatewayOptions
 
 logger = logging.getLogger(__name__)
@@ -32,38 +30,88 @@ _PLAIN_RECORD_SECONDS = 120
 Claimed = ClaimedMessage | MessageData | None
 
 
+class UnansweredClaims(ForgottenAtFork):
+    """Claim ids by processing key, oldest first; an id is recovered by one caller at a time.
+
+    The lock is never held across I/O, and is re-entrant because a signal handler may drain. A child of a fork
+    begins with none: the parent recovers its own, and a message has one holder.
+    """
+
+    def forget(self) -> None:
+        """Know of no claim."""
+        self._lock = threading.RLock()
+        self.sources: dict[str, dict[str, str]] = {}
+        self._recovering: set[str] = set()
+
+    def add(self, source: str, processing: str, claim_id: str) -> None:
+        """Remember a claim of unknown outcome, and the list it would have taken from."""
+        with self._lock:
+            self.sources.setdefault(processing, {}).setdefault(claim_id, source)
+
+    def take(self, processing: str, skip: frozenset[str] = frozenset()) -> tuple[str, str] | None:
+        """Reserve the oldest id nobody is recovering, with its source; end with `settle` or `put_back`."""
+        with self._lock:
+            for claim_id, source in self.sources.get(processing, {}).items():
+                if claim_id not in self._recovering and claim_id not in skip:
+                    self._recovering.add(claim_id)
+                    return claim_id, source
+        return None
+
+    def put_back(self, claim_id: str) -> None:
+        """End a reservation: the outcome is still unknown."""
+        with self._lock:
+            self._recovering.discard(claim_id)
+
+    def settle(self, processing: str, claim_id: str) -> None:
+        """End a reservation: the outcome is known."""
+        with self._lock:
+            self._recovering.discard(claim_id)
+            claims = self.sources.get(processing, {})
+            claims.pop(claim_id, None)
+            if not claims:
+                self.sources.pop(processing, None)
+
+    def waiting(self, processing: str) -> tuple[str, ...]:
+        """The ids left for this processing key."""
+        with self._lock:
+            return tuple(self.sources.get(processing, ()))
+
+
 class ClaimLoop:
     """`wait_for_message_and_move` of a gateway and the drain of its unanswered claims, as flows."""
 
     def __init__(self, chosen: GatewayOptions, sender: Sender, answered: AnsweredRecords) -> None:
-        self._options = chosen
+        self._patience_seconds = chosen.wait_interval_seconds
+        lease_seconds = chosen.message_visibility_timeout_seconds
+        self._lease_ms = None if lease_seconds is None else lease_seconds * 1000
+        self._limit = chosen.max_delivery_count
+        self._dead_letters = chosen.dead_letter_queue or None
         self._sender = sender
-        self._answered_records = answered
+        self._answered = answered
         self._wakeup = WakeUp(sender)
         self.unanswered = UnansweredClaims()
 
     def wait(self, source: str, processing: str) -> Flow[Claimed]:
+        """Claim the next message, waiting for it as long as the gateway says."""
         if self._sender.stopped():
             return None
         if self._sender.unprobed:
             yield from self._sender.probe()
-        recovered = yield from self._recover_pending(processing)
-        if recovered is not None:
-            return recovered
-        if self._sender.stopped():
-            return None
-        if self._options.wait_interval_seconds == 0:
+        if self.unanswered.sources:
+            recovered = yield from self._recover_pending(processing)
+            if recovered is not None or self._sender.stopped():
+                return recovered
+        if self._patience_seconds == 0:
             return (yield from self._claim_once(source, processing))
         return (yield from self._poll(source, processing))
 
     def _poll(self, source: str, processing: str) -> Flow[Claimed]:
-        began, patience = (yield Now()), self._options.wait_interval_seconds
-        claim_id, failure = new_id(), None
+        began, failure = (yield Now()), None
+        claim_id, unknown = new_id(), False
         woken, lost = False, 0
-        # From the moment a claim is sent until its reply is understood, leaving means not knowing.
-        with _Unknown(lambda: self.unanswered.add(source, processing, claim_id)) as unknown:
+        try:
             while not self._sender.stopped():
-                unknown.is_set = True
+                unknown = True  # until its reply is understood, whoever leaves does not know
                 try:
                     claimed = yield from self._claim(source, processing, claim_id)
                 except Exception as error:
@@ -72,12 +120,11 @@ class ClaimLoop:
                     failure = error
                     yield from _report_transient(claim_id, error)
                 else:
-                    unknown.is_set, failure = False, None
+                    unknown, failure = False, None
                     if claimed is not None:
-                        self._answered(processing, claim_id)
                         return claimed
                     claim_id = new_id()
-                remaining = patience - (yield Now()).since(began)
+                remaining = self._patience_seconds - (yield Now()).since(began)
                 if remaining <= 0:
                     break
                 lost = lost + 1 if woken else 0
@@ -87,7 +134,10 @@ class ClaimLoop:
             found = yield from self._recover(processing, claim_id)
             if found is not None:
                 yield from _report_recovered(claim_id)
-            unknown.is_set = False
+            unknown = False
+        finally:
+            if unknown:
+                self.unanswered.add(source, processing, claim_id)
         if found is not None:
             return found
         yield from _report_exhausted(claim_id, failure)
@@ -95,9 +145,8 @@ class ClaimLoop:
 
     def _claim_once(self, source: str, processing: str) -> Flow[Claimed]:
         """One attempt, and exactly one repeat of the same claim if its reply was lost."""
-        claim_id = new_id()
-        with _Unknown(lambda: self.unanswered.add(source, processing, claim_id)) as unknown:
-            unknown.is_set = True
+        claim_id, unknown = new_id(), True
+        try:
             try:
                 claimed = yield from self._claim(source, processing, claim_id)
             except Exception as error:
@@ -113,64 +162,54 @@ class ClaimLoop:
                     raise RetryBudgetExhaustedError(
                         f"claim gave up after 2 attempts: {described(last)}"
                     ) from last
-            unknown.is_set = False
-            if claimed is not None:
-                self._answered(processing, claim_id)
+            unknown = False
             return claimed
-
-    def _answered(self, processing: str, claim_id: str) -> None:
-        # Without a lease the settlement itself removes the record.
-        if self._options.message_visibility_timeout_seconds is not None:
-            self._answered_records.add(processing, lease_keys(processing).claim_result(claim_id))
+        finally:
+            if unknown:
+                self.unanswered.add(source, processing, claim_id)
 
     def _claim(self, source: str, processing: str, claim_id: str) -> Flow[Claimed]:
         """Send one claim and report what it did on the way."""
-        timeout = self._options.message_visibility_timeout_seconds
-        if timeout is None:
-            record_ms = max(self._options.wait_interval_seconds, _PLAIN_RECORD_SECONDS) * 1000
+        sink = event_sink.get()
+        if self._lease_ms is None:
             plain = operations.claim_plain(
                 pending=source,
                 processing=processing,
                 claim_id=claim_id,
-                record_ttl_ms=record_ms,
-                delayed=event_sink.get().delayed,
+                record_ttl_ms=max(self._patience_seconds, _PLAIN_RECORD_SECONDS) * 1000,
+                delayed=sink.delayed,
             )
             return (yield from self._sender.call(plain))
-        reply = yield from self._sender.call(
-            operations.claim_leased(
-                pending=source,
-                processing=processing,
-                claim_id=claim_id,
-                visibility_timeout_ms=timeout * 1000,
-                max_delivery_count=self._options.max_delivery_count,
-                dead_letter_queue=self._options.dead_letter_queue,
-                delayed=event_sink.get().delayed,
-                spent=self._answered_records.take(processing),
-            )
+        call = operations.claim_leased(
+            pending=source,
+            processing=processing,
+            claim_id=claim_id,
+            visibility_timeout_ms=self._lease_ms,
+            max_delivery_count=self._limit,
+            dead_letter_queue=self._dead_letters,
+            delayed=sink.delayed,
+            spent=self._answered.pop(processing, ()),
         )
-        emit, limit = event_sink.get().emit, self._options.max_delivery_count
-        for passed in reply.reclaimed:
-            yield from emit(
-                EventOperation.CLAIM_RECLAIM,
-                EventOutcome.SUCCESS,
-                **passed._asdict(),
-                max_delivery_count=limit,
-            )
-        for passed in reply.dead_lettered:
-            yield from emit(
-                EventOperation.DLQ,
-                EventOutcome.SUCCESS,
-                **passed._asdict(),
-                max_delivery_count=limit,
-                destination_queue=self._options.dead_letter_queue,
-            )
+        reply = yield from self._sender.call(call)
+        if reply.reclaimed or reply.dead_lettered:
+            yield from self._report_passed(reply, sink.emit)
         if reply.problem is not None:
             raise ClaimStoreFailedError(
                 f"the message is pending again, its claim could not be stored: {reply.problem}"
             )
         if reply.stored is None or reply.token is None:
             return None
+        self._answered.add(processing, operations.claim_record(processing) + claim_id)
         return ClaimedMessage(reply.stored, reply.token).counted(reply.delivery_count)
+
+    def _report_passed(self, reply: operations.LeasedClaim, emit: Emit) -> Flow[None]:
+        for passed in reply.reclaimed:
+            facts = {**passed._asdict(), "max_delivery_count": self._limit}
+            yield from emit(EventOperation.CLAIM_RECLAIM, EventOutcome.SUCCESS, **facts)
+        for passed in reply.dead_lettered:
+            facts = {**passed._asdict(), "max_delivery_count": self._limit}
+            facts["destination_queue"] = self._dead_letters
+            yield from emit(EventOperation.DLQ, EventOutcome.SUCCESS, **facts)
 
     # -- recovery --
 
@@ -205,18 +244,17 @@ class ClaimLoop:
             value, readable = b"", False
         if value is None:
             return None
-        timeout = self._options.message_visibility_timeout_seconds
-        if timeout is None and readable:  # the message itself, which may be empty
+        if self._lease_ms is None and readable:  # the message itself, which may be empty
             yield from self._forget("delete", record)
             return value  # type: ignore[no-any-return]
         pair = operations.parse_claim_record(value)
-        if pair is not None and timeout is not None:
+        if pair is not None and self._lease_ms is not None:
             stored: MessageData = pair[0].encode() if isinstance(value, bytes) else pair[0]
             renewal = operations.renew(
                 processing=processing,
                 stored=stored,
                 lease_token=pair[1],
-                visibility_timeout_ms=timeout * 1000,
+                visibility_timeout_ms=self._lease_ms,
             )
             if (yield from self._sender.call(renewal)):
                 yield from self._forget("delete", record)
@@ -261,7 +299,7 @@ class ClaimLoop:
         return not self.unanswered.waiting(processing)
 
     def _return_claim(self, source: str, processing: str, claim_id: str) -> Flow[None]:
-        if self._options.message_visibility_timeout_seconds is not None:
+        if self._lease_ms is not None:
             return
         keys = lease_keys(processing)
         stored: Any = yield from self._sender.command("get", keys.claim_result(claim_id))
@@ -272,21 +310,6 @@ class ClaimLoop:
                 pending=source, processing=processing, claim_id=claim_id, stored=stored
             )
             yield from self._sender.call(call)
-
-
-class _Unknown(AbstractContextManager["_Unknown"]):
-    """Calls `register` when a block is left while `is_set`, however it is left."""
-
-    def __init__(self, register: Callable[[], None]) -> None:
-        self._register = register
-        self.is_set = False
-
-    def __enter__(self) -> _Unknown:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.is_set:
-            self._register()
 
 
 def _report_transient(claim_id: str, error: Exception) -> Flow[None]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 import time
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import validation
 from redis_message_queue._claiming import ClaimLoop
 from redis_message_queue._flow import Flow, Now, Sleep, is_retryable
-from redis_message_queue._fork import ForgottenAtFork
 from redis_message_queue._processing import Op, Out, elapsed_ms
 from redis_message_queue.exceptions import (
     ConfigurationError,
@@ -23,72 +20,15 @@ from redis_message_queue.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from redis_message_queue._clock import Moment
     from redis_message_queue._processing import QueueParts
+    from redis_message_queue._queue import InFlightGate
     from redis_message_queue.events import EventOutcome
 
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.005
 _telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of_drain", default=False)
-
-
-class InFlightGate(ForgottenAtFork):
-    """Who is inside a queue object, by thread or task, so that a drain waits for them but not for itself.
-
-    In a child of a fork nobody is inside: the parent's other threads stayed there.
-    """
-
-    stopping = False
-
-    def forget(self) -> None:
-        """Count nobody."""
-        self._lock = threading.RLock()
-        self._callers: dict[object, int] = {}
-        self._leader: object = None
-
-    def enter(self, caller: object) -> bool:
-        """Count `caller` until it calls `leave`; False, and counts nobody, once the queue is stopping."""
-        with self._lock:
-            admitted = not self.stopping
-            if admitted:
-                self._callers[caller] = self._callers.get(caller, 0) + 1
-        return admitted
-
-    def leave(self, caller: object) -> None:
-        """Undo one `enter` that was True."""
-        with self._lock:
-            left = self._callers.pop(caller) - 1
-            if left:
-                self._callers[caller] = left
-
-    def is_stopping(self) -> bool:
-        """Whether nobody is admitted any more."""
-        return self.stopping
-
-    def stop(self) -> None:
-        """Admit nobody from now on."""
-        with self._lock:
-            self.stopping = True
-
-    @contextmanager
-    def draining(self, caller: object) -> Iterator[bool]:
-        """Gives True, to one caller at a time, once nobody else is inside.
-
-        A caller that is inside itself (a callback, a signal handler) is not waited for, and may nest.
-        """
-        with self._lock:
-            nested = self._leader == caller
-            leads = nested or (self._leader is None and all(who == caller for who in self._callers))
-            if leads:
-                self._leader = caller
-        try:
-            yield leads
-        finally:
-            if leads and not nested:
-                self._leader = None
 
 
 class Drain:

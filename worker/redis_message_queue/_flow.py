@@ -68,7 +68,7 @@ class Now:
 
     def __call__(self) -> Moment:
         """In a thread."""
-        return _clock.moment()
+        return Moment(_clock.monotonic(), time.monotonic())
 
     def on_loop(self) -> Moment:
         """In a task."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import random
 import time
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import redis.exceptions
 
 from redis_message_queue import _bulk, envelope, operations
-from redis_message_queue._bulk import parts, size_of
 from redis_message_queue._claiming import ClaimLoop
 from redis_message_queue._clock import Moment, monotonic
 from redis_message_queue._flow import (
@@ -25,16 +23,14 @@ from redis_message_queue._flow import (
     raise_translated,
     repeated,
 )
-from redis_message_queue._idempotency import AnsweredRecords
 from redis_message_queue.client_checks import check_not_cluster_node, is_cluster
 from redis_message_queue.envelope import new_id
 from redis_message_queue.events import event_sink
 from redis_message_queue.exceptions import ConfigurationError, QueueBackpressureError
-from redis_message_queue.keys import Marker, lease_keys
 from redis_message_queue.trouble import is_pool_exhausted, is_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
@@ -42,6 +38,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+
+_MOST_AT_ONCE = 64
+# A process may serve a queue for each of its users: of those that it has done with, it keeps no name.
+_MOST_QUEUES = 256
 
 
 class Sender:
@@ -139,6 +140,22 @@ class Sender:
         return event_sink.get().stopped() or (interrupt is not None and interrupt.is_interrupted())
 
 
+class AnsweredRecords(dict[str, tuple[str, ...]]):
+    """Names of records by queue, of calls that were answered: `pop` gives them to the next call on the queue.
+
+    That one removes them, so they cost no round trip. Threads may share it; expiry ends the rest.
+    """
+
+    def add(self, queue: str, *names: str) -> None:
+        """Note records for removal."""
+        self[queue] = (*self.get(queue, ()), *names)[-_MOST_AT_ONCE:]
+        while len(self) > _MOST_QUEUES:
+            try:
+                del self[next(iter(self))]
+            except (KeyError, StopIteration, RuntimeError):  # another thread is at it
+                break
+
+
 class GatewayProperties:
     """What a queue asks of any gateway; the defaults describe one without leases."""
 
@@ -219,13 +236,13 @@ class GatewayFlows(GatewayProperties):
         call = operations.publish(
             pending=queue,
             deduplication_key=str(dedup_key),
-            stored=_stored(message, dedup_key),
+            stored=envelope.encode(message, key=getattr(dedup_key, "key", None)),
             deduplication_ttl_seconds=self._deduplication_seconds,
             replay_key=record,
             replay_ttl_ms=self._publish_record_ms,
             max_pending_length=self._options.max_pending_length,
             overload_policy=self._options.pending_overload_policy,
-            spent=self._answered.take(queue),
+            spent=self._answered.pop(queue, ()),
         )
         if self._options.max_pending_length is None:
             reply = yield from self._call_retrying(call)
@@ -262,7 +279,7 @@ class GatewayFlows(GatewayProperties):
         if self._sender.unprobed:
             yield from self._sender.probe()
         enqueued: list[bool] = []
-        for stored, markers in _requests(messages, dedup_keys):
+        for stored, markers in _bulk.publish_requests(messages, dedup_keys):
             call = _bulk.publish_many(
                 target=target,
                 stored=stored,
@@ -317,7 +334,7 @@ class GatewayFlows(GatewayProperties):
             lease_token=lease_token,
             replay_key=record,
             replay_ttl_ms=self._settle_record_ms,
-            spent=self._answered.take(queue),
+            spent=self._answered.pop(queue, ()),
         )
         removed = yield from self._call_retrying(call)
         self._answered.add(queue, record)
@@ -335,7 +352,7 @@ class GatewayFlows(GatewayProperties):
             lease_token=lease_token,
             replay_key=record,
             replay_ttl_ms=self._settle_record_ms,
-            spent=self._answered.take(from_queue),
+            spent=self._answered.pop(from_queue, ()),
         )
         moved = yield from self._call_retrying(call)
         self._answered.add(from_queue, record)
@@ -365,36 +382,6 @@ def did_nothing(error: BaseException) -> bool:
     return is_refusal(error) or is_pool_exhausted(error)
 
 
-def _requests(
-    messages: Sequence[str], markers: Sequence[str] | None
-) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-    """Stored messages and the names of their markers, cut into what goes in one request each."""
-    for start in range(0, len(messages), _bulk.MOST_AT_ONCE):
-        texts = messages[start : start + _bulk.MOST_AT_ONCE]
-        names: Sequence[str] = () if markers is None else markers[start : start + _bulk.MOST_AT_ONCE]
-        if names and isinstance(names[0], Marker):  # as all of them are
-            stored = [*map(_stored, texts, names)]
-            names = [*map(str, names)]
-        else:
-            stored = [*map(envelope.encode, texts)]
-        # Nearly always there is little to send: then it is not measured. A character is at most four bytes.
-        if sum(map(len, stored)) + 4 * sum(map(len, names)) <= _bulk.BYTES_AT_ONCE:
-            yield stored, names
-            continue
-        pairs = zip(stored, names or itertools.repeat(""), strict=False)
-        for part in parts(pairs, _size_of_pair, _bulk.MOST_AT_ONCE):
-            yield [one for one, _ in part], [name for _, name in part] if names else ()
-
-
-def _stored(message: str, marker: str) -> str:
-    """Its envelope, which names the key of a marker that does not come from the content."""
-    return envelope.encode(message, key=getattr(marker, "key", None))
-
-
-def _size_of_pair(pair: tuple[str, str]) -> int:
-    return len(pair[0]) + size_of(pair[1])  # an envelope is ASCII
-
-
 def _replay_key(processing: str, lease_token: str | None) -> str:
-    operation = new_id()
-    return lease_keys(processing).operation_result(f"{lease_token}:{operation}" if lease_token else operation)
+    whose = f"{lease_token}:" if lease_token else ""
+    return f"{operations.settle_record(processing)}{whose}{new_id()}"

@@ -17,14 +17,12 @@ import redis.asyncio.client
 import redis.client
 from redis.exceptions import ResponseError
 
-from redis_message_queue import _patience
 from redis_message_queue._clock import monotonic
 from redis_message_queue._fork import ForgottenAtFork
+from redis_message_queue._patience import NEVER, check, over_at
 from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from redis_message_queue.operations import Call, Text
 
 # Later, the pool has to look whether the server has closed it.
@@ -33,6 +31,7 @@ _KEPT_SECONDS = 0.01
 _LARGE_POOL = 50
 # How many requests stay packed as far as they are the same in each call: a few for each queue.
 _HEADS = 4096
+_UTF8 = "utf-8", "strict"
 _POOLS = (redis.ConnectionPool, redis.asyncio.ConnectionPool)
 _NAME = "_redis_message_queue_kept"
 # How redis-py itself sends a command, unless something that traces commands has replaced it already.
@@ -124,7 +123,8 @@ def ask(kept: KeptConnection, call: Call[Any]) -> Any:
     answered = False
     try:
         request = [_packed(call, connection)]
-        _patience.check()
+        if over_at.get() is not NEVER:
+            check()
         try:
             connection.send_packed_command(request)
             reply = connection.read_response(disable_decoding=call.raw)
@@ -149,7 +149,7 @@ def _repeated(connection: Any, request: list[bytes], raw: bool, error: BaseExcep
     def once() -> Any:
         if failures:
             raise failures.pop()
-        _patience.check()
+        check()
         connection.send_packed_command(request)
         return connection.read_response(disable_decoding=raw)
 
@@ -200,14 +200,19 @@ def _packed(call: Call[Any], connection: Any) -> bytes:
     encoding = encoder.encoding, encoder.encoding_errors
     names, own, args = call.names, call.own_keys, call.args
     head = _head(call.script.sha, names, len(names) + len(own), encoding)
-    return b"*%d\r\n%b%b" % (3 + len(names) + len(own) + len(args), head, _bulks((*own, *args), encoding))
+    bulks = [b"*%d\r\n%b" % (3 + len(names) + len(own) + len(args), head)]
+    is_utf8 = encoding == _UTF8
+    for part in (*own, *args):
+        if is_utf8 and type(part) is str:
+            part = part.encode()  # noqa: PLW2901 - as it is sent
+        elif type(part) is not bytes:
+            part = str(part).encode(*encoding)  # noqa: PLW2901
+        bulks.append(b"$%d\r\n%b\r\n" % (len(part), part))
+    return b"".join(bulks)
 
 
 @lru_cache(_HEADS)
 def _head(sha: str, names: tuple[Text, ...], keys: int, encoding: tuple[str, str]) -> bytes:
-    return _bulks(("EVALSHA", sha, str(keys), *names), encoding)
-
-
-def _bulks(parts: Iterable[str | bytes | int], encoding: tuple[str, str]) -> bytes:
-    coded = [part if type(part) is bytes else str(part).encode(*encoding) for part in parts]
-    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in coded])
+    parts = ("EVALSHA", sha, str(keys), *names)
+    coded = [part if isinstance(part, bytes) else part.encode(*encoding) for part in parts]
+    return b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in coded)

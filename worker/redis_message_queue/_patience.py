@@ -29,30 +29,30 @@ Job: TypeAlias = "Callable[[], Callable[[], object]]"
 # So many calls of a process may hang: with Redis away, more would only wait for the same.
 MOST_AT_ONCE = 64
 _IDLE_SECONDS = 1.0
-_NEVER = math.inf
+NEVER = math.inf
 _NAME = "redis-message-queue-publish"
-_ends: contextvars.ContextVar[float] = contextvars.ContextVar("redis_message_queue_patience", default=_NEVER)
+over_at: contextvars.ContextVar[float] = contextvars.ContextVar("redis_message_queue_patience", default=NEVER)
 
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
     """What is called in here, also in threads that it starts, is over after that time."""
-    before = _ends.set(min(_ends.get(), monotonic() + seconds))
+    before = over_at.set(min(over_at.get(), monotonic() + seconds))
     try:
         yield
     finally:
-        _ends.reset(before)
+        over_at.reset(before)
 
 
 def is_over_in(seconds: float) -> bool:
     """Whether nobody waits any longer by then."""
-    ends = _ends.get()
-    return ends is not _NEVER and monotonic() + seconds >= ends
+    ends = over_at.get()
+    return ends is not NEVER and monotonic() + seconds >= ends
 
 
 def check() -> None:
     """Before anything is sent: raise RetryBudgetExhaustedError if nobody waits for it any longer."""
-    if _ends.get() is not _NEVER and is_over_in(0.0):
+    if over_at.get() is not NEVER and is_over_in(0.0):
         raise RetryBudgetExhaustedError("nobody waits for this call any longer: it is not sent")
 
 

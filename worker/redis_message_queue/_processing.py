@@ -17,7 +17,7 @@ from redis_message_queue.exceptions import (
     RetryBudgetExhaustedError,
     with_context,
 )
-from redis_message_queue.messages import Claim, ClaimedMessage, CurrentMessage, Handling
+from redis_message_queue.messages import Claim, ClaimedMessage, CurrentMessage, handled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,10 +90,14 @@ class Processing:
         if queue.timeout_seconds is not None:
             raise GatewayContractError("gateways with visibility timeouts must return ClaimedMessage")
 
-    def handling(self) -> Handling:
-        """What `current_message()` answers in the handler."""
-        claim = self.claim
-        return Handling(CurrentMessage(self._queue.options.name, claim.id, claim.delivery_count or None))
+    def __enter__(self) -> None:
+        """In here `current_message()` tells this one."""
+        claim, self._outer = self.claim, handled.get()
+        handled.set(CurrentMessage(self._queue.options.name, claim.id, claim.delivery_count or None))
+
+    def __exit__(self, *_: object) -> None:
+        # Not by token: a generator may be closed from another context than it was begun in.
+        handled.set(self._outer)
 
     def _tell(self, operation: EventOperation, outcome: EventOutcome, **fields: Any) -> Flow[None]:
         """Report something about this message."""
@@ -102,23 +106,25 @@ class Processing:
             facts = {"message_id": claim.id, "lease_token_hash": hash_lease_token(claim.token or None)}
             yield from reporter.emit(operation, outcome, **facts, **fields)
 
-    def begin(self, start: Callable[[], None]) -> Flow[None]:
+    def begin(self, start: Callable[[], None] | None) -> Flow[None]:
         """Start the heartbeat, then report the claim: a slow callback must not eat the lease.
 
         What the heartbeat's start raises (no thread to be had) is raised, and the message comes back later.
         """
         try:
-            start()
+            if start is not None:
+                start()
         except Exception as error:
             yield from self._tell(Op.CLAIM, Out.FAILURE, error=error, duration_ms=self._waited_ms)
             raise
-        yield from self._tell(
-            Op.CLAIM,
-            Out.SUCCESS,
-            delivery_count=self.claim.delivery_count or None,
-            max_delivery_count=self._queue.gateway.max_delivery_count,
-            duration_ms=self._waited_ms,
-        )
+        if self._queue.reporter.on_event is not None:
+            yield from self._tell(
+                Op.CLAIM,
+                Out.SUCCESS,
+                delivery_count=self.claim.delivery_count or None,
+                max_delivery_count=self._queue.gateway.max_delivery_count,
+                duration_ms=self._waited_ms,
+            )
 
     # -- settle --
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import weakref
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import validation
 from redis_message_queue._callbacks import discard_awaitable
-from redis_message_queue._drain import Drain, InFlightGate
+from redis_message_queue._drain import Drain
 from redis_message_queue._flow import Action, Flow, Sleep
+from redis_message_queue._fork import ForgottenAtFork
 from redis_message_queue._gateway import GatewayFlows
 from redis_message_queue._processing import Op, Out, Processing, QueueParts, elapsed_ms
 from redis_message_queue.client_checks import check_cluster_keys, warn_of_small_pool
@@ -28,7 +31,7 @@ from redis_message_queue.keys import Marker
 from redis_message_queue.options import QueueOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from redis_message_queue._flavour import Flavour
 
@@ -36,6 +39,62 @@ logger = logging.getLogger(__name__)
 
 # Connections: a renewal, and what its handler or the next claim is at.
 _WITH_HEARTBEAT = 2
+
+
+class InFlightGate(ForgottenAtFork):
+    """Who is inside a queue object, by thread or task, so that a drain waits for them but not for itself.
+
+    In a child of a fork nobody is inside: the parent's other threads stayed there.
+    """
+
+    stopping = False
+
+    def forget(self) -> None:
+        """Count nobody."""
+        self._lock = threading.RLock()
+        self._callers: dict[object, int] = {}
+        self._leader: object = None
+
+    def enter(self, caller: object) -> bool:
+        """Count `caller` until it calls `leave`; False, and counts nobody, once the queue is stopping."""
+        with self._lock:
+            admitted = not self.stopping
+            if admitted:
+                self._callers[caller] = self._callers.get(caller, 0) + 1
+        return admitted
+
+    def leave(self, caller: object) -> None:
+        """Undo one `enter` that was True."""
+        with self._lock:
+            left = self._callers.pop(caller) - 1
+            if left:
+                self._callers[caller] = left
+
+    def is_stopping(self) -> bool:
+        """Whether nobody is admitted any more."""
+        return self.stopping
+
+    def stop(self) -> None:
+        """Admit nobody from now on."""
+        with self._lock:
+            self.stopping = True
+
+    @contextmanager
+    def draining(self, caller: object) -> Iterator[bool]:
+        """Gives True, to one caller at a time, once nobody else is inside.
+
+        A caller that is inside itself (a callback, a signal handler) is not waited for, and may nest.
+        """
+        with self._lock:
+            nested = self._leader == caller
+            leads = nested or (self._leader is None and all(who == caller for who in self._callers))
+            if leads:
+                self._leader = caller
+        try:
+            yield leads
+        finally:
+            if leads and not nested:
+                self._leader = None
 
 
 class QueueFlows:
@@ -190,30 +249,26 @@ class QueueFlows:
                 self._options.name,
             )
 
-    def _in_time(self, action: Action) -> Action:
-        """What a publish does in Redis, for at most `publish_timeout_seconds`."""
-        seconds = self._options.publish_timeout_seconds
-        return action if seconds is None else partial(self._flavour.in_time, seconds, action)
-
     def _enqueue(self, message: str | dict[str, Any]) -> Flow[list[bool]]:
         text, pending = self._limits.text(message), self.key.pending
-        if not self._options.deduplication:
-            answer = yield self._in_time(partial(self._gateway.add_message, pending, text))
-            if answer is not None:
-                raise GatewayContractError(
-                    f"gateway.add_message() must return None, got {type(answer).__name__}"
-                )
-            return [True]
-        if self._options.get_deduplication_key is default_deduplication_key:
+        deduplicates, seconds = self._options.deduplication, self._options.publish_timeout_seconds
+        action: Action
+        if not deduplicates:
+            action = partial(self._gateway.add_message, pending, text)
+        elif self._options.get_deduplication_key is default_deduplication_key:
             marker = f"{self.key.deduplication_prefix}{text_digest(text)}"
+            action = partial(self._gateway.publish_message, pending, text, marker)
         else:
             marker = yield from self._marker(message, text)
-        enqueued = yield self._in_time(partial(self._gateway.publish_message, pending, text, marker))
-        if not isinstance(enqueued, bool):
-            raise GatewayContractError(
-                f"gateway.publish_message() must return bool, got {type(enqueued).__name__}"
-            )
-        return [enqueued]
+            action = partial(self._gateway.publish_message, pending, text, marker)
+        if seconds is not None:
+            action = partial(self._flavour.in_time, seconds, action)
+        answer = yield action
+        wanted, method = (bool, "publish_message") if deduplicates else (type(None), "add_message")
+        if not isinstance(answer, wanted):
+            kind = "bool" if deduplicates else "None"
+            raise GatewayContractError(f"gateway.{method}() must return {kind}, got {type(answer).__name__}")
+        return [answer is not False]
 
     def _enqueue_all(
         self,
@@ -235,7 +290,8 @@ class QueueFlows:
         publish = gateway._publish_many(target, texts, markers, delay_seconds, seconds)  # noqa: SLF001
         if self._options.publish_timeout_seconds is None:
             return (yield from publish)
-        flags: list[bool] = yield self._in_time(partial(self._flavour.run, publish))
+        within = partial(self._flavour.in_time, self._options.publish_timeout_seconds)
+        flags: list[bool] = yield partial(within, partial(self._flavour.run, publish))
         return flags
 
     def _markers(self, messages: list[str | dict[str, Any]], texts: list[str]) -> Flow[list[str]]:

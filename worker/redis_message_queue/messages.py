@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -54,27 +53,12 @@ class CurrentMessage(NamedTuple):
     delivery_count: int | None
 
 
-_current: ContextVar[CurrentMessage | None] = ContextVar("redis_message_queue_current_message", default=None)
+handled: ContextVar[CurrentMessage | None] = ContextVar("redis_message_queue_current_message", default=None)
 
 
 def current_message() -> CurrentMessage | None:
     """The message that is being handled in this thread or task; None outside `process_message()`."""
-    return _current.get()
-
-
-class Handling(AbstractContextManager[None]):
-    """Makes `message` current for a block."""
-
-    def __init__(self, message: CurrentMessage) -> None:
-        self._message = message
-
-    def __enter__(self) -> None:
-        self._outer = _current.get()
-        _current.set(self._message)
-
-    def __exit__(self, *_: object) -> None:
-        # Not by token: a generator may be closed from another context than it was begun in.
-        _current.set(self._outer)
+    return handled.get()
 
 
 # -- of consumers --

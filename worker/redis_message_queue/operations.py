@@ -215,11 +215,23 @@ def claim_leased(
     """
     return Call(
         script("claim_leased"),
-        (lease_keys(processing).claim_result(claim_id), *_optional(delayed), *spent),
+        (claim_record(processing) + claim_id, *(() if delayed is None else (delayed,)), *spent),
         (visibility_timeout_ms, max_delivery_count or 0, "" if delayed is None else "1"),
         _leased_claim,
         names=_claim_keys(pending, processing, dead_letter_queue),
     )
+
+
+@lru_cache(_QUEUES)
+def claim_record(processing: str) -> str:
+    """What the name of a claim's record begins with; its id follows."""
+    return lease_keys(processing).claim_result("")
+
+
+@lru_cache(_QUEUES)
+def settle_record(processing: str) -> str:
+    """What the name of a settlement's record begins with; the token of a lease and an id follow."""
+    return lease_keys(processing).operation_result("")
 
 
 @lru_cache(_QUEUES)

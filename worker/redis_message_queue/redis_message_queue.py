@@ -125,9 +125,9 @@ class RedisMessageQueue(AdminFlows):
             return
         heartbeat = self._heartbeat_of(message)
         try:
-            run(message.begin(heartbeat.start))
+            run(message.begin(heartbeat.start if heartbeat else None))
             try:
-                with message.handling():
+                with message:
                     yield message.claim.payload
             except BaseException as error:
                 message.ended = True
@@ -137,7 +137,7 @@ class RedisMessageQueue(AdminFlows):
             message.ended = True
             run(message.succeed())
         finally:
-            if not heartbeat.stop():
+            if heartbeat is not None and not heartbeat.stop():
                 run(message.heartbeat_stuck())
 
     def drain(self, timeout: float | None = None) -> bool:
@@ -251,8 +251,10 @@ class RedisMessageQueue(AdminFlows):
         """
         return run(self._purge(target))
 
-    def _heartbeat_of(self, message: Processing) -> LeaseHeartbeat:
-        interval = self._options.heartbeat_interval_seconds if message.claim.token else None
+    def _heartbeat_of(self, message: Processing) -> LeaseHeartbeat | None:
+        interval = self._options.heartbeat_interval_seconds
+        if interval is None or not message.claim.token:
+            return None
         return LeaseHeartbeat(
             interval,
             lambda stop: run(message.renew_once(stop)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redis_message_queue._idempotency import AnsweredRecords
+from redis_message_queue._gateway import AnsweredRecords
 
 
 def test_the_next_call_of_a_queue_takes_what_was_noted_once() -> None:
@@ -10,9 +10,9 @@ def test_the_next_call_of_a_queue_takes_what_was_noted_once() -> None:
     answered.add("a", "1", "2")
     answered.add("b", "3")
     answered.add("a", "4")
-    assert answered.take("a") == ("1", "2", "4")
-    assert answered.take("a") == ()
-    assert answered.take("b") == ("3",)
+    assert answered.pop("a", ()) == ("1", "2", "4")
+    assert answered.pop("a", ()) == ()
+    assert answered.pop("b", ()) == ("3",)
 
 
 def test_a_queue_for_each_user_is_forgotten_with_its_user() -> None:
@@ -20,7 +20,7 @@ def test_a_queue_for_each_user_is_forgotten_with_its_user() -> None:
     names = [f"user {number}" for number in range(10_000)]
     for name in names:
         answered.add(name, f"record of {name}")
-    kept = [name for name in names if answered.take(name)]
+    kept = [name for name in names if answered.pop(name, ())]
     assert 0 < len(kept) <= 1000
     assert kept == names[-len(kept) :]
 
@@ -29,11 +29,11 @@ def test_nothing_is_kept_of_a_queue_whose_records_were_taken() -> None:
     answered = AnsweredRecords()
     for number in range(10):
         answered.add(f"user {number}", "record")
-        answered.take(f"user {number}")
-    assert answered._names == {}
+        answered.pop(f"user {number}", ())
+    assert answered == {}
 
 
 def test_one_queue_keeps_few_records() -> None:
     answered = AnsweredRecords()
     answered.add("a", *map(str, range(1000)))
-    assert len(answered.take("a")) < 100
+    assert len(answered.pop("a", ())) < 100

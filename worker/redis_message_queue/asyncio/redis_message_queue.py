@@ -129,9 +129,9 @@ class RedisMessageQueue(AdminFlows):
         heartbeat = self._heartbeat_of(message)
         settled = False
         try:
-            await run_async(message.begin(heartbeat.start))
+            await run_async(message.begin(heartbeat.start if heartbeat else None))
             try:
-                with message.handling():
+                with message:
                     yield message.claim.payload
             except BaseException as error:
                 message.ended = True
@@ -142,7 +142,8 @@ class RedisMessageQueue(AdminFlows):
             await finish(run_async(message.succeed()))
             settled = True
         finally:
-            await self._stop_heartbeat(heartbeat, message, cancellable=settled)
+            if heartbeat is not None:
+                await self._stop_heartbeat(heartbeat, message, cancellable=settled)
 
     async def aclose(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the documented name
         """Refuse new work, wait up to `timeout` seconds for calls in progress; True once nothing is left.
@@ -263,8 +264,10 @@ class RedisMessageQueue(AdminFlows):
         """
         return await run_async(self._purge(target))
 
-    def _heartbeat_of(self, message: Processing) -> LeaseHeartbeat:
-        interval = self._options.heartbeat_interval_seconds if message.claim.token else None
+    def _heartbeat_of(self, message: Processing) -> LeaseHeartbeat | None:
+        interval = self._options.heartbeat_interval_seconds
+        if interval is None or not message.claim.token:
+            return None
         return LeaseHeartbeat(
             interval,
             lambda stop: run_async(message.renew_once(stop)),
