@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.sslproto
 import contextlib
+import ctypes
 import logging
 import signal
 import sys
@@ -41,6 +42,10 @@ log = logging.getLogger("redisqueue_operator")
 LOOK_SECONDS = 1.0
 TLS_BUFFER_BYTES = 32 * 1024
 """Of each connection. asyncio's own is 256 KiB, much where hundreds of namespaces are watched."""
+OWN_BLOCK_BYTES = 1024 * 1024
+"""Memory blocks of this size are the system's again once they are free. glibc would come to keep those of up
+to 32 MiB among what is in use: large letters that are redriven would leave their holes."""
+_M_MMAP_THRESHOLD = -3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     watch.quiet_logs()
     asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
+    with contextlib.suppress(AttributeError, OSError):  # another libc
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, OWN_BLOCK_BYTES)
     # They would be a second series for each counter and histogram.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory(prefix="redisqueue-") as folder:

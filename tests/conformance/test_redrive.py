@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -189,6 +190,40 @@ async def test_a_letter_larger_than_allowed_is_not_read(
     assert redis_client.llen(KEYS.pending) == (0 if dry_run else 15)
     rest = await face.call(queue.redrive, match=match, max_payload_bytes=70_001, dry_run=dry_run)
     assert (rest.moved, rest.remaining) == (17 if dry_run else 2, 0)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_room_is_made_for_each_large_letter_and_it_is_gone_when_progress_is_told(
+    face: Face, redis_client: redis.Redis, *, dry_run: bool
+) -> None:
+    size = 8 << 20
+    redis_client.lpush(KEYS.dead_letter, *["small"] * 15, "a" * size, "a" * (size + 1), "small")
+    told: list[object] = []
+    before: list[int] = []
+
+    def make_room(size: int) -> None:
+        told.append(("room for", size))
+        before.append(tracemalloc.get_traced_memory()[0])
+
+    def note(_: RedriveProgress) -> None:
+        if before:
+            told.append(tracemalloc.get_traced_memory()[0] - before[-1] < size // 4)
+
+    tracemalloc.start()
+    try:
+        done = await face.call(
+            face.queue().redrive,
+            match=face.callback(lambda batch: told.append(max(map(len, batch))) or [True] * len(batch)),
+            dry_run=dry_run,
+            max_payload_bytes=size + 1,
+            make_room=face.callback(make_room),
+            on_progress=face.callback(note),
+        )
+    finally:
+        tracemalloc.stop()
+    assert done == RedriveProgress(18, 0, 0)
+    first, second = (("room for", size), size, True), (("room for", size + 1), size + 1, True)
+    assert told[-8:] == [*first, *second, 5, True]
 
 
 @pytest.mark.parametrize(

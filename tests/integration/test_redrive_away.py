@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tests.support import server_binaries as binaries
@@ -14,8 +13,10 @@ from tests.support.servers import QUEUE, cluster_nodes
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.apply.writer import TokenBucket
+from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.redrive.resource import Redrive, parse
-from redisqueue_operator.redrive.run import carry_out
+from redisqueue_operator.redrive.room import Room
+from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,8 @@ class Around:
     def __init__(self, settings: ConnectionSettings, meanwhile: Callable[[], object]) -> None:
         self.connections: Any = self
         self.connect = ConnectionSettings.connect_async
-        self.slots = asyncio.Semaphore(1)
+        self.slots: Bulkhead[str] = Bulkhead(total=1, each=1, slow_seconds=3)
+        self.room = Room(LARGEST_LETTER_BYTES)
         self.batches = TokenBucket(1000, 1000)
         self.told: list[Stand] = []
         self._settings = settings

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.queues import payloads
 from tests.support.redisqueue_cases import redrive
 from tests.support.resources import manifest
@@ -16,14 +18,19 @@ from tests.support.waiting import until
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.apply.writer import TokenBucket
-from redisqueue_operator.redrive.controller import AT_ONCE
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_operator.observe.redis.bulkhead import Bulkhead
+from redisqueue_operator.redrive import run
+from redisqueue_operator.redrive.controller import AT_ONCE, EACH, SLOW_SECONDS
 from redisqueue_operator.redrive.match import Match
 from redisqueue_operator.redrive.match_process import PROGRAM, MatchProcess
 from redisqueue_operator.redrive.resource import Redrive, parse
+from redisqueue_operator.redrive.room import Room
 from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, carry_out
 
 if TYPE_CHECKING:
     import redis
+    from tests.support.fault_proxy import Request
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.redrive.status import Stand
@@ -35,13 +42,15 @@ class Around:
     def __init__(self, redis_url: str) -> None:
         self.connections: Any = self
         self.connect = ConnectionSettings.connect_async
-        self.slots = asyncio.Semaphore(AT_ONCE)
+        self.slots: Bulkhead[str] = Bulkhead(total=AT_ONCE, each=EACH, slow_seconds=SLOW_SECONDS)
+        self.room = Room(LARGEST_LETTER_BYTES)
         self.batches = TokenBucket(100, 10)
         self.told: dict[str, Stand] = {}
+        self.at: dict[str, ConnectionSettings] = {}
         self._settings = ConnectionSettings(url=redis_url)
 
-    async def settings(self, _rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
-        return self._settings
+    async def settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
+        return self.at.get(rq.key.name, self._settings)
 
     async def queue(self, key: Key) -> dict[str, Any]:
         return manifest(key.name, queue={"name": key.name})
@@ -116,12 +125,12 @@ async def test_another_one_moves_while_as_many_as_there_are_slots_go_on(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     assert matchers() == 0
-    assert around.slots._value == AT_ONCE, "all slots were given back"
+    assert around.slots.held == 0, "all slots were given back"
 
 
 async def test_turns_keep_the_pace(redis_url: str, redis_client: redis.Redis) -> None:
     around = Around(redis_url)
-    around.slots = asyncio.Semaphore(1)
+    around.slots = Bulkhead(total=1, each=1, slow_seconds=SLOW_SECONDS)
     for name in ("a", "b"):
         redis_client.lpush(QueueKeys(name).dead_letter, *(f"letter {number}" for number in range(50)))
     started = time.monotonic()
@@ -151,3 +160,107 @@ async def test_large_letters_reach_the_process_that_matches_as_they_are() -> Non
         assert await process(letters) == [False, False, True]
         await process.rest()
         assert await process(letters) == [False, False, True], "another process, after a rest"
+
+
+async def test_as_many_as_there_are_slots_at_a_server_that_hangs_hold_up_no_other_server(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    """No batch of theirs ends before it is told to."""
+    hang = threading.Event()
+    seen: list[bytes] = []
+
+    def rule(request: Request) -> None:
+        if request[0].upper().startswith(b"EVAL"):
+            seen.append(request[0])
+            assert hang.wait(60), "the test has ended"
+
+    names = [f"hanging-{number}" for number in range(2 * AT_ONCE)]
+    around = Around(redis_url)
+    with EmbeddedRedis() as server, FaultProxy(server.port, rule) as proxy:
+        around.at = dict.fromkeys(names, ConnectionSettings(url=proxy.url, socket_timeout_seconds=90))
+        tasks = [asyncio.create_task(carry_out(wanted(name), around)) for name in names]
+        try:
+            await until(lambda: len(seen) == EACH, "as many as may hang there")
+            for name in ("one", "two"):
+                redis_client.lpush(QueueKeys(name).dead_letter, name)
+                assert (await carry_out(wanted(name), around)).phase == "Succeeded"
+            assert len(seen) == EACH
+            hang.set()
+            for ended in await asyncio.gather(*tasks):
+                assert ended.phase == "Succeeded"
+        finally:
+            hang.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    assert around.slots.held == 0
+
+
+async def test_a_batch_without_end_gives_its_place_back(
+    redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LONGEST_BATCH_SECONDS", 0.3)
+    around = Around(redis_url)
+    redis_client.lpush(QueueKeys("drips").dead_letter, "x")
+    drips = {"now": True}
+
+    def rule(request: Request) -> Fault | None:
+        return Fault.SILENCE if drips["now"] and request[0].upper().startswith(b"EVAL") else None
+
+    with FaultProxy(redis_client.connection_pool.connection_kwargs["port"], rule) as proxy:
+        around.at["drips"] = ConnectionSettings(url=proxy.url, socket_timeout_seconds=90)
+        task = asyncio.create_task(carry_out(wanted("drips"), around))
+        await until(lambda: told_of(around, "drips") == "Pending", "it waits and says so")
+        assert around.slots.held == 0
+        drips["now"] = False
+        assert (await task).phase == "Succeeded"
+
+
+def told_of(around: Around, name: str) -> str:
+    return around.told[name].phase if name in around.told else ""
+
+
+async def test_large_letters_of_all_redrives_share_one_room(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    around, size = Around(redis_url), 1 << 20
+    around.room = Room(2 * size)
+    names = [f"large-{number}" for number in range(6)]
+    for name in names:
+        redis_client.lpush(QueueKeys(name).dead_letter, "small", *["x" * size] * 2, "small")
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, 2 * size - around.room.free)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    ways = [{}, {"match": {"pattern": "x"}}, {"dryRun": True, "match": {"pattern": "x"}}]
+    specs = {name: ways[number % 3] for number, name in enumerate(names)}
+    ends = await asyncio.gather(*(carry_out(wanted(name, **specs[name]), around) for name in names))
+    watching.cancel()
+    assert [ended.phase for ended in ends] == ["Succeeded"] * len(names)
+    assert [ended.progress.moved for ended in ends if ended.progress] == [4, 2, 2] * 2
+    assert most == 2 * size, "as many as there is room for, and no more"
+    assert around.room.free == 2 * size
+
+
+async def test_a_large_letter_of_one_server_waits_for_two_of_another_at_most() -> None:
+    room = Room(10)
+    await room.take(10, "busy")
+    order: list[str] = []
+
+    async def letter(server: str) -> None:
+        await room.take(10, server)
+        order.append(server)
+        await asyncio.sleep(0)
+        room.give(10)
+
+    tasks = [asyncio.create_task(letter(server)) for server in ["busy"] * 5 + ["other"]]
+    await asyncio.sleep(0)
+    room.give(10)
+    await asyncio.gather(*tasks)
+    assert order.index("other") <= 1
+    assert room.free == 10

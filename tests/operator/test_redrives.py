@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,13 +16,14 @@ from tests.support.queues import payloads
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.cli import main
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_operator.redrive.controller import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.api_server import ApiServer
 
+MIB = 1 << 20
 pytestmark = pytest.mark.timeout(180)
 LETTERS = [json.dumps({"id": number, "type": "ab"[number % 2]}) for number in range(300)]
 
@@ -243,3 +245,22 @@ def test_without_the_definition_there_is_scaling_all_the_same(
         cluster.install()
         cluster.apply(redrive("late", "scaled"))
         until(lambda: phase(cluster, "late") == "Succeeded", "it is carried out at last", seconds=60)
+
+
+def test_large_letters_of_many_redrives_fit_into_the_operators_memory(
+    cluster: Cluster, redis_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    names = [f"large-{number}" for number in range(AT_ONCE)]
+    for name in names:
+        redis_client.lpush(QueueKeys(name).dead_letter, name * (24 * MIB // len(name)))
+    with operator(cluster, tmp_path) as process:
+        cluster.apply(*(redis_queue(redis_url, name) for name in names))
+        cluster.apply(*(redrive(name, name) for name in names))
+        until(lambda: all(phase(cluster, name) == "Succeeded" for name in names), "all moved", seconds=90)
+        status_lines = Path(f"/proc/{process.process.pid}/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) * 1024 for line in status_lines if line.startswith("VmHWM"))
+    for name in names:
+        assert redis_client.llen(QueueKeys(name).pending) == 1
+        redis_client.delete(QueueKeys(name).pending)
+    cluster.run("delete", "rq,rqr", "--all", "-n", "default")
+    assert peak < 256 * MIB, "what its chart allows it"

@@ -148,6 +148,14 @@ class Letter(NamedTuple):
     payload: bytes
 
 
+class Renewed(NamedTuple):
+    """A letter that is to be pending again: its place, the digest of its payload, its new stored form."""
+
+    place: int
+    digest: str
+    stored: bytes
+
+
 class Redriven(NamedTuple):
     """What one call moved, all calls of the redrive, and how many letters there were when it began."""
 
@@ -160,17 +168,17 @@ def redrive(
     *,
     source: str,
     pending: str,
-    letters: Sequence[tuple[Letter, str]],
+    letters: Sequence[Renewed],
     total: int,
     most: int | None,
     record: str,
     record_ttl_ms: int,
 ) -> Call[Redriven]:
-    """Move these letters, just read, back to pending in their new stored forms.
+    """Move these letters, just read, back to pending.
 
     All calls with one `record` together move at most `most`.
     """
-    parts = (part for (place, payload), stored in letters for part in (place, _digest(payload), stored))
+    parts = (part for letter in letters for part in letter)
     call_id = envelope.new_id()
     return Call(
         script("redrive"),
@@ -180,20 +188,25 @@ def redrive(
     )
 
 
-def _digest(payload: bytes) -> str:
+def renewed(letter: Letter, *, dry_run: bool = False) -> Renewed:
+    """The letter, ready for another life: a new identity is a new delivery budget. A dry run sends nothing.
+
+    Bytes that are no text travel as hex. A letter may be large: no form of it is kept longer than needed.
+    """
+    place, payload = letter
+    del letter
     # As Redis computes it; nothing here depends on its strength.
-    return hashlib.sha1(payload, usedforsecurity=False).hexdigest()
-
-
-def fresh_envelope(payload: bytes) -> str:
-    """The stored form of a letter that is to be pending again.
-
-    A new identity is a new delivery budget. Bytes that are no text travel as hex."""
+    digest = hashlib.sha1(payload, usedforsecurity=False).hexdigest()
+    if dry_run:
+        return Renewed(place, digest, b"")
     try:
-        return envelope.encode(payload.decode())
+        text = payload.decode()
     except UnicodeDecodeError:
         content = {"id": envelope.new_id(), "payload_hex": payload.hex()}
-        return envelope.PREFIX + json.dumps(content, separators=(",", ":"))
+        stored = envelope.PREFIX + json.dumps(content, separators=(",", ":"))
+        return Renewed(place, digest, stored.encode())
+    del payload
+    return Renewed(place, digest, envelope.encode(text).encode())
 
 
 class Purged(NamedTuple):

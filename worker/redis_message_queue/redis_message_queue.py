@@ -180,6 +180,7 @@ class RedisMessageQueue(AdminFlows):
         match: Callable[[Sequence[bytes]], Iterable[bool]] | None = None,
         dry_run: bool = False,
         max_payload_bytes: int | None = None,
+        make_room: Callable[[int], None] | None = None,
         record: str | None = None,
         on_progress: Callable[[RedriveProgress], None] | None = None,
     ) -> RedriveProgress:
@@ -197,6 +198,8 @@ class RedisMessageQueue(AdminFlows):
                 stay where they are, in their order.
             dry_run: count, and change nothing.
             max_payload_bytes: read no letter that is larger.
+            make_room: is told the bytes of a letter of more than 512 KiB before that is read, alone, and may
+                wait; the letter is no longer in memory when `on_progress` is told.
             record: a name under which Redis keeps count for a week; a call with a name that was used goes on
                 as if it had never stopped, so that `max_messages` holds for all calls together.
             on_progress: is told how far it is, after each batch.
@@ -205,6 +208,7 @@ class RedisMessageQueue(AdminFlows):
         the next letter is larger than `max_payload_bytes`: those before it have moved.
         """
         validation.check_sync_callable("match", match)
+        validation.check_sync_callable("make_room", make_room)
         validation.check_sync_callable("on_progress", on_progress)
         flow = self._redrive(
             source,
@@ -213,6 +217,7 @@ class RedisMessageQueue(AdminFlows):
             match=match,
             dry_run=dry_run,
             max_payload_bytes=max_payload_bytes,
+            make_room=make_room,
             record=record,
             on_progress=on_progress,
         )

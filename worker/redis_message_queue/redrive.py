@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import _bulk, validation
-from redis_message_queue._bulk import BYTES_AT_ONCE, Letter, parts, size_of
+from redis_message_queue._bulk import BYTES_AT_ONCE, Letter, Renewed, Tail, parts, size_of
 from redis_message_queue._flow import Flow, Now, Sleep
 from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import PayloadTooLargeError
@@ -48,6 +49,7 @@ class RedriveOptions:
     match: Callable[[Sequence[bytes]], Any] | None = None
     dry_run: bool = False
     max_payload_bytes: int | None = None
+    make_room: Callable[[int], Any] | None = None
     record: str | None = None
     on_progress: Callable[[RedriveProgress], Any] | None = None
 
@@ -58,6 +60,7 @@ class RedriveOptions:
             match=self.match,
             dry_run=self.dry_run,
             max_payload_bytes=self.max_payload_bytes,
+            make_room=self.make_room,
             record=self.record,
             on_progress=self.on_progress,
         )
@@ -97,21 +100,27 @@ class Redrive:
             return (yield from self._count())
         size = AT_FIRST
         while self._room != 0:
-            letters = yield from self._look(size)
-            if not letters:
+            if not (yield from self._batch(size)):
                 return RedriveProgress(self._moved, self._skipped, 0)
             size = MOST_AT_ONCE
-            wanted, looked_at = yield from self._choose(letters)
-            if self._options.dry_run:
-                self._moved += len(wanted)
-                self._skipped += looked_at - len(wanted)
-            elif not wanted or (yield from self._move(wanted)):
-                self._skipped += looked_at - len(wanted)
-            else:
-                self._skipped = 0  # places have changed: look again from the oldest
-            if self._options.on_progress is not None:
+            if self._options.on_progress is not None:  # who may take its time: no letter is in memory now
                 yield functools.partial(self._options.on_progress, self.progress)
         return self.progress
+
+    def _batch(self, size: int) -> Flow[bool]:
+        """Look at letters and move those that are wanted; False when there are none left."""
+        letters = yield from self._look(size)
+        if not letters:
+            return False
+        wanted, looked_at = yield from self._choose(letters)
+        if self._options.dry_run:
+            self._moved += len(wanted)
+            self._skipped += looked_at - len(wanted)
+        elif not wanted or (yield from self._move(wanted)):
+            self._skipped += looked_at - len(wanted)
+        else:
+            self._skipped = 0  # places have changed: look again from the oldest
+        return True
 
     @property
     def progress(self) -> RedriveProgress:
@@ -145,25 +154,36 @@ class Redrive:
         """The oldest letters of ours that were not looked at yet, as many as one call may carry."""
         first = self._skipped + (self._moved if self._options.dry_run else 0)
         count = size if self._options.match else min(size, self._most)
-        largest = self._options.max_payload_bytes
-        call = _bulk.tail(
-            key=self._source,
-            count=count,
-            passing_over=first,
-            most_bytes=BYTES_AT_ONCE,
-            largest_bytes=largest,
-            raw=True,
-        )
-        page = yield from self._gateway._call_retrying(call)  # noqa: SLF001
-        if self._total is None:
-            self._total = page.length
-        ours = self._total - (0 if self._options.dry_run else self._moved)
-        if page.too_large is not None and first < ours:
-            raise PayloadTooLargeError(
-                f"the next letter has {page.too_large} bytes, 'max_payload_bytes' is {largest}"
-            )
+        page = yield from self._read(first, count)
+        ours = (self._total or 0) - (0 if self._options.dry_run else self._moved)
         entries = page.entries[: max(0, ours - first)]
         return [Letter(place, _as_bytes(entry)) for place, entry in enumerate(entries, first)]
+
+    def _read(self, first: int, count: int) -> Flow[Tail]:
+        """The oldest letters behind `first` others. One that needs a request of its own is told before."""
+        make_room, largest = self._options.make_room, self._options.max_payload_bytes
+        limit = largest if make_room is None else min(BYTES_AT_ONCE, largest or BYTES_AT_ONCE)
+        while True:
+            call = _bulk.tail(
+                key=self._source,
+                count=count,
+                passing_over=first,
+                most_bytes=BYTES_AT_ONCE,
+                largest_bytes=limit,
+                raw=True,
+            )
+            page: Tail = yield from self._gateway._call_retrying(call)  # noqa: SLF001
+            if self._total is None:
+                self._total = page.length
+            ours = self._total - (0 if self._options.dry_run else self._moved)
+            if page.too_large is None or first >= ours:
+                return page
+            if make_room is None or (largest is not None and page.too_large > largest):
+                raise PayloadTooLargeError(
+                    f"the next letter has {page.too_large} bytes, 'max_payload_bytes' is {largest}"
+                )
+            yield functools.partial(make_room, page.too_large)
+            count, limit = 1, page.too_large
 
     @property
     def _most(self) -> int:
@@ -171,22 +191,22 @@ class Redrive:
         room, most = self._room, self._options.most_at_once
         return most if room is None else min(most, room)
 
-    def _choose(self, letters: list[Letter]) -> Flow[tuple[list[tuple[Letter, str]], int]]:
-        """Those to move, as many as one call may, and how many were looked at for it."""
+    def _choose(self, letters: list[Letter]) -> Flow[tuple[list[Renewed], int]]:
+        """Those to move, as many as one call may, and how many were looked at for it. Empties `letters`."""
         flags: Iterable[bool] = [True] * len(letters)
         if self._options.match is not None:
-            payloads = [letter.payload for letter in letters]
-            flags = yield functools.partial(self._options.match, payloads)
-        wanted = [letter for letter, flag in zip(letters, flags, strict=True) if flag]
+            flags = yield functools.partial(self._options.match, [letter.payload for letter in letters])
+        wanted = deque(letter for letter, flag in zip(letters, flags, strict=True) if flag)
+        first, looked_at, chosen = letters[0].place, len(letters), len(wanted)
+        letters.clear()  # of a large one few copies are in memory
+        renewed = (_bulk.renewed(wanted.popleft(), dry_run=self._options.dry_run) for _ in range(chosen))
         # A letter may be larger in its new form: what counts is what is sent.
-        fresh = (lambda _: "") if self._options.dry_run else _bulk.fresh_envelope
-        renewed = ((letter, fresh(letter.payload)) for letter in wanted)
-        moving = next(parts(renewed, lambda pair: size_of(pair[1]), self._most), [])
-        if len(moving) == len(wanted):
-            return moving, len(letters)
-        return moving, moving[-1][0].place - letters[0].place + 1
+        moving = next(parts(renewed, lambda letter: size_of(letter.stored), self._most), [])
+        if len(moving) == chosen:
+            return moving, looked_at
+        return moving, moving[-1].place - first + 1
 
-    def _move(self, wanted: list[tuple[Letter, str]]) -> Flow[bool]:
+    def _move(self, wanted: list[Renewed]) -> Flow[bool]:
         """Move letters, as soon as the pace allows; False when one of them was not in its place."""
         if self._options.per_second is not None:
             moment = yield Now()

@@ -97,6 +97,7 @@ RULES: Mapping[str, Rule] = {
     "max_messages": _LIMIT,
     "per_second": Rule("a number", optional=True, above=0),
     "match": _CALLBACK,
+    "make_room": _CALLBACK,
     "dry_run": _FLAG,
     "grace_seconds": Rule("a number", above=0, most=LONGEST_DELAY_SECONDS),
     "record": Rule("a str", optional=True, blank=False),

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.apply.writer import TokenBucket
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
 from redisqueue_operator.observe.cache import REDISQUEUES, Resource, Store, key_of, version_of
+from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.redrive.resource import REDRIVES, Redrive, parse
-from redisqueue_operator.redrive.run import Gone, carry_out
+from redisqueue_operator.redrive.room import Room
+from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, Gone, carry_out
 from redisqueue_operator.redrive.status import FINISHED, Stand, build_status, seconds_to_live, told
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8
+AT_ONCE, EACH, SLOW_SECONDS = 8, 4, 3.0
 # Of all together, so that the control loop keeps most of its processor.
 BATCHES_PER_SECOND, BURST = 100.0, 10
 REPORT_SECONDS = 5.0
@@ -61,7 +63,8 @@ class RedriveController:
     ) -> None:
         self.connections = connections
         self.connect = connect
-        self.slots = asyncio.Semaphore(AT_ONCE)
+        self.slots: Bulkhead[str] = Bulkhead(total=AT_ONCE, each=EACH, slow_seconds=SLOW_SECONDS)
+        self.room = Room(LARGEST_LETTER_BYTES)
         self.batches = TokenBucket(BATCHES_PER_SECOND, BURST, clock)
         self._api = api
         self._writer = writer

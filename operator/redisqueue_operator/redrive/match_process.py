@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SECONDS = 10.0
 PART_BYTES = 1 << 16
+# After more than that at a time, the process begins anew.
+MOST_BYTES = 1 << 20
 PROGRAM = "redisqueue_operator.redrive.match_program"
 
 
@@ -79,13 +81,16 @@ class MatchProcess:
                     for start in range(0, len(payload), PART_BYTES):  # so that no copy of the whole is made
                         self._process.stdin.write(payload[start : start + PART_BYTES])
                         await self._process.stdin.drain()
-                return [bool(flag) for flag in await self._process.stdout.readexactly(len(payloads))]
+                flags = await self._process.stdout.readexactly(len(payloads))
         except TimeoutError:
             text = f"spec.match took longer than {self._seconds:g} s for {len(payloads)} letters: simplify it"
             raise MatchError("MatchTooSlow", text) from None
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            text = "the process that matches ended, perhaps for want of memory"
+            text = "the process that matches ended, perhaps for want of memory: `redisqueue redrive` has more"
             raise MatchError("MatchEnded", text) from error
+        if sum(map(len, payloads)) > MOST_BYTES:  # while the letter is moved there shall be no copy here
+            await self.rest()
+        return [bool(flag) for flag in flags]
 
     def _send(self, value: list[Any]) -> None:
         assert self._process is not None  # noqa: S101

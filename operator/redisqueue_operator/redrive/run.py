@@ -16,19 +16,25 @@ from redis_message_queue.trouble import AWAY
 from redisqueue_operator import api
 from redisqueue_operator.api.objects import conditions_of
 from redisqueue_operator.interruptible import cancelled
+from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
 from redisqueue_operator.platform import PlatformError, SettingsUnavailable
 from redisqueue_operator.redrive.match import Match
 from redisqueue_operator.redrive.match_process import MatchError, MatchProcess
+from redisqueue_operator.redrive.room import LargeLetter
 from redisqueue_operator.redrive.status import Stand, failed, running, succeeded, waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from redis_message_queue import RedriveProgress
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.apply.writer import TokenBucket
+    from redisqueue_operator.observe.redis.bulkhead import Bulkhead, Hold
     from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.observe.redis.settings import Connections
     from redisqueue_operator.redrive.resource import Redrive
+    from redisqueue_operator.redrive.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +42,16 @@ SOURCES = {"DeadLetter": "dead_letter", "Failed": "failed"}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 # Redis away for longer is told in the status, and tried again from there.
 RETRY_BUDGET_SECONDS = 5
-# The operator is shared, and a letter is in its memory about three times. Larger ones are for the command.
+# The operator is shared, and a letter is in its memory about three times. Larger ones are for the command; of
+# those that need a request of their own, all redrives together have as much as one such letter in memory.
 LARGEST_LETTER_BYTES = 32 << 20
 # After a second others have a turn. Who pauses for longer leaves its place, and its process, at once.
 TURN_SECONDS = 1.0
 # The library moves what may go in a quarter of a second, or one letter, and waits for the next to be due:
 # who waits elsewhere is back a little before that.
 BATCH_SECONDS, EARLY_SECONDS = 0.25, 0.05
+# A server that does not stall, but drips, gives its place and its room back then; and tries again later.
+LONGEST_BATCH_SECONDS = 60.0
 
 
 class Surroundings(Protocol):
@@ -50,8 +59,10 @@ class Surroundings(Protocol):
 
     connections: Connections
     connect: Connect
-    slots: asyncio.Semaphore
-    """One for each redrive that may read and move letters at a time; it is free between two batches."""
+    slots: Bulkhead[str]
+    """One for each redrive that may read and move letters at a time, by server; free between two batches."""
+    room: Room
+    """For the large letters of all of them."""
     batches: TokenBucket
     """One token for each batch of any of them."""
 
@@ -69,35 +80,51 @@ class Surroundings(Protocol):
 
 
 class Turn:
-    """One of the slots, for a while; an async context manager."""
+    """One of the slots, for a while; an async context manager. In it, each batch has its time."""
 
-    def __init__(self, slots: asyncio.Semaphore) -> None:
+    def __init__(self, slots: Bulkhead[str], server: str) -> None:
         self._slots = slots
-        self._since: float | None = None
+        self._server = server
+        self._hold: Hold[str] | None = None
+        self._since = 0.0
+        self._patience = asyncio.timeout(None)
 
     async def __aenter__(self) -> Turn:
-        await self.take()
+        await self._patience.__aenter__()
+        await self._take()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._since is not None:
-            self.give()
+    async def __aexit__(self, *error: Any) -> None:
+        self._give()
+        await self._patience.__aexit__(*error)
 
-    async def take(self) -> None:
-        """Wait for one."""
-        await self._slots.acquire()
+    async def _take(self) -> None:
+        self._hold = await self._slots.take(self._server)
         self._since = time.monotonic()
+        self.begin()
 
-    def give(self) -> bool:
-        """Let others have it: whether somebody has waited for it."""
-        self._since = None
-        self._slots.release()
-        return self._slots.locked()
+    def _give(self) -> None:
+        if self._hold is not None:
+            self._slots.give(self._hold)
+        self._hold = None
+
+    def begin(self) -> None:
+        """Another batch: TimeoutError is raised inside of the block when it does not end in time."""
+        self._patience.reschedule(asyncio.get_running_loop().time() + LONGEST_BATCH_SECONDS)
+
+    async def aside(self, until: Callable[[], Awaitable[None]], taken: Callable[[], Awaitable[None]]) -> None:
+        """Let others have it until then; `taken` is called when they took it."""
+        self._patience.reschedule(None)
+        self._give()
+        if not self._slots.has_room(self._server):
+            await taken()
+        await until()
+        await self._take()
 
     @property
     def over(self) -> bool:
         """Whether it has lasted long enough."""
-        return self._since is not None and time.monotonic() - self._since >= TURN_SECONDS
+        return time.monotonic() - self._since >= TURN_SECONDS
 
 
 @dataclass(slots=True)
@@ -152,9 +179,10 @@ async def _attempt(
     spec = redrive.spec
     rq = _usable(await around.queue(redrive.queue), redrive)
     settings = await around.connections.settings(rq, fresh=True)
-    if around.slots.locked():
+    server = server_at(settings)
+    if not around.slots.has_room(server):
         await around.report(redrive, waiting("Queued", "Others move first: only a few do at a time."))
-    async with Turn(around.slots) as turn, contextlib.AsyncExitStack() as stack:
+    async with Turn(around.slots, server) as turn, contextlib.AsyncExitStack() as stack:
         client = around.connect(settings)
         stack.push_async_callback(client.aclose)
         await around.report(redrive, running(redrive, None))
@@ -163,19 +191,8 @@ async def _attempt(
             match = replace(match, records=await client.lrange(keys.dead_letter_info, 0, -1))
         matches = await stack.enter_async_context(MatchProcess(match)) if match else None
 
-        async def note(progress: RedriveProgress) -> None:
-            if cancelled():  # redis-py loses some cancellations
-                raise asyncio.CancelledError
-            pause = _pause_after(progress, seen.progress, None if spec.dry_run else spec.rate_per_second)
-            seen.progress = progress
-            await around.report(redrive, running(redrive, progress))
-            if turn.over or pause > TURN_SECONDS:
-                if (turn.give() or pause > TURN_SECONDS) and matches:
-                    await matches.rest()
-                await asyncio.sleep(max(0.0, pause - EARLY_SECONDS))
-                await turn.take()
-            await around.batches.take()
-
+        letter = stack.enter_context(LargeLetter(around.room, server))
+        between = _Between(redrive, around, seen, turn, letter, matches)
         queue = rq.spec.queue
         gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)
         work = RedisMessageQueue(queue.name, gateway=gateway, key_separator=queue.key_separator)
@@ -186,9 +203,50 @@ async def _attempt(
             match=matches,
             dry_run=spec.dry_run,
             max_payload_bytes=LARGEST_LETTER_BYTES,
+            make_room=between.make_room,
             record=redrive.uid,
-            on_progress=note,
+            on_progress=between.note,
         )
+
+
+@dataclass(slots=True)
+class _Between:
+    """What is done between two batches of one redrive."""
+
+    redrive: Redrive
+    around: Surroundings
+    seen: LastTold
+    turn: Turn
+    letter: LargeLetter
+    matches: MatchProcess | None
+
+    async def note(self, progress: RedriveProgress) -> None:
+        """Tell how far it is, and let others have a turn."""
+        self.letter.give()
+        self.turn.begin()
+        if cancelled():  # redis-py loses some cancellations
+            raise asyncio.CancelledError
+        spec = self.redrive.spec
+        pause = _pause_after(progress, self.seen.progress, None if spec.dry_run else spec.rate_per_second)
+        self.seen.progress = progress
+        await self.around.report(self.redrive, running(self.redrive, progress))
+        if pause > TURN_SECONDS:
+            await self._rest()
+        if self.turn.over or pause > TURN_SECONDS:
+            await self.turn.aside(lambda: asyncio.sleep(max(0.0, pause - EARLY_SECONDS)), self._rest)
+        await self.around.batches.take()
+
+    async def make_room(self, size: int) -> None:
+        """Wait until so large a letter may be in memory; who waits for that waits outside."""
+        self.letter.give()
+        if self.around.room.has(size):
+            await self.letter.take(size)
+        else:
+            await self.turn.aside(lambda: self.letter.take(size), self._rest)
+
+    async def _rest(self) -> None:
+        if self.matches:
+            await self.matches.rest()
 
 
 def _pause_after(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +19,7 @@ from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.interruptible import within
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.loop.reconcile import AT_ONCE, Engine
+from redisqueue_operator.observe.redis import sampler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -81,6 +82,10 @@ def with_idle_worker(platform: FakePlatform, client: redis.Redis, name: str, url
     return key
 
 
+def reads(platform: FakePlatform, key: Key) -> bool:
+    return bool(platform.condition(key, "RedisReachable").get("status") == "True")
+
+
 @pytest.mark.parametrize("logins", [False, True], ids=["one login", "a login each"])
 async def test_shrinks_that_wait_for_it_leave_the_control_loop_to_others(
     platform: PatientPlatform,
@@ -100,11 +105,7 @@ async def test_shrinks_that_wait_for_it_leave_the_control_loop_to_others(
         for key in (*keys, other):
             engine.notify(key)
 
-        def unread() -> list[Key]:
-            read = [key for key in keys if platform.condition(key, "RedisReachable").get("status") == "True"]
-            return [key for key in keys if key not in read]
-
-        await until(lambda: not unread(), "all are read")
+        await until(lambda: all(reads(platform, key) for key in keys), "all are read")
         with stalled(stalling):
             for key, name in zip(keys, names, strict=True):
                 platform.put(name, redis={"url": stalling.url}, replicas=0)
@@ -121,6 +122,34 @@ async def test_shrinks_that_wait_for_it_leave_the_control_loop_to_others(
             return all(platform.scales(key) == [0] for key in keys)
 
         await until(shrunk, "all shrink in the end")
+
+
+async def test_servers_that_stall_at_once_leave_the_control_loop_to_others(
+    platform: PatientPlatform, engine: Engine, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "MARK_TIMEOUT_SECONDS", 600.0)  # none of them ends as long as it stalls
+    with ExitStack() as stack:
+        servers = [stack.enter_context(EmbeddedRedis()) for _ in range(4)]
+        urls: dict[Key, str] = {}
+        for number, server in enumerate(servers):
+            with redis.Redis.from_url(server.url) as client:
+                for each in range(AT_ONCE // 2):
+                    name = f"stalled-{number}-{each}"
+                    urls[with_idle_worker(platform, client, name, server.url)] = server.url
+        other = platform.put("well", scaling={"maxReplicas": 3, "backlogPerSlot": 1})
+        for key in (*urls, other):
+            engine.notify(key)
+        await until(lambda: all(reads(platform, key) for key in urls), "all are read")
+        for server in servers:
+            stack.enter_context(stalled(server))
+        for key, url in urls.items():
+            platform.put(key.name, redis={"url": url}, replicas=0)
+            engine.notify(key)
+        await until(lambda: engine.vitals().loop_age_seconds > 0.5, "some looks wait for an answer")
+        for number in (1, 2, 3):
+            redis_client.lpush(QueueKeys("well").pending, f"m{number}")
+            await until(lambda number=number: platform.scales(other)[-1:] == [number], f"{number} workers")
+        assert not any(platform.scales(key) for key in urls), "nobody can have refused new messages"
 
 
 async def test_a_deadline_holds_where_the_work_swallows_its_cancellation() -> None:

@@ -40,6 +40,15 @@ async def test_what_takes_too_long_ends_and_the_loop_goes_on_meanwhile() -> None
     ticking.cancel()
 
 
+async def test_a_letter_that_would_take_too_much_memory_ends_the_process_alone() -> None:
+    async with MatchProcess(Match(field="a", equals="b")) as process:
+        assert await process([b'{"a": "b"}']) == [True]
+        with pytest.raises(MatchError, match=r"ended, perhaps for want of memory: `redisqueue redrive`"):
+            await process([b"[" + b"[]," * (8 << 20) + b"[]]"])
+        await process.rest()
+        assert await process([b'{"a": "b"}']) == [True]
+
+
 async def test_a_process_that_ends_is_told() -> None:
     async with MatchProcess(Match(pattern="a")) as process:
         assert await process([b"a"]) == [True]

@@ -31,8 +31,6 @@ FASTEST_SECONDS, SLOWEST_SECONDS = 0.2, 1.0
 """Between two samples."""
 WAIT_SECONDS = 60.0
 SAMPLE_TIMEOUT_SECONDS = 10.0
-MARKS_AT_ONCE = 4
-"""A server that stalls keeps few of those waiting who ask for marks."""
 # Whether messages are safe on a server changes seldom; each refused question leaves a line in its ACL LOG.
 FACTS_SECONDS, UNTOLD_SECONDS, FACTS_AGAIN_SECONDS, FACTS_TIMEOUT_SECONDS = 300.0, 3600.0, 30.0, 1.0
 
@@ -77,7 +75,6 @@ class Endpoint(Generic[K]):
         self.queues: dict[K, SampledQueue] = {}
         self.tried_at = clock()
         self.facts: ServerFacts | None = None
-        self.turns = asyncio.Semaphore(MARKS_AT_ONCE)
         self._facts_due = 0.0
         self._clock = clock
         self._changed = changed

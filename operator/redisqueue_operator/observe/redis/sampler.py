@@ -7,13 +7,14 @@ is seen at once and not at the next sample.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Generic
-from weakref import WeakValueDictionary
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.stats import retire_async, unretire_async
 from redisqueue_operator.interruptible import within
+from redisqueue_operator.observe.redis.bulkhead import Bulkhead, server_at
 from redisqueue_operator.observe.redis.endpoint import (
     FASTEST_SECONDS,
     SLOWEST_SECONDS,
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 _Place = tuple[str, str]
 
 MOST_SLEEPERS = 64
-# At a server that stalls nobody waits for long to have workers marked.
-MARK_TIMEOUT_SECONDS, TURN_TIMEOUT_SECONDS = 1.0, 0.1
+# A server that stalls keeps few of those waiting who ask for marks, and none of them for long. All together
+# are half of what the control loop looks at at a time, and servers that stalled lately have half of these.
+MARK_TIMEOUT_SECONDS, TURN_TIMEOUT_SECONDS, SLOW_SECONDS = 1.0, 0.1, 0.2
+MARKS_AT_ONCE, MARKS_EACH = 8, 4
 FEW_QUEUES, MANY_QUEUES = 20, 300
 # A round trip costs about as much as so many more queues in a pipeline.
 QUEUES_PER_ENDPOINT = 10
@@ -59,7 +62,9 @@ class Sampler(Generic[K]):
         self._endpoints: dict[ConnectionSettings, Endpoint[K]] = {}
         self._at: dict[K, Endpoint[K]] = {}
         self._sleepers = asyncio.Semaphore(MOST_SLEEPERS)
-        self._turns: WeakValueDictionary[_Place, asyncio.Semaphore] = WeakValueDictionary()
+        self._marks: Bulkhead[str] = Bulkhead(
+            total=MARKS_AT_ONCE, each=MARKS_EACH, slow_seconds=SLOW_SECONDS, clock=clock
+        )
         self._closing: set[asyncio.Task[None]] = set()
 
     def watch(self, key: K, watched: Watched) -> None:
@@ -83,7 +88,6 @@ class Sampler(Generic[K]):
                     self._connect,
                     self._pause,
                 )
-                endpoint.turns = self._turns.setdefault(_place(watched.settings), endpoint.turns)
                 self._endpoints[watched.settings] = endpoint
             self._at[key] = endpoint
         endpoint.put(key, watched, known)
@@ -145,16 +149,13 @@ class Sampler(Generic[K]):
         self, key: K, mark: Callable[..., Coroutine[Any, Any, tuple[str, ...]]], worker_ids: Sequence[str]
     ) -> tuple[str, ...]:
         endpoint = self._at[key]
-        keys, turns = endpoint.queues[key].watched.keys, endpoint.turns
-        try:
-            async with asyncio.timeout(TURN_TIMEOUT_SECONDS):
-                await turns.acquire()
-        except TimeoutError:
-            raise Conflict(f"{endpoint.settings.redacted} keeps others waiting already") from None
-        try:
+        keys, server = endpoint.queues[key].watched.keys, server_at(endpoint.settings)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._marks.slot(server, within_seconds=TURN_TIMEOUT_SECONDS))
+            except TimeoutError:
+                raise Conflict(f"{endpoint.settings.redacted} keeps others waiting already") from None
             return await within(MARK_TIMEOUT_SECONDS, mark(await endpoint.client(), keys, worker_ids))
-        finally:
-            turns.release()
 
     def _pause(self, *, resting: bool) -> float:
         """Until the next sample of an endpoint."""
