@@ -16,7 +16,7 @@ from redisqueue_operator.decide.children.identity import (
     canary_name,
     deployment_name,
 )
-from redisqueue_operator.observe.facts import PodObservation
+from redisqueue_operator.observe.facts import CRASHED, PodObservation
 from redisqueue_operator.platform import Canary, Fleet
 
 if TYPE_CHECKING:
@@ -311,14 +311,28 @@ def _failing(status: Object) -> tuple[str, str]:
     """The word for what keeps the first such container from working, and the cause in the cluster's words."""
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (container.get("state") or {}).get("waiting") or {}
-        reason = str(waiting.get("reason") or "")
+        reason, crash = str(waiting.get("reason") or ""), _crash(container)
         if reason in _HARMLESS:
+            if crash is not None:
+                return CRASHED, _last_words(crash)
             continue
-        ended = (container.get("lastState") or {}).get("terminated")
-        if reason == "CrashLoopBackOff" and ended:
-            return reason, _last_words(ended)
+        if reason == "CrashLoopBackOff" and crash is not None:
+            return reason, _last_words(crash)
         return reason, _one_line(waiting.get("message"))
     return "", ""
+
+
+def _crash(container: Object) -> Object | None:
+    """How it ended last, if that was no success, and it has not started again since then.
+
+    The kubelet restarts at once after a first crash: only from the second on it says that it waits.
+    """
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    ended: Object | None = state.get("terminated") or last.get("terminated")
+    if not ended or container.get("started") or container.get("ready"):
+        return None
+    backs_off = (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+    return ended if ended.get("exitCode") or backs_off else None
 
 
 def _last_words(ended: Object) -> str:

@@ -70,6 +70,10 @@ class Others:
     busy: int = 0
 
 
+CRASHED = "Crashed"
+"""Why a pod fails whose container ended and has not started again: the cluster has no word for that yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodObservation:
     """One worker pod as the cluster knows it."""

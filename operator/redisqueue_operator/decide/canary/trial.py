@@ -18,6 +18,7 @@ from redisqueue_operator.decide.canary import (
 )
 from redisqueue_operator.decide.canary.judge import FAILING_SECONDS
 from redisqueue_operator.decide.canary.rollout import NUMBER_IS_FIXED
+from redisqueue_operator.observe.facts import CRASHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.canary import Versions
     from redisqueue_operator.decide.scaling import Decision
     from redisqueue_operator.loop.memory import Tracked
+    from redisqueue_operator.observe.facts import PodObservation
     from redisqueue_operator.platform import Fleet
 
 LOOK_SECONDS = 1.0
@@ -62,12 +64,17 @@ def look(tracked: Tracked, fleet: Fleet, sample: QueueSample | Exception | None,
         canary=_tally(sample, versions.wanted),
         stable=_tally(sample, versions.stable),
         ready=sum(pod.ready for pod in canaries),
-        failing=next((p.failing for p in canaries if p.failing and p.age_seconds >= FAILING_SECONDS), ""),
+        failing=next((pod.failing for pod in canaries if _cannot_start(pod)), ""),
         waits_for=_waits_for(tracked, fleet),
     )
     after = advance(before, tracked.stage, versions, seen, Gate.of(tracked.rq.spec.rollout), wall)
     tracked.rollout = after
     return (before and (before.phase, before.hash)) != (after and (after.phase, after.hash))
+
+
+def _cannot_start(pod: PodObservation) -> bool:
+    """Not for a moment, and not for the first time: one crash may have passed when the pod is up again."""
+    return bool(pod.failing) and pod.failing != CRASHED and pod.age_seconds >= FAILING_SECONDS
 
 
 def placed(tracked: Tracked, fleet: Fleet, target: int, victims: tuple[str, ...]) -> Split:

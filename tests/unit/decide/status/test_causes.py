@@ -23,6 +23,11 @@ def waits(reason: str, message: str = "", /, **ended: Any) -> dict[str, Any]:
     return {"containerStatuses": [container]}
 
 
+def runs(container: dict[str, Any], /, **ended: Any) -> dict[str, Any]:
+    state = {"running": {"startedAt": "2026-01-01T00:00:01Z"}}
+    return {"containerStatuses": [{"state": state, "lastState": {"terminated": ended}, **container}]}
+
+
 def no_room(message: str) -> dict[str, Any]:
     why = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return {"conditions": [why]}
@@ -46,6 +51,22 @@ CAUSES: dict[str, tuple[dict[str, Any], str]] = {
             message=REFUSED,
         ),
         f"CrashLoopBackOff: Error, exit code 2: {REFUSED}",
+    ),
+    "a first crash that is over": (
+        runs({"started": False}, reason="Error", exitCode=2, message=REFUSED),
+        f"Crashed: Error, exit code 2: {REFUSED}",
+    ),
+    "a first crash of this moment": (
+        {
+            "containerStatuses": [
+                {"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}, "started": False}
+            ]
+        },
+        "Crashed: OOMKilled, exit code 137",
+    ),
+    "an init container that crashed": (
+        {"initContainerStatuses": runs({}, reason="Error", exitCode=1)["containerStatuses"]},
+        "Crashed: Error, exit code 1",
     ),
     "no memory": (
         waits("CrashLoopBackOff", "back-off 10s", reason="OOMKilled", exitCode=137),
@@ -84,6 +105,26 @@ def test_the_cause_is_told_in_the_clusters_words(case: str) -> None:
     assert words in said["Ready"]["message"]
     assert words in " ".join(event.message for event in events_between({}, written))
     assert words in "\n".join(explain(decision, observation, Policy.of(rq.spec)))
+
+
+WELL = {
+    "one that has started again": runs({"started": True}, reason="Error", exitCode=1),
+    "one that is ready again": runs({"ready": True}, reason="OOMKilled", exitCode=137),
+    "one that ended as it should": runs({"started": False}, reason="Completed", exitCode=0),
+    "an init container that did its work at last": {
+        "initContainerStatuses": [
+            {
+                "state": {"terminated": {"reason": "Completed", "exitCode": 0}},
+                "lastState": {"terminated": {"reason": "Error", "exitCode": 1}},
+            }
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("case", WELL)
+def test_a_crash_that_is_over_is_no_cause(case: str) -> None:
+    assert observed(WELL[case]).failing == ""
 
 
 def test_pods_of_one_cause_tell_it_once() -> None:
