@@ -28,7 +28,7 @@ from redisqueue_operator.observe.cache import (
     fleet_of,
 )
 from redisqueue_operator.observe.coverage import Coverage, Listing
-from redisqueue_operator.observe.facts import ApplyOutcome
+from redisqueue_operator.observe.facts import BUDGET_REFUSED, TWO_BUDGETS, ApplyOutcome
 from redisqueue_operator.observe.references import References, identity_of
 from redisqueue_operator.platform import Conflict, Fleet, PlatformError, SettingsUnavailable, always_roll
 
@@ -56,8 +56,6 @@ WAITS_FOR_TURN = ApplyOutcome(
 )
 # 400 and 422: the template is wrong; 403: not allowed. The same request would get the same answer.
 REFUSALS = (400, 403, 422)
-BUDGET_REFUSED = "DisruptionBudgetRefused"
-TWO_BUDGETS = "SecondDisruptionBudget"
 _PARTLY = {
     Stage.CANARY: "Some workers are as the spec says: its template is on trial.",
     Stage.STAY: "The workers keep the template before: that of the spec was rolled back.",

@@ -107,6 +107,8 @@ def test_a_refused_budget_holds_up_no_worker_and_is_told(
             until(lambda: cluster.replicas("jobs", NAMESPACE) == 2, "the workers")
             until(lambda: ready(cluster) == ("True", "DisruptionBudgetRefused"), "it is told")
             assert "platform team" in cluster.condition("jobs", "Ready", NAMESPACE)["message"]
+            told = until(lambda: cluster.events("jobs", NAMESPACE).get("DisruptionBudgetRefused"), "an Event")
+            assert "platform team" in told
             cluster.run("delete", "validatingadmissionpolicybinding", "no-budgets")
             until(lambda: cluster.get(*BUDGET, NAMESPACE), "the budget, once it may be made")
             until(lambda: ready(cluster) == ("True", "Applied"), "and all is well")
@@ -126,6 +128,8 @@ def test_a_second_budget_is_told_and_ours_can_be_left_out(
         cluster.apply(budget("policy-engine"))
         until(lambda: ready(cluster) == ("True", "SecondDisruptionBudget"), "it is told")
         assert "policy-engine" in cluster.condition("jobs", "Ready", NAMESPACE)["message"]
+        told = until(lambda: cluster.events("jobs", NAMESPACE).get("SecondDisruptionBudget"), "an Event")
+        assert "policy-engine" in told
 
         cluster.apply(queue(redis_url, disruptionBudget={"mode": "None"}))
         until(lambda: cluster.get(*BUDGET, NAMESPACE) is None, "ours goes")

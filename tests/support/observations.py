@@ -108,6 +108,7 @@ def seen(
     server: ServerObservation | None = HEALTHY,
     replica_failure: str = "",
     overdue: str = "",
+    unmade: float = 0.0,
 ) -> Observation:
     """An observation; replicas and ready pods follow from the pods unless they are given."""
     pods = tuple(pods)
@@ -125,6 +126,7 @@ def seen(
         server=server,
         replica_failure=replica_failure,
         overdue=overdue,
+        unmade_seconds=unmade,
     )
 
 

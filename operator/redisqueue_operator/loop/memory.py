@@ -50,6 +50,11 @@ class Tracked:
     children: Attempt = field(default_factory=Attempt)
     number: Attempt = field(default_factory=Attempt)
     report: Attempt = field(default_factory=Attempt)
+    remark: str | None = None
+    """What was last told not to be right although all was applied; None after a start."""
+    pods_made: tuple[int | None, int] = (None, 0)
+    """How many pods were wanted and were there, since `pods_made_at`."""
+    pods_made_at: float = LONG_AGO
     hindrance: Hindrance | None = None
     """Why the last change of the number of workers could not be made."""
     scaled: Decision | None = None

@@ -26,6 +26,7 @@ from redisqueue_operator.decide.scaling import (
     decide,
     explain,
 )
+from redisqueue_operator.decide.status.conditions import unmade_in_seconds
 from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, FOREIGN
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.loop.memory import (
@@ -349,7 +350,8 @@ class Engine:
         looks = trial.LOOK_SECONDS if tracked.stage is Stage.CANARY else math.inf
         hindered = tracked.hindrance.until - self._clock() if tracked.hindrance else math.inf
         again = min(tracked.outcome.again_after_seconds, looks, hindered)
-        soonest = min(decision.recheck_after_seconds, settings, again)
+        unmade = unmade_in_seconds(tracked.observation) if tracked.observation else math.inf
+        soonest = min(decision.recheck_after_seconds, settings, again, unmade)
         self._queue.add(key, after_seconds=max(0.05, soonest))
 
     async def _forget(self, key: Key) -> None:

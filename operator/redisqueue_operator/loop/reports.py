@@ -7,8 +7,15 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.apply.attempt import RETRY_SECONDS
-from redisqueue_operator.decide.status import EventRecord, build_status, events_between, worth_writing
+from redisqueue_operator.decide.status import (
+    EventRecord,
+    build_status,
+    events_between,
+    remarks,
+    worth_writing,
+)
 from redisqueue_operator.loop.memory import stand_in
+from redisqueue_operator.observe.facts import REMARKS
 from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
@@ -72,6 +79,7 @@ class Reports:
         )
         if self._metrics is not None:
             self._metrics.observe(key, tracked.observation, tracked.decision, status["conditions"])
+        await self._remark(tracked, raw)
         if not worth_writing(previous, status, now - tracked.status_written_at):
             return
         if now < tracked.report.until:
@@ -92,6 +100,19 @@ class Reports:
                 await self.tell(rq, event)
         finally:
             self._under_way -= 1
+
+    async def _remark(self, tracked: Tracked, raw: dict[str, Any]) -> None:
+        """Tell what is not right although all was applied: once, also where the operator has started anew."""
+        applied = tracked.outcome
+        if tracked.rq is None or not applied.ok or applied.reason not in ("Applied", *REMARKS):
+            return
+        before = tracked.remark
+        if before is None:
+            reasons = {each["reason"] for each in (raw.get("status") or {}).get("conditions") or ()}
+            before = next((reason for reason in REMARKS if reason in reasons), "")
+        tracked.remark = applied.reason if applied.reason in REMARKS else ""
+        for event in remarks(before, applied):
+            await self.tell(tracked.rq, event)
 
     async def tell(self, rq: RedisQueue, event: EventRecord) -> None:
         """Write an Event. It is for people alone: where it is refused the work goes on."""

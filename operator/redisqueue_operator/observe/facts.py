@@ -122,6 +122,8 @@ class Observation:
     """Why pods cannot be created (or deleted), in the cluster's own words; empty when they can."""
     overdue: str = ""
     """That new pods did not get ready within the Deployment's deadline, in its words; else empty."""
+    unmade_seconds: float = 0.0
+    """How long already fewer pods are there than are wanted, and none is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,10 @@ class ApplyOutcome:
 
 FIELDS_DROPPED = "FieldsDropped"
 """Reason of an apply whose template lost fields on the API server."""
+BUDGET_REFUSED = "DisruptionBudgetRefused"
+TWO_BUDGETS = "SecondDisruptionBudget"
+REMARKS = (BUDGET_REFUSED, TWO_BUDGETS)
+"""Reasons of an apply that the workers do well with, and that somebody should look at."""
 FINALIZER_REFUSED = "FinalizerRefused"
 """Reason while a deletion cannot be made to wait for us, or to go on."""
 NOT_IN_FORCE = (FIELDS_DROPPED, FINALIZER_REFUSED)

@@ -15,10 +15,11 @@ from tests.support.waiting import quiet, until
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.decide.status import conditions
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.observe.redis import sampler
-from redisqueue_operator.platform import Conflict, PlatformError
+from redisqueue_operator.platform import Conflict, Fleet, PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -297,6 +298,25 @@ async def test_a_refused_change_hides_nothing_and_goes_on_when_it_is_allowed(
     await until(lambda: platform.condition(key, "ScalingActive")["status"] == "True", "and it says so")
     events = [write[2] for write in platform.writes if write[0] == "event"]
     assert events.count("ScaleRefused") == events.count("ScalingResumed") == events.count("Scaled") == 1
+
+
+async def test_pods_that_nobody_makes_are_told_after_a_while(
+    platform: FakePlatform, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster's controllers may not be at work, and then nobody else says anything."""
+    monkeypatch.setattr(conditions, "UNMADE_SECONDS", 1.0)
+    key = await sampled(platform, engine, "jobs")
+    platform.fleets[key] = Fleet(replicas=2, version="1")
+    platform.put("jobs", replicas=2)
+    engine.notify(key)
+    await until(lambda: platform.condition(key, "Ready").get("reason") == "PodsMissing", "it is told")
+    assert platform.condition(key, "Ready")["status"] == "False"
+    assert platform.condition(key, "Reconciling")["status"] == "True"
+    assert "2 pods are wanted and not made" in platform.condition(key, "Progressing")["message"]
+    assert ("event", "jobs", "PodsMissing") in platform.writes
+    platform.have_pods(key, "jobs-a", "jobs-b")
+    engine.notify(key)
+    await until(lambda: platform.condition(key, "Ready")["status"] == "True", "well again")
 
 
 async def test_drain_empties_the_queue_before_the_object_goes(

@@ -83,6 +83,11 @@ def _troubles(observation: Observation) -> list[str]:
         *(f"pods fail: {reason}" + f": {words}" * bool(words) for reason, words in sorted(failing.items())),
         *(f"pods find no room: {words}" for words in sorted(waiting) if words),
         *([f"pods cannot be created: {observation.replica_failure}"] if observation.replica_failure else []),
+        *(
+            [f"no pod is made for {observation.unmade_seconds:.0f} s"]
+            if observation.unmade_seconds > 5
+            else []
+        ),
     ]
 
 

@@ -219,7 +219,15 @@ def _state(status: Json) -> str:
     if found["Degraded"][0] == "True" and found["Progressing"][1] != "RolledBack":
         return "Degraded"
     progress, pause = found["Progressing"][1], found["Paused"]
-    if progress in ("UnschedulablePods", "RollingOut", "ScalingUp", "Canary", "Promoted", "RolledBack"):
+    if progress in (
+        "UnschedulablePods",
+        "PodsMissing",
+        "RollingOut",
+        "ScalingUp",
+        "Canary",
+        "Promoted",
+        "RolledBack",
+    ):
         return "Unschedulable" if progress == "UnschedulablePods" else progress
     if pause[0] == "True":
         return "Manual" if pause[1] == "ManualReplicas" else pause[1]

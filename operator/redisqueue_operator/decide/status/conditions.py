@@ -5,6 +5,7 @@ A verdict of None leaves the condition as it was: what could not be observed has
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.decide.scaling.live_pods import is_fresh, is_hung
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.canary import Rollout
     from redisqueue_operator.decide.scaling import Decision, Policy
     from redisqueue_operator.observe.facts import ApplyOutcome, Observation, QueueObservation
+
+UNMADE_SECONDS = 120.0
+"""Controllers make pods within seconds, or say why not: after this without either they are not at work."""
 
 
 def redis_reachable(observation: Observation | None) -> Condition | None:
@@ -114,6 +118,10 @@ def progressing(
         words = next((pod.words for pod in observation.pods if pod.unschedulable and pod.words), "")
         text = f": {words}" if words else ": the cluster has no room for them."
         return Condition("False", "UnschedulablePods", f"Some worker pods cannot be scheduled{text}")
+    if is_unmade(observation):
+        missing = (observation.replicas or 0) - len(observation.pods)
+        text = f"{missing} pods are wanted and not made, and the cluster does not say why: see the Deployment"
+        return Condition("False", "PodsMissing", f"{text}, and whether kube-controller-manager is at work.")
     if (trial := _trial(rollout)) is not None:
         return trial
     if observation.active_replica_sets > 1:
@@ -128,6 +136,17 @@ def lacks_pods(observation: Observation) -> bool:
     """Whether workers are missing that the cluster refuses to create."""
     live = sum(not pod.terminating for pod in observation.pods)
     return bool(observation.replica_failure) and live < (observation.replicas or 0)
+
+
+def is_unmade(observation: Observation) -> bool:
+    """Whether nobody makes the pods that are missing, without a word."""
+    return observation.unmade_seconds >= UNMADE_SECONDS and not observation.replica_failure
+
+
+def unmade_in_seconds(observation: Observation) -> float:
+    """Until that is told of pods that are missing; infinite where none is, or it is told already."""
+    left = UNMADE_SECONDS - observation.unmade_seconds
+    return left if len(observation.pods) < (observation.replicas or 0) and left > 0 else math.inf
 
 
 def is_overdue(observation: Observation) -> bool:

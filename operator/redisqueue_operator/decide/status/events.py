@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redisqueue_operator.api.objects import conditions_of
 from redisqueue_operator.decide.status.ready import DERIVED
-from redisqueue_operator.observe.facts import HINDRANCES
+from redisqueue_operator.observe.facts import HINDRANCES, REMARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from redisqueue_operator.observe.facts import ApplyOutcome
 
 Json = dict[str, Any]
 
@@ -33,11 +35,22 @@ def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         *_redis(*_pair(previous, new, "RedisReachable")),
         *_durable(*_pair(previous, new, "RedisDurable")),
         *_degraded(previous, new),
-        *_unschedulable(*_pair(previous, new, "Progressing")),
+        *_without_pods(*_pair(previous, new, "Progressing")),
         *_hindered(*_pair(previous, new, "ScalingActive")),
         *_paused(*_pair(previous, new, "Paused")),
         *_rolled_out(previous.get("rollout") or {}, new.get("rollout") or {}),
     ]
+
+
+def remarks(before: str, applied: ApplyOutcome) -> list[EventRecord]:
+    """What is not right although all was applied, when it begins and when it is over.
+
+    `before` is the last one's reason. Ready shows it only where nothing else is wrong.
+    """
+    if applied.reason in REMARKS:
+        told = applied.reason == before
+        return [] if told else [EventRecord("Warning", applied.reason, applied.message, "Apply")]
+    return [EventRecord("Normal", "Recovered", f"{before} is over.", "Apply")] if before else []
 
 
 def _pair(previous: Mapping[str, Any], new: Mapping[str, Any], kind: str) -> tuple[Json, Json]:
@@ -106,9 +119,10 @@ def _trouble(status: Mapping[str, Any]) -> Json:
     return {**degraded, "status": "False"} if repeats and degraded["reason"] != "ReplicaFailure" else degraded
 
 
-def _unschedulable(before: Json, after: Json) -> Iterator[EventRecord]:
-    if after.get("reason") == "UnschedulablePods" != before.get("reason"):
-        yield EventRecord("Warning", "UnschedulablePods", after["message"], "Observe")
+def _without_pods(before: Json, after: Json) -> Iterator[EventRecord]:
+    now = after.get("reason")
+    if now in ("UnschedulablePods", "PodsMissing") and now != before.get("reason"):
+        yield EventRecord("Warning", after["reason"], after["message"], "Observe")
 
 
 def _hindered(before: Json, after: Json) -> Iterator[EventRecord]:

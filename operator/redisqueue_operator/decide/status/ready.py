@@ -24,7 +24,7 @@ NEEDS_SOMEBODY = (
     FINALIZER_REFUSED,
 )
 """Apply outcomes that no waiting mends; a missing Secret or ConfigMap may be on its way."""
-UNDER_WAY = ("RollingOut", "Canary", "Promoted", "DeploymentMissing", "UnschedulablePods")
+UNDER_WAY = ("RollingOut", "Canary", "Promoted", "DeploymentMissing", "UnschedulablePods", "PodsMissing")
 DERIVED = (
     *("RedisUnreachable", "NotObserved", "PodsFailing", "ReplicaFailure", "RolledBack", "NotEnoughWorkers"),
     "ProgressDeadlineExceeded",

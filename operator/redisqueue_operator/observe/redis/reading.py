@@ -90,7 +90,15 @@ class Reading:
             others=others_of(sampled, tracked.uid, own) if sampled and shared else Others(),
             replica_failure=fleet.replica_failure,
             overdue=fleet.overdue,
+            unmade_seconds=self._unmade_seconds(tracked, fleet),
         )
+
+    def _unmade_seconds(self, tracked: Tracked, fleet: Fleet) -> float:
+        """How long already pods are missing and none comes."""
+        now, made = self._clock(), (fleet.replicas, len(fleet.pods))
+        if made != tracked.pods_made:
+            tracked.pods_made, tracked.pods_made_at = made, now
+        return now - tracked.pods_made_at if len(fleet.pods) < (fleet.replicas or 0) else 0.0
 
 
 def queue_of(sample: QueueSample) -> QueueObservation:
