@@ -1,11 +1,13 @@
-"""Kubernetes over plain dicts: the official client for login, TLS and transport, JSON for everything else.
+"""Kubernetes over plain dicts: kopf's login and TLS, aiohttp for transport, JSON for everything else.
 
 The server is the only judge of an object: a client-side model would refuse fields newer than itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -14,17 +16,21 @@ from urllib.parse import quote, urlencode
 from urllib.request import getproxies
 
 import aiohttp
-from kubernetes.aio import client, config
+import kopf
+from yarl import URL
 
 from redisqueue_operator.platform import PlatformError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 TIMEOUT_SECONDS = 10.0
 WATCH_SECONDS = 300
+TOKEN_SECONDS = 60.0
+"""A token rotates: it is read again this often."""
 PAGE = 500
 """Objects of a list that are read at once: all pods of a large cluster would be gigabytes."""
+CONNECTIONS = 100
 OVERLOADED = (429, 503, 504)
 # A 500 passes, but one for a field that the schema does not know, or for a webhook that is broken.
 LASTING_500 = (
@@ -59,27 +65,46 @@ class ApiError(PlatformError):
 
 
 class KubernetesApi:
-    """One connection pool to one API server; an async context manager.
+    """One connection pool to one API server; an async context manager. Raises LookupError without a login.
 
-    Credentials are those of the pod, when it has a service account, else those of $KUBECONFIG. `answered` is
-    told the verb and status of each call, 0 where no answer came.
+    `answered` is told the verb and status of each call, 0 where no answer came.
     """
 
     def __init__(self, answered: Callable[[str, int], None] | None = None) -> None:
-        self._client: Any = None
-        self._watcher: Any = None
+        self._session: aiohttp.ClientSession
+        self._watcher: aiohttp.ClientSession
+        self._server = ""
+        self._authorization: Mapping[str, str] = {}
+        self._authorized_at = 0.0
         self._answered = answered or (lambda _verb, _code: None)
         self._server_clock = ServerClock()
 
     async def __aenter__(self) -> KubernetesApi:
-        self._client = await _client()
+        info = credentials(settings=kopf.OperatorSettings())
+        if info is None:
+            raise LookupError("neither a service account nor $KUBECONFIG says where the API server is")
+        self._server = info.server.rstrip("/")
+        self._authorization, self._authorized_at = info.as_http_headers(), time.monotonic()
+        self._session = session(info)
         # A watch keeps its connection: in the pool of the calls, many of them would leave none for the Lease.
-        self._watcher = await _client(connections=0)
+        self._watcher = session(info, connections=0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        await self._session.close()
         await self._watcher.close()
+
+    def _headers(self) -> Mapping[str, str]:
+        """Who we are, as it was read in the last minute or could be read last."""
+        if time.monotonic() - self._authorized_at > TOKEN_SECONDS:
+            with contextlib.suppress(OSError):
+                if (info := credentials(settings=kopf.OperatorSettings())) is not None:
+                    self._authorization = info.as_http_headers()
+            self._authorized_at = time.monotonic()
+        return self._authorization
+
+    def _url(self, path: str, query: Mapping[str, str]) -> URL:
+        return URL(self._server + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
 
     async def request(
         self,
@@ -93,16 +118,15 @@ class KubernetesApi:
         accept: str = "application/json",
     ) -> Object:
         """One call. Raises ApiError for an answer >= 400, ConnectionError or TimeoutError without one."""
-        resource = path + (f"?{urlencode(query)}" if query else "")
-        method, url, headers, _, _ = await self._client.param_serialize(
-            method,
-            resource,
-            header_params={"Accept": accept, "Content-Type": content_type},
-            auth_settings=["BearerToken"],
-        )
         try:
-            response = await self._client.call_api(method, url, headers, body, None, timeout_seconds)
-            data = await response.read()
+            async with self._session.request(
+                method,
+                self._url(path, query or {}),
+                headers={**self._headers(), "Accept": accept, "Content-Type": content_type},
+                data=None if body is None else json.dumps(body),
+                timeout=aiohttp.ClientTimeout(timeout_seconds),
+            ) as response:
+                data = await response.read()
         except TimeoutError:
             self._answered(method, 0)
             raise
@@ -156,22 +180,16 @@ class KubernetesApi:
         Raises ApiError, of status 410 when that version is history, ConnectionError or TimeoutError.
         """
         query = {"watch": "1", "resourceVersion": str(version), "timeoutSeconds": str(WATCH_SECONDS)}
-        method, url, headers, _, _ = await self._watcher.param_serialize(
-            "GET",
-            f"{path}?{urlencode(query)}",
-            header_params={"Accept": "application/json"},
-            auth_settings=["BearerToken"],
-        )
+        limit = aiohttp.ClientTimeout(WATCH_SECONDS + TIMEOUT_SECONDS)
         try:
-            response = await self._watcher.call_api(
-                method, url, headers, None, None, WATCH_SECONDS + TIMEOUT_SECONDS
-            )
-            self._answered("WATCH", response.status)
-            async with response.response as answer:  # the official client's wrapper cannot be closed
+            async with self._watcher.get(
+                self._url(path, query), headers=self._headers(), timeout=limit
+            ) as response:
+                self._answered("WATCH", response.status)
                 if response.status >= 400:
                     raise _refused(response, await response.read())
                 rest = b""
-                async for chunk in answer.content.iter_any():
+                async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
                     for event in map(json.loads, lines):
                         if event["type"] == "ERROR":
@@ -203,25 +221,35 @@ def path_of(
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
-async def _client(connections: int | None = None) -> client.ApiClient:
-    """A client with a pool of at most that many connections; 0 for no limit, None for the usual one."""
-    configuration = client.Configuration()
-    if (SERVICE_ACCOUNT / "token").exists():
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    else:
-        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    configuration.client_session_kwargs = {"trust_env": trusts_environment()}
-    if connections is not None:
-        configuration.connection_pool_maxsize = connections
-    return client.ApiClient(configuration)
+def credentials(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """The pod's service account, when it has one, else $KUBECONFIG; None without either."""
+    token = SERVICE_ACCOUNT / "token"
+    if not token.exists():
+        return kopf.login_with_kubeconfig(**kwargs)
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    return kopf.ConnectionInfo(
+        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        ca_path=str(SERVICE_ACCOUNT / "ca.crt"),
+        token=token.read_text().strip(),
+    )
 
 
-def trusts_environment() -> bool:
-    """Whether HTTP sessions to the API server heed the environment: a proxy there is for all, or for none.
-
-    It is asked for proxies alone: else a thread would search ~/.netrc before each request.
-    """
-    return bool(getproxies())
+def session(
+    info: kopf.ConnectionInfo,
+    *,
+    connections: int = CONNECTIONS,
+    headers: Mapping[str, str] | None = None,
+    middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
+) -> aiohttp.ClientSession:
+    """Connections to that API server, at most so many at once; 0 for no limit."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections, ssl=info.as_ssl_context()),
+        headers={"User-Agent": "redisqueue-operator", **(headers or {})},
+        proxy=info.proxy_url,
+        # The environment is asked for proxies alone: else a thread would search ~/.netrc before each request.
+        trust_env=bool(getproxies()),
+        middlewares=middlewares,
+    )
 
 
 class ServerClock:
@@ -256,7 +284,7 @@ def _seconds(text: str) -> float:
     return float(text) if text.isascii() and text.isdigit() else 0.0
 
 
-def _refused(response: Any, data: bytes) -> ApiError:
+def _refused(response: aiohttp.ClientResponse, data: bytes) -> ApiError:
     answer = _decoded(data)
     reason, text = answer.get("reason") or "Unknown", answer.get("message") or str(data[:300])
     return ApiError(response.status, reason, text, _seconds(response.headers.get("Retry-After", "")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubernetes.aio.config import kube_config
 from tests.support.operator_process import Cluster
 from tests.support.redisqueue_cases import redis_queue
 
@@ -29,8 +28,7 @@ async def test_a_list_comes_in_pages(api_server: ApiServer, monkeypatch: pytest.
         queue = redis_queue(name)
         queue["metadata"]["namespace"] = NAMESPACE
         cluster.apply(queue)
-    # The client has read $KUBECONFIG when it was imported.
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(api_server.kubeconfig))
+    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
     monkeypatch.setattr(kubernetes_api, "PAGE", 2)
     path = path_of(REDISQUEUES.group, REDISQUEUES.version, REDISQUEUES.plural, NAMESPACE)
     store, present, sizes, listed_at = Store(), set(), [], 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from kubernetes.aio.config import kube_config
 from tests.support.operator_process import Cluster
 from tests.support.resources import redis_queue
 
@@ -29,7 +28,7 @@ async def test_what_the_server_dropped_is_not_said_of_a_later_one_of_the_name(
 ) -> None:
     """The canary's Deployment above all: the next RedisQueue may never make one."""
     cluster = Cluster(api_server)
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(api_server.kubeconfig))
+    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
     rq = redis_queue("mails", worker={"handler": "a:b", "template": {"spec": {"hostnameOverride": "mail"}}})
     manifest = children(rq, default_image="example.org/worker:1", operator_version="1.0.0")[-1]
     manifest["metadata"].pop("ownerReferences")  # there is no such RedisQueue on the server

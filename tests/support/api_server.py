@@ -63,6 +63,7 @@ class ApiServer:
         self._directory = Path(tempfile.mkdtemp(prefix="redisqueue-api-"))
         self._token = secrets.token_hex(16)
         self.kubeconfig = self._directory / "kubeconfig"
+        self.certificate = self._directory / "keys" / "apiserver.crt"
         self.audit_log = self._directory / "audit.log"
         self.url = ""
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import kopf
 
-from redisqueue_operator.kubernetes_api import PAGE, SERVICE_ACCOUNT, trusts_environment
+from redisqueue_operator.kubernetes_api import PAGE, credentials, session
 from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource, Store, key_of, version_of
 
 if TYPE_CHECKING:
@@ -110,19 +109,6 @@ def _watch(
                 notify(key)
 
 
-def credentials(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    """The pod's service account, read again at every call because its token rotates; else $KUBECONFIG."""
-    token = SERVICE_ACCOUNT / "token"
-    if not token.exists():
-        return kopf.login_with_kubeconfig(**kwargs)
-    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
-    return kopf.ConnectionInfo(
-        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
-        ca_path=str(SERVICE_ACCOUNT / "ca.crt"),
-        token=token.read_text().strip(),
-    )
-
-
 def _session(info: kopf.ConnectionInfo, coverage: Coverage) -> kopf.AiohttpSession:
     """What kopf would make of it, but that we see how its calls end: kopf tells nobody that it watches."""
     # A connection for each watch of each namespace: all opened at once, none would be open in time.
@@ -141,14 +127,8 @@ def _session(info: kopf.ConnectionInfo, coverage: Coverage) -> kopf.AiohttpSessi
             raise aiohttp.ClientConnectionError(f"{path} is not served")
         return response
 
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
-        headers=info.as_http_headers(),
-        proxy=info.proxy_url,
-        trust_env=trusts_environment(),
-        middlewares=(told,),
-    )
-    return kopf.AiohttpSession(server=info.server, aiohttp_session=session)
+    own = session(info, connections=0, headers=info.as_http_headers(), middlewares=[told])
+    return kopf.AiohttpSession(server=info.server, aiohttp_session=own)
 
 
 def settings(scope: Scope) -> kopf.OperatorSettings:
