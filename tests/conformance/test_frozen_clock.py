@@ -16,7 +16,7 @@ from tests.support import queues
 from redis_message_queue import QueueBackpressureError, RetryBudgetExhaustedError
 from redis_message_queue.consumer import Consumer
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.lease_keeper import LeaseKeeper
+from redis_message_queue.leases import LeaseKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

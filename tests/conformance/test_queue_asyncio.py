@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ from tests.support.faces import AsyncFace, until
 if TYPE_CHECKING:
     import redis
     from tests.support.servers import Server
+
+    from redis_message_queue import QueueEvent
 
 
 @pytest.fixture
@@ -144,15 +147,31 @@ async def test_a_claim_cancelled_on_its_way_is_found_by_the_next_wait(
 
 
 async def test_no_heartbeat_outlives_its_message(face: AsyncFace) -> None:
-    queue = face.queue(visibility_timeout_seconds=1, heartbeat_interval_seconds=0.05)
+    queue = face.queue(visibility_timeout_seconds=9, heartbeat_interval_seconds=0.05)
     await queue.publish("x")
+    slow(queue._gateway, "renew_message_lease", 60)
 
-    def alive() -> bool:
+    def renewing() -> bool:
         return any(t.get_name() == "redis-message-queue-lease-heartbeat" for t in asyncio.all_tasks())
 
     async with queue.process_message():
-        assert alive()
-    assert not alive()
+        await until(renewing)
+    assert not renewing()
+
+
+async def test_a_loop_that_was_blocked_for_longer_than_a_lease_still_renews_it(face: AsyncFace) -> None:
+    told: list[str] = []
+
+    async def on_event(event: QueueEvent) -> None:
+        told.append(f"{event.operation}/{event.outcome}")
+
+    queue = face.queue(visibility_timeout_seconds=1, heartbeat_interval_seconds=0.3, on_event=on_event)
+    await queue.publish("x")
+    async with queue.process_message():
+        time.sleep(1.5)  # noqa: ASYNC251 - what must not be done, and is
+        slow(queue._gateway, "renew_message_lease", 0.1)  # not given up before it is even asked
+        await until(lambda: len(told) > 3)
+    assert set(told[2:]) == {"lease_renew/success", "ack/success"}
 
 
 async def test_one_publish_does_not_wait_for_another(face: AsyncFace) -> None:

@@ -15,7 +15,7 @@ from tests.support.servers import QUEUE, cluster_nodes
 
 from redis_message_queue import RetryBudgetExhaustedError
 from redis_message_queue.connection import ConnectionSettings
-from redis_message_queue.lease_keeper import LeaseKeeper
+from redis_message_queue.leases import LeaseKeeper
 from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:

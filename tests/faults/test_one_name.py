@@ -15,7 +15,7 @@ from tests.support.servers import reached_by_url
 
 from redis_message_queue.consumer import Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.lease_keeper import LeaseKeeper
+from redis_message_queue.leases import LeaseKeeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

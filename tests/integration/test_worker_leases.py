@@ -15,7 +15,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 
 from redis_message_queue.consumer import Claim, Consumer
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.lease_keeper import LeaseKeeper, Leases
+from redis_message_queue.leases import LeaseKeeper, Leases
 from redisqueue_worker import lease_renewal
 from redisqueue_worker.context import Contexts
 from redisqueue_worker.health import stalled

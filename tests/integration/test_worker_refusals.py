@@ -12,7 +12,7 @@ from tests.support.worker_process import KEYS, WorkerProcess, counters, eventual
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.consumer import Claim, Consumer
-from redis_message_queue.lease_keeper import LeaseKeeper
+from redis_message_queue.leases import LeaseKeeper
 from redis_message_queue.operations import script
 from redisqueue_operator.local.embedded_redis import free_port
 

@@ -1,56 +1,49 @@
-"""Keeps the leases of messages while their handlers run, each by calls of its own, from a shared thread.
+"""Keeps the lease of one message while its handler runs, each renewal a call of its own.
 
-A thread for each message would cost more than the rest of a short message. So one thread of the process
-watches over all heartbeats, and for each renewal it first hands the watch over: a renewal that hangs delays
-no other one, and there are never more threads than messages in hand.
+When one is due is told by the thread that all renewals of the process share. For threads it also makes the
+call; for asyncio it has the event loop begin a task. A loop that is blocked renews nothing: handlers that may
+block it for as long as a lease need a `redis_message_queue.leases.LeaseKeeper`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import math
-import sys
-import threading
-import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from redis_message_queue import _clock
+from redis_message_queue._callbacks import report_callback_failure
 from redis_message_queue._clock import monotonic
-from redis_message_queue._schedule import Schedule
-from redis_message_queue._watch import Watch
+from redis_message_queue._timer import THREAD_NAME, Timer, timers
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-HEARTBEAT_NAME = "redis-message-queue-lease-heartbeat"
-# The thread ends once no heartbeat came within such a time: starting one for each message would be dear.
-_LOOK_SECONDS = 0.1
+    from collections.abc import Callable, Coroutine
 
 
-class LeaseHeartbeat(BaseGracefulInterruptHandler):
-    """Calls `beat(self)` every `interval_seconds` until it returns False or `stop()` is called.
+class _Heartbeat(Timer, BaseGracefulInterruptHandler):
+    """Beats every `interval_seconds` until `beat(self)` is False or `stop()` is called.
 
-    It is the stop signal of its own renewals as well. Without an interval it does nothing. One that is
-    dropped without `stop()`, as by an interrupt, has ended too. When a lease of `lease_seconds` ends while a
-    beat is at it, `lapsed(self)` is called, and this heartbeat has ended.
+    It is the stop signal of its own renewals as well. One that is dropped without `stop()`, as by an
+    interrupt, has ended too. When a lease of `lease_seconds` ends while a beat is at it, `lapsed(self)` is
+    called, and this heartbeat has ended. `beat` and `lapsed` are of the heartbeat's own face.
     """
 
     def __init__(
         self,
-        interval_seconds: float | None,
-        beat: Callable[[LeaseHeartbeat], bool],
-        lease_seconds: float | None = None,
-        lapsed: Callable[[LeaseHeartbeat], object] = lambda _: None,
+        interval_seconds: float,
+        beat: Callable[[Any], Any],
+        lease_seconds: float | None,
+        lapsed: Callable[[Any], Any],
     ) -> None:
         self._interval = interval_seconds
-        self._beat = beat
         self._lease = math.inf if lease_seconds is None else lease_seconds
-        self._ends = math.inf
+        self._beat = beat
         self._lapsed = lapsed
-        self._lapse = _Lapse(self)
+        self._ends = math.inf
         self._stopped = False
-        self._context: contextvars.Context | None = None
         self.suppressed = False
         """Set once the handler has ended: losing the lease is then reported by the settlement."""
 
@@ -60,113 +53,109 @@ class LeaseHeartbeat(BaseGracefulInterruptHandler):
 
     def start(self) -> None:
         """Begin. Raises RuntimeError when the process cannot start another thread."""
-        if self._interval is not None and not self._stopped:
-            self._ends = monotonic() + self._lease
-            _heartbeats.add(self, self._interval)
+        now = monotonic()
+        self._ends = now + self._lease
+        timers.by(self, now + self._interval)
+
+    @property
+    def _stop_seconds(self) -> float:
+        return max(2 * self._interval, 0.1)
+
+
+class LeaseHeartbeat(_Heartbeat):
+    """For threads."""
+
+    _beating = False
+
+    def start(self) -> None:
+        """Begin. Raises RuntimeError when the process cannot start another thread."""
+        self._context = contextvars.Context()
+        super().start()
 
     def stop(self) -> bool:
         """End, waiting for a renewal on its way; False if that took too long. Harmless when repeated."""
         self._stopped = True
-        return self._interval is None or _heartbeats.remove(self, max(2 * self._interval, 0.1))
+        return timers.cancel(self, self._stop_seconds)
 
-    def renew(self) -> float | None:
-        """Beat once; the seconds until the next time, or None. For the thread that all heartbeats share."""
-        self._context = self._context or contextvars.Context()
-        goes_on, asked_at = False, monotonic()
-        try:
+    def fire(self) -> float:
+        """Beat; if a beat is at it already, its lease has ended."""
+        goes_on = False
+        if self._beating:
+            if not self._stopped:
+                self._stopped = True
+                self._guarded(contextvars.Context(), self._lapsed)
+        elif not self._stopped:
+            self._beating, asked_at = True, monotonic()
             if self._ends < math.inf:
-                with contextlib.suppress(RuntimeError):  # no thread can be started: then it is told late
-                    _heartbeats.add(self._lapse, max(self._ends - asked_at, self._interval or 0.0))
-            goes_on = self._context.run(self._beat, self)
-            self._ends = asked_at + self._lease
-        except BaseException:  # an exit that a callback raised ends this heartbeat alone
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-        finally:
-            _heartbeats.discard(self._lapse)
-        return self._interval if goes_on and not self._stopped else None
+                with contextlib.suppress(RuntimeError):  # no other thread can be started: it is told late
+                    timers.by(self, max(self._ends, asked_at + self._interval))
+            goes_on = self._guarded(self._context, self._beat) is True
+            timers.cancel(self)  # the end of the lease
+            self._beating, self._ends = False, asked_at + self._lease
+        return monotonic() + self._interval if goes_on and not self._stopped else math.inf
 
-    def lapse(self) -> None:
-        """The lease has ended, and nobody knows whether it was renewed."""
-        if not self._stopped:
-            self._stopped = True
-            contextvars.Context().run(self._lapsed, self)
+    def _guarded(self, context: contextvars.Context, action: Callable[[Any], Any]) -> Any:
+        try:
+            return context.run(action, self)
+        except BaseException as error:  # an exit that a callback raised ends this heartbeat alone
+            report_callback_failure("heartbeat", error)
 
 
-class _Lapse:
-    """The end of a lease as something that falls due: told by one thread while another one still renews."""
+class AsyncLeaseHeartbeat(_Heartbeat):
+    """For asyncio; it belongs to the event loop in which it was started, and to the context."""
 
-    def __init__(self, heartbeat: LeaseHeartbeat) -> None:
-        self._heartbeat = weakref.ref(heartbeat)
+    _task: asyncio.Task[None] | None = None
+    _gives_up_at = math.inf
+    _ended = False
 
-    def is_interrupted(self) -> bool:
-        heartbeat = self._heartbeat()
-        return heartbeat is None or heartbeat.is_interrupted()
+    def start(self) -> None:
+        """Begin. Raises RuntimeError when the process cannot start another thread."""
+        self._loop, self._context = asyncio.get_running_loop(), contextvars.copy_context()
+        super().start()
 
-    def renew(self) -> None:
-        if heartbeat := self._heartbeat():
-            heartbeat.lapse()
+    async def stop(self) -> bool:
+        """End, cancelling a renewal on its way; False if that took too long. Harmless when repeated."""
+        self._stopped = True
+        timers.cancel(self)
+        if self._task is None or self._task.done():
+            return True
+        self._task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with _clock.timeout(self._stop_seconds):
+                await asyncio.wait({self._task})
+        return self._task.done()
 
-
-class _Heartbeats:
-    """All heartbeats of the process, and their thread."""
-
-    def __init__(self) -> None:
-        self._watch = Watch(HEARTBEAT_NAME, self._look, self._forget)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._due: Schedule[weakref.ref[LeaseHeartbeat | _Lapse]] = Schedule()
-        self._renewing: dict[LeaseHeartbeat | _Lapse, threading.Event] = {}
-        self._came = False
-
-    def add(self, heartbeat: LeaseHeartbeat | _Lapse, interval_seconds: float) -> None:
-        """Raises RuntimeError when the process cannot start another thread."""
+    def fire(self) -> float:
+        """Have the event loop beat."""
+        if self._stopped or self._ended:
+            return math.inf
+        try:
+            self._loop.call_soon_threadsafe(self._tick)
+        except RuntimeError:  # the loop was closed meanwhile
+            return math.inf
         now = monotonic()
-        when = now + interval_seconds
-        with self._watch.lock:
-            self._came = True
-            self._due.set(weakref.ref(heartbeat), when)
-            # Never asked for a far time, which would keep the thread when nothing is left to wait for.
-            self._watch.by(min(when, now + _LOOK_SECONDS))
+        return min(now + self._interval, self._gives_up_at if self._gives_up_at > now else math.inf)
 
-    def remove(self, heartbeat: LeaseHeartbeat, patience_seconds: float) -> bool:
-        """Wait for a renewal on its way; False if that took too long."""
-        with self._watch.lock:
-            self._due.discard(weakref.ref(heartbeat))
-            renewed = self._renewing.get(heartbeat)
-        return renewed is None or renewed.wait(patience_seconds)
+    def _tick(self) -> None:
+        """Beat; if a beat is at it already and the lease has ended, that is over."""
+        now = monotonic()
+        if self._stopped or self._ended:
+            return
+        if self._task is None or self._task.done():
+            self._gives_up_at = max(self._ends, now + self._interval)
+            self._begin(self._renew(now))
+        elif now >= self._gives_up_at:
+            self._stopped = True
+            self._task.cancel()
+            self._begin(self._lapsed(self))
 
-    def discard(self, lapse: _Lapse) -> None:
-        """It does not fall due any more."""
-        with self._watch.lock:
-            self._due.discard(weakref.ref(lapse))
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = self._loop.create_task(work, name=THREAD_NAME, context=self._context)
 
-    def _look(self) -> float | None:
-        while heartbeat := self._take():
-            seconds = heartbeat.renew()
-            with self._watch.lock:
-                self._renewing.pop(heartbeat).set()
-                if seconds is not None:
-                    self._due.set(weakref.ref(heartbeat), monotonic() + seconds)
-            del heartbeat  # or it could not be dropped while this sleeps
-        with self._watch.lock:
-            came, self._came = self._came, False
-            first = self._due.next_at
-            if first is None and not came:
-                return None
-            soon = monotonic() + _LOOK_SECONDS
-            return soon if first is None else min(first, soon)
-
-    def _take(self) -> LeaseHeartbeat | _Lapse | None:
-        """The next heartbeat that is due; the watch over the others is handed over."""
-        with self._watch.lock:
-            while reference := self._due.pop(monotonic()):
-                heartbeat = reference()
-                if heartbeat and not heartbeat.is_interrupted():
-                    self._renewing[heartbeat] = threading.Event()
-                    self._watch.hand_over(self._due.next_at)
-                    return heartbeat
-        return None
-
-
-_heartbeats = _Heartbeats()
+    async def _renew(self, asked_at: float) -> None:
+        goes_on = False
+        try:
+            goes_on = await self._beat(self)
+        finally:
+            self._ended = not goes_on
+            self._ends, self._gives_up_at = asked_at + self._lease, math.inf

@@ -25,7 +25,7 @@ from redisqueue_worker.retry_policy import HandlerTimeout, failure_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from redis_message_queue.lease_keeper import Leases
+    from redis_message_queue.leases import Leases
     from redisqueue_worker.circuit_breaker import Breaker
     from redisqueue_worker.context import Contexts
     from redisqueue_worker.health import Pulse

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from redis_message_queue.lease_keeper import LeaseKeeper, Leases, Loss
+from redis_message_queue.leases import LeaseKeeper, Leases, Loss
 from redis_message_queue.trouble import described
 from redisqueue_worker.health import AWAY_GRACE_SECONDS, Pulse
 

@@ -21,7 +21,7 @@ from redisqueue_worker.restart import LISTENER
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from redis_message_queue.lease_keeper import LeaseKeeper
+    from redis_message_queue.leases import LeaseKeeper
     from redisqueue_worker.consumer_loop import ConsumerLoop
     from redisqueue_worker.executors import Executor
     from redisqueue_worker.health import HealthServer

@@ -11,8 +11,9 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from redis_message_queue._clock import monotonic
+from redis_message_queue._timer import THREAD_NAME
 from redis_message_queue.consumer import Consumer, WorkerIdentity
-from redis_message_queue.lease_keeper import KEEPER_NAME, LeaseKeeper
+from redis_message_queue.leases import LeaseKeeper
 from redisqueue_worker.circuit_breaker import Breaker
 from redisqueue_worker.claim_timing import Burst
 from redisqueue_worker.consumer_loop import ConsumerLoop
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-_LOOPS = ("redisqueue-claimer", KEEPER_NAME, "redisqueue-waiter", "redisqueue-event-loop")
+_LOOPS = ("redisqueue-claimer", THREAD_NAME, "redisqueue-waiter", "redisqueue-event-loop")
 
 
 class PlatformError(Exception):

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from redis_message_queue._lease_book import LeaseBook
 from redis_message_queue.consumer import Claim
 from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.leases import LeaseBook
 
 TIMEOUT, INTERVAL = 12.0, 3.0
 
@@ -26,9 +26,7 @@ def test_leases_that_came_at_different_times_are_soon_renewed_together() -> None
         book.add(claim(number), number / 10)
     calls: list[tuple[float, int]] = []
     while len(calls) < 6:
-        now = book.next_at
-        assert now is not None
-        assert book.is_due(now)
+        now = book.renews_at
         claims = book.due(now)
         calls.append((now, len(claims)))
         assert book.renewed(claims, [True] * len(claims), now) == []
@@ -49,24 +47,24 @@ def test_two_messages_under_one_token_are_two_leases() -> None:
 def test_a_failure_is_repeated_sooner_and_the_end_stays() -> None:
     book = LeaseBook(TIMEOUT, INTERVAL)
     book.add(claim(1), 0.0)
-    assert not book.is_due(2.9)
-    assert book.is_due(3.0)
+    assert book.renews_at == 3.0
     assert book.due(3.0) == [claim(1)]
-    book.failed([claim(1)], 3.5)
-    assert book.next_at == 3.5 + book.retry_seconds == 4.25
-    assert book.ends_at(claim(1)) == TIMEOUT
+    book.failed(3.5)
+    assert book.renews_at == 3.5 + book.retry_seconds == 4.25
+    assert book.ends_at(claim(1)) == book.expires_at == TIMEOUT
 
 
 def test_an_expired_lease_is_told_once_and_may_still_be_saved() -> None:
     book = LeaseBook(TIMEOUT, INTERVAL)
     book.add(claim(1), 0.0)
-    book.failed(book.due(11.0), 11.0)
+    book.failed(11.0)
     assert book.expired(11.9) == []
     assert book.expired(12.0) == [claim(1)]
     assert book.expired(13.0) == []
+    assert book.expires_at == float("inf")
     assert book.due(13.0) == [claim(1)]
     assert book.renewed([claim(1)], [True], 13.0) == []
-    assert book.ends_at(claim(1)) == 13.0 + TIMEOUT
+    assert book.ends_at(claim(1)) == book.expires_at == 13.0 + TIMEOUT
     assert book.due(25.0) == book.expired(25.0) == [claim(1)]
 
 
@@ -77,7 +75,7 @@ def test_a_lost_lease_is_kept_no_longer_and_a_removed_one_is_never_lost() -> Non
     asked = book.due(3.0)
     book.remove(claim(1))
     assert book.renewed(asked, [False, False], 3.0) == [claim(2)]
-    assert (len(book), book.next_at, book.ends_at(claim(2))) == (0, None, None)
+    assert (len(book), book.renews_at, book.ends_at(claim(2))) == (0, float("inf"), None)
 
 
 def eighths(number: int) -> float:
@@ -108,7 +106,6 @@ class Keeping(RuleBasedStateMachine):
         self.book = LeaseBook(TIMEOUT, INTERVAL)
         self.now = 0.0
         self.ends: dict[str, float] = {}
-        self.tried: set[str] = set()
         self.told: set[str] = set()
         self.asked: list[Claim] = []
         self.asked_at = 0.0
@@ -126,10 +123,6 @@ class Keeping(RuleBasedStateMachine):
         token = data.draw(st.sampled_from(sorted(self.ends)))
         self.book.remove(claim(int(token)))
         del self.ends[token]
-        self.forget(token)
-
-    def forget(self, token: str) -> None:
-        self.tried.discard(token)
         self.told.discard(token)
 
     @rule(seconds=st.integers(1, 200).map(eighths))
@@ -140,7 +133,10 @@ class Keeping(RuleBasedStateMachine):
     @rule()
     def ask(self) -> None:
         self.asked, self.asked_at = self.book.due(self.now), self.now
-        self.tried |= {each.token for each in self.asked}
+        soon = self.now + INTERVAL / 2
+        assert {each.token for each in self.asked} == {
+            token for token, end in self.ends.items() if end - TIMEOUT + INTERVAL <= soon
+        }
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
@@ -152,35 +148,34 @@ class Keeping(RuleBasedStateMachine):
         assert {each.token for each in lost} == refused & self.ends.keys()
         for token in kept & self.ends.keys():
             self.ends[token] = self.asked_at + TIMEOUT
-            self.forget(token)
+            self.told.discard(token)
         for each in lost:
             del self.ends[each.token]
-            self.forget(each.token)
+            self.told.discard(each.token)
         self.asked = []
 
     @precondition(lambda self: self.asked)
     @rule()
     def fail(self) -> None:
-        self.book.failed(self.asked, self.now)
+        self.book.failed(self.now)
         self.asked = []
 
     @rule()
     def expire(self) -> None:
         told = {each.token for each in self.book.expired(self.now)}
-        ended = {token for token, end in self.ends.items() if end <= self.now}
-        assert told == (ended & self.tried) - self.told
+        assert told == {token for token, end in self.ends.items() if end <= self.now} - self.told
         self.told |= told
 
     @invariant()
     def every_lease_has_its_end_and_its_next_renewal(self) -> None:
         assert {token: self.book.ends_at(claim(int(token))) for token in self.ends} == self.ends
         assert len(self.book) == len(self.ends)
-        waiting = self.ends.keys() - {each.token for each in self.asked}
-        if waiting:
-            assert self.book.next_at is not None
+        untold = [end for token, end in self.ends.items() if token not in self.told]
+        assert self.book.expires_at == min(untold, default=float("inf"))
+        if self.ends:
             # Nobody waits for longer than an interval after the last success, or than a retry from now.
-            soon = min(self.ends[token] for token in waiting) - TIMEOUT + INTERVAL
-            assert self.book.next_at <= max(soon, self.now + self.book.retry_seconds)
+            soon = min(self.ends.values()) - TIMEOUT + INTERVAL
+            assert self.book.renews_at <= max(soon, self.now + self.book.retry_seconds)
 
 
 Keeping.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -16,7 +16,7 @@ import redis_message_queue as sync_face
 import redis_message_queue.asyncio as async_face
 import redis_message_queue.asyncio.consumer
 import redis_message_queue.consumer
-from redis_message_queue.lease_keeper import LeaseKeeper
+from redis_message_queue.leases import LeaseKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -204,11 +204,15 @@ def test_an_exit_in_a_callback_ends_that_heartbeat_alone(
             raise SystemExit
 
     queue = queue_of(gateway, 0.05, on_event=on_event)
-    with queue.process_message() as first, queue.process_message() as second:
+    with (
+        pytest.warns(RuntimeWarning, match="heartbeat callback raised SystemExit"),
+        queue.process_message() as first,
+        queue.process_message() as second,
+    ):
         eventually(lambda: gateway.renewed.count("2") > 3)
     assert (first, second) == ("1", "2")
     assert gateway.renewed.count("1") == 1
-    assert crashes == [SystemExit]
+    assert crashes == [], "the thread that crashes would be that of a worker's leases"
 
 
 def test_renewals_see_no_context_variable_of_another_message(gateway: Gateway) -> None:

@@ -12,7 +12,7 @@ from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, Queu
 from redis_message_queue._callbacks import WrongHandlerError, call_awaited
 from redis_message_queue._flavour import async_flavour
 from redis_message_queue._flow import finish, run_async
-from redis_message_queue.asyncio._heartbeat import LeaseHeartbeat
+from redis_message_queue._heartbeat import AsyncLeaseHeartbeat
 from redis_message_queue.asyncio._redis_gateway import AbstractRedisGateway, RedisGateway
 from redis_message_queue.envelope import default_deduplication_key
 from redis_message_queue.validation import noting_names
@@ -268,11 +268,11 @@ class RedisMessageQueue(AdminFlows):
         """
         return await run_async(self._purge(target))
 
-    def _heartbeat_of(self, message: Processing) -> LeaseHeartbeat | None:
+    def _heartbeat_of(self, message: Processing) -> AsyncLeaseHeartbeat | None:
         interval = self._options.heartbeat_interval_seconds
         if interval is None or not message.claim.token:
             return None
-        return LeaseHeartbeat(
+        return AsyncLeaseHeartbeat(
             interval,
             lambda stop: run_async(message.renew_once(stop)),
             self._gateway_timeout,
@@ -288,7 +288,7 @@ class RedisMessageQueue(AdminFlows):
             await run_async(message.cleanup_failed(cancelled, began))
 
     async def _stop_heartbeat(
-        self, heartbeat: LeaseHeartbeat, message: Processing, *, cancellable: bool
+        self, heartbeat: AsyncLeaseHeartbeat, message: Processing, *, cancellable: bool
     ) -> None:
         try:
             stopped = await heartbeat.stop()

@@ -1,0 +1,171 @@
+"""What falls due, and the one thread of the process that does it: there only while something is to come.
+
+Before a timer fires the watch over the others is handed to another thread. So one that hangs delays no other,
+and there are never more threads than timers that hang, and one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import math
+import queue
+import sys
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from itertools import count
+
+from redis_message_queue._clock import monotonic
+from redis_message_queue._fork import ForgottenAtFork
+
+logger = logging.getLogger(__name__)
+
+THREAD_NAME = "redis-message-queue-lease-heartbeat"
+# The thread ends once nothing was set for such a time: starting one for each message would be dear.
+_LOOK_SECONDS = 0.1
+# So many outdated entries may lie in the heap beyond as many as there are current ones.
+_SLACK = 64
+
+
+class Timer(ABC):
+    """Something that falls due, by `monotonic`. One that is dropped never does."""
+
+    due_at: float = math.inf
+
+    @abstractmethod
+    def fire(self) -> float:
+        """Do what is due, in the shared thread; when to fire again, infinity for never.
+
+        While it takes long another thread calls it as well, if it has set itself for that before.
+        """
+
+
+class Timers(ForgottenAtFork):
+    """All timers of the process, and their thread. Re-entrant, since a signal handler may set one as well."""
+
+    def forget(self) -> None:
+        """There are none, and no thread."""
+        self._lock = threading.RLock()
+        # Deadlines, first things first. What was set anew, cancelled or dropped since is skipped.
+        self._heap: list[tuple[float, int, weakref.ref[Timer]]] = []
+        self._most = _SLACK
+        self._order = count()  # equal times keep the order of their setting, and timers need no order
+        self._firing: dict[threading.Thread, tuple[Timer, threading.Event]] = {}
+        self._thread: threading.Thread | None = None  # that has the watch
+        self._sleeps_until = -math.inf
+        self._set_lately = False
+        # Unlike an Event it cannot be left locked by an interrupt.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def by(self, timer: Timer, when: float) -> None:
+        """Have `timer` fire at `when`, or earlier if it was to. Raises RuntimeError when no thread starts."""
+        with self._lock:
+            self._set_lately = True
+            self._set(timer, when)
+            if self._thread is None:
+                self._start()
+
+    def cancel(self, timer: Timer, wait_seconds: float = 0.0) -> bool:
+        """It fires no more; False if it is at it, and still was after so long. Harmless when repeated."""
+        with self._lock:
+            timer.due_at = math.inf
+            if not self._firing:
+                return True
+            me = threading.current_thread()
+            ends = [end for who, (what, end) in self._firing.items() if what is timer and who is not me]
+        until = monotonic() + wait_seconds
+        return all(end.wait(max(0.0, until - monotonic())) for end in ends)
+
+    def _set(self, timer: Timer, when: float) -> None:
+        if when >= timer.due_at:
+            return
+        if len(self._heap) >= self._most:
+            current = list(filter(_is_current, self._heap))
+            heapq.heapify(current)
+            self._heap, self._most = current, 2 * len(current) + _SLACK
+        # In this order: an interrupt between leaves an entry that is outdated, not a timer without one.
+        heapq.heappush(self._heap, (when, next(self._order), weakref.ref(timer)))
+        timer.due_at = when
+        if when < self._sleeps_until:
+            self._sleeps_until = -math.inf
+            self._bell.put(None)
+
+    def _next_at(self) -> float:
+        while self._heap and not _is_current(self._heap[0]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf
+
+    def _start(self) -> None:
+        self._thread = None  # and stays so if this fails; one that an interrupt left on its own takes over
+        thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+        thread.start()
+        self._thread = thread
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        try:
+            while self._sleep(me):
+                while timer := self._take(me):
+                    self._fire(timer, me)
+                    del timer  # or it could not be dropped while this sleeps
+        finally:
+            with self._lock:
+                if self._thread is me:
+                    self._thread = None
+
+    def _sleep(self, me: threading.Thread) -> bool:
+        """Until something may be due; False when another has the watch, or nothing is to come."""
+        with self._lock:
+            if self._thread not in (me, None):
+                return False
+            until = min(self._next_at(), monotonic() + _LOOK_SECONDS)
+            # Decided under the lock: whoever sets a timer next finds no thread, and starts one.
+            idle = self._next_at() == math.inf and not self._set_lately
+            self._thread = None if idle else me
+            self._set_lately, self._sleeps_until = False, -math.inf if idle else until
+        if not idle:
+            with contextlib.suppress(queue.Empty):
+                self._bell.get(timeout=max(0.0, until - monotonic()))
+        return not idle
+
+    def _take(self, me: threading.Thread) -> Timer | None:
+        """What is due, with the watch handed over."""
+        with self._lock:
+            if self._thread not in (me, None):
+                return None
+            self._sleeps_until = -math.inf
+            while self._next_at() <= monotonic():
+                timer = heapq.heappop(self._heap)[2]()
+                if timer is None:  # dropped at this very moment
+                    continue
+                timer.due_at = math.inf
+                self._firing[me] = timer, threading.Event()
+                self._thread = None
+                if self._next_at() < math.inf:
+                    try:
+                        self._start()
+                    except RuntimeError:
+                        logger.warning("No thread can be started: what falls due has to wait for this one")
+                return timer
+        return None
+
+    def _fire(self, timer: Timer, me: threading.Thread) -> None:
+        when = math.inf
+        try:
+            when = timer.fire()
+        except BaseException:  # the thread is needed by others
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), me)))
+        finally:
+            with self._lock:
+                self._firing.pop(me)[1].set()
+                self._set(timer, when)
+
+
+def _is_current(entry: tuple[float, int, weakref.ref[Timer]]) -> bool:
+    timer = entry[2]()
+    return timer is not None and timer.due_at == entry[0]
+
+
+timers = Timers()
