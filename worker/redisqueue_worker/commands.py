@@ -23,7 +23,7 @@ from redisqueue_worker.handlers import HandlerError, load
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.metrics import Metrics, folder_problem
 from redisqueue_worker.orphans import end_children_with_me
-from redisqueue_worker.restart import Origin, Reloader
+from redisqueue_worker.restart import ProcessSnapshot, Reloader
 from redisqueue_worker.server_check import missing_commands
 from redisqueue_worker.settings import (
     OPTIONS,
@@ -79,10 +79,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(environment):
         log.warning("unknown variable", extra={"reason": name})
-    origin = Origin.now()
+    snapshot = ProcessSnapshot.now()
     end_children_with_me()
     try:
-        return _work(settings, origin)
+        return _work(settings, snapshot)
     except (HandlerError, HookError) as error:
         code = _cannot_start(error)
     except PlatformError as error:
@@ -94,21 +94,21 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     return code
 
 
-def _work(settings: Settings, origin: Origin) -> int:
+def _work(settings: Settings, snapshot: ProcessSnapshot) -> int:
     """Run the worker; with `reload`, wait for better code when it cannot start with this one."""
     if problem := folder_problem(os.environ):
         raise PlatformError(problem)
     if not settings.reload:
-        return Worker(settings, Metrics(), origin).run()
+        return Worker(settings, Metrics(), snapshot).run()
     # Bytecode is told by size and second of the source: a quick second change could look like the first.
     sys.dont_write_bytecode = True
     reloader = Reloader([Path.cwd(), *settings.handler_path])
     try:
-        return Worker(settings, Metrics(), origin, reloader).run()
+        return Worker(settings, Metrics(), snapshot, reloader).run()
     except (HandlerError, HookError) as error:
         _cannot_start(error)
         reloader.wait()
-        start_over(origin)
+        start_over(snapshot)
 
 
 def _cannot_start(error: HandlerError | HookError) -> int:

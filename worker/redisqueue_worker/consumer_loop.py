@@ -17,10 +17,10 @@ from redis_message_queue.trouble import AWAY
 from redisqueue_worker import logs
 from redisqueue_worker.circuit_breaker import CircuitBreaker
 from redisqueue_worker.claim_timing import ClaimTiming, Quarantine
-from redisqueue_worker.drain import Load
 from redisqueue_worker.in_flight import InFlight, InFlightTable
 from redisqueue_worker.outbox import CLAIM, DEREGISTER, Calls, Outbox
 from redisqueue_worker.retry_policy import HandlerTimeout, failure_of
+from redisqueue_worker.shutdown import Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from redis_message_queue._clock import monotonic
-from redisqueue_worker.drain import Drain, Event, Phase
+from redisqueue_worker.shutdown import Drain, Event, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from redis_message_queue._clock import timeout
 from redisqueue_worker.in_flight import InFlight
 from redisqueue_worker.logs import type_name
-from redisqueue_worker.retry_policy import Cause, Failure, HandlerTimeout, failure_of
+from redisqueue_worker.retry_policy import Failure, FailureKind, HandlerTimeout, failure_of
 from redisqueue_worker.signals import forks_end_here
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class TaskExecutor:
             failure = await failure_in_async(handler, message.claim.payload, message.context)
         else:  # the loop was blocked until the deadline had passed
             failure = failure_of(asyncio.CancelledError())
-        if failure and failure.cause is Cause.CANCELLED and message.timed_out_at is not None:
+        if failure and failure.kind is FailureKind.CANCELLED and message.timed_out_at is not None:
             failure = failure_of(HandlerTimeout(message.age_seconds))
         self._done(message, failure)
 

@@ -25,7 +25,7 @@ from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async
 from redisqueue_worker.handlers import Handler, HandlerError, load
 from redisqueue_worker.headers import headers_of
 from redisqueue_worker.hooks import HookError, hooks
-from redisqueue_worker.restart import Limits, Wear
+from redisqueue_worker.restart import Limits, Recycler
 from redisqueue_worker.shutdown import LEFTOVER_SECONDS, leave_at_once, leave_within, run_atexit
 from redisqueue_worker.signals import Takeovers
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from redisqueue_worker.settings import Settings
 
 
-class Handle(NamedTuple):
+class Begin(NamedTuple):
     """To the process: handle this. It answers with Extended, as often as it likes, and then Ended."""
 
     payload: str | bytes
@@ -68,10 +68,14 @@ class Extended(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """From the process: the handler returned, or failed. `worn` says why the process wants to be replaced."""
+    """From the process: the handler returned, or failed.
+
+    Attributes:
+        recycle_reason: why the process wants to be replaced; empty when it does not.
+    """
 
     failure: Failure | None
-    worn: str
+    recycle_reason: str
 
 
 _PR_SET_PDEATHSIG = 1
@@ -81,7 +85,7 @@ _handler_log = logging.getLogger("handler")
 class _ChildContext(Context):
     """A context whose deadline is kept on the other side of the pipe."""
 
-    def __init__(self, work: Handle, draining: threading.Event, publisher: Publisher, send: Any) -> None:
+    def __init__(self, work: Begin, draining: threading.Event, publisher: Publisher, send: Any) -> None:
         super().__init__(
             id=work.id,
             delivery_count=work.delivery_count,
@@ -105,14 +109,14 @@ class ProcessChild:
         self._connection = connection
         self._publisher = Publisher(settings.connection, settings.queue, settings.key_separator)
         self._limits = Limits.of(settings, random.random())  # noqa: S311  (spreads load, hides nothing)
-        self._work: queue.SimpleQueue[Handle | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Begin | None] = queue.SimpleQueue()
         self._draining = threading.Event()
         self._context: Context | None = None
         self._sending = threading.Lock()
         self._base = contextvars.copy_context()  # what the handler's module set while it was imported
 
     def serve(self, handler: Handler, takeovers: Takeovers) -> None:
-        """Handle messages until the worker wants no more."""
+        """Begin messages until the worker wants no more."""
         taken = takeovers.undo()
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         with asyncio.Runner() as runner:
@@ -121,17 +125,17 @@ class ProcessChild:
             taken += takeovers.undo()
             self._send(Ready(taken=tuple(dict.fromkeys(taken))))
             handled = 0
-            wear = Wear(self._limits)
-            wear.reached(handled)  # which warns of a limit that is too small
+            recycler = Recycler(self._limits)
+            recycler.reached(handled)  # which warns of a limit that is too small
             while (work := self._work.get()) is not None:
                 failure = self._handle(handler, work, runner)
                 handled += 1
                 takeovers.undo()
-                worn = wear.reached(handled)
-                self._send(Ended(failure, worn))
+                recycle_reason = recycler.reached(handled)
+                self._send(Ended(failure, recycle_reason))
             hooks.stop(run, self._base)
 
-    def _handle(self, handler: Handler, work: Handle, runner: asyncio.Runner) -> Failure | None:
+    def _handle(self, handler: Handler, work: Begin, runner: asyncio.Runner) -> Failure | None:
         context = self._context = _ChildContext(work, self._draining, self._publisher, self._send)
         own = self._base.copy()
         if handler.is_async is None:
@@ -154,7 +158,7 @@ class ProcessChild:
     def _listen(self) -> None:
         try:
             while (word := self._connection.recv()) is not None:
-                if isinstance(word, Handle):
+                if isinstance(word, Begin):
                     self._work.put(word)
                     continue
                 (self._draining.set if word.draining else self._draining.clear)()

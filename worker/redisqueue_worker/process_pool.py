@@ -20,7 +20,7 @@ from redisqueue_worker.handlers import HandlerError
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.metrics import VARIABLE
 from redisqueue_worker.orphans import marks
-from redisqueue_worker.process_child import Ended, Extended, Handle, Ready, Update
+from redisqueue_worker.process_child import Begin, Ended, Extended, Ready, Update
 from redisqueue_worker.retry_policy import Failure, HandlerTimeout, failure_of
 from redisqueue_worker.signals import warn_of
 
@@ -67,7 +67,7 @@ class ChildProcess:
         self._message: InFlight | None = None
         self.is_ready = False
         self.taken: tuple[str, ...] = ()
-        self.worn = ""
+        self.recycle_reason = ""
         with contextlib.suppress(OSError):  # it died at once: whoever waits for it will notice
             self._connection.send(settings)
 
@@ -106,7 +106,7 @@ class ChildProcess:
         finally:
             with self._lock:
                 self._message = None
-        self.worn = ended.worn
+        self.recycle_reason = ended.recycle_reason
         return ended.failure
 
     def end(self) -> None:
@@ -124,9 +124,7 @@ class ChildProcess:
         """Hand the message over and listen until its handler has ended. Raises EOFError or OSError."""
         context, claim = message.context, message.claim
         told = Update(draining=False, lease_lost=False)
-        self._connection.send(
-            Handle(claim.payload, claim.id, claim.delivery_count, context.remaining_seconds)
-        )
+        self._connection.send(Begin(claim.payload, claim.id, claim.delivery_count, context.remaining_seconds))
         while not isinstance(word := self._next_word(), Ended):
             if isinstance(word, Extended):
                 context.extend(word.seconds)
@@ -176,7 +174,7 @@ class ChildProcess:
 
 
 class ProcessPool:
-    """`count` processes, each with a thread that hands it messages and replaces it when it dies or is worn.
+    """`count` processes, each with a thread that hands it messages and replaces it when it dies or wants it.
 
     Raises HandlerError or HookError when the handler cannot be used.
     """
@@ -229,8 +227,10 @@ class ProcessPool:
             self._done(message, failure)
             if not child.is_ready:
                 time.sleep(START_PAUSE_SECONDS)
-            if child.worn or not child.alive:
-                child = self._replaced(child, child.worn or (failure.text if failure else "it died"))
+            if child.recycle_reason or not child.alive:
+                child = self._replaced(
+                    child, child.recycle_reason or (failure.text if failure else "it died")
+                )
         child.end()
 
     def _replaced(self, child: ChildProcess, reason: str) -> ChildProcess:

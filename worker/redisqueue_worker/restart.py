@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +61,7 @@ class Limits:
         return ""
 
 
-class Wear:
+class Recycler:
     """How much of its `limits` this process has used up, its age counted from now."""
 
     def __init__(self, limits: Limits) -> None:
@@ -99,7 +98,7 @@ def inherited_listener() -> socket.socket | None:
 
 def resident_mib() -> float:
     """The size of this process in memory."""
-    with suppress(OSError):
+    with contextlib.suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     # Not on Linux: the peak is the next best.
@@ -162,7 +161,7 @@ _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ProcessSnapshot:
     """What to put back before an exec; `now` at the start of the process, before any code of a handler.
 
     An exec keeps more than one would like: what a handler did to its process would be its successor's start.
@@ -180,7 +179,7 @@ class Origin:
     inheritable: frozenset[int]
 
     @classmethod
-    def now(cls) -> Origin:
+    def now(cls) -> ProcessSnapshot:
         """As it is. The stop signals count as not blocked: a predecessor may have held them back."""
         os.umask(mask := os.umask(0o077))
         return cls(

@@ -37,7 +37,7 @@ class HandlerTimeout(Exception):
         super().__init__(f"ran for {seconds:.1f} s")
 
 
-class Cause(StrEnum):
+class FailureKind(StrEnum):
     """What kind of end it was."""
 
     RETRY = "retry"  # the handler wants the message again
@@ -57,7 +57,7 @@ class Failure(NamedTuple):
         delay_seconds: what a RETRY asked for; None for the worker's own backoff.
     """
 
-    cause: Cause
+    kind: FailureKind
     text: str
     detail: str = ""
     delay_seconds: float | None = None
@@ -75,22 +75,22 @@ def _known(error: BaseException) -> Failure | None:
     """What the exceptions that the worker knows mean; None for all others."""
     kind = type(error)  # `isinstance` would also believe what `__class__` pretends
     if issubclass(kind, Retry):
-        return Failure(Cause.RETRY, "retry", delay_seconds=checked_delay(error.delay_seconds))  # type: ignore[attr-defined]
+        return Failure(FailureKind.RETRY, "retry", delay_seconds=checked_delay(error.delay_seconds))  # type: ignore[attr-defined]
     if issubclass(kind, DeadLetter):
-        return Failure(Cause.DEAD_LETTER, text_of(error.reason, LONGEST_TEXT))  # type: ignore[attr-defined]
+        return Failure(FailureKind.DEAD_LETTER, text_of(error.reason, LONGEST_TEXT))  # type: ignore[attr-defined]
     if issubclass(kind, InvalidPayload):
-        return Failure(Cause.INVALID_PAYLOAD, text_of(error, LONGEST_TEXT))
+        return Failure(FailureKind.INVALID_PAYLOAD, text_of(error, LONGEST_TEXT))
     if issubclass(kind, HandlerTimeout):
-        return Failure(Cause.TIMEOUT, text_of(error))
+        return Failure(FailureKind.TIMEOUT, text_of(error))
     if issubclass(kind, asyncio.CancelledError):
-        return _failed(error, Cause.CANCELLED)
+        return _failed(error, FailureKind.CANCELLED)
     return None
 
 
-def _failed(error: BaseException, cause: Cause = Cause.ERROR) -> Failure:
+def _failed(error: BaseException, kind: FailureKind = FailureKind.ERROR) -> Failure:
     text = f"{type_name(error)}: {text_of(error, LONGEST_REASON)}"
     short = text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
-    return Failure(cause, short, formatted(error))
+    return Failure(kind, short, formatted(error))
 
 
 # What is kept beside a dead letter: enough for a traceback's end, small enough for thousands of them.
@@ -121,15 +121,15 @@ class RetryPolicy:
         match failure:
             case None:
                 return Settlement(claim, Outcome.DONE)
-            case Failure(cause=Cause.RETRY, delay_seconds=delay):
+            case Failure(kind=FailureKind.RETRY, delay_seconds=delay):
                 returned = claim.delivery_count - claim.lost_leases
                 chosen = self.delay_seconds(returned) if delay is None else delay
                 return Settlement(claim, Outcome.RETRY, delay_seconds=chosen, reason=failure.text)
-            case Failure(cause=Cause.DEAD_LETTER):
+            case Failure(kind=FailureKind.DEAD_LETTER):
                 return Settlement(claim, Outcome.DEAD, reason=failure.text)
-            case Failure(cause=Cause.INVALID_PAYLOAD):
+            case Failure(kind=FailureKind.INVALID_PAYLOAD):
                 return Settlement(claim, Outcome.DEAD, reason=f"invalid payload: {failure.text}")
-        reason = f"timeout: {failure.text}" if failure.cause is Cause.TIMEOUT else failure.text
+        reason = f"timeout: {failure.text}" if failure.kind is FailureKind.TIMEOUT else failure.text
         detail = failure.detail[-MAX_DETAIL_CHARACTERS:]
         if self.max_attempts == 1:
             return Settlement(claim, Outcome.FAILED, reason=reason, detail=detail, failed=True)

@@ -12,7 +12,6 @@ import threading
 import types
 import typing
 from collections.abc import Awaitable
-from contextlib import suppress
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -80,7 +79,7 @@ def _layers(function: Any) -> Iterator[_Layer]:
     seen: set[int] = set()
     while function is not None and id(function) not in seen:
         seen.add(id(function))
-        with suppress(TypeError, ValueError):  # written in C, say; what it wraps may tell
+        with contextlib.suppress(TypeError, ValueError):  # written in C, say; what it wraps may tell
             yield _Layer(function, inspect.signature(function, follow_wrapped=False))
         function = _beneath(function)
 

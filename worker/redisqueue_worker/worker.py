@@ -19,7 +19,6 @@ from redisqueue_worker.claim_timing import Burst
 from redisqueue_worker.consumer_loop import ConsumerLoop
 from redisqueue_worker.context import Contexts, Publisher, pool_problem
 from redisqueue_worker.control import ControlServer
-from redisqueue_worker.drain import Cause, Drain, Effect, Event, Phase, step
 from redisqueue_worker.executors import Executor, MixedExecutor, TaskExecutor, ThreadExecutor, slots_problem
 from redisqueue_worker.handlers import load
 from redisqueue_worker.health import HealthServer, Pulse, RefusalPulse, stalled
@@ -28,7 +27,7 @@ from redisqueue_worker.in_flight import HandlerTimeouts, InFlightTable
 from redisqueue_worker.lease_renewal import KeeperPulse, keep_leases
 from redisqueue_worker.metrics import VARIABLE, SlotMetrics
 from redisqueue_worker.process_pool import ProcessPool
-from redisqueue_worker.restart import Limits, Wear, inherited_listener
+from redisqueue_worker.restart import Limits, Recycler, inherited_listener
 from redisqueue_worker.retry_policy import RetryPolicy
 from redisqueue_worker.server_check import check_in_background
 from redisqueue_worker.shutdown import (
@@ -36,8 +35,14 @@ from redisqueue_worker.shutdown import (
     EXIT_DRAINED,
     EXIT_FORCED,
     EXIT_IMPATIENT,
+    Cause,
+    Drain,
+    Effect,
     Ending,
+    Event,
+    Phase,
     leave_at_once,
+    step,
 )
 from redisqueue_worker.signals import STOP_SIGNALS, StoppedBeforeStart, Takeovers
 from redisqueue_worker.wakeup import WakeUp
@@ -47,7 +52,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from redisqueue_worker.metrics import Metrics
-    from redisqueue_worker.restart import Origin, Reloader
+    from redisqueue_worker.restart import ProcessSnapshot, Reloader
     from redisqueue_worker.settings import Settings
 
 
@@ -65,10 +70,14 @@ class Worker:
     """Runs the handler of `settings` until told to stop. One per process; `run` needs the main thread."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, origin: Origin, reloader: Reloader | None = None
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        snapshot: ProcessSnapshot,
+        reloader: Reloader | None = None,
     ) -> None:
         self._settings = settings
-        self._origin = origin
+        self._snapshot = snapshot
         self._reloader = reloader
         self._metrics = metrics
         self._state = Drain(settings.drain_timeout_seconds)
@@ -81,7 +90,7 @@ class Worker:
         self._started = False
         self._health: HealthServer | None = None
         self._owns_run_dir = False
-        self._wear = Wear(Limits())
+        self._recycler = Recycler(Limits())
         self._burst = Burst(settings.burst_patience_seconds, monotonic()) if settings.burst else None
         self._timeouts = HandlerTimeouts(self._in_flight, metrics, settings.max_in_flight_seconds)
         self._loop = ConsumerLoop(
@@ -240,7 +249,7 @@ class Worker:
         for pulse in self._pulses.values():  # a slow import is not a stall
             pulse.beat()
         if settings.slots != "processes":  # those are replaced one by one, and this process stays
-            self._wear = Wear(Limits.of(settings, random.random()))  # noqa: S311
+            self._recycler = Recycler(Limits.of(settings, random.random()))  # noqa: S311
         self._started = True
         for thread in (self._wakeup, self._loop):
             thread.start()
@@ -327,7 +336,7 @@ class Worker:
         if self._timeouts.has_abandoned:
             reason = "a handler cannot be stopped"
         else:
-            reason = self._wear.reached(self._loop.settled_total)
+            reason = self._recycler.reached(self._loop.settled_total)
         if reason:
             log.info("time to start afresh", extra={"reason": reason})
         return bool(reason)
@@ -354,7 +363,7 @@ class Worker:
             in_flight=self._in_flight,
             slots=slots,
             health=self._health,
-            origin=self._origin,
+            snapshot=self._snapshot,
             release=not self._settings.leave_lease,
             reason=str(self._state.cause or ""),
             drained=EXIT_IMPATIENT if self._state.cause is Cause.IMPATIENCE else EXIT_DRAINED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from redisqueue_worker.drain import SETTLE_SECONDS, Cause, Drain, Effect, Event, Load, Phase, step
+from redisqueue_worker.shutdown import SETTLE_SECONDS, Cause, Drain, Effect, Event, Load, Phase, step
 
 Story = list[tuple[Event, float, int, Phase, tuple[Effect, ...]]]
 

@@ -19,7 +19,7 @@ import pytest
 from redisqueue_worker import DeadLetter, Retry
 from redisqueue_worker.exceptions import LONGEST_DELAY_SECONDS, InvalidPayload
 from redisqueue_worker.logs import JsonFormatter, TextFormatter
-from redisqueue_worker.retry_policy import Cause, Failure, HandlerTimeout, failure_of
+from redisqueue_worker.retry_policy import Failure, FailureKind, HandlerTimeout, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,11 +164,11 @@ def test_an_odd_exception_is_told_in_plain_and_short_text(kind: str) -> None:
 def test_what_an_exception_cannot_say_leaves_its_name_and_its_frames() -> None:
     for error, text in ((Mute(), "Mute: <Mute without a text>"), (Quoting(), "Quoting: <Quoting without")):
         failure = raised(error)
-        assert failure.cause is Cause.ERROR
+        assert failure.kind is FailureKind.ERROR
         assert failure.text.startswith(text)
         assert "in raised" in failure.detail
     assert raised(Talkative()).text == "Talkative: told all the same"
-    assert raised(Liar("no retry")).cause is Cause.ERROR
+    assert raised(Liar("no retry")).kind is FailureKind.ERROR
     assert "in raised" in raised(Faceless()).detail
 
 
@@ -182,13 +182,13 @@ def test_a_huge_text_leaves_room_for_the_frames_and_for_the_cause() -> None:
 
 @pytest.mark.parametrize("delay", [None, 2.5])
 def test_a_retry_keeps_its_delay(delay: float | None) -> None:
-    assert raised(Retry(delay)) == Failure(Cause.RETRY, "retry", delay_seconds=delay)
+    assert raised(Retry(delay)) == Failure(FailureKind.RETRY, "retry", delay_seconds=delay)
 
 
 def test_a_dead_letter_keeps_its_reason_and_a_wrong_payload_its_place() -> None:
-    assert raised(DeadLetter("too old")) == Failure(Cause.DEAD_LETTER, "too old")
-    assert raised(InvalidPayload("field id")) == Failure(Cause.INVALID_PAYLOAD, "field id")
-    assert raised(HandlerTimeout(2)) == Failure(Cause.TIMEOUT, "ran for 2.0 s")
+    assert raised(DeadLetter("too old")) == Failure(FailureKind.DEAD_LETTER, "too old")
+    assert raised(InvalidPayload("field id")) == Failure(FailureKind.INVALID_PAYLOAD, "field id")
+    assert raised(HandlerTimeout(2)) == Failure(FailureKind.TIMEOUT, "ran for 2.0 s")
 
 
 def test_subclasses_mean_the_same_also_without_our_constructor() -> None:
@@ -196,12 +196,12 @@ def test_subclasses_mean_the_same_also_without_our_constructor() -> None:
         def __init__(self) -> None:
             self.why = "busy"
 
-    assert raised(Later()) == Failure(Cause.RETRY, "retry", delay_seconds=None)
+    assert raised(Later()) == Failure(FailureKind.RETRY, "retry", delay_seconds=None)
 
 
 def test_a_class_of_the_handler_that_is_called_like_one_of_ours_is_not_ours() -> None:
     failure = raised(type("Retry", (Exception,), {})("not that one"))
-    assert (failure.cause, failure.text) == (Cause.ERROR, "Retry: not that one")
+    assert (failure.kind, failure.text) == (FailureKind.ERROR, "Retry: not that one")
 
 
 @dataclass

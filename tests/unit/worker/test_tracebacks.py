@@ -63,4 +63,4 @@ def test_what_the_handler_calls_of_the_worker_stays() -> None:
 def test_a_payload_that_does_not_fit_has_no_traceback_at_all() -> None:
     failure = failure_in(inspected(sync, "x"), b"\xff", CONTEXT)
     assert failure is not None
-    assert (failure.cause, failure.detail) == ("invalid payload", "")
+    assert (failure.kind, failure.detail) == ("invalid payload", "")
