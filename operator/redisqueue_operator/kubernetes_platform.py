@@ -20,7 +20,7 @@ from redisqueue_operator.decide.children.deployment import canary_of
 from redisqueue_operator.decide.children.drift import is_as_wanted
 from redisqueue_operator.decide.children.identity import MANAGED_BY, canary_name, deployment_name, is_owned
 from redisqueue_operator.decide.upgrade_budget import MOST_AT_ONCE, UpgradeBudget, operator_version_of
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import (
     DEPLOYMENTS,
     REDISQUEUES,
@@ -356,7 +356,7 @@ class KubernetesPlatform:
         """Why the children are not ours to write: a foreign Deployment, or a newer operator."""
         if self._store.get(DEPLOYMENTS, _deployment_key(rq)) is None:
             # Before creating anything, look at the server itself: what we know may be older than a deletion.
-            live = await self._api.get(_path(REDISQUEUES, rq.key))
+            live = await self._api.get(REDISQUEUES.path_to(rq.key))
             if live is None or live["metadata"]["uid"] != rq.uid:
                 self._store.drop(REDISQUEUES, rq.key, int(rq.raw["metadata"]["resourceVersion"]))
                 raise Conflict(f"RedisQueue {rq.key} is gone")
@@ -402,7 +402,3 @@ def _deployment_key(rq: RedisQueue) -> Key:
 
 def _canary_key(rq: RedisQueue) -> Key:
     return Key(rq.key.namespace, canary_name(rq.key.name))
-
-
-def _path(resource: Any, key: Key) -> str:
-    return path_of(resource.group, resource.version, resource.plural, key.namespace, key.name)

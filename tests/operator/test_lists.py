@@ -9,7 +9,7 @@ from tests.support.redisqueue_cases import redis_queue
 
 from redisqueue_operator import kubernetes_api
 from redisqueue_operator.api import Key
-from redisqueue_operator.kubernetes_api import KubernetesApi, path_of
+from redisqueue_operator.kubernetes_api import KubernetesApi
 from redisqueue_operator.observe.cache import REDISQUEUES, Store
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def test_a_list_comes_in_pages(api_server: ApiServer, monkeypatch: pytest.
         cluster.apply(queue)
     monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
     monkeypatch.setattr(kubernetes_api, "PAGE", 2)
-    path = path_of(REDISQUEUES.group, REDISQUEUES.version, REDISQUEUES.plural, NAMESPACE)
+    path = REDISQUEUES.path(NAMESPACE)
     store, present, sizes, listed_at = Store(), set(), [], 0
     async with KubernetesApi() as api:
         async for items, version in api.pages(path):

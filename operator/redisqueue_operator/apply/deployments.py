@@ -20,7 +20,7 @@ from redisqueue_operator.decide.children.identity import (
 )
 from redisqueue_operator.decide.upgrade_budget import operator_version_of
 from redisqueue_operator.decide.version_skew import FOREIGN, NEWER
-from redisqueue_operator.kubernetes_api import OVERLOADED, ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.kubernetes_api import OVERLOADED, ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import DEPLOYMENTS, Store, marked_pods, version_of
 from redisqueue_operator.observe.facts import ApplyOutcome
 from redisqueue_operator.platform import Conflict, PlatformError
@@ -121,8 +121,7 @@ class Deployments:
             self._store.drop(DEPLOYMENTS, key, version_of(known))
 
     async def _read(self, key: Key) -> Object | None:
-        group, version, plural = DEPLOYMENTS.group, DEPLOYMENTS.version, DEPLOYMENTS.plural
-        return await self._api.get(path_of(group, version, plural, key.namespace, key.name))
+        return await self._api.get(DEPLOYMENTS.path_to(key))
 
     async def apply(self, key: Key, manifest: Object) -> None:
         """Create it without workers, or make it what the manifest says. Raises Conflict."""

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.decide.finalizer import finalizers
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import REDISQUEUES, Store
 from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply.writer import Writer
 
     Write = Callable[[RedisQueue], Awaitable[Object]]
@@ -52,7 +52,7 @@ class OwnObject:
         try:
             return await write(rq)
         except ApiError as error:
-            newest = await self._api.get(_path(rq.key)) if error.status == 409 else None
+            newest = await self._api.get(REDISQUEUES.path_to(rq.key)) if error.status == 409 else None
             if newest is None:
                 raise
             self._store.put(REDISQUEUES, newest)
@@ -65,7 +65,3 @@ def _decided_from(raw: Object) -> tuple[object, ...]:
     metadata = raw["metadata"]
     parts = ("uid", "generation", "deletionTimestamp", "finalizers")
     return (*(metadata.get(part) for part in parts), raw.get("status"))
-
-
-def _path(key: Key) -> str:
-    return path_of(REDISQUEUES.group, REDISQUEUES.version, REDISQUEUES.plural, key.namespace, key.name)

@@ -114,7 +114,7 @@ class Writer:
 
     async def scale(self, deployment: Key, replicas: int, version: str) -> Object:
         """Set /scale if the Deployment is still at that resourceVersion; the Scale object."""
-        path = _path(DEPLOYMENTS, deployment, "scale")
+        path = DEPLOYMENTS.path_to(deployment, "scale")
         patch = {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}
         async with self._turn(self._scale_bucket):
             return await self._api.merge(path, patch, SCALE_MANAGER)
@@ -123,7 +123,7 @@ class Writer:
         """Have the ReplicaSet prefer this very pod when it shrinks, or take that back."""
         patch = {"metadata": {"uid": uid, "annotations": {DELETION_COST: FIRST_TO_GO if first else None}}}
         async with self._turn(self._scale_bucket):
-            await self._api.merge(_path(PODS, pod), patch, SCALE_MANAGER)
+            await self._api.merge(PODS.path_to(pod), patch, SCALE_MANAGER)
 
     async def status(self, rq: RedisQueue, status: Object) -> Object:
         """Replace .status if the object is still the one that was read; the new object."""
@@ -136,14 +136,14 @@ class Writer:
             "status": merge_patch(raw.get("status") or {}, status),
         }
         async with self._turn(self._bucket):
-            return await self._api.merge(_path(resource, key, "status"), patch, MANAGER)
+            return await self._api.merge(resource.path_to(key, "status"), patch, MANAGER)
 
     async def finalizers(self, rq: RedisQueue, names: list[str]) -> Object:
         """Replace the finalizers if the object is still the one that was read; the new object."""
         version = rq.raw["metadata"]["resourceVersion"]
         patch = {"metadata": {"resourceVersion": version, "finalizers": names}}
         async with self._turn(self._bucket):
-            return await self._api.merge(_path(REDISQUEUES, rq.key), patch, MANAGER)
+            return await self._api.merge(REDISQUEUES.path_to(rq.key), patch, MANAGER)
 
     async def event(self, rq: RedisQueue, event: EventRecord) -> None:
         """Tell people. `kubectl describe` shows it."""
@@ -191,7 +191,3 @@ def path_of_manifest(manifest: Object) -> str:
     kind = manifest["kind"]
     plural = _PLURALS.get(kind, f"{kind.lower()}s")
     return path_of(group, version, plural, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
-
-
-def _path(resource: Any, key: Key, subresource: str = "") -> str:
-    return path_of(resource.group, resource.version, resource.plural, key.namespace, key.name, subresource)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.decide.children import worker_environment
+from redisqueue_operator.decide.children.identity import digest
 from redisqueue_operator.local.definitions import DefinitionError
 from redisqueue_operator.local.worker_process import WorkerTemplate
 
@@ -39,8 +38,7 @@ def worker_template(rq: RedisQueue, *, redis_url: str, handler_path: Sequence[Pa
     environment["REDISQUEUE_HANDLER_PATH"] = os.pathsep.join(path)
     command = tuple(worker.command or ()) + tuple(worker.args or ()) if worker.command else RUN_WORKER
     grace = float(rq.spec.drain.grace_period_seconds)
-    facts = json.dumps([command, sorted(environment.items())])
-    environment["REDISQUEUE_CONFIG_HASH"] = hashlib.sha256(facts.encode()).hexdigest()[:10]
+    environment["REDISQUEUE_CONFIG_HASH"] = digest([command, environment])
     return WorkerTemplate(command, environment, grace, probed=not worker.command)
 
 
@@ -67,8 +65,7 @@ def own_environment(variables: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def write_sources(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write a ConfigMap's files below `folder`, into a folder named by their content; return that folder."""
     contents = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
-    digest = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()[:10]
-    target = folder / digest
+    target = folder / digest({name: content.hex() for name, content in contents.items()})
     if not target.exists():
         target.mkdir(parents=True)
         for name, content in contents.items():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import os
 import signal
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.decide.children.identity import digest
 from redisqueue_operator.local.embedded_redis import free_port
 from redisqueue_operator.observe.facts import PodObservation
 
@@ -39,8 +38,7 @@ class WorkerTemplate:
     @property
     def digest(self) -> str:
         """Ten characters that change with the template."""
-        facts = [self.command, sorted(self.environment.items()), self.grace_seconds, self.probed]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:10]
+        return digest([self.command, dict(self.environment), self.grace_seconds, self.probed])
 
 
 @dataclass(eq=False)

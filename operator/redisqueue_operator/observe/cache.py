@@ -16,6 +16,7 @@ from redisqueue_operator.decide.children.identity import (
     canary_name,
     deployment_name,
 )
+from redisqueue_operator.kubernetes_api import path_of
 from redisqueue_operator.observe.facts import CRASHED, PodObservation
 from redisqueue_operator.platform import Canary, Fleet
 
@@ -46,6 +47,14 @@ class Resource:
     version: str
     plural: str
     selector: str = ""
+
+    def path(self, namespace: str | None = None) -> str:
+        """The URL path of all objects, in one namespace or in all."""
+        return path_of(self.group, self.version, self.plural, namespace)
+
+    def path_to(self, key: Key, subresource: str = "") -> str:
+        """The URL path of one object, or of a part of it that is written by itself."""
+        return path_of(self.group, self.version, self.plural, key.namespace, key.name, subresource)
 
 
 REDISQUEUES = Resource("redisqueue.dev", "v1alpha1", "redisqueues")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi
 from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Coverage:
         self.collections: list[Collection] = [
             (resource, namespace) for resource in WATCHED for namespace in scope.namespaces or (None,)
         ]
-        self._paths = {_path(*each): each for each in self.collections}
+        self._paths = {resource.path(where): (resource, where) for resource, where in self.collections}
         self._watched: set[str] = set()
         self._refused: dict[str, int] = {}
         self._unlisted: dict[Collection, str] = {}
@@ -108,10 +108,6 @@ class Coverage:
         return {self._paths[path] for path in self._refused} | self._unlisted.keys()
 
 
-def _path(resource: Resource, namespace: str | None) -> str:
-    return path_of(resource.group, resource.version, resource.plural, namespace)
-
-
 def _named(collections: Iterable[Collection]) -> str:
     named = [f"{resource.plural} in {where or 'all namespaces'}" for resource, where in collections]
     rest = f" and {len(named) - 10} more" if len(named) > 10 else ""
@@ -158,7 +154,7 @@ class Listing:
 
     async def _read_one(self, collection: Collection) -> None:
         resource, namespace = collection
-        path = path_of(resource.group, resource.version, resource.plural, namespace)
+        path = resource.path(namespace)
         present: set[Key] = set()
         listed_at = 0
         async for items, version in self._api.pages(path, self._scope.selector_of(resource)):

@@ -14,8 +14,8 @@ import time
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.apply.writer import TokenBucket
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.observe.cache import REDISQUEUES, Resource, Store, key_of, version_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
+from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of, version_of
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.redrive.resource import REDRIVES, Redrive, parse
 from redisqueue_operator.redrive.room import Room
@@ -92,7 +92,7 @@ class RedriveController:
     # -- which there are --
 
     async def _follow(self, namespace: str | None) -> None:
-        path = path_of(REDRIVES.group, REDRIVES.version, REDRIVES.plural, namespace)
+        path = REDRIVES.path(namespace)
         pause = REST_SECONDS
         while True:
             try:
@@ -183,7 +183,7 @@ class RedriveController:
     async def queue(self, key: Key) -> Object | None:
         """The RedisQueue; None where there is none. Waits for ever for one that another operator serves."""
         while (obj := self._store.get(REDISQUEUES, key)) is None:
-            if await self._api.get(_path(REDISQUEUES, key)) is None:
+            if await self._api.get(REDISQUEUES.path_to(key)) is None:
                 return None
             if self._store.get(REDISQUEUES, key) is None:  # nor was it told while we asked
                 await self._change_of(key, ASK_SECONDS)
@@ -227,7 +227,7 @@ class RedriveController:
 
     async def _look_again(self, redrive: Redrive) -> None:
         with contextlib.suppress(ApiError, OSError, TimeoutError):
-            live = await self._api.get(_path(REDRIVES, redrive.key))
+            live = await self._api.get(REDRIVES.path_to(redrive.key))
             if live is None or live["metadata"]["uid"] != redrive.uid:
                 raise Gone
             self._remember(live)
@@ -253,10 +253,6 @@ async def _until(done: Callable[[], Awaitable[bool]]) -> None:
     """Try until it is done."""
     while not await done():  # noqa: ASYNC110 - nothing tells when the API server is well again
         await asyncio.sleep(AGAIN_SECONDS)
-
-
-def _path(resource: Resource, key: Key) -> str:
-    return path_of(resource.group, resource.version, resource.plural, key.namespace, key.name)
 
 
 def _is_over(redrive: Redrive) -> bool:
