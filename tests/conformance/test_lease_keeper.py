@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -312,6 +313,16 @@ def test_the_thread_is_there_only_while_leases_are_kept(
         leases.remove(mine)
         eventually(lambda: not threads())
     assert keeper.overdue_seconds == 0
+
+
+def test_a_keeper_that_nobody_has_any_more_keeps_nothing(redis_client: redis.Redis, told: Told) -> None:
+    leases = told.queue(LeaseKeeper(lambda: redis_client), 0.8)
+    leases.add(*claim(redis_client, 1, 0.8))
+    eventually(lambda: told.renewed)  # by what `queue` gave it is kept all the same
+    del leases
+    gc.collect()
+    eventually(lambda: not threads())
+    assert told.lost == []
 
 
 def test_a_callback_that_raises_harms_no_lease(redis_client: redis.Redis, keeper: LeaseKeeper) -> None:

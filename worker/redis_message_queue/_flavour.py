@@ -14,8 +14,8 @@ from redis_message_queue._callbacks import (
     call_either,
     call_plain,
 )
+from redis_message_queue._deadline import in_task, in_thread
 from redis_message_queue._flow import Flow, run, run_async, within_task, within_thread
-from redis_message_queue._patience import in_task, in_thread
 from redis_message_queue.validation import check_async_callable, check_sync_callable, check_types
 
 if TYPE_CHECKING:

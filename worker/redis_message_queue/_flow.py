@@ -23,7 +23,7 @@ import tenacity
 
 from redis_message_queue import _clock
 from redis_message_queue._clock import Moment, moment
-from redis_message_queue._patience import is_over_in
+from redis_message_queue._deadline import deadline_passes_within
 from redis_message_queue.exceptions import LuaScriptError, RetryBudgetExhaustedError
 from redis_message_queue.operations import script_failure
 from redis_message_queue.trouble import described, is_elsewhere, is_refusal, is_unreachable_cluster
@@ -234,7 +234,7 @@ def repeated(
         attempts = state.attempt_number
         logger.warning("%s: attempt %d failed: %s", what, attempts, described(failure))
         pause_seconds = min(tenacious.wait(state), policy.max_delay_seconds)
-        if tenacious.stop(state) or is_over_in(pause_seconds):
+        if tenacious.stop(state) or deadline_passes_within(pause_seconds):
             raise RetryBudgetExhaustedError(
                 f"{what} gave up after {attempts} attempts: {described(failure)}"
             ) from failure

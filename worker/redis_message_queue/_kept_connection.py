@@ -18,8 +18,8 @@ import redis.client
 from redis.exceptions import ResponseError
 
 from redis_message_queue._clock import monotonic
+from redis_message_queue._deadline import NEVER, check_deadline, deadline_at
 from redis_message_queue._fork import ForgottenAtFork
-from redis_message_queue._patience import NEVER, check, over_at
 from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def ask(kept: KeptConnection, call: Call[Any]) -> Any:
     answered = False
     try:
         request = [_packed(call, connection)]
-        if over_at.get() is not NEVER:
-            check()
+        if deadline_at.get() is not NEVER:
+            check_deadline()
         try:
             connection.send_packed_command(request)
             reply = connection.read_response(disable_decoding=call.raw)
@@ -149,7 +149,7 @@ def _repeated(connection: Any, request: list[bytes], raw: bool, error: BaseExcep
     def once() -> Any:
         if failures:
             raise failures.pop()
-        check()
+        check_deadline()
         connection.send_packed_command(request)
         return connection.read_response(disable_decoding=raw)
 

@@ -16,8 +16,8 @@ import redis.asyncio
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
-from redis_message_queue import _patience
 from redis_message_queue._callbacks import discard_awaitable
+from redis_message_queue._deadline import check_deadline
 from redis_message_queue._kept_connection import ask, ask_async, kept_by, kept_of
 from redis_message_queue.client_checks import is_cluster
 from redis_message_queue.exceptions import GatewayContractError
@@ -78,7 +78,7 @@ async def execute_async(client: Any, call: Call[T]) -> T:
 
 def _command(client: Any, call: Call[Any], *, by_text: bool = False) -> Any:
     """The reply to a call as a command of the client, or an awaitable of it."""
-    _patience.check()
+    check_deadline()
     source, keys = call.script, call.keys
     options: dict[str, Any] = {NEVER_DECODE: True} if call.raw else {}
     script = ("EVAL", source.text) if by_text else ("EVALSHA", source.sha)
@@ -142,7 +142,7 @@ def _outcome(client: Any, call: Call[Any]) -> Any:
 
 def send(client: Any, command: str, *args: object, **options: object) -> Any:
     """Call one method of the client. Raises GatewayContractError if its answer is still to be awaited."""
-    _patience.check()
+    check_deadline()
     try:
         reply = getattr(client, command)(*args, **options)
     except AWAY as error:

@@ -31,28 +31,30 @@ MOST_AT_ONCE = 64
 _IDLE_SECONDS = 1.0
 NEVER = math.inf
 _NAME = "redis-message-queue-publish"
-over_at: contextvars.ContextVar[float] = contextvars.ContextVar("redis_message_queue_patience", default=NEVER)
+deadline_at: contextvars.ContextVar[float] = contextvars.ContextVar(
+    "redis_message_queue_deadline", default=NEVER
+)
 
 
 @contextmanager
-def patience(seconds: float) -> Iterator[None]:
+def deadline(seconds: float) -> Iterator[None]:
     """What is called in here, also in threads that it starts, is over after that time."""
-    before = over_at.set(min(over_at.get(), monotonic() + seconds))
+    before = deadline_at.set(min(deadline_at.get(), monotonic() + seconds))
     try:
         yield
     finally:
-        over_at.reset(before)
+        deadline_at.reset(before)
 
 
-def is_over_in(seconds: float) -> bool:
+def deadline_passes_within(seconds: float) -> bool:
     """Whether nobody waits any longer by then."""
-    ends = over_at.get()
+    ends = deadline_at.get()
     return ends is not NEVER and monotonic() + seconds >= ends
 
 
-def check() -> None:
+def check_deadline() -> None:
     """Before anything is sent: raise RetryBudgetExhaustedError if nobody waits for it any longer."""
-    if over_at.get() is not NEVER and is_over_in(0.0):
+    if deadline_at.get() is not NEVER and deadline_passes_within(0.0):
         raise RetryBudgetExhaustedError("nobody waits for this call any longer: it is not sent")
 
 
@@ -114,7 +116,7 @@ def in_thread(seconds: float, action: Callable[[], T]) -> T:
         free.release()
         return functools.partial(outcome.put, result)
 
-    with patience(ends - monotonic()):
+    with deadline(ends - monotonic()):
         context = contextvars.copy_context()
     try:
         _threads.give(work)
@@ -133,7 +135,7 @@ def in_thread(seconds: float, action: Callable[[], T]) -> T:
 async def in_task(seconds: float, action: Callable[[], Any]) -> Any:
     """Await what `action` gives. Raises RetryBudgetExhaustedError when it takes longer, and cancels it."""
     try:
-        with patience(seconds):
+        with deadline(seconds):
             async with _clock.timeout(seconds) as limit:
                 result = action()
                 return await result if inspect.isawaitable(result) else result
