@@ -280,7 +280,7 @@ logging.getLogger("redisqueue_worker.consumer_loop").addFilter(lambda record: re
 
 def handle(payload, context):
     if payload == "thread":
-        thread = threading.Thread(target=lambda: 1 / 0, name="claimer")
+        thread = threading.Thread(target=lambda: 1 / 0, name="consumer loop")
         thread.start()
         thread.join()
     context.logger.info("at work")

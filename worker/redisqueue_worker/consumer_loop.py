@@ -67,7 +67,7 @@ class ConsumerLoop(threading.Thread):
         changed: Callable[[], None],
         emptied: Callable[[float | None], None],
     ) -> None:
-        super().__init__(name="redisqueue-claimer", daemon=True)
+        super().__init__(name="redisqueue-consumer-loop", daemon=True)
         self._in_flight = in_flight
         self._leases = leases
         self._slots = slots

@@ -79,7 +79,7 @@ class Metrics:
         self.redis_errors = counter(
             "redisqueue_worker_redis_errors", "Failed calls to Redis, by loop.", ["loop"]
         )
-        self.redis_errors.labels("claimer")
+        self.redis_errors.labels("consumer")
         self.drain_ended()
         outcomes = ("done", "failed", "dead", "retry", "release", "lost")
         # By name, because finding a label's counter takes longer than counting.

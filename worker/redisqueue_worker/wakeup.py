@@ -27,7 +27,7 @@ class WakeUp(threading.Thread):
     """
 
     def __init__(self, connect: Callable[[], Consumer], wake: Callable[[], None], pulse: Pulse) -> None:
-        super().__init__(name="redisqueue-waiter", daemon=True)
+        super().__init__(name="redisqueue-wakeup", daemon=True)
         self._connect = connect
         self._wake = wake
         self._pulse = pulse

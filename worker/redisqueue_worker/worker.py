@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-_LOOPS = ("redisqueue-claimer", THREAD_NAME, "redisqueue-waiter", "redisqueue-event-loop")
+_LOOPS = ("redisqueue-consumer-loop", THREAD_NAME, "redisqueue-wakeup", "redisqueue-event-loop")
 
 
 class PlatformError(Exception):
@@ -83,7 +83,7 @@ class Worker:
         self._state = Drain(settings.drain_timeout_seconds)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._in_flight = InFlightTable()
-        self._pulses = {name: Pulse() for name in ("main", "claimer", "waiter")}
+        self._pulses = {name: Pulse() for name in ("main", "consumer loop", "wake-up")}
         self._keeper = LeaseKeeper(settings.connection.connect)
         self._pulses["leases"] = KeeperPulse(self._keeper)
         self._takeovers = Takeovers(self._on_signal, _on_thread_crash)
@@ -108,7 +108,7 @@ class Worker:
                 metrics,
             ),
             metrics=metrics,
-            pulse=self._pulses["claimer"],
+            pulse=self._pulses["consumer loop"],
             changed=lambda: self._events.put(Event.TICK),
             emptied=self._on_empty,
         )
@@ -116,7 +116,7 @@ class Worker:
         self._pulses["results"] = RefusalPulse(lambda: outbox.refused_since)
         metrics.results_waiting.set_function(lambda: outbox.oldest_seconds(monotonic()))
         metrics.results_refused.set_function(lambda: len(outbox))
-        self._wakeup = WakeUp(self._consumer, self._loop.woken, self._pulses["waiter"])
+        self._wakeup = WakeUp(self._consumer, self._loop.woken, self._pulses["wake-up"])
 
     def run(self) -> int:
         """Work until drained and told to stop; the process's exit code.

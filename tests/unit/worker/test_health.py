@@ -73,8 +73,8 @@ def test_probes_say_what_they_are_told() -> None:
         ready = True
         assert status(f"{base}/readyz?verbose") == (200, "ok\n")
         assert status(f"{base}/livez")[0] == 200
-        late.append("claimer")
-        assert status(f"{base}/livez") == (503, "stalled: claimer\n")
+        late.append("consumer loop")
+        assert status(f"{base}/livez") == (503, "stalled: consumer loop\n")
         assert 'redisqueue_worker_messages_total{outcome="done"} 1.0' in status(f"{base}/metrics")[1]
         assert status(f"{base}/nothing")[0] == 404
     finally:
