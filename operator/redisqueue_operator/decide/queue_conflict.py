@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.decide.scaling.live_pods import FRESH_SECONDS
+from redisqueue_operator.observe.facts import FRESH_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

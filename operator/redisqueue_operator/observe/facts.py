@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FRESH_SECONDS = 10.0
+"""A worker refreshes its report every 2 s; one older than this says nothing about now."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueObservation:
@@ -60,6 +63,11 @@ class WorkerObservation:
     """The operator asked this idle worker to claim nothing more."""
     tripped: bool = False
     """Only failures: its circuit breaker lets it try one message now and then."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its report still says something about now."""
+        return self.age_seconds <= FRESH_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

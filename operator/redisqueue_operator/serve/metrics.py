@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from redisqueue_operator.decide.scaling.live_pods import is_fresh
 from redisqueue_operator.loop.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def _workers(each: LastSeen) -> dict[str, int | None]:
     observation, decision = each.observation, each.decision
     if observation is None:
         return {}
-    busy = sum(worker.busy > 0 for worker in observation.workers if is_fresh(worker))
+    busy = sum(worker.busy > 0 for worker in observation.workers if worker.is_fresh)
     return {
         "desired": decision.to_replicas if decision else None,
         "wanted": decision.wanted_replicas if decision else None,

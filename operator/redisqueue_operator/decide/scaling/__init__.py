@@ -7,11 +7,10 @@ from redisqueue_operator.decide.scaling.decide import decide
 from redisqueue_operator.decide.scaling.decision import Decision, Rates, Term
 from redisqueue_operator.decide.scaling.explain import explain
 from redisqueue_operator.decide.scaling.history import STEP_SECONDS, History
-from redisqueue_operator.decide.scaling.live_pods import FRESH_SECONDS, survivors, to_retire
+from redisqueue_operator.decide.scaling.live_pods import survivors, to_retire
 from redisqueue_operator.decide.scaling.policy import Mode, Policy
 
 __all__ = [
-    "FRESH_SECONDS",
     "STEP_SECONDS",
     "Decision",
     "History",

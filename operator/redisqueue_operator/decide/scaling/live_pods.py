@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.scaling.policy import Policy
     from redisqueue_operator.observe.facts import Observation, PodObservation, WorkerObservation
 
-FRESH_SECONDS = 10.0
-"""A worker refreshes its report every 2 s; one older than this says nothing about now."""
-
 
 class State(IntEnum):
     """What one live pod is doing, in the order in which pods are given up."""
@@ -63,7 +60,7 @@ class LivePods:
         reports_of = _by_pod(observation)
         for pod in observation.pods:
             reports = reports_of.get(pod.uid) or reports_of.get(pod.name, [])
-            fresh = [worker for worker in reports if is_fresh(worker)]
+            fresh = [worker for worker in reports if worker.is_fresh]
             busy = sum(worker.busy for worker in fresh)
             if pod.terminating:
                 draining_busy += busy
@@ -107,11 +104,6 @@ class LivePods:
         return [member for member in self.members if member.state <= last]
 
 
-def is_fresh(worker: WorkerObservation) -> bool:
-    """Whether a report still says something about now."""
-    return worker.age_seconds <= FRESH_SECONDS
-
-
 def is_hung(worker: WorkerObservation, policy: Policy) -> bool:
     """Whether the worker's oldest handler runs for longer than any may."""
     age, limit = worker.oldest_start_age_seconds, policy.max_in_flight_seconds
@@ -136,7 +128,7 @@ def to_retire(decision: Decision, observation: Observation) -> tuple[str, ...]:
         worker.id
         for worker in observation.workers
         if (worker.pod_uid or worker.id) in victims
-        and is_fresh(worker)
+        and worker.is_fresh
         and worker.busy == 0
         and not worker.draining
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.decide.scaling.live_pods import is_fresh, is_hung
+from redisqueue_operator.decide.scaling.live_pods import is_hung
 from redisqueue_operator.decide.status.ready import Condition
 from redisqueue_operator.decide.status.worth import rounded
 
@@ -227,7 +227,7 @@ def _pods_failing(observation: Observation, before: str) -> list[tuple[str, str]
 
 
 def _tripped(observation: Observation) -> list[tuple[str, str]]:
-    fresh = [worker for worker in observation.workers if is_fresh(worker)]
+    fresh = [worker for worker in observation.workers if worker.is_fresh]
     if not (tripped := sum(worker.tripped for worker in fresh)):
         return []
     text = f"{tripped} of {len(fresh)} workers failed several times in a row and try one message now and then"
@@ -235,7 +235,7 @@ def _tripped(observation: Observation) -> list[tuple[str, str]]:
 
 
 def _hung(observation: Observation, policy: Policy) -> list[tuple[str, str]]:
-    hung = sorted(w.id for w in observation.workers if is_fresh(w) and is_hung(w, policy))
+    hung = sorted(w.id for w in observation.workers if w.is_fresh and is_hung(w, policy))
     if not hung:
         return []
     some = ", ".join(hung[:3]) + (", …" if len(hung) > 3 else "")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.decide.scaling.live_pods import FRESH_SECONDS
 from redisqueue_operator.loop.memory import SETTINGS_SECONDS, UNUSABLE_SETTINGS_SECONDS
 from redisqueue_operator.observe.facts import (
+    FRESH_SECONDS,
     Observation,
     Others,
     QueueObservation,

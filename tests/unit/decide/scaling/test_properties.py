@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.support.any_observation import observations, on_a_busy_machine, policies, queues
 from tests.support.observations import Story, fleet, once, queue, seen
 
-from redisqueue_operator.decide.scaling import FRESH_SECONDS, Decision, History, Policy, decide, explain
+from redisqueue_operator.decide.scaling import Decision, History, Policy, decide, explain
+from redisqueue_operator.observe.facts import FRESH_SECONDS
 
 if TYPE_CHECKING:
     from redisqueue_operator.observe.facts import Observation, QueueObservation

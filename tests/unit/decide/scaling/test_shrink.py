@@ -8,7 +8,8 @@ import math
 import pytest
 from tests.support.observations import OLD, Story, fleet, once, pod, queue, seen, settled, worker
 
-from redisqueue_operator.decide.scaling import FRESH_SECONDS, Policy, survivors, to_retire
+from redisqueue_operator.decide.scaling import Policy, survivors, to_retire
+from redisqueue_operator.observe.facts import FRESH_SECONDS
 
 
 def test_down_to_the_highest_need_of_the_window() -> None:
