@@ -44,8 +44,6 @@ class _Heartbeat(Timer, BaseGracefulInterruptHandler):
         self._lapsed = lapsed
         self._ends = math.inf
         self._stopped = False
-        self.suppressed = False
-        """Set once the handler has ended: losing the lease is then reported by the settlement."""
 
     def is_interrupted(self) -> bool:
         """True since `stop()`."""
@@ -104,6 +102,7 @@ class LeaseHeartbeat(_Heartbeat):
 class AsyncLeaseHeartbeat(_Heartbeat):
     """For asyncio; it belongs to the event loop in which it was started, and to the context."""
 
+    may_hang = False  # in the thread; the loop has calls that hang
     _task: asyncio.Task[None] | None = None
     _gives_up_at = math.inf
     _ended = False

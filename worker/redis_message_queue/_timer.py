@@ -1,7 +1,7 @@
 """What falls due, and the one thread of the process that does it: there only while something is to come.
 
-Before a timer fires the watch over the others is handed to another thread. So one that hangs delays no other,
-and there are never more threads than timers that hang, and one.
+Before a timer that may hang fires the watch over the others is handed to another thread. So it delays no
+other, and there are never more threads than timers that hang, and one.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Timer(ABC):
     """Something that falls due, by `monotonic`. One that is dropped never does."""
 
     due_at: float = math.inf
+    may_hang = True
 
     @abstractmethod
     def fire(self) -> float:
@@ -131,7 +132,7 @@ class Timers(ForgottenAtFork):
         return not idle
 
     def _take(self, me: threading.Thread) -> Timer | None:
-        """What is due, with the watch handed over."""
+        """What is due, with the watch handed over if that may hang."""
         with self._lock:
             if self._thread not in (me, None):
                 return None
@@ -142,14 +143,18 @@ class Timers(ForgottenAtFork):
                     continue
                 timer.due_at = math.inf
                 self._firing[me] = timer, threading.Event()
-                self._thread = None
-                if self._next_at() < math.inf:
-                    try:
-                        self._start()
-                    except RuntimeError:
-                        logger.warning("No thread can be started: what falls due has to wait for this one")
+                if timer.may_hang:
+                    self._hand_over()
                 return timer
         return None
+
+    def _hand_over(self) -> None:
+        self._thread = None
+        if self._next_at() < math.inf:
+            try:
+                self._start()
+            except RuntimeError:
+                logger.warning("No thread can be started: what falls due has to wait for this one")
 
     def _fire(self, timer: Timer, me: threading.Thread) -> None:
         when = math.inf

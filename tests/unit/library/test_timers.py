@@ -119,6 +119,25 @@ def test_one_that_hangs_holds_up_no_other_and_is_waited_for(timers: Timers, fire
     assert fired.count("slow") == 1
 
 
+def test_those_that_cannot_hang_take_turns_in_one_thread(timers: Timers, fired: list[object]) -> None:
+    seen: set[threading.Thread] = set()
+
+    class Quick(Noted):
+        may_hang = False
+
+        def fire(self) -> float:
+            seen.add(threading.current_thread())
+            return super().fire()
+
+    soon = monotonic() + 0.8
+    kept = [Quick(fired, number) for number in range(100)]
+    for timer in kept:
+        timers.by(timer, soon)
+    eventually(lambda: len(fired) == 100)
+    assert (fired, len(seen)) == (list(range(100)), 1)
+    eventually(lambda: alone(timers))
+
+
 def test_one_that_set_itself_fires_while_it_still_fires(timers: Timers, fired: list[object]) -> None:
     again = threading.Event()
 
