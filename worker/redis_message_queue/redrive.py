@@ -7,11 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import _bulk, validation
+from redis_message_queue import _bulk
 from redis_message_queue._bulk import BYTES_AT_ONCE, Letter, Renewed, Tail, parts, size_of
 from redis_message_queue._flow import Flow, Now, Sleep
 from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import PayloadTooLargeError
+from redis_message_queue.validation import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,16 +55,8 @@ class RedriveOptions:
     on_progress: Callable[[RedriveProgress], Any] | None = None
 
     def __post_init__(self) -> None:
-        validation.check(
-            max_messages=self.max_messages,
-            per_second=self.per_second,
-            match=self.match,
-            dry_run=self.dry_run,
-            max_payload_bytes=self.max_payload_bytes,
-            make_room=self.make_room,
-            record=self.record,
-            on_progress=self.on_progress,
-        )
+        """Raise TypeError or ConfigurationError naming the first argument that cannot work."""
+        check_fields(self)
 
     @property
     def most_at_once(self) -> int:

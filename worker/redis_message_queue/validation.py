@@ -13,6 +13,8 @@ from redis_message_queue.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -110,6 +112,11 @@ def check(**values: object) -> None:
     for name, value in values.items():
         check_types(**{name: value})
         check_ranges(**{name: value})
+
+
+def check_fields(options: DataclassInstance) -> None:
+    """Check type, then range, of each field."""
+    check(**{field.name: getattr(options, field.name) for field in fields(options)})
 
 
 def check_types(**values: object) -> None:
