@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.support.documented_keys import kept_for_ever
 
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FOLDERS = ("e2e", "operator", "integration")
 """Side by side, the folders that take longest come first: nothing long is left to wait for at the end."""
+OVER_SERVERS = ("conformance", "faults", "integration", "model", "unit")
+"""Where each test leaves its server as a queue would."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,3 +56,42 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
     """A bytes-mode client on the emptied shared server."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def _no_key_is_left_for_ever(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test leaves on a server ends by itself, or has a row in the library's table that says otherwise.
+
+    It looks at the shared server after each test that begins with an empty one, and at servers of the test's
+    own before they go. Not where a test is about keys of others: `@pytest.mark.foreign_keys("why")`.
+    """
+    folder = request.path.relative_to(Path(__file__).parent).parts[0]
+    if folder not in OVER_SERVERS or request.node.get_closest_marker("foreign_keys"):
+        yield
+        return
+    shared = request.getfixturevalue("redis_server") if "redis_url" in request.fixturenames else None
+    left: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmbeddedRedis, "close", looking_first(EmbeddedRedis.close, left))
+        yield
+    if shared is not None:
+        left += left_on(shared.url)
+    assert left == []
+
+
+def looking_first(close: Callable[[EmbeddedRedis], None], left: list[str]) -> Callable[[EmbeddedRedis], None]:
+    def look_and_close(server: EmbeddedRedis) -> None:
+        if server.process is not None:
+            left.extend(left_on(server.url))
+        close(server)
+
+    return look_and_close
+
+
+def left_on(url: str) -> list[str]:
+    """Nothing of a server that is down, or wants more than a URL says."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, retry=None) as client:
+            return kept_for_ever(client)
+    except (redis.RedisError, OSError):
+        return []

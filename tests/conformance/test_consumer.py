@@ -399,6 +399,7 @@ def test_a_wrong_argument_is_named(redis_client: redis.Redis, arguments: dict[st
 
 
 @pytest.mark.parametrize("key", [KEYS.pending, KEYS.lease_deadlines, KEYS.delayed, KEYS.workers])
+@pytest.mark.foreign_keys("another type stands under the name of one")
 def test_a_key_of_another_type_stops_the_call_before_any_write(redis_client: redis.Redis, key: str) -> None:
     consumer = Consumer(redis_client, "{jobs}", worker=WorkerIdentity("w", 1))
     publish(redis_client, KEYS, "a")

@@ -112,6 +112,7 @@ def test_a_retry_without_a_delay_goes_behind_those_that_wait(
     assert payloads(redis_client, KEYS.pending) == ["b", "c", "a"]
 
 
+@pytest.mark.foreign_keys("another type stands under the name of one")
 def test_notes_of_another_type_stop_the_call_before_any_write(
     redis_client: redis.Redis, consumer: Consumer
 ) -> None:

@@ -188,6 +188,7 @@ def test_beside_producers_each_message_is_purged_once_or_stays(
     assert redis_client.hgetall(KEYS.delivery_counts) == {b"in flight": b"3"}
 
 
+@pytest.mark.foreign_keys("something else stands under the name of one")
 async def test_something_else_under_a_name_is_left_alone(face: Face, redis_client: redis.Redis) -> None:
     fill(redis_client, "pending", 3)
     redis_client.set(f"{KEYS.pending}:purged", "somebody else's")

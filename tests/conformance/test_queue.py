@@ -450,6 +450,7 @@ async def test_a_repeated_publish_answers_as_the_first_did(face: Face, redis_cli
     assert redis_client.llen("{jobs}::pending") == 1
 
 
+@pytest.mark.foreign_keys("lists with names of the caller's")
 async def test_the_gateway_works_alone_on_explicit_lists(face: Face, redis_client: redis.Redis) -> None:
     gateway = face.gateway(message_visibility_timeout_seconds=30, message_wait_interval_seconds=0)
     assert await face.call(gateway.add_message, "{jobs}::in", "payload") is None

@@ -82,7 +82,7 @@ def test_a_full_list_refuses_but_a_duplicate_is_no_overload(redis_client: redis.
     full = publication("a", "{jobs}::r1", max_pending_length=1)
     assert run(redis_client, full) == operations.PENDING_FULL
     assert not redis_client.exists(MARKER, "{jobs}::r1")
-    redis_client.set(MARKER, "")
+    redis_client.set(MARKER, "", ex=60)
     assert run(redis_client, full) == 0
 
 
@@ -317,6 +317,7 @@ def test_a_key_of_another_type_stops_a_script_before_any_write(
     assert everything(redis_client) == {KEYS.pending: b"alien"}
 
 
+@pytest.mark.foreign_keys("another type stands under the name of one")
 def test_a_record_of_another_type_stops_an_ack_before_any_write(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "a")
     claim = claim_as_v7(redis_client, KEYS, "C")

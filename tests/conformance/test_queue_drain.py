@@ -98,6 +98,7 @@ async def test_a_slow_redis_does_not_stretch_a_drain(face: Face, redis_client: r
     assert redis_client.llen("{jobs}::pending") == 1
 
 
+@pytest.mark.foreign_keys("another type stands under the name of one")
 async def test_an_error_that_will_not_pass_is_raised_and_told(face: Face, redis_client: redis.Redis) -> None:
     events: list[Any] = []
     queue = face.queue(gateway=face.gateway(), on_event=face.callback(events.append))

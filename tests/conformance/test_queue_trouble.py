@@ -295,6 +295,7 @@ def test_events_of_queues_that_share_a_gateway_go_to_the_right_queue(redis_clien
     assert seen == {"{a}": ["publish", "claim", "ack", "claim_reclaim", "claim", "ack"], "{b}": []}
 
 
+@pytest.mark.foreign_keys("lists with names of the caller's")
 def test_a_claim_answers_with_a_claimed_message(redis_client: redis.Redis) -> None:
     gateway = RedisGateway(redis_client=redis_client, message_visibility_timeout_seconds=30)
     redis_client.lpush("{jobs}::in", "raw")

@@ -62,6 +62,7 @@ async def test_waiting_tasks_share_the_work(server: Server, redis_client: redis.
 
 
 @pytest.mark.one_node
+@pytest.mark.foreign_keys("lists with names of the caller's")
 def test_without_the_right_to_block_it_polls(redis_url: str, redis_client: redis.Redis) -> None:
     redis_client.acl_setuser("poller", enabled=True, nopass=True, keys="*", commands=["+@all", "-blmove"])
     try:

@@ -302,6 +302,7 @@ def test_old_versions_are_forgotten(redis_client: redis.Redis) -> None:
     assert redis_client.hlen(KEYS.versions) == 1 + 2 * 7
 
 
+@pytest.mark.foreign_keys("another type stands under the name of one")
 def test_statistics_of_another_type_hinder_no_settlement(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "a")
     consumer = of_version(redis_client, "v1")

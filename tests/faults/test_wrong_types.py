@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from tests.faults.conftest import OpenBench
     from tests.support.fault_proxy import Request
 
-pytestmark = pytest.mark.parametrize("open_bench", ["sync"], indirect=True)
+pytestmark = [
+    pytest.mark.parametrize("open_bench", ["sync"], indirect=True),
+    pytest.mark.foreign_keys("a key of each script is replaced by something else"),
+]
 
 SCRIPTED = {
     name: operation for name, operation in OPERATIONS.items() if name != "publish without deduplication"

@@ -128,6 +128,7 @@ def test_a_worker_process(redis_url: str, redis_client: redis.Redis, tmp_path: P
     seen_at_most(redis_client)
 
 
+@pytest.mark.foreign_keys("the very keys that the table has to notice")
 def test_the_table_is_found_out_when_it_is_wrong(redis_client: redis.Redis) -> None:
     redis_client.set(f"{QUEUE}::surprise", 1)
     redis_client.hset(KEYS.workers, "w", "{}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,20 @@ class DocumentedKey:
 
     def names(self, name: str, queue: str) -> bool:
         """Whether this is a key of that queue of this kind."""
+        return re.fullmatch(re.escape(queue) + self._rest, name) is not None
+
+    def names_of_any(self, name: str) -> bool:
+        """Whether this is a key of some queue of this kind."""
+        return re.fullmatch(".+" + self._rest, name, re.DOTALL) is not None
+
+    @cached_property
+    def _rest(self) -> str:
+        """A pattern of what follows the queue's name."""
         pattern = re.sub(r"<[a-z]+>", "[^:]+(:[^:]+)?", re.escape(self.template).replace(r"\\<", "<"))
-        return re.fullmatch(re.escape(queue) + pattern[1:], name) is not None
+        return pattern[1:]
 
 
+@cache
 def documented_keys() -> list[DocumentedKey]:
     """Every row of the table below the heading "Keys"; a row may name several keys."""
     section = _README.read_text(encoding="utf-8").split("\n## Keys\n")[1].split("\n## ")[0]
@@ -65,3 +76,18 @@ def fits(row: DocumentedKey, left_ms: int) -> bool:
     if row.expiry_ms is None or left_ms == -1:
         return row.expiry_ms is None and left_ms == -1
     return left_ms <= row.expiry_ms
+
+
+def kept_for_ever(client: redis.Redis) -> list[str]:
+    """The keys of a server that will never end by themselves although no row of the table says so."""
+    rows = [row for row in documented_keys() if row.expiry_ms is None]
+    names = list(client.scan_iter(count=1000))
+    pipeline = client.pipeline(transaction=False)
+    for name in names:
+        pipeline.pttl(name)
+    endless = [
+        name.decode(errors="replace")
+        for name, left_ms in zip(names, pipeline.execute(), strict=True)
+        if left_ms == -1
+    ]
+    return [name for name in endless if not any(row.names_of_any(name) for row in rows)]

@@ -90,7 +90,7 @@ def test_no_permission_inside_a_script(port: int, limited: str) -> None:
 
 
 def test_wrong_type(redis_client: redis.Redis) -> None:
-    redis_client.set("emails", "text")
+    redis_client.set("emails", "text", ex=60)
     assert _why(lambda: redis_client.llen("emails")) == "WrongType"
     assert _why(lambda: redis_client.eval("return redis.call('llen', KEYS[1])", 1, "emails")) == "WrongType"
 

@@ -16,6 +16,14 @@ local before = call('HMGET', RECORD, 'call', 'now', 'moved', 'total')
 local total = tonumber(before[4] or ARGV[4])
 if before[1] == CALL then return { tonumber(before[2]), tonumber(before[3]), total } end
 local moved, most = tonumber(before[3] or 0), tonumber(ARGV[3]) or math.huge
+if not before[4] then -- a login that may not have it expire leaves no record for ever
+  call('HSET', RECORD, 'moved', 0, 'total', total)
+  local expires = pcall_redis('PEXPIRE', RECORD, ARGV[1])
+  if type(expires) == 'table' then
+    call('HDEL', RECORD, 'moved', 'total')
+    return expires
+  end
+end
 
 local places, payloads, stored = {}, {}, {}
 for i = 5, #ARGV, 3 do
