@@ -6,7 +6,9 @@ The server is the only judge of an object: a client-side model would refuse fiel
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import logging
 import os
 import time
 from email.utils import parsedate_to_datetime
@@ -225,13 +227,25 @@ def credentials(**kwargs: Any) -> kopf.ConnectionInfo | None:
     """The pod's service account, when it has one, else $KUBECONFIG; None without either."""
     token = SERVICE_ACCOUNT / "token"
     if not token.exists():
-        return kopf.login_with_kubeconfig(**kwargs)
+        return _kubeconfig(**kwargs)
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     return kopf.ConnectionInfo(
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
         ca_path=str(SERVICE_ACCOUNT / "ca.crt"),
         token=token.read_text().strip(),
     )
+
+
+def _kubeconfig(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """As the Kubernetes client reads it: it can run the login command that many a cloud writes there."""
+    import kubernetes.client  # noqa: PLC0415 - it takes its time, and no pod needs it
+
+    try:
+        info = kopf.login_via_client(**{"logger": logging.getLogger(__name__), **kwargs})
+    except kopf.LoginError:
+        return None
+    proxy = kubernetes.client.Configuration.get_default_copy().proxy
+    return info and dataclasses.replace(info, proxy_url=proxy or None)
 
 
 def session(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from tests.support.operator_process import Cluster
 
 from redisqueue_operator import kubernetes_api
@@ -55,6 +59,39 @@ async def test_a_token_that_rotates_is_used_without_a_new_start(
         with pytest.raises(ApiError, match="Unauthorized"):
             await who(api)
     cluster.run("delete", "serviceaccount", "first", "second", "-n", "default")
+
+
+def test_a_login_command_of_the_kubeconfig_is_run(api_server: ApiServer, tmp_path: Path) -> None:
+    cluster = Cluster(api_server)
+    cluster.run("create", "serviceaccount", "third", "-n", "default")
+    token = cluster.run("create", "token", "third", "-n", "default").strip()
+    version = "client.authentication.k8s.io/v1"
+    told = json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": {"token": token}})
+    command = {"apiVersion": version, "command": "echo", "args": [told], "interactiveMode": "Never"}
+    kubeconfig = yaml.safe_load(api_server.kubeconfig.read_text())
+    kubeconfig["users"][0]["user"] = {"exec": command}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    login = "import asyncio, tests.operator.test_login as own; asyncio.run(own.tell())"
+    environment = {"KUBECONFIG": str(tmp_path / "kubeconfig"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", login],
+        env={
+            **os.environ,
+            "KUBECONFIG": str(tmp_path / "kubeconfig"),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    cluster.run("delete", "serviceaccount", "third", "-n", "default")
+    assert done.stdout.strip() == "system:serviceaccount:default:third", done.stderr
+
+
+async def tell() -> None:
+    """Print who the API server takes us for."""
+    async with KubernetesApi() as api:
+        print(await who(api))
 
 
 async def test_without_a_login_it_says_where_one_is_looked_for(
