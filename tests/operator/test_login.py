@@ -75,11 +75,7 @@ def test_a_login_command_of_the_kubeconfig_is_run(api_server: ApiServer, tmp_pat
     environment = {"KUBECONFIG": str(tmp_path / "kubeconfig"), "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", login],
-        env={
-            **os.environ,
-            "KUBECONFIG": str(tmp_path / "kubeconfig"),
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
