@@ -15,7 +15,6 @@ GROUP = "redisqueue.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "RedisQueue"
-PLURAL = "redisqueues"
 REDRIVE_FILE = "redisqueue.dev_redisqueueredrives.yaml"
 REDRIVE_KIND = "RedisQueueRedrive"
 FILES = {KIND: FILE, REDRIVE_KIND: REDRIVE_FILE}

@@ -1,10 +1,12 @@
-"""Tables on a terminal: redrawn in place on a TTY, plain lines elsewhere."""
+"""What a person sees of it: tables, redrawn in place on a TTY, plain lines elsewhere; workers' log lines."""
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -89,3 +91,39 @@ class ScreenHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show one record."""
         self.screen.say(self.format(record))
+
+
+HIDDEN = frozenset({"time", "level", "logger", "message", "traceback"})
+LOUD = frozenset({"warning", "error", "critical"})
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of a worker's log: JSON as short text, all else as it is.
+
+    `loud` when somebody should look at it, `reason` the word for it, if it has one.
+    """
+
+    text: str
+    loud: bool = False
+    reason: str = ""
+
+    @staticmethod
+    def read(line: str) -> LogLine:
+        """From what a worker printed."""
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return LogLine(line)
+        if not isinstance(record, dict) or "message" not in record:
+            return LogLine(line)
+        level = str(record.get("level", "info"))
+        extra = [
+            f"{name}={value}"
+            for name, value in record.items()
+            if name not in HIDDEN and value not in ("", None)
+        ]
+        words = [] if level == "info" else [f"{level}:"]
+        text = " ".join([*words, str(record["message"]), *extra])
+        lines = [text, *str(record.get("traceback", "")).splitlines()]
+        return LogLine("\n".join(lines), level in LOUD, str(record.get("reason", "")))

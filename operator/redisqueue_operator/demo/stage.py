@@ -8,11 +8,11 @@ import os
 import shutil
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from redisqueue_operator.demo.manifests import manifests
 from redisqueue_operator.local.definitions import Definitions
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.local.platform import LocalPlatform
@@ -151,3 +151,21 @@ async def kubectl(*arguments: str, stdin: str = "") -> str:
     if process.returncode:
         raise StageError(f"kubectl {' '.join(arguments)}: {error.decode(errors='replace').strip()}")
     return out.decode()
+
+
+def manifests(run: str, redis_url: str) -> list[dict[str, Any]]:
+    """A RedisQueue and the ConfigMap with its handler, named `run`; `redis_url` is the workers' address."""
+    here = files("redisqueue_operator.demo")
+    queue: dict[str, Any] = yaml.safe_load(here.joinpath("redisqueue.yaml").read_text())
+    queue["metadata"]["name"] = run
+    queue["spec"]["redis"]["url"] = redis_url
+    worker = queue["spec"]["worker"]
+    worker["source"]["configMapRef"]["name"] = run
+    worker["env"] = [{"name": "RESULTS_URL", "value": redis_url}, {"name": "DEMO_RUN", "value": run}]
+    source = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": run},
+        "data": {"handler.py": here.joinpath("handler.py").read_text()},
+    }
+    return [source, queue]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from redisqueue_operator.local.log_line import LogLine
+from redisqueue_operator.cli.screen import LogLine
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ from redisqueue_operator import interruptible
 from redisqueue_operator.api import parse
 from redisqueue_operator.cli.commands.lint import problem_lines
 from redisqueue_operator.cli.options import UserError
-from redisqueue_operator.cli.screen import Screen, ScreenHandler, table
+from redisqueue_operator.cli.screen import LogLine, Screen, ScreenHandler, table
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.embedded_redis import BY_DESIGN, EmbeddedRedis
-from redisqueue_operator.local.log_line import LogLine
 from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.local.template import ignored_fields
 from redisqueue_operator.loop.reconcile import Engine
