@@ -158,7 +158,7 @@ def test_results_that_wait_for_a_claim_that_is_refused(
 def test_a_report_that_is_refused_keeps_no_message(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
-    redis_client.set(KEYS.versions, "somebody else's")
+    redis_client.set(KEYS.versions, "somebody else's", ex=3600)
     publish(redis_client, "a", "b")
     with WorkerProcess(tmp_path, redis_url, "outcome") as worker:
         worker.until_noted("finished", 2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue import operations
 from redis_message_queue._flow import Flow, Now, is_retryable
 from redis_message_queue._fork import ForgottenAtFork
-from redis_message_queue._wakeup import WakeUp
+from redis_message_queue._wakeup import SharedWait
 from redis_message_queue.envelope import new_id
 from redis_message_queue.events import EventOperation, EventOutcome, event_sink
 from redis_message_queue.exceptions import ClaimStoreFailedError, RetryBudgetExhaustedError
@@ -88,7 +88,7 @@ class ClaimLoop:
         self._dead_letters = chosen.dead_letter_queue or None
         self._sender = sender
         self._answered = answered
-        self._wakeup = WakeUp(sender)
+        self._wakeup = SharedWait(sender)
         self.unanswered = UnansweredClaims()
 
     def wait(self, source: str, processing: str) -> Flow[Claimed]:

@@ -31,7 +31,7 @@ _POLL_SECONDS = 0.005
 _telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of_drain", default=False)
 
 
-class Drain:
+class QueueDrain:
     """The drain of one queue object, which may be asked for again and again; `done` once it has succeeded."""
 
     def __init__(self, queue: QueueParts, gate: InFlightGate) -> None:

@@ -187,7 +187,7 @@ def raise_translated(error: redis.exceptions.ResponseError) -> NoReturn:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryBudget:
     """Budget and spacing of the repeats of one idempotent call; a budget of 0 means one attempt."""
 
     budget_seconds: int = 120
@@ -208,7 +208,7 @@ def repeated(
     action: Action,
     failure: Exception,
     began: Moment,
-    policy: RetryPolicy,
+    policy: RetryBudget,
     interrupts: Sequence[BaseGracefulInterruptHandler] = (),
     worth: Callable[[BaseException], bool] = is_retryable,
 ) -> Flow[Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue import validation
 from redis_message_queue._callbacks import discard_awaitable
-from redis_message_queue._drain import Drain
+from redis_message_queue._drain import QueueDrain
 from redis_message_queue._flow import Action, Flow, Sleep
 from redis_message_queue._fork import ForgottenAtFork
 from redis_message_queue._gateway import GatewayFlows
@@ -130,7 +130,7 @@ class QueueFlows:
             settings, flavour, self.key, self._gateway, self._gateway_timeout, self._reporter
         )
         self._gate = InFlightGate()
-        self._drain = Drain(self._parts, self._gate)
+        self._drain = QueueDrain(self._parts, self._gate)
         self._sink = EventSink(self._reporter.emit, self._gate.is_stopping, self.key.delayed)
         hook = getattr(gateway, "_set_event_emitter", None)
         if hook is not None:

@@ -26,7 +26,7 @@ _STEP_SECONDS = 0.05
 _SHORTEST_SECONDS = 0.01
 
 
-class WakeUp(ForgottenAtFork):
+class SharedWait(ForgottenAtFork):
     """At which lists a consumer blocks: the first to come; the others step in when it has left."""
 
     def __init__(self, sender: Sender) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from redis_message_queue._flow import RetryPolicy
+from redis_message_queue._flow import RetryBudget
 from redis_message_queue._gateway import GatewayProperties
 from redis_message_queue.envelope import PayloadLimits, default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
@@ -303,9 +303,9 @@ class GatewayOptions(_Options):
         return _DEFAULT_WAIT_INTERVAL_SECONDS if wait is None else wait
 
     @property
-    def retry(self) -> RetryPolicy:
+    def retry(self) -> RetryBudget:
         """How idempotent calls are repeated."""
-        return RetryPolicy(
+        return RetryBudget(
             self.retry_budget_seconds, self.retry_initial_delay_seconds, self.retry_max_delay_seconds
         )
 
