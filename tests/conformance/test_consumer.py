@@ -17,9 +17,9 @@ from tests.support.queues import (
     let_leases_expire,
     payloads,
     publish,
+    publish_later,
 )
 
-from redis_message_queue import _transport, operations
 from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
@@ -89,9 +89,7 @@ def test_next_moments_are_told_to_a_consumer_that_could_take_more(
     nothing = consumer.claim(1)
     assert (nothing.next_due_seconds, nothing.next_expiry_seconds) == (None, None)
     publish(redis_client, KEYS, "a")
-    _transport.execute(
-        redis_client, operations.add_delayed(delayed=KEYS.delayed, stored=["later"], delay_seconds=50)
-    )
+    publish_later(redis_client, KEYS, 50, "later")
     reply = consumer.claim(2)
     assert reply.next_due_seconds == pytest.approx(50, abs=1)
     assert reply.next_expiry_seconds == pytest.approx(120, abs=1)
@@ -294,8 +292,7 @@ def test_a_message_taken_away_by_hand_is_not_settled(redis_client: redis.Redis, 
 
 def test_due_messages_are_promoted_in_their_order(redis_client: redis.Redis, consumer: Consumer) -> None:
     for number in range(5):
-        call = operations.add_delayed(delayed=KEYS.delayed, stored=[str(number)], delay_seconds=10 + number)
-        _transport.execute(redis_client, call)
+        publish_later(redis_client, KEYS, 10 + number, str(number))
     let_delayed_be_due(redis_client, KEYS)
     assert [texts(consumer.claim(2).claims) for _ in range(3)] == [["0", "1"], ["2", "3"], ["4"]]
 

@@ -13,6 +13,7 @@ from tests.support.queues import (
     let_leases_expire,
     payloads,
     publish,
+    return_unhandled,
 )
 
 from redis_message_queue import _transport, envelope, operations
@@ -93,10 +94,7 @@ def test_the_calls_of_the_queue_face_take_work_out(
     )
     third = _transport.execute(redis_client, plain)
     assert third is not None
-    back = operations.requeue_plain(
-        pending=KEYS.pending, processing=KEYS.processing, claim_id="three", stored=third
-    )
-    assert _transport.execute(redis_client, back) is True
+    assert _transport.execute(redis_client, return_unhandled(KEYS, third)) is True
     assert payloads(redis_client, KEYS.pending) == ["c"]
 
 

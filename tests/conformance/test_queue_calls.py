@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import redis
-from tests.support.queues import claim_as_v7, everything, lease_sets, let_leases_expire, payloads, publish
+from tests.support.queues import (
+    claim_as_v7,
+    everything,
+    lease_sets,
+    let_leases_expire,
+    payloads,
+    publish,
+    return_unhandled,
+)
 
 from redis_message_queue import _transport, envelope, operations
 from redis_message_queue.keys import QueueKeys
@@ -281,13 +289,11 @@ def test_a_move_of_what_is_not_there_takes_its_copy_back(redis_client: redis.Red
 def test_an_unhandled_claim_goes_back_to_the_front(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, "a", "b")
     stored = run(redis_client, plain_claim())
-    call = operations.requeue_plain(
-        pending=KEYS.pending, processing=KEYS.processing, claim_id="C", stored=stored
-    )
-    assert run(redis_client, call) is True
+    assert run(redis_client, return_unhandled(KEYS, stored, "{jobs}::replay 1")) is True
     assert payloads(redis_client, KEYS.pending) == ["a", "b"]
-    assert set(everything(redis_client)) == {KEYS.pending}
-    assert run(redis_client, call) is False
+    assert set(everything(redis_client)) == {KEYS.pending, "{jobs}::replay 1"}
+    assert run(redis_client, return_unhandled(KEYS, stored, "{jobs}::replay 1")) is True
+    assert run(redis_client, return_unhandled(KEYS, stored, "{jobs}::replay 2")) is False
     assert payloads(redis_client, KEYS.pending) == ["a", "b"]
 
 
@@ -300,7 +306,7 @@ def test_an_unhandled_claim_goes_back_to_the_front(redis_client: redis.Redis) ->
         publication(),
         operations.add_bounded(pending=KEYS.pending, stored="m", max_pending_length=1),
         plain_claim(),
-        operations.requeue_plain(pending=KEYS.pending, processing=KEYS.processing, claim_id="C", stored="m"),
+        return_unhandled(KEYS, "m"),
         operations.claim_leased(
             pending=KEYS.pending, processing=KEYS.processing, claim_id="C", visibility_timeout_ms=1000
         ),

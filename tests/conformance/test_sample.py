@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 import redis.asyncio
-from tests.support.queues import everything, let_delayed_be_due, let_leases_expire, publish
+from tests.support.queues import everything, let_delayed_be_due, let_leases_expire, publish, publish_later
 
-from redis_message_queue import _transport, operations
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
@@ -228,9 +227,7 @@ def test_a_wrong_time_to_live_is_refused(redis_client: redis.Redis) -> None:
 
 
 def test_delayed_messages_count_as_due_when_their_time_is_over(redis_client: redis.Redis) -> None:
-    _transport.execute(
-        redis_client, operations.add_delayed(delayed=KEYS.delayed, stored=["x", "y"], delay_seconds=60)
-    )
+    publish_later(redis_client, KEYS, 60, "x", "y")
     assert (look(redis_client).delayed, look(redis_client).delayed_due) == (2, 0)
     let_delayed_be_due(redis_client, KEYS)
     assert (look(redis_client).delayed, look(redis_client).delayed_due) == (2, 2)

@@ -21,6 +21,29 @@ def publish(client: redis.Redis, keys: QueueKeys, *payloads: str) -> None:
         client.lpush(keys.pending, envelope.encode(payload))
 
 
+def publish_later(client: redis.Redis, keys: QueueKeys, delay_seconds: float, *stored: str) -> None:
+    """Put stored messages into the delayed set, due so much later by the server's clock."""
+    seconds, microseconds = client.time()
+    due = seconds * 1000 + microseconds // 1000 + delay_seconds * 1000
+    client.zadd(keys.delayed, dict.fromkeys(stored, due))
+
+
+def return_unhandled(
+    keys: QueueKeys, stored: str | bytes, replay_key: str = "{jobs}::replay"
+) -> operations.Call[bool]:
+    """The call that gives an unhandled claim without a lease back, next to be claimed."""
+    return operations.move(
+        processing=keys.processing,
+        destination=keys.pending,
+        stored=stored,
+        payload=stored,
+        lease_token=None,
+        replay_key=replay_key,
+        replay_ttl_ms=1000,
+        next_out=True,
+    )
+
+
 def payloads(client: redis.Redis, key: str) -> list[str]:
     """The payloads of a list, the next to be claimed (the tail) first."""
     values = [envelope.decode(stored).payload for stored in client.lrange(key, 0, -1)]

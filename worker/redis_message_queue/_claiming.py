@@ -306,8 +306,15 @@ class ClaimLoop:
         if stored is None:
             stored = yield from self._sender.command("hget", keys.claim_result_ids, claim_id)
         if stored is not None:
-            call = operations.requeue_plain(
-                pending=source, processing=processing, claim_id=claim_id, stored=stored
+            call = operations.move(
+                processing=processing,
+                destination=source,
+                stored=stored,
+                payload=stored,
+                lease_token=None,
+                replay_key=operations.settle_record(processing) + new_id(),
+                replay_ttl_ms=_PLAIN_RECORD_SECONDS * 1000,
+                next_out=True,
             )
             yield from self._sender.call(call)
 

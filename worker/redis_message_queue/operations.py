@@ -154,9 +154,10 @@ def publish(
     cap = "" if max_pending_length is None else max_pending_length
     return Call(
         script("publish"),
-        (deduplication_key, pending, replay_key, *spent),
-        (deduplication_ttl_seconds, stored, replay_ttl_ms, cap, overload_policy),
+        (deduplication_key, replay_key, *spent),
+        (stored, cap, overload_policy, deduplication_ttl_seconds, replay_ttl_ms),
         int,
+        names=(pending,),
     )
 
 
@@ -164,12 +165,7 @@ def add_bounded(
     *, pending: str, stored: Text, max_pending_length: int, overload_policy: str = "raise"
 ) -> Call[int]:
     """Publish into a list with a cap: 1 published, -1 (`PENDING_FULL`) nothing done."""
-    return Call(script("add"), (pending,), (stored, max_pending_length, overload_policy), int)
-
-
-def add_delayed(*, delayed: str, stored: Sequence[Text], delay_seconds: float) -> Call[int]:
-    """Publish for later, by the server's clock. Only consumers of this library promote what is due."""
-    return Call(script("add_delayed"), (delayed,), (milliseconds(delay_seconds), *stored), int)
+    return Call(script("publish"), (pending,), (stored, max_pending_length, overload_policy), int)
 
 
 # -- claiming --
@@ -191,7 +187,7 @@ def claim_plain(
             lease.claim_result(claim_id),
             lease.claim_result_ids,
             lease.claim_result_backrefs,
-            *_optional(delayed),
+            *(() if delayed is None else (delayed,)),
         ),
         (record_ttl_ms, claim_id),
         lambda reply: reply,
@@ -251,10 +247,6 @@ def _claim_keys(pending: str, processing: str, dead_letter_queue: str | None) ->
     )
 
 
-def _optional(key: str | None) -> tuple[str, ...]:
-    return () if key is None else (key,)
-
-
 def _leased_claim(reply: Sequence[Text] | Text | None) -> LeasedClaim:
     if not reply:
         return LeasedClaim(None, None)
@@ -290,23 +282,6 @@ def parse_claim_record(value: Text | None) -> tuple[str, str] | None:
     return pair[0], pair[1]
 
 
-def requeue_plain(*, pending: str, processing: str, claim_id: str, stored: Text) -> Call[bool]:
-    """Give an unhandled claim without a lease back, next to be claimed; False: not in processing any more."""
-    lease = lease_keys(processing)
-    return Call(
-        script("requeue_plain"),
-        (
-            pending,
-            processing,
-            lease.claim_result(claim_id),
-            lease.claim_result_ids,
-            lease.claim_result_backrefs,
-        ),
-        (claim_id, stored),
-        bool,
-    )
-
-
 # -- finishing --
 
 
@@ -337,12 +312,15 @@ def move(
     replay_key: str,
     replay_ttl_ms: int,
     spent: tuple[str, ...] = (),
+    next_out: bool = False,
 ) -> Call[bool]:
-    """Push `payload` to the head of `destination` and remove `stored`; False as in `remove`."""
-    args = (stored, lease_token or "", replay_ttl_ms, "1", payload)
-    return Call(
-        script("finish"), (replay_key, destination, *spent), args, bool, names=_finish_keys(processing)
-    )
+    """Push `payload` to the head of `destination` and remove `stored`; False as in `remove`.
+
+    `next_out`: to the tail, where it is the next to be claimed again.
+    """
+    args = (stored, lease_token or "", replay_ttl_ms, "RPUSH" if next_out else "LPUSH", payload)
+    own = (replay_key, destination, *spent)
+    return Call(script("finish"), own, args, bool, names=_finish_keys(processing))
 
 
 @lru_cache(_QUEUES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -106,8 +107,10 @@ def test_own_script_errors_are_told_from_the_servers(text: str, expected: str | 
 
 
 def test_every_script_says_its_keys_arguments_reply_and_cost() -> None:
-    for name in ("publish", "add", "add_delayed", "claim_plain", "claim_leased", "finish", "renew",
-                 "requeue_plain", "consume", "report", "retire", "sample"):  # fmt: skip
+    folder = files("redis_message_queue") / "scripts"
+    names = [path.name.removesuffix(".lua") for path in folder.iterdir() if path.name.endswith(".lua")]
+    assert "publish" in names
+    for name in names:
         body = script(name).text
         header = body[body.rindex("\n-- KEYS") :]
         assert "-- reply" in header, name

@@ -9,7 +9,7 @@
 --#include ensure
 --#include undo
 --#include promote
---#include distinct
+--#include own_envelope
 local wrong = check({ KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'string', KEYS[4], 'hash', KEYS[5], 'hash' })
   or (KEYS[6] and check({ KEYS[6], 'zset' }))
 if wrong then return wrong end
@@ -23,7 +23,7 @@ if not stored then
 end
 if not stored then return false end
 if moved and string.sub(stored, 1, #PREFIX) ~= PREFIX and call('HEXISTS', KEYS[5], stored) == 1 then
-  local own, refused = distinct(KEYS[2], stored, KEYS[3])
+  local own, refused = own_envelope(KEYS[2], stored, KEYS[3])
   if refused then
     call('LMOVE', KEYS[2], KEYS[1], 'LEFT', 'RIGHT')
     return redis.error_reply(refused)

@@ -1,27 +1,29 @@
--- Publish unless a message with the same deduplication key was published within its time to live.
--- KEYS  1 deduplication marker, 2 pending, 3 replay record of this call, then records of earlier calls that nobody
---       needs any more
--- ARGV  1 marker TTL s, 2 stored message, 3 replay TTL ms, 4 cap of pending or '', 5 overload policy
+-- Publish, unless a message with the same deduplication key was published within its time to live.
+-- KEYS  1 pending, and with a deduplication key 2 its marker, 3 replay record of this call, then records of earlier calls
+--       that nobody needs any more
+-- ARGV  1 stored message, 2 cap of pending or '', 3 overload policy, 4 marker TTL s, 5 replay TTL ms
 -- reply 1 published, 0 duplicate, -1 pending is full
 -- cost  O(1)
 --#include base
+--#include types
 --#include guard
-local marker, pending, record, cap = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[4])
+local pending, marker, record, cap = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[2])
 
 local function wrong()
-  --#include types
-  return check({ marker, 'string', pending, 'list', record, 'string' })
+  return check(marker and { marker, 'string', pending, 'list', record, 'string' } or { pending, 'list' })
 end
 
 local function answer(result)
-  call('SET', record, result, 'PX', ARGV[3])
+  if record then call('SET', record, result, 'PX', ARGV[5]) end
   if KEYS[4] then call('DEL', unpack(KEYS, 4)) end
   return result
 end
 
-local function push()
-  local pushed = pcall_redis('LPUSH', pending, ARGV[2])
+local function push(dropped)
+  local pushed = pcall_redis('LPUSH', pending, ARGV[1])
   if type(pushed) ~= 'table' then return end
+  if dropped then call('RPUSH', pending, dropped) end
+  if not marker then return wrong() or redis.error_reply(pushed.err) end
   call('DEL', marker)
   local alien = wrong()
   if alien then return alien end
@@ -29,21 +31,23 @@ local function push()
   --#include refused
 end
 
-if call('EXISTS', marker, record) > 0 then
+if marker and call('EXISTS', marker, record) > 0 then
   local alien = wrong()
   if alien then return alien end
   local before = call('GET', record)
   return before and tonumber(before) or answer(0)
 end
 return guarded(wrong, function()
+  local dropped
   if cap and call('LLEN', pending) >= cap then
-    if ARGV[5] ~= 'drop_oldest' then return -1 end
-    call('RPOP', pending)
+    if ARGV[3] ~= 'drop_oldest' then return -1 end
+    dropped = call('RPOP', pending)
   end
-  local marked = pcall_redis('SET', marker, '', 'EX', ARGV[1])
-  if marked.err then
+  local marked = marker and pcall_redis('SET', marker, '', 'EX', ARGV[4])
+  if marked and marked.err then
+    if dropped then call('RPUSH', pending, dropped) end
     local err, left = marked.err, 'nothing was written'
     --#include refused
   end
-  return push() or answer(1)
+  return push(dropped) or answer(1)
 end)

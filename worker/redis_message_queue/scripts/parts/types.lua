@@ -8,7 +8,7 @@ local function check(list)
   end
 end
 
-local function check_leases(L)
-  return check({ L.pending, 'list', L.processing, 'list', L.deadlines, 'zset', L.tokens, 'hash', L.counter, 'string',
-    L.counts, 'hash', L.refs, 'hash', L.ids, 'hash', L.backrefs, 'hash' })
+local function check_leases(keys)
+  return check({ keys.pending, 'list', keys.processing, 'list', keys.deadlines, 'zset', keys.tokens, 'hash', keys.counter, 'string',
+    keys.counts, 'hash', keys.refs, 'hash', keys.ids, 'hash', keys.backrefs, 'hash' })
 end

@@ -11,7 +11,7 @@ end
 -- Claims are known by value. The second copy of a value in flight (of a producer that writes no envelopes) gets an
 -- envelope of its own at the head of processing, where the claim has put it: what to claim, and why it could not be
 -- written. `unique` is a text that no other claim has; the id shows that the value came without one.
-local function distinct(processing, stored, unique)
+local function own_envelope(processing, stored, unique)
   local content = { id = 'raw-' .. string.sub(redis.sha1hex(unique), 1, 32) }
   if is_text(stored) then
     content.payload = stored
