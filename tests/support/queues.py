@@ -52,7 +52,7 @@ def payloads(client: redis.Redis, key: str) -> list[str]:
 
 def claim_one(
     client: redis.Redis, keys: QueueKeys, claim_id: str, *, limit: int | None = 10
-) -> operations.LeasedClaim:
+) -> operations.ClaimResult:
     """Claim one message with a lease."""
     call = operations.claim_leased(
         pending=keys.pending,
@@ -67,7 +67,7 @@ def claim_one(
 
 def claim_as_v7(
     client: redis.Redis, keys: QueueKeys, claim_id: str, *, limit: int | None = 10
-) -> operations.LeasedClaim:
+) -> operations.ClaimResult:
     """Claim one message the way an older worker does, with all the records it keeps."""
     claim = claim_one(client, keys, claim_id, limit=limit)
     if claim.token is not None:

@@ -21,7 +21,16 @@ from redis_message_queue.messages import (
     SettleReply,
     WorkerIdentity,
 )
-from redis_message_queue.operations import Call, Text, encoded, milliseconds, renew_many, script
+from redis_message_queue.operations import (
+    Call,
+    Text,
+    claim_record,
+    encoded,
+    milliseconds,
+    renew_many,
+    script,
+    settle_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,7 +94,8 @@ class ConsumerState:
         self._decode = decode
         self._nonce = envelope.new_id().encode()
         self._keys = _queue_keys(options.keys)
-        self._lease = options.keys.leases
+        self._settle_record = settle_record(options.keys.processing)
+        self._claim_record = claim_record(options.keys.processing)
         lease_ms = milliseconds(options.visibility_timeout_seconds)
         self._numbers = (
             f"{lease_ms} {options.max_delivery_count or 0} {max(lease_ms, _SHORTEST_RECORD_MS)}"
@@ -119,28 +129,20 @@ class ConsumerState:
             claim_id = None
             if count > 0:
                 claim_id = self._unresolved.popleft() if self._unresolved else envelope.new_id()
-            spent = tuple(self._spent.popleft() for _ in range(min(len(self._spent), _SPENT_AT_ONCE)))
-        settled = self._lease.operation_result(self._settle_id(settlements) if settlements else "none")
-        claimed = self._lease.claim_result(claim_id or "none")
+            spent: list[str] = []
+            while self._spent and len(spent) < _SPENT_AT_ONCE:
+                spent.append(self._spent.popleft())
+        settled = self._settle_record + (self._settle_id(settlements) if settlements else "none")
+        claimed = self._claim_record + (claim_id or "none")
         apart = 0 if in_hand is None else 1 if in_hand == 0 else 2
-        numbers = f"{max(0, count)} {int(fresh)} {apart} {_DUE[due]} {self._numbers}"
-        args = (
-            numbers,
-            *self._identity,
-            *(
-                part
-                for settlement in settlements
-                for part in _settlement_args(
-                    settlement,
-                    # What is given up may be published again.
-                    self._marker(settlement.claim.stored) if settlement.outcome in _GIVES_UP else "",
-                )
-            ),
-        )
+        when = 2 if due is Due.FIRST else _DUE[due]
+        args = [f"{max(0, count)} {int(fresh)} {apart} {when} {self._numbers}", *self._identity]
+        for settlement in settlements:
+            given_up = settlement.outcome in _GIVES_UP  # and may be published again
+            args += _settlement_args(settlement, self._marker(settlement.claim.stored) if given_up else "")
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
-        call = Call(
-            script("consume"), (settled, claimed, *spent), args, self._parse, raw=True, names=self._keys
-        )
+        own = (settled, claimed, *spent)
+        call = Call(script("consume"), own, tuple(args), self._parse, raw=True, names=self._keys)
         return Attempt(call, claim_id, records)
 
     def done(self, attempt: Attempt, reply: tuple[SettleReply, int]) -> SettleReply:
@@ -253,7 +255,7 @@ class ConsumerState:
             _seconds(expiry),
             tuple(given_up),
         )
-        answers = () if applied == "-" else tuple(flag == "1" for flag in applied)
+        answers = () if applied == "-" else tuple(map("1".__eq__, applied))
         return SettleReply(answers, claimed), int(version)
 
     def _claim(self, message: bytes, token: str, deliveries: str) -> Claim:
@@ -304,7 +306,7 @@ def _queue_keys(keys: QueueKeys) -> tuple[Text, ...]:
 def _settlement_args(settlement: Settlement, marker: str = "") -> tuple[str | bytes, ...]:
     claim, outcome = settlement.claim, settlement.outcome
     delay_ms, failed = round(settlement.delay_seconds * 1000), int(settlement.failed)
-    end = f"{claim.token} {outcome.value} {delay_ms} {failed}"
+    end = f"{claim.token} {outcome} {delay_ms} {failed}"
     if outcome is not Outcome.DEAD:
         return (claim.stored, end, marker) if outcome is Outcome.FAILED else (claim.stored, end)
     why = (

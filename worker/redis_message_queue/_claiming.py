@@ -202,7 +202,7 @@ class ClaimLoop:
         self._answered.add(processing, operations.claim_record(processing) + claim_id)
         return ClaimedMessage(reply.stored, reply.token).counted(reply.delivery_count)
 
-    def _report_passed(self, reply: operations.LeasedClaim, emit: Emit) -> Flow[None]:
+    def _report_passed(self, reply: operations.ClaimResult, emit: Emit) -> Flow[None]:
         for passed in reply.reclaimed:
             facts = {**passed._asdict(), "max_delivery_count": self._limit}
             yield from emit(EventOperation.CLAIM_RECLAIM, EventOutcome.SUCCESS, **facts)

@@ -17,7 +17,7 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
 from redis_message_queue._callbacks import discard_awaitable
-from redis_message_queue._deadline import check_deadline
+from redis_message_queue._deadline import NEVER, check_deadline, deadline_at
 from redis_message_queue._kept_connection import ask, ask_async, kept_by, kept_of
 from redis_message_queue.client_checks import is_cluster
 from redis_message_queue.exceptions import GatewayContractError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _BLOCKING = (redis.Redis, redis.RedisCluster)
 _ASYNCIO = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
+# What replies nearly always are; none of them can be awaited.
+_ANSWERS = frozenset((int, bytes, str, bool, list, dict, type(None)))
 
 
 # -- script calls --
@@ -78,7 +80,8 @@ async def execute_async(client: Any, call: Call[T]) -> T:
 
 def _command(client: Any, call: Call[Any], *, by_text: bool = False) -> Any:
     """The reply to a call as a command of the client, or an awaitable of it."""
-    check_deadline()
+    if deadline_at.get() is not NEVER:
+        check_deadline()
     source, keys = call.script, call.keys
     options: dict[str, Any] = {NEVER_DECODE: True} if call.raw else {}
     script = ("EVAL", source.text) if by_text else ("EVALSHA", source.sha)
@@ -142,13 +145,13 @@ def _outcome(client: Any, call: Call[Any]) -> Any:
 
 def send(client: Any, command: str, *args: object, **options: object) -> Any:
     """Call one method of the client. Raises GatewayContractError if its answer is still to be awaited."""
-    check_deadline()
+    if deadline_at.get() is not NEVER:
+        check_deadline()
     try:
         reply = getattr(client, command)(*args, **options)
     except AWAY as error:
         reply = _anew(client, error, lambda: getattr(client, command)(*args, **options))
-    kind = discard_awaitable(reply) if hasattr(reply, "__await__") else None
-    if kind:
+    if type(reply) not in _ANSWERS and (kind := discard_awaitable(reply)):
         raise GatewayContractError(
             f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with {kind}:"
             " nothing was done; use it with redis_message_queue.asyncio, or a redis.Redis here"

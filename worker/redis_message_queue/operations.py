@@ -78,7 +78,7 @@ class Passed(NamedTuple):
     delivery_count: int | None = None
 
 
-class LeasedClaim(NamedTuple):
+class ClaimResult(NamedTuple):
     """What a claim with leases answered.
 
     `stored` and `token` are None when nothing was claimed. `problem` says why a claim could not be
@@ -204,7 +204,7 @@ def claim_leased(
     dead_letter_queue: str | None = None,
     delayed: str | None = None,
     spent: tuple[str, ...] = (),
-) -> Call[LeasedClaim]:
+) -> Call[ClaimResult]:
     """Put expired leases back, then claim one message with a lease; a repeat of `claim_id` gives the same.
 
     What is due in `delayed` goes to pending first.
@@ -247,13 +247,13 @@ def _claim_keys(pending: str, processing: str, dead_letter_queue: str | None) ->
     )
 
 
-def _leased_claim(reply: Sequence[Text] | Text | None) -> LeasedClaim:
+def _leased_claim(reply: Sequence[Text] | Text | None) -> ClaimResult:
     if not reply:
-        return LeasedClaim(None, None)
+        return ClaimResult(None, None)
     if isinstance(reply, (str, bytes)):
         head, _, message = reply.partition("\n") if isinstance(reply, str) else reply.partition(b"\n")
         number, deliveries = as_text(head).split(" ")
-        return LeasedClaim(message, number, delivery_count=_number(deliveries))
+        return ClaimResult(message, number, delivery_count=_number(deliveries))
     stored, token, *rest = reply
     # A duck-typed client may leave out what it does not care for.
     reclaimed, dead, problem, count, *facts = [*map(as_text, rest), *("0", "0", "", "")[len(rest) :]]
@@ -263,8 +263,8 @@ def _leased_claim(reply: Sequence[Text] | Text | None) -> LeasedClaim:
     passed += [Passed()] * (total - len(passed))
     told = tuple(passed[:split]), tuple(passed[split:])
     if not token:
-        return LeasedClaim(None, None, *told, problem or None)
-    return LeasedClaim(stored, as_text(token), *told, None, _number(count))
+        return ClaimResult(None, None, *told, problem or None)
+    return ClaimResult(stored, as_text(token), *told, None, _number(count))
 
 
 def _number(digits: str) -> int | None:

@@ -29,33 +29,33 @@ class CannedAsyncClient(CannedClient):
         return super().eval(*args)
 
 
-def claim() -> operations.Call[operations.LeasedClaim]:
+def claim() -> operations.Call[operations.ClaimResult]:
     return operations.claim_leased(pending="p", processing="q", claim_id="c", visibility_timeout_ms=1000)
 
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (None, operations.LeasedClaim(None, None)),
-        ([b"m", b"7"], operations.LeasedClaim(b"m", "7")),
-        (["m", "7"], operations.LeasedClaim("m", "7")),
-        (["m", "7", 0, 0], operations.LeasedClaim("m", "7")),
+        (None, operations.ClaimResult(None, None)),
+        ([b"m", b"7"], operations.ClaimResult(b"m", "7")),
+        (["m", "7"], operations.ClaimResult("m", "7")),
+        (["m", "7", 0, 0], operations.ClaimResult("m", "7")),
         (
             [b"m", b"7", b"2", b"1"],
-            operations.LeasedClaim(b"m", "7", (operations.Passed(),) * 2, (operations.Passed(),)),
+            operations.ClaimResult(b"m", "7", (operations.Passed(),) * 2, (operations.Passed(),)),
         ),
         (
             [b"", b"", b"1", b"1", b"", b"", b"i", b"3", b"", b""],
-            operations.LeasedClaim(None, None, (operations.Passed("i", 3),), (operations.Passed(),)),
+            operations.ClaimResult(None, None, (operations.Passed("i", 3),), (operations.Passed(),)),
         ),
-        ([b"", b"", b"0", b"0", b"why", b""], operations.LeasedClaim(None, None, (), (), "why")),
-        ([b"m", b"7", b"0", b"0", b"", b"2"], operations.LeasedClaim(b"m", "7", delivery_count=2)),
-        (b"7 2\nm\nn", operations.LeasedClaim(b"m\nn", "7", delivery_count=2)),
-        ("7 \nm", operations.LeasedClaim("m", "7")),
+        ([b"", b"", b"0", b"0", b"why", b""], operations.ClaimResult(None, None, (), (), "why")),
+        ([b"m", b"7", b"0", b"0", b"", b"2"], operations.ClaimResult(b"m", "7", delivery_count=2)),
+        (b"7 2\nm\nn", operations.ClaimResult(b"m\nn", "7", delivery_count=2)),
+        ("7 \nm", operations.ClaimResult("m", "7")),
     ],
 )
 def test_claim_reply_is_read_as_bytes_or_text_short_or_long(
-    reply: Any, expected: operations.LeasedClaim
+    reply: Any, expected: operations.ClaimResult
 ) -> None:
     assert _transport.execute(CannedClient(reply), claim()) == expected
 
