@@ -14,7 +14,7 @@ from redis_message_queue.consumer import Consumer, Outcome, Settlement
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.stats import QueueSample, sample, sample_async
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +24,7 @@ KEYS = [QueueKeys("{a}"), QueueKeys("jobs{b}")]
 
 @pytest.fixture(scope="module")
 def settings() -> Iterator[ConnectionSettings]:
-    # The cluster's own port is 10 000 higher.
-    port = next(port for port in iter(free_port, 0) if port <= 55_000)
-    with EmbeddedRedis(port=port, arguments=("--cluster-enabled", "yes")) as server:
+    with EmbeddedRedis(arguments=("--cluster-enabled", "yes")) as server:
         with redis.Redis.from_url(server.url) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             while node.cluster("INFO")["cluster_state"] != "ok":

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+
+from redisqueue_operator.local.embedded_redis import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,12 +42,6 @@ def binaries() -> Path | None:
         if all((folder / name).is_file() for name in ("etcd", "kube-apiserver", "kubectl")):
             return folder
     return None
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class ApiServer:
@@ -119,7 +114,7 @@ class ApiServer:
         self._await_ready()
 
     def _start(self) -> None:
-        etcd, peer, port = _free_port(), _free_port(), _free_port()
+        etcd, peer, port = free_port(), free_port(), free_port()
         etcd_url, self.url = f"http://127.0.0.1:{etcd}", f"https://127.0.0.1:{port}"
         keys = self._directory / "keys"
         keys.mkdir()

@@ -98,13 +98,8 @@ def cluster(find: Callable[[], str]) -> Iterator[Server]:
 def cluster_nodes(find: Callable[[], str]) -> Iterator[tuple[Server, list[EmbeddedRedis]]]:
     """As `cluster`, and its nodes."""
     with contextlib.ExitStack() as stack:
-        # A node's port for the other nodes is 10 000 higher.
-        ports = (port for port in iter(free_port, 0) if port <= 55_000)
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-        nodes = [
-            stack.enter_context(EmbeddedRedis(binary=find(), port=next(ports), arguments=options))
-            for _ in range(3)
-        ]
+        nodes = [stack.enter_context(EmbeddedRedis(binary=find(), arguments=options)) for _ in range(3)]
         clients = [stack.enter_context(redis.Redis.from_url(node.url)) for node in nodes]
         bounds = [_SLOTS * position // len(nodes) for position in range(len(nodes) + 1)]
         for position, client in enumerate(clients):

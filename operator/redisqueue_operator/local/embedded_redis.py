@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import random
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 START_TIMEOUT_SECONDS = 10.0
+FREE_PORTS = (10_240, 20_000)
+_random = random.SystemRandom()  # no seed: processes that start alike must not choose alike
 # What is said against a server that lives as long as the command that started it, and is no news there.
 BY_DESIGN = frozenset({"NoPersistence"})
 
@@ -50,10 +53,16 @@ def find_server() -> str:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on loopback that nobody listened on a moment ago.
+
+    It is below those that systems give to outgoing connections, and so is the port 10 000 higher that a node
+    of a cluster opens beside it: a server that is started again finds them free.
+    """
+    while True:
+        port = _random.randrange(*FREE_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class EmbeddedRedis:
