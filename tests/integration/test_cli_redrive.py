@@ -124,6 +124,7 @@ def test_a_file_says_where_the_queue_is_and_how_to_log_in(
     file.write_text((RESOURCE % "redis://127.0.0.1:1").replace("pass/word", "another"))
     assert main(["peek", "-f", str(file), "--redis-url", redis_url, "--of", "failed"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+    redis_client.acl_deluser("operator")
 
 
 @contextmanager
