@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from redisqueue_operator.decide.canary import Split, Stage
+from redisqueue_operator.decide.canary import Split
+from redisqueue_operator.decide.children.plan import Children
+from redisqueue_operator.decide.status import EventRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.decide.canary import Versions
-    from redisqueue_operator.decide.status import EventRecord
-    from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
+    from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, Observation, PodObservation
 
 
 class PlatformError(Exception):
@@ -60,12 +58,14 @@ class Fleet:
     """Generations of the worker template that have workers; above 1 a rollout is under way."""
     pods: tuple[PodObservation, ...] = ()
     version: str = ""
-    """Opaque. `Platform.scale` raises Conflict when the workers' object has moved on from it."""
+    """Opaque. A change of the number raises Conflict when the workers' object has moved on from it."""
     canary: Canary | None = None
     replica_failure: str = ""
     """Why pods cannot be created (or deleted), in the platform's own words; empty when they can."""
     overdue: str = ""
     """That new workers did not get ready within the platform's deadline, in its words; else empty."""
+    marked: tuple[str, ...] = ()
+    """Names of running pods that an earlier shrink has marked as the first to go."""
 
     @property
     def split(self) -> Split:
@@ -81,14 +81,73 @@ class Fleet:
         ready = sum(pod.ready and not pod.terminating for pod in pods)
         return replace(self, replicas=self.split.stable, ready_replicas=ready, pods=pods, canary=None)
 
+    def seen_in(self, observation: Observation) -> Observation:
+        """The observation with these workers in place of those that it was made with."""
+        return replace(
+            observation,
+            pods=self.pods,
+            replicas=self.replicas,
+            ready_replicas=self.ready_replicas,
+            canaries=self.split.canary,
+        )
 
-def always_roll(_: Versions) -> Stage:
-    """The choice where there are no canaries."""
-    return Stage.ROLL
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What belongs to one RedisQueue: its workers, and all objects that make them."""
+
+    fleet: Fleet
+    children: ChildrenSeen
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How the children are after they were written; `live` as in ChildrenSeen."""
+
+    outcome: ApplyOutcome
+    live: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Have these pods (name and uid) be the first to go when their number shrinks, or no longer."""
+
+    pods: tuple[tuple[str, str], ...]
+    first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SetNumber:
+    """Ask for that many workers, if their object is still what `fleet` says, canaries only where it has some.
+
+    `victims` are the names of the pods to go first when it shrinks.
+    """
+
+    fleet: Fleet
+    split: Split
+    victims: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Replace .status, if the object is still the one that was seen."""
+
+    status: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SetFinalizer:
+    """Have a deletion of the object wait for us, or no longer."""
+
+    held: bool
+
+
+Step = Children | Mark | SetNumber | WriteStatus | EventRecord | SetFinalizer
+"""One write, or a few that belong together."""
 
 
 class Platform(Protocol):
-    """The engine's only way to the world. Reads are cheap (fed by watches), writes happen only on change.
+    """The engine's only way to the world. Reads are cheap (fed by watches), and nothing is chosen here.
 
     Every method may raise OSError, TimeoutError or PlatformError: the engine retries that key.
     """
@@ -105,48 +164,24 @@ class Platform(Protocol):
         """The raw RedisQueue, or None when it is gone."""
         ...
 
-    async def observe(self, rq: RedisQueue) -> Fleet: ...
+    async def observe(self, rq: RedisQueue) -> World:
+        """What there is of the object's children. Called at every look: it costs next to nothing."""
+        ...
 
-    async def apply(self, rq: RedisQueue, choose: Callable[[Versions], Stage] = always_roll) -> ApplyOutcome:
-        """Make the children what the spec says, except for the number of workers (it starts at 0).
+    async def execute(self, rq: RedisQueue, step: Step) -> Written | None:
+        """Do one step; how the children are after they were written, None for the other steps.
 
-        `choose` is asked which workers get the template of the spec, where there are canaries.
-        Called at every reconcile, so it must write nothing, and cost next to nothing, when nothing changed.
+        Raises Conflict when an object is no longer what the step was planned from.
         """
         ...
 
-    async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
-        """Ask for that many workers, canaries only where `fleet` has some.
-
-        `victims` are the ids (pod names) to go first when it shrinks.
-
-        Raises Conflict when the workers' object is no longer at `fleet.version`.
-        """
-        ...
-
-    async def connection_settings(
-        self, rq: RedisQueue, *, fresh: bool = False
-    ) -> tuple[ConnectionSettings, float]:
+    async def settings(self, rq: RedisQueue, *, fresh: bool = False) -> tuple[ConnectionSettings, float]:
         """How to reach the queue's Redis, with credentials, and the seconds since these were read.
 
         `fresh` reads the Secrets again (an auth error). Raises SettingsUnavailable or ValueError.
         """
         ...
 
-    async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
-        """Replace .status. Raises Conflict when the object has moved on from `rq.raw`."""
-        ...
-
-    async def hold(self, rq: RedisQueue, held: bool) -> None:
-        """Have a deletion of the object wait for us, or no longer. Raises Conflict."""
-        ...
-
-    async def emit(self, rq: RedisQueue, event: EventRecord) -> None: ...
-
-    async def take_over(self, rq: RedisQueue) -> None:
-        """Another operator, whose children `apply` refused to write, is not at work any more."""
-        ...
-
     async def forget(self, key: Key) -> None:
-        """The RedisQueue is gone: drop what is remembered of it, and stop workers nobody else would stop."""
+        """The RedisQueue is gone: drop what is known of it, and stop workers nobody else would stop."""
         ...

@@ -138,10 +138,13 @@ async def test_a_killed_worker_is_replaced_and_its_message_handled_again(
 
 
 async def test_a_changed_file_rolls_the_workers_by_drain(redis_client: redis.Redis, redis_url: str) -> None:
-    async with local(definitions(redis_url, VERSION="one", SECONDS="0.5"), redis_url) as here:
+    one, two = definitions(redis_url, VERSION="one"), definitions(redis_url, VERSION="two")
+    for each in (one, two):  # with nothing to do it may be asleep before the new worker is ready
+        each.queues["default", "jobs"]["spec"]["scaling"]["minReplicas"] = 1
+    async with local(one, redis_url) as here:
         publish(redis_client, "before")
         await here.until(lambda: "before one" in handled(redis_client))
-        here.platform.load(definitions(redis_url, VERSION="two"))
+        here.platform.load(two)
         await here.until(
             lambda: bool(here.workers) and all("two" in w.template.environment.values() for w in here.workers)
         )

@@ -28,8 +28,8 @@ FLAGS = (f"--namespace={NAMESPACE}", f"--watch-namespaces={NAMESPACE}", "--resyn
 BUDGET = ("poddisruptionbudget", "jobs-worker")
 # What takes half a minute takes a second.
 HASTE = """
-import redisqueue_operator.kubernetes_platform as platform
-platform.RETRY_REFUSED_SECONDS = 1.0
+import redisqueue_operator.decide.children.plan as plan
+plan.RETRY_REFUSED_SECONDS = 1.0
 """
 REFUSING = {
     "apiVersion": "admissionregistration.k8s.io/v1",

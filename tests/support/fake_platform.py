@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.decide.children.identity import OWNER_UID
+from redisqueue_operator.decide.children.plan import Children
 from redisqueue_operator.decide.finalizer import finalizers
-from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
-from redisqueue_operator.platform import Conflict, Fleet, always_roll
+from redisqueue_operator.decide.status import EventRecord
+from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, PodObservation
+from redisqueue_operator.platform import (
+    Conflict,
+    Fleet,
+    Mark,
+    SetFinalizer,
+    SetNumber,
+    World,
+    WriteStatus,
+    Written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.decide.canary import Split, Stage, Versions
-    from redisqueue_operator.decide.status import EventRecord
+    from redisqueue_operator.platform import Step
 
 
 class FakePlatform:
@@ -106,40 +118,54 @@ class FakePlatform:
     async def get(self, key: Key) -> dict[str, Any] | None:
         return self.objects.get(key)
 
-    async def observe(self, rq: RedisQueue) -> Fleet:
-        return self.fleets.get(rq.key, Fleet())
+    async def observe(self, rq: RedisQueue) -> World:
+        fleet = self.fleets.get(rq.key)
+        present = None if fleet is None else workers_of(rq)
+        children = ChildrenSeen("1.0.0", manifests=(workers_of(rq),), digest="wanted", workers=present)
+        return World(fleet or Fleet(), replace(children, live="" if fleet is None else "there"))
 
-    async def apply(self, rq: RedisQueue, choose: Callable[[Versions], Stage] = always_roll) -> ApplyOutcome:
-        if rq.key not in self.fleets:
-            self.writes.append(("apply", rq.key.name))
-            self.fleets[rq.key] = Fleet(replicas=0, version="0")
-        return ApplyOutcome(ok=True, reason="Applied", message="")
-
-    async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
-        replicas = sum(split)
-        self.before_scale()
-        if self.refuse:
-            raise self.refuse.pop(0)
-        if self.fleets[rq.key].version != fleet.version:
-            raise Conflict("scaled meanwhile")
-        self.writes.append(("scale", rq.key.name, replicas, victims))
-        kept = [pod for pod in fleet.pods if pod.name not in victims][:replicas]
-        names = [pod.name for pod in kept]
-        names += [f"{rq.key.name}-{next(self._numbers)}" for _ in range(replicas - len(names))]
-        self.have_pods(rq.key, *names)
-
-    async def connection_settings(
-        self, rq: RedisQueue, *, fresh: bool = False
-    ) -> tuple[ConnectionSettings, float]:
+    async def settings(self, rq: RedisQueue, *, fresh: bool = False) -> tuple[ConnectionSettings, float]:
         self.settings_asked += 1
         settings = ConnectionSettings(url=rq.spec.redis.url or "", client_name="engine")
         return settings, self.settings_age_seconds
+
+    async def execute(self, rq: RedisQueue, step: Step) -> Written | None:
+        name = rq.key.name
+        match step:
+            case Children():
+                self.writes.append(("apply", name))
+                self.fleets.setdefault(rq.key, Fleet(replicas=0, version="0"))
+                return Written(ApplyOutcome(ok=True, reason="Applied", message=""), "there")
+            case Mark():
+                self.writes.append(("mark" if step.first else "spare", name, step.pods))
+            case SetNumber():
+                self.set_number(rq, step)
+            case WriteStatus():
+                await self.write_status(rq, step.status)
+            case EventRecord():
+                self.writes.append(("event", name, step.reason))
+            case SetFinalizer():
+                self.hold(rq, step.held)
+        return None
+
+    def set_number(self, rq: RedisQueue, step: SetNumber) -> None:
+        replicas = sum(step.split)
+        self.before_scale()
+        if self.refuse:
+            raise self.refuse.pop(0)
+        if self.fleets[rq.key].version != step.fleet.version:
+            raise Conflict("scaled meanwhile")
+        self.writes.append(("scale", rq.key.name, replicas, step.victims))
+        kept = [pod for pod in step.fleet.pods if pod.name not in step.victims][:replicas]
+        names = [pod.name for pod in kept]
+        names += [f"{rq.key.name}-{next(self._numbers)}" for _ in range(replicas - len(names))]
+        self.have_pods(rq.key, *names)
 
     async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
         self.writes.append(("status", rq.key.name))
         self.objects[rq.key] = {**self.objects[rq.key], "status": status}
 
-    async def hold(self, rq: RedisQueue, held: bool) -> None:
+    def hold(self, rq: RedisQueue, held: bool) -> None:
         self.writes.append(("hold", rq.key.name, held))
         item = self.objects[rq.key]
         if rq.deletion and not held:
@@ -156,11 +182,11 @@ class FakePlatform:
         metadata = {**item["metadata"], "deletionTimestamp": datetime.now(UTC).isoformat()}
         self.objects[key] = {**item, "metadata": metadata}
 
-    async def emit(self, rq: RedisQueue, event: EventRecord) -> None:
-        self.writes.append(("event", rq.key.name, event.reason))
-
-    async def take_over(self, rq: RedisQueue) -> None:
-        self.writes.append(("take over", rq.key.name))
-
     async def forget(self, key: Key) -> None:
         self.fleets.pop(key, None)
+
+
+def workers_of(rq: RedisQueue) -> dict[str, Any]:
+    """What is a Deployment elsewhere."""
+    metadata = {"namespace": rq.key.namespace, "name": rq.key.name, "labels": {}}
+    return {"metadata": {**metadata, "annotations": {OWNER_UID: rq.uid}}, "spec": {"template": {}}}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.api.objects import QUEUE_LABEL
-from redisqueue_operator.apply.deployments import belongs_to
 from redisqueue_operator.decide.children.drift import (
     Name,
     Object,
@@ -20,6 +20,7 @@ from redisqueue_operator.decide.children.drift import (
     unused,
 )
 from redisqueue_operator.decide.children.identity import (
+    belongs_to,
     canary_name,
     deployment_name,
     owner_reference,
@@ -28,7 +29,7 @@ from redisqueue_operator.kubernetes_api import ApiError, path_of
 from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REPLICASETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply.writer import Writer
@@ -114,6 +115,16 @@ async def companion_list(api: KubernetesApi, scope: Scope) -> CompanionList:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class OthersSeen:
+    """What is known of the children beside the Deployments; the fields are those of `ChildrenSeen`."""
+
+    as_wanted: bool
+    missed_at: float | None
+    unwanted_budget: Object | None
+    remark: str
+
+
 _OWNED = (
     ("Deployment", "apps/v1", "deployments"),
     (BUDGET, "policy/v1", "poddisruptionbudgets"),
@@ -130,20 +141,38 @@ class Dependents:
         self._writer = writer
         self._scope = scope
         self._known: CompanionList | None = None
+        self._listed_at = 0.0
+        self._news = 0
+        self._seen: dict[Key, tuple[tuple[int, str], OthersSeen]] = {}
 
-    async def read(self) -> CompanionList:
-        """A fresh list. Raises as `companion_list` does."""
+    async def read(self) -> None:
+        """Read a fresh list. Raises as `companion_list` does."""
+        began = time.monotonic()
         self._known = await companion_list(self._api, self._scope)
-        return self._known
+        self._listed_at = began
+        self._news += 1
 
-    def are_as_wanted(self, rq: RedisQueue, manifests: list[Object]) -> bool:
-        """Whether nothing is to be written; False while that is not known."""
-        known = self._known
+    def seen(self, rq: RedisQueue, manifests: Sequence[Object], digest: str) -> OthersSeen:
+        """What is known of them; `manifests` is all that is wanted, and `digest` changes with it."""
+        now, known = (self._news, digest), self._seen.get(rq.key)
+        if known is None or known[0] != now:  # asked at every look, and mostly the same
+            known = self._seen[rq.key] = now, self._look(rq, manifests)
+        return known[1]
+
+    def _look(self, rq: RedisQueue, manifests: Sequence[Object]) -> OthersSeen:
+        *others, deployment = manifests
+        known, unwanted = self._known, self._unwanted_budget(rq, others)
+        remark = self._budget_trouble(rq, deployment)
         if known is None or not known.knows(rq.key.namespace):
-            return False
-        return self._unwanted_budget(rq, manifests) is None and known.are_as_wanted(manifests)
+            return OthersSeen(False, None, unwanted, remark)
+        same = known.are_as_wanted(others)
+        return OthersSeen(same and unwanted is None, None if same else self._listed_at, unwanted, remark)
 
-    async def apply(self, rq: RedisQueue, manifests: list[Object]) -> str:
+    def forget(self, key: Key) -> None:
+        """There is no RedisQueue for them any more."""
+        self._seen.pop(key, None)
+
+    async def apply(self, rq: RedisQueue, manifests: Iterable[Object], unwanted_budget: Object | None) -> str:
         """Apply them; what is to be told of one that the workers do without, empty for nothing.
 
         Raises ApiError where it is one that they need.
@@ -154,8 +183,8 @@ class Dependents:
                 await self.write(manifest)
                 continue
             trouble = await self._apply_budget(rq, manifest)
-        if (budget := self._unwanted_budget(rq, manifests)) is not None:
-            trouble = await self._delete_budget(rq, budget)
+        if unwanted_budget is not None:
+            trouble = await self._delete_budget(rq, unwanted_budget)
         return trouble
 
     async def write(self, manifest: Object) -> Object:
@@ -164,6 +193,7 @@ class Dependents:
         applied = await self._own(applied, manifest["metadata"].get("ownerReferences") or [], manifest)
         if self._known is not None and manifest["kind"] != "Deployment":
             self._known.add(manifest["kind"], applied)
+            self._news += 1
         return applied
 
     async def set_owned(self, rq: RedisQueue, owned: bool) -> None:
@@ -199,7 +229,7 @@ class Dependents:
         for each in unused(snapshots, key.name, used, self._api.now()):
             await self._writer.delete({**each, "apiVersion": "v1", "kind": "ConfigMap"})
 
-    def budget_trouble(self, rq: RedisQueue, deployment: Object) -> str:
+    def _budget_trouble(self, rq: RedisQueue, deployment: Object) -> str:
         """What is to be told of other people's budgets for the same pods, as the last list had them."""
         if self._known is None:
             return ""
@@ -249,6 +279,7 @@ class Dependents:
             return f"PodDisruptionBudget {budget['metadata']['name']} is still there: {error}"
         if self._known is not None:
             self._known.objects.pop((BUDGET, Key(rq.key.namespace, budget["metadata"]["name"])), None)
+            self._news += 1
         return ""
 
     async def _own(self, live: Object, wanted: list[Object], kind: Object) -> Object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 from typing import TYPE_CHECKING
@@ -11,102 +10,53 @@ from redisqueue_operator.api.model import Key
 from redisqueue_operator.api.objects import QUEUE_LABEL, annotation_of
 from redisqueue_operator.decide.children.drift import dropped_from, outcome_of
 from redisqueue_operator.decide.children.identity import (
-    APPLIED_HASH,
     OPERATOR,
-    OPERATOR_VERSION,
-    OWNER_UID,
+    belongs_to,
     canary_name,
     deployment_name,
+    same_applied,
 )
-from redisqueue_operator.decide.upgrade_budget import operator_version_of
-from redisqueue_operator.decide.version_skew import FOREIGN, NEWER
+from redisqueue_operator.decide.children.plan import name_conflict
 from redisqueue_operator.kubernetes_api import OVERLOADED, ApiError, KubernetesApi, Object
-from redisqueue_operator.observe.cache import DEPLOYMENTS, Store, marked_pods, version_of
-from redisqueue_operator.observe.facts import ApplyOutcome
-from redisqueue_operator.platform import Conflict, PlatformError
+from redisqueue_operator.observe.cache import DEPLOYMENTS, Store, version_of
+from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply.dependents import Dependents
     from redisqueue_operator.apply.writer import Writer
+    from redisqueue_operator.observe.facts import ApplyOutcome
 
 log = logging.getLogger(__name__)
 
 
 class Deployments:
-    """Writes Deployments, and remembers in the store what a write has shown.
+    """Writes Deployments, and remembers in the store what a write has shown."""
 
-    Args:
-        version: the operator's own.
-        operator: its name beside others, as on children; empty where there are no others.
-    """
-
-    def __init__(
-        self,
-        api: KubernetesApi,
-        store: Store,
-        writer: Writer,
-        dependents: Dependents,
-        *,
-        version: str,
-        operator: str,
-    ) -> None:
+    def __init__(self, api: KubernetesApi, store: Store, writer: Writer, dependents: Dependents) -> None:
         self._api = api
         self._store = store
         self._writer = writer
         self._dependents = dependents
-        self._version = version
         self._dropped: dict[Key, list[str]] = {}
-        self._operator = operator
-        self._gone: dict[Key, str] = {}
 
-    def own(self, rq: RedisQueue, key: Key) -> Object | None:
-        """The Deployment, as the watches have it, if it is this RedisQueue's."""
-        deployment = self._store.get(DEPLOYMENTS, key)
-        return deployment if deployment is not None and belongs_to(deployment, rq) else None
+    async def name_taken(self, rq: RedisQueue, key: Key) -> ApplyOutcome | None:
+        """Before one is made: whether the name is somebody else's. Raises Conflict where it is our own.
 
-    async def refusal(self, rq: RedisQueue, key: Key, manifest: Object) -> ApplyOutcome | None:
-        """Why the Deployment is not ours to make what the manifest says; None when it is, or is not there."""
-        known = self._store.get(DEPLOYMENTS, key)
-        deployment = known or await self._read(key)
-        if deployment is None:
+        What was seen may be older than the one that the server has.
+        """
+        if self._store.get(DEPLOYMENTS, key) is not None or (found := await self._read(key)) is None:
             return None
-        if not belongs_to(deployment, rq):
-            text = f"Deployment {key} exists and belongs to somebody else: rename or delete one of the two"
-            return ApplyOutcome(ok=False, reason="NameConflict", message=text)
-        if known is None:
-            self._store.found(DEPLOYMENTS, deployment)
-        theirs = operator_version_of(deployment)
-        if _release(theirs) > _release(self._version):
-            text = (
-                f"Deployment {key} was written by operator {theirs}, this one is {self._version}: it scales "
-                "the workers and changes nothing else. Upgrade it, or have it write its own template: "
-                f"kubectl annotate deployment -n {key.namespace} {key.name} {OPERATOR_VERSION}-"
-            )
-            return ApplyOutcome(ok=False, reason=NEWER, message=text)
-        author = annotation_of(deployment, OPERATOR)
-        if not self._operator or author in ("", self._operator, self._gone.get(key)):
-            return None
-        if _same(deployment, manifest) or _release(theirs) < _release(self._version):
-            return None
-        text = (
-            f"Deployment {key} was written by the operator with the Lease {author}, this one has "
-            f"{self._operator}: have one of the two watch other namespaces or labels"
-        )
-        return ApplyOutcome(ok=False, reason=FOREIGN, message=text)
-
-    def take_over(self, key: Key) -> None:
-        """Who wrote the Deployment is not at work any more."""
-        deployment = self._store.get(DEPLOYMENTS, key)
-        if deployment is not None:
-            self._gone[key] = annotation_of(deployment, OPERATOR)
+        if not belongs_to(found, rq):
+            return name_conflict(found)
+        self._store.found(DEPLOYMENTS, found)
+        raise Conflict(f"Deployment {key} was not known: its version counts, too")
 
     def forget(self, owner: Key) -> None:
         """That RedisQueue is gone, and with it what is remembered of its Deployments."""
         for key in _keys_of(owner):
-            self._gone.pop(key, None)
             self._dropped.pop(key, None)
 
     async def look_again(self, key: Key) -> None:
@@ -123,15 +73,17 @@ class Deployments:
     async def _read(self, key: Key) -> Object | None:
         return await self._api.get(DEPLOYMENTS.path_to(key))
 
-    async def apply(self, key: Key, manifest: Object) -> None:
+    async def apply(self, rq: RedisQueue, key: Key, manifest: Object) -> None:
         """Create it without workers, or make it what the manifest says. Raises Conflict."""
         live = self._store.get(DEPLOYMENTS, key)
+        if live is not None and not belongs_to(live, rq):
+            raise Conflict(f"Deployment {key} became somebody else's")
         if live is None:
             self._remember(key, manifest, await self._writer.create_scaled_to_zero(manifest))
             return
         # With its uid the write fails where the Deployment was deleted meanwhile, and does not bring it back.
         metadata = {**manifest["metadata"], "uid": live["metadata"]["uid"]}
-        if _same(live, manifest) and (author := annotation_of(live, OPERATOR)):
+        if same_applied(live, manifest) and (author := annotation_of(live, OPERATOR)):
             metadata["annotations"] = {**metadata["annotations"], OPERATOR: author}  # no news, no generation
         pinned = {**manifest, "metadata": metadata}
         try:
@@ -150,23 +102,7 @@ class Deployments:
         lost = [self._dropped.get(key, ()) for key in _keys_of(rq.key)]
         return outcome_of(list(dict.fromkeys(itertools.chain(*lost))), message)
 
-    @contextlib.asynccontextmanager
-    async def marked(self, owner: Key, victims: Mapping[Key, str]) -> AsyncIterator[None]:
-        """Have the shrink that is written inside take these pods, by their uid, and no other one later.
-
-        Marks that an earlier shrink has left go first, and these where this one is refused. Where no answer
-        comes they stay: the number may have changed.
-        """
-        others = marked_pods(self._store, owner)
-        await self._spare({pod: uid for pod, uid in others.items() if pod not in victims})
-        try:
-            await self._mark(victims)
-            yield
-        except PlatformError:
-            await self._spare(victims)
-            raise
-
-    async def _mark(self, victims: Mapping[Key, str]) -> None:
+    async def mark(self, victims: Mapping[Key, str]) -> None:
         """Have ReplicaSets take these pods, by their uid, first.
 
         It is a help and no condition: without it other workers may be taken, and those drain.
@@ -180,7 +116,7 @@ class Deployments:
                 if error.status not in (404, 409, 422):  # the pod is gone, or another one has its name
                     log.warning("pod %s cannot be marked as the first to go: %s", pod, error)
 
-    async def _spare(self, pods: Mapping[Key, str]) -> None:
+    async def spare(self, pods: Mapping[Key, str]) -> None:
         """Take marks back; what fails is tried again before the next shrink."""
         for pod, uid in pods.items():
             try:
@@ -228,22 +164,3 @@ class Deployments:
 def _keys_of(owner: Key) -> tuple[Key, ...]:
     """Those of the Deployments that a RedisQueue may have."""
     return tuple(Key(owner.namespace, name(owner.name)) for name in (deployment_name, canary_name))
-
-
-def belongs_to(deployment: Object, rq: RedisQueue) -> bool:
-    """Whether a child is this RedisQueue's: its own, or what another one of its name left behind (Orphan)."""
-    metadata = deployment["metadata"]
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller"):
-            return bool(owner["uid"] == rq.uid)
-    labels, author = metadata.get("labels") or {}, annotation_of(deployment, OWNER_UID)
-    return author != "" and (author == rq.uid or labels.get(QUEUE_LABEL) == rq.key.name)
-
-
-def _same(live: Object, manifest: Object) -> bool:
-    """Whether the Deployment was applied with the same manifest, whoever did it."""
-    return annotation_of(live, APPLIED_HASH) == annotation_of(manifest, APPLIED_HASH)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:3])

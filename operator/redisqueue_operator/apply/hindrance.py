@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis.exceptions import ResponseError
 
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator.apply.attempt import RETRY_SECONDS
+from redisqueue_operator.decide.attempt import RETRY_SECONDS
 from redisqueue_operator.observe.facts import Hindrance
 from redisqueue_operator.observe.redis.errors import classify
 from redisqueue_operator.platform import Conflict, PlatformError

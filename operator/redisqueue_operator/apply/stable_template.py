@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.objects import annotation_of
-from redisqueue_operator.apply.deployments import belongs_to
-from redisqueue_operator.decide.canary import Stage, Versions
-from redisqueue_operator.decide.children.deployment import config_hash, hash_of
-from redisqueue_operator.decide.children.identity import OPERATOR_VERSION, OWNER_UID, stable_name
+from redisqueue_operator.decide.children.deployment import hash_of
+from redisqueue_operator.decide.children.identity import OWNER_UID, belongs_to, stable_name
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.observe.cache import has_rolled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,35 +76,16 @@ class StableTemplates:
         known = self._copies.get(rq.key)
         return known.template if known is not None and known.uid == rq.uid and is_versioned(rq) else None
 
-    def versions(self, rq: RedisQueue, wanted: Object, live: Object | None, trial: Object | None) -> Versions:
-        """Which templates there are. Workers whose Deployment was deleted still have the one of the copy."""
-        return Versions(
-            wanted=config_hash(wanted),
-            stable=config_hash(live) or hash_of(self.of(rq)),
-            canary=config_hash(trial),
-            rolled=live is not None and has_rolled(live),
-        )
-
-    def manifest(self, rq: RedisQueue, deployment: Object, stage: Stage, live: Object | None) -> Object:
-        """The manifest of the workers that are no canaries, from that of the spec and what there is."""
-        if stage in (Stage.ROLL, Stage.PROMOTE):
-            return deployment
-        return keeping(deployment, live, self.of(rq))
-
-    def has(self, rq: RedisQueue, deployment: Object) -> bool:
-        """Whether there is nothing to write for a Deployment with this manifest."""
+    def keeps(self, rq: RedisQueue) -> bool:
+        """Whether one is kept: not where no template is tried, or the name is somebody else's."""
         known = self._copies.get(rq.key)
-        if not is_versioned(rq) or (known is not None and known.foreign):
-            return True
-        return _text(self.of(rq)) == _text(deployment["spec"]["template"])
+        return is_versioned(rq) and (known is None or not known.foreign)
 
     async def keep(self, rq: RedisQueue, deployment: Object) -> None:
         """Copy the template of this manifest, with which all workers go on."""
-        if self.has(rq, deployment):
-            return
         template = deployment["spec"]["template"]
         metadata = {**deployment["metadata"], "name": stable_name(rq.key.name)}
-        data = {TEMPLATE: _text(template)}
+        data = {TEMPLATE: json.dumps(template, sort_keys=True)}
         try:
             await self._writer.apply(
                 {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
@@ -128,26 +106,6 @@ def is_versioned(rq: RedisQueue) -> bool:
     return rq.spec.rollout.strategy == "Versioned"
 
 
-def keeping(deployment: Object, live: Object | None, kept: Object | None) -> Object:
-    """The manifest of the workers that keep their template: all else of it is as the spec says now.
-
-    Args:
-        deployment: the manifest with the template of the spec.
-        live: the Deployment that there is.
-        kept: the copy of its template; without one that fits, what runs counts.
-    """
-    template, annotations = kept, dict(deployment["metadata"]["annotations"])
-    if live is not None:
-        if kept is None or hash_of(kept) != config_hash(live):
-            template = live["spec"]["template"]
-        # The operator that rolls it over one day is told apart from the one that made the template.
-        written_by = annotation_of(live, OPERATOR_VERSION)
-        annotations |= {OPERATOR_VERSION: written_by} if written_by else {}
-    assert template is not None  # noqa: S101  (a stage that keeps a template has one)
-    metadata = {**deployment["metadata"], "annotations": annotations}
-    return {**deployment, "metadata": metadata, "spec": {**deployment["spec"], "template": template}}
-
-
 def _template_in(config_map: Object | None, rq: RedisQueue) -> Object | None:
     if config_map is None or annotation_of(config_map, OWNER_UID) != rq.uid:
         return None
@@ -156,7 +114,3 @@ def _template_in(config_map: Object | None, rq: RedisQueue) -> Object | None:
         return template if hash_of(template) else None
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _text(template: Object | None) -> str:
-    return json.dumps(template, sort_keys=True)

@@ -11,19 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api import Key
+from redisqueue_operator.decide.children.identity import OWNER_UID
+from redisqueue_operator.decide.children.plan import Children
 from redisqueue_operator.decide.finalizer import finalizers
+from redisqueue_operator.decide.status import EventRecord
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.template import worker_template, write_sources
 from redisqueue_operator.local.worker_set import WorkerSet
-from redisqueue_operator.observe.facts import ApplyOutcome
-from redisqueue_operator.platform import Conflict, Fleet, always_roll
+from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen
+from redisqueue_operator.platform import (
+    Conflict,
+    Fleet,
+    Mark,
+    SetFinalizer,
+    SetNumber,
+    World,
+    WriteStatus,
+    Written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redisqueue_operator.api import RedisQueue
-    from redisqueue_operator.decide.canary import Split, Stage, Versions
-    from redisqueue_operator.decide.status import EventRecord
+    from redisqueue_operator.local.worker_process import WorkerTemplate
+    from redisqueue_operator.platform import Step
 
 
 def nothing(*_: object) -> None:
@@ -97,25 +109,53 @@ class LocalPlatform:
         """The RedisQueue as the API server would give it."""
         return self._objects.get(key)
 
-    async def observe(self, rq: RedisQueue) -> Fleet:
-        """The worker processes of a queue."""
-        workers = self._sets.get(rq.key)
-        return workers.fleet if workers else Fleet()
-
-    async def apply(
+    async def settings(
         self,
-        rq: RedisQueue,
-        choose: Callable[[Versions], Stage] = always_roll,  # noqa: ARG002
-    ) -> ApplyOutcome:
-        """Give the queue its set of workers (none at first), or roll them to a changed template."""
+        rq: RedisQueue,  # noqa: ARG002
+        *,
+        fresh: bool = False,  # noqa: ARG002
+    ) -> tuple[ConnectionSettings, float]:
+        """The one Redis of local mode."""
+        return ConnectionSettings(url=self.redis_url), 0.0
+
+    async def observe(self, rq: RedisQueue) -> World:
+        """The worker processes of a queue, and the template that they have."""
+        workers = self._sets.get(rq.key)
+        fleet = workers.fleet if workers else Fleet()
         try:
-            template = worker_template(
-                rq,
-                redis_url=self.redis_url,
-                handler_path=[*self._sources(rq), *self._handler_path],
-            )
+            wanted = self._template(rq)
         except DefinitionError as error:
-            return ApplyOutcome(False, "InvalidSpec", str(error))
+            return World(fleet, ChildrenSeen("", problem=ApplyOutcome(False, "InvalidSpec", str(error))))
+        present = workers.template.digest if workers else ""
+        seen = ChildrenSeen(
+            "",
+            manifests=(_described(rq, wanted.digest),),
+            digest=wanted.digest,
+            workers=_described(rq, present) if workers else None,
+            live=present,
+        )
+        return World(fleet, seen)
+
+    async def execute(self, rq: RedisQueue, step: Step) -> Written | None:
+        """One step. Raises Conflict."""
+        match step:
+            case Children():
+                return self._give_workers(rq)
+            case SetNumber():
+                self._set_number(rq, step)
+            case WriteStatus():
+                self._write_status(rq, step.status)
+            case SetFinalizer():
+                self._hold(rq, step.held)
+            case EventRecord():
+                self._tell(rq.key.name, step)
+            case Mark():  # victims are told by the number
+                pass
+        return None
+
+    def _give_workers(self, rq: RedisQueue) -> Written:
+        """Give the queue its set of workers (none at first), or roll them to a changed template."""
+        template = self._template(rq)
         if (workers := self._sets.get(rq.key)) is None:
             self._folders += 1
             self._sets[rq.key] = WorkerSet(
@@ -127,46 +167,28 @@ class LocalPlatform:
             )
         else:
             workers.roll(template)
-        return ApplyOutcome(True, "Applied", "")
+        return Written(ApplyOutcome(True, "Applied", ""), template.digest)
 
-    async def scale(self, rq: RedisQueue, fleet: Fleet, split: Split, victims: tuple[str, ...]) -> None:
+    def _set_number(self, rq: RedisQueue, step: SetNumber) -> None:
         """Run that many workers. Raises Conflict when the set is gone or has been scaled meanwhile."""
         workers = self._sets.get(rq.key)
-        if workers is None or workers.fleet.version != fleet.version:
+        if workers is None or workers.fleet.version != step.fleet.version:
             raise Conflict(f"the workers of {rq.key.name} have changed meanwhile")
-        workers.scale(sum(split), victims)
+        workers.scale(sum(step.split), step.victims)
         self.changed(rq.key)
 
-    async def connection_settings(
-        self,
-        rq: RedisQueue,  # noqa: ARG002
-        *,
-        fresh: bool = False,  # noqa: ARG002
-    ) -> tuple[ConnectionSettings, float]:
-        """The one Redis of local mode."""
-        return ConnectionSettings(url=self.redis_url), 0.0
-
-    async def write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
+    def _write_status(self, rq: RedisQueue, status: dict[str, Any]) -> None:
         """Keep the status. Raises Conflict when the object was loaded anew."""
         item = self._objects.get(rq.key)
         if item is None or item["metadata"]["generation"] != rq.generation:
             raise Conflict(f"{rq.key.name} has changed meanwhile")
         self._objects[rq.key] = {**item, "status": status}
 
-    async def hold(self, rq: RedisQueue, held: bool) -> None:
+    def _hold(self, rq: RedisQueue, held: bool) -> None:
         """Nothing is deleted here but by leaving the file, and then the workers drain in any case."""
         item = self._objects[rq.key]
-        self._objects[rq.key] = {
-            **item,
-            "metadata": {**item["metadata"], "finalizers": finalizers(rq, held)},
-        }
-
-    async def emit(self, rq: RedisQueue, event: EventRecord) -> None:
-        """Tell the listener."""
-        self._tell(rq.key.name, event)
-
-    async def take_over(self, rq: RedisQueue) -> None:
-        """There is no other operator here."""
+        metadata = {**item["metadata"], "finalizers": finalizers(rq, held)}
+        self._objects[rq.key] = {**item, "metadata": metadata}
 
     async def forget(self, key: Key) -> None:
         """Drain the workers of a RedisQueue that is gone from the definitions."""
@@ -185,6 +207,12 @@ class LocalPlatform:
             await asyncio.gather(*(workers.close() for workers in sets))
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _template(self, rq: RedisQueue) -> WorkerTemplate:
+        """What the spec wants its workers to be. Raises DefinitionError."""
+        return worker_template(
+            rq, redis_url=self.redis_url, handler_path=[*self._sources(rq), *self._handler_path]
+        )
+
     def _sources(self, rq: RedisQueue) -> list[Path]:
         """The folder with the files of `worker.source`'s ConfigMap; empty without one."""
         source = rq.spec.worker.source
@@ -198,3 +226,12 @@ class LocalPlatform:
                 "add it as a further document, after a line with ---"
             )
         return [write_sources(self._folder / "sources", files)]
+
+
+def _described(rq: RedisQueue, digest: str) -> dict[str, Any]:
+    """A set of workers as the object that a Deployment is elsewhere."""
+    metadata = {"namespace": rq.key.namespace, "name": rq.key.name, "labels": {}}
+    return {
+        "metadata": {**metadata, "annotations": {OWNER_UID: rq.uid}},
+        "spec": {"template": {"digest": digest}},
+    }

@@ -9,59 +9,48 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator.apply.changes import Changes
-from redisqueue_operator.decide.canary import Rollout, Stage, trial
-from redisqueue_operator.decide.finalizer import is_held, may_go, refused, shall_be_held, workers_vanished
-from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, rival_of
-from redisqueue_operator.decide.scaling import (
-    Decision,
-    History,
-    Policy,
-    decide,
-    explain,
-)
-from redisqueue_operator.decide.status.conditions import unmade_in_seconds
-from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, FOREIGN
+from redisqueue_operator.apply.execute import execute
+from redisqueue_operator.decide.canary import Rollout, trial
+from redisqueue_operator.decide.look import Facts, Memory, Now
+from redisqueue_operator.decide.plan import is_looked_at, is_to_be_raised, plan_of, remembered
+from redisqueue_operator.decide.queue_conflict import claimant_of
+from redisqueue_operator.decide.scaling import History, Policy, explain
 from redisqueue_operator.interruptible import cancelled
-from redisqueue_operator.loop.memory import (
-    LONG_AGO,
-    NO_SPEC,
-    Tracked,
-    stand_in,
-)
-from redisqueue_operator.loop.reports import Reports
+from redisqueue_operator.loop.memory import LONG_AGO, Tracked, stand_in
 from redisqueue_operator.loop.resync import Resync
 from redisqueue_operator.loop.rows import row_of
 from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.loop.workqueue import WorkQueue
-from redisqueue_operator.observe.facts import NOT_IN_FORCE, ApplyOutcome, Observation
+from redisqueue_operator.observe.facts import NOT_IN_FORCE
 from redisqueue_operator.observe.redis.reading import Reading
 from redisqueue_operator.observe.redis.sampler import Sampler
 from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.apply.attempt import Attempt
+    from redisqueue_operator.decide.look import Done, Plan
     from redisqueue_operator.decide.queue_conflict import Claimant
+    from redisqueue_operator.decide.scaling import Decision
     from redisqueue_operator.loop.rows import QueueRow
+    from redisqueue_operator.observe.facts import Observation
     from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.platform import Platform
     from redisqueue_operator.serve.metrics import OperatorMetrics
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 300.0
 AT_ONCE = 16
-DELETION_LOOK_SECONDS = 0.5
+TOLD_AT_ONCE = 8
+"""Statuses wait for the rate limiter. The other half of the workers is free for what somebody waits for."""
 
 
 class Engine:
@@ -92,14 +81,12 @@ class Engine:
         self._metrics = metrics
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock)
         self._tracked: dict[Key, Tracked] = {}
+        self._claimants: dict[str, Claimant] = {}
         self._sampler: Sampler[Key] = Sampler(
             self._queue.add, metrics.sampled if metrics else None, clock, connect=connect
         )
         self._reading = Reading(platform, self._sampler, clock)
-        self._reports = Reports(platform, self._queue, clock=clock, wall=wall, metrics=metrics)
-        self._changes = Changes(
-            platform, self._sampler, self._queue, self._reports, clock=clock, metrics=metrics
-        )
+        self._telling = 0
         self._resync = Resync(platform, self._look_at, resync_seconds, clock)
         self._running = False
         if metrics is not None:
@@ -135,17 +122,18 @@ class Engine:
 
     def explain(self, key: Key) -> list[str] | None:
         """The last decision with all it was made from, line by line; None when the key is not known."""
-        tracked = self._tracked.get(key)
-        if tracked is None:
+        if (tracked := self._tracked.get(key)) is None:
             return None
-        if tracked.rq is None or tracked.observation is None or tracked.decision is None:
-            return [f"{tracked.outcome.reason}: {tracked.outcome.message or 'not looked at yet'}"]
-        told = tracked.outcome.ok and tracked.outcome.reason not in NOT_IN_FORCE
-        trouble = [] if told else [f"{tracked.outcome.reason}: {tracked.outcome.message}"]
-        if tracked.hindrance is not None:
-            trouble.append(f"{tracked.hindrance.reason}: {tracked.hindrance.message}")
-        decided = explain(tracked.decision, tracked.observation, Policy.of(tracked.rq.spec))
-        return [*trouble, *decided, *trial.explained(tracked)]
+        memory = tracked.memory
+        outcome, hindrance = memory.outcome, memory.hindrance
+        if tracked.rq is None or memory.observation is None or memory.decision is None:
+            return [f"{outcome.reason}: {outcome.message or 'not looked at yet'}"]
+        told = outcome.ok and outcome.reason not in NOT_IN_FORCE
+        trouble = [] if told else [f"{outcome.reason}: {outcome.message}"]
+        if hindrance is not None:
+            trouble.append(f"{hindrance.reason}: {hindrance.message}")
+        decided = explain(memory.decision, memory.observation, Policy.of(tracked.rq.spec))
+        return [*trouble, *decided, *trial.explained(memory.rollout)]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what no retry can mend."""
@@ -191,44 +179,77 @@ class Engine:
                 self._metrics.reconciled(outcome, self._clock() - started)
 
     async def _reconcile(self, key: Key) -> None:
+        """Look, plan, do; where a step is refused, what else there is to do or to tell is done as well."""
         raw = await self._platform.get(key)
         if raw is None:
             await self._forget(key)
             return
         tracked = self._track(key, raw)
+        failed: dict[str, Done] = {}
+        while True:
+            facts = await self._look(key, tracked, raw, failed)
+            now = Now(self._clock(), self._wall(), random.random(), self._telling >= TOLD_AT_ONCE)  # noqa: S311
+            done = await self._carry_out(
+                key, tracked, plan_of(facts, tracked.memory, now, failed), facts.rq, now
+            )
+            if not done.failed or done.failed in failed:
+                break
+            failed[done.failed] = done
+            if isinstance(done.error, Conflict) and is_to_be_raised(tracked.memory, done, now.clock):
+                raise done.error  # what was seen is not what there is
+        for each in failed.values():
+            if each.error is not None and is_to_be_raised(tracked.memory, each, self._clock()):
+                raise each.error
+            if each.error is not None:
+                log.warning("%s: %s", key, each.hindrance.message if each.hindrance else each.error)
+
+    async def _carry_out(self, key: Key, tracked: Tracked, plan: Plan, rq: RedisQueue, now: Now) -> Done:
+        if not plan.sampled:
+            self._sampler.unwatch(key)
+            tracked.settings, tracked.settings_at = None, LONG_AGO
+        if plan.again < math.inf:
+            self._queue.add(key, after_seconds=plan.again)
+        if plan.shown is not None and self._metrics is not None:
+            memory = plan.memory
+            self._metrics.observe(key, memory.observation, memory.decision, plan.shown["conditions"])
+        self._telling += plan.status is not None
+        try:
+            done = await execute(rq, plan, self._platform, self._sampler, now.clock)
+        finally:
+            self._telling -= plan.status is not None
+        tracked.memory = remembered(plan, done, now)
+        if plan.why and not done.failed:
+            log.info("%s: deleted, %s", key, plan.why)
+        if done.scaled is not None and plan.scale is not None and plan.scale.decision is not None:
+            self._tell_scaled(key, plan.scale.decision, sum(done.scaled), plan.memory.observation)
+        return done
+
+    def _tell_scaled(self, key: Key, decision: Decision, to: int, observation: Observation | None) -> None:
+        log.info("%s: %d → %d (%s)", key, decision.from_replicas, to, decision.reason)
+        read = observation is not None and observation.queue is not None
+        if self._metrics is not None and to > decision.from_replicas and read:
+            self._metrics.reacted(self._sampler.age_of_news(key))
+
+    async def _look(self, key: Key, tracked: Tracked, raw: dict[str, Any], failed: Collection[str]) -> Facts:
+        """What there is to see of it."""
         rq = tracked.rq
-        if rq is None or (rq.deletion and not is_held(rq)):
-            await self._without_spec(key, tracked, raw)
-            return
-        if is_held(rq) == shall_be_held(rq):
-            if not rq.deletion:
-                tracked.finalizer.succeeded()
-        elif await self._hold(key, tracked, rq, shall_be_held(rq)):
-            self._queue.add(key)
-            return
-        tracked.outcome = self._with_finalizer(tracked, rq, await self._apply(key, tracked, rq))
-        if self._yields(key, tracked, raw):
-            return
-        if tracked.outcome.reason == FOREIGN and tracked.precedence.may_scale(tracked.outcome, self._clock()):
-            await self._platform.take_over(rq)
-            self._queue.add(key)
-            return
-        fleet = trial.seen_as(await self._platform.observe(rq), tracked)
-        await self._reading.find(key, tracked)
-        observation = self._reading.observation(key, tracked, fleet)
-        decision, tracked.history = decide(observation, Policy.of(rq.spec), tracked.history, self._clock())
-        decision = self._changes.possible(tracked, decision)
-        tracked.observation, tracked.decision = observation, decision
-        self._recheck(key, tracked, decision)
-        if rq.deletion and await self._let_go(key, tracked, rq, observation):
-            return
-        if tracked.outcome.ok and trial.look(tracked, fleet, self._sampler.last(key), self._wall()):
-            # It is written down before anything is done about it.
-            tracked.status_looked_at = LONG_AGO
-            self._queue.add(key)
-            await self._reports.report(key, tracked, raw)
-            return
-        await self._changes.carry_out(key, tracked, fleet, observation, decision, raw)
+        if rq is None:
+            return Facts(raw, stand_in(raw), tracked.problem)
+        if not is_looked_at(rq, tracked.memory, self._clock(), failed):
+            return Facts(raw, rq)
+        if not tracked.memory.yields(self._clock()):
+            await self._reading.find(key, tracked)
+        world = await self._platform.observe(rq)
+        return Facts(
+            raw,
+            rq,
+            fleet=world.fleet,
+            children=world.children,
+            observation=self._reading.observation(key, tracked, world.fleet),
+            sample=self._sampler.last(key),
+            claimants=self._claimants,
+            settings_for=tracked.settings_at + tracked.settings_for - self._clock(),
+        )
 
     def _track(self, key: Key, raw: dict[str, Any]) -> Tracked:
         """The memory of this object: a new one when the name was given to a new object."""
@@ -236,128 +257,27 @@ class Engine:
         uid = raw["metadata"]["uid"]
         if tracked is None or tracked.uid != uid:
             self._sampler.unwatch(key)
-            tracked = self._tracked[key] = Tracked(uid, History.fresh(self._clock()))
-            tracked.rollout = Rollout.of_status(raw.get("status") or {})
-        tracked.take(raw)
+            rollout = Rollout.of_status(raw.get("status") or {})
+            memory = Memory(History.fresh(self._clock()), rollout)
+            self._drop(key)
+            tracked = self._tracked[key] = Tracked(uid, memory)
+        if tracked.take(raw):
+            self._claimants.pop(uid, None)
+            if tracked.rq is not None and not tracked.rq.deletion:  # it is here to stay
+                self._claimants[uid] = claimant_of(tracked.rq)
         return tracked
 
-    async def _apply(self, key: Key, tracked: Tracked, rq: RedisQueue) -> ApplyOutcome:
-        """Make the children what the spec says, unless somebody has the older right to the queue."""
-        choose = trial.chooser(tracked)
-        tracked.rival = self._rival(key, tracked, rq)
-        if tracked.rival is not None:
-            return ApplyOutcome(False, "Conflict", conflict_message(tracked.rival))
-        if rq.deletion:  # what runs may go on; nothing new is made for an object that leaves
-            return ApplyOutcome(True, "Deleting", "The queue is emptied first, as deletionPolicy says.")
-        done = await self._attempt(key, tracked.children, lambda: self._platform.apply(rq, choose))
-        if not isinstance(done, PlatformError):
-            return done
-        if isinstance(done, Conflict):
-            text = f"Something else changes the children all the time: {done}"
-            return ApplyOutcome(False, "ApplyConflict", text)
-        return ApplyOutcome(False, "ApplyRefused", str(done))
-
-    async def _attempt(
-        self, key: Key, attempt: Attempt, write: Callable[[], Awaitable[T]]
-    ) -> T | PlatformError:
-        """The answer to a write, or why there is none for now: that hides nothing of what is observed."""
-        now = self._clock()
-        if attempt.error is None or attempt.until <= now:
-            try:
-                answer = await write()
-            except PlatformError as error:
-                if not attempt.lasts(error, now):
-                    raise
-                log.warning("%s: %s", key, error)
-            else:
-                attempt.succeeded()
-                return answer
-        assert attempt.error is not None  # noqa: S101  (else it was raised)
-        self._queue.add(key, after_seconds=max(0.05, attempt.until - now))
-        return attempt.error
-
-    async def _hold(self, key: Key, tracked: Tracked, rq: RedisQueue, held: bool) -> bool:
-        """Put our finalizer on, or take it off; whether that was done."""
-        done = await self._attempt(key, tracked.finalizer, lambda: self._platform.hold(rq, held))
-        return not isinstance(done, PlatformError)
-
-    def _with_finalizer(self, tracked: Tracked, rq: RedisQueue, outcome: ApplyOutcome) -> ApplyOutcome:
-        """The outcome, or that the finalizer is refused, where all else is well."""
-        words = tracked.finalizer.error
-        return refused(rq, words) if words is not None and outcome.ok else outcome
-
-    def _yields(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> bool:
-        """Whether a newer operator is at work on this object: then nothing of it is read or written."""
-        tracked.precedence = tracked.precedence.after(tracked.outcome, raw.get("status"), self._clock())
-        if not tracked.precedence.may_scale(tracked.outcome, self._clock()):
-            self._queue.add(key, after_seconds=ANSWER_SECONDS)
-        seconds = tracked.precedence.yields_until - self._clock()
-        if seconds > 0:
-            self._sampler.unwatch(key)
-            self._queue.add(key, after_seconds=seconds)
-        return seconds > 0
-
-    def _rival(self, key: Key, tracked: Tracked, rq: RedisQueue) -> Claimant | None:
-        sample = self._sampler.last(key)
-        if sample is None or isinstance(sample, Exception):
-            return tracked.rival  # unknown: as it was
-        pods = {pod.uid for pod in tracked.observation.pods} if tracked.observation else set()
-        owners = owners_of(sample, rq.uid, pods)
-        if tracked.rival is None and owners <= {rq.uid}:
-            return None
-        known = {
-            each.uid: claimant_of(each.rq)
-            for each in self._tracked.values()
-            if each.rq is not None and not each.rq.deletion
-        }
-        return rival_of(claimant_of(rq), owners, known, tracked.rival)
-
-    async def _without_spec(self, key: Key, tracked: Tracked, raw: dict[str, Any]) -> None:
-        """A spec that says nothing usable, or an object on its way out: touch nothing that runs."""
-        self._sampler.unwatch(key)
-        tracked.settings, tracked.settings_at = None, LONG_AGO
-        if tracked.rq is not None:
-            return
-        tracked.outcome = replace(NO_SPEC, message=tracked.problem)
-        tracked.decision = tracked.observation = None
-        identity = stand_in(raw)
-        if identity.deletion and is_held(identity):
-            if await self._hold(key, tracked, identity, False):
-                return
-            tracked.outcome = replace(refused(identity, tracked.finalizer.error), ok=False)
-        await self._reports.report(key, tracked, raw)
-
-    async def _let_go(self, key: Key, tracked: Tracked, rq: RedisQueue, observation: Observation) -> bool:
-        """End the wait of a deletion when its queue has been emptied, or cannot be."""
-        if tracked.deletion_seen_ms is None:
-            tracked.deletion_seen_ms = observation.queue.time_ms if observation.queue else 0
-        why = may_go(rq, observation, tracked.deletion_seen_ms, self._wall())
-        if not why:
-            self._queue.add(key, after_seconds=DELETION_LOOK_SECONDS)
+    def _drop(self, key: Key) -> bool:
+        """Forget the object that had this name; whether there was one."""
+        if (tracked := self._tracked.pop(key, None)) is None:
             return False
-        event = workers_vanished(observation)
-        if event is not None and tracked.finalizer.error is None:
-            await self._reports.tell(rq, event)  # a namespace that ends takes none
-        if await self._hold(key, tracked, rq, False):
-            log.info("%s: deleted, %s", key, why)
-            return True
-        tracked.outcome = self._with_finalizer(tracked, rq, tracked.outcome)
-        return False
-
-    def _recheck(self, key: Key, tracked: Tracked, decision: Decision) -> None:
-        """Time alone can change the answer, and so can a Secret."""
-        settings = tracked.settings_at + tracked.settings_for - self._clock()
-        looks = trial.LOOK_SECONDS if tracked.stage is Stage.CANARY else math.inf
-        hindered = tracked.hindrance.until - self._clock() if tracked.hindrance else math.inf
-        again = min(tracked.outcome.again_after_seconds, looks, hindered)
-        unmade = unmade_in_seconds(tracked.observation) if tracked.observation else math.inf
-        soonest = min(decision.recheck_after_seconds, settings, again, unmade)
-        self._queue.add(key, after_seconds=max(0.05, soonest))
+        self._claimants.pop(tracked.uid, None)
+        return True
 
     async def _forget(self, key: Key) -> None:
         self._sampler.unwatch(key)
         self._queue.forget(key)
         if self._metrics is not None:
             self._metrics.forget(key)
-        if self._tracked.pop(key, None) is not None:
+        if self._drop(key):
             await self._platform.forget(key)

@@ -30,7 +30,7 @@ class QueueRow:
 
 def row_of(key: Key, tracked: Tracked) -> QueueRow:
     """The row of what was last seen and decided."""
-    seen, decision = tracked.observation, tracked.decision
+    seen, decision = tracked.memory.observation, tracked.memory.decision
     queue = seen.queue if seen else None
     return QueueRow(
         key=key,
@@ -44,5 +44,5 @@ def row_of(key: Key, tracked: Tracked) -> QueueRow:
         ready=seen.ready_replicas if seen else 0,
         busy=sum(worker.busy for worker in seen.workers) if seen else 0,
         wanted=decision.to_replicas if decision else None,
-        reason=decision.reason if decision else tracked.outcome.reason,
+        reason=decision.reason if decision else tracked.memory.outcome.reason,
     )

@@ -7,6 +7,7 @@ never compared. What could not be read is `None`, never zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 FRESH_SECONDS = 10.0
 """A worker refreshes its report every 2 s; one older than this says nothing about now."""
@@ -168,3 +169,52 @@ class Hindrance:
     reason: str
     message: str
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChildrenSeen:
+    """The children of one RedisQueue, as its spec wants them and as they are, and what bears on writing them.
+
+    Objects are what the API server has, whoever's they are, and are never changed.
+    """
+
+    operator_version: str
+    """This operator's own."""
+    operator: str = ""
+    """Its name beside others, as on children; empty where there are no others."""
+    problem: ApplyOutcome | None = None
+    """Why it is not known what is wanted, or what there is: nothing can be decided then."""
+    manifests: tuple[dict[str, Any], ...] = ()
+    """What the spec wants, the Deployment last."""
+    digest: str = ""
+    """Of these manifests."""
+    inputs: tuple[object, ...] = ()
+    """What they were made from: what people asked for."""
+    workers: dict[str, Any] | None = None
+    """The Deployment of the workers."""
+    trial: dict[str, Any] | None = None
+    """The Deployment of canaries."""
+    live: str = ""
+    """Changes when somebody changes or removes either of the two; scaling and status do not count."""
+    rolled: bool = False
+    """All workers have their Deployment's template, and are available."""
+    copy: dict[str, Any] | None = None
+    """The template of all workers, as it was kept beside them; None without one."""
+    keeps_copy: bool = False
+    """Whether one is kept at all."""
+    others_as_wanted: bool = True
+    """The other children are as they shall be; False while that is not known."""
+    others_missed_at: float | None = None
+    """When a list began that shows that they are not (the engine's clock); None when none does."""
+    unwanted_budget: dict[str, Any] | None = None
+    """A disruption budget of ours that the spec wants no more."""
+    remark: str = ""
+    """What is to be told of other people's budgets for the same pods."""
+    rolling: int | None = 0
+    """Deployments that roll over to what this operator's version wrote; None while that is not known."""
+    starting: int = 0
+    """Rollouts that are being written and may not show among these yet."""
+
+    def lacks(self, applied_at: float) -> bool:
+        """Whether a list has shown since then that other children are missing or wrong."""
+        return self.others_missed_at is not None and applied_at < self.others_missed_at

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
-from redisqueue_operator.apply.attempt import ENDLESS, RETRY_SECONDS, Attempt
 from redisqueue_operator.apply.hindrance import hindrance_of
+from redisqueue_operator.decide.attempt import ENDLESS, RETRY_SECONDS, Attempt
 from redisqueue_operator.kubernetes_api import ApiError
 from redisqueue_operator.platform import Conflict, PlatformError
 
@@ -56,10 +56,11 @@ def test_what_passes_by_itself_is_no_verdict(error: Exception) -> None:
     ],
 )
 def test_what_may_pass_is_told_when_it_does_not(error: PlatformError, at_once: bool) -> None:
-    attempt = Attempt()
-    said = [attempt.lasts(error, 100.0) for _ in range(ENDLESS + 1)]
+    attempts = [Attempt().failed(error, 100.0)]
+    for _ in range(ENDLESS):
+        attempts.append(attempts[-1].failed(error, 100.0))
+    said = [each.error is not None for each in attempts]
     assert said == ([True] * len(said) if at_once else [False] * (ENDLESS - 1) + [True] * 2)
-    assert (attempt.error, attempt.until) == (error, 100.0 + RETRY_SECONDS)
-    attempt.succeeded()
-    assert attempt.error is None
-    assert attempt.lasts(error, 100.0) is at_once, "the row begins anew"
+    assert (attempts[-1].error, attempts[-1].until) == (error, 100.0 + RETRY_SECONDS)
+    assert attempts[-1].waits(102.9)
+    assert not attempts[-1].waits(103.0)

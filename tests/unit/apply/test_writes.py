@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.support.resources import redis_queue
 
-from redisqueue_operator.apply.deployments import belongs_to
 from redisqueue_operator.apply.writer import TokenBucket, merge_patch
+from redisqueue_operator.decide.children.identity import belongs_to
 from redisqueue_operator.kubernetes_api import ApiError
 from redisqueue_operator.kubernetes_platform import fingerprint, is_refusal
 

@@ -34,10 +34,8 @@ class PatientPlatform(FakePlatform):
 
     logins = False
 
-    async def connection_settings(
-        self, rq: RedisQueue, *, fresh: bool = False
-    ) -> tuple[ConnectionSettings, float]:
-        settings, age = await super().connection_settings(rq, fresh=fresh)
+    async def settings(self, rq: RedisQueue, *, fresh: bool = False) -> tuple[ConnectionSettings, float]:
+        settings, age = await super().settings(rq, fresh=fresh)
         user = rq.key.name if self.logins and settings.url != self.redis_url else None
         return ConnectionSettings(url=settings.url, username=user, socket_timeout_seconds=600.0), age
 

@@ -1,10 +1,9 @@
-"""The trial of a new template: what the engine asks, answered from the pure decisions of `rollout`."""
+"""The trial of a new template: how many canaries, and what was seen of them. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redis_message_queue.stats import QueueSample
 from redisqueue_operator.decide.canary import (
     Gate,
     Seen,
@@ -14,19 +13,16 @@ from redisqueue_operator.decide.canary import (
     advance,
     missing_canaries,
     split,
-    stage_of,
 )
 from redisqueue_operator.decide.canary.judge import FAILING_SECONDS
 from redisqueue_operator.decide.canary.rollout import NUMBER_IS_FIXED
 from redisqueue_operator.observe.facts import CRASHED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from redis_message_queue.stats import QueueSample
     from redisqueue_operator.api.model import Spec
-    from redisqueue_operator.decide.canary import Versions
+    from redisqueue_operator.decide.canary import Rollout, Versions
     from redisqueue_operator.decide.scaling import Decision
-    from redisqueue_operator.loop.memory import Tracked
     from redisqueue_operator.observe.facts import PodObservation
     from redisqueue_operator.platform import Fleet
 
@@ -34,42 +30,27 @@ LOOK_SECONDS = 1.0
 """A trial is judged this often at least."""
 
 
-def chooser(tracked: Tracked) -> Callable[[Versions], Stage]:
-    """Who answers the platform which workers get the template of the spec, and remembers the answer."""
-    tracked.versions, tracked.stage = None, Stage.ROLL
-
-    def choose(versions: Versions) -> Stage:
-        spec = tracked.rq.spec if tracked.rq is not None else None
-        versioned = spec is not None and spec.rollout.strategy == "Versioned"
-        may_start = spec is not None and _may_start(spec)
-        tracked.versions = versions
-        tracked.stage = stage_of(versions, tracked.rollout, versioned=versioned, may_start=may_start)
-        return tracked.stage
-
-    return choose
-
-
-def seen_as(fleet: Fleet, tracked: Tracked) -> Fleet:
-    """The fleet to decide about: while all get the new template, its canaries are about to leave."""
-    return fleet.without_canary() if tracked.stage is Stage.PROMOTE else fleet
-
-
-def look(tracked: Tracked, fleet: Fleet, sample: QueueSample | Exception | None, wall: float) -> bool:
-    """Judge the trial, if there is one; whether that changed its phase. `wall`: seconds since the epoch."""
-    if tracked.versions is None or tracked.rq is None:
-        return False
-    before, versions = tracked.rollout, tracked.versions
+def look(
+    spec: Spec,
+    rollout: Rollout | None,
+    stage: Stage,
+    versions: Versions,
+    *,
+    fleet: Fleet,
+    decision: Decision,
+    sample: QueueSample | Exception | None,
+    wall: float,
+) -> Rollout | None:
+    """The rollout after a look at its canaries; None when there is none. `wall`: seconds since the epoch."""
     canaries = [pod for pod in fleet.pods if pod.canary and not pod.terminating]
     seen = Seen(
         canary=_tally(sample, versions.wanted),
         stable=_tally(sample, versions.stable),
         ready=sum(pod.ready for pod in canaries),
         failing=next((pod.failing for pod in canaries if _cannot_start(pod)), ""),
-        waits_for=_waits_for(tracked, fleet),
+        waits_for=_waits_for(spec, fleet, _missing(spec, stage, fleet, decision)),
     )
-    after = advance(before, tracked.stage, versions, seen, Gate.of(tracked.rq.spec.rollout), wall)
-    tracked.rollout = after
-    return (before and (before.phase, before.hash)) != (after and (after.phase, after.hash))
+    return advance(rollout, stage, versions, seen, Gate.of(spec.rollout), wall)
 
 
 def _cannot_start(pod: PodObservation) -> bool:
@@ -77,66 +58,47 @@ def _cannot_start(pod: PodObservation) -> bool:
     return bool(pod.failing) and pod.failing != CRASHED and pod.age_seconds >= FAILING_SECONDS
 
 
-def placed(tracked: Tracked, fleet: Fleet, target: int, victims: tuple[str, ...]) -> Split:
-    """Who is to have how many of `target` workers, when these victims go."""
+def is_a_step(before: Rollout | None, after: Rollout | None) -> bool:
+    """Whether that is another phase, or another template's."""
+    return (before and (before.phase, before.hash)) != (after and (after.phase, after.hash))
+
+
+def placed(fleet: Fleet, target: int, victims: tuple[str, ...], percent: float | None) -> Split:
+    """Who is to have how many of `target` workers, when these victims go; `percent` as of `percent_of`."""
     canaries = {pod.name for pod in fleet.pods if pod.canary}
     gone = sum(name in canaries for name in victims)
     return split(
         target,
         fleet.split,
         victims=Split(len(victims) - gone, gone),
-        percent=_percent(tracked) if fleet.canary is not None else None,
+        percent=percent if fleet.canary is not None else None,
     )
 
 
-def with_missing(tracked: Tracked, fleet: Fleet, decision: Decision) -> Split | None:
+def with_missing(spec: Spec, stage: Stage, fleet: Fleet, decision: Decision) -> Split | None:
     """The workers of both versions when the canaries are too few and more may be started; else None.
 
     Where there are as many workers as there may be, canaries take the place of others, which finish what they
     have in hand as in any rollout: a queue that is always busy gets its new version, too.
     """
-    missing = _missing(tracked, fleet, decision)
-    if not missing or _waits_for(tracked, fleet, missing):
+    missing = _missing(spec, stage, fleet, decision)
+    if not missing or _waits_for(spec, fleet, missing):
         return None
     stable, canary = fleet.split
-    if (room := _room(tracked, fleet)) > 0:
+    if (room := _room(spec, fleet)) > 0:
         return Split(stable, canary + min(missing, room))
     swapped = min(missing, stable - 1)
     return Split(stable - swapped, canary + swapped)
 
 
-def _missing(tracked: Tracked, fleet: Fleet, decision: Decision | None) -> int:
-    percent = _percent(tracked)
-    if percent is None or decision is None or fleet.canary is None:
-        return 0
-    return missing_canaries(decision.to_replicas, decision.wanted_replicas, fleet.split.canary, percent)
-
-
-def _waits_for(tracked: Tracked, fleet: Fleet, missing: int | None = None) -> str:
-    """What keeps canaries that are missing from being started, and the way out; empty when nothing does."""
-    missing = _missing(tracked, fleet, tracked.decision) if missing is None else missing
-    if not missing or tracked.rq is None:
-        return ""
-    if not _may_start(tracked.rq.spec):
-        return NUMBER_IS_FIXED
-    if _room(tracked, fleet) < 1 and fleet.split.stable < 2:
-        most = tracked.rq.spec.scaling.max_replicas
-        return f"maxReplicas is {most}, and the only worker is needed: raise it, or wait until it is not"
-    return fleet.replica_failure
-
-
-def _may_start(spec: Spec) -> bool:
+def may_start(spec: Spec) -> bool:
     """Whether a worker may be started beside the others: not where somebody else chooses their number."""
     return spec.scaling.mode in ("Auto", "UpOnly") and spec.replicas is None
 
 
-def _room(tracked: Tracked, fleet: Fleet) -> int:
-    return tracked.rq.spec.scaling.max_replicas - sum(fleet.split) if tracked.rq is not None else 0
-
-
-def explained(tracked: Tracked) -> list[str]:
+def explained(rollout: Rollout | None) -> list[str]:
     """The last trial in words; nothing when there was none."""
-    if (rollout := tracked.rollout) is None:
+    if rollout is None:
         return []
     counts = "; ".join(
         f"{which} {tally.done} handled, {tally.failed} failed, {tally.dead_letters} dead letters"
@@ -146,13 +108,36 @@ def explained(tracked: Tracked) -> list[str]:
     return [f"Rollout of template {rollout.hash}: {rollout.phase}, {said} ({counts})"]
 
 
-def _percent(tracked: Tracked) -> float | None:
-    on_trial = tracked.stage is Stage.CANARY and tracked.rq is not None
-    return tracked.rq.spec.rollout.canary_percent if on_trial and tracked.rq else None
+def _missing(spec: Spec, stage: Stage, fleet: Fleet, decision: Decision) -> int:
+    percent = percent_of(spec, stage)
+    if percent is None or fleet.canary is None:
+        return 0
+    return missing_canaries(decision.to_replicas, decision.wanted_replicas, fleet.split.canary, percent)
+
+
+def _waits_for(spec: Spec, fleet: Fleet, missing: int) -> str:
+    """What keeps canaries that are missing from being started, and the way out; empty when nothing does."""
+    if not missing:
+        return ""
+    if not may_start(spec):
+        return NUMBER_IS_FIXED
+    if _room(spec, fleet) < 1 and fleet.split.stable < 2:
+        most = spec.scaling.max_replicas
+        return f"maxReplicas is {most}, and the only worker is needed: raise it, or wait until it is not"
+    return fleet.replica_failure
+
+
+def _room(spec: Spec, fleet: Fleet) -> int:
+    return spec.scaling.max_replicas - sum(fleet.split)
+
+
+def percent_of(spec: Spec, stage: Stage) -> float | None:
+    """The canaries' part of the workers, in percent; None where none is started."""
+    return spec.rollout.canary_percent if stage is Stage.CANARY else None
 
 
 def _tally(sample: QueueSample | Exception | None, config_hash: str) -> Tally | None:
-    if not isinstance(sample, QueueSample):
+    if sample is None or isinstance(sample, Exception):
         return None
     for version in sample.versions:
         if version.config_hash == config_hash:

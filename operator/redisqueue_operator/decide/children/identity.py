@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import API_VERSION, KIND
-from redisqueue_operator.api.objects import QUEUE_LABEL
+from redisqueue_operator.api.objects import QUEUE_LABEL, annotation_of
 from redisqueue_operator.decide.finalizer import is_held
 
 if TYPE_CHECKING:
@@ -79,6 +79,21 @@ def owner_reference(rq: RedisQueue) -> dict[str, Any]:
     """What makes a child go with the RedisQueue."""
     owner = {"apiVersion": API_VERSION, "kind": KIND, "name": rq.key.name, "uid": rq.uid}
     return {**owner, "controller": True}
+
+
+def belongs_to(child: dict[str, Any], rq: RedisQueue) -> bool:
+    """Whether a child is this RedisQueue's: its own, or what another one of its name left behind (Orphan)."""
+    metadata = child["metadata"]
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return bool(owner["uid"] == rq.uid)
+    labels, author = metadata.get("labels") or {}, annotation_of(child, OWNER_UID)
+    return author != "" and (author == rq.uid or labels.get(QUEUE_LABEL) == rq.key.name)
+
+
+def same_applied(live: dict[str, Any], manifest: dict[str, Any]) -> bool:
+    """Whether an object was applied with the same manifest, whoever did it."""
+    return annotation_of(live, APPLIED_HASH) == annotation_of(manifest, APPLIED_HASH)
 
 
 def sealed(child: dict[str, Any], operator: str) -> dict[str, Any]:

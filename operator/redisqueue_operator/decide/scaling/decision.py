@@ -62,6 +62,6 @@ class Decision:
         """Whether a write is due."""
         return self.to_replicas != self.from_replicas
 
-    def refused(self) -> Decision:
+    def refused(self, why: str = "ScaleRefused") -> Decision:
         """The same where the change was refused: the number stays."""
-        return replace(self, to_replicas=self.from_replicas, victims=(), blocked_by="ScaleRefused")
+        return replace(self, to_replicas=self.from_replicas, victims=(), blocked_by=why)

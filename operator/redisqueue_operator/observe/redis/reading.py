@@ -49,7 +49,7 @@ class Reading:
         if self._clock() - tracked.settings_at >= tracked.settings_for:
             age = 0.0
             try:
-                tracked.settings, age = await self._platform.connection_settings(rq, fresh=tracked.refused)
+                tracked.settings, age = await self._platform.settings(rq, fresh=tracked.refused)
                 tracked.settings_error = None
             except (SettingsUnavailable, ValueError) as error:
                 tracked.settings_error = error

@@ -9,9 +9,9 @@ import pytest
 from tests.support.observations import pod, queue, seen, worker
 
 from redis_message_queue.stats import QueueSample
-from redisqueue_operator.decide.canary import Phase, Split, Stage, Versions, trial
+from redisqueue_operator.api import parse
+from redisqueue_operator.decide.canary import Phase, Rollout, Split, Stage, Versions, stage_of, trial
 from redisqueue_operator.decide.scaling import History, Policy, decide
-from redisqueue_operator.loop.memory import Tracked
 from redisqueue_operator.platform import Canary, Fleet
 
 PODS = tuple(pod(f"p{number}") for number in range(3))
@@ -46,25 +46,45 @@ FIXED: list[dict[str, Any]] = [
 ]
 
 
-def tracked(**spec: Any) -> Tracked:
-    metadata = {"name": "mails", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "1"}
-    base = {
-        "redis": {"url": "redis://cache"},
-        "worker": {"handler": "app:handle"},
-        "rollout": {"strategy": "Versioned"},
-    }
-    found = Tracked("u", History.fresh(0.0))
-    kind = {"apiVersion": "redisqueue.dev/v1alpha1", "kind": "RedisQueue"}
-    found.take({**kind, "metadata": metadata, "spec": base | spec})
-    assert found.rq is not None
-    return found
+class Tried:
+    """A RedisQueue whose template is tried: what is decided at one look is remembered for the next."""
+
+    def __init__(self, **spec: Any) -> None:
+        metadata = {"name": "mails", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "1"}
+        base = {
+            "redis": {"url": "redis://cache"},
+            "worker": {"handler": "app:handle"},
+            "rollout": {"strategy": "Versioned"},
+        }
+        kind = {"apiVersion": "redisqueue.dev/v1alpha1", "kind": "RedisQueue"}
+        self.spec = parse({**kind, "metadata": metadata, "spec": base | spec}).spec
+        self.decision, _ = decide(WORK, Policy.of(self.spec), History.fresh(0.0), 1.0)
+        self.rollout: Rollout | None = None
+
+    def choose(self, versions: Versions) -> Stage:
+        self.versions = versions
+        may_start = trial.may_start(self.spec)
+        self.stage = stage_of(versions, self.rollout, versioned=True, may_start=may_start)
+        return self.stage
+
+    def look(self, fleet: Fleet, sample: QueueSample | None, wall: float) -> bool:
+        """Whether that was a step."""
+        before = self.rollout
+        self.rollout = trial.look(
+            self.spec,
+            before,
+            self.stage,
+            self.versions,
+            fleet=fleet,
+            decision=self.decision,
+            sample=sample,
+            wall=wall,
+        )
+        return trial.is_a_step(before, self.rollout)
 
 
-def missing(of: Tracked, fleet: Fleet) -> Split | None:
-    assert of.rq is not None
-    decision, of.history = decide(WORK, Policy.of(of.rq.spec), of.history, 1.0)
-    of.decision = decision
-    return trial.with_missing(of, fleet, decision)
+def missing(of: Tried, fleet: Fleet) -> Split | None:
+    return trial.with_missing(of.spec, of.stage, fleet, of.decision)
 
 
 def with_canaries(number: int) -> Fleet:
@@ -73,49 +93,49 @@ def with_canaries(number: int) -> Fleet:
 
 @pytest.mark.parametrize("spec", FIXED)
 def test_no_trial_begins_where_somebody_else_chooses_the_number(spec: dict[str, Any]) -> None:
-    of = tracked(**spec)
-    assert trial.chooser(of)(NEW) is Stage.WAIT
-    trial.look(of, Fleet(3, 3, 1, PODS, "1"), None, 1000.0)
+    of = Tried(**spec)
+    assert of.choose(NEW) is Stage.WAIT
+    of.look(Fleet(3, 3, 1, PODS, "1"), None, 1000.0)
     assert of.rollout is not None
     assert (of.rollout.phase, of.rollout.reason) == (Phase.WAITING, "NumberIsFixed")
     assert "spec.replicas" in of.rollout.message
     waiting = of.rollout
-    trial.chooser(of)(NEW)
-    trial.look(of, Fleet(3, 3, 1, PODS, "1"), None, 2000.0)
+    of.choose(NEW)
+    of.look(Fleet(3, 3, 1, PODS, "1"), None, 2000.0)
     assert of.rollout == waiting
 
 
 @pytest.mark.parametrize("spec", FIXED)
 def test_one_that_has_begun_goes_on_with_the_canaries_it_has(spec: dict[str, Any]) -> None:
-    of = tracked(**spec)
-    assert trial.chooser(of)(ON_TRIAL) is Stage.CANARY
+    of = Tried(**spec)
+    assert of.choose(ON_TRIAL) is Stage.CANARY
     assert missing(of, with_canaries(0)) is None
 
 
 @pytest.mark.parametrize("mode", ["Auto", "UpOnly"])
 def test_where_workers_may_be_started_a_canary_is(mode: str) -> None:
-    of = tracked(scaling={"mode": mode})
-    assert trial.chooser(of)(NEW) is Stage.CANARY
+    of = Tried(scaling={"mode": mode})
+    assert of.choose(NEW) is Stage.CANARY
     assert missing(of, with_canaries(0)) == Split(3, 1)
 
 
 def test_a_trial_begins_when_the_number_may_change() -> None:
-    before, after = tracked(scaling={"mode": "Paused"}), tracked()
-    trial.chooser(before)(NEW)
-    trial.look(before, Fleet(3, 3, 1, PODS, "1"), None, 1000.0)
+    before, after = Tried(scaling={"mode": "Paused"}), Tried()
+    before.choose(NEW)
+    before.look(Fleet(3, 3, 1, PODS, "1"), None, 1000.0)
     after.rollout = before.rollout
-    assert trial.chooser(after)(NEW) is Stage.CANARY
-    assert trial.look(after, with_canaries(0), None, 2000.0)
+    assert after.choose(NEW) is Stage.CANARY
+    assert after.look(with_canaries(0), None, 2000.0)
     assert after.rollout is not None
     assert (after.rollout.phase, after.rollout.since) == (Phase.CANARY, 2000)
 
 
 def test_there_are_never_more_workers_than_the_most_there_may_be() -> None:
-    of = tracked(scaling={"maxReplicas": 3})
-    trial.chooser(of)(ON_TRIAL)
+    of = Tried(scaling={"maxReplicas": 3})
+    of.choose(ON_TRIAL)
     assert missing(of, with_canaries(0)) == Split(2, 1), "it takes the place of another one"
-    of = tracked(scaling={"maxReplicas": 4}, rollout={"strategy": "Versioned", "canaryPercent": 50})
-    trial.chooser(of)(ON_TRIAL)
+    of = Tried(scaling={"maxReplicas": 4}, rollout={"strategy": "Versioned", "canaryPercent": 50})
+    of.choose(ON_TRIAL)
     assert missing(of, with_canaries(0)) == Split(3, 1), "two would be one too many"
 
 
@@ -128,10 +148,10 @@ def test_there_are_never_more_workers_than_the_most_there_may_be() -> None:
     ],
 )
 def test_why_no_canary_is_started_is_told(spec: dict[str, Any], fleet: Fleet, told: str) -> None:
-    of = tracked(**spec)
-    trial.chooser(of)(ON_TRIAL)
+    of = Tried(**spec)
+    of.choose(ON_TRIAL)
     assert missing(of, fleet) is None
-    trial.look(of, fleet, EMPTY, 1000.0)
+    of.look(fleet, EMPTY, 1000.0)
     assert of.rollout is not None
     assert of.rollout.reason == "NotReady"
     assert told in of.rollout.message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redisqueue_operator.platform import Conflict, PlatformError
 
@@ -12,7 +12,7 @@ ENDLESS = 6
 """Conflicts are the usual way to learn of a change. So many in a row do not end by themselves."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One kind of write of one RedisQueue. Times are the engine's clock."""
 
@@ -22,15 +22,16 @@ class Attempt:
     """What people are told; None while all is well, or may be in a moment."""
     until: float = float("-inf")
     """Nothing is tried before."""
+    announced: bool = False
+    """An Event has said so, where no condition can."""
 
-    def lasts(self, error: PlatformError, now: float) -> bool:
-        """Whether people are to be told of that failure: another try has no better chance."""
-        self.in_vain += 1
-        if (isinstance(error, Conflict) or error.passing) and self.in_vain < ENDLESS:
-            return False
-        self.error, self.until = error, now + RETRY_SECONDS
-        return True
+    def failed(self, error: PlatformError, now: float) -> Attempt:
+        """After a failure. People are told of it when another try has no better chance."""
+        tried = replace(self, in_vain=self.in_vain + 1)
+        if (isinstance(error, Conflict) or error.passing) and tried.in_vain < ENDLESS:
+            return tried
+        return replace(tried, error=error, until=now + RETRY_SECONDS)
 
-    def succeeded(self) -> None:
-        """It was written, or there is nothing to write any more."""
-        self.in_vain, self.error, self.until = 0, None, float("-inf")
+    def waits(self, now: float) -> bool:
+        """Whether it is not to be tried yet."""
+        return self.error is not None and now < self.until

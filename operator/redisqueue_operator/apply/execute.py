@@ -1,0 +1,109 @@
+"""A Plan, step by step. Nothing is decided here: what is refused is a fact for the next plan."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.apply.hindrance import hindrance_of
+from redisqueue_operator.decide.look import Done
+from redisqueue_operator.platform import Mark, PlatformError, SetFinalizer, SetNumber, WriteStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.decide.canary import Split
+    from redisqueue_operator.decide.look import Plan
+    from redisqueue_operator.observe.facts import PodObservation
+    from redisqueue_operator.observe.redis.sampler import Sampler
+    from redisqueue_operator.platform import Platform
+
+log = logging.getLogger(__name__)
+
+
+async def execute(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampler[Key], now: float) -> Done:
+    """Children, number of workers, recall, status, Events, finalizer: what the plan has of these.
+
+    The first step that fails ends it, but for an Event: nothing builds upon one. `now` is the engine's clock.
+    """
+    step, written, scaled, told = "", None, None, False
+    try:
+        if plan.children is not None:
+            step = "children"
+            written = await platform.execute(rq, plan.children)
+        if plan.scale is not None:
+            step = "scale"
+            scaled = await _scale(rq, plan, platform, sampler)
+            if scaled is None:
+                return Done(failed="retire")
+        if plan.recall:
+            step = "recall"
+            await sampler.unretire(rq.key, plan.recall)
+        if plan.status is not None:
+            step = "status"
+            await platform.execute(rq, WriteStatus(plan.status))
+            told = True
+        await _tell(rq, plan, platform)
+        if plan.finalizer is not None:
+            step = "finalizer"
+            await platform.execute(rq, SetFinalizer(plan.finalizer))
+    except Exception as error:
+        hindrance = hindrance_of(error, now) if step in ("scale", "recall") else None
+        return Done(failed=step, error=error, hindrance=hindrance, told=told)
+    return Done(written=written, scaled=scaled, told=told)
+
+
+async def _scale(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampler[Key]) -> Split | None:
+    """Retire who goes, mark their pods, write the number; what was written, None where all of them stay.
+
+    Who claimed a message meanwhile refuses to be retired, and stays. What was done is undone where the number
+    cannot be written. Marks stay where no answer comes: the number may have changed, and they say who goes.
+    """
+    scale = plan.scale
+    assert scale is not None  # noqa: S101  (that is why we are here)
+    retired = await sampler.retire(rq.key, plan.retire) if plan.retire else ()
+    try:
+        scale = scale.sparing(set(plan.retire) - set(retired))
+        if not scale.changes:
+            return None
+        victims = _pods(scale.victims, scale.fleet.pods)
+        left = _pods([name for name in scale.fleet.marked if name not in scale.victims], scale.fleet.pods)
+        if left:
+            await platform.execute(rq, Mark(left, first=False))
+        try:
+            if victims:
+                await platform.execute(rq, Mark(victims))
+            await platform.execute(rq, SetNumber(scale.fleet, scale.split, scale.victims))
+        except PlatformError:
+            if victims:
+                await platform.execute(rq, Mark(victims, first=False))
+            raise
+    except BaseException:
+        await _give_back(rq, retired, sampler)
+        raise
+    return scale.split
+
+
+async def _give_back(rq: RedisQueue, retired: tuple[str, ...], sampler: Sampler[Key]) -> None:
+    """Have these workers claim again. Where that fails a later look finds them."""
+    try:
+        if retired:
+            await sampler.unretire(rq.key, retired)
+    except Exception as error:
+        log.debug("%s: workers that stay are still retired: %s", rq.key, error)
+
+
+def _pods(names: Iterable[str], pods: Iterable[PodObservation]) -> tuple[tuple[str, str], ...]:
+    """Names with uids, of those that were seen."""
+    uids = {pod.name: pod.uid for pod in pods}
+    return tuple((name, uids[name]) for name in names if name in uids)
+
+
+async def _tell(rq: RedisQueue, plan: Plan, platform: Platform) -> None:
+    """The Events; one that is refused is logged: a namespace that ends takes none."""
+    for event in plan.events:
+        try:
+            await platform.execute(rq, event)
+        except (PlatformError, OSError, TimeoutError) as error:
+            log.warning("%s: the Event %s could not be written: %s", rq.key, event.reason, error)
