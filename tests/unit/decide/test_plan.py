@@ -14,12 +14,13 @@ from tests.support.resources import manifest
 
 from redis_message_queue.stats import QueueSample, WorkerState
 from redisqueue_operator.api import parse
+from redisqueue_operator.decide.attempt import ENDLESS, RETRY_SECONDS
 from redisqueue_operator.decide.canary import Phase, Rollout, Split
 from redisqueue_operator.decide.children.identity import CONFIG_HASH, OPERATOR, OPERATOR_VERSION, OWNER_UID
 from redisqueue_operator.decide.children.plan import APPLIED, Applied, Known
 from redisqueue_operator.decide.finalizer import FINALIZER
 from redisqueue_operator.decide.look import Done, Facts, Memory, Now, Plan
-from redisqueue_operator.decide.plan import plan_of, remembered
+from redisqueue_operator.decide.plan import is_to_be_raised, plan_of, remembered
 from redisqueue_operator.decide.queue_conflict import Claimant
 from redisqueue_operator.decide.scaling import History
 from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, Precedence
@@ -32,7 +33,7 @@ from redisqueue_operator.observe.facts import (
     QueueObservation,
     WorkerObservation,
 )
-from redisqueue_operator.platform import Canary, Fleet, Written
+from redisqueue_operator.platform import Canary, Conflict, Fleet, PlatformError, Written
 
 START = 1000.0
 EMPTY = queue()
@@ -423,6 +424,82 @@ def test_a_list_that_misses_a_child_has_all_of_them_applied_again_once() -> None
     after = replace(NOW, clock=START + 2)
     known = remembered(plan_of(look.seen(), memory(), after), Done(written=Written(APPLIED, "live")), after)
     assert "children" not in steps(plan_of(look.seen(), known, after))
+
+
+def failing(look: Look, known: Memory, step: str, error: PlatformError, times: int) -> Memory:
+    """What is remembered when a step of the plan is refused so often in a row."""
+    for _ in range(times):
+        plan = plan_of(look.seen(), known, NOW)
+        assert step in steps(plan)
+        known = remembered(plan, Done(failed=step, error=error), NOW)
+    return known
+
+
+BUSIER = Conflict("somebody was faster")
+REFUSED = PlatformError("not on Fridays")
+
+
+@pytest.mark.parametrize(
+    ("look", "step", "error", "times", "told"),
+    [
+        (Look(children={"live": "edited"}), "children", BUSIER, ENDLESS, "ApplyConflict"),
+        (Look(children={"live": "edited"}), "children", REFUSED, 1, "ApplyRefused"),
+        (Look(spec={"deletionPolicy": "Drain"}), "finalizer", BUSIER, ENDLESS, "FinalizerRefused"),
+        (Look(spec={"deletionPolicy": "Drain"}), "finalizer", REFUSED, 1, "FinalizerRefused"),
+        (Look(of=queue(20)), "scale", REFUSED, 1, "Applied"),
+    ],
+)
+def test_what_is_refused_for_good_is_told_and_tried_again_after_a_while(
+    look: Look, step: str, error: PlatformError, times: int, told: str
+) -> None:
+    known = failing(look, memory(), step, error, times)
+    done = Done(failed=step, error=error)
+    assert is_to_be_raised(known, done, START) is (step == "scale"), "only what people are not told of"
+    then = plan_of(look.seen(), known, NOW, {step})
+    assert step not in steps(then)
+    assert steps(then)["status"] == told
+    if step != "scale":
+        assert then.again == RETRY_SECONDS
+        work = replace(look, of=queue(20))
+        assert steps(plan_of(work.seen(), known, NOW)) == {"scale": (4, 0)}, "and keeps no worker away"
+        later = replace(NOW, clock=START + RETRY_SECONDS)
+        assert step in steps(plan_of(look.seen(), known, later))
+
+
+def test_a_conflict_that_may_pass_is_not_told_but_looked_at_again() -> None:
+    look = Look(children={"live": "edited"})
+    known = failing(look, memory(), "children", BUSIER, ENDLESS - 1)
+    assert is_to_be_raised(known, Done(failed="children", error=BUSIER), START)
+    assert steps(plan_of(look.seen(), known, NOW)) == {"children": "Roll v1"}
+    plan = plan_of(look.seen(), known, NOW)
+    well = remembered(plan, Done(written=Written(APPLIED, "edited")), NOW)
+    assert well.attempt("children").in_vain == 0
+
+
+def test_a_status_that_is_refused_is_told_by_an_event_once_and_stops_nothing() -> None:
+    look = Look()
+    known = failing(look, memory(), "status", REFUSED, 1)
+    told = plan_of(look.seen(), known, NOW, {"status"})
+    assert steps(told) == {"events": ("StatusRefused",)}
+    later = replace(NOW, clock=START + 1)
+    assert steps(plan_of(look.seen(), told.memory, later)) == {}, "it is not tried yet"
+    assert steps(plan_of(replace(look, of=queue(20)).seen(), told.memory, later)) == {"scale": (4, 0)}
+    again = plan_of(look.seen(), told.memory, replace(NOW, clock=START + RETRY_SECONDS))
+    assert "status" in steps(again)
+    refused = remembered(again, Done(failed="status", error=REFUSED), NOW)
+    assert steps(plan_of(look.seen(), refused, NOW, {"status"})) == {}
+    written = remembered(again, Done(told=True), NOW)
+    assert written.attempt("status").error is None
+
+
+def test_a_remark_is_told_when_it_begins_and_when_it_is_over() -> None:
+    look = Look(children={"remark": "two budgets"})
+    first = plan_of(look.seen(), memory(remark=""), NOW)
+    assert steps(first)["events"][0] == "SecondDisruptionBudget"
+    assert remembered(first, Done(failed="status", error=BUSIER), NOW).remark == "", "it was not told"
+    known = replace(remembered(first, Done(told=True), NOW), looked_at=START - 60)
+    assert "SecondDisruptionBudget" not in steps(plan_of(look.seen(), known, NOW)).get("events", ())
+    assert "Recovered" in steps(plan_of(Look().seen(), known, NOW))["events"]
 
 
 def test_what_an_operator_that_is_gone_has_made_is_taken_over() -> None:
