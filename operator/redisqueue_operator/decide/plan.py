@@ -190,27 +190,16 @@ def _of_numbers(
     again = min(again, _recheck(facts, memory, decision, stage, now))
     if rq.deletion:
         memory = _with_deletion(memory, observation)
-        if "finalizer" not in failed and (
-            why := may_go(rq, observation, memory.deletion_seen_ms or 0, now.wall)
-        ):
-            vanished = workers_vanished(observation)
+        why = may_go(rq, observation, memory.deletion_seen_ms or 0, now.wall)
+        if why and not _is_barred("finalizer", memory, now.clock, failed):
+            vanished = workers_vanished(observation) if memory.attempt("finalizer").error is None else None
             return Plan(memory, events=(vanished,) if vanished else (), finalizer=False, why=why)
         again = min(again, DELETION_LOOK_SECONDS)
+    before = memory.rollout
     if memory.outcome.ok and versions is not None:
-        rollout = trial.look(
-            rq.spec,
-            memory.rollout,
-            stage,
-            versions,
-            fleet=fleet,
-            decision=decision,
-            sample=facts.sample,
-            wall=now.wall,
-        )
-        step = trial.is_a_step(memory.rollout, rollout)
-        memory = replace(memory, rollout=rollout)
-        if step:  # it is written down before anything is done about it
-            return _told(facts, replace(memory, looked_at=LONG_AGO), now, 0.0, failed)
+        memory = _after_trial(facts, memory, stage, versions, fleet, decision, now)
+    if trial.is_a_step(before, memory.rollout):  # it is written down before anything is done about it
+        return _told(facts, replace(memory, looked_at=LONG_AGO), now, 0.0, failed)
     if barred:
         return _told(facts, memory, now, again, failed)
     if (scale := _scale(facts, memory, fleet, decision, stage, now)) is not None:
@@ -225,8 +214,31 @@ def _of_numbers(
     return replace(_told(facts, memory, now, again, failed), recall=recall)
 
 
+def _after_trial(
+    facts: Facts,
+    memory: Memory,
+    stage: Stage,
+    versions: Versions,
+    fleet: Fleet,
+    decision: Decision,
+    now: Now,
+) -> Memory:
+    """With what a look at the canaries has shown."""
+    rollout = trial.look(
+        facts.rq.spec,
+        memory.rollout,
+        stage,
+        versions,
+        fleet=fleet,
+        decision=decision,
+        sample=facts.sample,
+        wall=now.wall,
+    )
+    return replace(memory, rollout=rollout)
+
+
 def _with_deletion(memory: Memory, observation: Observation) -> Memory:
-    """With the moment in which the deletion was first facts."""
+    """With the moment in which the deletion was first seen."""
     if memory.deletion_seen_ms is not None:
         return memory
     return replace(memory, deletion_seen_ms=observation.queue.time_ms if observation.queue else 0)

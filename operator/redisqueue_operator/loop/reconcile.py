@@ -189,9 +189,8 @@ class Engine:
         while True:
             facts = await self._look(key, tracked, raw, failed)
             now = Now(self._clock(), self._wall(), random.random(), self._telling >= TOLD_AT_ONCE)  # noqa: S311
-            done = await self._carry_out(
-                key, tracked, plan_of(facts, tracked.memory, now, failed), facts.rq, now
-            )
+            plan = plan_of(facts, tracked.memory, now, failed)
+            done = await self._carry_out(key, tracked, plan, facts.rq, now)
             if not done.failed or done.failed in failed:
                 break
             failed[done.failed] = done
@@ -207,8 +206,6 @@ class Engine:
         if not plan.sampled:
             self._sampler.unwatch(key)
             tracked.settings, tracked.settings_at = None, LONG_AGO
-        if plan.again < math.inf:
-            self._queue.add(key, after_seconds=plan.again)
         if plan.shown is not None and self._metrics is not None:
             memory = plan.memory
             self._metrics.observe(key, memory.observation, memory.decision, plan.shown["conditions"])
@@ -218,6 +215,8 @@ class Engine:
         finally:
             self._telling -= plan.status is not None
         tracked.memory = remembered(plan, done, now)
+        if plan.again < math.inf and not done.failed:
+            self._queue.add(key, after_seconds=plan.again)
         if plan.why and not done.failed:
             log.info("%s: deleted, %s", key, plan.why)
         if done.scaled is not None and plan.scale is not None and plan.scale.decision is not None:

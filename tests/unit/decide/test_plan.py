@@ -492,6 +492,16 @@ def test_a_status_that_is_refused_is_told_by_an_event_once_and_stops_nothing() -
     assert written.attempt("status").error is None
 
 
+def test_a_release_that_is_refused_is_told_and_vanished_workers_only_once() -> None:
+    gone = Look(**HELD, of=queue(3), deleted=True, made=False)
+    first = plan_of(gone.seen(), memory(), NOW)
+    known = remembered(first, Done(failed="finalizer", error=REFUSED), NOW)
+    told = plan_of(gone.seen(), known, NOW, {"finalizer"})
+    assert steps(told) == {"status": "FinalizerRefused", "events": ("FinalizerRefused",)}
+    again = plan_of(gone.seen(), told.memory, replace(NOW, clock=START + RETRY_SECONDS))
+    assert steps(again) == {"finalizer": False}
+
+
 def test_a_remark_is_told_when_it_begins_and_when_it_is_over() -> None:
     look = Look(children={"remark": "two budgets"})
     first = plan_of(look.seen(), memory(remark=""), NOW)

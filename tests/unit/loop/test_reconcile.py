@@ -195,6 +195,28 @@ async def test_who_claimed_meanwhile_stays(
     assert second.claim(1).retired
 
 
+async def test_victims_that_go_on_are_told_and_not_asked_without_end(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def go_on(*_: object) -> tuple[str, ...]:
+        nonlocal asked
+        asked += 1
+        return ()
+
+    monkeypatch.setattr(sampler.Sampler, "retire", go_on)
+    key = platform.put("jobs")
+    workers(redis_client, platform, key, 2)
+    engine.notify(key)
+    blocked = lambda: (platform.status(key).get("decision") or {}).get("blockedBy")  # noqa: E731
+    await until(lambda: blocked() == "BusyWorkers", "it is told what holds them")
+    before = asked
+    await asyncio.sleep(1.0)
+    assert asked - before < 10
+    assert platform.scales(key) == []
+
+
 async def test_a_failed_shrink_gives_the_victims_back(
     platform: FakePlatform, engine: Engine, redis_client: redis.Redis
 ) -> None:
