@@ -211,11 +211,11 @@ def is_first_to_go(metadata: Object) -> bool:
     return annotation_of({"metadata": metadata}, DELETION_COST) == FIRST_TO_GO
 
 
-def marked_pods(store: Store, owner: Key) -> dict[Key, str]:
-    """The pods of a RedisQueue that are marked so and still run, with their uid."""
+def _marked_pods(store: Store, owner: Key) -> tuple[str, ...]:
+    """Names of the pods of a RedisQueue that are marked so and still run."""
     pods = [each for each in store.children(PODS, owner) if is_first_to_go(each["metadata"])]
-    seen = [(key_of(each), each["seen"][1]) for each in pods]
-    return {key: pod.uid for key, pod in seen if pod is not None and not pod.terminating}
+    seen = [each["seen"][1] for each in pods]
+    return tuple(pod.name for pod in seen if pod is not None and not pod.terminating)
 
 
 def fleet_of(
@@ -233,8 +233,9 @@ def fleet_of(
     pods = tuple(replace(pod, outdated=pod.template != newest[pod.canary]) for pod in pods)
     if trial is None:  # what is left of canaries is about to go
         pods = tuple(replace(pod, terminating=True) if pod.canary else pod for pod in pods)
+    marked = _marked_pods(store, owner)
     if deployment is None:
-        return Fleet(pods=pods)
+        return Fleet(pods=pods, marked=marked)
     sets = [each for each in store.children(REPLICASETS, owner) if each["spec"]["replicas"] > 0]
     fleet = Fleet(
         replicas=int(deployment["spec"].get("replicas", 1)),
@@ -244,6 +245,7 @@ def fleet_of(
         version=deployment["metadata"]["resourceVersion"],
         replica_failure=_replica_failure(deployment, trial, *sets),
         overdue=_overdue(deployment, trial),
+        marked=marked,
     )
     if trial is None:
         return fleet

@@ -112,6 +112,16 @@ def test_a_pod_of_another_template_than_new_ones_get_is_outdated() -> None:
     assert {pod.name: pod.outdated for pod in fleet.pods} == {"old": True, "new": False}
 
 
+def test_a_fleet_knows_the_pods_that_a_shrink_has_marked_and_that_still_run() -> None:
+    store, mark = Store(), {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-1000"}}
+    store.put(PODS, obj("marked", 1, metadata=mark))
+    store.put(PODS, obj("leaving", 2, metadata={**mark, "deletionTimestamp": CREATED}))
+    store.put(PODS, obj("ended", 3, metadata=mark, status={"phase": "Succeeded"}))
+    store.put(PODS, obj("another", 4))
+    for deployment in (None, obj("mails-worker", 5)):
+        assert fleet_of(store, OWNER, deployment, CREATED_AT).marked == ("marked",)
+
+
 def refused(message: str, status: str = "True") -> dict[str, Any]:
     return {"conditions": [{"type": "ReplicaFailure", "status": status, "message": message}]}
 
