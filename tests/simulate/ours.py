@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.apply.changes import SETTLE_SECONDS
 from tests.support.observations import pod as seen_pod
 from tests.support.observations import queue as seen_queue
 from tests.support.observations import seen
 
+from redisqueue_operator.decide.plan import SETTLE_SECONDS
 from redisqueue_operator.decide.scaling import History, decide, survivors, to_retire
 from redisqueue_operator.observe.facts import WorkerObservation
 
