@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import sysconfig
@@ -61,9 +62,10 @@ FORMER_MODULES = (
     " _watch sample claimer flights outcomes pace patience pipe policy stamps waiter watch"
 )
 FORMER_CLASSES = (
-    "Activity Flight Flights InHand Line Observer Pace PendingClaims Schedule SpentRecords Stamp"
+    "Activity Flight Flights InHand LeasedClaim Line Observer Pace PendingClaims Schedule SpentRecords Stamp"
     " Waiter Waiters Watch Work"
 )
+FORMER_WORDS_OF_SCRIPTS = "L distinct looks plain rare told words"
 
 
 def modules(folder: Path) -> dict[str, Path]:
@@ -147,6 +149,9 @@ def test_what_has_a_word_in_this_field_has_that_name() -> None:
     stems = {path.stem for package in (LIBRARY, WORKER) for path in modules(package).values()}
     assert not stems & set(FORMER_MODULES.split())
     assert not {name for name, _ in classes(LIBRARY, WORKER)} & set(FORMER_CLASSES.split())
+    scripts = "\n".join(path.read_text() for path in (LIBRARY / "scripts").rglob("*.lua"))
+    code = re.sub(r"--.*|'[^']*'", "", scripts)
+    assert not set(re.findall(r"[A-Za-z_]\w*", code)) & set(FORMER_WORDS_OF_SCRIPTS.split())
 
 
 def test_any_module_of_the_operator_can_be_the_first_that_is_imported() -> None:
