@@ -128,6 +128,31 @@ def test_a_function_of_atexit_that_hangs_is_given_up(
         worker.until_noted("finished", 2)
 
 
+TELLS_ITS_WORKER = """
+CHILD = '''
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: os.kill(int(sys.argv[1]), signal.SIGTERM))
+print("ready", flush=True)
+time.sleep(60)
+'''
+
+def start(payload: str):
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(os.getpid())], stdout=subprocess.PIPE)
+    child.stdout.readline()
+"""
+
+
+def test_a_signal_that_comes_while_the_process_is_replaced_stops_the_next_one(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    """A child that is ended for the fresh start sends it: all threads but one let signals through then."""
+    publish(redis_client, "a")
+    with ending(tmp_path, redis_url, TELLS_ITS_WORKER, "start", max_messages=1) as worker:
+        assert worker.wait() == 0
+        assert "starting afresh" in worker.messages()
+        assert worker.messages().count("started") == 1
+
+
 @pytest.mark.parametrize("slots", ["auto", "processes"])
 def test_atexit_runs_although_a_thread_is_left_over(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis, slots: str

@@ -94,23 +94,16 @@ class InFlightTable:
         """What must be renewed: finished ones too, for as long as Redis has not heard of their outcome."""
         return [message.claim for message in self.all() if not message.lost]
 
-    def mark_lost(self, claim: Claim) -> bool:
-        """Note that `claim` belongs to somebody else; False when its handler has ended anyway."""
+    def mark_lost(self, claim: Claim, *, sure: bool) -> bool:
+        """Tell the handler of `claim` that somebody else has it, or may; False when it has ended or knows.
+
+        While that is not sure, it may also still be ours: the lease is renewed on, and the outcome counts if
+        Redis says so.
+        """
         message = self.of(claim)
         if message is None or message.finished or message.lost:
             return False
-        message.lost = True
-        message.context.mark_lease_lost()
-        return True
-
-    def mark_doubtful(self, claim: Claim) -> bool:
-        """Tell the handler of `claim` that it may be somebody else's; False when it has ended anyway.
-
-        It may also still be ours: the lease is renewed on, and the outcome counts if Redis says so.
-        """
-        message = self.of(claim)
-        if message is None or message.finished:
-            return False
+        message.lost = sure
         message.context.mark_lease_lost()
         return True
 

@@ -41,17 +41,13 @@ def keep_leases(
         metrics.lease_renewals.labels("ok").inc(count)
 
     def lost(claim: Claim, loss: Loss) -> None:
-        if loss is Loss.EXPIRED:
-            if in_flight.mark_doubtful(claim):
-                log.error(
-                    "lease not renewed in time: another worker may handle this message too",
-                    extra={"message_id": claim.id},
-                )
-        elif in_flight.mark_lost(claim):
+        sure = loss is not Loss.EXPIRED
+        if not in_flight.mark_lost(claim, sure=sure):
+            return
+        if sure:
             metrics.lease_renewals.labels("lost").inc()
-            log.error(
-                "lease lost: another worker may handle this message too", extra={"message_id": claim.id}
-            )
+        what = "lease lost" if sure else "lease not renewed in time"
+        log.error(f"{what}: another worker may handle this message too", extra={"message_id": claim.id})
 
     def failed(error: Exception, seconds: float) -> None:
         metrics.lease_renewals.labels("error").inc()

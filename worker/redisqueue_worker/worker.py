@@ -7,6 +7,7 @@ import os
 import queue
 import random
 import signal
+import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,6 @@ from redisqueue_worker.signals import STOP_SIGNALS, StoppedBeforeStart, Takeover
 from redisqueue_worker.wakeup import WakeUp
 
 if TYPE_CHECKING:
-    import threading
     from types import FrameType
 
     from redisqueue_worker.metrics import Metrics
@@ -70,14 +70,10 @@ class Worker:
     """Runs the handler of `settings` until told to stop. One per process; `run` needs the main thread."""
 
     def __init__(
-        self,
-        settings: Settings,
-        metrics: Metrics,
-        snapshot: ProcessSnapshot,
-        reloader: Reloader | None = None,
+        self, settings: Settings, metrics: Metrics, start: ProcessSnapshot, reloader: Reloader | None = None
     ) -> None:
         self._settings = settings
-        self._snapshot = snapshot
+        self._snapshot = start
         self._reloader = reloader
         self._metrics = metrics
         self._state = Drain(settings.drain_timeout_seconds)
@@ -87,7 +83,7 @@ class Worker:
         self._keeper = LeaseKeeper(settings.connection.connect)
         self._pulses["leases"] = KeeperPulse(self._keeper)
         self._takeovers = Takeovers(self._on_signal, _on_thread_crash)
-        self._started = False
+        self._started = self._replaced = False
         self._health: HealthServer | None = None
         self._owns_run_dir = False
         self._recycler = Recycler(Limits())
@@ -146,6 +142,10 @@ class Worker:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self._started:
             raise StoppedBeforeStart
+        if self._replaced:  # other threads let it through: it waits here for the process that comes next
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            signal.pthread_kill(threading.get_ident(), number)
+            return
         self._events.put(Event(signal.Signals(number).name))
 
     def _open_doors(self, doors: ExitStack) -> None:
@@ -377,13 +377,12 @@ class Worker:
     def _told_to_stop(self) -> bool:
         """Hold the stop signals back from now on; whether one of them has come."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        self._replaced = True
         with suppress(queue.Empty):
             while True:
                 event = self._events.get_nowait()
                 if event in (Event.SIGTERM, Event.SIGINT):
-                    log.info(
-                        "%s received", event, extra={"reason": str(event), "in_flight": len(self._in_flight)}
-                    )
+                    self._tell(event, self._state, self._state)
                     return True
         return False
 
