@@ -37,6 +37,7 @@ client = redis.Redis.from_url(os.environ["RESULTS_URL"])
 
 def handle(payload: str) -> None:
     client.hincrby("handled", f"{payload} {os.environ.get('VERSION', '')}".strip(), 1)
+    client.expire("handled", 3600)
     time.sleep(float(os.environ.get("SECONDS", "0")))
 """
 FAST_DOWN = {"idleSeconds": 1, "stabilizationSeconds": 0, "minRunSeconds": 0}
