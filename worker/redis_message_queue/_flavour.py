@@ -6,7 +6,7 @@ import asyncio
 import functools
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis_message_queue._callbacks import (
     WrongHandlerError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue._gateway import GatewayProperties
 
+T = TypeVar("T")
 _EXITS = (KeyboardInterrupt, SystemExit, GeneratorExit, WrongHandlerError)
 
 
@@ -88,3 +89,15 @@ def async_flavour(gateway_class: type[GatewayProperties]) -> Flavour:
         in_time=in_task,
         aborts=_cancelled_from_outside,
     )
+
+
+def documented_as(twin: type) -> Callable[[type[T]], type[T]]:
+    """Of two classes with the same methods, one for each face, have one tell what they do."""
+
+    def documented(face: type[T]) -> type[T]:
+        for name, member in vars(face).items():
+            if (callable(member) or isinstance(member, property)) and hasattr(twin, name):
+                member.__doc__ = member.__doc__ or getattr(twin, name).__doc__
+        return face
+
+    return documented

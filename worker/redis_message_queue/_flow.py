@@ -11,7 +11,6 @@ import concurrent.futures
 import contextvars
 import inspect
 import logging
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -255,47 +254,26 @@ async def finish(coroutine: Coroutine[Any, Any, None], *, swallowed_cancellation
     By default a cancellation waits for the end and is raised then. With `swallowed_cancellations` that many
     are ignored, and the next one stops the waiting at once (the work goes on) by raising CancelledError.
     """
-    work = _Work(coroutine)
+    work = asyncio.create_task(_error_of(coroutine))
     cancellations = 0
-    while not work.is_done:
+    while not work.done():
         try:
-            await work.until_done()
+            await asyncio.shield(work)
         except asyncio.CancelledError:
             cancellations += 1
             if swallowed_cancellations is not None and cancellations > swallowed_cancellations:
                 raise
-    if work.error is not None:
-        raise work.error
+    error = work.result()
+    if error is not None:
+        raise error
     if cancellations and swallowed_cancellations is None:
         raise asyncio.CancelledError
 
 
-class _Work:
-    """A task that nobody cancels by waiting for it; `asyncio.shield` takes more turns of the event loop."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self.error: BaseException | None = None
-        self.is_done = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        carried = self._carried(coroutine)
-        if sys.version_info >= (3, 12):
-            # Begin now: a turn of the event loop less.
-            self._task = asyncio.Task(carried, loop=self._loop, eager_start=True)
-        else:
-            self._task = self._loop.create_task(carried)
-
-    async def until_done(self) -> None:
-        """Raises CancelledError when the caller is cancelled; the work goes on."""
-        self._waiter = self._loop.create_future()
-        await self._waiter
-
-    async def _carried(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Keep even an exit as a value: raised inside a task it would tear the event loop down first."""
-        try:
-            await coroutine
-        except BaseException as error:
-            self.error = error
-        self.is_done = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+async def _error_of(coroutine: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Keep even an exit as a value: raised inside a task it would tear the event loop down first."""
+    try:
+        await coroutine
+    except BaseException as error:
+        return error
+    return None

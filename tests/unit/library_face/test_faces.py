@@ -73,6 +73,14 @@ def test_signatures_are_equal(name: str, ours: Any, theirs: Any) -> None:
         assert parameters(mine[member]) == parameters(other[member]), member
 
 
+@pytest.mark.parametrize(("name", "ours", "theirs"), list(twins()))
+def test_both_tell_what_they_do(name: str, ours: Any, theirs: Any) -> None:
+    for face in (ours, theirs):
+        members = public(face) if inspect.isclass(face) else {name: face}
+        silent = [member for member, value in members.items() if not inspect.getdoc(value)]
+        assert not set(silent) - {"__init__"}
+
+
 def test_every_public_class_has_its_twin_looked_at() -> None:
     names = {name.rpartition(":")[2] for name, *_ in twins()}
     assert names >= {

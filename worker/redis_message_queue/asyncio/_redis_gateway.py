@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import redis.asyncio
 
-from redis_message_queue import _transport, options, validation
+from redis_message_queue import _redis_gateway, _transport, options, validation
+from redis_message_queue._flavour import documented_as
 from redis_message_queue._flow import run_async
 from redis_message_queue._gateway import GatewayFlows, GatewayProperties
 from redis_message_queue.client_checks import check_client
@@ -18,28 +19,25 @@ if TYPE_CHECKING:
     from redis_message_queue.messages import ClaimedMessage, MessageData
 
 
+@documented_as(_redis_gateway.AbstractRedisGateway)
 class AbstractRedisGateway(GatewayProperties, ABC):
     """Redis work of an asyncio queue. Payload texts go in, stored messages come out."""
 
     @abstractmethod
-    async def publish_message(self, queue: str, message: str, dedup_key: str) -> bool:
-        """Enqueue unless `dedup_key` is marked; True if enqueued, False for a duplicate."""
+    async def publish_message(self, queue: str, message: str, dedup_key: str) -> bool: ...
 
     @abstractmethod
-    async def add_message(self, queue: str, message: str) -> None:
-        """Enqueue unconditionally. Should not retry: a repeat may duplicate."""
+    async def add_message(self, queue: str, message: str) -> None: ...
 
     @abstractmethod
     async def move_message(
         self, from_queue: str, to_queue: str, message: MessageData, *, lease_token: str | None = None
-    ) -> bool:
-        """Atomically move a claimed message; False, and no change, if the token is no longer current."""
+    ) -> bool: ...
 
     @abstractmethod
     async def remove_message(
         self, queue: str, message: MessageData, *, lease_token: str | None = None
-    ) -> bool:
-        """Remove a claimed message; False, and no change, if the token is no longer current."""
+    ) -> bool: ...
 
     @abstractmethod
     async def renew_message_lease(
@@ -55,14 +53,13 @@ class AbstractRedisGateway(GatewayProperties, ABC):
     @abstractmethod
     async def wait_for_message_and_move(
         self, from_queue: str, to_queue: str
-    ) -> ClaimedMessage | MessageData | None:
-        """Claim the next message: `ClaimedMessage` iff leases are used, None after at most about 5 s."""
+    ) -> ClaimedMessage | MessageData | None: ...
 
     @abstractmethod
-    async def trim_queue(self, queue: str, max_length: int) -> None:
-        """Keep the newest `max_length` entries, best effort."""
+    async def trim_queue(self, queue: str, max_length: int) -> None: ...
 
 
+@documented_as(_redis_gateway.RedisGateway)
 class RedisGateway(GatewayFlows, AbstractRedisGateway):
     """Redis work over one pooled client of redis.asyncio.
 
@@ -100,29 +97,19 @@ class RedisGateway(GatewayFlows, AbstractRedisGateway):
         )
 
     async def publish_message(self, queue: str, message: str, dedup_key: str) -> bool:
-        """Enqueue `message` unless `dedup_key` is marked; True if enqueued, False for a duplicate.
-
-        Raises QueueBackpressureError when the list is full, RetryBudgetExhaustedError, LuaScriptError.
-        """
         return await run_async(self._publish(queue, message, dedup_key))
 
     async def add_message(self, queue: str, message: str) -> None:
-        """Enqueue `message`; never repeated, because a repeat may duplicate.
-
-        Raises QueueBackpressureError when the list is full, and what redis-py raises.
-        """
         await run_async(self._add(queue, message))
 
     async def move_message(
         self, from_queue: str, to_queue: str, message: MessageData, *, lease_token: str | None = None
     ) -> bool:
-        """Move a claimed message's payload to the head of `to_queue`; False if it is no longer ours."""
         return await run_async(self._move(from_queue, to_queue, message, lease_token))
 
     async def remove_message(
         self, queue: str, message: MessageData, *, lease_token: str | None = None
     ) -> bool:
-        """Remove a claimed message; False if it is no longer ours."""
         return await run_async(self._remove(queue, message, lease_token))
 
     async def renew_message_lease(
@@ -133,20 +120,14 @@ class RedisGateway(GatewayFlows, AbstractRedisGateway):
         *,
         is_interrupted: BaseGracefulInterruptHandler | None = None,
     ) -> bool:
-        """Extend the lease to now + visibility timeout; False if it was lost, or without leases."""
         return await run_async(self._renew(queue, message, lease_token, is_interrupted))
 
     async def wait_for_message_and_move(
         self, from_queue: str, to_queue: str
     ) -> ClaimedMessage | MessageData | None:
-        """Claim the next message, waiting up to `message_wait_interval_seconds`; None if there was none.
-
-        Raises RetryBudgetExhaustedError when Redis stayed unreachable, ClaimStoreFailedError, LuaScriptError.
-        """
         return await run_async(self._claiming.wait(from_queue, to_queue))
 
     async def trim_queue(self, queue: str, max_length: int) -> None:
-        """Keep the newest `max_length` entries of a list."""
         await run_async(self._trim(queue, max_length))
 
     async def _drain_pending_claim_ids(

@@ -16,7 +16,9 @@ from redis_message_queue._batch import (
     requests,
     settlements_at_once,
 )
+from redis_message_queue._flavour import documented_as
 from redis_message_queue.client_checks import check_face, require_one_slot
+from redis_message_queue.consumer import Consumer as _Blocking
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.messages import (
     Claim,
@@ -55,6 +57,7 @@ LONGEST_BLOCK_SECONDS = 1.0
 _SHORTEST_BLOCK_SECONDS = 0.01
 
 
+@documented_as(_Blocking)
 class Consumer:
     """Claims and settles messages of one queue over a redis-py client. Tasks may share it.
 
@@ -107,11 +110,9 @@ class Consumer:
 
     @property
     def keys(self) -> QueueKeys:
-        """The key names of the queue."""
         return self._state.options.keys
 
     async def claim(self, count: int) -> ClaimReply:
-        """Claim up to `count` messages, oldest first; claims nothing when `count` is not positive."""
         return (await self.settle((), claim=count)).claimed
 
     async def settle(
@@ -122,19 +123,6 @@ class Consumer:
         in_hand: int | None = None,
         due: Due = Due.FIRST,
     ) -> SettleReply:
-        """Settle messages and claim up to `claim` new ones, in one round trip; more for above 512 KiB.
-
-        What was raised may be called again with the same settlements: none counts twice.
-
-        Args:
-            settlements: ends of earlier claims.
-            claim: how many messages to claim at most.
-            in_hand: how many others this process handles. Given, what comes back by an expired lease is
-                claimed apart from others: with its like, or alone where it seems to end its workers. Handle
-                nothing beside that. While others are in hand, one such message is `kept`: release it as
-                soon as they have ended, and claim with that call. None: no such care.
-            due: what to do with retried and delayed messages that are due.
-        """
         parts, answered = requests(settlements), []
         for places in parts:
             count = claim if places is parts[-1] else 0
@@ -159,7 +147,6 @@ class Consumer:
             logger.debug("Deduplication keys of dead letters are left to expire: %s", error)
 
     async def recover(self) -> tuple[Claim, ...]:
-        """What claims with a lost reply were given, and nothing new: to be released when a worker stops."""
         recovered: list[Claim] = []
         for _ in range(self._state.unresolved):
             attempt = self._state.begin((), RECOVER_ALL, fresh=False)
@@ -172,17 +159,12 @@ class Consumer:
         return tuple(recovered)
 
     async def renew(self, claims: Sequence[Claim]) -> tuple[bool, ...]:
-        """Extend leases in one round trip, more for above 512 KiB; False for each that was lost."""
         answers = [
             await _transport.execute_async(self._client, call) for call in self._state.renewals(claims)
         ]
         return tuple(chain.from_iterable(answers))
 
     async def wait(self, timeout_seconds: float) -> bool:
-        """Block until pending has a message (True) or the time is over (False). Takes nothing.
-
-        Blocks in slices of at most 1 s, each on a connection of its own from the client's pool.
-        """
         end = _clock.monotonic() + timeout_seconds
         while True:
             left = end - _clock.monotonic()
@@ -210,15 +192,10 @@ class Consumer:
     async def report(
         self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool = False
     ) -> None:
-        """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence.
-
-        `tripped`: a run of failures keeps it from claiming as it could.
-        """
         call = self._state.report(
             busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining, tripped=tripped
         )
         await _transport.execute_async(self._client, call)
 
     async def deregister(self) -> None:
-        """Remove the worker's field."""
         await _transport.send_async(self._client, "hdel", self.keys.workers, self._state.worker.id)

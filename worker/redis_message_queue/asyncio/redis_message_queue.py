@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue import options, validation
 from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
 from redis_message_queue._callbacks import WrongHandlerError, call_awaited
-from redis_message_queue._flavour import async_flavour
+from redis_message_queue._flavour import async_flavour, documented_as
 from redis_message_queue._flow import finish, run_async
 from redis_message_queue._heartbeat import AsyncLeaseHeartbeat
 from redis_message_queue.asyncio._redis_gateway import AbstractRedisGateway, RedisGateway
 from redis_message_queue.envelope import default_deduplication_key
+from redis_message_queue.redis_message_queue import RedisMessageQueue as _Blocking
 from redis_message_queue.validation import noting_names
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _FLAVOUR = async_flavour(AbstractRedisGateway)
 
 
+@documented_as(_Blocking)
 class RedisMessageQueue(AdminFlows):
     """A queue named `name` over `client` (or over a `gateway` configured by you).
 
@@ -88,29 +90,12 @@ class RedisMessageQueue(AdminFlows):
         deduplication_key: str | None = None,
         deduplication_seconds: int | None = None,
     ) -> bool:
-        """Enqueue a text or a JSON object; True if enqueued, False if it was a duplicate.
-
-        With `delay_seconds` it becomes pending that much later, when a consumer of this library looks (7.0.0
-        consumers never do); `max_pending_length` does not count it until then. With `deduplication_key` it is
-        a duplicate of what was published with that key, whatever it holds, and also where the queue has
-        `deduplication=False`; for `deduplication_seconds` (default: the gateway's, an hour).
-
-        Raises TypeError or ValueError for a message that cannot be stored, QueueBackpressureError when the
-        queue is full, QueueDrainedError after `drain()`, redis-py's errors without deduplication,
-        RetryBudgetExhaustedError with it.
-        """
         flow = self._publish_one(message, delay_seconds, deduplication_key, deduplication_seconds)
         return await run_async(flow)
 
     async def publish_many(
         self, messages: Iterable[str | dict[str, Any]], *, delay_seconds: float | None = None
     ) -> list[bool]:
-        """Enqueue messages in order; for each what `publish()` would return.
-
-        500 go in a round trip, or 512 KiB, should they be large; what is larger goes alone.
-        Nothing is sent unless every message can be stored. Each round trip is all or nothing, also when the
-        queue is full. Raises as `publish()` does, and repeats after a lost reply without duplicating.
-        """
         return await run_async(self._publish_all(messages, delay_seconds))
 
     @asynccontextmanager
@@ -165,11 +150,6 @@ class RedisMessageQueue(AdminFlows):
         return await self.aclose(timeout)
 
     async def process_message_callback(self, handler: Callable[[MessageData], Awaitable[Any]]) -> bool:
-        """Claim a message and hand its payload to `handler`; False when there was nothing to do.
-
-        Settles as `process_message()` does. Raises TypeError for a handler of the other flavour, and leaves
-        its message to come back when the lease ends.
-        """
         async with self.process_message() as payload:
             if payload is None:
                 return False
@@ -177,11 +157,9 @@ class RedisMessageQueue(AdminFlows):
         return True
 
     async def stats(self) -> QueueStats:
-        """Count the messages of the queue, in one round trip."""
         return await run_async(self._stats())
 
     async def peek(self, count: int = 1, *, source: PeekSource = "pending") -> list[MessageData]:
-        """The payloads of up to `count` messages, oldest first, left where they are."""
         return await run_async(self._peek(count, source))
 
     async def redrive(
@@ -197,29 +175,6 @@ class RedisMessageQueue(AdminFlows):
         record: str | None = None,
         on_progress: Callable[[RedriveProgress], Awaitable[None]] | None = None,
     ) -> RedriveProgress:
-        """Make dead or failed letters pending again, oldest first, each with a new delivery budget.
-
-        Only letters that were there at the start are looked at: what fails again meanwhile waits for another
-        redrive. Deduplication and `max_pending_length` do not apply. Each batch is one atomic step, so a
-        redrive may end at any point; what is called again goes on with the letters that are left.
-
-        Args:
-            source: which letters.
-            max_messages: move at most so many.
-            per_second: move on average at most so many a second, without bursts.
-            match: is given the payloads of a batch and says for each whether it moves; the others
-                stay where they are, in their order.
-            dry_run: count, and change nothing.
-            max_payload_bytes: read no letter that is larger.
-            make_room: is told the bytes of a letter of more than 512 KiB before that is read, alone, and may
-                wait; the letter is no longer in memory when `on_progress` is told.
-            record: a name under which Redis keeps count for a week; a call with a name that was used goes on
-                as if it had never stopped, so that `max_messages` holds for all calls together.
-            on_progress: is told how far it is, after each batch.
-
-        Raises redis-py's errors, RetryBudgetExhaustedError when Redis stays away, PayloadTooLargeError when
-        the next letter is larger than `max_payload_bytes`: those before it have moved.
-        """
         validation.check_async_callable("match", match)
         validation.check_async_callable("on_progress", on_progress)
         flow = self._redrive(
@@ -236,36 +191,14 @@ class RedisMessageQueue(AdminFlows):
         return await run_async(flow)
 
     async def redrive_dead_letters(self, max_messages: int | None = None) -> int:
-        """Make dead letters pending again, oldest first, with a new delivery budget; how many were moved."""
         return (await run_async(self._redrive("dead_letter", max_messages=max_messages))).moved
 
     async def repair(
         self, *, grace_seconds: float = options.DEFAULT_GRACE_SECONDS, dry_run: bool = False
     ) -> RepairReport:
-        """Make leases whole of which a part was lost: when they end, a consumer takes their messages back.
-
-        For after Redis evicted keys, or somebody deleted some. Nothing is moved at once: whoever has such a
-        message in hand may settle it, and with a token renew it, as if nothing had happened.
-
-        Args:
-            grace_seconds: for messages without token and deadline, which a consumer without a visibility
-                timeout may have in hand: more than its longest handler takes. Those with a token get the
-                visibility timeout of this queue (300 s where it has none).
-            dry_run: count, and change nothing.
-
-        It may be called at any time, and again: on a busy queue one call may miss some. Only consumers with a
-        visibility timeout take messages back. Raises TypeError or ConfigurationError for an argument,
-        redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
-        """
         return await run_async(self._repair(grace_seconds=grace_seconds, dry_run=dry_run))
 
     async def purge(self, *, target: PurgeTarget) -> int:
-        """Remove all messages of one list; how many there were. Messages in hand cannot be purged.
-
-        They are out of the queue with the first round trip; more of them remove what is left in parts, so
-        that no other call waits long. Should this be interrupted, purge again: that finishes it. Raises
-        redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
-        """
         return await run_async(self._purge(target))
 
     def _heartbeat_of(self, message: Processing) -> AsyncLeaseHeartbeat | None:
