@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # A record has to outlive the repeats of its call; the next call removes it much earlier.
 _SHORTEST_RECORD_MS = 60_000
-_SPENT_AT_ONCE = 64
+_ANSWERED_AT_ONCE = 64
 _SETTLEMENTS_AT_ONCE = 500
 _LEASES_AT_ONCE = 1000
 RECOVER_ALL = 1_000_000
@@ -107,7 +107,7 @@ class ConsumerState:
         )
         self._lock = threading.Lock()
         self._unresolved: deque[str] = deque()
-        self._spent: deque[str] = deque()
+        self._answered: deque[str] = deque()
         self._seen = 0
 
     @property
@@ -129,9 +129,9 @@ class ConsumerState:
             claim_id = None
             if count > 0:
                 claim_id = self._unresolved.popleft() if self._unresolved else envelope.new_id()
-            spent: list[str] = []
-            while self._spent and len(spent) < _SPENT_AT_ONCE:
-                spent.append(self._spent.popleft())
+            answered: list[str] = []
+            while self._answered and len(answered) < _ANSWERED_AT_ONCE:
+                answered.append(self._answered.popleft())
         settled = self._settle_record + (self._settle_id(settlements) if settlements else "none")
         claimed = self._claim_record + (claim_id or "none")
         apart = 0 if in_hand is None else 1 if in_hand == 0 else 2
@@ -141,14 +141,14 @@ class ConsumerState:
             given_up = settlement.outcome in _GIVES_UP  # and may be published again
             args += _settlement_args(settlement, self._marker(settlement.claim.stored) if given_up else "")
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
-        own = (settled, claimed, *spent)
+        own = (settled, claimed, *answered)
         call = Call(script("consume"), own, tuple(args), self._parse, raw=True, names=self._keys)
         return Attempt(call, claim_id, records)
 
     def done(self, attempt: Attempt, reply: tuple[SettleReply, int]) -> SettleReply:
         """Note that the reply arrived: nobody will repeat this call, so its records may go."""
         with self._lock:
-            self._spent.extend(attempt.records)
+            self._answered.extend(attempt.records)
             if reply[1]:
                 self._seen = reply[1]
         return reply[0]

@@ -188,7 +188,7 @@ class ClaimLoop:
             max_delivery_count=self._limit,
             dead_letter_queue=self._dead_letters,
             delayed=sink.delayed,
-            spent=self._answered.pop(processing, ()),
+            answered=self._answered.pop(processing, ()),
         )
         reply = yield from self._sender.call(call)
         if reply.reclaimed or reply.dead_lettered:

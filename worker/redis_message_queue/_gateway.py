@@ -242,7 +242,7 @@ class GatewayFlows(GatewayProperties):
             replay_ttl_ms=self._publish_record_ms,
             max_pending_length=self._options.max_pending_length,
             overload_policy=self._options.pending_overload_policy,
-            spent=self._answered.pop(queue, ()),
+            answered=self._answered.pop(queue, ()),
         )
         if self._options.max_pending_length is None:
             reply = yield from self._call_retrying(call)
@@ -334,7 +334,7 @@ class GatewayFlows(GatewayProperties):
             lease_token=lease_token,
             replay_key=record,
             replay_ttl_ms=self._settle_record_ms,
-            spent=self._answered.pop(queue, ()),
+            answered=self._answered.pop(queue, ()),
         )
         removed = yield from self._call_retrying(call)
         self._answered.add(queue, record)
@@ -352,7 +352,7 @@ class GatewayFlows(GatewayProperties):
             lease_token=lease_token,
             replay_key=record,
             replay_ttl_ms=self._settle_record_ms,
-            spent=self._answered.pop(from_queue, ()),
+            answered=self._answered.pop(from_queue, ()),
         )
         moved = yield from self._call_retrying(call)
         self._answered.add(from_queue, record)

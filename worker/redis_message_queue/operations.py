@@ -144,17 +144,17 @@ def publish(
     replay_ttl_ms: int,
     max_pending_length: int | None = None,
     overload_policy: str = "raise",
-    spent: tuple[str, ...] = (),
+    answered: tuple[str, ...] = (),
 ) -> Call[int]:
     """Publish once for each deduplication key: 1 published, 0 duplicate, -1 (`PENDING_FULL`) nothing done.
 
-    A repeat with the same `replay_key` within `replay_ttl_ms` answers as the first time did. `spent`, here$
-    below, are records of earlier calls that nobody will repeat: they are removed on the way.
+    A repeat with the same `replay_key` within `replay_ttl_ms` answers as the first time did. `answered`, here
+    and below, are records of earlier calls that nobody will repeat: they are removed on the way.
     """
     cap = "" if max_pending_length is None else max_pending_length
     return Call(
         script("publish"),
-        (deduplication_key, replay_key, *spent),
+        (deduplication_key, replay_key, *answered),
         (stored, cap, overload_policy, deduplication_ttl_seconds, replay_ttl_ms),
         int,
         names=(pending,),
@@ -203,7 +203,7 @@ def claim_leased(
     max_delivery_count: int | None = None,
     dead_letter_queue: str | None = None,
     delayed: str | None = None,
-    spent: tuple[str, ...] = (),
+    answered: tuple[str, ...] = (),
 ) -> Call[ClaimResult]:
     """Put expired leases back, then claim one message with a lease; a repeat of `claim_id` gives the same.
 
@@ -211,7 +211,7 @@ def claim_leased(
     """
     return Call(
         script("claim_leased"),
-        (claim_record(processing) + claim_id, *(() if delayed is None else (delayed,)), *spent),
+        (claim_record(processing) + claim_id, *(() if delayed is None else (delayed,)), *answered),
         (visibility_timeout_ms, max_delivery_count or 0, "" if delayed is None else "1"),
         _leased_claim,
         names=_claim_keys(pending, processing, dead_letter_queue),
@@ -292,14 +292,14 @@ def remove(
     lease_token: str | None,
     replay_key: str,
     replay_ttl_ms: int,
-    spent: tuple[str, ...] = (),
+    answered: tuple[str, ...] = (),
 ) -> Call[bool]:
     """Acknowledge: True removed, False not there or the lease was lost (nothing changed).
 
     `replay_key` is `LeaseKeys.operation_result(id)`, with leases `operation_result(f"{token}:{id}")`.
     """
     args = (stored, lease_token or "", replay_ttl_ms)
-    return Call(script("finish"), (replay_key, *spent), args, bool, names=_finish_keys(processing))
+    return Call(script("finish"), (replay_key, *answered), args, bool, names=_finish_keys(processing))
 
 
 def move(
@@ -311,7 +311,7 @@ def move(
     lease_token: str | None,
     replay_key: str,
     replay_ttl_ms: int,
-    spent: tuple[str, ...] = (),
+    answered: tuple[str, ...] = (),
     next_out: bool = False,
 ) -> Call[bool]:
     """Push `payload` to the head of `destination` and remove `stored`; False as in `remove`.
@@ -319,7 +319,7 @@ def move(
     `next_out`: to the tail, where it is the next to be claimed again.
     """
     args = (stored, lease_token or "", replay_ttl_ms, "RPUSH" if next_out else "LPUSH", payload)
-    own = (replay_key, destination, *spent)
+    own = (replay_key, destination, *answered)
     return Call(script("finish"), own, args, bool, names=_finish_keys(processing))
 
 

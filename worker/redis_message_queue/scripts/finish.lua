@@ -15,7 +15,7 @@
 local keys = { pending = KEYS[1], processing = KEYS[1], deadlines = KEYS[2], tokens = KEYS[3], counter = KEYS[4],
   counts = KEYS[5], refs = KEYS[6], ids = KEYS[7], backrefs = KEYS[8] }
 local record, destination = KEYS[9], ARGV[4] and KEYS[10]
-local stored, token, spent = ARGV[1], ARGV[2] ~= '' and ARGV[2] or nil, destination and 11 or 10
+local stored, token, answered = ARGV[1], ARGV[2] ~= '' and ARGV[2] or nil, destination and 11 or 10
 
 local function wrong()
   return check_leases(keys) or check({ record, 'string' }) or (destination and check({ destination, 'list' }))
@@ -60,7 +60,7 @@ return guarded(wrong, function()
   keys.length = call('LLEN', keys.processing)
   call('ZSCORE', keys.deadlines, stored)
   call('HGET', keys.counts, stored)
-  admit(keys.refs, spent)
+  admit(keys.refs, answered)
   local removed = token and take_leased() or not token and take_unleased()
   -- With a lease only success is recorded: a failure can be found out again.
   if removed == 1 or not token then call('SET', record, removed, 'PX', ARGV[3]) end
