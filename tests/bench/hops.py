@@ -16,12 +16,14 @@ import redis
 
 import redis_message_queue
 from redis_message_queue import RedisMessageQueue
-from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
+from redis_message_queue.consumer import Consumer, Outcome, Settlement
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
+
+    from redis_message_queue.consumer import Claim
 
 LIBRARY = Path(redis_message_queue.__file__).parent
 
@@ -51,31 +53,35 @@ class Hops:
         return {str(Path(code.co_filename).relative_to(LIBRARY)) for code in self.calls}
 
 
-def operations(client: redis.Redis) -> dict[str, Callable[[], object]]:
-    """What is walked through, by name; each can be called again and again."""
+def of_a_queue(client: redis.Redis, name: str) -> dict[str, Callable[[], object]]:
+    """What a queue object does, by name; each can be called again and again."""
     numbers = iter(range(1_000_000))
-    queue = RedisMessageQueue("hops", client=client)
-    plain = RedisMessageQueue("hops", client=client, deduplication=False)
-    consumer = Consumer(client, "batches")
-    batches = RedisMessageQueue("batches", client=client)
-    batches.publish_many([str(number) for number in range(1000)])
-    claims: tuple[Claim, ...] = ()
+    queue = RedisMessageQueue(name, client=client)
+    plain = RedisMessageQueue(name, client=client, deduplication=False)
 
     def process_message() -> None:
         with queue.process_message() as payload:
             assert payload is not None
+
+    return {
+        "publish": lambda: queue.publish(str(next(numbers))),
+        "publish without deduplication": lambda: plain.publish(str(next(numbers))),
+        "process_message": process_message,
+    }
+
+
+def of_a_consumer(client: redis.Redis, name: str) -> dict[str, Callable[[], object]]:
+    """The same of a consumer."""
+    consumer = Consumer(client, name)
+    claims: tuple[Claim, ...] = ()
+    RedisMessageQueue(name, client=client).publish_many([str(number) for number in range(100)])
 
     def settle_and_claim() -> None:
         nonlocal claims
         done = [Settlement(claim, Outcome.DONE) for claim in claims]
         claims = consumer.settle(done, claim=1).claimed.claims
 
-    return {
-        "publish": lambda: queue.publish(str(next(numbers))),
-        "publish without deduplication": lambda: plain.publish(str(next(numbers))),
-        "process_message": process_message,
-        "settle and claim": settle_and_claim,
-    }
+    return {"settle and claim": settle_and_claim}
 
 
 def walked(operation: Callable[[], Any]) -> Hops:
@@ -95,7 +101,7 @@ def main() -> None:
     )
     names = parser.parse_args().names
     with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as client:
-        for name, operation in operations(client).items():
+        for name, operation in {**of_a_queue(client, "hops"), **of_a_consumer(client, "batches")}.items():
             hops = walked(operation)
             entered = sum(hops.calls.values())
             print(

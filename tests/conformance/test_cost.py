@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.bench.hops import of_a_queue, walked
 
 from redis_message_queue import RedisGateway, RedisMessageQueue, envelope
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
@@ -157,3 +158,15 @@ def test_a_claim_that_meets_mass_expiry_takes_a_bounded_share(
     in_flight(redis_client, 20_000, 1_000_000_000_000)
     calls = calls_in(lambda: Consumer(redis_client, "{jobs}").claim(1))
     assert 10 <= calls["lrem"] <= 100
+
+
+@pytest.mark.parametrize(("name", "functions", "modules"), [("publish", 22, 9), ("process_message", 48, 12)])
+def test_a_call_walks_through_few_rooms(
+    redis_client: redis.Redis, name: str, functions: int, modules: int
+) -> None:
+    operations = of_a_queue(redis_client, "{jobs}")
+    for _ in range(5):
+        operations["publish"]()
+    hops = walked(operations[name])
+    assert 0 < len(hops.calls) <= functions
+    assert 0 < len(hops.modules) <= modules
