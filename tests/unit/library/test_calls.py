@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -115,3 +116,12 @@ def test_every_script_says_its_keys_arguments_reply_and_cost() -> None:
         header = body[body.rindex("\n-- KEYS") :]
         assert "-- reply" in header, name
         assert "-- cost" in header, name
+
+
+def test_the_page_says_of_each_module_what_it_is_for() -> None:
+    folder = files("redis_message_queue")
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    section = page.split("\n## Where to change what\n")[1].split("\n## ")[0]
+    named = {name for name in re.findall(r"`(\w+)`", section) if name != "Consumer"}
+    modules = {path.name.removesuffix(".py") for path in folder.iterdir() if path.name.endswith(".py")}
+    assert named == modules - {"__init__"}
