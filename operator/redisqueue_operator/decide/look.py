@@ -102,9 +102,9 @@ class Memory:
 
     def after(self, step: str, attempt: Attempt | None = None) -> Memory:
         """The same after one more; without an attempt, all is well with it."""
-        others = {each: known for each, known in self.attempts.items() if each != step}
-        if attempt is None and len(others) == len(self.attempts):
+        if attempt is None and step not in self.attempts:
             return self
+        others = {each: known for each, known in self.attempts.items() if each != step}
         return replace(self, attempts=others if attempt is None else {**others, step: attempt})
 
     def yields(self, now: float) -> bool:

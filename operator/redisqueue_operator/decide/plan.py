@@ -79,13 +79,13 @@ def _plan_of(facts: Facts, memory: Memory, now: Now, failed: Collection[str]) ->
     if is_held(rq) == shall_be_held(rq) and not rq.deletion:
         memory = memory.after("finalizer")
     assert facts.children is not None  # noqa: S101  (it is looked at)
-    memory = replace(memory, rival=_rival(facts, memory))
-    judged = _judged(facts, memory, now)
+    rival = _rival(facts, memory)
+    judged = _judged(facts, memory, rival, now)
     if judged.writes is None:
         memory = memory.after("children")
     outcome = _with_refusals(rq, memory, judged.outcome)
     precedence = memory.precedence.after(outcome, facts.raw.get("status"), now.clock)
-    memory = replace(memory, outcome=outcome, children=judged.known, precedence=precedence)
+    memory = replace(memory, outcome=outcome, children=judged.known, precedence=precedence, rival=rival)
     again = math.inf if precedence.may_scale(outcome, now.clock) else ANSWER_SECONDS
     if memory.yields(now.clock):
         again = min(again, precedence.yields_until - now.clock)
@@ -147,11 +147,11 @@ def _rival(facts: Facts, memory: Memory) -> Claimant | None:
     return rival_of(claimant_of(facts.rq), owners, facts.claimants, memory.rival)
 
 
-def _judged(facts: Facts, memory: Memory, now: Now) -> children_plan.Judged:
+def _judged(facts: Facts, memory: Memory, rival: Claimant | None, now: Now) -> children_plan.Judged:
     """How the children are, unless somebody has the older right to the queue, or the object leaves."""
     assert facts.children is not None  # noqa: S101  (it is looked at)
-    if memory.rival is not None:
-        conflict = ApplyOutcome(False, "Conflict", conflict_message(memory.rival))
+    if rival is not None:
+        conflict = ApplyOutcome(False, "Conflict", conflict_message(rival))
         return children_plan.Judged(conflict, memory.children)
     if facts.rq.deletion:  # what runs may go on; nothing new is made for an object that leaves
         text = "The queue is emptied first, as deletionPolicy says."
@@ -177,8 +177,10 @@ def _of_numbers(
     """The children are as they are: how many workers, and how the trial of a template goes on."""
     assert facts.fleet is not None  # noqa: S101  (it is looked at)
     assert facts.observation is not None  # noqa: S101  (it is looked at)
-    rq, fleet = facts.rq, facts.fleet.without_canary() if stage is Stage.PROMOTE else facts.fleet
-    observation = fleet.seen_in(facts.observation)
+    rq, fleet, observation = facts.rq, facts.fleet, facts.observation
+    if stage is Stage.PROMOTE:
+        fleet = fleet.without_canary()
+        observation = fleet.seen_in(observation)
     decision, history = decide(observation, Policy.of(rq.spec), memory.history, now.clock)
     waits = memory.hindrance is not None and now.clock < memory.hindrance.until
     barred = waits or "scale" in failed or "recall" in failed
@@ -210,8 +212,9 @@ def _of_numbers(
     settles_in = memory.scaled_at + SETTLE_SECONDS - now.clock
     if recall and settles_in > 0:
         recall, again = (), min(again, settles_in)
-    memory = replace(memory, hindrance=None).after("scale")
-    return replace(_told(facts, memory, now, again, failed), recall=recall)
+    memory = memory if memory.hindrance is None else replace(memory, hindrance=None)
+    plan = _told(facts, memory.after("scale"), now, again, failed)
+    return replace(plan, recall=recall) if recall else plan
 
 
 def _after_trial(
@@ -234,7 +237,7 @@ def _after_trial(
         sample=facts.sample,
         wall=now.wall,
     )
-    return replace(memory, rollout=rollout)
+    return memory if rollout is memory.rollout else replace(memory, rollout=rollout)
 
 
 def _with_deletion(memory: Memory, observation: Observation) -> Memory:
