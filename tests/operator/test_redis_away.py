@@ -38,8 +38,7 @@ NAMESPACE, HASTY = "redis-away", "redis-hasty"
 HASTE = """
 import redisqueue_operator.observe.redis.reading as reading
 import redisqueue_operator.observe.references as references
-import redisqueue_operator.loop.memory as tracked
-tracked.SETTINGS_SECONDS = reading.SETTINGS_SECONDS = references.FRESH_SECONDS = 8.0
+reading.SETTINGS_SECONDS = references.FRESH_SECONDS = 8.0
 """
 NUMBERS = itertools.count(1)
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.look import Memory
 
 LONG_AGO = float("-inf")
-SETTINGS_SECONDS = 60.0
-UNUSABLE_SETTINGS_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -35,12 +33,6 @@ class Tracked:
     settings_at: float = LONG_AGO
     refused: bool = False
     """Redis refused these settings' credentials at the last sample."""
-
-    @property
-    def settings_for(self) -> float:
-        """Seconds from `settings_at` until they are asked for again: a Secret may have changed."""
-        usable = self.settings is not None and self.settings_error is None and not self.refused
-        return SETTINGS_SECONDS if usable else UNUSABLE_SETTINGS_SECONDS
 
     def take(self, raw: dict[str, Any]) -> bool:
         """Remember the newest version, typed anew when its spec changed; whether it is another one."""

@@ -28,7 +28,7 @@ from redisqueue_operator.loop.rows import row_of
 from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.loop.workqueue import WorkQueue
 from redisqueue_operator.observe.facts import NOT_IN_FORCE
-from redisqueue_operator.observe.redis.reading import Reading
+from redisqueue_operator.observe.redis.reading import Reading, settings_for
 from redisqueue_operator.observe.redis.sampler import Sampler
 from redisqueue_operator.platform import Conflict, PlatformError
 
@@ -247,7 +247,7 @@ class Engine:
             observation=self._reading.observation(key, tracked, world.fleet),
             sample=self._sampler.last(key),
             claimants=self._claimants,
-            settings_for=tracked.settings_at + tracked.settings_for - self._clock(),
+            settings_for=tracked.settings_at + settings_for(tracked) - self._clock(),
         )
 
     def _track(self, key: Key, raw: dict[str, Any]) -> Tracked:

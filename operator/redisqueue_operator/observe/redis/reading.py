@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.loop.memory import SETTINGS_SECONDS, UNUSABLE_SETTINGS_SECONDS
 from redisqueue_operator.observe.facts import (
     FRESH_SECONDS,
     Observation,
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.platform import Fleet, Platform
 
 
+SETTINGS_SECONDS, UNUSABLE_SETTINGS_SECONDS = 60.0, 5.0
+"""How long settings are taken for those of today's Secrets."""
 # Reasons that another Secret may mend.
 LOGIN_REASONS = ("AuthenticationFailed", "TLSFailed")
 
@@ -46,7 +47,7 @@ class Reading:
         assert tracked.rq is not None  # noqa: S101  (a parsed spec is why we are here)
         rq, last = tracked.rq, self._sampler.last(key)
         tracked.refused = isinstance(last, Exception) and unreadable(last)[0] in LOGIN_REASONS
-        if self._clock() - tracked.settings_at >= tracked.settings_for:
+        if self._clock() - tracked.settings_at >= settings_for(tracked):
             age = 0.0
             try:
                 tracked.settings, age = await self._platform.settings(rq, fresh=tracked.refused)
@@ -99,6 +100,12 @@ class Reading:
         if made != tracked.pods_made:
             tracked.pods_made, tracked.pods_made_at = made, now
         return now - tracked.pods_made_at if len(fleet.pods) < (fleet.replicas or 0) else 0.0
+
+
+def settings_for(tracked: Tracked) -> float:
+    """Seconds from `settings_at` until they are asked for again: a Secret may have changed."""
+    usable = tracked.settings is not None and tracked.settings_error is None and not tracked.refused
+    return SETTINGS_SECONDS if usable else UNUSABLE_SETTINGS_SECONDS
 
 
 def queue_of(sample: QueueSample) -> QueueObservation:
