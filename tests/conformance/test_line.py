@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+
+from redis_message_queue import _transport, operations
 
 if TYPE_CHECKING:
     from tests.support.faces import Face
@@ -140,3 +144,24 @@ async def test_names_travel_in_the_encoding_of_the_client(face: Face, redis_clie
     await face.call(queue.publish, "x")
     assert redis_client.llen("{jöbs}::pending".encode("latin-1")) == 1
     assert await consume(face, queue) == b"x"
+
+
+def test_an_error_goes_with_who_handles_it(redis_client: redis.Redis) -> None:
+    """One that holds itself would hold its connection, until it is collected."""
+    redis_client.set("{jobs}::pending", "no list")
+    call = operations.add_bounded(pending="{jobs}::pending", stored="m", max_pending_length=1)
+    actions = (
+        lambda: _transport.execute(redis_client, call),
+        lambda: _transport.send(redis_client, "lpush", "{jobs}::pending", "m"),
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        for action in actions:
+            try:
+                action()
+            except redis.ResponseError as error:
+                raised = weakref.ref(error)
+            assert raised() is None
+    finally:
+        gc.enable()

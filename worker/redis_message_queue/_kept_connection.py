@@ -129,7 +129,7 @@ def ask(kept: KeptConnection, call: Call[Any]) -> Any:
             connection.send_packed_command(request)
             reply = connection.read_response(disable_decoding=call.raw)
         except Exception as error:
-            reply = _repeated(connection, request, call.raw, error)
+            reply = _repeated(connection, request, call.raw, [error])
         answered = True
     except ResponseError as error:
         answered = not is_elsewhere(error)
@@ -142,9 +142,11 @@ def ask(kept: KeptConnection, call: Call[Any]) -> Any:
     return reply
 
 
-def _repeated(connection: Any, request: list[bytes], raw: bool, error: BaseException) -> Any:
-    """What the client's own repeats come to, of which the first attempt ended in `error`."""
-    failures = [error]
+def _repeated(connection: Any, request: list[bytes], raw: bool, failures: list[Exception]) -> Any:
+    """What the client's own repeats come to, of which the first attempt ended in the one of `failures`.
+
+    It is taken out: in the list an error would hold itself.
+    """
 
     def once() -> Any:
         if failures:
@@ -169,7 +171,7 @@ async def ask_async(kept: KeptConnection, call: Call[Any]) -> Any:
             await connection.send_packed_command(request)
             reply = await connection.read_response(disable_decoding=call.raw)
         except Exception as error:
-            reply = await _repeated_async(connection, request, call.raw, error)
+            reply = await _repeated_async(connection, request, call.raw, [error])
         answered = True
     except ResponseError as error:
         answered = not is_elsewhere(error)
@@ -182,8 +184,7 @@ async def ask_async(kept: KeptConnection, call: Call[Any]) -> Any:
     return reply
 
 
-async def _repeated_async(connection: Any, request: list[bytes], raw: bool, error: BaseException) -> Any:
-    failures = [error]
+async def _repeated_async(connection: Any, request: list[bytes], raw: bool, failures: list[Exception]) -> Any:
 
     async def once() -> Any:
         if failures:

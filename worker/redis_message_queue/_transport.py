@@ -8,7 +8,6 @@ call is sent anew: then the client dials again, which resolves the name (or asks
 from __future__ import annotations
 
 import asyncio
-import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
@@ -54,7 +53,10 @@ def execute(client: Any, call: Call[T]) -> T:
     except NoScriptError:
         reply = _command(client, call, by_text=True)
     except AWAY as error:
-        reply = _anew(client, error, functools.partial(_ask_anew, client, call))
+        if not _may_be_elsewhere(client, error):
+            raise
+        drop_idle(client)
+        reply = _ask_anew(client, call)
     return call.parse(reply)
 
 
@@ -74,7 +76,10 @@ async def execute_async(client: Any, call: Call[T]) -> T:
     except NoScriptError:
         reply = await _command(client, call, by_text=True)
     except AWAY as error:
-        reply = await _anew_async(client, error, functools.partial(_ask_anew_async, client, call))
+        if not _may_be_elsewhere(client, error):
+            raise
+        await drop_idle(client)
+        reply = await _ask_anew_async(client, call)
     return call.parse(reply)
 
 
@@ -150,7 +155,10 @@ def send(client: Any, command: str, *args: object, **options: object) -> Any:
     try:
         reply = getattr(client, command)(*args, **options)
     except AWAY as error:
-        reply = _anew(client, error, lambda: getattr(client, command)(*args, **options))
+        if not _may_be_elsewhere(client, error):
+            raise
+        drop_idle(client)
+        reply = getattr(client, command)(*args, **options)
     if type(reply) not in _ANSWERS and (kind := discard_awaitable(reply)):
         raise GatewayContractError(
             f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with {kind}:"
@@ -183,7 +191,10 @@ def over_fresh(client: Any, action: Callable[[], T]) -> T:
     try:
         return action()
     except AWAY as error:
-        return _anew(client, error, action)
+        if not _may_be_elsewhere(client, error):
+            raise
+        drop_idle(client)
+        return action()
 
 
 async def over_fresh_async(client: Any, action: Callable[[], Awaitable[T]]) -> T:
@@ -191,26 +202,21 @@ async def over_fresh_async(client: Any, action: Callable[[], Awaitable[T]]) -> T
     try:
         return await action()
     except AWAY as error:
-        return await _anew_async(client, error, action)
+        if not _may_be_elsewhere(client, error):
+            raise
+        await drop_idle(client)
+        return await action()
 
 
-def _anew(client: Any, error: BaseException, action: Callable[[], T]) -> T:
-    _check_elsewhere(client, error)
-    drop_idle(client)
-    return action()
+def _may_be_elsewhere(client: Any, error: BaseException) -> bool:
+    """Whether another call may find the server that is meant; if not, the error tells the way out.
 
-
-async def _anew_async(client: Any, error: BaseException, action: Callable[[], Awaitable[T]]) -> T:
-    _check_elsewhere(client, error)
-    await drop_idle(client)
-    return await action()
-
-
-def _check_elsewhere(client: Any, error: BaseException) -> None:
-    """Raise the error, unless another call may find the server that is meant."""
-    if not is_elsewhere(error) or not isinstance(client, (*_BLOCKING, *_ASYNCIO)):
-        explain(error)
-        raise error
+    Who asks raises it: raised from here it would hold itself, and with it connections, until it is collected.
+    """
+    if is_elsewhere(error) and isinstance(client, (*_BLOCKING, *_ASYNCIO)):
+        return True
+    explain(error)
+    return False
 
 
 def drop_idle(client: Any) -> Any:
