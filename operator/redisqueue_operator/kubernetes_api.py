@@ -21,7 +21,7 @@ import aiohttp
 import kopf
 from yarl import URL
 
-from redisqueue_operator.platform import PlatformError
+from redisqueue_operator.errors import PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

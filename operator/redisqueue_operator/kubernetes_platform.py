@@ -16,24 +16,14 @@ from redisqueue_operator.decide.children.identity import MANAGED_BY, canary_name
 from redisqueue_operator.decide.children.plan import Children, budget_refused, own
 from redisqueue_operator.decide.status import EventRecord
 from redisqueue_operator.decide.upgrade_budget import operator_version_of
+from redisqueue_operator.errors import Conflict, PlatformError, SettingsUnavailable
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import DEPLOYMENTS, REDISQUEUES, Store, fleet_of, has_rolled
 from redisqueue_operator.observe.coverage import Coverage, Listing
 from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen
 from redisqueue_operator.observe.references import References, identity_of
 from redisqueue_operator.observe.upgrades import Upgrades
-from redisqueue_operator.platform import (
-    Conflict,
-    Fleet,
-    Mark,
-    PlatformError,
-    SetFinalizer,
-    SetNumber,
-    SettingsUnavailable,
-    World,
-    WriteStatus,
-    Written,
-)
+from redisqueue_operator.platform import Fleet, Mark, SetFinalizer, SetNumber, World, WriteStatus, Written
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings

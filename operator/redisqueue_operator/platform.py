@@ -15,30 +15,6 @@ if TYPE_CHECKING:
     from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, Observation, PodObservation
 
 
-class PlatformError(Exception):
-    """The platform answered, and refused: worth a line in the log, and another try later.
-
-    `passing` says that the same question gets another answer in a moment: it has too much to do, or stumbled.
-    """
-
-    passing = False
-
-
-class Conflict(PlatformError):
-    """The object changed since it was observed: observe again and decide again."""
-
-
-class SettingsUnavailable(Exception):
-    """The connection settings cannot be built yet, for example because a Secret is missing.
-
-    `reason` is a CamelCase word for a condition, the message is for a person and holds no credential.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 @dataclass(frozen=True, slots=True)
 class Canary:
     """The object of the workers that try a new template; `version` as in Fleet."""

@@ -17,9 +17,9 @@ from redisqueue_operator.decide.children.identity import (
     same_applied,
 )
 from redisqueue_operator.decide.children.plan import name_conflict
+from redisqueue_operator.errors import Conflict
 from redisqueue_operator.kubernetes_api import OVERLOADED, ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import DEPLOYMENTS, Store, version_of
-from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

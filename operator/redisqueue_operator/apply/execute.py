@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.apply.hindrance import hindrance_of
 from redisqueue_operator.decide.look import Done
-from redisqueue_operator.platform import Mark, PlatformError, SetFinalizer, SetNumber, WriteStatus
+from redisqueue_operator.errors import PlatformError
+from redisqueue_operator.platform import Mark, SetFinalizer, SetNumber, WriteStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

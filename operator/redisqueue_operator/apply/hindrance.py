@@ -6,9 +6,9 @@ from redis.exceptions import ResponseError
 
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator.decide.attempt import RETRY_SECONDS
+from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.observe.facts import Hindrance
 from redisqueue_operator.observe.redis.errors import classify
-from redisqueue_operator.platform import Conflict, PlatformError
 
 
 def hindrance_of(error: Exception, now: float) -> Hindrance | None:

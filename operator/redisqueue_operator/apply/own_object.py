@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.decide.finalizer import finalizers
+from redisqueue_operator.errors import Conflict
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import REDISQUEUES, Store
-from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -19,7 +19,7 @@ from redis_message_queue.connection import ConnectionSettings, Mode
 from redis_message_queue.keys import QueueKeys, lease_keys
 from redisqueue_operator.cli.kubectl import Kubectl
 from redisqueue_operator.cli.options import DEFAULT_URL, URL_VARIABLE, UserError
-from redisqueue_operator.platform import SettingsUnavailable
+from redisqueue_operator.errors import SettingsUnavailable
 
 if TYPE_CHECKING:
     import argparse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from redisqueue_operator.platform import Conflict, PlatformError
+from redisqueue_operator.errors import Conflict, PlatformError
 
 RETRY_SECONDS = 3.0
 """Between two tries of what was refused: people who lift a rule shall see that it goes on."""

@@ -28,8 +28,8 @@ from redisqueue_operator.decide.status import (
 )
 from redisqueue_operator.decide.status.conditions import unmade_in_seconds
 from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, FOREIGN
+from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.observe.facts import REMARKS, ApplyOutcome
-from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Collection

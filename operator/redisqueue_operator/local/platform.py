@@ -15,20 +15,12 @@ from redisqueue_operator.decide.children.identity import OWNER_UID
 from redisqueue_operator.decide.children.plan import Children
 from redisqueue_operator.decide.finalizer import finalizers
 from redisqueue_operator.decide.status import EventRecord
+from redisqueue_operator.errors import Conflict
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.template import worker_template, write_sources
 from redisqueue_operator.local.worker_set import WorkerSet
 from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen
-from redisqueue_operator.platform import (
-    Conflict,
-    Fleet,
-    Mark,
-    SetFinalizer,
-    SetNumber,
-    World,
-    WriteStatus,
-    Written,
-)
+from redisqueue_operator.platform import Fleet, Mark, SetFinalizer, SetNumber, World, WriteStatus, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,6 +21,7 @@ from redisqueue_operator.decide.look import Facts, Memory, Now
 from redisqueue_operator.decide.plan import is_looked_at, is_to_be_raised, plan_of, remembered
 from redisqueue_operator.decide.queue_conflict import claimant_of
 from redisqueue_operator.decide.scaling import History, Policy, explain
+from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.loop.memory import LONG_AGO, Tracked, stand_in
 from redisqueue_operator.loop.resync import Resync
@@ -30,7 +31,6 @@ from redisqueue_operator.loop.workqueue import WorkQueue
 from redisqueue_operator.observe.facts import NOT_IN_FORCE
 from redisqueue_operator.observe.redis.reading import Reading, settings_for
 from redisqueue_operator.observe.redis.sampler import Sampler
-from redisqueue_operator.platform import Conflict, PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

@@ -15,10 +15,10 @@ from redis_message_queue.keys import QueueKeys
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator import api
 from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.errors import PlatformError, SettingsUnavailable
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
-from redisqueue_operator.platform import PlatformError, SettingsUnavailable
 from redisqueue_operator.redrive.match import Match
 from redisqueue_operator.redrive.match_process import MatchError, MatchProcess
 from redisqueue_operator.redrive.room import LargeLetter

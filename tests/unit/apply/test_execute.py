@@ -16,18 +16,9 @@ from redisqueue_operator.decide.children.plan import Children
 from redisqueue_operator.decide.look import Memory, Plan, Scale
 from redisqueue_operator.decide.scaling import Decision, History
 from redisqueue_operator.decide.status import EventRecord
+from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.observe.facts import ApplyOutcome
-from redisqueue_operator.platform import (
-    Canary,
-    Conflict,
-    Fleet,
-    Mark,
-    PlatformError,
-    SetFinalizer,
-    SetNumber,
-    WriteStatus,
-    Written,
-)
+from redisqueue_operator.platform import Canary, Fleet, Mark, SetFinalizer, SetNumber, WriteStatus, Written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from redis import exceptions
 
 from redisqueue_operator.apply.hindrance import hindrance_of
 from redisqueue_operator.decide.attempt import ENDLESS, RETRY_SECONDS, Attempt
+from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.kubernetes_api import ApiError
-from redisqueue_operator.platform import Conflict, PlatformError
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from redisqueue_operator.decide.plan import is_to_be_raised, plan_of, remembered
 from redisqueue_operator.decide.queue_conflict import Claimant
 from redisqueue_operator.decide.scaling import History
 from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, Precedence
+from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.observe.facts import (
     ApplyOutcome,
     ChildrenSeen,
@@ -33,7 +34,7 @@ from redisqueue_operator.observe.facts import (
     QueueObservation,
     WorkerObservation,
 )
-from redisqueue_operator.platform import Canary, Conflict, Fleet, PlatformError, Written
+from redisqueue_operator.platform import Canary, Fleet, Written
 
 START = 1000.0
 EMPTY = queue()

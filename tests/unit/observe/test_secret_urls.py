@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.resources import redis_queue
 
+from redisqueue_operator.errors import SettingsUnavailable
 from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
 from redisqueue_operator.observe.redis.settings import Connections
-from redisqueue_operator.platform import SettingsUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.errors import SettingsUnavailable
 from redisqueue_operator.observe.facts import (
     FRESH_SECONDS,
     Observation,
@@ -15,7 +16,6 @@ from redisqueue_operator.observe.facts import (
 )
 from redisqueue_operator.observe.redis.endpoint import Watched
 from redisqueue_operator.observe.redis.errors import classify
-from redisqueue_operator.platform import SettingsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.stats import retire_async, unretire_async
+from redisqueue_operator.errors import Conflict
 from redisqueue_operator.interruptible import within
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead, server_at
 from redisqueue_operator.observe.redis.endpoint import (
@@ -24,7 +25,6 @@ from redisqueue_operator.observe.redis.endpoint import (
     SampledQueue,
     Watched,
 )
-from redisqueue_operator.platform import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api.model import Auth, Key, RedisQueue
-from redisqueue_operator.platform import SettingsUnavailable
+from redisqueue_operator.errors import SettingsUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
