@@ -21,13 +21,19 @@ OVER_SERVERS = ("conformance", "faults", "integration", "model", "unit")
 """Where each test leaves its server as a queue would."""
 
 
+def side_by_side(config: pytest.Config) -> bool:
+    """Whether several processes share the tests."""
+    return bool(config.getoption("numprocesses", None)) or hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the one that makes the marks part of the names
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Side by side means file by file: tests of one file share things, and the stories share a cluster."""
-    if not config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+    if not side_by_side(config):
         return
     for item in items:
-        file = item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group(file.parts[0] if file.parts[0] == "e2e" else str(file)))
+        folder, *names = item.path.relative_to(Path(__file__).parent).parts
+        item.add_marker(pytest.mark.xdist_group("/".join([folder] if folder == "e2e" else [folder, *names])))
     items.sort(key=lambda item: (*FOLDERS, item.path.parts[-2]).index(item.path.parts[-2]))
 
 

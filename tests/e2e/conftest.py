@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.conftest import side_by_side
 from tests.support.cluster import PROVIDER, REPOSITORY, Cluster, CommandFailed, provider
 from tests.support.story import Story
 
@@ -26,14 +27,16 @@ VALUES = PROVIDER.parent / "values.yaml"
 WANTED = bool(os.environ.get("CLUSTER")) or os.environ.get("CI") == "true"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(900))  # the first one also builds and starts the cluster
-    # The newcomer's story comes first here, on a cluster where nothing is installed; after all other folders.
-    items.sort(key=lambda item: (here in item.path.parents, item.path != here / "test_readme.py"))
+    # The newcomer's story comes first here, on a cluster where nothing is installed. They come after all other
+    # folders, for the cluster is up only then; side by side with them they come first, for they take longest.
+    first = side_by_side(config)
+    items.sort(key=lambda item: ((here in item.path.parents) != first, item.path != here / "test_readme.py"))
 
 
 @pytest.fixture(scope="session", autouse=True)
