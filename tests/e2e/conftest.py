@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if here in item.path.parents:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(900))  # the first one also builds and starts the cluster
-    # The newcomer's story comes first here, on a cluster where nothing is installed. They come after all other
+    # The newcomer's story comes first here, on a cluster where nothing is installed. They come after other
     # folders, for the cluster is up only then; side by side with them they come first, for they take longest.
     first = side_by_side(config)
     items.sort(key=lambda item: ((here in item.path.parents) != first, item.path != here / "test_readme.py"))
