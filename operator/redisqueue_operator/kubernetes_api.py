@@ -238,14 +238,13 @@ def credentials(**kwargs: Any) -> kopf.ConnectionInfo | None:
 
 def _kubeconfig(**kwargs: Any) -> kopf.ConnectionInfo | None:
     """As the Kubernetes client reads it: it can run the login command that many a cloud writes there."""
-    import kubernetes.client  # noqa: PLC0415 - it takes its time, and no pod needs it
-
     try:
         info = kopf.login_via_client(**{"logger": logging.getLogger(__name__), **kwargs})
     except kopf.LoginError:
         return None
-    proxy = kubernetes.client.Configuration.get_default_copy().proxy
-    return info and dataclasses.replace(info, proxy_url=proxy or None)
+    # The client takes the environment's proxies for the file's, without NO_PROXY: kopf reads the file alone.
+    file = kopf.login_with_kubeconfig(**kwargs)
+    return info and dataclasses.replace(info, proxy_url=file.proxy_url if file else None)
 
 
 def session(
