@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # MODE: local, cluster, or auto (a cluster when one is at hand, else local).
 MODE ?= auto
 ARGS ?=
-# How many test files run side by side: they wait for most of their time.
-JOBS ?= 2
+# How many test files run side by side (JOBS=2): they wait for most of their time.
+JOBS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker bench-against bench-operator simulate test-pythons images cluster-up cluster-down clean
@@ -36,7 +36,7 @@ demo: $(VENV)/.demo ## Run the main job on real input (MODE=local|cluster|auto)
 	@MODE=$(MODE) tests/cluster/demo $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests; the cluster's too with CLUSTER=native|kind|current or CI=true
-	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest $(if $(JOBS),--numprocesses $(JOBS) --no-loadscope-reorder) $(ARGS)
 
 test-unit: $(VENV)/.dev ## Run only the tests that need neither server nor cluster
 	@$(BIN)/pytest tests/unit tests/golden $(ARGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -26,15 +26,25 @@ def side_by_side(config: pytest.Config) -> bool:
     return bool(config.getoption("numprocesses", None)) or hasattr(config, "workerinput")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the one that makes the marks part of the names
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side means file by file: tests of one file share things, and the stories share a cluster."""
-    if not side_by_side(config):
-        return
-    for item in items:
-        folder, *names = item.path.relative_to(Path(__file__).parent).parts
-        item.add_marker(pytest.mark.xdist_group("/".join([folder] if folder == "e2e" else [folder, *names])))
-    items.sort(key=lambda item: (*FOLDERS, item.path.parts[-2]).index(item.path.parts[-2]))
+    if side_by_side(config):
+        items.sort(key=lambda item: (*FOLDERS, item.path.parts[-2]).index(item.path.parts[-2]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Side by side means file by file: tests of one file share things, and all stories share one cluster.
+
+    pytest-xdist's own groups do nothing under pytest 9.2: they are written into names that are read no more.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - only with --numprocesses
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+    return ByFile(config, log)
 
 
 # What a shell starts in the background ignores SIGINT, and so would the processes that tests interrupt.
