@@ -37,11 +37,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     pytest-xdist's own groups do nothing under pytest 9.2: they are written into names that are read no more.
     """
-    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - only with --numprocesses
+    from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::")[0]
+            file = nodeid.split("::", maxsplit=1)[0]
             return "tests/e2e" if file.startswith("tests/e2e/") else file
 
     return ByFile(config, log)
