@@ -237,14 +237,13 @@ def credentials(**kwargs: Any) -> kopf.ConnectionInfo | None:
 
 
 def _kubeconfig(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    """As the Kubernetes client reads it: it can run the login command that many a cloud writes there."""
-    try:
-        info = kopf.login_via_client(**{"logger": logging.getLogger(__name__), **kwargs})
-    except kopf.LoginError:
-        return None
-    # The client takes the environment's proxies for the file's, without NO_PROXY: kopf reads the file alone.
-    file = kopf.login_with_kubeconfig(**kwargs)
-    return info and dataclasses.replace(info, proxy_url=file.proxy_url if file else None)
+    """What the file says; a login command there, as clouds write it, is run by the Kubernetes client."""
+    info = kopf.login_with_kubeconfig(**kwargs)
+    if info is None or info.token or info.username or info.certificate_path or info.certificate_data:
+        return info
+    told = kopf.login_via_client(**{"logger": logging.getLogger(__name__), **kwargs})
+    # The client takes the environment's proxies for the file's, without NO_PROXY.
+    return told and dataclasses.replace(told, proxy_url=info.proxy_url)
 
 
 def session(

@@ -37,8 +37,8 @@ async def test_what_the_server_dropped_is_not_said_of_a_later_one_of_the_name(
     async with KubernetesApi() as api:
         store, writer = Store(), Writer(api, instance="test")
         dependents = Dependents(api, store, writer, Scope())
-        deployments = Deployments(api, store, writer, dependents, version="1.0.0", operator="")
-        await deployments.apply(key, manifest)
+        deployments = Deployments(api, store, writer, dependents)
+        await deployments.apply(rq, key, manifest)
         assert deployments.outcome(rq, "").reason == "FieldsDropped"
         cluster.run("delete", "deployment", key.name)
         deployments.forget(rq.key)
