@@ -169,4 +169,5 @@ def test_a_call_walks_through_few_rooms(
         operations["publish"]()
     hops = walked(operations[name])
     assert 0 < len(hops.calls) <= functions
-    assert 0 < len(hops.modules) <= modules
+    # Where Sentinel names the master, its connections are of a class of ours.
+    assert 0 < len(hops.modules - {"connection.py"}) <= modules
