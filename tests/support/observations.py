@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from redis_message_queue.stats import QueueSample
 from redisqueue_operator.decide.scaling import Decision, History, Policy, decide
 from redisqueue_operator.observe.facts import (
     Observation,
@@ -18,6 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HEALTHY = ServerObservation()
+EMPTY_SAMPLE = QueueSample(
+    pending=0,
+    in_flight=0,
+    expired=0,
+    processing=0,
+    completed=0,
+    failed=0,
+    dead_letter=0,
+    delayed=0,
+    delayed_due=0,
+    next_due_seconds=None,
+    next_expiry_seconds=None,
+    claims_total=None,
+    time_ms=1_000_000,
+    workers=(),
+)
+"""What the library reads of a queue without work and without workers."""
 OLD = 1000.0
 """Seconds: older than every limit of the default policy but the one for hung handlers."""
 

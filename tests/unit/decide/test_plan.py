@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
-from tests.support.observations import pod, queue, worker
+from tests.support.observations import EMPTY_SAMPLE, pod, queue, worker
 from tests.support.observations import seen as observed
 from tests.support.resources import manifest
 
@@ -617,22 +617,7 @@ def test_whoever_is_at_work_on_the_queue_and_older_has_the_right_to_it() -> None
         updated_ms=1_000_000,
         retired=False,
     )
-    sample = QueueSample(
-        pending=20,
-        in_flight=0,
-        expired=0,
-        processing=0,
-        completed=0,
-        failed=0,
-        dead_letter=0,
-        delayed=0,
-        delayed_due=0,
-        next_due_seconds=None,
-        next_expiry_seconds=None,
-        claims_total=None,
-        time_ms=1_000_000,
-        workers=(at_work,),
-    )
+    sample = replace(EMPTY_SAMPLE, pending=20, workers=(at_work,))
     look = Look(sample=sample, claimants={"older": RIVAL})
     plan = plan_of(look.seen(), memory(), NOW)
     assert steps(plan) == {"status": "Conflict", "events": ("Conflict",)}

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.observations import EMPTY_SAMPLE
 
-from redis_message_queue.stats import QueueSample, WorkerState
+from redis_message_queue.stats import WorkerState
 from redisqueue_operator.decide.queue_conflict import Claimant, owners_of, rival_of
 
 if TYPE_CHECKING:
@@ -35,22 +36,7 @@ def worker(owner: str, *, pod: str = "p", draining: bool = False, age: float = 1
 
 
 def owners(workers: Iterable[WorkerState], own_pods: tuple[str, ...] = ()) -> frozenset[str]:
-    sample = QueueSample(
-        pending=0,
-        in_flight=0,
-        expired=0,
-        processing=0,
-        completed=0,
-        failed=0,
-        dead_letter=0,
-        delayed=0,
-        delayed_due=0,
-        next_due_seconds=None,
-        next_expiry_seconds=None,
-        claims_total=None,
-        time_ms=1_000_000,
-        workers=tuple(workers),
-    )
+    sample = replace(EMPTY_SAMPLE, workers=tuple(workers))
     return owners_of(sample, "uid-a", own_pods)
 
 

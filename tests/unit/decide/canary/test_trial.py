@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.observations import pod, queue, seen, worker
+from tests.support.observations import EMPTY_SAMPLE, pod, queue, seen, worker
 
-from redis_message_queue.stats import QueueSample
 from redisqueue_operator.api import parse
 from redisqueue_operator.decide.canary import Phase, Rollout, Split, Stage, Versions, stage_of, trial
 from redisqueue_operator.decide.scaling import History, Policy, decide
 from redisqueue_operator.platform import Canary, Fleet
 
+if TYPE_CHECKING:
+    from redis_message_queue.stats import QueueSample
+
 PODS = tuple(pod(f"p{number}") for number in range(3))
 NEW = Versions(wanted="new", stable="old")
 ON_TRIAL = Versions(wanted="new", stable="old", canary="new")
 WORK = seen(queue(20), PODS, [worker(each.name, 1) for each in PODS])
-
-EMPTY = QueueSample(
-    pending=0,
-    in_flight=0,
-    expired=0,
-    processing=0,
-    completed=0,
-    failed=0,
-    dead_letter=0,
-    delayed=0,
-    delayed_due=0,
-    next_due_seconds=None,
-    next_expiry_seconds=None,
-    claims_total=None,
-    time_ms=1_000_000,
-    workers=(),
-)
 
 FIXED: list[dict[str, Any]] = [
     {"scaling": {"mode": "Paused"}},
@@ -151,7 +136,7 @@ def test_why_no_canary_is_started_is_told(spec: dict[str, Any], fleet: Fleet, to
     of = Tried(**spec)
     of.choose(ON_TRIAL)
     assert missing(of, fleet) is None
-    of.look(fleet, EMPTY, 1000.0)
+    of.look(fleet, EMPTY_SAMPLE, 1000.0)
     assert of.rollout is not None
     assert of.rollout.reason == "NotReady"
     assert told in of.rollout.message
