@@ -179,7 +179,7 @@ def test_a_shut_down_hook_that_hangs_does_not_keep_the_worker(
     with a_worker(tmp_path, redis_url, code, "mine:handle") as worker:
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
-    assert worker.messages()[-1] == "shut-down hooks run for longer than 5 s: leaving without them"
+    assert "shut-down hooks run for longer than 5 s: leaving without them" in worker.messages()
     assert counters(redis_client).workers == ()
 
 
