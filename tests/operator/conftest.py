@@ -13,13 +13,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_SERVER = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
+PLACES = 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{"\\n"}{end}'
 
 
 @pytest.fixture(scope="session")
-def api_server() -> Iterator[ApiServer]:
+def shared_api_server() -> Iterator[ApiServer]:
     """etcd and kube-apiserver on loopback, one pair for the whole run."""
     with ApiServer(required(binaries(), NO_SERVER)) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def api_server(shared_api_server: ApiServer) -> Iterator[ApiServer]:
+    """It, as a file's tests find it: what others left is gone, since they may have chosen the same names."""
+    yield shared_api_server
+    for kind in ("redisqueues", "redisqueueredrives"):
+        _, left = shared_api_server.kubectl("get", kind, "-A", "-o", PLACES)
+        for line in left.splitlines():
+            namespace, _, name = line.partition("/")
+            free = ("--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+            shared_api_server.kubectl("patch", kind, name, "-n", namespace, *free)
+    kinds = ("redisqueues", "redisqueueredrives", "deployments", "poddisruptionbudgets", "pods")
+    for kind in kinds:
+        shared_api_server.kubectl(
+            "delete", kind, "--all", "-A", "--force", "--grace-period=0", "--wait=false"
+        )
 
 
 @pytest.fixture

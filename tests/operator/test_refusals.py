@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.acl import PASSWORD, grant
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
 from tests.support.redisqueue_cases import redis_queue
@@ -210,6 +211,44 @@ def test_a_shrink_that_is_refused_leaves_no_pod_marked(
             until(lambda: (cost("spared-a"), cost("spared-b")) == (None, None), "no pod is marked")
     cluster.run("delete", "rq", "spared")
     cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=spared", "--force")
+
+
+def test_a_worker_that_cannot_be_told_to_stop_is_told_of_and_stays(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    """The operator's login may read the queue, and nothing else: an idle worker could claim while it goes."""
+    grant(redis_client, "reader", "operator", queue="untold")
+    redis_client.execute_command("ACL", "SETUSER", "reader", "+client|setname", "-hset")
+    metadata = {"name": "reader", "namespace": "default"}
+    login = {"url": redis_url.replace("//", f"//reader:{PASSWORD}@")}
+    cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": login})
+    by_secret = {"urlFrom": {"secretKeyRef": {"name": "reader", "key": "url"}}}
+    consumers = two_workers(cluster, redis_url, redis_client, "untold", redis=by_secret)
+    with reporting(dict.fromkeys(consumers, 0)):
+        until(lambda: "unknown state" not in operator.read("/explain/default/untold"), "the reports are read")
+        cluster.run("patch", "rq", "untold", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+        active = until(
+            lambda: (
+                cluster.condition("untold", "ScalingActive").get("reason") == "RetireRefused"
+                and cluster.condition("untold", "ScalingActive")
+            ),
+            "it is told",
+        )
+        assert active["status"] == "False"
+        assert "cannot be told to stop claiming" in active["message"]
+        assert "lacks a permission" in active["message"]
+        assert "cannot be told" in until(lambda: cluster.events("untold").get("RetireRefused"), "an Event")
+        assert cluster.condition("untold", "Stalled")["reason"] == "RetireRefused"
+        assert "RetireRefused: " in operator.read("/explain/default/untold")
+        assert cluster.replicas("untold") == 2, "nobody goes who may claim"
+        publish(redis_client, QueueKeys("untold"), *(str(n) for n in range(7)))
+        until(lambda: cluster.status("untold")["queue"]["pending"] == 7, "the counters go on", seconds=60)
+        redis_client.execute_command("ACL", "SETUSER", "reader", "+hset")
+        until(lambda: cluster.replicas("untold") == 1, "it goes on once it may")
+        until(lambda: cluster.events("untold").get("ScalingResumed"), "and that is told, too")
+    redis_client.execute_command("ACL", "DELUSER", "reader")
+    cluster.run("delete", "rq", "untold")
+    cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=untold", "--force")
 
 
 def no_finalizers(cluster: Cluster, name: str, expression: str) -> Rule:
