@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from prometheus_client import CollectorRegistry
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
 from redisqueue_worker import commands, shutdown
 from redisqueue_worker.metrics import Metrics
+from redisqueue_worker.metrics_page import WorkerCollector
 from redisqueue_worker.settings import OPTIONS, Option
 
 if TYPE_CHECKING:
@@ -180,11 +180,9 @@ def test_the_variables_are_those_of_the_code() -> None:
 
 
 def test_the_metrics_are_those_of_the_code() -> None:
-    registry = CollectorRegistry()
-    Metrics(registry)
     ours = {
         one.name + ("_total" if one.type == "counter" else ""): (one.type, one.documentation)
-        for one in registry.collect()
+        for one in WorkerCollector(Metrics()).collect()
     }
     page = {name.split("`")[1]: (kind, text) for name, kind, text in rows("Metrics")}
     assert page == ours

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from prometheus_client import CollectorRegistry
 from tests.support import queues
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -44,7 +43,7 @@ class Desk:
 
     def __init__(self, connect: Callable[[], redis.Redis]) -> None:
         self.messages = InFlightTable()
-        self.metrics = Metrics(CollectorRegistry())
+        self.metrics = Metrics()
         self.keeper = LeaseKeeper(connect)
         self.leases: Leases = keep_leases(self.keeper, SETTINGS, self.messages, self.metrics)
 
@@ -56,7 +55,7 @@ class Desk:
         return message
 
     def renewals(self, result: str) -> float:
-        return self.metrics.lease_renewals.labels(result)._value.get()
+        return self.metrics.lease_renewals[result]
 
 
 @pytest.fixture

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.worker_process import WorkerProcess, counters, eventually, publish
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from redisqueue_operator.local.embedded_redis import free_port
 
+if TYPE_CHECKING:
     import redis
 
+ROOT = Path(__file__).parents[2]
 HANDLERS = """
 import threading, time
 def handle(payload): ...
@@ -180,6 +184,46 @@ def test_several_workers_share_a_machine_without_being_told_of_each_other(
     finally:
         for worker in workers:
             worker.__exit__()
+
+
+SEEN = """
+import sys
+from pathlib import Path
+def handle(payload): Path(__file__).with_name("finished").write_text(" ".join(sys.modules) + "\\n")
+"""
+# Each takes as long to import as a first message to be handled, or longer, and that needs none of them.
+LATE = {
+    *("prometheus_client", "http.server", "argparse", "difflib", "multiprocessing", "urllib.request"),
+    *("redisqueue_worker.metrics_page", "redisqueue_worker.process_pool", "redisqueue_worker.check"),
+}
+# Beyond those of the Redis client, which others make; without what may come just after the first claim.
+MOST_MODULES = 103
+SOON = {"redisqueue_worker.server_check", "redis_message_queue.server", "redis_message_queue.acl"}
+
+
+def modules_after(code: str) -> set[str]:
+    command = [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_little_is_imported_before_the_first_message(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    """A count and no time: of what a start takes, most is imports. The image has the bytecode of them all."""
+    (tmp_path / "seen.py").write_text(SEEN)
+    worker = WorkerProcess(tmp_path, redis_url, "", http_port=free_port())
+    worker.settings["handler"] = "seen:handle"
+    publish(redis_client, "first")
+    with worker:
+        (line,) = worker.until_noted("finished", 1)
+    seen = {name for name in line.split() if not name.startswith("opentelemetry")} - {"seen", "runpy"}
+    assert not seen & LATE
+    ours = seen - modules_after("import redis") - SOON
+    assert len(ours) <= MOST_MODULES, sorted(ours)
+    dockerfile = (ROOT / "worker" / "Dockerfile").read_text()
+    (code,) = re.findall(r'^RUN /opt/redisqueue/bin/python -c "(.*?)"$', dockerfile, re.DOTALL | re.MULTILINE)
+    uncompiled = seen - modules_after(code.replace("\\\n", ""))
+    assert not uncompiled
 
 
 @pytest.mark.parametrize("command", ["drain", "resume"])

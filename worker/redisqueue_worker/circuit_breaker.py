@@ -16,11 +16,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from tenacity.wait import wait_exponential, wait_random
-
 from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Due, Outcome
-from redisqueue_worker.retry_policy import wait_seconds
+from redisqueue_worker.retry_policy import doubled, spread
 
 if TYPE_CHECKING:
     from redis_message_queue.consumer import Settlement
@@ -35,7 +33,6 @@ SHORTEST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 QUICK_TRIES = 200
 QUICK_PAUSE_SECONDS = 0.02
-_PAUSE = wait_exponential(multiplier=SHORTEST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS)
 
 
 class Circuit(StrEnum):
@@ -125,8 +122,8 @@ class Breaker:
         if quick and not again:
             return replace(failed, quick_tries=self.quick_tries + 1)
         pauses = self.pauses + 1
-        pause = wait_seconds(_PAUSE, pauses)
-        resume_at = now + pause + wait_seconds(wait_random(0, pause / 4), pauses)
+        pause = doubled(SHORTEST_PAUSE_SECONDS, pauses, LONGEST_PAUSE_SECONDS)
+        resume_at = now + pause + spread(pause / 4)
         opened = replace(failed, pauses=pauses, resume_at=resume_at, epoch=self.epoch + 1)
         return opened if quick else replace(opened, next_at=resume_at)
 
@@ -158,13 +155,13 @@ class CircuitBreaker:
     def _tell(self, before: Breaker, now: float) -> None:
         after = self.state
         if after.epoch != before.epoch:
-            self._metrics.circuit_openings.inc()
+            self._metrics.circuit_openings += 1
             log.warning(
                 "failures in a row: claiming nothing for a while, then one message",
                 extra={"failures": after.failures, "pause_seconds": round(after.resume_at - now, 3)},
             )
         if after.tripped != before.tripped:
-            self._metrics.circuit_open.set(after.tripped)
+            self._metrics.circuit_open = after.tripped
             self._timing.report_soon()
             if before.tripped:
                 log.info("a message was handled: claiming as before", extra={"failures": before.failures})

@@ -9,9 +9,7 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from tenacity.wait import wait_random_exponential
-
-from redisqueue_worker.retry_policy import wait_seconds
+from redisqueue_worker.retry_policy import doubled, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +24,9 @@ REPORT_SECONDS = 2.0
 POLL_SECONDS = 1.0
 RETIRED_SECONDS = 0.5
 _SHORTEST_SECONDS = 0.01
-_RECONNECT = wait_random_exponential(multiplier=0.1, max=5)
-_FRUITLESS = wait_random_exponential(multiplier=0.02, max=0.25)
+# The first and the longest pause, of which any part is taken.
+_RECONNECT_SECONDS = (0.1, 5.0)
+_FRUITLESS_SECONDS = (0.02, 0.25)
 
 
 class ClaimTiming:
@@ -50,7 +49,7 @@ class ClaimTiming:
     def failed(self, now: float) -> float:
         """Redis did not answer; the pause until the next try, in seconds."""
         self.failures += 1
-        pause = wait_seconds(_RECONNECT, self.failures)
+        pause = _part_of(_RECONNECT_SECONDS, self.failures)
         self.retry_at = now + pause
         return pause
 
@@ -97,7 +96,7 @@ class ClaimTiming:
     def woken(self, now: float) -> None:
         """Messages may have come."""
         # A wake-up that brought nothing means that others are quicker: do not all run again at once.
-        pause = wait_seconds(_FRUITLESS, self._fruitless - 1) if self._fruitless > 1 else 0.0
+        pause = _part_of(_FRUITLESS_SECONDS, self._fruitless - 1) if self._fruitless > 1 else 0.0
         self._claim_at = min(self._claim_at, now + pause)
         self._woken = True
 
@@ -107,6 +106,11 @@ class ClaimTiming:
         if could_claim:
             due = min(due, max(self._claim_at, self._held_until))
         return max(0.0, max(due, self.retry_at) - now)
+
+
+def _part_of(pauses: tuple[float, float], attempt: int) -> float:
+    first, longest = pauses
+    return spread(doubled(first, attempt, longest))
 
 
 def _jittered(seconds: float) -> float:

@@ -7,8 +7,13 @@ Each sub-command imports what it needs and no more: `drain` must start at once.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+
+TYPE_CHECKING = False  # as type checkers know it, see the package
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 EXIT_WRONG = 2
 _USAGE = """\
@@ -79,17 +84,31 @@ def _worker(command: str, rest: list[str]) -> int:
 
         if (code := become_init()) is not None:
             return code
-    try:
-        from redisqueue_worker import commands  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name != "prometheus_client":
-            raise
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    if find_spec("prometheus_client") is None:
         print(
             "redisqueue-worker: install the 'worker' extra: pip install 'redis-queue-operator[worker]'",
             file=sys.stderr,
         )
         return EXIT_WRONG
-    return commands.run(rest, os.environ) if command == "run" else commands.check(rest, os.environ)
+    return _imported(command)(rest, os.environ)
+
+
+def _imported(command: str) -> Callable[[list[str], Mapping[str, str]], int]:
+    """The sub-command, imported without the garbage collector: what an import makes mostly stays for good."""
+    gc.disable()
+    try:
+        if command == "run":
+            from redisqueue_worker.commands import run  # noqa: PLC0415
+
+            return run
+        from redisqueue_worker.check import check  # noqa: PLC0415
+
+        return check
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""The sub-commands that need the whole worker: `run` and `check`."""
+"""The sub-command `run`, and how it says what is wrong."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import os
@@ -10,32 +9,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from redis.exceptions import NoPermissionError
-
-from redis_message_queue.keys import QueueKeys
-from redis_message_queue.server import ServerFacts, server_facts
-from redis_message_queue.stats import QueueSample, sample
-from redis_message_queue.trouble import AWAY, described, first_word
 from redisqueue_worker import logs
-from redisqueue_worker.context import pool_problem
-from redisqueue_worker.executors import slots_for, slots_problem
-from redisqueue_worker.handlers import HandlerError, load
+from redisqueue_worker.arguments import settings_of
+from redisqueue_worker.doors import PlatformError
+from redisqueue_worker.handlers import HandlerError
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.metrics import Metrics, folder_problem
 from redisqueue_worker.orphans import end_children_with_me
 from redisqueue_worker.restart import ProcessSnapshot, Reloader
-from redisqueue_worker.server_check import missing_commands
-from redisqueue_worker.settings import (
-    OPTIONS,
-    Settings,
-    SettingsError,
-    read_settings,
-    switch,
-    unknown_variables,
-)
+from redisqueue_worker.settings import Settings, SettingsError, unknown_variables
 from redisqueue_worker.shutdown import leave_within, start_over
 from redisqueue_worker.signals import StoppedBeforeStart
-from redisqueue_worker.worker import PlatformError, Worker
+from redisqueue_worker.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,7 +58,7 @@ LEFTOVER_SECONDS = 0.2
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """`redisqueue-worker run`; the exit code."""
     try:
-        settings = _settings("run", arguments, environment)
+        settings = settings_of("run", arguments, environment)
     except SettingsError as error:
         return _refuse(error.problems)
     logs.configure(settings.log_level, settings.log_format)
@@ -124,100 +109,11 @@ def _cannot_start(error: HandlerError | HookError) -> int:
 def _refuse(problems: Sequence[str]) -> int:
     """Complain where people look, and where Kubernetes does; the exit code."""
     leave_last_words(problems)
-    return _complain(problems)
+    return complain(problems)
 
 
-def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """`redisqueue-worker check`; the exit code. Says everything that is wrong, changes nothing."""
-    try:
-        settings = _settings("check", arguments, environment)
-    except SettingsError as error:
-        return _complain(error.problems)
-    for name in unknown_variables(environment):
-        print(f"warning: {name}")
-    problems = [problem] if (problem := folder_problem(environment)) else []
-    try:
-        handler = load(settings.handler, settings.handler_path)
-        if problem := slots_problem(settings.slots, handler):
-            problems.append(f"REDISQUEUE_SLOTS (--slots): {problem}")
-        else:
-            kind = slots_for(handler) if settings.slots == "auto" else settings.slots
-            print(f"handler  ok: {settings.handler} ({kind})")
-    except HandlerError as error:
-        problems.append(f"REDISQUEUE_HANDLER (--handler): {error}")
-    unreachable = _check_redis(settings)
-    _complain([*problems, *unreachable])
-    return EXIT_WRONG if problems else EXIT_NO_REDIS if unreachable else EXIT_OK
-
-
-def _check_redis(settings: Settings) -> list[str]:
-    """What is wrong with Redis; prints what is right."""
-    where = settings.connection.redacted
-    try:
-        client = settings.connection.connect()
-        if missing := missing_commands(client):
-            return [f"Redis at {where} lacks commands that a worker needs: {', '.join(missing)}"]
-        found = sample(client, [QueueKeys(settings.queue, settings.key_separator)])[0]
-        facts = server_facts(client)
-    except AWAY as error:
-        return [f"Redis at {where}: {type(error).__name__}: {described(error)}"]
-    if isinstance(found, Exception) and not _may_not_count(found):
-        return [f"queue {settings.queue!r} at {where}: {type(found).__name__}: {described(found)}"]
-    print(f"redis    ok: {where}")
-    if problem := pool_problem(settings):
-        print(f"redis    warning: {problem}")
-    _print_facts(facts)
-    if isinstance(found, QueueSample):
-        print(
-            f"queue    ok: {settings.queue}: {found.pending} pending, {found.in_flight} in flight, "
-            f"{found.dead_letter} dead letters, {len(found.workers)} workers"
-        )
-    else:
-        print(f"queue    unknown: this login may not count what is in {settings.queue}, as a worker need not")
-    return []
-
-
-def _may_not_count(error: Exception) -> bool:
-    """Whether this login may run scripts on the queue, and lacks a right that only counting needs."""
-    return first_word(error) == "NOPERM" and not isinstance(error, NoPermissionError)
-
-
-def _print_facts(facts: ServerFacts) -> None:
-    """Whether messages are safe there. That is no reason to fail: a worker runs there all the same."""
-    for concern in facts.concerns:
-        print(f"server   warning: {concern.reason}: {concern.text}")
-    if facts.unknown:
-        print(f"server   unknown: it does not tell this login {', '.join(facts.unknown)} (INFO, CONFIG GET)")
-    if not facts.concerns and not facts.unknown:
-        print(f"server   ok: {facts}")
-
-
-def _settings(command: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    parser = argparse.ArgumentParser(
-        prog=f"redisqueue-worker {command}",
-        usage="%(prog)s [HANDLER] [--OPTION VALUE]...",
-        description="Each option is also an environment variable: REDISQUEUE_QUEUE for --queue. Options win.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("positional", nargs="?", metavar="HANDLER", help="the same as --handler HANDLER")
-    for option in OPTIONS:
-        shown = "" if option.default in (None, "", (), False) else f" (default {option.default})"
-        parser.add_argument(
-            option.flag,
-            dest=option.name,
-            metavar="VALUE",
-            help=(option.help + shown).replace("%", "%%"),
-            nargs="?" if option.parse is switch else None,
-            const="true" if option.parse is switch else None,
-        )
-    given = vars(parser.parse_args(arguments))
-    handler = given.pop("positional")
-    if handler and given["handler"]:
-        parser.error(f"two handlers: {handler!r} and --handler {given['handler']!r}; give one of them")
-    return read_settings({**given, "handler": handler or given["handler"]}, environment)
-
-
-def _complain(problems: Sequence[str]) -> int:
+def complain(problems: Sequence[str]) -> int:
+    """Say each on stderr; the exit code of what is wrong."""
     for problem in problems:
         print(f"redisqueue-worker: {problem}", file=sys.stderr)
     return EXIT_WRONG

@@ -94,6 +94,7 @@ class ConsumerLoop(threading.Thread):
         self._calls = Calls(connect, self.outbox, self._timing, metrics)
         self._running = 0
         self.settled_total = self.ended_total = 0
+        self.has_claimed = False  # or was told that there is nothing
 
     def attach(self, start: Callable[[Sequence[InFlight]], None], wakeup: WakeUp) -> None:
         """Give it its slots and its wake-up; before `start()`."""
@@ -218,7 +219,7 @@ class ConsumerLoop(threading.Thread):
                 self._settled(batch, reply.applied)
                 self._take_claims(reply.claimed)
                 if wanted:
-                    self._unanswered = False
+                    self._unanswered, self.has_claimed = False, True
                     self._plan(reply.claimed, wanted)
         elif self._unanswered:  # and claiming no more: what that claim was given goes back
             self._release(self._calls.consumer(CLAIM).recover())
@@ -264,7 +265,7 @@ class ConsumerLoop(threading.Thread):
             for message in messages:
                 self._in_flight.add(message)
                 if message.claim.delivery_count > 1:
-                    self._metrics.redeliveries.inc()
+                    self._metrics.redeliveries += 1
             self._leases.add(*claims)
             self._running += len(messages)
             self._start(messages)
@@ -322,7 +323,7 @@ class ConsumerLoop(threading.Thread):
         for settlement, ok in zip(settlements, applied, strict=True):
             claim = settlement.claim
             self._in_flight.remove(claim)
-            self._metrics.outcomes[settlement.outcome.value if ok else "lost"].inc()
+            self._metrics.outcomes[settlement.outcome.value if ok else "lost"] += 1
             self.ended_total += ok and settlement.outcome not in (Outcome.RETRY, Outcome.RELEASE)
             if not ok:
                 log.error("lease lost: this outcome does not count", extra={"message_id": claim.id})

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import RedisMessageQueue
 from redis_message_queue._clock import monotonic
 from redisqueue_worker.exceptions import checked_seconds
 from redisqueue_worker.headers import headers_of
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
 
+    from redis_message_queue import RedisMessageQueue
     from redis_message_queue.connection import ConnectionSettings
     from redis_message_queue.consumer import Claim
     from redisqueue_worker.headers import Headers
@@ -48,6 +48,8 @@ class Publisher:
         return self._queue(queue or self.queue).publish(payload, **options)
 
     def _open(self, name: str) -> RedisMessageQueue:
+        from redis_message_queue import RedisMessageQueue  # noqa: PLC0415  (few handlers publish)
+
         with self._lock:
             self._client = self._client or self._connection.connect()
         return RedisMessageQueue(

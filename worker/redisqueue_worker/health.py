@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import selectors
 import socket
 import threading
 import time
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
-
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from typing import TYPE_CHECKING
 
 from redis_message_queue._clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from redisqueue_worker.probes import Answer
 
 GRACE_SECONDS = 15.0
 # A call to Redis may take as long as its timeouts and retries allow; this bounds even that.
@@ -26,10 +25,9 @@ AWAY_GRACE_SECONDS = 120.0
 HOPELESS_SECONDS = 900.0
 # Whoever was let in before a hand-over has its answer by then.
 LAST_ANSWER_SECONDS = 0.05
+# How often the server looks whether it has ended.
+LOOK_SECONDS = 0.5
 _TEXT = "text/plain; charset=utf-8"
-
-Answer = tuple[int, str, str]
-"""Status, body, content type."""
 
 
 class Pulse:
@@ -96,13 +94,14 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 class HealthServer:
-    """Serves /livez, /readyz and /metrics until `close`.
+    """Serves /livez, /readyz and /metrics until `close`; what that needs is imported when somebody connects.
 
     Args:
         host: the address to listen at, IPv4 or IPv6, as `listening` takes it.
         port: TCP port; 0 takes a free one, see `port`.
         live: names of stalled loops; empty is healthy.
         ready: whether the worker has started and is not draining.
+        page: makes the page of metrics, once: a function that gives its text and content type.
         listener: what a predecessor handed over, already listening there.
 
     Raises OSError when the port is taken or the address is not this machine's.
@@ -115,20 +114,29 @@ class HealthServer:
         *,
         live: Callable[[], list[str]],
         ready: Callable[[], bool],
-        registry: CollectorRegistry,
+        page: Callable[[], Callable[[], tuple[str, str]]],
         listener: socket.socket | None = None,
     ) -> None:
         self._live = live
         self._ready = ready
-        self._registry = registry
-        socket_ = listener or listening(host, port)
-        # Not bound by the base class, which would ask DNS for this host's full name.
-        self._server = _Server((host, port), partial(_Probe, self._answer), bind_and_activate=False)
-        self._server.socket.close()
-        self._server.socket = socket_
-        self.port = int(socket_.getsockname()[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._page = page
+        self._making = threading.Lock()
+        self._made: Callable[[], tuple[str, str]] | None = None
+        self._listener = listener or listening(host, port)
+        self.port = int(self._listener.getsockname()[1])
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="health", daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            while not selector.select(LOOK_SECONDS):
+                if self._ended.is_set():
+                    return
+        from redisqueue_worker.probes import serve  # noqa: PLC0415  (it takes long)
+
+        serve(self._listener, self._answer, self._ended, LOOK_SECONDS)
 
     def _answer(self, path: str) -> Answer:
         match path:
@@ -138,40 +146,22 @@ class HealthServer:
             case "/readyz":
                 return (200, "ok\n", _TEXT) if self._ready() else (503, "not started, or draining\n", _TEXT)
             case "/metrics":
-                return 200, generate_latest(self._registry).decode(), CONTENT_TYPE_LATEST
+                with self._making:
+                    self._made = self._made or self._page()
+                return 200, *self._made()
         return 404, "paths: /livez /readyz /metrics\n", _TEXT
 
     def hand_over(self) -> int:
         """Answer nobody any more; the listening socket's descriptor, for a successor that does."""
-        descriptor = os.dup(self._server.fileno())
-        self._server.shutdown()
+        descriptor = os.dup(self._listener.fileno())
+        self._end()
         time.sleep(LAST_ANSWER_SECONDS)
         return descriptor
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._end()
+        self._listener.close()
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-
-class _Probe(BaseHTTPRequestHandler):
-    timeout = 5
-
-    def __init__(self, answer: Callable[[str], Answer], *about: Any) -> None:
-        self._answer = answer
-        super().__init__(*about)  # which handles the request
-
-    def do_GET(self) -> None:
-        status, body, content_type = self._answer(self.path.partition("?")[0])
-        data = body.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
-        """Probes come every few seconds: they are not worth a line each."""
+    def _end(self) -> None:
+        self._ended.set()
+        self._thread.join()

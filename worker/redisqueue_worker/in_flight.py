@@ -147,13 +147,13 @@ class HandlerTimeouts:
             overrun = message.timed_out_at is not None and now >= message.timed_out_at + patience
             if overrun and not message.abandoned:
                 message.abandoned = True
-                self._metrics.abandoned.inc()
+                self._metrics.abandoned += 1
                 _tell("handler cannot be stopped: replacing the process when the others are done", message)
         self._warned.intersection_update(self._in_flight.all())
 
     def _stop(self, message: InFlight, now: float) -> None:
         message.timed_out_at = now
-        self._metrics.timeouts.inc()
+        self._metrics.timeouts += 1
         _tell("handler timed out", message)
         if message.cancel:
             message.cancel()

@@ -38,19 +38,19 @@ def keep_leases(
     """The leases of the worker's queue: counted in its metrics, and told to handlers that lose one."""
 
     def renewed(count: int) -> None:
-        metrics.lease_renewals.labels("ok").inc(count)
+        metrics.lease_renewals["ok"] += count
 
     def lost(claim: Claim, loss: Loss) -> None:
         sure = loss is not Loss.EXPIRED
         if not in_flight.mark_lost(claim, sure=sure):
             return
         if sure:
-            metrics.lease_renewals.labels("lost").inc()
+            metrics.lease_renewals["lost"] += 1
         what = "lease lost" if sure else "lease not renewed in time"
         log.error(f"{what}: another worker may handle this message too", extra={"message_id": claim.id})
 
     def failed(error: Exception, seconds: float) -> None:
-        metrics.lease_renewals.labels("error").inc()
+        metrics.lease_renewals["error"] += 1
         log.warning(
             "lease renewal failed, trying again",
             extra={

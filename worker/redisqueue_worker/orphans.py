@@ -87,29 +87,37 @@ def end_children_with_me() -> None:
     """From now on all that this process starts ends with it. Call it once, before there are threads."""
     if sys.platform != "linux" or os.getppid() <= 1:
         return
-    import secrets  # noqa: PLC0415  (the guard itself must be small)
-    import subprocess  # noqa: PLC0415
-
-    mark = f"_REDISQUEUE_ENDS_WITH_{secrets.token_hex(8)}"
+    mark = f"_REDISQUEUE_ENDS_WITH_{os.urandom(8).hex()}"
     listened_to, held = os.pipe()
-    subprocess.run(  # noqa: S603  (ourselves)
-        [sys.executable, "-I", "-S", __file__, str(listened_to), mark],
-        pass_fds=(listened_to,),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        check=False,
-    )
+    child = os.fork()
+    if child == 0:
+        _become_guard([sys.executable, "-I", "-S", __file__, str(listened_to), mark], listened_to, held)
+    os.waitpid(child, 0)
     _Lifeline(held)
     _marks.append(listened_to)
     os.environ[mark] = "1"
 
 
+def _become_guard(command: list[str], listened_to: int, held: int) -> None:
+    """In a child: start the guard in a session of its own and leave. Nobody waits for Python to start.
+
+    What is guarded has no child of which it does not know, so it is that of a child that has ended.
+    """
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            os.close(held)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for standard in (0, 1, 2):
+                os.dup2(nothing, standard)
+            os.set_inheritable(listened_to, True)
+            os.execv(command[0], command)  # noqa: S606  (ourselves)
+    finally:
+        os._exit(0)
+
+
 def main(descriptor: int, mark: str) -> None:
-    """Wait in the background until the pipe ends, then kill all that bears the mark."""
-    if os.fork():
-        return  # what is guarded has no child of which it does not know
+    """Wait until the pipe ends, then kill all that bears the mark."""
     os.chdir("/")
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

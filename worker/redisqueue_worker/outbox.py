@@ -191,7 +191,7 @@ class Calls:
         except ResponseError as error:
             if not batch or not is_final(error):
                 raise
-            self._metrics.redis_errors.labels("consumer").inc()
+            self._metrics.redis_errors += 1
             refused = self._outbox.refuse(monotonic(), claiming=wanted > 0)
             if refused:
                 self._tell(
@@ -213,13 +213,13 @@ class Calls:
             if not is_final(error):
                 raise
             self._refusals += 1
-            self._metrics.redis_errors.labels("consumer").inc()
+            self._metrics.redis_errors += 1
             self._tell("Redis refuses, going on without", error, self._refusals)
 
     def failed(self, error: Exception) -> None:
         """Tell that a call failed, and plan when to try again."""
         pause = self._timing.failed(monotonic())
-        self._metrics.redis_errors.labels("consumer").inc()
+        self._metrics.redis_errors += 1
         what = "Redis refuses, trying again" if is_final(error) else "Redis does not answer, trying again"
         self._tell(what, error, self._timing.failures, pause_seconds=round(pause, 3))
 

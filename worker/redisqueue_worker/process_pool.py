@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from redisqueue_worker.executors import Done
     from redisqueue_worker.in_flight import InFlight
-    from redisqueue_worker.metrics import SlotMetrics
+    from redisqueue_worker.metrics_page import SlotMetrics
     from redisqueue_worker.settings import Settings
 
 

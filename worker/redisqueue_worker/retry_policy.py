@@ -8,12 +8,10 @@ consumer loop, through a process slot's pipe or into a log line.
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
-
-from tenacity import RetryCallState, Retrying
-from tenacity.wait import wait_base, wait_exponential, wait_random
 
 from redis_message_queue.consumer import Claim, Outcome, Settlement
 from redisqueue_worker.exceptions import (
@@ -112,9 +110,8 @@ class RetryPolicy:
 
     def delay_seconds(self, attempt: int) -> float:
         """How long to wait after the `attempt`-th failure: doubled each time, up to a quarter of jitter."""
-        wait = wait_exponential(multiplier=self.initial_seconds, max=self.max_seconds)
-        base = wait_seconds(wait, attempt)
-        return min(base + wait_seconds(wait_random(0, base / 4), attempt), LONGEST_DELAY_SECONDS)
+        base = doubled(self.initial_seconds, attempt, self.max_seconds)
+        return min(base + spread(base / 4), LONGEST_DELAY_SECONDS)
 
     def settlement(self, claim: Claim, failure: Failure | None) -> Settlement:
         """What becomes of `claim` after its handler returned (`failure` is None) or failed."""
@@ -141,8 +138,11 @@ class RetryPolicy:
         return Settlement(claim, Outcome.RETRY, delay_seconds=delay, reason=reason, failed=True)
 
 
-def wait_seconds(wait: wait_base, attempt: int) -> float:
-    """What a tenacity wait strategy gives after `attempt` failures."""
-    state = RetryCallState(Retrying(), None, (), {})
-    state.attempt_number = max(1, attempt)
-    return wait(state)
+def doubled(first_seconds: float, attempt: int, most_seconds: float) -> float:
+    """Exponential backoff: `first_seconds` after the first failure, twice as much after each further one."""
+    return min(most_seconds, first_seconds * 2.0 ** min(max(0, attempt - 1), 1000))
+
+
+def spread(most_seconds: float) -> float:
+    """Any time from 0 to `most_seconds`, so that those that failed together do not try again together."""
+    return random.uniform(0, most_seconds)  # noqa: S311  (spreads load, hides nothing)

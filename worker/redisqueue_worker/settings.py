@@ -6,7 +6,6 @@ stops the reading, so that one start names everything that is wrong.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import socket
@@ -283,6 +282,8 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     for variable in sorted(environment):
         name = variable.removeprefix(ENVIRONMENT_PREFIX)
         if name != variable and name not in known and not _OF_A_SERVICE.search(name):
+            import difflib  # noqa: PLC0415  (few have a misspelt one)
+
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ""
             told.append(f"{variable} is no setting{hint}")

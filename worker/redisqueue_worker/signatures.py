@@ -13,7 +13,6 @@ import types
 import typing
 from collections.abc import Awaitable
 from itertools import islice
-from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis_message_queue._callbacks import is_async_callable
@@ -214,7 +213,9 @@ def _runs(result: Any) -> bool:
     """Threads and processes that have not ended, or not begun."""
     if isinstance(result, subprocess.Popen):
         return result.poll() is None
-    return isinstance(result, (threading.Thread, BaseProcess)) and (result.ident is None or result.is_alive())
+    processes = sys.modules.get("multiprocessing.process")
+    kinds = (threading.Thread, processes.BaseProcess) if processes else threading.Thread
+    return isinstance(result, kinds) and (result.ident is None or result.is_alive())
 
 
 def _is_future(result: Any) -> bool:

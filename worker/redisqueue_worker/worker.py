@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import random
 import signal
@@ -19,18 +18,15 @@ from redisqueue_worker.circuit_breaker import Breaker
 from redisqueue_worker.claim_timing import Burst
 from redisqueue_worker.consumer_loop import ConsumerLoop
 from redisqueue_worker.context import Contexts, Publisher, pool_problem
-from redisqueue_worker.control import ControlServer
+from redisqueue_worker.doors import Doors, PlatformError
 from redisqueue_worker.executors import Executor, MixedExecutor, TaskExecutor, ThreadExecutor, slots_problem
 from redisqueue_worker.handlers import load
-from redisqueue_worker.health import HealthServer, Pulse, RefusalPulse, stalled
+from redisqueue_worker.health import Pulse, RefusalPulse, stalled
 from redisqueue_worker.hooks import hooks
 from redisqueue_worker.in_flight import HandlerTimeouts, InFlightTable
 from redisqueue_worker.lease_renewal import KeeperPulse, keep_leases
-from redisqueue_worker.metrics import VARIABLE, SlotMetrics
-from redisqueue_worker.process_pool import ProcessPool
-from redisqueue_worker.restart import Limits, Recycler, inherited_listener
+from redisqueue_worker.restart import Limits, Recycler
 from redisqueue_worker.retry_policy import RetryPolicy
-from redisqueue_worker.server_check import check_in_background
 from redisqueue_worker.shutdown import (
     EXIT_CRASHED,
     EXIT_DRAINED,
@@ -62,10 +58,6 @@ TICK_SECONDS = 0.25
 _LOOPS = ("redisqueue-consumer-loop", THREAD_NAME, "redisqueue-wakeup", "redisqueue-event-loop")
 
 
-class PlatformError(Exception):
-    """Something around the process is not as the settings say: a port in use, a folder not writable."""
-
-
 class Worker:
     """Runs the handler of `settings` until told to stop. One per process; `run` needs the main thread."""
 
@@ -84,8 +76,15 @@ class Worker:
         self._pulses["leases"] = KeeperPulse(self._keeper)
         self._takeovers = Takeovers(self._on_signal, _on_thread_crash)
         self._started = self._replaced = False
-        self._health: HealthServer | None = None
-        self._owns_run_dir = False
+        self._server_checked = False
+        self._doors = Doors(
+            settings,
+            metrics,
+            live=lambda: stalled(self._pulses) if self._started else [],
+            ready=self._ready,
+            send=self._events.put,
+            look=lambda: (self._state, len(self._in_flight)),
+        )
         self._recycler = Recycler(Limits())
         self._burst = Burst(settings.burst_patience_seconds, monotonic()) if settings.burst else None
         self._timeouts = HandlerTimeouts(self._in_flight, metrics, settings.max_in_flight_seconds)
@@ -110,8 +109,9 @@ class Worker:
         )
         outbox = self._loop.outbox
         self._pulses["results"] = RefusalPulse(lambda: outbox.refused_since)
-        metrics.results_waiting.set_function(lambda: outbox.oldest_seconds(monotonic()))
-        metrics.results_refused.set_function(lambda: len(outbox))
+        metrics.results_waiting_seconds = lambda: outbox.oldest_seconds(monotonic())
+        metrics.results_refused = lambda: len(outbox)
+        metrics.in_flight = lambda: len(self._in_flight)
         self._wakeup = WakeUp(self._consumer, self._loop.woken, self._pulses["wake-up"])
 
     def run(self) -> int:
@@ -125,8 +125,8 @@ class Worker:
         """
         # A predecessor that replaced itself by this process blocked the signals: none was lost between.
         self._takeovers.undo()
-        with ExitStack() as doors:
-            self._open_doors(doors)
+        with ExitStack() as exits:
+            self._doors.open(exits)
             slots = self._make_slots()
             self._takeovers.undo_and_warn()
             hooks.start(slots.run, slots.context)
@@ -148,65 +148,12 @@ class Worker:
             return
         self._events.put(Event(signal.Signals(number).name))
 
-    def _open_doors(self, doors: ExitStack) -> None:
-        settings = self._settings
-        if settings.http_port:
-            self._open_health(doors)
-        try:
-            control = ControlServer(
-                settings.run_dir, self._events.put, lambda: (self._state, len(self._in_flight))
-            )
-        except OSError as error:
-            problem = f"REDISQUEUE_RUN_DIR (--run-dir): '{settings.run_dir}': {error.strerror or error}"
-            if settings.run_dir_required:
-                raise PlatformError(problem) from error
-            log.warning(
-                "no control socket: 'redisqueue-worker drain' cannot reach this worker",
-                extra={"reason": problem},
-            )
-        else:
-            doors.callback(control.close)
-            self._owns_run_dir = True
-
-    def _slot_metrics(self) -> SlotMetrics | None:
-        """What handlers in process slots tell goes on our page, if there is one."""
-        if self._health is None and VARIABLE not in os.environ:
-            return None
-        run_dir = self._settings.run_dir if self._owns_run_dir else None
-        try:
-            found = SlotMetrics.prepared(run_dir, os.environ)
-        except OSError as error:
-            log.warning("no metrics of handlers: there is no folder for them", extra={"reason": str(error)})
-            return None
-        self._metrics.registry.register(found)
-        return found
-
-    def _open_health(self, doors: ExitStack) -> None:
-        settings = self._settings
-        try:
-            self._health = HealthServer(
-                settings.http_host,
-                settings.http_port,
-                live=lambda: stalled(self._pulses) if self._started else [],
-                ready=self._ready,
-                registry=self._metrics.registry,
-                listener=inherited_listener(),
-            )
-        except OSError as error:
-            problem = (
-                f"REDISQUEUE_HTTP_HOST (--http-host) and REDISQUEUE_HTTP_PORT (--http-port): "
-                f"'{settings.http_host}' port {settings.http_port}: {error.strerror}"
-            )
-            if settings.http_port_required:
-                raise PlatformError(problem) from error
-            log.warning("no probes and no metrics: choose another port, or 0", extra={"reason": problem})
-        else:
-            doors.callback(self._health.close)
-
     def _make_slots(self) -> Executor:
         settings = self._settings
         if settings.slots == "processes":  # which import the handler themselves
-            return ProcessPool(settings, self._loop.finish, self._slot_metrics())
+            from redisqueue_worker.process_pool import ProcessPool  # noqa: PLC0415  (few have them)
+
+            return ProcessPool(settings, self._loop.finish, self._doors.slot_metrics())
         handler = load(settings.handler, settings.handler_path)
         if problem := slots_problem(settings.slots, handler):
             raise PlatformError(f"REDISQUEUE_SLOTS (--slots): {problem}")
@@ -221,8 +168,7 @@ class Worker:
         settings = self._settings
         self._loop.attach(slots.start, self._wakeup)
         self._timeouts.can_cancel = slots.can_cancel
-        self._metrics.slots.set(settings.concurrency)
-        self._metrics.in_flight.set_function(lambda: len(self._in_flight))
+        self._metrics.slots = settings.concurrency
         grace = settings.grace_period_seconds
         log.info(
             "started",
@@ -253,7 +199,6 @@ class Worker:
         self._started = True
         for thread in (self._wakeup, self._loop):
             thread.start()
-        check_in_background(settings.connection)
 
     @property
     def _identity(self) -> WorkerIdentity:
@@ -294,6 +239,7 @@ class Worker:
             self._pulses["main"].beat()
             self._takeovers.undo_and_warn()
             self._timeouts.look()
+            self._check_server()
             if event is Event.TICK and self._wants_recycling():
                 event = Event.RECYCLE
             elif event is Event.TICK and self._is_impatient():
@@ -307,6 +253,15 @@ class Worker:
                     self._metrics.drain_ended()
                 else:
                     return effect
+
+    def _check_server(self) -> None:
+        """Have it looked at whether messages are safe there, once the first claim is over."""
+        if self._server_checked or not self._loop.has_claimed:
+            return
+        self._server_checked = True
+        from redisqueue_worker.server_check import check_in_background  # noqa: PLC0415  (not before it claims)
+
+        check_in_background(self._settings.connection)
 
     def _apply(self, event: Event) -> tuple[Effect, ...]:
         before = self._state
@@ -362,7 +317,7 @@ class Worker:
             keeper=self._keeper,
             in_flight=self._in_flight,
             slots=slots,
-            health=self._health,
+            health=self._doors.health,
             snapshot=self._snapshot,
             release=not self._settings.leave_lease,
             reason=str(self._state.cause or ""),

@@ -10,6 +10,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from redisqueue_worker.health import HealthServer, Pulse, listening, stalled
 from redisqueue_worker.logs import JsonFormatter, TextFormatter
 from redisqueue_worker.metrics import Metrics
+from redisqueue_worker.metrics_page import Page
 
 
 class Clock:
@@ -64,9 +66,10 @@ def status(url: str) -> tuple[int, str]:
 def test_probes_say_what_they_are_told() -> None:
     late: list[str] = []
     ready = False
-    metrics = Metrics(CollectorRegistry())
-    metrics.messages.labels("done").inc()
-    server = HealthServer("127.0.0.1", 0, live=lambda: late, ready=lambda: ready, registry=metrics.registry)
+    metrics = Metrics()
+    metrics.outcomes["done"] += 1
+    page = partial(Page, metrics, CollectorRegistry())
+    server = HealthServer("127.0.0.1", 0, live=lambda: late, ready=lambda: ready, page=page)
     try:
         base = f"http://127.0.0.1:{server.port}"
         assert status(f"{base}/readyz") == (503, "not started, or draining\n")
