@@ -123,6 +123,19 @@ def test_a_repeated_settlement_answers_as_the_first_time(lossy: LossyRedis) -> N
     del b
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_once_it_was_answered_a_settlement_is_no_repeat_any_more(lossy: LossyRedis, lost: int) -> None:
+    publish(lossy, KEYS, "a")
+    consumer = Consumer(lossy, "{jobs}")
+    ends = [Settlement(consumer.claim(1).claims[0], Outcome.DONE)]
+    assert consumer.settle(ends).applied == (True,)
+    for _ in range(lost):
+        lossy.lose = 1
+        with pytest.raises(redis.ConnectionError):
+            consumer.settle(ends)
+    assert consumer.settle(ends).applied == (False,)
+
+
 def test_busy_and_done_are_counted_once_however_often_a_call_is_repeated(lossy: LossyRedis) -> None:
     publish(lossy, KEYS, *"abcd")
     consumer = Consumer(lossy, "{jobs}", worker=WorkerIdentity("w", 4, config_hash="v1"))

@@ -228,6 +228,7 @@ if remembered or not fast then
   local alien = keys.wrong()
   if alien then return alien end
 end
+admit(keys.refs, 20) -- before the records are read: one that nobody needs any more answers no second call
 local applied, record = false, false
 if remembered then
   applied, record = all[1] and call('GET', SETTLED), call('GET', CLAIMED)
@@ -235,7 +236,6 @@ else
   keys.records = false
 end
 local state = worker ~= '' and worker_state(WORKERS, worker) or nil
-admit(keys.refs, 20)
 
 local change, known_state = 0, state ~= nil
 if worker ~= '' then state = state or cjson.decode(ARGV[3]) end
