@@ -20,7 +20,9 @@ _FEWEST_ON_AVERAGE = 26  # a history may end early
 
 
 def run_histories(machine: type[QueueMachine], wire: Wire, steps: int, **attributes: Any) -> None:
-    """Run at least `steps` steps of a machine with these attributes, the same in each run.
+    """Run at least `steps` steps of a machine with these attributes, the same in each like run.
+
+    Not across changes: Hypothesis tries the constants of whatever modules of ours are imported.
 
     With MODEL_STEPS=<number> that many instead, others in each run; a failure prints how to have it again.
     """
