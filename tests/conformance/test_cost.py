@@ -79,6 +79,33 @@ def test_counting_by_version_costs_one_command_for_each_kind_of_outcome(
     assert with_version["lrem"] == 16
 
 
+def test_keeping_account_of_what_a_process_holds_costs_one_command_a_call(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
+) -> None:
+    def calls_of(worker: WorkerIdentity) -> tuple[dict[str, int], dict[str, int]]:
+        consumer = Consumer(redis_client, "{jobs}", worker=worker)
+        held = consumer.claim(16).claims
+
+        def settle_and_claim() -> None:
+            nonlocal held
+            held = consumer.settle([Settlement(claim, Outcome.DONE) for claim in held], 16).claimed.claims
+
+        busy = calls_in(settle_and_claim)
+        assert len(held) == 16
+        consumer.settle([Settlement(claim, Outcome.RELEASE) for claim in held])
+        redis_client.rename(KEYS.pending, "{jobs} aside")
+        idle = calls_in(lambda: consumer.claim(16))
+        redis_client.rename("{jobs} aside", KEYS.pending)
+        return busy, idle
+
+    RedisMessageQueue("{jobs}", client=redis_client).publish_many([str(number) for number in range(128)])
+    busy, idle = calls_of(WorkerIdentity("w1", 32, instance="i"))
+    plain_busy, plain_idle = calls_of(WorkerIdentity("w2", 32))
+    assert busy.pop("hset") == plain_busy.pop("hset") + 1
+    assert busy == plain_busy
+    assert idle == plain_idle
+
+
 def test_a_message_of_the_queue_takes_three(
     redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
 ) -> None:

@@ -13,7 +13,8 @@ from tests.support.servers import SERVERS
 
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.consumer import Consumer, WorkerIdentity
-from redis_message_queue.keys import QueueKeys
+from redis_message_queue.holders import expire_leases
+from redis_message_queue.keys import QueueKeys, held_field
 from redis_message_queue.stats import retire, sample
 from redis_message_queue.trouble import first_word
 from redisqueue_operator.observe.redis.errors import classify
@@ -77,6 +78,10 @@ def mark(client: redis.Redis) -> None:
     retire(client, KEYS, ["w"])
 
 
+def end(client: redis.Redis) -> None:
+    expire_leases(client, KEYS, "dead")
+
+
 WORK: dict[str, tuple[Callable[[redis.Redis], None], str]] = {
     "publish, marker": (publish, "set"),
     "publish, push": (publish, "lpush"),
@@ -88,6 +93,7 @@ WORK: dict[str, tuple[Callable[[redis.Redis], None], str]] = {
     "report": (report, "hset"),
     "sample": (look, "zcount"),
     "retire": (mark, "hget"),
+    "expire": (end, "hscan"),
 }
 
 
@@ -98,6 +104,7 @@ def user(server: Server, *rights: str) -> Iterator[redis.Redis]:
         admin.flushall()
         admin.lpush(KEYS.pending, "m")
         report(admin)
+        admin.hset(KEYS.workers, held_field("dead"), f"{2**41} 1")
         admin.execute_command("ACL", "SETUSER", "subject", "reset", "on", "nopass", *rights)
     with redis.Redis.from_url(server.url, username="subject", password="any") as client:
         yield client
@@ -110,7 +117,7 @@ def test_a_missing_command_is_told(work: Callable[[redis.Redis], None], command:
     judge(caught.value)
 
 
-@pytest.mark.parametrize("work", [publish, publish_many, add, claim, wait, report, look, mark])
+@pytest.mark.parametrize("work", [publish, publish_many, add, claim, wait, report, look, mark, end])
 def test_keys_that_are_out_of_reach_are_told(work: Callable[[redis.Redis], None], server: Server) -> None:
     with user(server, "~others*", "+@all") as client, pytest.raises(redis.RedisError) as caught:
         work(client)

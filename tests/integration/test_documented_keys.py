@@ -12,6 +12,7 @@ from tests.support.worker_process import KEYS, QUEUE, WorkerProcess, eventually
 
 from redis_message_queue import RedisGateway, RedisMessageQueue, RetryBudgetExhaustedError
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue.holders import expire_leases
 from redis_message_queue.stats import retire, sample
 
 if TYPE_CHECKING:
@@ -94,9 +95,8 @@ def test_processing_in_every_way(lossy: LossyRedis, leased: bool) -> None:
 
 def test_the_level_of_workers(lossy: LossyRedis) -> None:
     RedisMessageQueue(QUEUE, client=lossy).publish_many(list("abcdefghij"))
-    consumer = Consumer(
-        lossy, QUEUE, keep_completed=10, max_delivery_count=1, worker=WorkerIdentity("w", 4, config_hash="v1")
-    )
+    worker = WorkerIdentity("w", 4, config_hash="v1", instance="i")
+    consumer = Consumer(lossy, QUEUE, keep_completed=10, max_delivery_count=1, worker=worker)
     consumer.report(busy=0, oldest_start_age_seconds=None, draining=False)
     lossy.lose = 1
     with pytest.raises(redis.ConnectionError):
@@ -113,6 +113,8 @@ def test_the_level_of_workers(lossy: LossyRedis) -> None:
     let_leases_expire(lossy, KEYS)
     consumer.claim(10)
     assert {"N::workers", "N::dlq", "N::dlq_info", "N::delayed", "N::completed"} <= seen_at_most(lossy)
+    seen_at_most(lossy)
+    expire_leases(lossy, KEYS, "i")
     retire(lossy, KEYS, ["w"])
     sample(lossy, [KEYS])
     consumer.deregister()

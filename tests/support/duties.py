@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from redis_message_queue import stats
+from redis_message_queue import holders, stats
 from redis_message_queue.consumer import Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
@@ -82,11 +82,17 @@ async def handle(face: Face, client: Any) -> None:
     assert (await face.call(consumer.settle, settlements)).applied == (True,) * 4
     assert await face.call(consumer.wait, 0.01) is True
     await face.call(consumer.deregister)
+    for instance in ("before", "after"):
+        mortal = face.consumer("{jobs}", client=client, worker=WorkerIdentity("w1", 4, instance=instance))
+        assert len((await face.call(mortal.claim, 1)).claims) == 1
+        if instance == "before":
+            assert await face.call(face.of(holders, "expire_leases"), client, KEYS, instance) == 1
     await face.call(consumer.report, busy=0, oldest_start_age_seconds=None, draining=False)
 
 
 async def observe(face: Face, client: Any) -> None:
-    """Read the counters, retire the idle worker and take that back."""
+    """Give back what an ended process held, read the counters, retire the idle worker and take that back."""
+    assert await face.call(face.of(holders, "expire_leases"), client, KEYS, "after") == 1
     (found,) = await face.call(face.of(stats, "sample"), client, [KEYS])
     assert (found.pending + found.delayed, found.failed, found.dead_letter, found.completed) == (2, 1, 1, 2)
     assert [worker.id for worker in found.workers] == ["w1"]

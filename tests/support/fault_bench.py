@@ -39,7 +39,7 @@ class Bench:
             client=self.client,
             max_delivery_count=LIMIT,
             keep_completed=1000,
-            worker=WorkerIdentity("w", 4, config_hash="v1"),
+            worker=WorkerIdentity("w", 4, config_hash="v1", instance="i"),
         )
 
     async def call(self, function: Any, *args: Any, **options: Any) -> Any:

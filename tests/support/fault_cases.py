@@ -12,7 +12,7 @@ from tests.support.fault_bench import KEYS, LIMIT, Bench
 from tests.support.fault_proxy import Fault, nothing
 from tests.support.queues import lease_sets, let_leases_expire, payloads, publish
 
-from redis_message_queue import envelope
+from redis_message_queue import envelope, holders
 from redis_message_queue.consumer import Outcome, Settlement
 
 if TYPE_CHECKING:
@@ -279,6 +279,10 @@ async def recover(bench: Bench) -> Any:
     return await bench.call(bench.consumer.recover)
 
 
+async def expire(bench: Bench) -> Any:
+    return await bench.call(bench.face.of(holders, "expire_leases"), bench.client, KEYS, "i")
+
+
 async def report(bench: Bench) -> Any:
     return await bench.call(bench.consumer.report, busy=1, oldest_start_age_seconds=2.5, draining=False)
 
@@ -361,6 +365,7 @@ OPERATIONS = {
     "wait": Operation(wait, two_pending, kept=("a", "b"), reply=True),
     "renew a batch": Operation(renew_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
     "recover": Operation(recover, lose_a_batch, kept=("x", "y", "z")),
+    "expire": Operation(expire, hold_batch, kept=BATCH),
     "report": Operation(report, connects=True),
     "redrive": Operation(redrive, dead_letters, kept=("x", "x", "y"), puts_in=True),
     "redrive one": Operation(redrive_one, dead_letters, kept=("x", "x", "y"), puts_in=True),

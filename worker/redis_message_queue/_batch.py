@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis_message_queue import envelope
 from redis_message_queue._bulk import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.keys import held_field
 from redis_message_queue.messages import (
     Claim,
     ClaimReply,
@@ -97,13 +98,16 @@ class ConsumerState:
         self._settle_record = settle_record(options.keys.processing)
         self._claim_record = claim_record(options.keys.processing)
         lease_ms = milliseconds(options.visibility_timeout_seconds)
+        self._kept_ms = max(lease_ms, _SHORTEST_RECORD_MS)
         self._numbers = (
-            f"{lease_ms} {options.max_delivery_count or 0} {max(lease_ms, _SHORTEST_RECORD_MS)}"
+            f"{lease_ms} {options.max_delivery_count or 0} {self._kept_ms}"
             f" {options.keep_completed} {options.keep_failed} {options.keep_dead_letter_info}"
         )
         worker = options.worker
         self._identity: tuple[str | bytes, ...] = (
-            (worker.id, _worker_json(worker, busy=0, draining=False)) if worker else (b"", b"")
+            (worker.id, _worker_json(worker, busy=0, draining=False), held_field(worker.instance))
+            if worker
+            else (b"", b"", b"")
         )
         self._lock = threading.Lock()
         self._unresolved: deque[str] = deque()
@@ -190,9 +194,8 @@ class ConsumerState:
         age = "" if oldest_start_age_seconds is None else round(oldest_start_age_seconds * 1000)
         state = _worker_json(worker, busy=busy, draining=draining, tripped=tripped)
         keys = self.options.keys
-        return Call(
-            script("report"), (keys.workers, keys.versions), (worker.id, self._seen, state, age), self._noted
-        )
+        args = (worker.id, self._seen, state, age, held_field(worker.instance), self._kept_ms)
+        return Call(script("report"), (keys.workers, keys.versions), args, self._noted)
 
     @property
     def worker(self) -> WorkerIdentity:

@@ -13,7 +13,7 @@ from redis_message_queue._batch import RECOVER_ALL, ConsumerState, requests
 from redis_message_queue._clock import monotonic
 from redis_message_queue._flow import Flow, Sleep
 from redis_message_queue.client_checks import check_face, require_one_slot
-from redis_message_queue.keys import QueueKeys
+from redis_message_queue.keys import QueueKeys, held_field
 from redis_message_queue.operations import Call, decodes
 from redis_message_queue.options import ConsumerOptions
 from redis_message_queue.trouble import AWAY
@@ -129,4 +129,6 @@ class ConsumerFlows:
         yield partial(self._execute, self._client, call)
 
     def _deregister(self) -> Flow[None]:
-        yield partial(self._send, self._client, "hdel", self.keys.workers, self._state.worker.id)
+        worker = self._state.worker
+        fields = (worker.id, held_field(worker.instance)) if worker.instance else (worker.id,)
+        yield partial(self._send, self._client, "hdel", self.keys.workers, *fields)

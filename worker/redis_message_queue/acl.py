@@ -16,15 +16,16 @@ ROLES: tuple[Role, ...] = get_args(Role)
 DUTIES: Mapping[Role, str] = {
     "producer": "publishes",
     "worker": "claims, settles and renews",
-    "operator": "reads the counters and retires idle workers",
+    "operator": "reads the counters, retires idle workers and gives back what ended ones hold",
     "caretaker": "looks, redrives, repairs and purges",
 }
 _COMMANDS: Mapping[Role, str] = {
     "producer": "eval evalsha type time get set del exists llen lpush rpop ltrim zadd",
     "worker": "eval evalsha blmove type time get set del exists incr pexpire"
     " llen lpush rpush lpop rpop lmove lrange lrem lset ltrim"
-    " hget hmget hset hdel hexists hincrby hkeys zadd zrem zrange zrangebyscore zscore",
-    "operator": "eval evalsha type time get llen zcard zcount zrange hget hgetall hset hdel",
+    " hget hmget hset hdel hexists hincrby hkeys hscan zadd zrem zrange zrangebyscore zscore",
+    "operator": "eval evalsha type time get exists pexpire llen rpush rpop lrem zcard zcount zrange zrem"
+    " hget hgetall hscan hset hdel hincrby",
     "caretaker": "eval evalsha type time get set exists pexpire rename"
     " llen lpush lpop lrange lindex lpos lset lrem unlink"
     " hlen hexists hmget hgetall hscan hset hdel zadd zcard zcount zrange zpopmin zscore",

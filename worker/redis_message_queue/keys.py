@@ -99,7 +99,7 @@ class QueueKeys:
     )
     workers = _name(
         "{name}{separator}workers",
-        "Hash: worker id → its JSON state; the whole key expires 60 s after the last report.",
+        "Hash: worker id → its JSON state; `held:` and instance → its leases. Expires after the last report.",
     )
     versions = _name(
         "{name}{separator}versions",
@@ -139,6 +139,14 @@ class QueueKeys:
                 " message would be a duplicate of the first"
             )
         return f"{self.deduplication_prefix}{text}"
+
+
+HELD = "held:"
+
+
+def held_field(instance: str) -> str:
+    """The field of `QueueKeys.workers` with the leases of a process; empty for a process without instance."""
+    return HELD + instance if instance else ""
 
 
 def purged(key: str) -> str:

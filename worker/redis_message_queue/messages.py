@@ -84,13 +84,18 @@ class Due(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Who claims: shown in the queue's hash of workers, so that an operator can protect or retire it."""
+    """Who claims: shown in the queue's hash of workers, so that an operator can protect or retire it.
+
+    `instance` tells this process from every other one, also from those before and after it under the same id.
+    With it Redis keeps account of what the process holds: see `holders.expire_leases`.
+    """
 
     id: str
     slots: int
     pod_uid: str = ""
     owner_uid: str = ""
     config_hash: str = ""
+    instance: str = ""
 
 
 class Claim(NamedTuple):

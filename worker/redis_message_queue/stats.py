@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
@@ -14,6 +14,7 @@ from redis_message_queue import _transport
 from redis_message_queue._transport import over_fresh, over_fresh_async
 from redis_message_queue.client_checks import is_cluster
 from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.keys import HELD
 from redis_message_queue.operations import Call, Text, as_text, milliseconds, script
 from redis_message_queue.trouble import is_elsewhere
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
 
 __all__ = [
+    "Holder",
     "QueueSample",
     "VersionOutcomes",
     "WorkerState",
@@ -77,13 +79,20 @@ class VersionOutcomes:
     updated_ms: int | None = None
 
 
+class Holder(NamedTuple):
+    """A process, by the `instance` of its `WorkerIdentity`, and how many messages it has in hand."""
+
+    instance: str
+    messages: int
+
+
 @dataclass(frozen=True, slots=True)
 class QueueSample:
     """The numbers of one queue at the server's `time_ms`.
 
     `next_due_seconds` and `next_expiry_seconds` are 0 for what is due or expired already, None without any.
     `claims_total` is None when no leased claim was ever made. `workers` are those heard of in the last 60 s,
-    `versions` the configurations of workers in the last day.
+    `versions` the configurations of workers in the last day, `holders` the processes with messages in hand.
     """
 
     pending: int
@@ -101,6 +110,7 @@ class QueueSample:
     time_ms: int
     workers: tuple[WorkerState, ...]
     versions: tuple[VersionOutcomes, ...] = ()
+    holders: tuple[Holder, ...] = ()
 
     @property
     def orphaned(self) -> int:
@@ -270,8 +280,9 @@ def _queue_sample(reply: Sequence[Any]) -> QueueSample:
     numbers = [as_text(value) for value in reply[:13]]
     time_ms, pending, processing, completed, failed, dead = map(int, numbers[:6])
     in_flight, expired, deadline, delayed, delayed_due, due, counter = numbers[6:]
-    fields = zip(reply[14::2], reply[15::2], strict=True)
-    workers = (_worker_state(as_text(worker), state, time_ms) for worker, state in fields)
+    fields = [(as_text(field), value) for field, value in zip(reply[14::2], reply[15::2], strict=True)]
+    held = [(field, value) for field, value in fields if field.startswith(HELD)]
+    workers = (_worker_state(field, value, time_ms) for field, value in fields if not field.startswith(HELD))
     return QueueSample(
         pending=pending,
         in_flight=int(in_flight),
@@ -288,6 +299,7 @@ def _queue_sample(reply: Sequence[Any]) -> QueueSample:
         time_ms=time_ms,
         workers=tuple(sorted((w for w in workers if w is not None), key=lambda worker: worker.id)),
         versions=_versions(reply[13]),
+        holders=tuple(sorted(Holder(field.removeprefix(HELD), int(value)) for field, value in held)),
     )
 
 

@@ -6,7 +6,7 @@
 --       expired lease: 0 = as it comes, 1 = apart from others, 2 = the same, and the caller has others in hand; what is
 --       due: 2 = first, 1 = if nothing else waits, 0 = not now; lease ms; delivery limit or 0; record TTL ms; lengths
 --       kept of completed, failed, dead-letter info
---       2 worker id or '', 3 the worker's state to start from (JSON),
+--       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for what its process holds or '',
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), of what is given up its
 --       deduplication marker or '', and of a dead letter reason, detail
 -- reply one string, which clients read faster than a list: words, a line feed, the claimed messages end to end.
@@ -38,7 +38,7 @@ local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[18], KEYS[19]
 local count, fresh, apart, due, lease_ms, limit, record_ttl, keep_completed, keep_failed, keep_info =
   string.match(ARGV[1], '^(%d+) (%d) (%d) (%d) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
 count, limit = tonumber(count), tonumber(limit)
-local worker, now = ARGV[2], now_ms()
+local worker, held, now = ARGV[2], ARGV[4], now_ms()
 local deadline = now + lease_ms
 
 -- Of the lists that messages end in, those matter that this call needs: a message must not suffer for another's list.
@@ -74,18 +74,6 @@ local function place(one)
   call('LPUSH', list, payload)
   pushed[list] = true
   return 'LPOP', list
-end
-
-local function uncount(stored)
-  local left = pcall_redis('HINCRBY', keys.counts, stored, -1)
-  if type(left) == 'table' or left <= 0 then call('HDEL', keys.counts, stored) end
-end
-
--- Its lease ended. What was only kept has not been delivered.
-function keys.lost(stored)
-  local failures, lost, kept = note_of(keys, stored)
-  if kept then uncount(stored) end
-  note(keys, stored, failures, kept and lost or lost + 1)
 end
 
 -- How to grant what is at the head of processing: false as any other; 'like' with none but its like, after one lost lease;
@@ -137,7 +125,7 @@ local function settle_all(all, fast)
     if one.applied == 1 then
       if outcome ~= 'release' and outcome ~= 'retry' then ended[#ended + 1] = stored end
       if outcome == 'dead' then tell_why(stored, one[6], one[7], tonumber(call('HGET', keys.counts, stored)) or 0) end
-      if outcome == 'release' then uncount(stored) end
+      if outcome == 'release' then uncount(keys, stored) end
       if (marker or '') ~= '' then pcall_redis('DEL', marker) end -- it may be published again
       if outcome == 'retry' and failed then
         local failures, lost = note_of(keys, stored)
@@ -198,7 +186,7 @@ local function replay(record)
   return claims, { unpack(found, count + 1) }
 end
 
-local all, at, fast = {}, 4, true
+local all, at, fast = {}, 5, true
 while ARGV[at] do
   local token, outcome, delay, failed = string.match(ARGV[at + 1], '^(%S+) (%S+) (%d+) (%d)$')
   local one = { ARGV[at], token, outcome, delay, failed }
@@ -235,7 +223,8 @@ if remembered then
 else
   keys.records = false
 end
-local state = worker ~= '' and worker_state(WORKERS, worker) or nil
+local fields = worker ~= '' and call('HMGET', WORKERS, worker, held) or {}
+local state = worker ~= '' and worker_state(fields[1]) or nil
 
 local change, known_state = 0, state ~= nil
 if worker ~= '' then state = state or cjson.decode(ARGV[3]) end
@@ -249,14 +238,14 @@ if all[1] and not applied then
 end
 
 local retired = is_retired(state, now)
-local claims, buried, reclaimed, problem = {}, {}, 0, nil
+local claims, others, buried, reclaimed, problem = {}, {}, {}, 0, nil
 if count > 0 and record then
-  local others
   claims, others = replay(record)
   settle_all(others, false)
   change = change - #others
 elseif count > 0 and fresh == '1' and not retired then
   if waiting and due ~= '0' then promote(keys, DELAYED, now, count, due == '2' and count or 0) end
+  keys.lost = lost_with_lease
   if late then reclaimed = reclaim(keys, now) end
   local function bury_told(stored, deliveries)
     buried[#buried + 1] = stored
@@ -275,12 +264,25 @@ elseif count > 0 and fresh == '1' and not retired then
   end
 end
 
+-- The leases of this process, as `time token …`, so that what it has in hand can be given back once it is known to have
+-- ended. The time is that until which they are worth knowing. What is settled goes, also where the lease was lost.
+if state and held ~= '' and (all[1] or claims[1]) then
+  local ended, tokens = {}, { text(now + record_ttl) }
+  for i = 1, #all do ended[all[i][2]] = true end
+  for i = 1, #others do ended[others[i][2]] = true end
+  for i = 1, #claims do ended[claims[i][2]] = true end
+  for token in string.gmatch(fields[2] or '', ' (%d+)') do
+    if not ended[token] then tokens[#tokens + 1] = token end
+  end
+  for i = 1, #claims do tokens[#tokens + 1] = claims[i][2] end
+  call('HSET', WORKERS, held, table.concat(tokens, ' '))
+end
 if state and (change ~= 0 or not known_state) then
   state.busy = math.max(0, (tonumber(state.busy) or 0) + change)
   state.n = (tonumber(state.n) or 0) + 1
   state.at = now
   call('HSET', WORKERS, worker, cjson.encode(state))
-  if not known_state then call('PEXPIRE', WORKERS, 60000) end
+  if not known_state then call('PEXPIRE', WORKERS, record_ttl) end
 end
 if problem and not claims[1] then
   return keys.wrong(true) or redis.error_reply('ERR a claim could not be stored: ' .. problem)

@@ -1,6 +1,7 @@
 -- Refresh what a worker says about itself.
 -- KEYS  1 workers, 2 versions
--- ARGV  1 worker id, 2 version of its state that it has seen, 3 its state (JSON), 4 age of its oldest start in ms or ''
+-- ARGV  1 worker id, 2 version of its state that it has seen, 3 its state (JSON), 4 age of its oldest start in ms or '',
+--       5 field for what the process holds or '', 6 how long both are kept in ms
 -- reply the version of the state
 -- cost  O(1); once in a while O(workers + versions), to remove what silent ones left
 --#include base
@@ -11,7 +12,7 @@ local wrong = check({ KEYS[1], 'hash', KEYS[2], 'hash' })
 if wrong then return wrong end
 admit(KEYS[1])
 local now = now_ms()
-local before, state = worker_state(KEYS[1], ARGV[1]), cjson.decode(ARGV[3])
+local before, state = worker_state(call('HGET', KEYS[1], ARGV[1])), cjson.decode(ARGV[3])
 state.n = tonumber(ARGV[2])
 if before then
   -- A claim or settlement that the reporter has not seen yet counted busy better than the reporter could.
@@ -22,7 +23,9 @@ end
 state.at = now
 if ARGV[4] ~= '' then state.oldest = now - tonumber(ARGV[4]) end
 call('HSET', KEYS[1], ARGV[1], cjson.encode(state))
-call('PEXPIRE', KEYS[1], 60000)
+local holds = ARGV[5] ~= '' and string.match(call('HGET', KEYS[1], ARGV[5]) or '', ' .*')
+if holds then call('HSET', KEYS[1], ARGV[5], text(now + ARGV[6]) .. holds) end
+call('PEXPIRE', KEYS[1], ARGV[6])
 
 -- A version is remembered for a day after its last worker, the latest 8 of them.
 local function forget_versions()
@@ -45,11 +48,18 @@ if type(state.config) == 'string' and state.config ~= '' then
   call('PEXPIRE', KEYS[2], 86400000)
 end
 
+-- Until when a field says something.
+local function lasts(id)
+  local field = call('HGET', KEYS[1], id)
+  if string.sub(id, 1, 5) == 'held:' then return tonumber(string.match(field, '^%d+')) or 0 end
+  local other = worker_state(field)
+  return other and (tonumber(other.at) or 0) + 60000 or 0
+end
+
 if now % 32 == 0 then
   forget_versions()
   for _, id in ipairs(call('HKEYS', KEYS[1])) do
-    local other = worker_state(KEYS[1], id)
-    if not other or (tonumber(other.at) or 0) < now - 60000 then call('HDEL', KEYS[1], id) end
+    if lasts(id) < now then call('HDEL', KEYS[1], id) end
   end
 end
 return state.n

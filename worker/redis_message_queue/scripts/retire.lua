@@ -13,7 +13,7 @@ if wrong then return wrong end
 admit(KEYS[1])
 local now, ttl, changed = now_ms(), tonumber(ARGV[1]), {}
 for i = 2, #ARGV do
-  local state = worker_state(KEYS[1], ARGV[i])
+  local state = worker_state(call('HGET', KEYS[1], ARGV[i]))
   local idle = state and state.v == 1 and tonumber(state.busy) == 0 and state.draining ~= true
   if ttl > 0 and idle or ttl == 0 and state then
     state.retire = ttl > 0 and now + ttl or nil

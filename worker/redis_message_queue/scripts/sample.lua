@@ -2,7 +2,8 @@
 -- KEYS  1 pending, 2 processing, 3 completed, 4 failed, 5 dead letters, 6 deadlines, 7 counter, 8 delayed, 9 workers,
 --       10 versions
 -- reply { time ms, pending, processing, completed, failed, dead letters, in flight, expired, next deadline or '',
---       delayed, due, next due or '', counter or '', all of versions, then worker id and state of each worker }
+--       delayed, due, next due or '', counter or '', all of versions, then worker id and state of each worker, and
+--       for each process that holds some the field that tells which, and their number }
 -- cost  O(log N) and O(workers)
 --#include base
 local now = text(now_ms())
@@ -18,7 +19,10 @@ for _, zset in ipairs({ KEYS[6], KEYS[8] }) do
 end
 reply[#reply + 1] = call('GET', KEYS[7]) or ''
 reply[#reply + 1] = call('HGETALL', KEYS[10])
-for _, part in ipairs(call('HGETALL', KEYS[9])) do
-  reply[#reply + 1] = part
+local fields = call('HGETALL', KEYS[9])
+for i = 1, #fields, 2 do
+  local id, value = fields[i], fields[i + 1]
+  if string.sub(id, 1, 5) == 'held:' then value = select(2, string.gsub(value, ' ', '')) end
+  if value ~= 0 then reply[#reply + 1], reply[#reply + 2] = id, value end
 end
 return reply

@@ -1,6 +1,6 @@
--- The state that a worker keeps in the hash of workers; nil when there is none or it is unreadable.
-local function worker_state(workers, id)
-  local ok, state = pcall(cjson.decode, call('HGET', workers, id) or '')
+-- The state that a worker keeps in its field of the hash of workers; nil when there is none or it is unreadable.
+local function worker_state(field)
+  local ok, state = pcall(cjson.decode, field or '')
   if ok and type(state) == 'table' then return state end
 end
 
