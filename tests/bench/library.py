@@ -21,9 +21,19 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from tests.bench import report
-from tests.bench.contestants import BASE, CONTESTANTS, OURS, STATE, Contestant
-from tests.bench.outcome import Outcome
-from tests.support.environments import Unavailable
+from tests.bench.contestants import (
+    ASYNQ,
+    BASE,
+    BULLMQ,
+    CONTESTANTS,
+    OURS,
+    STATE,
+    Contestant,
+    Foreign,
+    missing,
+    runtimes,
+)
+from tests.bench.outcome import Outcome, retell
 
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
@@ -44,7 +54,7 @@ class Effort:
     repetitions: int
     delayed_repetitions: int
     state_repetitions: int
-    everybody: bool
+    who: tuple[str, ...]
 
     def limited(self, repetitions: int) -> Effort:
         """The same with at most so many repetitions of each kind."""
@@ -55,15 +65,15 @@ class Effort:
         return replace(self, repetitions=repetitions, **limited)
 
 
-QUICK = Effort(0.3, 6, 100_000, 1, 0, 1, everybody=False)
-FULL = Effort(0.5, 15, 100_000, 5, 3, 3, everybody=True)
+QUICK = Effort(0.3, 6, 100_000, 1, 0, 1, (OURS, BASE, ASYNQ.name, BULLMQ.name))
+FULL = Effort(0.5, 15, 100_000, 5, 3, 3, tuple(one.name for one in CONTESTANTS))
 
 
 @dataclass(frozen=True)
 class Run:
     """One process to start."""
 
-    contestant: Contestant
+    contestant: Contestant | Foreign
     scenario: str
     delayed: bool
     amount: float
@@ -71,7 +81,7 @@ class Run:
 
 def plan(effort: Effort) -> Iterator[list[Run]]:
     """The repetitions; each is shuffled."""
-    taking_part = [c for c in CONTESTANTS if effort.everybody or c.name in (OURS, BASE)]
+    taking_part = [one for one in CONTESTANTS if one.name in effort.who]
     order = random.Random(1)
     for number in range(effort.repetitions):
         runs = []
@@ -117,15 +127,12 @@ def _delayed(port: int) -> Iterator[str]:
 
 def measure(run: Run, url: str) -> dict[str, Any]:
     """Run one scenario to its end; {"problem": text} if it failed."""
-    module, program = run.contestant.program_for(run.scenario)
-    starter = run.contestant.programs / "run.py"
-    command = [run.contestant.python(), starter, module, program, run.scenario, url]
     # What this process imports from is none of a contestant's business.
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment = {**own, "PYTHONDONTWRITEBYTECODE": "1", **run.contestant.extra_environment}
     try:
         done = subprocess.run(
-            [*map(str, command), str(run.amount)],
+            run.contestant.command("run.py", run.scenario, url, run.amount),
             capture_output=True,
             text=True,
             check=True,
@@ -165,19 +172,23 @@ def compete(effort: Effort) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="this library and 7.0.0 alone, in a minute")
+    parser.add_argument("--quick", action="store_true", help="ours, 7.0.0, asynq and BullMQ, in a minute")
     parser.add_argument("--repetitions", type=int, metavar="N", help="default 5, with delayed replies 3")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement")
+    parser.add_argument("--tables", type=Path, metavar="FILE", help="only print the tables of such a file")
     options = parser.parse_args()
-    try:
-        for contestant in CONTESTANTS if not options.quick else CONTESTANTS[:2]:
-            contestant.python()
-    except Unavailable as missing:
-        sys.exit(f"bench-library: {missing}")
-    outcome = Outcome(f"{len(_CORES) or os.cpu_count()} cores", "3.12")
+    if options.tables:
+        retell(options.tables, report.markdown)
+        return
     effort = QUICK if options.quick else FULL
+    absent = missing(one for one in CONTESTANTS if one.name in effort.who)
+    for name in {OURS, BASE} & absent.keys():
+        sys.exit(f"bench-library: {absent[name]}")
+    outcome = Outcome(f"{len(_CORES) or os.cpu_count()} cores{runtimes()}", "3.12")
+    effort = replace(effort, who=tuple(name for name in effort.who if name not in absent))
     results = compete(effort if options.repetitions is None else effort.limited(options.repetitions))
     outcome.about["machine"] += f", server {results.pop()['server']}"
+    results += [{"contestant": name, "missing": reason} for name, reason in absent.items()]
     outcome.tell(results, report.markdown, options.json)
 
 

@@ -8,7 +8,7 @@ import platform
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 Results: TypeAlias = "Sequence[dict[str, Any]]"
@@ -27,8 +27,18 @@ class Outcome:
         about = {**self.about, **loads}
         if file:
             file.write_text(json.dumps({"about": about, "results": results}, indent=1))
-        print(
-            f"{about['machine']}, Python {about['python']}; load average {about['load_before']} before and "
-            f"{about['load_after']} after.\n"
-        )
-        print(markdown(results))
+        _show(about, results, markdown)
+
+
+def retell(file: Path, markdown: Callable[[Results], str]) -> None:
+    """Print the tables of a file that `tell` has written."""
+    told = json.loads(file.read_text())
+    _show(told["about"], told["results"], markdown)
+
+
+def _show(about: Mapping[str, Any], results: Results, markdown: Callable[[Results], str]) -> None:
+    print(
+        f"{about['machine']}, Python {about['python']}; load average {about['load_before']} before and "
+        f"{about['load_after']} after.\n"
+    )
+    print(markdown(results))

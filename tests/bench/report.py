@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.contestants import BASE, CONTESTANTS, OURS
+from tests.bench.contestants import ASYNQ, BASE, BULLMQ, CONTESTANTS, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,15 +34,24 @@ class Table:
 
     def __init__(self, results: Iterable[Result]) -> None:
         self._cells: dict[tuple[str, str, bool], list[Result]] = {}
+        self.missing: dict[str, str] = {}
         for result in results:
+            if "missing" in result:
+                self.missing[result["contestant"]] = result["missing"]
+                continue
             key = result["contestant"], result["scenario"], result["delayed"]
             if "problem" not in result:
                 self._cells.setdefault(key, []).append(result)
 
     def median(self, contestant: str, scenario: str, field: str, *, delayed: bool = False) -> float | None:
         """The median over the repetitions; None where nothing was measured."""
-        values = [result[field] for result in self._cells.get((contestant, scenario, delayed), ())]
+        values = self.values(contestant, scenario, field, delayed=delayed)
         return median(values) if values else None
+
+    def values(self, contestant: str, scenario: str, field: str, *, delayed: bool = False) -> list[float]:
+        """One for each repetition that measured it."""
+        results = self._cells.get((contestant, scenario, delayed), ())
+        return [result[field] for result in results if field in result]
 
     def delays(self, contestant: str) -> list[float]:
         """All wake-ups in ms."""
@@ -61,17 +70,27 @@ class Table:
 def markdown(results: Sequence[Result]) -> str:
     """All tables."""
     table = Table(results)
-    parts = [_rates(table), _state(table), _everybody(table)]
+    parts = [_rates(table), _state(table), _publishing(table), _everybody(table)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _number(value: float | None, digits: int = 0) -> str:
+def number(value: float | None, digits: int = 0) -> str:
+    """As the tables have it; nothing where nothing was measured."""
     return "" if value is None else f"{value:,.{digits}f}"
+
+
+def spread(values: Sequence[float], digits: int = 0) -> str:
+    """The median, and from where to where the values go if there are several."""
+    if len(values) < 2:
+        return number(values[0], digits) if values else ""
+    return (
+        f"{number(median(values), digits)} ({number(min(values), digits)} to {number(max(values), digits)})"
+    )
 
 
 def _times(value: float | None) -> str:
@@ -87,23 +106,23 @@ def _rates(table: Table) -> str:
         rows.append(
             (
                 name,
-                _number(ours),
-                _number(table.median(BASE, base, "per_second")),
+                number(ours),
+                number(table.median(BASE, base, "per_second")),
                 _times(table.ratio(scenario, base)),
                 _times(table.ratio(scenario, base, delayed=True)),
                 _times(goal),
-                _number(table.median(OURS, scenario, "client_us")),
-                _number(table.median(OURS, scenario, "server_us")),
-                _number(table.median(OURS, scenario, "round_trips"), 2),
+                number(table.median(OURS, scenario, "client_us")),
+                number(table.median(OURS, scenario, "server_us")),
+                number(table.median(OURS, scenario, "round_trips"), 2),
             )
         )
     head = ("Messages per second", "ours", "7.0.0", "ratio", "ratio, 0.5 ms away", "goal")
-    return _grid((*head, "client µs", "server µs", "round trips"), rows)
+    return grid((*head, "client µs", "server µs", "round trips"), rows)
 
 
 def _state(table: Table) -> str:
     rows = [
-        (name, _number(table.median(OURS, *cell), digits), _number(table.median(BASE, *cell), digits), goal)
+        (name, number(table.median(OURS, *cell), digits), number(table.median(BASE, *cell), digits), goal)
         for name, cell, digits, goal in (
             ("commands per second of an idle consumer", ("idle", "idle_per_second"), 1, "≤ 2"),
             ("ack of the oldest of 100,000 in flight, server µs", ("oldest", "server_us"), 0, "≤ 100"),
@@ -114,7 +133,7 @@ def _state(table: Table) -> str:
         )
     ]
     wake = [("wake-up of an idle consumer, p50 / p99 ms", _wake(table, OURS), _wake(table, BASE), "p50 ≤ 3")]
-    return _grid(("Cost", "ours", "7.0.0", "goal"), wake + rows)
+    return grid(("Cost", "ours", "7.0.0", "goal"), wake + rows)
 
 
 def _wake(table: Table, contestant: str) -> str:
@@ -124,12 +143,37 @@ def _wake(table: Table, contestant: str) -> str:
     return f"{median(delays):.1f} / {quantiles(delays, n=100, method='inclusive')[98]:.1f}"
 
 
+_PUBLISHING = (
+    ("publish_dedup", "with deduplication"),
+    ("publish", "without"),
+    ("publish_many", "500 at once"),
+)
+
+
+def _publishing(table: Table) -> str:
+    """Ours and the producers of other languages: what they send in a second, and its processor time."""
+    rows: list[tuple[str, ...]] = []
+    for who in (OURS, ASYNQ.name, BULLMQ.name):
+        if who in table.missing:
+            rows.append((f"{who}: missing, {table.missing[who]}", *[""] * 9))
+        for name, prefix in ((who, ""), (f"{who}, asyncio", "async_")):
+            cells: list[str] = []
+            for scenario, _ in _PUBLISHING:
+                cells.append(spread(table.values(who, prefix + scenario, "per_second")))
+                costs = [table.median(who, prefix + scenario, field) for field in ("client_us", "server_us")]
+                cells += [number(cost, 1) for cost in costs]
+            if any(cells):
+                rows.append((name, *cells))
+    head = [cell for _, kind in _PUBLISHING for cell in (f"{kind}, per second", "client µs", "server µs")]
+    return grid(("Publish", *head), rows)
+
+
 def _everybody(table: Table) -> str:
     rows = []
     for contestant in (contestant.name for contestant in CONTESTANTS):
         # Ours is set against tasks that are handled one at a time, as theirs are.
         cells = [
-            _number(table.median(contestant, scenario, field, delayed=delayed), digits)
+            number(table.median(contestant, scenario, field, delayed=delayed), digits)
             for scenario, field, delayed, digits in (
                 ("publish", "per_second", False, 0),
                 ("process", "per_second", False, 0),
@@ -139,13 +183,14 @@ def _everybody(table: Table) -> str:
                 ("process", "round_trips", False, 1),
             )
         ]
-        rows.append((contestant, *cells, _wake(table, contestant)))
+        if contestant in table.missing:
+            rows.append((f"{contestant}: missing, {table.missing[contestant]}", *[""] * 7))
+        elif any(cells):
+            rows.append((contestant, *cells, _wake(table, contestant)))
         if contestant == OURS:
             rows.append(_loop_row(table))
-    if all(row[1] == "" for row in rows[3:]):
-        return ""
     head = ("", "publish/s", "handle/s", "publish/s, 0.5 ms away", "handle/s, 0.5 ms away")
-    return _grid((*head, "round trips to publish", "to handle", "wake-up p50 / p99 ms"), rows)
+    return grid((*head, "round trips to publish", "to handle", "wake-up p50 / p99 ms"), rows)
 
 
 def _loop_row(table: Table) -> tuple[str, ...]:
@@ -155,4 +200,4 @@ def _loop_row(table: Table) -> tuple[str, ...]:
         table.median(OURS, "loop", "per_second", delayed=True),
         table.median(OURS, "loop", "round_trips"),
     )
-    return ("… settle and claim in one", "", _number(near), "", _number(far), "", _number(trips, 1), "")
+    return ("… settle and claim in one", "", number(near), "", number(far), "", number(trips, 1), "")

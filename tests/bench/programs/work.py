@@ -1,18 +1,25 @@
-"""Runs a whole worker of one contestant: `work.py MODULE CLASS fill|work|idle URL AMOUNT`; prints JSON."""
+"""Runs a whole worker of one contestant: `work.py MODULE CLASS SCENARIO URL AMOUNT [OPTIONS]`; prints JSON.
+
+The options are those of tests/README.md, "Programs in other languages"; a contestant may know none of them.
+"""
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import resource
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import peer_tasks
 from measure import Meter, Waking, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WARM_UP_SECONDS = 0.3
 # arq reads twice a second; a queue that is quiet for longer than this is empty.
@@ -34,8 +41,8 @@ def resident_mib() -> float:
 class Window:
     """A handler that ends the process after `seconds` of work, with what was done in them."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, meter: Meter) -> None:
+        self._seconds, self._meter = seconds, meter
         self._done: list[None] = []
         self._last = 0.0
         self._first = threading.Event()
@@ -50,14 +57,13 @@ class Window:
     def _watch(self) -> None:
         self._first.wait()
         time.sleep(WARM_UP_SECONDS)
-        began, count, cpu = time.perf_counter(), len(self._done), cpu_seconds()
+        self._meter.start()
+        count = len(self._done)
         time.sleep(self._seconds)
-        ended = time.perf_counter()
-        handled, seconds = len(self._done) - count, ended - began
-        if ended - self._last > DRY_SECONDS:
+        handled = len(self._done) - count
+        if time.perf_counter() - self._last > DRY_SECONDS or not handled:
             finish({"problem": "ran out of tasks"})
-        used = (cpu_seconds() - cpu) / max(1, handled) * 1e6
-        finish({"per_second": handled / seconds, "cpu_us": used, "handled": handled})
+        finish(self._meter.stop(handled))
 
 
 class Resting(Waking):
@@ -78,18 +84,45 @@ class Resting(Waking):
         super()._produce()
 
 
+class Holding:
+    """A handler that never ends; it says when `total` messages are in hand."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._held: list[None] = []
+
+    def __call__(self, _: str) -> None:
+        """Hold one message, on any thread."""
+        self._held.append(None)
+        if len(self._held) == self._total:
+            tell({"held": self._total})
+        threading.Event().wait()
+
+
+def tell(result: dict[str, Any]) -> None:
+    """Print one line, which does not end this process."""
+    os.write(1, f"{json.dumps(result)}\n".encode())
+
+
 def main() -> None:
     """Do what the arguments say."""
-    module, contestant, scenario, url, amount = sys.argv[1:]
-    meter = Meter(url)
+    module, contestant, scenario, url, amount = sys.argv[1:6]
+    options = json.loads(sys.argv[6]) if len(sys.argv) > 6 else {}
+    # A worker that starts, holds or takes does what it does everywhere, and nothing else.
+    meter: Any = Meter(url) if scenario in ("work", "idle") else None
     program: Any = getattr(importlib.import_module(module), contestant)(url, meter, float(amount))
+    program.options = options
     if scenario == "fill":
         program.fill(int(amount))
         finish({})
-    if scenario == "work":
-        peer_tasks.handlers.append(Window(float(amount)))
-    else:
-        peer_tasks.handlers.append(Resting(meter, int(amount), program.send))
+    handlers: dict[str, Callable[[], Callable[[str], None]]] = {
+        "work": lambda: Window(float(amount), meter),
+        "idle": lambda: Resting(meter, int(amount), program.send),
+        "start": lambda: lambda _: finish({"cpu_ms": cpu_seconds() * 1000}),
+        "hold": lambda: Holding(int(amount)),
+        "take": lambda: lambda _: tell({"taken": 1}),
+    }
+    peer_tasks.handlers.append(handlers[scenario]())
     program.work()
 
 
