@@ -74,8 +74,8 @@ def test_a_version_that_fails_is_rolled_back_by_itself(story: Story) -> None:
     wait_until(lambda: all_settled(story), 60, "all are settled")
     story.assert_each_once(ids)
     assert story.client.llen(f"{story.name}::dlq") == 0
-    # Without the breaker it would have eaten hundreds.
-    assert story.client.llen(f"e2e:{story.name}:broken") < 30
+    # Without the breaker it would have eaten hundreds; how many until it is refused is a matter of time.
+    assert story.client.llen(f"e2e:{story.name}:broken") < len(ids) // 4
     assert rollout(story)["phase"] == "RolledBack", "it is not tried again"
     assert canary(story) is None
 

@@ -213,7 +213,8 @@ class QueueModel:
                 self.counts[name] = max(0, self.counts.get(name, 0) - 1)
             elif outcome is Outcome.RETRY:
                 self.delayed.append(name)
-                self.notes.setdefault(name, Note()).failures += 1
+                note = self.notes.setdefault(name, Note())
+                note.failures, note.kept = note.failures + 1, False  # it was handled after all
             else:
                 self._end(name, outcome, reason)
                 if freeing and outcome in (Outcome.DEAD, Outcome.FAILED):

@@ -132,7 +132,8 @@ async def main(url):
         try:
             answer = {"answer": await getattr(peer, request.pop("do"))(**request)}
         except Exception as error:
-            answer = {"error": type(error).__name__, "text": str(error)}
+            cause = error.__cause__ and f" (because of {error.__cause__!r})"
+            answer = {"error": type(error).__name__, "text": f"{error}{cause or ''}"}
         print(json.dumps(answer), flush=True)
 
 
