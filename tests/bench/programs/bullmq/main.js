@@ -162,4 +162,7 @@ const scenarios = {
   hold,
   take: () => run(() => tell({ taken: 1 })),
 };
+process.on("uncaughtException", (error) => {
+  process.stderr.write(`${error.message}\n`, () => process.exit(1));
+});
 await scenarios[scenario]();
