@@ -187,7 +187,7 @@ def test_a_claim_that_meets_mass_expiry_takes_a_bounded_share(
     assert 10 <= calls["lrem"] <= 100
 
 
-@pytest.mark.parametrize(("name", "functions", "modules"), [("publish", 22, 9), ("process_message", 48, 12)])
+@pytest.mark.parametrize(("name", "functions", "modules"), [("publish", 20, 8), ("process_message", 42, 12)])
 def test_a_call_walks_through_few_rooms(
     redis_client: redis.Redis, name: str, functions: int, modules: int
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.faces import until
 from tests.support.queues import everything, let_leases_expire, payloads, publish
 
-from redis_message_queue import ConfigurationError, holders, stats
+from redis_message_queue import ConfigurationError, _transport, holders, stats
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys, held_field
 from redis_message_queue.stats import Holder, QueueSample, sample
@@ -183,7 +183,7 @@ async def test_a_claim_whose_reply_was_lost_is_the_process_own_too(
     publish(redis_client, KEYS, *"abc")
     dead = worker(redis_client, "dead")
     attempt = dead._state.begin((), 3)
-    dead._execute(redis_client, attempt.call)
+    _transport.execute(redis_client, attempt.call)
     dead._state.lost(attempt)
     assert held(redis_client) == {"dead": 3}
     assert names(dead.settle((), claim=2).claimed.claims) == ["a", "b"], "the third goes back"

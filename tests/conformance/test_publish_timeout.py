@@ -15,7 +15,7 @@ import redis
 from tests.support.worker_process import eventually
 
 from redis_message_queue import ConfigurationError, RetryBudgetExhaustedError
-from redis_message_queue._deadline import MOST_AT_ONCE
+from redis_message_queue._clock import MOST_AT_ONCE
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 

@@ -11,7 +11,6 @@ import redis
 from tests.support.faces import until
 
 from redis_message_queue import DrainFailedError, QueueBackpressureError
-from redis_message_queue._flow import Sleep
 
 if TYPE_CHECKING:
     from tests.support.faces import Face
@@ -47,11 +46,15 @@ def hang(face: Face, queue: Any, seconds: float) -> None:
     """Make the reads of a recovery take that long."""
     gateway, original = queue._gateway, queue._gateway._sender.command
 
-    def slow(name: str, *args: Any) -> Any:
-        yield Sleep(seconds)
-        return (yield from original(name, *args))
+    async def slow_async(name: str, *args: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await original(name, *args)
 
-    gateway._sender.command = slow
+    def slow(name: str, *args: Any) -> Any:
+        time.sleep(seconds)
+        return original(name, *args)
+
+    gateway._sender.command = slow if face.name == "sync" else slow_async
 
 
 async def test_a_drain_tells_its_beginning_and_its_end(face: Face) -> None:

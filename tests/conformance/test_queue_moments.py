@@ -156,7 +156,7 @@ async def test_every_failed_attempt_is_logged(face: Face, caplog: pytest.LogCapt
     )
     with pytest.raises(redis.RedisError) as caught:
         await face.call(gateway.remove_message, "q", "x")
-    levels = [record.levelname for record in caplog.records if record.name.endswith("._flow")]
+    levels = [record.levelname for record in caplog.records if record.name.endswith("._retry")]
     assert f"after {len(levels)} attempts" in str(caught.value)
     assert set(levels) == {"WARNING"}
 

@@ -1,4 +1,4 @@
-"""Operations on many messages of a queue as plain data: publishing together, looking, redriving, purging.
+"""Operations on many messages as plain data: publishing together, looking, redriving, purging, repairing.
 
 And what one request may carry: servers, and proxies before them, refuse one that is too large.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis_message_queue import envelope
@@ -16,6 +17,8 @@ from redis_message_queue.operations import PENDING_FULL, Call, Text, as_text, mi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from redis_message_queue.keys import QueueKeys
 
 T = TypeVar("T")
 # Some refuse a megabyte. A script call with so much holds up Redis for little more than a millisecond.
@@ -236,3 +239,67 @@ def purge(
         (record_ttl_ms, "zset" if delayed else "list", int(delivered)),
         lambda reply: Purged(None if int(reply[0]) < 0 else int(reply[0]), bool(int(reply[1]))),
     )
+
+
+# -- repairing --
+
+_REPAIRED_BYTES_AT_ONCE = 1 << 20
+# Entries of processing that one call may compare in its search for messages.
+COMPARED_AT_ONCE = 200_000
+
+
+class RepairPage(NamedTuple):
+    length: int
+    tokens: int
+    entries: int
+    size: int
+    leased: int
+    without_deadline: int
+    without_lease: int
+
+
+class RestoredLeases(NamedTuple):
+    cursor: str
+    looked_at: int
+    restored: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepairCalls:
+    """The calls of one repair; `lease_seconds` for what has a token, `grace_seconds` for what has none."""
+
+    keys: QueueKeys
+    lease_seconds: float
+    grace_seconds: float
+    dry_run: bool
+
+    def look(self, passing_over: int, count: int) -> Call[RepairPage]:
+        lease, grace = milliseconds(self.lease_seconds), milliseconds(self.grace_seconds)
+        return Call(
+            script("lease_again"),
+            self._names,
+            (passing_over, count, lease, grace, self._dry),
+            lambda reply: RepairPage(*map(int, reply)),
+        )
+
+    def search(self, cursor: str, count: int) -> Call[RestoredLeases]:
+        return Call(
+            script("restore"),
+            self._names,
+            (cursor, count, milliseconds(self.lease_seconds), self._dry),
+            lambda reply: RestoredLeases(as_text(reply[0]), int(reply[1]), int(reply[2])),
+        )
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.keys.processing, self.keys.lease_deadlines, self.keys.lease_tokens
+
+    @property
+    def _dry(self) -> str:
+        return "1" if self.dry_run else ""
+
+
+def next_count(count: int, page: RepairPage) -> int:
+    """How many messages to look at next, by the size of these: at most 1 MiB, if they are alike."""
+    fitting = _REPAIRED_BYTES_AT_ONCE * page.entries // max(1, page.size)
+    return max(1, min(MOST_AT_ONCE, 4 * count, fitting))

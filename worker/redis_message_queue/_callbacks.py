@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, get_origin
 
-from redis_message_queue._fork import ForgottenAtFork
+from redis_message_queue._local_state import ForgottenAtFork
 
 logger = logging.getLogger(__name__)
 

@@ -1,25 +1,33 @@
-"""The claim loop: poll, repeat what had no answer, and never forget a claim of unknown outcome."""
+# Written by worker/sync_face.py from asyncio/_claiming.py: change that.
+"""The claim loop: poll, repeat what had no answer, and never forget a claim of unknown outcome.
+
+A process waits at a list once: a message wakes one consumer of it, not all of them.
+"""
 
 from __future__ import annotations
 
 import logging
-import threading
+import random
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import operations
-from redis_message_queue._flow import Flow, Now, is_retryable
-from redis_message_queue._fork import ForgottenAtFork
-from redis_message_queue._wakeup import SharedWait
+import redis.exceptions
+
+from redis_message_queue import _io, operations
+from redis_message_queue._abstract_redis_gateway import event_sink
+from redis_message_queue._local_state import ForgottenAtFork, UnansweredClaims
+from redis_message_queue._retry import pause
+from redis_message_queue.client_checks import can_block
 from redis_message_queue.envelope import new_id
-from redis_message_queue.events import EventOperation, EventOutcome, event_sink
+from redis_message_queue.events import EventOperation, EventOutcome
 from redis_message_queue.exceptions import ClaimStoreFailedError, RetryBudgetExhaustedError
 from redis_message_queue.keys import lease_keys
 from redis_message_queue.messages import ClaimedMessage, MessageData
-from redis_message_queue.trouble import described
+from redis_message_queue.trouble import AWAY, described, is_retryable
 
 if TYPE_CHECKING:
-    from redis_message_queue._gateway import AnsweredRecords, Sender
-    from redis_message_queue.events import Emit
+    from redis_message_queue._abstract_redis_gateway import Emit
+    from redis_message_queue._local_state import AnsweredRecords
+    from redis_message_queue._redis_gateway import Sender
     from redis_message_queue.options import GatewayOptions
 
 logger = logging.getLogger(__name__)
@@ -27,58 +35,80 @@ logger = logging.getLogger(__name__)
 # Without a lease nothing else bounds how long the server remembers a claim for a repeat.
 _PLAIN_RECORD_SECONDS = 120
 
+POLL_SECONDS = 0.25
+# How long one command waits for a message: an idle process sends two in this time, and a drain waits for it.
+_BLOCK_SECONDS = 1.0
+# How often a consumer looks whether another one still waits for both of them; the server is not asked.
+_STEP_SECONDS = 0.05
+_SHORTEST_SECONDS = 0.01
+
 Claimed = ClaimedMessage | MessageData | None
 
 
-class UnansweredClaims(ForgottenAtFork):
-    """Claim ids by processing key, oldest first; an id is recovered by one caller at a time.
+class SharedWait(ForgottenAtFork):
+    """At which lists a consumer blocks: the first to come; the others step in when it has left."""
 
-    The lock is never held across I/O, and is re-entrant because a signal handler may drain. A child of a fork
-    begins with none: the parent recovers its own, and a message has one holder.
-    """
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self.blocks = can_block(sender.client)
+        super().__init__()
 
     def forget(self) -> None:
-        """Know of no claim."""
-        self._lock = threading.RLock()
-        self.sources: dict[str, dict[str, str]] = {}
-        self._recovering: set[str] = set()
+        """Nobody waits."""
+        self._first: dict[str, object] = {}
 
-    def add(self, source: str, processing: str, claim_id: str) -> None:
-        """Remember a claim of unknown outcome, and the list it would have taken from."""
-        with self._lock:
-            self.sources.setdefault(processing, {}).setdefault(claim_id, source)
+    def enter(self, source: str, consumer: object) -> bool:
+        """True if `consumer` is the one to block at `source` now; `leave` when it has."""
+        return self._first.setdefault(source, consumer) is consumer
 
-    def take(self, processing: str, skip: frozenset[str] = frozenset()) -> tuple[str, str] | None:
-        """Reserve the oldest id nobody is recovering, with its source; end with `settle` or `put_back`."""
-        with self._lock:
-            for claim_id, source in self.sources.get(processing, {}).items():
-                if claim_id not in self._recovering and claim_id not in skip:
-                    self._recovering.add(claim_id)
-                    return claim_id, source
-        return None
+    def leave(self, source: str) -> None:
+        """Make room for the next one."""
+        self._first.pop(source, None)
 
-    def put_back(self, claim_id: str) -> None:
-        """End a reservation: the outcome is still unknown."""
-        with self._lock:
-            self._recovering.discard(claim_id)
+    def until_pending(self, source: str, seconds: float, lost: int) -> bool:
+        """Wait until something is pending or a claim is due anyway, at most `seconds`; True if pending.
 
-    def settle(self, processing: str, claim_id: str) -> None:
-        """End a reservation: the outcome is known."""
-        with self._lock:
-            self._recovering.discard(claim_id)
-            claims = self.sources.get(processing, {})
-            claims.pop(claim_id, None)
-            if not claims:
-                self.sources.pop(processing, None)
+        One message wakes one waiter of each process. Of these, who was late `lost` times in a row polls for
+        a while rather than blocks, up to a second: so a crowd thins out.
+        """
+        if not self.blocks:
+            _io.sleep(min(POLL_SECONDS, seconds))
+            return False
+        if lost:
+            pause(_jittered(min(seconds, _BLOCK_SECONDS, 0.005 * 2 ** min(lost, 8))), self._sender.stopped)
+        me = object()
+        while not self.enter(source, me):
+            if seconds <= 0 or self._sender.stopped():
+                return False
+            step = _jittered(_STEP_SECONDS)
+            _io.sleep(min(seconds, step))
+            seconds -= step
+        # Who may be interrupted has to notice it sooner.
+        longest = _BLOCK_SECONDS if self._sender.interrupt is None else POLL_SECONDS
+        try:
+            return self._block(source, max(_SHORTEST_SECONDS, min(longest, seconds)))
+        finally:
+            self.leave(source)
 
-    def waiting(self, processing: str) -> tuple[str, ...]:
-        """The ids left for this processing key."""
-        with self._lock:
-            return tuple(self.sources.get(processing, ()))
+    def _block(self, source: str, seconds: float) -> bool:
+        try:
+            # The tail goes back to the tail in one step: nothing moves, and nobody else sees anything.
+            return (self._sender.command("blmove", source, source, seconds, "RIGHT", "RIGHT")) is not None
+        except (*AWAY, UnicodeDecodeError) as error:
+            if isinstance(error, redis.exceptions.NoPermissionError):
+                logger.info("No right to wait for %s, polling instead: %s", source, error)
+                self.blocks = False
+            # Whatever else it is, the claim that follows meets it as well, and reports it.
+            _io.sleep(min(POLL_SECONDS, seconds))
+        return False
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * (0.5 + random.random() / 2)  # noqa: S311 - spreads waiters, protects nothing
 
 
 class ClaimLoop:
-    """`wait_for_message_and_move` of a gateway and the drain of its unanswered claims, as flows."""
+    """`wait_for_message_and_move` of a gateway and the drain of its unanswered claims."""
 
     def __init__(self, chosen: GatewayOptions, sender: Sender, answered: AnsweredRecords) -> None:
         self._patience_seconds = chosen.wait_interval_seconds
@@ -91,74 +121,74 @@ class ClaimLoop:
         self._wakeup = SharedWait(sender)
         self.unanswered = UnansweredClaims()
 
-    def wait(self, source: str, processing: str) -> Flow[Claimed]:
+    def wait(self, source: str, processing: str) -> Claimed:
         """Claim the next message, waiting for it as long as the gateway says."""
         if self._sender.stopped():
             return None
         if self._sender.unprobed:
-            yield from self._sender.probe()
+            self._sender.probe()
         if self.unanswered.sources:
-            recovered = yield from self._recover_pending(processing)
+            recovered = self._recover_pending(processing)
             if recovered is not None or self._sender.stopped():
                 return recovered
         if self._patience_seconds == 0:
-            return (yield from self._claim_once(source, processing))
-        return (yield from self._poll(source, processing))
+            return self._claim_once(source, processing)
+        return self._poll(source, processing)
 
-    def _poll(self, source: str, processing: str) -> Flow[Claimed]:
-        began, failure = (yield Now()), None
+    def _poll(self, source: str, processing: str) -> Claimed:
+        began, failure = _io.now(), None
         claim_id, unknown = new_id(), False
         woken, lost = False, 0
         try:
             while not self._sender.stopped():
                 unknown = True  # until its reply is understood, whoever leaves does not know
                 try:
-                    claimed = yield from self._claim(source, processing, claim_id)
+                    claimed = self._claim(source, processing, claim_id)
                 except Exception as error:
                     if not is_retryable(error):
                         raise
                     failure = error
-                    yield from _report_transient(claim_id, error)
+                    _report_transient(claim_id, error)
                 else:
                     unknown, failure = False, None
                     if claimed is not None:
                         return claimed
                     claim_id = new_id()
-                remaining = self._patience_seconds - (yield Now()).since(began)
+                remaining = self._patience_seconds - _io.now().since(began)
                 if remaining <= 0:
                     break
                 lost = lost + 1 if woken else 0
-                woken = yield from self._wakeup.until_pending(source, remaining, lost)
+                woken = self._wakeup.until_pending(source, remaining, lost)
             if failure is None or self._sender.stopped():
                 return None
-            found = yield from self._recover(processing, claim_id)
+            found = self._recover(processing, claim_id)
             if found is not None:
-                yield from _report_recovered(claim_id)
+                _report_recovered(claim_id)
             unknown = False
         finally:
             if unknown:
                 self.unanswered.add(source, processing, claim_id)
         if found is not None:
             return found
-        yield from _report_exhausted(claim_id, failure)
+        _report_exhausted(claim_id, failure)
         raise RetryBudgetExhaustedError(f"claim gave up: {described(failure)}") from failure
 
-    def _claim_once(self, source: str, processing: str) -> Flow[Claimed]:
+    def _claim_once(self, source: str, processing: str) -> Claimed:
         """One attempt, and exactly one repeat of the same claim if its reply was lost."""
         claim_id, unknown = new_id(), True
         try:
             try:
-                claimed = yield from self._claim(source, processing, claim_id)
+                claimed = self._claim(source, processing, claim_id)
             except Exception as error:
                 if not is_retryable(error):
                     raise
-                yield from _report_transient(claim_id, error)
+                _report_transient(claim_id, error)
                 if self._sender.stopped():
                     return None
                 try:
-                    claimed = yield from self._claim(source, processing, claim_id)
+                    claimed = self._claim(source, processing, claim_id)
                 except Exception as last:
-                    yield from _report_exhausted(claim_id, last)
+                    _report_exhausted(claim_id, last)
                     raise RetryBudgetExhaustedError(
                         f"claim gave up after 2 attempts: {described(last)}"
                     ) from last
@@ -168,7 +198,7 @@ class ClaimLoop:
             if unknown:
                 self.unanswered.add(source, processing, claim_id)
 
-    def _claim(self, source: str, processing: str, claim_id: str) -> Flow[Claimed]:
+    def _claim(self, source: str, processing: str, claim_id: str) -> Claimed:
         """Send one claim and report what it did on the way."""
         sink = event_sink.get()
         if self._lease_ms is None:
@@ -179,7 +209,7 @@ class ClaimLoop:
                 record_ttl_ms=max(self._patience_seconds, _PLAIN_RECORD_SECONDS) * 1000,
                 delayed=sink.delayed,
             )
-            return (yield from self._sender.call(plain))
+            return self._sender.call(plain)
         call = operations.claim_leased(
             pending=source,
             processing=processing,
@@ -190,9 +220,9 @@ class ClaimLoop:
             delayed=sink.delayed,
             answered=self._answered.pop(processing, ()),
         )
-        reply = yield from self._sender.call(call)
+        reply = self._sender.call(call)
         if reply.reclaimed or reply.dead_lettered:
-            yield from self._report_passed(reply, sink.emit)
+            self._report_passed(reply, sink.emit)
         if reply.problem is not None:
             raise ClaimStoreFailedError(
                 f"the message is pending again, its claim could not be stored: {reply.problem}"
@@ -202,18 +232,18 @@ class ClaimLoop:
         self._answered.add(processing, operations.claim_record(processing) + claim_id)
         return ClaimedMessage(reply.stored, reply.token).counted(reply.delivery_count)
 
-    def _report_passed(self, reply: operations.ClaimResult, emit: Emit) -> Flow[None]:
+    def _report_passed(self, reply: operations.ClaimResult, emit: Emit) -> None:
         for passed in reply.reclaimed:
             facts = {**passed._asdict(), "max_delivery_count": self._limit}
-            yield from emit(EventOperation.CLAIM_RECLAIM, EventOutcome.SUCCESS, **facts)
+            emit(EventOperation.CLAIM_RECLAIM, EventOutcome.SUCCESS, **facts)
         for passed in reply.dead_lettered:
             facts = {**passed._asdict(), "max_delivery_count": self._limit}
             facts["destination_queue"] = self._dead_letters
-            yield from emit(EventOperation.DLQ, EventOutcome.SUCCESS, **facts)
+            emit(EventOperation.DLQ, EventOutcome.SUCCESS, **facts)
 
     # -- recovery --
 
-    def _recover_pending(self, processing: str) -> Flow[Claimed]:
+    def _recover_pending(self, processing: str) -> Claimed:
         """Give out what an earlier claim of unknown outcome was granted."""
         while True:
             taken = self.unanswered.take(processing)
@@ -221,9 +251,9 @@ class ClaimLoop:
                 return None
             claim_id, _ = taken
             try:
-                found = yield from self._recover(processing, claim_id)
+                found = self._recover(processing, claim_id)
                 if found is not None:
-                    yield from _report_recovered(claim_id)
+                    _report_recovered(claim_id)
             except BaseException:
                 self.unanswered.put_back(claim_id)
                 raise
@@ -231,21 +261,21 @@ class ClaimLoop:
             if found is not None:
                 return found
 
-    def _recover(self, processing: str, claim_id: str) -> Flow[Claimed]:
+    def _recover(self, processing: str, claim_id: str) -> Claimed:
         """Read what a claim was granted; None if nothing, or if somebody else holds the lease by now."""
         keys = lease_keys(processing)
         record = keys.claim_result(claim_id)
         try:
-            value = yield from self._sender.command("get", record)
+            value = self._sender.command("get", record)
             if value is None:
-                value = yield from self._sender.command("hget", keys.claim_result_ids, claim_id)
+                value = self._sender.command("hget", keys.claim_result_ids, claim_id)
             readable = True
         except UnicodeDecodeError:
             value, readable = b"", False
         if value is None:
             return None
         if self._lease_ms is None and readable:  # the message itself, which may be empty
-            yield from self._forget("delete", record)
+            self._forget("delete", record)
             return value  # type: ignore[no-any-return]
         pair = operations.parse_claim_record(value)
         if pair is not None and self._lease_ms is not None:
@@ -256,38 +286,38 @@ class ClaimLoop:
                 lease_token=pair[1],
                 visibility_timeout_ms=self._lease_ms,
             )
-            if (yield from self._sender.call(renewal)):
-                yield from self._forget("delete", record)
-                yield from self._forget("hdel", keys.claim_result_refs, pair[1])
+            if self._sender.call(renewal):
+                self._forget("delete", record)
+                self._forget("hdel", keys.claim_result_refs, pair[1])
                 return ClaimedMessage(stored, pair[1])
-        yield from self._forget("delete", record)
-        yield from self._forget("hdel", keys.claim_result_ids, claim_id)
+        self._forget("delete", record)
+        self._forget("hdel", keys.claim_result_ids, claim_id)
         return None
 
-    def _forget(self, command: str, *args: str) -> Flow[None]:
+    def _forget(self, command: str, *args: str) -> None:
         """Remove a record nobody will read again; its expiry does it otherwise."""
         try:
-            yield from self._sender.command(command, *args)
+            self._sender.command(command, *args)
         except Exception as error:
             logger.warning("Could not remove the claim record %s: %s", args[0], error)
 
     # -- drain --
 
-    def drain(self, processing: str, deadline: float | None) -> Flow[bool]:
+    def settle_unanswered(self, processing: str, deadline: float | None) -> bool:
         """Settle claims of unknown outcome: without leases they return to pending, else the lease expires.
 
         True if none is left. An id whose recovery fails for a transient reason stays for a later drain.
         """
         skipped: set[str] = set()
         while True:
-            if deadline is not None and (yield Now()).told >= deadline:
+            if deadline is not None and _io.now().told >= deadline:
                 break
             taken = self.unanswered.take(processing, frozenset(skipped))
             if taken is None:
                 break
             claim_id, source = taken
             try:
-                yield from self._return_claim(source, processing, claim_id)
+                self._return_claim(source, processing, claim_id)
             except BaseException as error:
                 self.unanswered.put_back(claim_id)
                 if not is_retryable(error):
@@ -298,13 +328,13 @@ class ClaimLoop:
                 self.unanswered.settle(processing, claim_id)
         return not self.unanswered.waiting(processing)
 
-    def _return_claim(self, source: str, processing: str, claim_id: str) -> Flow[None]:
+    def _return_claim(self, source: str, processing: str, claim_id: str) -> None:
         if self._lease_ms is not None:
             return
         keys = lease_keys(processing)
-        stored: Any = yield from self._sender.command("get", keys.claim_result(claim_id))
+        stored: Any = self._sender.command("get", keys.claim_result(claim_id))
         if stored is None:
-            stored = yield from self._sender.command("hget", keys.claim_result_ids, claim_id)
+            stored = self._sender.command("hget", keys.claim_result_ids, claim_id)
         if stored is not None:
             call = operations.move(
                 processing=processing,
@@ -316,21 +346,19 @@ class ClaimLoop:
                 replay_ttl_ms=_PLAIN_RECORD_SECONDS * 1000,
                 next_out=True,
             )
-            yield from self._sender.call(call)
+            self._sender.call(call)
 
 
-def _report_transient(claim_id: str, error: Exception) -> Flow[None]:
+def _report_transient(claim_id: str, error: Exception) -> None:
     logger.warning("Transient error while claiming, the same claim is repeated: %s", described(error))
-    yield from event_sink.get().emit(
-        EventOperation.RETRY_ATTEMPT, EventOutcome.FAILURE, claim_id=claim_id, error=error
-    )
+    event_sink.get().emit(EventOperation.RETRY_ATTEMPT, EventOutcome.FAILURE, claim_id=claim_id, error=error)
 
 
-def _report_exhausted(claim_id: str, error: Exception) -> Flow[None]:
-    yield from event_sink.get().emit(
+def _report_exhausted(claim_id: str, error: Exception) -> None:
+    event_sink.get().emit(
         EventOperation.RETRY_EXHAUSTED, EventOutcome.FAILURE, claim_id=claim_id, error=error
     )
 
 
-def _report_recovered(claim_id: str) -> Flow[None]:
-    yield from event_sink.get().emit(EventOperation.CLAIM_RECLAIM, EventOutcome.SUCCESS, claim_id=claim_id)
+def _report_recovered(claim_id: str) -> None:
+    event_sink.get().emit(EventOperation.CLAIM_RECLAIM, EventOutcome.SUCCESS, claim_id=claim_id)

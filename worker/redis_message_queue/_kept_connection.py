@@ -17,9 +17,8 @@ import redis.asyncio.client
 import redis.client
 from redis.exceptions import ResponseError
 
-from redis_message_queue._clock import monotonic
-from redis_message_queue._deadline import NEVER, check_deadline, deadline_at
-from redis_message_queue._fork import ForgottenAtFork
+from redis_message_queue._clock import NEVER, check_deadline, deadline_at, monotonic
+from redis_message_queue._local_state import ForgottenAtFork
 from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
@@ -114,87 +113,6 @@ def _measured() -> bool:
     return bool(get_observability_instance().is_enabled())
 
 
-def ask(kept: KeptConnection, call: Call[Any]) -> Any:
-    connection, fresh = kept.take()
-    if not fresh:
-        if connection is not None:
-            kept.pool.release(connection)
-        connection = kept.pool.get_connection()
-    answered = False
-    try:
-        request = [_packed(call, connection)]
-        if deadline_at.get() is not NEVER:
-            check_deadline()
-        try:
-            connection.send_packed_command(request)
-            reply = connection.read_response(disable_decoding=call.raw)
-        except Exception as error:
-            reply = _repeated(connection, request, call.raw, [error])
-        answered = True
-    except ResponseError as error:
-        answered = not is_elsewhere(error)
-        raise
-    finally:
-        if not answered:
-            connection.disconnect()
-        if not answered or not kept.keep(connection):
-            kept.pool.release(connection)
-    return reply
-
-
-def _repeated(connection: Any, request: list[bytes], raw: bool, failures: list[Exception]) -> Any:
-    """What the client's own repeats come to, of which the first attempt ended in the one of `failures`.
-
-    It is taken out: in the list an error would hold itself.
-    """
-
-    def once() -> Any:
-        if failures:
-            raise failures.pop()
-        check_deadline()
-        connection.send_packed_command(request)
-        return connection.read_response(disable_decoding=raw)
-
-    return connection.retry.call_with_retry(once, lambda _: connection.disconnect())
-
-
-async def ask_async(kept: KeptConnection, call: Call[Any]) -> Any:
-    connection, fresh = kept.take()
-    if not fresh:
-        if connection is not None:
-            await kept.pool.release(connection)
-        connection = await kept.pool.get_connection()
-    answered = False
-    try:
-        request = [_packed(call, connection)]
-        try:
-            await connection.send_packed_command(request)
-            reply = await connection.read_response(disable_decoding=call.raw)
-        except Exception as error:
-            reply = await _repeated_async(connection, request, call.raw, [error])
-        answered = True
-    except ResponseError as error:
-        answered = not is_elsewhere(error)
-        raise
-    finally:
-        if not answered:
-            await connection.disconnect(nowait=True)
-        if not answered or not kept.keep(connection):
-            await kept.pool.release(connection)
-    return reply
-
-
-async def _repeated_async(connection: Any, request: list[bytes], raw: bool, failures: list[Exception]) -> Any:
-
-    async def once() -> Any:
-        if failures:
-            raise failures.pop()
-        await connection.send_packed_command(request)
-        return await connection.read_response(disable_decoding=raw)
-
-    return await connection.retry.call_with_retry(once, lambda _: connection.disconnect())
-
-
 def _packed(call: Call[Any], connection: Any) -> bytes:
     """The EVALSHA of a call, in the encoding of the connection."""
     encoder = connection.encoder
@@ -217,3 +135,104 @@ def _head(sha: str, names: tuple[Text, ...], keys: int, encoding: tuple[str, str
     parts = ("EVALSHA", sha, str(keys), *names)
     coded = [part if isinstance(part, bytes) else part.encode(*encoding) for part in parts]
     return b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in coded)
+
+
+async def ask_async(kept: KeptConnection, call: Call[Any]) -> Any:
+    """The reply to a call over the connection that is kept, or one of its pool."""
+    connection, fresh = kept.take()
+    if not fresh:
+        if connection is not None:
+            await kept.pool.release(connection)
+        connection = await kept.pool.get_connection()
+    answered = False
+    try:
+        request = [_packed(call, connection)]
+        if deadline_at.get() is not NEVER:
+            check_deadline()
+        try:
+            await connection.send_packed_command(request)
+            reply = await connection.read_response(disable_decoding=call.raw)
+        except Exception as error:
+            reply = await _repeated_async(connection, request, call.raw, [error])
+        answered = True
+    except ResponseError as error:
+        answered = not is_elsewhere(error)
+        raise
+    finally:
+        if not answered:
+            await _hang_up_async(connection)
+        if not answered or not kept.keep(connection):
+            await kept.pool.release(connection)
+    return reply
+
+
+async def _repeated_async(connection: Any, request: list[bytes], raw: bool, failures: list[Exception]) -> Any:
+    """What the client's own repeats come to, of which the first attempt ended in the one of `failures`.
+
+    It is taken out: in the list an error would hold itself.
+    """
+
+    async def once() -> Any:
+        if failures:
+            raise failures.pop()
+        check_deadline()
+        await connection.send_packed_command(request)
+        return await connection.read_response(disable_decoding=raw)
+
+    return await connection.retry.call_with_retry(once, lambda _: connection.disconnect())
+
+
+async def _hang_up_async(connection: Any) -> None:
+    await connection.disconnect(nowait=True)
+
+
+def _hang_up(connection: Any) -> None:
+    connection.disconnect()
+
+
+# -- The sync face, written by worker/sync_face.py from what is above: change that. --
+
+
+def ask(kept: KeptConnection, call: Call[Any]) -> Any:
+    """The reply to a call over the connection that is kept, or one of its pool."""
+    connection, fresh = kept.take()
+    if not fresh:
+        if connection is not None:
+            kept.pool.release(connection)
+        connection = kept.pool.get_connection()
+    answered = False
+    try:
+        request = [_packed(call, connection)]
+        if deadline_at.get() is not NEVER:
+            check_deadline()
+        try:
+            connection.send_packed_command(request)
+            reply = connection.read_response(disable_decoding=call.raw)
+        except Exception as error:
+            reply = _repeated(connection, request, call.raw, [error])
+        answered = True
+    except ResponseError as error:
+        answered = not is_elsewhere(error)
+        raise
+    finally:
+        if not answered:
+            _hang_up(connection)
+        if not answered or not kept.keep(connection):
+            kept.pool.release(connection)
+    return reply
+
+
+def _repeated(connection: Any, request: list[bytes], raw: bool, failures: list[Exception]) -> Any:
+    """What the client's own repeats come to, of which the first attempt ended in the one of `failures`.
+
+    It is taken out: in the list an error would hold itself.
+    """
+
+    def once() -> Any:
+        if failures:
+            raise failures.pop()
+        check_deadline()
+        connection.send_packed_command(request)
+        return connection.read_response(disable_decoding=raw)
+
+    return connection.retry.call_with_retry(once, lambda _: connection.disconnect())

@@ -1,27 +1,27 @@
-"""What both queue classes do: set-up, publishing and claiming, each once, as a flow."""
+# Written by worker/sync_face.py from asyncio/_queue.py: change that.
+"""What a queue object does with its gateway: set-up, publishing, claiming and the end."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import weakref
-from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import validation
+from redis_message_queue import _io, validation
+from redis_message_queue._abstract_redis_gateway import AbstractRedisGateway, EventSink, event_sink
 from redis_message_queue._callbacks import discard_awaitable
-from redis_message_queue._drain import QueueDrain
-from redis_message_queue._flow import Action, Flow, Sleep
-from redis_message_queue._fork import ForgottenAtFork
-from redis_message_queue._gateway import GatewayFlows
-from redis_message_queue._processing import Op, Out, Processing, QueueParts, elapsed_ms
+from redis_message_queue._claiming import ClaimLoop
+from redis_message_queue._local_state import InFlightGate
+from redis_message_queue._processing import Op, Out, Processing, QueueParts, Reporter, elapsed_ms
+from redis_message_queue._redis_gateway import RedisGateway
 from redis_message_queue.client_checks import check_cluster_keys, warn_of_small_pool
 from redis_message_queue.envelope import default_deduplication_key, text_digest
-from redis_message_queue.events import EventSink, Reporter, event_sink, nothing
 from redis_message_queue.exceptions import (
     ConfigurationError,
+    DrainFailedError,
     GatewayContractError,
     QueueDrainedError,
     RedisMessageQueueError,
@@ -29,95 +29,44 @@ from redis_message_queue.exceptions import (
 )
 from redis_message_queue.keys import Marker
 from redis_message_queue.options import QueueOptions
+from redis_message_queue.trouble import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from redis_message_queue._flavour import Flavour
+    from redis_message_queue._clock import Moment
+    from redis_message_queue.events import EventOutcome
 
 logger = logging.getLogger(__name__)
 
 # Connections: a renewal, and what its handler or the next claim is at.
 _WITH_HEARTBEAT = 2
+# Between two looks whether those who are inside have left.
+_LOOK_SECONDS = 0.005
+_telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of_drain", default=False)
 
 
-class InFlightGate(ForgottenAtFork):
-    """Who is inside a queue object, by thread or task, so that a drain waits for them but not for itself.
-
-    In a child of a fork nobody is inside: the parent's other threads stayed there.
-    """
-
-    stopping = False
-
-    def forget(self) -> None:
-        """Count nobody."""
-        self._lock = threading.RLock()
-        self._callers: dict[object, int] = {}
-        self._leader: object = None
-
-    def enter(self, caller: object) -> bool:
-        """Count `caller` until it calls `leave`; False, and counts nobody, once the queue is stopping."""
-        with self._lock:
-            admitted = not self.stopping
-            if admitted:
-                self._callers[caller] = self._callers.get(caller, 0) + 1
-        return admitted
-
-    def leave(self, caller: object) -> None:
-        """Undo one `enter` that was True."""
-        with self._lock:
-            left = self._callers.pop(caller) - 1
-            if left:
-                self._callers[caller] = left
-
-    def is_stopping(self) -> bool:
-        """Whether nobody is admitted any more."""
-        return self.stopping
-
-    def stop(self) -> None:
-        """Admit nobody from now on."""
-        with self._lock:
-            self.stopping = True
-
-    @contextmanager
-    def draining(self, caller: object) -> Iterator[bool]:
-        """Gives True, to one caller at a time, once nobody else is inside.
-
-        A caller that is inside itself (a callback, a signal handler) is not waited for, and may nest.
-        """
-        with self._lock:
-            nested = self._leader == caller
-            leads = nested or (self._leader is None and all(who == caller for who in self._callers))
-            if leads:
-                self._leader = caller
-        try:
-            yield leads
-        finally:
-            if leads and not nested:
-                self._leader = None
-
-
-class QueueFlows:
-    """The part of a queue that does not care whether it runs in a thread or on an event loop."""
+class BaseQueue:
+    """A queue object without what its callers see."""
 
     _chosen: frozenset[str]
     """The arguments that its constructor was given by name."""
 
-    def _set_up(
-        self, arguments: Mapping[str, Any], flavour: Flavour, build_gateway: Callable[..., Any]
-    ) -> None:
+    def _set_up(self, arguments: Mapping[str, Any]) -> None:
         """Begin with the arguments of the constructor, by their names."""
         gateway, client = arguments["gateway"], arguments["client"]
         settings = validation.picked(QueueOptions, arguments)
-        settings.validate(flavour)
-        self._options, self._flavour = settings, flavour
+        settings.validate(_io.check_callback, _io.check_event_callback)
+        self._options = settings
         self.key, self._limits = settings.keys, settings.limits
         if gateway is not None:
-            self._gateway_timeout = settings.check_gateway(gateway, client, flavour)
+            self._gateway_timeout = settings.check_gateway(
+                gateway, client, AbstractRedisGateway, _io.OTHER_PACKAGE
+            )
             self._gateway = gateway
         elif client is not None:
             self._gateway_timeout = settings.visibility_timeout_seconds
-            self._gateway = self._own_gateway(client, build_gateway)
+            self._gateway = self._own_gateway(client)
         else:
             raise ConfigurationError("'client' or 'gateway' must be provided")
         if self._gateway.is_redis_cluster:
@@ -125,23 +74,21 @@ class QueueFlows:
         settings.check_heartbeat_callback()
         # Who chose neither may not know that equal content is suppressed: told once.
         self._unaware = not self._chosen & {"deduplication", "get_deduplication_key"}
-        self._reporter = Reporter(settings.name, settings.on_event, flavour)
-        self._parts = QueueParts(
-            settings, flavour, self.key, self._gateway, self._gateway_timeout, self._reporter
-        )
+        self._reporter = Reporter(settings.name, settings.on_event)
+        self._parts = QueueParts(settings, self.key, self._gateway, self._gateway_timeout, self._reporter)
         self._gate = InFlightGate()
-        self._drain = QueueDrain(self._parts, self._gate)
+        self._drained = False
         self._sink = EventSink(self._reporter.emit, self._gate.is_stopping, self.key.delayed)
         hook = getattr(gateway, "_set_event_emitter", None)
         if hook is not None:
-            hook(settings.name, _emitter_of(self._reporter, flavour))
+            hook(settings.name, _emitter_of(self._reporter))
 
-    def _own_gateway(self, client: Any, build_gateway: Callable[..., Any]) -> Any:
+    def _own_gateway(self, client: Any) -> RedisGateway:
         settings = self._options
         settings.check_own_client()
         if settings.heartbeat_interval_seconds is not None:
             warn_of_small_pool(client, _WITH_HEARTBEAT)
-        return build_gateway(
+        return RedisGateway(
             redis_client=client,
             interrupt=settings.interrupt,
             message_visibility_timeout_seconds=settings.visibility_timeout_seconds,
@@ -158,46 +105,14 @@ class QueueFlows:
     @property
     def is_draining(self) -> bool:
         """True from the first `drain()` until one has succeeded."""
-        return self._gate.stopping and not self._drain.done
+        return self._gate.stopping and not self._drained
 
     @property
     def is_drained(self) -> bool:
         """True once a `drain()` has returned True."""
-        return self._drain.done
+        return self._drained
 
     # -- publish --
-
-    def _publish_one(
-        self,
-        message: str | dict[str, Any],
-        delay_seconds: float | None,
-        key: str | None = None,
-        seconds: int | None = None,
-    ) -> Flow[bool]:
-        """Publish one message, in a round trip of the v7 kind unless it asks for more."""
-        if delay_seconds is None and key is None and seconds is None:
-            enqueue = self._enqueue(message)
-        else:
-            validation.check(
-                delay_seconds=delay_seconds, deduplication_key=key, deduplication_seconds=seconds
-            )
-            self._check_deduplication(key, seconds)
-            enqueue = self._enqueue_all([message], delay_seconds, key, seconds)
-        flags = yield from self._reporting_publish(enqueue)
-        if key is None and not flags[0]:
-            self._tell_suppressed(flags)
-        return flags[0]
-
-    def _publish_all(
-        self, messages: Iterable[str | dict[str, Any]], delay_seconds: float | None = None
-    ) -> Flow[list[bool]]:
-        """Publish in one go. Every message is checked before the first one is sent."""
-        validation.check(delay_seconds=delay_seconds)
-        if isinstance(messages, (str, bytes, dict)):
-            raise TypeError(f"'messages' must be an iterable of messages, got {type(messages).__name__}")
-        flags = yield from self._reporting_publish(self._enqueue_all(messages, delay_seconds))
-        self._tell_suppressed(flags)
-        return flags
 
     def _check_deduplication(self, key: str | None, seconds: int | None) -> None:
         """Raise ConfigurationError for what one publish cannot ask of this queue."""
@@ -212,30 +127,28 @@ class QueueFlows:
                 " deduplication=True to the queue"
             )
 
-    def _reporting_publish(self, enqueue: Flow[list[bool]]) -> Flow[list[bool]]:
+    def _publish(self, enqueue: Callable[..., list[bool]], *args: Any) -> list[bool]:
         """Run `enqueue` as a publish of this queue and report how it ended, for each message."""
-        began, caller = time.monotonic(), self._flavour.caller()
+        began, caller = time.monotonic(), _io.caller()
         try:
             if not self._gate.enter(caller):
                 raise QueueDrainedError("queue is drained")
             outer = event_sink.set(self._sink)
             try:
-                enqueued = yield from enqueue
+                enqueued = enqueue(*args)
             finally:
                 event_sink.reset(outer)
                 self._gate.leave(caller)
         except BaseException as error:
             if isinstance(error, RedisMessageQueueError):
                 with_context(error, queue=self._options.name, operation="publish")
-            yield from self._reporter.emit(
-                Op.PUBLISH, Out.FAILURE, error=error, duration_ms=elapsed_ms(began)
-            )
+            self._reporter.emit(Op.PUBLISH, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
             raise
         if self._reporter.on_event is not None:
             took = elapsed_ms(began)
             for new in enqueued:
                 told = (Op.PUBLISH, Out.SUCCESS) if new else (Op.PUBLISH_DEDUP_HIT, Out.SKIPPED)
-                yield from self._reporter.emit(*told, duration_ms=took)
+                self._reporter.emit(*told, duration_ms=took)
         return enqueued
 
     def _tell_suppressed(self, enqueued: list[bool]) -> None:
@@ -249,21 +162,18 @@ class QueueFlows:
                 self._options.name,
             )
 
-    def _enqueue(self, message: str | dict[str, Any]) -> Flow[list[bool]]:
+    def _enqueue(self, message: str | dict[str, Any]) -> list[bool]:
         text, pending = self._limits.text(message), self.key.pending
         deduplicates, seconds = self._options.deduplication, self._options.publish_timeout_seconds
-        action: Action
-        if not deduplicates:
-            action = partial(self._gateway.add_message, pending, text)
-        elif self._options.get_deduplication_key is default_deduplication_key:
-            marker = f"{self.key.deduplication_prefix}{text_digest(text)}"
-            action = partial(self._gateway.publish_message, pending, text, marker)
-        else:
-            marker = yield from self._marker(message, text)
-            action = partial(self._gateway.publish_message, pending, text, marker)
-        if seconds is not None:
-            action = partial(self._flavour.in_time, seconds, action)
-        answer = yield action
+        send: Callable[..., Any] = self._gateway.add_message
+        words: tuple[str, ...] = (pending, text)
+        if deduplicates:
+            if self._options.get_deduplication_key is default_deduplication_key:
+                marker = f"{self.key.deduplication_prefix}{text_digest(text)}"
+            else:
+                marker = self._marker(message, text)
+            send, words = self._gateway.publish_message, (pending, text, marker)
+        answer = send(*words) if seconds is None else _io.in_time(seconds, partial(send, *words))
         wanted, method = (bool, "publish_message") if deduplicates else (type(None), "add_message")
         if not isinstance(answer, wanted):
             kind = "bool" if deduplicates else "None"
@@ -276,7 +186,7 @@ class QueueFlows:
         delay_seconds: float | None,
         key: str | None = None,
         seconds: int | None = None,
-    ) -> Flow[list[bool]]:
+    ) -> list[bool]:
         own = "publish_many()" if (key, seconds) == (None, None) else "a deduplication of one publish"
         gateway = self._built_in(own if delay_seconds is None else "publishing with a delay")
         messages = list(messages)
@@ -285,30 +195,30 @@ class QueueFlows:
         if key is not None:
             markers = [Marker.of(self.key.deduplication(key), key)] * len(texts)
         elif self._options.deduplication:
-            markers = yield from self._markers(messages, texts)
+            markers = self._markers(messages, texts)
         target = self.key.pending if delay_seconds is None else self.key.delayed
-        publish = gateway._publish_many(target, texts, markers, delay_seconds, seconds)  # noqa: SLF001
+        words = target, texts, markers, delay_seconds, seconds
         if self._options.publish_timeout_seconds is None:
-            return (yield from publish)
-        within = partial(self._flavour.in_time, self._options.publish_timeout_seconds)
-        flags: list[bool] = yield partial(within, partial(self._flavour.run, publish))
+            return gateway._publish_many(*words)  # noqa: SLF001
+        publish = partial(gateway._publish_many, *words)  # noqa: SLF001
+        flags: list[bool] = _io.in_time(self._options.publish_timeout_seconds, publish)
         return flags
 
-    def _markers(self, messages: list[str | dict[str, Any]], texts: list[str]) -> Flow[list[str]]:
+    def _markers(self, messages: list[str | dict[str, Any]], texts: list[str]) -> list[str]:
         if self._options.get_deduplication_key is default_deduplication_key:
             prefix = self.key.deduplication_prefix
             return [prefix + digest for digest in map(text_digest, texts)]
         markers: list[str] = []
         for message, text in zip(messages, texts, strict=True):
-            markers.append((yield from self._marker(message, text)))
+            markers.append(self._marker(message, text))
         return markers
 
-    def _marker(self, message: str | dict[str, Any], text: str) -> Flow[Marker]:
+    def _marker(self, message: str | dict[str, Any], text: str) -> Marker:
         """The name of a marker that does not come from the content's digest: it knows its key."""
         function = self._options.get_deduplication_key
         if function is None:  # the text is the key
             return Marker.of(self.key.deduplication(text), "")
-        result = yield partial(self._flavour.call_key, function, message)
+        result = _io.call_key(function, message)
         if not isinstance(result, str):
             kind = discard_awaitable(result) or type(result).__name__
             raise TypeError(
@@ -320,9 +230,9 @@ class QueueFlows:
             )
         return Marker.of(self.key.deduplication(result), result)
 
-    def _built_in(self, what: str) -> GatewayFlows:
+    def _built_in(self, what: str) -> RedisGateway:
         """The gateway for what its contract has no name for."""
-        if not isinstance(self._gateway, GatewayFlows):
+        if not isinstance(self._gateway, RedisGateway):
             raise GatewayContractError(
                 f"{what} needs the built-in RedisGateway, this queue has a {type(self._gateway).__name__}"
             )
@@ -330,42 +240,122 @@ class QueueFlows:
 
     # -- claim --
 
-    def _claim_message(self) -> Flow[Processing | None]:
-        began, caller = time.monotonic(), self._flavour.caller()
+    def _claim_message(self) -> Processing | None:
+        began, caller = time.monotonic(), _io.caller()
         if not self._gate.enter(caller):
-            yield Sleep(0)
-            yield from self._reporter.emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
+            _io.sleep(0)
+            self._reporter.emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
             return None
         try:
             outer = event_sink.set(self._sink)
             try:
-                claimed = yield partial(
-                    self._gateway.wait_for_message_and_move, self.key.pending, self.key.processing
-                )
+                claimed = self._gateway.wait_for_message_and_move(self.key.pending, self.key.processing)
             finally:
                 event_sink.reset(outer)
             message = None if claimed is None else Processing(self._parts, claimed, began)
         except Exception as error:
             if isinstance(error, RedisMessageQueueError):
                 with_context(error, queue=self._options.name, operation="claim")
-            yield from self._reporter.emit(Op.CLAIM, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
+            self._reporter.emit(Op.CLAIM, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
             raise
         finally:
             self._gate.leave(caller)
         if message is None:
-            yield from self._reporter.emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
+            self._reporter.emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
         return message
 
+    # -- the end --
 
-def _emitter_of(reporter: Reporter, flavour: Flavour) -> Callable[..., Any]:
-    """What a gateway that has the hook `_set_event_emitter` reports with; awaitable under asyncio.
+    def _end(self, timeout: float | None, caller: object) -> bool:
+        """Stop publishing and claiming, wait for who is inside, settle claims of unknown outcome.
+
+        True once nothing is left. False (the time was too short, or Redis unreachable) may be tried again.
+        """
+        validation.check_types(timeout=timeout)
+        if timeout is not None and timeout < 0:
+            raise ConfigurationError(f"'timeout' must not be negative, got {timeout!r}; 0 only looks")
+        began = time.monotonic()
+
+        def tell(outcome: EventOutcome, error: BaseException | None = None) -> None:
+            waiting = self._unanswered()
+            facts = {"timeout_seconds": timeout, "pending_claim_ids": waiting, "error": error}
+            took = None if outcome is Out.START else elapsed_ms(began)
+            self._emit_drain(outcome, **facts, duration_ms=took)
+
+        if self._drained:
+            _io.sleep(0)
+            tell(Out.SKIPPED)
+            return True
+        self._gate.stop()
+        tell(Out.START)
+        try:
+            self._until_drained(timeout, caller)
+        except Exception as error:
+            if isinstance(error, RedisMessageQueueError):
+                with_context(error, queue=self._options.name, operation="drain")
+            tell(Out.FAILURE, error)
+            raise
+        if self._drained:
+            tell(Out.SUCCESS)
+        else:
+            failure = DrainFailedError("something is left; drain again, or let the leases end")
+            tell(Out.FAILURE, with_context(failure, queue=self._options.name, operation="drain"))
+        return self._drained
+
+    def _emit_drain(self, outcome: EventOutcome, **fields: Any) -> None:
+        """Report, unless a callback that is told of this very drain drains again."""
+        if not _telling_of_drain.get():
+            _telling_of_drain.set(True)
+            try:
+                self._reporter.emit(Op.DRAIN, outcome, **fields)
+            finally:
+                _telling_of_drain.set(False)
+
+    def _until_drained(self, timeout: float | None, caller: object) -> None:
+        began = _io.now()
+        _io.sleep(0)
+        while not self._drained:
+            with self._gate.draining(caller) as leads:
+                if leads:
+                    self._drained = self._drain_gateway(timeout, began)
+                    return
+            if timeout is not None and _io.now().since(began) >= timeout:
+                return
+            _io.sleep(_LOOK_SECONDS)
+
+    def _drain_gateway(self, timeout: float | None, began: Moment) -> bool:
+        hook = getattr(self._gateway, "_drain_pending_claim_ids", None)
+        if hook is None:
+            return True
+        remaining = None if timeout is None else timeout - _io.now().since(began)
+        deadline = None if timeout is None else began.told + timeout
+
+        def settle() -> Any:
+            return hook(self.key.processing, deadline_monotonic=deadline)
+
+        try:
+            return bool(_io.within(remaining, settle))
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            logger.warning("Transient error while draining %s: %s", self._options.name, error)
+            return False
+
+    def _unanswered(self) -> tuple[str, ...] | None:
+        """Claims of unknown outcome; None with a gateway that does not say."""
+        loop = getattr(self._gateway, "_claiming", None)
+        return loop.unanswered.waiting(self.key.processing) if isinstance(loop, ClaimLoop) else None
+
+
+def _emitter_of(reporter: Reporter) -> Callable[..., None]:
+    """What a gateway that has the hook `_set_event_emitter` reports with.
 
     It does not keep the queue alive: a gateway may outlive many queues.
     """
-    reference, run = weakref.ref(reporter), flavour.run
+    reference = weakref.ref(reporter)
 
-    def emit(operation: str, outcome: str, **fields: Any) -> Any:
-        alive = reference()
-        return run(nothing() if alive is None else alive.emit(Op(operation), Out(outcome), **fields))
+    def emit(operation: str, outcome: str, **fields: Any) -> None:
+        if alive := reference():
+            alive.emit(Op(operation), Out(outcome), **fields)
 
     return emit

@@ -16,7 +16,7 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
 from redis_message_queue._callbacks import discard_awaitable
-from redis_message_queue._deadline import NEVER, check_deadline, deadline_at
+from redis_message_queue._clock import NEVER, check_deadline, deadline_at
 from redis_message_queue._kept_connection import ask, ask_async, kept_by, kept_of
 from redis_message_queue.client_checks import is_cluster
 from redis_message_queue.exceptions import GatewayContractError
@@ -38,49 +38,42 @@ _ANSWERS = frozenset((int, bytes, str, bool, list, dict, type(None)))
 # -- script calls --
 
 
-def execute(client: Any, call: Call[T]) -> T:
+async def execute_async(client: Any, call: Call[T]) -> T:
     """Run one script call and read its reply.
 
     Real clients get EVALSHA, and EVAL once for each server that does not know the script; any other object
     gets exactly one plain `eval`. Raises what the client raises (`redis.RedisError`).
     """
-    if not isinstance(client, _BLOCKING):
-        keys = call.keys
-        return call.parse(send(client, "eval", call.script.text, len(keys), *map(as_text, keys), *call.args))
-    kept = kept_by(client)
-    try:
-        reply = _command(client, call) if kept is None else ask(kept, call)
-    except NoScriptError:
-        reply = _command(client, call, by_text=True)
-    except AWAY as error:
-        if not _may_be_elsewhere(client, error):
-            raise
-        drop_idle(client)
-        reply = _ask_anew(client, call)
-    return call.parse(reply)
-
-
-async def execute_async(client: Any, call: Call[T]) -> T:
-    """As `execute`, over an asyncio client."""
     if not isinstance(client, _ASYNCIO):
         keys = call.keys
         words = call.script.text, len(keys), *map(as_text, keys), *call.args
         return call.parse(await send_async(client, "eval", *words))
-    if isinstance(client, redis.asyncio.RedisCluster):
-        # Before it knows the slots, redis-py sends a command to any node; many such answers make it close
-        # all connections under those who use them.
-        await client.initialize()
     kept = kept_by(client)
     try:
-        reply = await (_command(client, call) if kept is None else ask_async(kept, call))
+        reply = await (_command_async(client, call) if kept is None else ask_async(kept, call))
     except NoScriptError:
-        reply = await _command(client, call, by_text=True)
+        reply = await _command_async(client, call, by_text=True)
     except AWAY as error:
         if not _may_be_elsewhere(client, error):
             raise
         await drop_idle(client)
         reply = await _ask_anew_async(client, call)
     return call.parse(reply)
+
+
+async def _ask_anew_async(client: Any, call: Call[Any]) -> Any:
+    try:
+        return await _command_async(client, call)
+    except NoScriptError:
+        return await _command_async(client, call, by_text=True)
+
+
+async def _command_async(client: Any, call: Call[Any], *, by_text: bool = False) -> Any:
+    if isinstance(client, redis.asyncio.RedisCluster):
+        # Before it knows the slots, redis-py sends a command to any node; many such answers make it close
+        # all connections under those who use them.
+        await client.initialize()
+    return await _command(client, call, by_text=by_text)
 
 
 def _command(client: Any, call: Call[Any], *, by_text: bool = False) -> Any:
@@ -93,18 +86,116 @@ def _command(client: Any, call: Call[Any], *, by_text: bool = False) -> Any:
     return client.execute_command(*script, len(keys), *keys, *call.args, **options)
 
 
-def _ask_anew(client: Any, call: Call[Any]) -> Any:
-    try:
-        return _command(client, call)
-    except NoScriptError:
-        return _command(client, call, by_text=True)
+# -- commands --
 
 
-async def _ask_anew_async(client: Any, call: Call[Any]) -> Any:
+async def send_async(client: Any, command: str, /, *args: object, **options: object) -> Any:
+    """Call one method of the client. Raises GatewayContractError for an answer of the other face."""
     try:
-        return await _command(client, call)
-    except NoScriptError:
-        return await _command(client, call, by_text=True)
+        return await _told_async(client, command, args, options)
+    except AWAY as error:
+        if not _may_be_elsewhere(client, error):
+            raise
+        await drop_idle(client)
+        return await _told_async(client, command, args, options)
+
+
+async def _told_async(client: Any, command: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    reply = getattr(client, command)(*args, **options)
+    if not hasattr(reply, "__await__"):
+        raise GatewayContractError(
+            f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with"
+            f" {type(reply).__name__}, which cannot be awaited: it is a sync one and blocks the event"
+            " loop; use it with redis_message_queue, or a redis.asyncio.Redis here"
+        )
+    return await reply
+
+
+def _told(client: Any, command: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    if deadline_at.get() is not NEVER:
+        check_deadline()
+    reply = getattr(client, command)(*args, **options)
+    if type(reply) not in _ANSWERS and (kind := discard_awaitable(reply)):
+        raise GatewayContractError(
+            f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with {kind}:"
+            " nothing was done; use it with redis_message_queue.asyncio, or a redis.Redis here"
+        )
+    return reply
+
+
+# -- where another server is to be asked --
+
+
+async def over_fresh_async(client: Any, action: Callable[[], Awaitable[T]]) -> T:
+    """The outcome of `action`; of a second one, over new connections, where the first met such a server."""
+    try:
+        return await action()
+    except AWAY as error:
+        if not _may_be_elsewhere(client, error):
+            raise
+        await drop_idle(client)
+        return await action()
+
+
+def _may_be_elsewhere(client: Any, error: BaseException) -> bool:
+    """Whether another call may find the server that is meant; if not, the error tells the way out.
+
+    Who asks raises it: raised from here it would hold itself, and with it connections, until it is collected.
+    """
+    if is_elsewhere(error) and isinstance(client, (*_BLOCKING, *_ASYNCIO)):
+        return True
+    explain(error)
+    return False
+
+
+def drop_idle(client: Any) -> Any:
+    """Close the connections of a client that nobody uses now; those in use are their users' to close.
+
+    Gives an awaitable for a client of asyncio. Any other object than redis-py's clients is left alone.
+    """
+    if isinstance(client, _ASYNCIO):
+        return _drop_idle_of_a_loop(client)
+    if isinstance(client, _BLOCKING):
+        for pool in _pools(client):
+            if (kept := kept_of(pool)) and (connection := kept.take()[0]):
+                connection.disconnect()
+                pool.release(connection)
+            _disconnect_idle(pool)
+    return None
+
+
+async def _drop_idle_of_a_loop(client: Any) -> None:
+    if isinstance(client, redis.asyncio.RedisCluster):
+        resting = [each for node in client.get_nodes() for each in tuple(getattr(node, "_free", ()))]
+        await asyncio.gather(*(each.disconnect() for each in resting), return_exceptions=True)
+        return
+    pool = client.connection_pool
+    if (kept := kept_of(pool)) and (connection := kept.take()[0]):
+        await connection.disconnect(nowait=True)
+        await pool.release(connection)
+    await pool.disconnect(inuse_connections=False)
+
+
+def _pools(client: Any) -> Iterator[Any]:
+    if isinstance(client, redis.Redis):
+        yield client.connection_pool
+        return
+    for node in client.get_nodes():
+        if node.redis_connection is not None:
+            yield node.redis_connection.connection_pool
+
+
+def _disconnect_idle(pool: Any) -> None:
+    try:
+        pool.disconnect(inuse_connections=False)
+    except TypeError:  # a BlockingConnectionPool before redis-py 7 can only close all: look into its queue
+        with pool.pool.mutex:
+            for connection in pool.pool.queue:
+                if connection is not None:
+                    connection.disconnect()
+
+
+# -- many calls at once, of threads alone --
 
 
 def execute_many(client: Any, calls: Sequence[Call[T]]) -> list[T | Exception]:
@@ -145,45 +236,48 @@ def _outcome(client: Any, call: Call[Any]) -> Any:
         return error
 
 
-# -- commands --
+# -- The sync face, written by worker/sync_face.py from what is above: change that. --
 
 
-def send(client: Any, command: str, *args: object, **options: object) -> Any:
-    """Call one method of the client. Raises GatewayContractError if its answer is still to be awaited."""
-    if deadline_at.get() is not NEVER:
-        check_deadline()
+def execute(client: Any, call: Call[T]) -> T:
+    """Run one script call and read its reply.
+
+    Real clients get EVALSHA, and EVAL once for each server that does not know the script; any other object
+    gets exactly one plain `eval`. Raises what the client raises (`redis.RedisError`).
+    """
+    if not isinstance(client, _BLOCKING):
+        keys = call.keys
+        words = call.script.text, len(keys), *map(as_text, keys), *call.args
+        return call.parse(send(client, "eval", *words))
+    kept = kept_by(client)
     try:
-        reply = getattr(client, command)(*args, **options)
+        reply = _command(client, call) if kept is None else ask(kept, call)
+    except NoScriptError:
+        reply = _command(client, call, by_text=True)
     except AWAY as error:
         if not _may_be_elsewhere(client, error):
             raise
         drop_idle(client)
-        reply = getattr(client, command)(*args, **options)
-    if type(reply) not in _ANSWERS and (kind := discard_awaitable(reply)):
-        raise GatewayContractError(
-            f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with {kind}:"
-            " nothing was done; use it with redis_message_queue.asyncio, or a redis.Redis here"
-        )
-    return reply
+        reply = _ask_anew(client, call)
+    return call.parse(reply)
 
 
-async def send_async(client: Any, command: str, *args: object, **options: object) -> Any:
-    """Await one method of the client. Raises GatewayContractError if it has done its work already."""
-
-    async def ask() -> Any:
-        reply = getattr(client, command)(*args, **options)
-        if not hasattr(reply, "__await__"):
-            raise GatewayContractError(
-                f"the client ({type(client).__module__}.{type(client).__name__}) answered {command} with"
-                f" {type(reply).__name__}, which cannot be awaited: it is a sync one and blocks the event"
-                " loop; use it with redis_message_queue, or a redis.asyncio.Redis here"
-            )
-        return await reply
-
-    return await over_fresh_async(client, ask)
+def _ask_anew(client: Any, call: Call[Any]) -> Any:
+    try:
+        return _command(client, call)
+    except NoScriptError:
+        return _command(client, call, by_text=True)
 
 
-# -- where another server is to be asked --
+def send(client: Any, command: str, /, *args: object, **options: object) -> Any:
+    """Call one method of the client. Raises GatewayContractError for an answer of the other face."""
+    try:
+        return _told(client, command, args, options)
+    except AWAY as error:
+        if not _may_be_elsewhere(client, error):
+            raise
+        drop_idle(client)
+        return _told(client, command, args, options)
 
 
 def over_fresh(client: Any, action: Callable[[], T]) -> T:
@@ -195,72 +289,3 @@ def over_fresh(client: Any, action: Callable[[], T]) -> T:
             raise
         drop_idle(client)
         return action()
-
-
-async def over_fresh_async(client: Any, action: Callable[[], Awaitable[T]]) -> T:
-    """As `over_fresh`, for asyncio."""
-    try:
-        return await action()
-    except AWAY as error:
-        if not _may_be_elsewhere(client, error):
-            raise
-        await drop_idle(client)
-        return await action()
-
-
-def _may_be_elsewhere(client: Any, error: BaseException) -> bool:
-    """Whether another call may find the server that is meant; if not, the error tells the way out.
-
-    Who asks raises it: raised from here it would hold itself, and with it connections, until it is collected.
-    """
-    if is_elsewhere(error) and isinstance(client, (*_BLOCKING, *_ASYNCIO)):
-        return True
-    explain(error)
-    return False
-
-
-def drop_idle(client: Any) -> Any:
-    """Close the connections of a client that nobody uses now; those in use are their users' to close.
-
-    Gives an awaitable for a client of asyncio. Any other object than redis-py's clients is left alone.
-    """
-    if isinstance(client, _ASYNCIO):
-        return _drop_idle_async(client)
-    if isinstance(client, _BLOCKING):
-        for pool in _pools(client):
-            if (kept := kept_of(pool)) and (connection := kept.take()[0]):
-                connection.disconnect()
-                pool.release(connection)
-            _disconnect_idle(pool)
-    return None
-
-
-async def _drop_idle_async(client: Any) -> None:
-    if isinstance(client, redis.asyncio.RedisCluster):
-        resting = [each for node in client.get_nodes() for each in tuple(getattr(node, "_free", ()))]
-        await asyncio.gather(*(each.disconnect() for each in resting), return_exceptions=True)
-        return
-    pool = client.connection_pool
-    if (kept := kept_of(pool)) and (connection := kept.take()[0]):
-        await connection.disconnect(nowait=True)
-        await pool.release(connection)
-    await pool.disconnect(inuse_connections=False)
-
-
-def _pools(client: Any) -> Iterator[Any]:
-    if isinstance(client, redis.Redis):
-        yield client.connection_pool
-        return
-    for node in client.get_nodes():
-        if node.redis_connection is not None:
-            yield node.redis_connection.connection_pool
-
-
-def _disconnect_idle(pool: Any) -> None:
-    try:
-        pool.disconnect(inuse_connections=False)
-    except TypeError:  # a BlockingConnectionPool before redis-py 7 can only close all: look into its queue
-        with pool.pool.mutex:
-            for connection in pool.pool.queue:
-                if connection is not None:
-                    connection.disconnect()

@@ -25,7 +25,7 @@ _PREFIX_BYTES = PREFIX.encode()
 # What the id of an envelope begins with that a claim made up, for the second of two equal values without one.
 RAW_ID = "raw-"
 # Of one text: much less work than of an object.
-_quoted = json.JSONEncoder().encode
+_quoted = json.encoder.encode_basestring_ascii
 _parsed = json.JSONDecoder().decode
 # Which bits of a UUID say what kind it is, and what they are in a random one.
 _VERSION_BITS, _VERSION_4 = 0xF000C000 << 48, 0x40008000 << 48
@@ -132,7 +132,8 @@ def encode(payload: str, message_id: str | None = None, *, key: str | None = Non
     pass it over.
     """
     told = "" if key is None else f',"key":{_quoted(key)}'
-    return f'{PREFIX}{{"id":{_quoted(message_id or new_id())},"payload":{_quoted(payload)}{told}}}'
+    quoted_id = _quoted(message_id) if message_id else f'"{new_id()}"'
+    return f'{PREFIX}{{"id":{quoted_id},"payload":{_quoted(payload)}{told}}}'
 
 
 def new_id() -> str:

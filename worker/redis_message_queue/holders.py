@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import _transport
-from redis_message_queue._flow import run, run_async
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import held_field
 from redis_message_queue.operations import Call, as_text, script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import redis
     import redis.asyncio
 
-    from redis_message_queue._flow import Flow
     from redis_message_queue.keys import QueueKeys
 
 __all__ = ["expire_leases", "expire_leases_async"]
@@ -25,7 +20,16 @@ __all__ = ["expire_leases", "expire_leases_async"]
 _FIRST, _MOST_AT_ONCE, _BYTES_AT_ONCE = 16, 1000, 1 << 20
 
 
-def expire_leases(client: redis.Redis | redis.RedisCluster, keys: QueueKeys, instance: str) -> int:
+class _Part(NamedTuple):
+    returned: int
+    cursor: str
+    entries: int
+    size: int
+
+
+async def expire_leases_async(
+    client: redis.asyncio.Redis | redis.asyncio.RedisCluster, keys: QueueKeys, instance: str
+) -> int:
     """Give back at once what a process holds that has ended; how many messages came back.
 
     For whoever knows that the process is dead, as its parent does: silence proves nothing. Its messages are
@@ -40,29 +44,11 @@ def expire_leases(client: redis.Redis | redis.RedisCluster, keys: QueueKeys, ins
         ConfigurationError: an empty instance.
         redis.RedisError: one of `trouble.AWAY`, on trouble.
     """
-    return run(_expire(_transport.execute, client, keys, instance))
-
-
-async def expire_leases_async(
-    client: redis.asyncio.Redis | redis.asyncio.RedisCluster, keys: QueueKeys, instance: str
-) -> int:
-    """As `expire_leases`, over an asyncio client."""
-    return await run_async(_expire(_transport.execute_async, client, keys, instance))
-
-
-class _Part(NamedTuple):
-    returned: int
-    cursor: str
-    entries: int
-    size: int
-
-
-def _expire(execute: Callable[..., Any], client: Any, keys: QueueKeys, instance: str) -> Flow[int]:
     if not instance:
         raise ConfigurationError("'instance' must not be empty: by it a process is told from others")
     cursor, count, returned = "0", _FIRST, 0
     while True:
-        part: _Part = yield partial(execute, client, _look(keys, instance, cursor, count))
+        part = await _transport.execute_async(client, _look(keys, instance, cursor, count))
         returned += part.returned
         if not part.cursor:
             return returned
@@ -92,3 +78,34 @@ def _look(keys: QueueKeys, instance: str, cursor: str, count: int) -> Call[_Part
 def _read(reply: Any) -> _Part:
     returned, cursor, entries, size = reply
     return _Part(int(returned), as_text(cursor), int(entries), int(size))
+
+
+# -- The sync face, written by worker/sync_face.py from what is above: change that. --
+
+
+def expire_leases(client: redis.Redis | redis.RedisCluster, keys: QueueKeys, instance: str) -> int:
+    """Give back at once what a process holds that has ended; how many messages came back.
+
+    For whoever knows that the process is dead, as its parent does: silence proves nothing. Its messages are
+    pending again as if their leases had expired, delivery counts and all; a consumer that waits is woken. A
+    process that lives after all is told that its leases are lost, and none of its settlements counts.
+    Nobody else's lease is touched. It may be repeated: what is back is not given back again.
+
+    Args:
+        instance: of the process' `WorkerIdentity`.
+
+    Raises:
+        ConfigurationError: an empty instance.
+        redis.RedisError: one of `trouble.AWAY`, on trouble.
+    """
+    if not instance:
+        raise ConfigurationError("'instance' must not be empty: by it a process is told from others")
+    cursor, count, returned = "0", _FIRST, 0
+    while True:
+        part = _transport.execute(client, _look(keys, instance, cursor, count))
+        returned += part.returned
+        if not part.cursor:
+            return returned
+        cursor, count = part.cursor, min(_MOST_AT_ONCE, 4 * count)
+        if part.entries:  # if the next are alike
+            count = max(1, min(count, _BYTES_AT_ONCE * part.entries // max(1, part.size)))

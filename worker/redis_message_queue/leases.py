@@ -13,14 +13,13 @@ from redis_message_queue import _transport
 from redis_message_queue._batch import leases_at_once
 from redis_message_queue._callbacks import report_callback_failure
 from redis_message_queue._clock import monotonic, since_told
-from redis_message_queue._flow import is_final
-from redis_message_queue._fork import ForgottenAtFork
+from redis_message_queue._local_state import ForgottenAtFork
 from redis_message_queue._timer import Timer, timers
 from redis_message_queue.client_checks import check_face
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.operations import Call, renew_many
-from redis_message_queue.trouble import AWAY
+from redis_message_queue.trouble import AWAY, is_final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

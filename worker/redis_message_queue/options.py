@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from redis_message_queue._flow import RetryBudget
-from redis_message_queue._gateway import GatewayProperties
+import tenacity
+
 from redis_message_queue.envelope import PayloadLimits, default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
@@ -16,8 +16,9 @@ from redis_message_queue.validation import LONGEST_DELAY_SECONDS, MOST_KEPT, che
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from redis_message_queue._flavour import Flavour
     from redis_message_queue.messages import WorkerIdentity
+
+    Check = Callable[[str, Any], None]
 
 OverloadPolicy = Literal["raise", "drop_oldest", "block"]
 
@@ -29,6 +30,30 @@ _DEFAULT_DEDUPLICATION_TTL_SECONDS = 3600
 _DEFAULT_WAIT_INTERVAL_SECONDS = 5
 # A replay record must outlive every repeat of its call.
 _REPLAY_MARGIN_SECONDS = 180
+
+
+class GatewayProperties:
+    """What a queue asks of any gateway; the defaults describe one without leases."""
+
+    @property
+    def is_redis_cluster(self) -> bool:
+        """True if the keys of a queue must share a hash tag."""
+        return False
+
+    @property
+    def message_visibility_timeout_seconds(self) -> int | None:
+        """How long a lease lasts without renewal; None means claims carry no lease."""
+        return None
+
+    @property
+    def max_delivery_count(self) -> int | None:
+        """Deliveries of one message before it becomes a dead letter; None means no limit."""
+        return None
+
+    @property
+    def dead_letter_queue(self) -> str | None:
+        """The key dead letters go to."""
+        return None
 
 
 class _Options:
@@ -115,22 +140,22 @@ class QueueOptions(_Options):
         """The bounds on payloads."""
         return PayloadLimits(self.max_payload_bytes, self.max_payload_depth, self.strict_payload_types)
 
-    def validate(self, flavour: Flavour) -> None:
+    def validate(self, check_callback: Check, check_event_callback: Check) -> None:
         """Check everything that does not depend on the gateway. Raises TypeError or ConfigurationError."""
         self._check_name()
         self._check("deduplication", "enable_completed_queue", "enable_failed_queue")
         self._check_history("max_completed_length", "enable_completed_queue")
         self._check_history("max_failed_length", "enable_failed_queue")
         self._check("max_delivery_count", "visibility_timeout_seconds")
-        flavour.check_plain_callback("get_deduplication_key", self.get_deduplication_key)
+        check_callback("get_deduplication_key", self.get_deduplication_key)
         custom_key = self.get_deduplication_key not in (None, default_deduplication_key)
         self._check_backpressure(deduplicates=self.deduplication or custom_key)
         if custom_key and not self.deduplication:
             raise ConfigurationError(
                 "'get_deduplication_key' cannot be provided when 'deduplication' is disabled"
             )
-        flavour.check_plain_callback("on_heartbeat_failure", self.on_heartbeat_failure)
-        flavour.check_event_callback("on_event", self.on_event)
+        check_callback("on_heartbeat_failure", self.on_heartbeat_failure)
+        check_event_callback("on_event", self.on_event)
         self._check("max_payload_bytes", "max_payload_depth")
         self._check("strict_payload_types", "strict_envelope_decoding", "publish_timeout_seconds")
         most, waits = self.publish_timeout_seconds, self.pending_overload_block_timeout_seconds
@@ -187,7 +212,9 @@ class QueueOptions(_Options):
                 " max_delivery_count=None too"
             )
 
-    def check_gateway(self, gateway: object, client: object, flavour: Flavour) -> int | None:
+    def check_gateway(
+        self, gateway: object, client: object, kind: type[GatewayProperties], other_package: str
+    ) -> int | None:
         """Rules of the `gateway=` way; returns the gateway's visibility timeout."""
         given = ["client"] * (client is not None)
         given += [name for name, free in _OF_THE_GATEWAY.items() if getattr(self, name) not in free]
@@ -195,10 +222,10 @@ class QueueOptions(_Options):
             raise ConfigurationError(
                 f"'{given[0]}' cannot be provided alongside 'gateway'; configure it on the gateway"
             )
-        if not isinstance(gateway, flavour.gateway_class):
+        if not isinstance(gateway, kind):
             hint = ""
             if isinstance(gateway, GatewayProperties):
-                hint = f" of this package; this one belongs to {flavour.other_package}"
+                hint = f" of this package; this one belongs to {other_package}"
             raise GatewayContractError(
                 f"'gateway' must be an AbstractRedisGateway{hint}, got {type(gateway).__name__}"
             )
@@ -302,11 +329,14 @@ class GatewayOptions(_Options):
         wait = self.message_wait_interval_seconds
         return _DEFAULT_WAIT_INTERVAL_SECONDS if wait is None else wait
 
-    @property
-    def retry(self) -> RetryBudget:
-        """How idempotent calls are repeated."""
-        return RetryBudget(
-            self.retry_budget_seconds, self.retry_initial_delay_seconds, self.retry_max_delay_seconds
+    def retrying(self) -> tenacity.Retrying:
+        """Compose tenacity's parts. Costs more than a round trip, so it is done after a first failure."""
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_delay(self.retry_budget_seconds),
+            wait=tenacity.wait_exponential(
+                multiplier=self.retry_initial_delay_seconds, max=self.retry_max_delay_seconds
+            )
+            + tenacity.wait_random(0, 0.1),
         )
 
     def replay_ttl_ms(self, at_least_seconds: int) -> int:

@@ -1,18 +1,19 @@
+# Written by worker/sync_face.py from asyncio/redis_message_queue.py: change that.
 """The queue."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from redis_message_queue import options, validation
-from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
-from redis_message_queue._callbacks import WrongHandlerError, call_plain
-from redis_message_queue._flavour import sync_flavour
-from redis_message_queue._flow import run
-from redis_message_queue._heartbeat import LeaseHeartbeat
-from redis_message_queue._redis_gateway import AbstractRedisGateway, RedisGateway
+from redis_message_queue import _bulk, _io, envelope, options, validation
+from redis_message_queue._admin import Redrive, purge, repair
+from redis_message_queue._queue import BaseQueue
+from redis_message_queue._timer import LeaseHeartbeat
 from redis_message_queue.envelope import default_deduplication_key
+from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.redrive import RedriveOptions, RedriveProgress, RepairReport
+from redis_message_queue.stats import QueueStats, sample_call
 from redis_message_queue.validation import noting_names
 
 if TYPE_CHECKING:
@@ -20,17 +21,18 @@ if TYPE_CHECKING:
 
     import redis
 
+    from redis_message_queue._abstract_redis_gateway import AbstractRedisGateway
     from redis_message_queue._processing import Processing
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
-    from redis_message_queue.redrive import RedriveProgress
-    from redis_message_queue.repair import RepairReport
 
-_FLAVOUR = sync_flavour(AbstractRedisGateway)
+PeekSource = Literal["pending", "processing", "completed", "failed", "dead_letter"]
+PurgeTarget = Literal["pending", "completed", "failed", "dead_letter", "delayed"]
+RedriveSource = Literal["dead_letter", "failed"]
 
 
-class RedisMessageQueue(AdminFlows):
+class RedisMessageQueue(BaseQueue):
     """A queue named `name` over `client` (or over a `gateway` configured by you).
 
     Lengths are numbers of messages, `_seconds` are seconds; `None` switches a limit off. With a visibility
@@ -40,8 +42,8 @@ class RedisMessageQueue(AdminFlows):
     `publish_timeout_seconds` ends a publish in time, whatever the client is still trying; without it one that
     deduplicates takes its 120 s with Redis away, and the repeats of the client beyond.
 
-    Threads may share a queue, publishing, processing and draining at once. A child of a fork may go on with
-    its parent's queue, except with a message that is in hand: that one stays the parent's.
+    Threads may share a queue, publishing, processing and draining at once. A child of a fork may go
+    on with its parent's queue, except with a message that is in hand: that one stays the parent's.
 
     Raises TypeError for arguments of the wrong type, ConfigurationError for values or combinations that
     cannot work, GatewayContractError for a gateway of the other flavour.
@@ -76,7 +78,7 @@ class RedisMessageQueue(AdminFlows):
         strict_envelope_decoding: bool = False,
         publish_timeout_seconds: float | None = None,
     ) -> None:
-        self._set_up(locals(), _FLAVOUR, RedisGateway)
+        self._set_up(locals())
 
     def publish(
         self,
@@ -97,8 +99,21 @@ class RedisMessageQueue(AdminFlows):
         queue is full, QueueDrainedError after `drain()`, redis-py's errors without deduplication,
         RetryBudgetExhaustedError with it.
         """
-        flow = self._publish_one(message, delay_seconds, deduplication_key, deduplication_seconds)
-        return run(flow)
+        if delay_seconds is None and deduplication_key is None and deduplication_seconds is None:
+            flags = self._publish(self._enqueue, message)
+        else:
+            validation.check(
+                delay_seconds=delay_seconds,
+                deduplication_key=deduplication_key,
+                deduplication_seconds=deduplication_seconds,
+            )
+            self._check_deduplication(deduplication_key, deduplication_seconds)
+            flags = self._publish(
+                self._enqueue_all, [message], delay_seconds, deduplication_key, deduplication_seconds
+            )
+        if deduplication_key is None and not flags[0]:
+            self._tell_suppressed(flags)
+        return flags[0]
 
     def publish_many(
         self, messages: Iterable[str | dict[str, Any]], *, delay_seconds: float | None = None
@@ -109,7 +124,12 @@ class RedisMessageQueue(AdminFlows):
         Nothing is sent unless every message can be stored. Each round trip is all or nothing, also when the
         queue is full. Raises as `publish()` does, and repeats after a lost reply without duplicating.
         """
-        return run(self._publish_all(messages, delay_seconds))
+        validation.check(delay_seconds=delay_seconds)
+        if isinstance(messages, (str, bytes, dict)):
+            raise TypeError(f"'messages' must be an iterable of messages, got {type(messages).__name__}")
+        flags = self._publish(self._enqueue_all, messages, delay_seconds)
+        self._tell_suppressed(flags)
+        return flags
 
     @contextmanager
     def process_message(self) -> Iterator[MessageData | None]:
@@ -119,33 +139,35 @@ class RedisMessageQueue(AdminFlows):
         in the block is final for the message (the failed list, if enabled) and propagates. In the block
         `current_message()` tells the message's id and which delivery this is.
         """
-        message = run(self._claim_message())
+        message = self._claim_message()
         if message is None:
             yield None
             return
         heartbeat = self._heartbeat_of(message)
+        settled = False
         try:
-            run(message.begin(heartbeat.start if heartbeat else None))
+            message.begin(heartbeat.start if heartbeat else None)
             try:
                 with message:
                     yield message.claim.payload
             except BaseException as error:
                 message.ended = True
-                if not _FLAVOUR.aborts(error):
-                    run(message.fail(error))
+                if not _io.aborts(error):
+                    _io.fail(message, error)
                 raise
             message.ended = True
-            run(message.succeed())
+            message.succeed()
+            settled = True
         finally:
-            if heartbeat is not None and not heartbeat.stop():
-                run(message.heartbeat_stuck())
+            if heartbeat is not None:
+                _io.stop_heartbeat(heartbeat, message, cancellable=settled)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Refuse new work, wait up to `timeout` seconds for calls in progress; True once nothing is left.
 
         Handlers that are running go on and may settle. Redis and the client are left as they are.
         """
-        return run(self._drain.flow(timeout, _FLAVOUR.caller()))
+        return self._end(timeout, _io.caller())
 
     def close(self, timeout: float | None = None) -> bool:
         """The same as `drain()`."""
@@ -160,16 +182,29 @@ class RedisMessageQueue(AdminFlows):
         with self.process_message() as payload:
             if payload is None:
                 return False
-            call_plain(handler, payload, name="the handler", error=WrongHandlerError)
+            _io.call_handler(handler, payload)
         return True
 
     def stats(self) -> QueueStats:
         """Count the messages of the queue, in one round trip."""
-        return run(self._stats())
+        gateway = self._built_in("stats()")
+        numbers = gateway._call(sample_call(self.key))  # noqa: SLF001
+        dead = numbers.dead_letter
+        if self._dead_letters() != self.key.dead_letter:
+            dead = gateway._command("llen", self._dead_letters())  # noqa: SLF001
+        return QueueStats(
+            numbers.pending, numbers.processing, numbers.completed, numbers.failed, dead, numbers.delayed
+        )
 
     def peek(self, count: int = 1, *, source: PeekSource = "pending") -> list[MessageData]:
         """The payloads of up to `count` messages, oldest first, left where they are."""
-        return run(self._peek(count, source))
+        validation.check(count=count)
+        key = self._list_named("source", source, get_args(PeekSource))
+        call = _bulk.tail(key=key, count=count)
+        entries: list[MessageData] = (self._built_in("peek()")._call(call)).entries  # noqa: SLF001
+        if source in ("pending", "processing"):
+            return [envelope.decode(entry).payload for entry in entries]
+        return entries
 
     def redrive(
         self,
@@ -207,11 +242,12 @@ class RedisMessageQueue(AdminFlows):
         Raises redis-py's errors, RetryBudgetExhaustedError when Redis stays away, PayloadTooLargeError when
         the next letter is larger than `max_payload_bytes`: those before it have moved.
         """
-        validation.check_sync_callable("match", match)
-        validation.check_sync_callable("make_room", make_room)
-        validation.check_sync_callable("on_progress", on_progress)
-        flow = self._redrive(
-            source,
+        _io.check_event_callback("match", match)
+        _io.check_callback("make_room", make_room)
+        _io.check_event_callback("on_progress", on_progress)
+        gateway = self._built_in("redrive()")
+        key = self._list_named("source", source, get_args(RedriveSource))
+        chosen = RedriveOptions(
             max_messages=max_messages,
             per_second=per_second,
             match=match,
@@ -221,11 +257,11 @@ class RedisMessageQueue(AdminFlows):
             record=record,
             on_progress=on_progress,
         )
-        return run(flow)
+        return Redrive(gateway, self.key, key, chosen).run()
 
     def redrive_dead_letters(self, max_messages: int | None = None) -> int:
         """Make dead letters pending again, oldest first, with a new delivery budget; how many were moved."""
-        return run(self._redrive("dead_letter", max_messages=max_messages)).moved
+        return (self.redrive(max_messages=max_messages)).moved
 
     def repair(
         self, *, grace_seconds: float = options.DEFAULT_GRACE_SECONDS, dry_run: bool = False
@@ -245,7 +281,10 @@ class RedisMessageQueue(AdminFlows):
         visibility timeout take messages back. Raises TypeError or ConfigurationError for an argument,
         redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
         """
-        return run(self._repair(grace_seconds=grace_seconds, dry_run=dry_run))
+        validation.check(grace_seconds=grace_seconds, dry_run=dry_run)
+        gateway = self._built_in("repair()")
+        lease = gateway.message_visibility_timeout_seconds or options.DEFAULT_VISIBILITY_TIMEOUT_SECONDS
+        return repair(gateway, _bulk.RepairCalls(self.key, lease, grace_seconds, dry_run))
 
     def purge(self, *, target: PurgeTarget) -> int:
         """Remove all messages of one list; how many there were. Messages in hand cannot be purged.
@@ -254,7 +293,17 @@ class RedisMessageQueue(AdminFlows):
         that no other call waits long. Should this be interrupted, purge again: that finishes it. Raises
         redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
         """
-        return run(self._purge(target))
+        key = self._list_named("target", target, get_args(PurgeTarget))
+        return purge(self._built_in("purge()"), self.key, target, key)
+
+    def _dead_letters(self) -> str:
+        return self._gateway.dead_letter_queue or self.key.dead_letter
+
+    def _list_named(self, argument: str, name: str, choices: tuple[str, ...]) -> str:
+        if name not in choices:
+            allowed = ", ".join(map(repr, choices))
+            raise ConfigurationError(f"'{argument}' must be one of {allowed}, got {name!r}")
+        return self._dead_letters() if name == "dead_letter" else str(getattr(self.key, name))
 
     def _heartbeat_of(self, message: Processing) -> LeaseHeartbeat | None:
         interval = self._options.heartbeat_interval_seconds
@@ -262,7 +311,7 @@ class RedisMessageQueue(AdminFlows):
             return None
         return LeaseHeartbeat(
             interval,
-            lambda stop: run(message.renew_once(stop)),
+            message.renew_once,
             self._gateway_timeout,
-            lambda _: run(message.lease_lapsed()),
+            lambda _: message.lease_lapsed(),
         )

@@ -139,7 +139,7 @@ def _worst(answers: list[bool | None], *, bad: bool) -> bool | None:
     return None if None in answers or not answers else not bad
 
 
-def server_facts(client: redis.Redis | redis.RedisCluster) -> ServerFacts:
+async def server_facts_async(client: redis.asyncio.Redis | redis.asyncio.RedisCluster) -> ServerFacts:
     """Ask the server, in a cluster each master, by INFO and, for what that leaves open, CONFIG GET.
 
     Neither is needed for anything else: where they are refused the facts are unknown, which is None. Raises
@@ -147,34 +147,8 @@ def server_facts(client: redis.Redis | redis.RedisCluster) -> ServerFacts:
     """
     source: Any = client
     if is_cluster(client):
-        return merged(_ask(source, target_nodes=node) for node in source.get_primaries())
-    return _ask(source)
-
-
-def _ask(client: Any, **target: Any) -> ServerFacts:
-    info = _told(client, "INFO", **target)
-    settings: dict[str, Any] = {}
-    for name in open_questions(info):
-        settings |= _told(client, "CONFIG GET", name, **target)
-    return facts_of(info, settings)
-
-
-def _told(client: Any, *question: str, **target: Any) -> dict[str, Any]:
-    with contextlib.suppress(ResponseError):
-        return _mapping(client.execute_command(*question, **target))
-    return {}
-
-
-def _mapping(reply: Any) -> dict[str, Any]:
-    return reply if isinstance(reply, dict) else {}
-
-
-async def server_facts_async(client: redis.asyncio.Redis | redis.asyncio.RedisCluster) -> ServerFacts:
-    """As `server_facts`, over an asyncio client."""
-    source: Any = client
-    if is_cluster(client):
-        await source.initialize()
-        return merged([await _ask_async(source, target_nodes=node) for node in source.get_primaries()])
+        masters = await _masters_async(client)
+        return merged([await _ask_async(source, target_nodes=node) for node in masters])
     return await _ask_async(source)
 
 
@@ -189,4 +163,47 @@ async def _ask_async(client: Any, **target: Any) -> ServerFacts:
 async def _told_async(client: Any, *question: str, **target: Any) -> dict[str, Any]:
     with contextlib.suppress(ResponseError):
         return _mapping(await client.execute_command(*question, **target))
+    return {}
+
+
+async def _masters_async(cluster: Any) -> list[Any]:
+    await cluster.initialize()
+    return list(cluster.get_primaries())
+
+
+def _masters(cluster: Any) -> list[Any]:
+    return list(cluster.get_primaries())
+
+
+def _mapping(reply: Any) -> dict[str, Any]:
+    return reply if isinstance(reply, dict) else {}
+
+
+# -- The sync face, written by worker/sync_face.py from what is above: change that. --
+
+
+def server_facts(client: redis.Redis | redis.RedisCluster) -> ServerFacts:
+    """Ask the server, in a cluster each master, by INFO and, for what that leaves open, CONFIG GET.
+
+    Neither is needed for anything else: where they are refused the facts are unknown, which is None. Raises
+    `redis.RedisError` or OSError when the server cannot be reached.
+    """
+    source: Any = client
+    if is_cluster(client):
+        masters = _masters(client)
+        return merged([_ask(source, target_nodes=node) for node in masters])
+    return _ask(source)
+
+
+def _ask(client: Any, **target: Any) -> ServerFacts:
+    info = _told(client, "INFO", **target)
+    settings: dict[str, Any] = {}
+    for name in open_questions(info):
+        settings |= _told(client, "CONFIG GET", name, **target)
+    return facts_of(info, settings)
+
+
+def _told(client: Any, *question: str, **target: Any) -> dict[str, Any]:
+    with contextlib.suppress(ResponseError):
+        return _mapping(client.execute_command(*question, **target))
     return {}

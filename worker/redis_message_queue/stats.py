@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Holder",
     "QueueSample",
+    "QueueStats",
     "VersionOutcomes",
     "WorkerState",
     "retire",
@@ -118,6 +119,17 @@ class QueueSample:
         return max(0, self.processing - self.in_flight)
 
 
+class QueueStats(NamedTuple):
+    """Numbers of messages. `delayed` counts what was published for later and is not pending yet."""
+
+    pending: int
+    processing: int
+    completed: int
+    failed: int
+    dead_letter: int
+    delayed: int
+
+
 def sample_call(keys: QueueKeys) -> Call[QueueSample]:
     """Read all numbers of one queue."""
     names = (
@@ -148,7 +160,7 @@ def retire_call(keys: QueueKeys, worker_ids: Sequence[str], ttl_seconds: float) 
     )
 
 
-# -- over a blocking client --
+# -- samples over a blocking client: in one pipeline, or one after the other --
 
 
 def sample(
@@ -173,27 +185,7 @@ def _require_master(client: Any) -> None:
     _check_master(hello)
 
 
-def retire(
-    client: redis.Redis | redis.RedisCluster,
-    keys: QueueKeys,
-    worker_ids: Sequence[str],
-    ttl_seconds: float = 30,
-) -> tuple[str, ...]:
-    """Ask idle workers to claim no more for a while; the ids that were idle and are marked now.
-
-    A worker that is busy, draining or unknown is left alone. The mark ends by itself after `ttl_seconds`.
-    """
-    return _transport.execute(client, retire_call(keys, worker_ids, ttl_seconds)) if worker_ids else ()
-
-
-def unretire(
-    client: redis.Redis | redis.RedisCluster, keys: QueueKeys, worker_ids: Sequence[str]
-) -> tuple[str, ...]:
-    """Take `retire` back; the ids that are known and free to claim now."""
-    return _transport.execute(client, retire_call(keys, worker_ids, 0)) if worker_ids else ()
-
-
-# -- over an asyncio client --
+# -- samples over an asyncio client: in one pipeline, or some at once --
 
 
 async def sample_async(
@@ -244,13 +236,19 @@ async def _one(client: Any, keys: QueueKeys, gate: asyncio.Semaphore) -> QueueSa
         return error
 
 
+# -- marks --
+
+
 async def retire_async(
     client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
     keys: QueueKeys,
     worker_ids: Sequence[str],
     ttl_seconds: float = 30,
 ) -> tuple[str, ...]:
-    """As `retire`, over an asyncio client."""
+    """Ask idle workers to claim no more for a while; the ids that were idle and are marked now.
+
+    A worker that is busy, draining or unknown is left alone. The mark ends by itself after `ttl_seconds`.
+    """
     return (
         await _transport.execute_async(client, retire_call(keys, worker_ids, ttl_seconds))
         if worker_ids
@@ -261,7 +259,7 @@ async def retire_async(
 async def unretire_async(
     client: redis.asyncio.Redis | redis.asyncio.RedisCluster, keys: QueueKeys, worker_ids: Sequence[str]
 ) -> tuple[str, ...]:
-    """As `unretire`, over an asyncio client."""
+    """Take `retire` back; the ids that are known and free to claim now."""
     return await _transport.execute_async(client, retire_call(keys, worker_ids, 0)) if worker_ids else ()
 
 
@@ -344,3 +342,26 @@ def _worker_state(worker: str, text: Text, time_ms: int) -> WorkerState | None:
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return found if found.updated_ms >= time_ms - _WORKER_EXPIRY_MS else None
+
+
+# -- The sync face, written by worker/sync_face.py from what is above: change that. --
+
+
+def retire(
+    client: redis.Redis | redis.RedisCluster,
+    keys: QueueKeys,
+    worker_ids: Sequence[str],
+    ttl_seconds: float = 30,
+) -> tuple[str, ...]:
+    """Ask idle workers to claim no more for a while; the ids that were idle and are marked now.
+
+    A worker that is busy, draining or unknown is left alone. The mark ends by itself after `ttl_seconds`.
+    """
+    return _transport.execute(client, retire_call(keys, worker_ids, ttl_seconds)) if worker_ids else ()
+
+
+def unretire(
+    client: redis.Redis | redis.RedisCluster, keys: QueueKeys, worker_ids: Sequence[str]
+) -> tuple[str, ...]:
+    """Take `retire` back; the ids that are known and free to claim now."""
+    return _transport.execute(client, retire_call(keys, worker_ids, 0)) if worker_ids else ()

@@ -12,14 +12,18 @@ __all__ = [
     "explain",
     "first_word",
     "is_elsewhere",
+    "is_final",
     "is_pool_exhausted",
     "is_refusal",
+    "is_retryable",
     "is_unreachable_cluster",
 ]
 
 AWAY = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 """What a client of redis-py raises when Redis, or the way to it, is in trouble, in every mode."""
 
+_RETRYABLE = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.NoScriptError)
+_WRONG_USER = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 _ELSEWHERE = frozenset(("READONLY", "MASTERDOWN", "LOADING", "NOAUTH", "WRONGPASS", "UNBLOCKED"))
 _REFUSALS = frozenset(
     ("READONLY", "MASTERDOWN", "LOADING", "UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY")
@@ -108,6 +112,21 @@ def is_unreachable_cluster(error: BaseException) -> bool:
     return isinstance(error, exceptions.SlotNotCoveredError) or bool(
         _LOST_CLUSTER.search(text) and _NO_CLUSTER not in text
     )
+
+
+def is_retryable(error: BaseException) -> bool:
+    """True if the same call may succeed later without anybody changing anything."""
+    if isinstance(error, _WRONG_USER):
+        return False
+    if isinstance(error, exceptions.ClusterError) and str(error).startswith("TTL exhausted"):
+        return True
+    return isinstance(error, _RETRYABLE) or is_refusal(error) or is_unreachable_cluster(error)
+
+
+def is_final(error: BaseException) -> bool:
+    """True if the server refuses this very call: again it will refuse it, another one perhaps not."""
+    refused = isinstance(error, exceptions.ResponseError)
+    return refused and not is_retryable(error) and not is_elsewhere(error)
 
 
 def described(error: BaseException) -> str:

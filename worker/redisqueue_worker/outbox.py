@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from redis import ResponseError
 
 from redis_message_queue._clock import monotonic
-from redis_message_queue._flow import is_final
 from redis_message_queue.consumer import Due, settlements_at_once
-from redis_message_queue.trouble import described
+from redis_message_queue.trouble import described, is_final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

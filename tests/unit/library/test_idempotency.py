@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redis_message_queue._gateway import AnsweredRecords
+from redis_message_queue._local_state import AnsweredRecords
 
 
 def test_the_next_call_of_a_queue_takes_what_was_noted_once() -> None:

@@ -1,6 +1,5 @@
 """The queue for asyncio: the same names as in `redis_message_queue`."""
 
-from redis_message_queue._admin import QueueStats as QueueStats
 from redis_message_queue.asyncio._redis_gateway import AbstractRedisGateway, RedisGateway
 from redis_message_queue.asyncio.redis_message_queue import RedisMessageQueue
 from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent
@@ -25,7 +24,8 @@ from redis_message_queue.messages import ClaimedMessage, MessageData
 from redis_message_queue.messages import CurrentMessage as CurrentMessage
 from redis_message_queue.messages import current_message as current_message
 from redis_message_queue.redrive import RedriveProgress as RedriveProgress
-from redis_message_queue.repair import RepairReport as RepairReport
+from redis_message_queue.redrive import RepairReport as RepairReport
+from redis_message_queue.stats import QueueStats as QueueStats
 
 # The names of 7.0.0, in its order; later ones are importable beside them.
 __all__ = [  # noqa: RUF022 - the documented order

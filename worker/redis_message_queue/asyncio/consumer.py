@@ -1,15 +1,19 @@
-"""The asyncio consumer for workers: batched claims, settle and claim in one call, wake-up."""
+"""A consumer for workers: batched claims, settle and claim in one call, wake-up."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
+
+from redis.client import NEVER_DECODE
+from redis.exceptions import OutOfMemoryError
 
 from redis_message_queue import _transport
-from redis_message_queue._batch import settlements_at_once
-from redis_message_queue._consumer import ConsumerFlows
-from redis_message_queue._flavour import documented_as
-from redis_message_queue._flow import run_async
-from redis_message_queue.consumer import Consumer as _Blocking
+from redis_message_queue._batch import RECOVER_ALL, ConsumerState, requests, settlements_at_once
+from redis_message_queue._clock import monotonic
+from redis_message_queue.asyncio import _io
+from redis_message_queue.client_checks import require_one_slot
+from redis_message_queue.keys import QueueKeys, held_field
 from redis_message_queue.messages import (
     Claim,
     ClaimReply,
@@ -19,6 +23,10 @@ from redis_message_queue.messages import (
     SettleReply,
     WorkerIdentity,
 )
+from redis_message_queue.operations import decodes
+from redis_message_queue.options import ConsumerOptions
+from redis_message_queue.trouble import AWAY
+from redis_message_queue.validation import picked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +45,14 @@ __all__ = [
     "settlements_at_once",
 ]
 
+logger = logging.getLogger(__name__)
 
-@documented_as(_Blocking)
-class Consumer(ConsumerFlows):
+# No wait blocks longer in one command: short enough to notice a stop, and well under any socket timeout.
+LONGEST_BLOCK_SECONDS = 1.0
+_SHORTEST_BLOCK_SECONDS = 0.01
+
+
+class Consumer:
     """Claims and settles messages of one queue over a redis-py client. Tasks may share it.
 
     Every call raises one of `trouble.AWAY` on trouble (`redis.RedisError`, in a cluster also
@@ -75,9 +88,20 @@ class Consumer(ConsumerFlows):
         keep_dead_letter_info: int = 1000,
         worker: WorkerIdentity | None = None,
     ) -> None:
-        self._set_up(locals(), _transport.execute_async, _transport.send_async, asyncio=True)
+        keys = QueueKeys(name, key_separator)
+        options = picked(ConsumerOptions, locals())
+        _io.check_face(client)
+        require_one_slot(client, keys)
+        self._client: Any = client
+        self._state = ConsumerState(options, decode=decodes(client))
+
+    @property
+    def keys(self) -> QueueKeys:
+        """The key names of the queue."""
+        return self._state.options.keys
 
     async def claim(self, count: int) -> ClaimReply:
+        """Claim up to `count` messages, oldest first; claims nothing when `count` is not positive."""
         return (await self.settle((), claim=count)).claimed
 
     async def settle(
@@ -88,24 +112,105 @@ class Consumer(ConsumerFlows):
         in_hand: int | None = None,
         due: Due = Due.FIRST,
     ) -> SettleReply:
-        return await run_async(self._settle(settlements, claim, in_hand, due))
+        """Settle messages and claim up to `claim` new ones, in one round trip; more for above 512 KiB.
+
+        What was raised may be called again with the same settlements: none counts twice.
+
+        Args:
+            settlements: ends of earlier claims.
+            claim: how many messages to claim at most.
+            in_hand: how many others this process handles. Given, what comes back by an expired lease is
+                claimed apart from others: with its like, or alone where it seems to end its workers. Handle
+                nothing beside that. While others are in hand, one such message is `kept`: release it as
+                soon as they have ended, and claim with that call. None: no such care.
+            due: what to do with retried and delayed messages that are due.
+        """
+        parts, answered = requests(settlements), []
+        for places in parts:
+            count = claim if places is parts[-1] else 0
+            attempt = self._state.begin(
+                [settlements[place] for place in places], count, in_hand=in_hand, due=due
+            )
+            try:
+                answered.append((attempt, await _transport.execute_async(self._client, attempt.call)))
+            except BaseException:
+                self._state.lost(attempt)
+                raise
+        settled = self._state.all_done(parts, answered)
+        if settled.claimed.given_up:
+            await self._free_keys(settled.claimed.given_up)
+        return settled
+
+    async def _free_keys(self, given_up: Sequence[bytes]) -> None:
+        try:
+            if markers := self._state.markers(given_up):
+                await _transport.send_async(self._client, "delete", *markers)
+        except AWAY as error:  # they end by themselves, only later
+            logger.debug("Deduplication keys of dead letters are left to expire: %s", error)
 
     async def recover(self) -> tuple[Claim, ...]:
-        return await run_async(self._recover())
+        """What claims with a lost reply were given, and nothing new: to be released when a worker stops."""
+        recovered: list[Claim] = []
+        for _ in range(self._state.unresolved):
+            attempt = self._state.begin((), RECOVER_ALL, fresh=False)
+            try:
+                reply = await _transport.execute_async(self._client, attempt.call)
+            except BaseException:
+                self._state.lost(attempt)
+                raise
+            recovered.extend(self._state.done(attempt, reply).claimed.claims)
+        return tuple(recovered)
 
     async def renew(self, claims: Sequence[Claim]) -> tuple[bool, ...]:
-        return await run_async(self._renew(claims))
+        """Extend leases in one round trip, more for above 512 KiB; False for each that was lost."""
+        renewed: list[bool] = []
+        for call in self._state.renewals(claims):
+            flags = await _transport.execute_async(self._client, call)
+            renewed += flags
+        return tuple(renewed)
 
     async def wait(self, timeout_seconds: float) -> bool:
-        return await run_async(self._wait(timeout_seconds))
+        """Block until pending has a message (True) or the time is over (False). Takes nothing.
+
+        Blocks in slices of at most 1 s, each on a connection of its own from the client's pool.
+        """
+        end = monotonic() + timeout_seconds
+        while True:
+            left = end - monotonic()
+            block = max(_SHORTEST_BLOCK_SECONDS, min(LONGEST_BLOCK_SECONDS, left))
+            if await self._woken(block):
+                return True
+            if left <= LONGEST_BLOCK_SECONDS:
+                return False
+
+    async def _woken(self, block: float) -> bool:
+        pending = self.keys.pending
+        # Tail to tail: the list stays as it is. The message itself may be anything, so it is not decoded.
+        words = ("execute_command", "BLMOVE", pending, pending, "RIGHT", "RIGHT", block)
+        try:
+            woken = await _transport.send_async(self._client, *words, **{NEVER_DECODE: True})
+        except OutOfMemoryError:
+            # At maxmemory the server refuses even a move that changes nothing: look, and wait here.
+            if await self._client.llen(pending):
+                return True
+            await _io.sleep(block)
+            return False
+        return woken is not None
 
     async def report(
         self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool = False
     ) -> None:
+        """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence.
+
+        `tripped`: a run of failures keeps it from claiming as it could.
+        """
         call = self._state.report(
             busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining, tripped=tripped
         )
-        await run_async(self._report(call))
+        await _transport.execute_async(self._client, call)
 
     async def deregister(self) -> None:
-        await run_async(self._deregister())
+        """Remove the worker's field."""
+        worker = self._state.worker
+        fields = (worker.id, held_field(worker.instance)) if worker.instance else (worker.id,)
+        await _transport.send_async(self._client, "hdel", self.keys.workers, *fields)

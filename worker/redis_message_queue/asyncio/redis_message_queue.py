@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from redis_message_queue import options, validation
-from redis_message_queue._admin import AdminFlows, PeekSource, PurgeTarget, QueueStats, RedriveSource
-from redis_message_queue._callbacks import WrongHandlerError, call_awaited
-from redis_message_queue._flavour import async_flavour, documented_as
-from redis_message_queue._flow import finish, run_async
-from redis_message_queue._heartbeat import AsyncLeaseHeartbeat
-from redis_message_queue.asyncio._redis_gateway import AbstractRedisGateway, RedisGateway
+from redis_message_queue import _bulk, envelope, options, validation
+from redis_message_queue._timer import AsyncLeaseHeartbeat
+from redis_message_queue.asyncio import _io
+from redis_message_queue.asyncio._admin import Redrive, purge, repair
+from redis_message_queue.asyncio._queue import BaseQueue
 from redis_message_queue.envelope import default_deduplication_key
-from redis_message_queue.redis_message_queue import RedisMessageQueue as _Blocking
+from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.redrive import RedriveOptions, RedriveProgress, RepairReport
+from redis_message_queue.stats import QueueStats, sample_call
 from redis_message_queue.validation import noting_names
 
 if TYPE_CHECKING:
@@ -23,18 +21,18 @@ if TYPE_CHECKING:
 
     import redis.asyncio
 
-    from redis_message_queue._processing import Processing
+    from redis_message_queue.asyncio._abstract_redis_gateway import AbstractRedisGateway
+    from redis_message_queue.asyncio._processing import Processing
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import MessageData
-    from redis_message_queue.redrive import RedriveProgress
-    from redis_message_queue.repair import RepairReport
 
-_FLAVOUR = async_flavour(AbstractRedisGateway)
+PeekSource = Literal["pending", "processing", "completed", "failed", "dead_letter"]
+PurgeTarget = Literal["pending", "completed", "failed", "dead_letter", "delayed"]
+RedriveSource = Literal["dead_letter", "failed"]
 
 
-@documented_as(_Blocking)
-class RedisMessageQueue(AdminFlows):
+class RedisMessageQueue(BaseQueue):
     """A queue named `name` over `client` (or over a `gateway` configured by you).
 
     Lengths are numbers of messages, `_seconds` are seconds; `None` switches a limit off. With a visibility
@@ -80,7 +78,7 @@ class RedisMessageQueue(AdminFlows):
         strict_envelope_decoding: bool = False,
         publish_timeout_seconds: float | None = None,
     ) -> None:
-        self._set_up(locals(), _FLAVOUR, RedisGateway)
+        self._set_up(locals())
 
     async def publish(
         self,
@@ -90,13 +88,48 @@ class RedisMessageQueue(AdminFlows):
         deduplication_key: str | None = None,
         deduplication_seconds: int | None = None,
     ) -> bool:
-        flow = self._publish_one(message, delay_seconds, deduplication_key, deduplication_seconds)
-        return await run_async(flow)
+        """Enqueue a text or a JSON object; True if enqueued, False if it was a duplicate.
+
+        With `delay_seconds` it becomes pending that much later, when a consumer of this library looks (7.0.0
+        consumers never do); `max_pending_length` does not count it until then. With `deduplication_key` it is
+        a duplicate of what was published with that key, whatever it holds, and also where the queue has
+        `deduplication=False`; for `deduplication_seconds` (default: the gateway's, an hour).
+
+        Raises TypeError or ValueError for a message that cannot be stored, QueueBackpressureError when the
+        queue is full, QueueDrainedError after `drain()`, redis-py's errors without deduplication,
+        RetryBudgetExhaustedError with it.
+        """
+        if delay_seconds is None and deduplication_key is None and deduplication_seconds is None:
+            flags = await self._publish(self._enqueue, message)
+        else:
+            validation.check(
+                delay_seconds=delay_seconds,
+                deduplication_key=deduplication_key,
+                deduplication_seconds=deduplication_seconds,
+            )
+            self._check_deduplication(deduplication_key, deduplication_seconds)
+            flags = await self._publish(
+                self._enqueue_all, [message], delay_seconds, deduplication_key, deduplication_seconds
+            )
+        if deduplication_key is None and not flags[0]:
+            self._tell_suppressed(flags)
+        return flags[0]
 
     async def publish_many(
         self, messages: Iterable[str | dict[str, Any]], *, delay_seconds: float | None = None
     ) -> list[bool]:
-        return await run_async(self._publish_all(messages, delay_seconds))
+        """Enqueue messages in order; for each what `publish()` would return.
+
+        500 go in a round trip, or 512 KiB, should they be large; what is larger goes alone.
+        Nothing is sent unless every message can be stored. Each round trip is all or nothing, also when the
+        queue is full. Raises as `publish()` does, and repeats after a lost reply without duplicating.
+        """
+        validation.check(delay_seconds=delay_seconds)
+        if isinstance(messages, (str, bytes, dict)):
+            raise TypeError(f"'messages' must be an iterable of messages, got {type(messages).__name__}")
+        flags = await self._publish(self._enqueue_all, messages, delay_seconds)
+        self._tell_suppressed(flags)
+        return flags
 
     @asynccontextmanager
     async def process_message(self) -> AsyncIterator[MessageData | None]:
@@ -107,60 +140,72 @@ class RedisMessageQueue(AdminFlows):
         from outside settles nothing, so the message comes back when its lease ends. In the block
         `current_message()` tells the message's id and which delivery this is.
         """
-        message = await run_async(self._claim_message())
+        message = await self._claim_message()
         if message is None:
             yield None
             return
         heartbeat = self._heartbeat_of(message)
         settled = False
         try:
-            await run_async(message.begin(heartbeat.start if heartbeat else None))
+            await message.begin(heartbeat.start if heartbeat else None)
             try:
                 with message:
                     yield message.claim.payload
             except BaseException as error:
                 message.ended = True
-                if not _FLAVOUR.aborts(error):
-                    await self._fail_shielded(message, error)
+                if not _io.aborts(error):
+                    await _io.fail(message, error)
                 raise
             message.ended = True
-            await finish(run_async(message.succeed()))
+            await _io.finished(message.succeed())
             settled = True
         finally:
             if heartbeat is not None:
-                await self._stop_heartbeat(heartbeat, message, cancellable=settled)
+                await _io.stop_heartbeat(heartbeat, message, cancellable=settled)
 
     async def aclose(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the documented name
         """Refuse new work, wait up to `timeout` seconds for calls in progress; True once nothing is left.
 
         Handlers that are running go on and may settle. Redis and the client are left as they are.
         """
-        done = False
-
-        async def drain() -> None:
-            nonlocal done
-            done = await run_async(self._drain.flow(timeout, caller))
-
-        caller = asyncio.current_task()
-        await finish(drain())
-        return done
+        return await _io.finished(self._end(timeout, _io.caller()))
 
     async def drain(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the documented name
         """The same as `aclose()`."""
         return await self.aclose(timeout)
 
     async def process_message_callback(self, handler: Callable[[MessageData], Awaitable[Any]]) -> bool:
+        """Claim a message and hand its payload to `handler`; False when there was nothing to do.
+
+        Settles as `process_message()` does. Raises TypeError for a handler of the other flavour, and leaves
+        its message to come back when the lease ends.
+        """
         async with self.process_message() as payload:
             if payload is None:
                 return False
-            await call_awaited(handler, payload, name="the handler", error=WrongHandlerError)
+            await _io.call_handler(handler, payload)
         return True
 
     async def stats(self) -> QueueStats:
-        return await run_async(self._stats())
+        """Count the messages of the queue, in one round trip."""
+        gateway = self._built_in("stats()")
+        numbers = await gateway._call(sample_call(self.key))  # noqa: SLF001
+        dead = numbers.dead_letter
+        if self._dead_letters() != self.key.dead_letter:
+            dead = await gateway._command("llen", self._dead_letters())  # noqa: SLF001
+        return QueueStats(
+            numbers.pending, numbers.processing, numbers.completed, numbers.failed, dead, numbers.delayed
+        )
 
     async def peek(self, count: int = 1, *, source: PeekSource = "pending") -> list[MessageData]:
-        return await run_async(self._peek(count, source))
+        """The payloads of up to `count` messages, oldest first, left where they are."""
+        validation.check(count=count)
+        key = self._list_named("source", source, get_args(PeekSource))
+        call = _bulk.tail(key=key, count=count)
+        entries: list[MessageData] = (await self._built_in("peek()")._call(call)).entries  # noqa: SLF001
+        if source in ("pending", "processing"):
+            return [envelope.decode(entry).payload for entry in entries]
+        return entries
 
     async def redrive(
         self,
@@ -175,10 +220,35 @@ class RedisMessageQueue(AdminFlows):
         record: str | None = None,
         on_progress: Callable[[RedriveProgress], Awaitable[None]] | None = None,
     ) -> RedriveProgress:
-        validation.check_async_callable("match", match)
-        validation.check_async_callable("on_progress", on_progress)
-        flow = self._redrive(
-            source,
+        """Make dead or failed letters pending again, oldest first, each with a new delivery budget.
+
+        Only letters that were there at the start are looked at: what fails again meanwhile waits for another
+        redrive. Deduplication and `max_pending_length` do not apply. Each batch is one atomic step, so a
+        redrive may end at any point; what is called again goes on with the letters that are left.
+
+        Args:
+            source: which letters.
+            max_messages: move at most so many.
+            per_second: move on average at most so many a second, without bursts.
+            match: is given the payloads of a batch and says for each whether it moves; the others
+                stay where they are, in their order.
+            dry_run: count, and change nothing.
+            max_payload_bytes: read no letter that is larger.
+            make_room: is told the bytes of a letter of more than 512 KiB before that is read, alone, and may
+                wait; the letter is no longer in memory when `on_progress` is told.
+            record: a name under which Redis keeps count for a week; a call with a name that was used goes on
+                as if it had never stopped, so that `max_messages` holds for all calls together.
+            on_progress: is told how far it is, after each batch.
+
+        Raises redis-py's errors, RetryBudgetExhaustedError when Redis stays away, PayloadTooLargeError when
+        the next letter is larger than `max_payload_bytes`: those before it have moved.
+        """
+        _io.check_event_callback("match", match)
+        _io.check_callback("make_room", make_room)
+        _io.check_event_callback("on_progress", on_progress)
+        gateway = self._built_in("redrive()")
+        key = self._list_named("source", source, get_args(RedriveSource))
+        chosen = RedriveOptions(
             max_messages=max_messages,
             per_second=per_second,
             match=match,
@@ -188,18 +258,53 @@ class RedisMessageQueue(AdminFlows):
             record=record,
             on_progress=on_progress,
         )
-        return await run_async(flow)
+        return await Redrive(gateway, self.key, key, chosen).run()
 
     async def redrive_dead_letters(self, max_messages: int | None = None) -> int:
-        return (await run_async(self._redrive("dead_letter", max_messages=max_messages))).moved
+        """Make dead letters pending again, oldest first, with a new delivery budget; how many were moved."""
+        return (await self.redrive(max_messages=max_messages)).moved
 
     async def repair(
         self, *, grace_seconds: float = options.DEFAULT_GRACE_SECONDS, dry_run: bool = False
     ) -> RepairReport:
-        return await run_async(self._repair(grace_seconds=grace_seconds, dry_run=dry_run))
+        """Make leases whole of which a part was lost: when they end, a consumer takes their messages back.
+
+        For after Redis evicted keys, or somebody deleted some. Nothing is moved at once: whoever has such a
+        message in hand may settle it, and with a token renew it, as if nothing had happened.
+
+        Args:
+            grace_seconds: for messages without token and deadline, which a consumer without a visibility
+                timeout may have in hand: more than its longest handler takes. Those with a token get the
+                visibility timeout of this queue (300 s where it has none).
+            dry_run: count, and change nothing.
+
+        It may be called at any time, and again: on a busy queue one call may miss some. Only consumers with a
+        visibility timeout take messages back. Raises TypeError or ConfigurationError for an argument,
+        redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
+        """
+        validation.check(grace_seconds=grace_seconds, dry_run=dry_run)
+        gateway = self._built_in("repair()")
+        lease = gateway.message_visibility_timeout_seconds or options.DEFAULT_VISIBILITY_TIMEOUT_SECONDS
+        return await repair(gateway, _bulk.RepairCalls(self.key, lease, grace_seconds, dry_run))
 
     async def purge(self, *, target: PurgeTarget) -> int:
-        return await run_async(self._purge(target))
+        """Remove all messages of one list; how many there were. Messages in hand cannot be purged.
+
+        They are out of the queue with the first round trip; more of them remove what is left in parts, so
+        that no other call waits long. Should this be interrupted, purge again: that finishes it. Raises
+        redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
+        """
+        key = self._list_named("target", target, get_args(PurgeTarget))
+        return await purge(self._built_in("purge()"), self.key, target, key)
+
+    def _dead_letters(self) -> str:
+        return self._gateway.dead_letter_queue or self.key.dead_letter
+
+    def _list_named(self, argument: str, name: str, choices: tuple[str, ...]) -> str:
+        if name not in choices:
+            allowed = ", ".join(map(repr, choices))
+            raise ConfigurationError(f"'{argument}' must be one of {allowed}, got {name!r}")
+        return self._dead_letters() if name == "dead_letter" else str(getattr(self.key, name))
 
     def _heartbeat_of(self, message: Processing) -> AsyncLeaseHeartbeat | None:
         interval = self._options.heartbeat_interval_seconds
@@ -207,27 +312,7 @@ class RedisMessageQueue(AdminFlows):
             return None
         return AsyncLeaseHeartbeat(
             interval,
-            lambda stop: run_async(message.renew_once(stop)),
+            message.renew_once,
             self._gateway_timeout,
-            lambda _: run_async(message.lease_lapsed()),
+            lambda _: message.lease_lapsed(),
         )
-
-    async def _fail_shielded(self, message: Processing, error: BaseException) -> None:
-        """Settle a failure; the handler's error must win over a cancellation that arrives meanwhile."""
-        began = time.monotonic()
-        try:
-            await finish(run_async(message.fail(error)), swallowed_cancellations=1)
-        except asyncio.CancelledError as cancelled:
-            await run_async(message.cleanup_failed(cancelled, began))
-
-    async def _stop_heartbeat(
-        self, heartbeat: AsyncLeaseHeartbeat, message: Processing, *, cancellable: bool
-    ) -> None:
-        try:
-            stopped = await heartbeat.stop()
-        except asyncio.CancelledError:
-            if cancellable:
-                raise
-            return
-        if not stopped:
-            await run_async(message.heartbeat_stuck())

@@ -1,0 +1,235 @@
+"""Redriving, repairing and emptying a queue: what takes more than one call."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from redis_message_queue import _bulk
+from redis_message_queue._bulk import BYTES_AT_ONCE, Letter, Renewed, Tail, parts, size_of
+from redis_message_queue.asyncio import _io
+from redis_message_queue.envelope import new_id
+from redis_message_queue.exceptions import PayloadTooLargeError
+from redis_message_queue.redrive import (
+    AT_FIRST,
+    MOST_AT_ONCE,
+    RECORD_SECONDS,
+    RedriveOptions,
+    RedriveProgress,
+    RepairReport,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from redis_message_queue._clock import Moment
+    from redis_message_queue.asyncio._redis_gateway import RedisGateway
+    from redis_message_queue.keys import QueueKeys
+
+
+class Redrive:
+    """One redrive from `source` (a key) to pending.
+
+    Letters only ever arrive at the head of their list, so those that were there at the start are the oldest:
+    the `total - moved` at its tail. What fails again meanwhile is behind them and is left for another time.
+    """
+
+    def __init__(self, gateway: RedisGateway, keys: QueueKeys, source: str, chosen: RedriveOptions) -> None:
+        self._gateway = gateway
+        self._keys = keys
+        self._source = source
+        self._options = chosen
+        self._record = keys.redrive(chosen.record or new_id())
+        self._moved = 0
+        self._skipped = 0
+        self._total: int | None = None
+        self._began: Moment | None = None
+        self._next_at = 0.0  # seconds since it began to move letters
+
+    async def run(self) -> RedriveProgress:
+        """Go on until all letters were looked at, or enough were moved."""
+        if self._options.record is not None and not self._options.dry_run:
+            await self._recall()
+        if self._options.dry_run and self._options.match is None:
+            return await self._count()
+        size = AT_FIRST
+        while self._room != 0:
+            if not await self._batch(size):
+                return RedriveProgress(self._moved, self._skipped, 0)
+            size = MOST_AT_ONCE
+            if self._options.on_progress is not None:  # who may take its time: no letter is in memory now
+                await _io.awaited(self._options.on_progress(self.progress))
+        return self.progress
+
+    async def _batch(self, size: int) -> bool:
+        """Look at letters and move those that are wanted; False when there are none left."""
+        letters = await self._look(size)
+        if not letters:
+            return False
+        wanted, looked_at = await self._choose(letters)
+        if self._options.dry_run:
+            self._moved += len(wanted)
+            self._skipped += looked_at - len(wanted)
+        elif not wanted or await self._move(wanted):
+            self._skipped += looked_at - len(wanted)
+        else:
+            self._skipped = 0  # places have changed: look again from the oldest
+        return True
+
+    @property
+    def progress(self) -> RedriveProgress:
+        """How far it is."""
+        return RedriveProgress(
+            self._moved, self._skipped, max(0, (self._total or 0) - self._moved - self._skipped)
+        )
+
+    @property
+    def _room(self) -> int | None:
+        """How many more may be moved; None is any number."""
+        most = self._options.max_messages
+        return None if most is None else max(0, most - self._moved)
+
+    async def _recall(self) -> None:
+        """Go on where an earlier run of this name stopped."""
+        moved, total = await self._gateway._command("hmget", self._record, ["moved", "total"])  # noqa: SLF001
+        if total is not None:
+            self._moved, self._total = int(moved), int(total)
+
+    async def _count(self) -> RedriveProgress:
+        """How many would be moved, where no payload decides about that."""
+        page = await self._gateway._call_retrying(_bulk.tail(key=self._source, count=0))  # noqa: SLF001
+        room = self._room
+        self._total, self._moved = page.length, page.length if room is None else min(page.length, room)
+        if self._options.on_progress is not None:
+            await _io.awaited(self._options.on_progress(self.progress))
+        return self.progress
+
+    async def _look(self, size: int) -> list[Letter]:
+        """The oldest letters of ours that were not looked at yet, as many as one call may carry."""
+        first = self._skipped + (self._moved if self._options.dry_run else 0)
+        count = size if self._options.match else min(size, self._most)
+        page = await self._read(first, count)
+        ours = (self._total or 0) - (0 if self._options.dry_run else self._moved)
+        entries = page.entries[: max(0, ours - first)]
+        return [Letter(place, _as_bytes(entry)) for place, entry in enumerate(entries, first)]
+
+    async def _read(self, first: int, count: int) -> Tail:
+        """The oldest letters behind `first` others. One that needs a request of its own is told before."""
+        make_room, largest = self._options.make_room, self._options.max_payload_bytes
+        limit = largest if make_room is None else min(BYTES_AT_ONCE, largest or BYTES_AT_ONCE)
+        while True:
+            call = _bulk.tail(
+                key=self._source,
+                count=count,
+                passing_over=first,
+                most_bytes=BYTES_AT_ONCE,
+                largest_bytes=limit,
+                raw=True,
+            )
+            page: Tail = await self._gateway._call_retrying(call)  # noqa: SLF001
+            if self._total is None:
+                self._total = page.length
+            ours = self._total - (0 if self._options.dry_run else self._moved)
+            if page.too_large is None or first >= ours:
+                return page
+            if make_room is None or (largest is not None and page.too_large > largest):
+                raise PayloadTooLargeError(
+                    f"the next letter has {page.too_large} bytes, 'max_payload_bytes' is {largest}"
+                )
+            await _io.awaited(make_room(page.too_large))
+            count, limit = 1, page.too_large
+
+    @property
+    def _most(self) -> int:
+        """How many letters the next call may move."""
+        room, most = self._room, self._options.most_at_once
+        return most if room is None else min(most, room)
+
+    async def _choose(self, letters: list[Letter]) -> tuple[list[Renewed], int]:
+        """Those to move, as many as one call may, and how many were looked at for it. Empties `letters`."""
+        flags: Iterable[bool] = [True] * len(letters)
+        if self._options.match is not None:
+            flags = await _io.awaited(self._options.match([letter.payload for letter in letters]))
+        wanted = deque(letter for letter, flag in zip(letters, flags, strict=True) if flag)
+        first, looked_at, chosen = letters[0].place, len(letters), len(wanted)
+        letters.clear()  # of a large one few copies are in memory
+        renewed = (_bulk.renewed(wanted.popleft(), dry_run=self._options.dry_run) for _ in range(chosen))
+        # A letter may be larger in its new form: what counts is what is sent.
+        moving = next(parts(renewed, lambda letter: size_of(letter.stored), self._most), [])
+        if len(moving) == chosen:
+            return moving, looked_at
+        return moving, moving[-1].place - first + 1
+
+    async def _move(self, wanted: list[Renewed]) -> bool:
+        """Move letters, as soon as the pace allows; False when one of them was not in its place."""
+        if self._options.per_second is not None:
+            moment = _io.now()
+            self._began = self._began or moment
+            now = moment.since(self._began)
+            if self._next_at > now:
+                await _io.sleep(self._next_at - now)
+            self._next_at = max(now, self._next_at) + len(wanted) / self._options.per_second
+        keep = RECORD_SECONDS * 1000 if self._options.record else self._gateway._options.replay_ttl_ms(0)  # noqa: SLF001
+        call = _bulk.redrive(
+            source=self._source,
+            pending=self._keys.pending,
+            letters=wanted,
+            total=self._total or 0,
+            most=self._options.max_messages,
+            record=self._record,
+            record_ttl_ms=keep,
+        )
+        done = await self._gateway._call_retrying(call)  # noqa: SLF001
+        self._moved, self._total = done.moved, done.total
+        return done.now == len(wanted)
+
+
+def _as_bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+async def repair(gateway: RedisGateway, calls: _bulk.RepairCalls) -> RepairReport:
+    """From the oldest message on, where those without a lease are: the others leave."""
+    looked_at = leased = without_deadline = without_lease = 0
+    count = 1
+    while True:
+        page = await gateway._call_retrying(calls.look(looked_at, count))  # noqa: SLF001
+        looked_at += page.entries
+        leased += page.leased
+        without_deadline += page.without_deadline
+        without_lease += page.without_lease
+        if looked_at >= page.length or not page.entries:
+            break
+        count = _bulk.next_count(count, page)
+    restored = 0
+    if page.tokens > leased:
+        restored = await _restore(gateway, calls, page.length)
+    return RepairReport(looked_at, without_deadline, without_lease, restored)
+
+
+async def _restore(gateway: RedisGateway, calls: _bulk.RepairCalls, length: int) -> int:
+    cursor, restored = "0", 0
+    while True:
+        count = max(1, min(_bulk.MOST_AT_ONCE, _bulk.COMPARED_AT_ONCE // max(1, length)))
+        page = await gateway._call_retrying(calls.search(cursor, count))  # noqa: SLF001
+        cursor, restored = page.cursor, restored + page.restored
+        length += 0 if calls.dry_run else page.restored
+        if cursor == "0":
+            return restored
+
+
+async def purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -> int:
+    """Empty the list or set `key`, which is the queue's `target`; how many messages there were."""
+    call = _bulk.purge(
+        key=key,
+        record=keys.leases.operation_result(new_id()),
+        record_ttl_ms=gateway._options.replay_ttl_ms(0),  # noqa: SLF001
+        delivery_counts=keys.delivery_counts,
+        notes=keys.notes,
+        delayed=target == "delayed",
+        delivered=target in ("pending", "delayed"),
+    )
+    while True:
+        done = await gateway._call_retrying(call)  # noqa: SLF001
+        if done.entries is not None and not done.unfinished:
+            return done.entries

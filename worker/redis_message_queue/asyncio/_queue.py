@@ -1,0 +1,365 @@
+"""What a queue object does with its gateway: set-up, publishing, claiming and the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from redis_message_queue import validation
+from redis_message_queue._callbacks import discard_awaitable
+from redis_message_queue._local_state import InFlightGate
+from redis_message_queue.asyncio import _io
+from redis_message_queue.asyncio._abstract_redis_gateway import AbstractRedisGateway, EventSink, event_sink
+from redis_message_queue.asyncio._claiming import ClaimLoop
+from redis_message_queue.asyncio._processing import Op, Out, Processing, QueueParts, Reporter, elapsed_ms
+from redis_message_queue.asyncio._redis_gateway import RedisGateway
+from redis_message_queue.client_checks import check_cluster_keys, warn_of_small_pool
+from redis_message_queue.envelope import default_deduplication_key, text_digest
+from redis_message_queue.exceptions import (
+    ConfigurationError,
+    DrainFailedError,
+    GatewayContractError,
+    QueueDrainedError,
+    RedisMessageQueueError,
+    with_context,
+)
+from redis_message_queue.keys import Marker
+from redis_message_queue.options import QueueOptions
+from redis_message_queue.trouble import is_retryable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from redis_message_queue._clock import Moment
+    from redis_message_queue.events import EventOutcome
+
+logger = logging.getLogger(__name__)
+
+# Connections: a renewal, and what its handler or the next claim is at.
+_WITH_HEARTBEAT = 2
+# Between two looks whether those who are inside have left.
+_LOOK_SECONDS = 0.005
+_telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of_drain", default=False)
+
+
+class BaseQueue:
+    """A queue object without what its callers see."""
+
+    _chosen: frozenset[str]
+    """The arguments that its constructor was given by name."""
+
+    def _set_up(self, arguments: Mapping[str, Any]) -> None:
+        """Begin with the arguments of the constructor, by their names."""
+        gateway, client = arguments["gateway"], arguments["client"]
+        settings = validation.picked(QueueOptions, arguments)
+        settings.validate(_io.check_callback, _io.check_event_callback)
+        self._options = settings
+        self.key, self._limits = settings.keys, settings.limits
+        if gateway is not None:
+            self._gateway_timeout = settings.check_gateway(
+                gateway, client, AbstractRedisGateway, _io.OTHER_PACKAGE
+            )
+            self._gateway = gateway
+        elif client is not None:
+            self._gateway_timeout = settings.visibility_timeout_seconds
+            self._gateway = self._own_gateway(client)
+        else:
+            raise ConfigurationError("'client' or 'gateway' must be provided")
+        if self._gateway.is_redis_cluster:
+            check_cluster_keys(self.key, self._gateway.dead_letter_queue)
+        settings.check_heartbeat_callback()
+        # Who chose neither may not know that equal content is suppressed: told once.
+        self._unaware = not self._chosen & {"deduplication", "get_deduplication_key"}
+        self._reporter = Reporter(settings.name, settings.on_event)
+        self._parts = QueueParts(settings, self.key, self._gateway, self._gateway_timeout, self._reporter)
+        self._gate = InFlightGate()
+        self._drained = False
+        self._sink = EventSink(self._reporter.emit, self._gate.is_stopping, self.key.delayed)
+        hook = getattr(gateway, "_set_event_emitter", None)
+        if hook is not None:
+            hook(settings.name, _emitter_of(self._reporter))
+
+    def _own_gateway(self, client: Any) -> RedisGateway:
+        settings = self._options
+        settings.check_own_client()
+        if settings.heartbeat_interval_seconds is not None:
+            warn_of_small_pool(client, _WITH_HEARTBEAT)
+        return RedisGateway(
+            redis_client=client,
+            interrupt=settings.interrupt,
+            message_visibility_timeout_seconds=settings.visibility_timeout_seconds,
+            max_delivery_count=settings.max_delivery_count,
+            dead_letter_queue=None if settings.max_delivery_count is None else self.key.dead_letter,
+            max_pending_length=settings.max_pending_length,
+            pending_overload_policy=settings.pending_overload_policy,
+            pending_overload_block_timeout_seconds=settings.pending_overload_block_timeout_seconds,
+        )
+
+    def __repr__(self) -> str:
+        return f"<RedisMessageQueue name={self._options.name!r} drained={self._gate.stopping}>"
+
+    @property
+    def is_draining(self) -> bool:
+        """True from the first `drain()` until one has succeeded."""
+        return self._gate.stopping and not self._drained
+
+    @property
+    def is_drained(self) -> bool:
+        """True once a `drain()` has returned True."""
+        return self._drained
+
+    # -- publish --
+
+    def _check_deduplication(self, key: str | None, seconds: int | None) -> None:
+        """Raise ConfigurationError for what one publish cannot ask of this queue."""
+        if key is not None and self._options.pending_overload_policy == "drop_oldest":
+            raise ConfigurationError(
+                "'deduplication_key' cannot be combined with drop_oldest: publishing a dropped message again"
+                " would be silently suppressed"
+            )
+        if seconds is not None and key is None and not self._options.deduplication:
+            raise ConfigurationError(
+                "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key', or"
+                " deduplication=True to the queue"
+            )
+
+    async def _publish(self, enqueue: Callable[..., Awaitable[list[bool]]], *args: Any) -> list[bool]:
+        """Run `enqueue` as a publish of this queue and report how it ended, for each message."""
+        began, caller = time.monotonic(), _io.caller()
+        try:
+            if not self._gate.enter(caller):
+                raise QueueDrainedError("queue is drained")
+            outer = event_sink.set(self._sink)
+            try:
+                enqueued = await enqueue(*args)
+            finally:
+                event_sink.reset(outer)
+                self._gate.leave(caller)
+        except BaseException as error:
+            if isinstance(error, RedisMessageQueueError):
+                with_context(error, queue=self._options.name, operation="publish")
+            await self._reporter.emit(Op.PUBLISH, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
+            raise
+        if self._reporter.on_event is not None:
+            took = elapsed_ms(began)
+            for new in enqueued:
+                told = (Op.PUBLISH, Out.SUCCESS) if new else (Op.PUBLISH_DEDUP_HIT, Out.SKIPPED)
+                await self._reporter.emit(*told, duration_ms=took)
+        return enqueued
+
+    def _tell_suppressed(self, enqueued: list[bool]) -> None:
+        if self._unaware and not all(enqueued):
+            self._unaware = False
+            logger.warning(
+                "Queue %s suppressed a message: equal content was published a short time ago (an hour, unless"
+                " the gateway says otherwise). Nobody chose that for this queue: pass deduplication=False to"
+                " enqueue every message, 'deduplication_key' to say what makes one a repeat, or"
+                " deduplication=True to keep it so. This is said once.",
+                self._options.name,
+            )
+
+    async def _enqueue(self, message: str | dict[str, Any]) -> list[bool]:
+        text, pending = self._limits.text(message), self.key.pending
+        deduplicates, seconds = self._options.deduplication, self._options.publish_timeout_seconds
+        send: Callable[..., Any] = self._gateway.add_message
+        words: tuple[str, ...] = (pending, text)
+        if deduplicates:
+            if self._options.get_deduplication_key is default_deduplication_key:
+                marker = f"{self.key.deduplication_prefix}{text_digest(text)}"
+            else:
+                marker = await self._marker(message, text)
+            send, words = self._gateway.publish_message, (pending, text, marker)
+        answer = await (
+            _io.awaited(send(*words)) if seconds is None else _io.in_time(seconds, partial(send, *words))
+        )
+        wanted, method = (bool, "publish_message") if deduplicates else (type(None), "add_message")
+        if not isinstance(answer, wanted):
+            kind = "bool" if deduplicates else "None"
+            raise GatewayContractError(f"gateway.{method}() must return {kind}, got {type(answer).__name__}")
+        return [answer is not False]
+
+    async def _enqueue_all(
+        self,
+        messages: Iterable[str | dict[str, Any]],
+        delay_seconds: float | None,
+        key: str | None = None,
+        seconds: int | None = None,
+    ) -> list[bool]:
+        own = "publish_many()" if (key, seconds) == (None, None) else "a deduplication of one publish"
+        gateway = self._built_in(own if delay_seconds is None else "publishing with a delay")
+        messages = list(messages)
+        texts = [*map(self._limits.text, messages)]
+        markers: list[str] | None = None
+        if key is not None:
+            markers = [Marker.of(self.key.deduplication(key), key)] * len(texts)
+        elif self._options.deduplication:
+            markers = await self._markers(messages, texts)
+        target = self.key.pending if delay_seconds is None else self.key.delayed
+        words = target, texts, markers, delay_seconds, seconds
+        if self._options.publish_timeout_seconds is None:
+            return await gateway._publish_many(*words)  # noqa: SLF001
+        publish = partial(gateway._publish_many, *words)  # noqa: SLF001
+        flags: list[bool] = await _io.in_time(self._options.publish_timeout_seconds, publish)
+        return flags
+
+    async def _markers(self, messages: list[str | dict[str, Any]], texts: list[str]) -> list[str]:
+        if self._options.get_deduplication_key is default_deduplication_key:
+            prefix = self.key.deduplication_prefix
+            return [prefix + digest for digest in map(text_digest, texts)]
+        markers: list[str] = []
+        for message, text in zip(messages, texts, strict=True):
+            markers.append(await self._marker(message, text))
+        return markers
+
+    async def _marker(self, message: str | dict[str, Any], text: str) -> Marker:
+        """The name of a marker that does not come from the content's digest: it knows its key."""
+        function = self._options.get_deduplication_key
+        if function is None:  # the text is the key
+            return Marker.of(self.key.deduplication(text), "")
+        result = await _io.call_key(function, message)
+        if not isinstance(result, str):
+            kind = discard_awaitable(result) or type(result).__name__
+            raise TypeError(
+                f"'get_deduplication_key' must return a string (it must return a str), got {kind}"
+            )
+        if not result:
+            raise ConfigurationError(
+                "'get_deduplication_key' returned '': every message would be a duplicate of the first"
+            )
+        return Marker.of(self.key.deduplication(result), result)
+
+    def _built_in(self, what: str) -> RedisGateway:
+        """The gateway for what its contract has no name for."""
+        if not isinstance(self._gateway, RedisGateway):
+            raise GatewayContractError(
+                f"{what} needs the built-in RedisGateway, this queue has a {type(self._gateway).__name__}"
+            )
+        return self._gateway
+
+    # -- claim --
+
+    async def _claim_message(self) -> Processing | None:
+        began, caller = time.monotonic(), _io.caller()
+        if not self._gate.enter(caller):
+            await _io.sleep(0)
+            await self._reporter.emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
+            return None
+        try:
+            outer = event_sink.set(self._sink)
+            try:
+                claimed = await _io.awaited(
+                    self._gateway.wait_for_message_and_move(self.key.pending, self.key.processing)
+                )
+            finally:
+                event_sink.reset(outer)
+            message = None if claimed is None else Processing(self._parts, claimed, began)
+        except Exception as error:
+            if isinstance(error, RedisMessageQueueError):
+                with_context(error, queue=self._options.name, operation="claim")
+            await self._reporter.emit(Op.CLAIM, Out.FAILURE, error=error, duration_ms=elapsed_ms(began))
+            raise
+        finally:
+            self._gate.leave(caller)
+        if message is None:
+            await self._reporter.emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
+        return message
+
+    # -- the end --
+
+    async def _end(self, timeout: float | None, caller: object) -> bool:  # noqa: ASYNC109
+        """Stop publishing and claiming, wait for who is inside, settle claims of unknown outcome.
+
+        True once nothing is left. False (the time was too short, or Redis unreachable) may be tried again.
+        """
+        validation.check_types(timeout=timeout)
+        if timeout is not None and timeout < 0:
+            raise ConfigurationError(f"'timeout' must not be negative, got {timeout!r}; 0 only looks")
+        began = time.monotonic()
+
+        async def tell(outcome: EventOutcome, error: BaseException | None = None) -> None:
+            waiting = self._unanswered()
+            facts = {"timeout_seconds": timeout, "pending_claim_ids": waiting, "error": error}
+            took = None if outcome is Out.START else elapsed_ms(began)
+            await self._emit_drain(outcome, **facts, duration_ms=took)
+
+        if self._drained:
+            await _io.sleep(0)
+            await tell(Out.SKIPPED)
+            return True
+        self._gate.stop()
+        await tell(Out.START)
+        try:
+            await self._until_drained(timeout, caller)
+        except Exception as error:
+            if isinstance(error, RedisMessageQueueError):
+                with_context(error, queue=self._options.name, operation="drain")
+            await tell(Out.FAILURE, error)
+            raise
+        if self._drained:
+            await tell(Out.SUCCESS)
+        else:
+            failure = DrainFailedError("something is left; drain again, or let the leases end")
+            await tell(Out.FAILURE, with_context(failure, queue=self._options.name, operation="drain"))
+        return self._drained
+
+    async def _emit_drain(self, outcome: EventOutcome, **fields: Any) -> None:
+        """Report, unless a callback that is told of this very drain drains again."""
+        if not _telling_of_drain.get():
+            _telling_of_drain.set(True)
+            try:
+                await self._reporter.emit(Op.DRAIN, outcome, **fields)
+            finally:
+                _telling_of_drain.set(False)
+
+    async def _until_drained(self, timeout: float | None, caller: object) -> None:  # noqa: ASYNC109
+        began = _io.now()
+        await _io.sleep(0)
+        while not self._drained:
+            with self._gate.draining(caller) as leads:
+                if leads:
+                    self._drained = await self._drain_gateway(timeout, began)
+                    return
+            if timeout is not None and _io.now().since(began) >= timeout:
+                return
+            await _io.sleep(_LOOK_SECONDS)
+
+    async def _drain_gateway(self, timeout: float | None, began: Moment) -> bool:  # noqa: ASYNC109
+        hook = getattr(self._gateway, "_drain_pending_claim_ids", None)
+        if hook is None:
+            return True
+        remaining = None if timeout is None else timeout - _io.now().since(began)
+        deadline = None if timeout is None else began.told + timeout
+
+        def settle() -> Any:
+            return hook(self.key.processing, deadline_monotonic=deadline)
+
+        try:
+            return bool(await _io.within(remaining, settle))
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            logger.warning("Transient error while draining %s: %s", self._options.name, error)
+            return False
+
+    def _unanswered(self) -> tuple[str, ...] | None:
+        """Claims of unknown outcome; None with a gateway that does not say."""
+        loop = getattr(self._gateway, "_claiming", None)
+        return loop.unanswered.waiting(self.key.processing) if isinstance(loop, ClaimLoop) else None
+
+
+def _emitter_of(reporter: Reporter) -> Callable[..., Awaitable[None]]:
+    """What a gateway that has the hook `_set_event_emitter` reports with.
+
+    It does not keep the queue alive: a gateway may outlive many queues.
+    """
+    reference = weakref.ref(reporter)
+
+    async def emit(operation: str, outcome: str, **fields: Any) -> None:
+        if alive := reference():
+            await alive.emit(Op(operation), Out(outcome), **fields)
+
+    return emit
