@@ -61,6 +61,10 @@ SHOWN_BY = {
     "No process slot outlives": "children.nothing_that_a_handler_started_outlives_a_killed_worker",
     "The lease is renewed": "failures.the_lease_is_kept_for_as_long_as_the_handler_runs",
     "A message whose worker died": "failures.after_sigkill_only_the_unfinished_message_is_handled_again",
+    "Where its end is certain": (
+        "deaths.a_worker_that_starts_in_the_place_of_a_dead_one_gives_back_its_messages"
+    ),
+    "A worker that is only silent": "deaths.a_worker_that_is_stopped_keeps_its_messages",
     "It is then handled beside others of its kind": (
         "lost_messages.a_message_that_kills_its_worker_takes_no_neighbour_along"
     ),
@@ -125,6 +129,8 @@ SHOWN_BY = {
     "`/metrics` also has": "contract.the_port_is_where_it_was_asked_for",
     # Files and logs
     "The control socket is": "contract.the_socket_is_for_the_workers_user_alone",
+    "Beside it the file": "deaths.a_worker_that_starts_in_the_place_of_a_dead_one_gives_back_its_messages",
+    "The termination log": "last_words.who_runs_stands_in_the_termination_log",
     "Handlers are imported from": "contract.handlers_come_from_their_path",
     "Credentials from files": "contract.a_rotated_password_needs_no_restart",
     "Logs are JSON lines": "contract.every_line_on_stderr_is_json",

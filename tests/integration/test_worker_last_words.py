@@ -8,12 +8,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import eventually
+
+from redisqueue_worker.identity import read_words
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RUN = (
-    "import sys\nfrom redisqueue_worker import commands\ncommands.TERMINATION_LOG = sys.argv[1]\n"
+    "import sys\nfrom redisqueue_worker import identity\nidentity.TERMINATION_LOG = sys.argv[1]\n"
     "from redisqueue_worker.cli import main\nsys.exit(main(sys.argv[2:]))"
 )
 
@@ -46,6 +49,24 @@ def test_a_refusal_stands_in_the_termination_log(
     assert words in log.read_text()
     assert "before" not in log.read_text()
     assert log.read_text().splitlines()[0].partition("; ")[0] in ended.stderr
+
+
+def test_who_runs_stands_in_the_termination_log(tmp_path: Path) -> None:
+    log = tmp_path / "termination-log"
+    log.write_text("of the container before")
+    (tmp_path / "tasks.py").write_text("def handle(text): ...\n")
+    options = ("run", "tasks:handle", "--queue=jobs", "--redis-url=redis://127.0.0.1:1", "--http-port=0")
+    command = [sys.executable, "-c", RUN, str(log), *options]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as worker:
+        try:
+            message = eventually(lambda: "before" not in log.read_text() and log.read_text(), "its own words")
+        finally:
+            worker.kill()
+    instance, words = read_words(str(message))
+    assert len(instance) == 32
+    assert words == ""
+    assert read_words(f"mine\n{message}and more") == (instance, "mine\nand more")
+    assert read_words("Killed") == ("", "Killed")
 
 
 def test_where_there_is_none_nothing_is_made(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
@@ -14,6 +13,7 @@ from redisqueue_worker.arguments import settings_of
 from redisqueue_worker.doors import PlatformError
 from redisqueue_worker.handlers import HandlerError
 from redisqueue_worker.hooks import HookError
+from redisqueue_worker.identity import leave_instance, leave_last_words
 from redisqueue_worker.metrics import Metrics, folder_problem
 from redisqueue_worker.orphans import end_children_with_me
 from redisqueue_worker.restart import ProcessSnapshot, Reloader
@@ -23,29 +23,10 @@ from redisqueue_worker.signals import StoppedBeforeStart
 from redisqueue_worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 log = logging.getLogger(__name__)
-
-TERMINATION_LOG = "/dev/termination-log"
-"""Kubernetes' own default of `terminationMessagePath`. Kubelet makes it: elsewhere there is none."""
-MOST_BYTES = 4096
-
-
-def leave_last_words(problems: Iterable[str]) -> None:
-    """Why a container could not start, where Kubernetes looks for it: the status of its pod quotes it.
-
-    Never an error, also where there is no termination log.
-    """
-    words = "; ".join(problems).encode(errors="replace")[:MOST_BYTES]
-    with contextlib.suppress(OSError):
-        file = os.open(TERMINATION_LOG, os.O_WRONLY | os.O_TRUNC)  # it is not made where nobody reads it
-        try:
-            os.write(file, words)
-        finally:
-            os.close(file)
-
 
 EXIT_OK = 0
 EXIT_NO_REDIS = 1
@@ -66,6 +47,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         log.warning("unknown variable", extra={"reason": name})
     snapshot = ProcessSnapshot.now()
     end_children_with_me()
+    leave_instance(settings.instance)
     try:
         return _work(settings, snapshot)
     except (HandlerError, HookError) as error:

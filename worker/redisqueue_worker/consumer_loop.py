@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.metrics import Metrics
     from redisqueue_worker.retry_policy import Failure, RetryPolicy
+    from redisqueue_worker.succession import Succession
     from redisqueue_worker.wakeup import WakeUp
 
 
@@ -81,6 +82,7 @@ class ConsumerLoop(threading.Thread):
         self._emptied = emptied
         self._start: Callable[[Sequence[InFlight]], None] = lambda _messages: None
         self._wakeup: WakeUp | None = None
+        self._succession: Succession | None = None
         self._inbox: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         self.outbox = Outbox()
         self._unanswered = False  # a claim was sent and its reply has not come
@@ -96,10 +98,16 @@ class ConsumerLoop(threading.Thread):
         self.settled_total = self.ended_total = 0
         self.has_claimed = False  # or was told that there is nothing
 
-    def attach(self, start: Callable[[Sequence[InFlight]], None], wakeup: WakeUp) -> None:
-        """Give it its slots and its wake-up; before `start()`."""
+    def attach(
+        self,
+        start: Callable[[Sequence[InFlight]], None],
+        wakeup: WakeUp,
+        succession: Succession | None = None,
+    ) -> None:
+        """Give it its slots, its wake-up and whom it comes after; before `start()`."""
         self._start = start
         self._wakeup = wakeup
+        self._succession = succession
 
     # ---- called from other threads -------------------------------------------------
 
@@ -209,6 +217,9 @@ class ConsumerLoop(threading.Thread):
             self._timing.report_soon()
         if self._timing.report_due(now):
             self._calls.unless_refused("report", self._report)
+        if succession := self._succession:  # before the first claim
+            self._calls.unless_refused("expire", lambda _: succession.give_back())
+            self._succession = None
         self._release(self._quarantine.over(running=0 if self._draining.is_set() else self._running))
         batch = self.outbox.next(now)
         wanted = self._wanted(now, calling=bool(batch))

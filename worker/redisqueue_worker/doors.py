@@ -10,6 +10,7 @@ from redisqueue_worker.control import ControlServer
 from redisqueue_worker.health import HealthServer
 from redisqueue_worker.metrics import VARIABLE
 from redisqueue_worker.restart import inherited_listener
+from redisqueue_worker.succession import Succession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ class Doors:
 
     Attributes:
         health: None where there is no port.
+        succession: None where the run directory is not this worker's.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Doors:
         self._send = send
         self._look = look
         self.health: HealthServer | None = None
-        self._owns_run_dir = False
+        self.succession: Succession | None = None
 
     def open(self, exits: ExitStack) -> None:
         """Open what the settings want, to be closed by `exits`.
@@ -73,7 +75,7 @@ class Doors:
             return None
         from redisqueue_worker.metrics_page import SlotMetrics  # noqa: PLC0415  (it takes long)
 
-        run_dir = self._settings.run_dir if self._owns_run_dir else None
+        run_dir = self._settings.run_dir if self.succession else None
         try:
             return SlotMetrics.registered(run_dir, os.environ)
         except OSError as error:
@@ -121,4 +123,4 @@ class Doors:
             )
         else:
             exits.callback(control.close)
-            self._owns_run_dir = True
+            self.succession = Succession(settings.run_dir, settings)

@@ -6,15 +6,14 @@ stops the reading, so that one start names everything that is wrong.
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue.client_checks import has_hash_tag
 from redis_message_queue.connection import ConnectionSettings
+from redisqueue_worker.identity import new_instance, own_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -190,6 +189,7 @@ OPTIONS = (
         None,
         "this worker's unique name (default: the host's name; with the process's number unless that is 1)",
     ),
+    Option("instance", str, None, "what no other process has, nor one of this name before (default: random)"),
     Option("pod_uid", str, "", "the UID of the worker's pod"),
     Option("owner_uid", str, "", "the UID of the RedisQueue"),
     Option("config_hash", str, "", "identifies the configuration that the worker runs with"),
@@ -235,6 +235,7 @@ class Settings:
     max_age_seconds: float | None
     reload: bool
     worker_id: str
+    instance: str
     pod_uid: str
     owner_uid: str
     config_hash: str
@@ -366,18 +367,12 @@ def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSet
             database=values["redis_database"],
             username_file=values["redis_username_file"],
             password_file=values["redis_password_file"],
-            client_name=f"redisqueue-worker:{values['worker_id'] or _own_name()}".replace(" ", "-"),
+            client_name=f"redisqueue-worker:{values['worker_id'] or own_name()}".replace(" ", "-"),
             **same,
         )
     except ValueError as error:
         problems.append(f"Redis connection: {error}")
         return None
-
-
-def _own_name() -> str:
-    """Unique, also where several workers share a machine. A process that starts afresh keeps its number."""
-    number = os.getpid()
-    return socket.gethostname() if number == 1 else f"{socket.gethostname()}-{number}"
 
 
 def _assemble(values: dict[str, Any], connection: ConnectionSettings) -> Settings:
@@ -390,7 +385,8 @@ def _assemble(values: dict[str, Any], connection: ConnectionSettings) -> Setting
         "heartbeat_seconds": values["heartbeat_seconds"] or values["visibility_timeout_seconds"] / 4,
         "max_delivery_count": values["max_delivery_count"] or None,
         "leave_lease": values["on_drain_timeout"] == "LeaveLease",
-        "worker_id": values["worker_id"] or _own_name(),
+        "worker_id": values["worker_id"] or own_name(),
+        "instance": values["instance"] or new_instance(),
         "http_port": DEFAULT_HTTP_PORT if values["http_port"] is None else values["http_port"],
         "http_port_required": values["http_port"] is not None,
         "run_dir": values["run_dir"] or DEFAULT_RUN_DIR,

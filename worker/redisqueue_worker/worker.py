@@ -166,7 +166,7 @@ class Worker:
 
     def _begin(self, slots: Executor) -> None:
         settings = self._settings
-        self._loop.attach(slots.start, self._wakeup)
+        self._loop.attach(slots.start, self._wakeup, self._doors.succession)
         self._timeouts.can_cancel = slots.can_cancel
         self._metrics.slots = settings.concurrency
         grace = settings.grace_period_seconds
@@ -209,6 +209,7 @@ class Worker:
             pod_uid=settings.pod_uid,
             owner_uid=settings.owner_uid,
             config_hash=settings.config_hash,
+            instance=settings.instance,
         )
 
     def _consumer(self, identity: WorkerIdentity | None = None) -> Consumer:
