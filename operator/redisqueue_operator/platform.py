@@ -42,6 +42,8 @@ class Fleet:
     """That new workers did not get ready within the platform's deadline, in its words; else empty."""
     marked: tuple[str, ...] = ()
     """Names of running pods that an earlier shrink has marked as the first to go."""
+    ended: tuple[str, ...] = ()
+    """Instances of worker processes that were seen to be dead."""
 
     @property
     def split(self) -> Split:

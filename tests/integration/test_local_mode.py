@@ -114,6 +114,27 @@ def handled(client: redis.Redis) -> dict[str, int]:
     return {name.decode(): int(count) for name, count in client.hgetall("handled").items()}
 
 
+async def test_what_a_killed_worker_had_in_hand_is_handled_at_once(
+    redis_client: redis.Redis, redis_url: str
+) -> None:
+    """By another one that is idle, with leases as long as usual: they last longer than the test waits."""
+    first = definitions(redis_url, SECONDS="600")
+    spec = next(iter(first.queues.values()))["spec"]
+    spec["worker"]["concurrency"] = 16
+    spec["scaling"] = {"minReplicas": 2, "maxReplicas": 2}
+    async with local(first, redis_url) as here:
+        await here.until(lambda: sum(worker.ready for worker in here.workers) == 2)
+        dying, other = here.workers
+        os.kill(other.pid, signal.SIGSTOP)
+        publish(redis_client, *(f"m{number}" for number in range(16)))
+        await here.until(lambda: len(handled(redis_client)) == 16)
+        os.kill(other.pid, signal.SIGCONT)
+        dying.kill_process()
+        await here.until(lambda: set(handled(redis_client).values()) == {2})
+        for worker in here.workers:
+            worker.kill()
+
+
 async def test_workers_come_from_zero_handle_each_message_once_and_leave(
     redis_client: redis.Redis, redis_url: str
 ) -> None:

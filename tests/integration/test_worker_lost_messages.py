@@ -112,6 +112,7 @@ def test_what_a_dead_worker_had_in_hand_comes_back_together_and_beside_nothing_e
         worker.until_noted("started", 4)
         worker.signal(signal.SIGKILL)
         worker.wait()
+        (worker.run_dir / "instances").unlink()  # so that nobody knows of its death
         lasting(redis_client, 600)
         worker.settings["concurrency"] = 3
         worker.start()
@@ -137,6 +138,7 @@ def test_a_message_that_is_kept_goes_back_uncounted_when_the_worker_drains(
         worker.until_noted("started", 1)
         worker.signal(signal.SIGKILL)
         worker.wait()
+        (worker.run_dir / "instances").unlink()  # so that nobody knows of its death
         lasting(redis_client, 600)
         worker.settings["concurrency"] = 2
         worker.start()

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-SLEEP = "print('up', flush=True); import time; time.sleep(60)"
+SLEEP = (
+    "import os, time; print('instance', os.environ['REDISQUEUE_INSTANCE']);"
+    " print('up', flush=True); time.sleep(60)"
+)
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
 
 
@@ -81,6 +84,10 @@ def pids(watch: Watched) -> list[int]:
     return [worker.pid for worker in watch.set.workers if worker.pid is not None]
 
 
+def instances(watch: Watched) -> list[str]:
+    return [line.split()[-1] for line in watch.lines if " instance " in line]
+
+
 async def test_it_runs_as_many_as_asked_and_lets_the_victims_go_first(tmp_path: Path) -> None:
     async with watched(tmp_path) as watch:
         assert watch.set.fleet.replicas == 0
@@ -117,6 +124,11 @@ async def test_a_dead_worker_is_started_again_under_its_name(tmp_path: Path) -> 
         assert worker.restarts == 1
         assert pids(watch) != first
         assert any("died of SIGKILL; starts again in 0.5 s" in line for line in watch.lines)
+        # The fleet names the dead process, as that knew itself, and not the one that runs.
+        await watch.until(lambda: len(instances(watch)) == 2)
+        before, now = instances(watch)
+        assert watch.set.fleet.ended == (before,)
+        assert before != now
 
 
 async def test_a_command_that_cannot_be_started_is_named(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 class FakePlatform:
     """Implements `platform.Platform`; `writes` holds ("scale", name, number, victims), ("status", name) ….
 
+    `ended` are instances of dead workers.
+
     `refuse` are errors for the next attempts to scale; `before_scale` is called at each. `settings_asked`
     counts the questions for connection settings, `settings_age_seconds` is how old those are.
     """
@@ -38,6 +40,7 @@ class FakePlatform:
         self.writes: list[tuple[Any, ...]] = []
         self.refuse: list[Exception] = []
         self.before_scale: Callable[[], None] = lambda: None
+        self.ended: tuple[str, ...] = ()
         self.settings_asked = 0
         self.settings_age_seconds = 0.0
         self._numbers = itertools.count(1)
@@ -114,7 +117,8 @@ class FakePlatform:
         fleet = self.fleets.get(rq.key)
         present = None if fleet is None else workers_of(rq)
         children = ChildrenSeen("1.0.0", manifests=(workers_of(rq),), digest="wanted", workers=present)
-        return World(fleet or Fleet(), replace(children, live="" if fleet is None else "there"))
+        children = replace(children, live="" if fleet is None else "there")
+        return World(replace(fleet or Fleet(), ended=self.ended), children)
 
     async def settings(self, rq: RedisQueue, *, fresh: bool = False) -> tuple[ConnectionSettings, float]:
         self.settings_asked += 1

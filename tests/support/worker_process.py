@@ -252,12 +252,13 @@ class WorkerProcess:
         self.folder = folder
         (folder / "test_handlers.py").write_text(HANDLERS)
         self.name = str(settings.get("worker_id", "worker-1"))
+        self.run_dir = folder / self.name
         self.settings = {
             "redis_url": redis_url,
             "queue": QUEUE,
             "handler": f"test_handlers:{handler}",
             "worker_id": self.name,
-            "run_dir": folder / self.name,
+            "run_dir": self.run_dir,
             "http_port": 0,
             "retry_initial_seconds": 0.05,
             **settings,

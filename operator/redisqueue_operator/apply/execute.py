@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.apply.hindrance import hindrance_of
+from redis_message_queue.trouble import AWAY
+from redisqueue_operator.apply.hindrance import hindrance_of, unreturned_of
 from redisqueue_operator.decide.look import Done
 from redisqueue_operator.errors import PlatformError
 from redisqueue_operator.platform import Mark, SetFinalizer, SetNumber, WriteStatus
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.decide.canary import Split
     from redisqueue_operator.decide.look import Plan
-    from redisqueue_operator.observe.facts import PodObservation
+    from redisqueue_operator.observe.facts import Hindrance, PodObservation
     from redisqueue_operator.observe.redis.sampler import Sampler
     from redisqueue_operator.platform import Platform
 
@@ -24,11 +26,13 @@ log = logging.getLogger(__name__)
 
 
 async def execute(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampler[Key], now: float) -> Done:
-    """Children, number of workers, recall, status, Events, finalizer: what the plan has of these.
+    """What dead workers hold, children, number of workers, recall, status, Events, finalizer, as planned.
 
-    The first step that fails ends it, but for an Event: nothing builds upon one. `now` is the engine's clock.
+    The first step that fails ends it, but for the first and an Event: nothing builds upon these. `now` is the
+    engine's clock.
     """
     step, written, scaled, told = "", None, None, False
+    returned, unreturned = await _give_back_ended(rq, plan, sampler, now)
     try:
         if plan.children is not None:
             step = "children"
@@ -37,7 +41,7 @@ async def execute(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampl
             step = "scale"
             scaled = await _scale(rq, plan, platform, sampler)
             if scaled is None:
-                return Done(failed="retire")
+                return Done(failed="retire", returned=returned, unreturned=unreturned)
         if plan.recall:
             step = "recall"
             await sampler.unretire(rq.key, plan.recall)
@@ -51,8 +55,23 @@ async def execute(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampl
             await platform.execute(rq, SetFinalizer(plan.finalizer))
     except Exception as error:
         hindrance = hindrance_of(error, now) if step in ("scale", "recall") else None
-        return Done(failed=step, error=error, hindrance=hindrance, told=told)
-    return Done(written=written, scaled=scaled, told=told)
+        found = Done(failed=step, error=error, hindrance=hindrance, told=told)
+    else:
+        found = Done(written=written, scaled=scaled, told=told)
+    return replace(found, returned=returned, unreturned=unreturned)
+
+
+async def _give_back_ended(
+    rq: RedisQueue, plan: Plan, sampler: Sampler[Key], now: float
+) -> tuple[int | None, Hindrance | None]:
+    """Have what dead workers hold pending again: how many messages, or why not. Nothing builds upon it."""
+    if not plan.give_back:
+        return None, None
+    try:
+        return await sampler.give_back(rq.key, plan.give_back), None
+    except (*AWAY, PlatformError, TimeoutError) as error:
+        log.warning("%s: messages of workers that have ended are not back yet: %s", rq.key, error)
+        return None, unreturned_of(error, now)
 
 
 async def _scale(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampler[Key]) -> Split | None:

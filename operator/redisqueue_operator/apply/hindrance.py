@@ -27,3 +27,12 @@ def hindrance_of(error: Exception, now: float) -> Hindrance | None:
     if isinstance(error, AWAY):
         return None  # or nobody can be told at all
     return Hindrance("ScaleFailed", f"{type(error).__name__}: see the operator's log.", now)
+
+
+def unreturned_of(error: Exception, now: float) -> Hindrance:
+    """Why messages of dead workers could not be given back; without a word where the next try may do it."""
+    text = ""
+    if isinstance(error, ResponseError):
+        reason, message = classify(error)
+        text = f"messages of workers that ended come back only when their leases end: {reason}: {message}"
+    return Hindrance("ReturnRefused", text, now + RETRY_SECONDS)

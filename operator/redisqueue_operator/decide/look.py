@@ -87,6 +87,12 @@ class Memory:
     """What was last told not to be right although all was applied; None after a start."""
     hindrance: Hindrance | None = None
     """Why the last change of the number of workers could not be made."""
+    given_back: tuple[str, ...] = ()
+    """Instances of dead workers whose messages were given back, as long as samples still name them."""
+    returned: int = 0
+    """How many messages that were, and nobody was told of yet."""
+    unreturned: Hindrance | None = None
+    """Why messages of dead workers cannot be given back; its message is empty where nobody is to be told."""
     scaled: Decision | None = None
     """What was written to /scale and not yet to the status."""
     scaled_at: float = LONG_AGO
@@ -146,6 +152,8 @@ class Plan:
     memory: Memory
     sampled: bool = True
     """False: the queue is not to be read any more."""
+    give_back: tuple[str, ...] = ()
+    """Instances of dead workers, whose messages shall be pending again."""
     children: Children | None = None
     retire: tuple[str, ...] = ()
     """Ids of idle workers that shall claim nothing more, before the number of workers changes."""
@@ -183,3 +191,7 @@ class Done:
     """The numbers of workers that were written."""
     told: bool = False
     """The status was written."""
+    returned: int | None = None
+    """How many messages of dead workers were given back; None where that was not tried, or refused."""
+    unreturned: Hindrance | None = None
+    """Why they could not be given back. It ends nothing: all else goes on."""

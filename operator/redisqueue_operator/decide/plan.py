@@ -15,6 +15,7 @@ from redisqueue_operator.decide.attempt import RETRY_SECONDS
 from redisqueue_operator.decide.canary import Stage, trial
 from redisqueue_operator.decide.children import plan as children_plan
 from redisqueue_operator.decide.children.identity import OPERATOR
+from redisqueue_operator.decide.ended_workers import remembered_ends, with_ended_workers
 from redisqueue_operator.decide.finalizer import is_held, may_go, refused, shall_be_held, workers_vanished
 from redisqueue_operator.decide.look import LONG_AGO, NO_SPEC, Done, Facts, Memory, Now, Object, Plan, Scale
 from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, rival_of
@@ -60,7 +61,7 @@ def is_looked_at(rq: RedisQueue, memory: Memory, now: float, failed: Collection[
 
 def plan_of(facts: Facts, memory: Memory, now: Now, failed: Collection[str] = ()) -> Plan:
     """What to do now; `failed` are the steps that were tried and refused at this very look."""
-    plan = _plan_of(facts, memory, now, failed)
+    plan = with_ended_workers(_plan_of(facts, memory, now, failed), facts, now.clock)
     tried = (plan.memory.attempt(step) for step in ("finalizer", "children"))
     waits = [max(SOONEST_SECONDS, each.until - now.clock) for each in tried if each.error is not None]
     return replace(plan, again=min(plan.again, *waits)) if waits else plan
@@ -178,6 +179,8 @@ def _of_numbers(
     assert facts.fleet is not None  # noqa: S101  (it is looked at)
     assert facts.observation is not None  # noqa: S101  (it is looked at)
     rq, fleet, observation = facts.rq, facts.fleet, facts.observation
+    if memory.unreturned is not None:
+        observation = replace(observation, unreturned=memory.unreturned.message)
     if stage is Stage.PROMOTE:
         fleet = fleet.without_canary()
         observation = fleet.seen_in(observation)
@@ -323,6 +326,10 @@ def _says_too_much(facts: Facts, memory: Memory, failed: Collection[str]) -> boo
 def remembered(plan: Plan, done: Done, now: Now) -> Memory:
     """What is remembered once the plan was carried out as far as `done` says."""
     memory = plan.memory
+    if done.returned is not None:
+        memory = remembered_ends(memory, plan, done.returned)
+    elif plan.give_back:
+        memory = replace(memory, unreturned=done.unreturned)
     if plan.children is not None and done.written is not None:
         written = done.written
         applied = children_plan.Applied(plan.children.wanted, written.live, written.outcome, now.clock)

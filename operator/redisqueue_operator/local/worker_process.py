@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import time
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ class WorkerProcess:
     run_dir: Path
     changed: Callable[[], None]
     """Called after it got ready, died or ended."""
+    ended_as: Callable[[str], None]
+    """Called with the instance of each of its processes that has ended."""
     say: Callable[[str, str], None]
     """Called with its name and each line that it prints."""
     ready: bool = False
@@ -80,7 +83,7 @@ class WorkerProcess:
             await asyncio.wait([self._life])
 
     def kill(self) -> None:
-        """End it for good and at once, without a drain; its messages come back when their leases expire."""
+        """End it for good and at once, without a drain."""
         self.stop()
         self.kill_process()
 
@@ -123,10 +126,11 @@ class WorkerProcess:
 
     async def _run_once(self) -> str:
         """Run the process to its end; return what became of it, for a person."""
-        port = free_port() if self.template.probed else 0
+        port, instance = free_port() if self.template.probed else 0, secrets.token_hex(16)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         own = {
             "REDISQUEUE_WORKER_ID": self.name,
+            "REDISQUEUE_INSTANCE": instance,
             "REDISQUEUE_POD_UID": self.uid,
             "REDISQUEUE_RUN_DIR": str(self.run_dir),
             "REDISQUEUE_HTTP_HOST": "127.0.0.1",
@@ -145,7 +149,11 @@ class WorkerProcess:
             )
         except OSError as error:
             return f"cannot be started: {error}"
-        helpers = [asyncio.create_task(self._end_when_asked()), asyncio.create_task(self._await_ready(port))]
+        helpers = [
+            asyncio.create_task(self._end_when_asked()),
+            asyncio.create_task(self._await_ready(port)),
+            asyncio.create_task(self._await_end(self._process, instance)),
+        ]
         try:
             await self._read_lines(self._process)
             code = await self._process.wait()
@@ -154,6 +162,8 @@ class WorkerProcess:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             self._signal(signal.SIGKILL)
+            if self._process.returncode is not None:
+                self.ended_as(instance)
         return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
     async def _read_lines(self, process: asyncio.subprocess.Process) -> None:
@@ -175,6 +185,13 @@ class WorkerProcess:
         await asyncio.sleep(self.template.grace_seconds)
         self.say(self.name, f"did not end within {self.template.grace_seconds:g} s: killed")
         self._signal(signal.SIGKILL)
+
+    async def _await_end(self, process: asyncio.subprocess.Process, instance: str) -> None:
+        """Tell of its end at once: what it started may hold its output open for a while."""
+        await process.wait()
+        self._signal(signal.SIGKILL)
+        self.ended_as(instance)
+        self.changed()
 
     async def _await_ready(self, port: int) -> None:
         if port:

@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.local.worker_process import WorkerProcess
+from redisqueue_operator.observe.ends import MOST_REMEMBERED
 from redisqueue_operator.platform import Fleet
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class WorkerSet:
         self.workers: list[WorkerProcess] = []
         self._run_dir = run_dir
         self._born = 0
+        self._ended: dict[str, None] = {}
         self._changed = changed
         self._say = say
 
@@ -47,7 +49,8 @@ class WorkerSet:
         pods = tuple(worker.pod for worker in self.workers)
         templates = {worker.template.digest for worker in self.workers if not worker.terminating}
         ready = sum(pod.ready and not pod.terminating for pod in pods)
-        return Fleet(self.replicas, ready, len(templates | {self.template.digest}), pods, str(self.replicas))
+        sets = len(templates | {self.template.digest})
+        return Fleet(self.replicas, ready, sets, pods, str(self.replicas), ended=tuple(self._ended))
 
     def scale(self, replicas: int, victims: Iterable[str]) -> None:
         """Run that many workers; when some must go, `victims` (names) go first."""
@@ -98,10 +101,16 @@ class WorkerSet:
             template=self.template,
             run_dir=self._run_dir / str(self._born),
             changed=self._on_change,
+            ended_as=self._note_end,
             say=self._say,
         )
         self.workers.append(worker)
         worker.start()
+
+    def _note_end(self, instance: str) -> None:
+        self._ended[instance] = None
+        if len(self._ended) > MOST_REMEMBERED:
+            del self._ended[next(iter(self._ended))]
 
     def _on_change(self) -> None:
         self.workers = [worker for worker in self.workers if not worker.gone]

@@ -217,6 +217,10 @@ class Engine:
         tracked.memory = remembered(plan, done, now)
         if plan.again < math.inf and not done.failed:
             self._queue.add(key, after_seconds=plan.again)
+        if done.returned:
+            log.info("%s: %d messages of workers that had ended are pending again", key, done.returned)
+            if self._metrics is not None:
+                self._metrics.returned(key, done.returned)
         if plan.why and not done.failed:
             log.info("%s: deleted, %s", key, plan.why)
         if done.scaled is not None and plan.scale is not None and plan.scale.decision is not None:

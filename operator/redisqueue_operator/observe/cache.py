@@ -17,8 +17,10 @@ from redisqueue_operator.decide.children.identity import (
     deployment_name,
 )
 from redisqueue_operator.kubernetes_api import path_of
+from redisqueue_operator.observe.ends import Ends, ended_in
 from redisqueue_operator.observe.facts import CRASHED, PodObservation
 from redisqueue_operator.platform import Canary, Fleet
+from redisqueue_worker.identity import read_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,6 +73,7 @@ class Store:
         self._objects: dict[Resource, dict[Key, Object]] = {resource: {} for resource in WATCHED}
         self._children: dict[tuple[Resource, Key], dict[Key, Object]] = {}
         self._ended: dict[tuple[Resource, Key], int] = {}
+        self._ends = Ends()
 
     def get(self, resource: Resource, key: Key) -> Object | None:
         return self._objects[resource].get(key)
@@ -101,6 +104,7 @@ class Store:
         slim = _slim(resource, obj)
         self._objects[resource][key] = slim
         owner = owner_of(resource, obj)
+        self._note_ends(owner, slim)
         if resource is not REDISQUEUES and owner is not None:
             self._children.setdefault((resource, owner), {})[key] = slim
         return tuple(dict.fromkeys(each for each in (owner, left) if each is not None))
@@ -113,6 +117,20 @@ class Store:
         self._ended.pop((resource, key_of(obj)), None)
         self.put(resource, obj)
 
+    def deleted(self, resource: Resource, obj: Object) -> tuple[Key, ...]:
+        """As `drop`, with the object as it was at the end: a pod shows there how its containers ended."""
+        self._note_ends(owner_of(resource, obj), _slim(resource, obj))
+        return self.drop(resource, key_of(obj), version_of(obj))
+
+    def _note_ends(self, owner: Key | None, slim: Object) -> None:
+        if owner in self._objects[REDISQUEUES]:  # else nobody would ever forget them
+            self._ends.note(owner, slim.get("ended", ()))
+
+    def ended(self, owner: Key) -> tuple[str, ...]:
+        """The instances of a RedisQueue's workers that were seen to be dead, also in pods that are gone."""
+        shown = (each for pod in self.children(PODS, owner) for each in pod.get("ended", ()))
+        return tuple(dict.fromkeys((*self._ends.of(owner), *shown)))
+
     def drop(self, resource: Resource, key: Key, version: int) -> tuple[Key, ...]:
         """Forget the object unless something newer is known; the RedisQueues it was about."""
         known = self._objects[resource].get(key)
@@ -121,6 +139,8 @@ class Store:
         self._ended[resource, key] = version
         if len(self._ended) > MOST_ENDED:
             del self._ended[next(iter(self._ended))]
+        if resource is REDISQUEUES:
+            self._ends.forget(key)
         owner = self._take_out(resource, key)
         return () if owner is None else (owner,)
 
@@ -186,7 +206,8 @@ def _slim(resource: Resource, obj: Object) -> Object:
     """Without what nobody reads. Of a pod, and there may be many, what is left is read once."""
     if resource is PODS:
         owner = owner_of(PODS, obj)
-        return {"metadata": _bare(obj["metadata"], owner.name if owner else None), "seen": pod_of(obj)}
+        slim = {"metadata": _bare(obj["metadata"], owner.name if owner else None), "seen": pod_of(obj)}
+        return {**slim, "ended": ended} if (ended := tuple(ended_in(obj))) else slim
     metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
     if resource is REPLICASETS:
         spec = obj.get("spec") or {}
@@ -235,7 +256,7 @@ def fleet_of(
         pods = tuple(replace(pod, terminating=True) if pod.canary else pod for pod in pods)
     marked = _marked_pods(store, owner)
     if deployment is None:
-        return Fleet(pods=pods, marked=marked)
+        return Fleet(pods=pods, marked=marked, ended=store.ended(owner))
     sets = [each for each in store.children(REPLICASETS, owner) if each["spec"]["replicas"] > 0]
     fleet = Fleet(
         replicas=int(deployment["spec"].get("replicas", 1)),
@@ -246,6 +267,7 @@ def fleet_of(
         replica_failure=_replica_failure(deployment, trial, *sets),
         overdue=_overdue(deployment, trial),
         marked=marked,
+        ended=store.ended(owner),
     )
     if trial is None:
         return fleet
@@ -349,7 +371,7 @@ def _crash(container: Object) -> Object | None:
 def _last_words(ended: Object) -> str:
     """How a container ended, and what it said of it in its termination message."""
     how = f"{ended.get('reason') or 'Error'}, exit code {ended.get('exitCode')}"
-    said = _one_line(ended.get("message"))
+    said = _one_line(read_words(str(ended.get("message") or ""))[1])
     return f"{how}: {said}" if said else how
 
 

@@ -133,6 +133,8 @@ class Observation:
     """That new pods did not get ready within the Deployment's deadline, in its words; else empty."""
     unmade_seconds: float = 0.0
     """How long already fewer pods are there than are wanted, and none is made."""
+    unreturned: str = ""
+    """Why messages of dead workers cannot be given back; empty when they can, or there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import aiohttp
 import kopf
 
 from redisqueue_operator.kubernetes_api import PAGE, credentials, session
-from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource, Store, key_of, version_of
+from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource, Store, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,11 +99,8 @@ def _watch(
         obj: dict[str, Any] = dict(event["object"])
         if event["type"] is None and store.get(resource, key_of(obj)) is not None:
             relisted()
-        if event["type"] == "DELETED":
-            concerned = store.drop(resource, key_of(obj), version_of(obj))
-        else:
-            concerned = store.put(resource, obj)
-        for key in concerned:
+        learn = store.deleted if event["type"] == "DELETED" else store.put
+        for key in learn(resource, obj):
             # The workers of a RedisQueue that another operator serves are told too.
             if resource is REDISQUEUES or store.get(REDISQUEUES, key) is not None:
                 notify(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -148,6 +149,12 @@ class OperatorMetrics:
         self._vitals = _VitalsMetrics()
         registry.register(self._queues)
         registry.register(self._vitals)
+        self._returned = Counter(
+            "redisqueue_queue_returned",
+            "Messages of workers that had ended, given back at once.",
+            LABELS,
+            registry=registry,
+        )
         self._reconciles = Counter(
             "redisqueue_operator_reconciles", "Reconciles, by outcome.", ["outcome"], registry=registry
         )
@@ -196,6 +203,12 @@ class OperatorMetrics:
     def forget(self, key: Key) -> None:
         """The RedisQueue is gone, and its series with it."""
         self._queues.seen.pop(key, None)
+        with contextlib.suppress(KeyError):
+            self._returned.remove(key.namespace, key.name)
+
+    def returned(self, key: Key, messages: int) -> None:
+        """So many messages of workers that had ended are pending again."""
+        self._returned.labels(key.namespace, key.name).inc(messages)
 
     def follow(self, vitals: Callable[[], Vitals]) -> None:
         """Show from now on what this says of the control loop at each scrape."""

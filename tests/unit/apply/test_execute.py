@@ -58,6 +58,10 @@ class World:
     async def unretire(self, _: Key, ids: Sequence[str]) -> None:
         self._note("unretire", "".join(ids))
 
+    async def give_back(self, _: Key, instances: Sequence[str]) -> int:
+        self._note("give back", *instances)
+        return 2 * len(instances)
+
     async def execute(self, _: RedisQueue, step: Step) -> Written | None:
         match step:
             case Children():
@@ -85,6 +89,7 @@ async def test_the_order_of_all_writes() -> None:
     world = World()
     plan = replace(
         SHRINKING,
+        give_back=("dead", "dead, too"),
         children=Children("v1", workers={}),
         recall=("d",),
         status={"state": "Running"},
@@ -93,6 +98,7 @@ async def test_the_order_of_all_writes() -> None:
     )
     found = await done(world, plan)
     assert world.notes == [
+        ("give back", "dead", "dead, too"),
         ("children", "v1"),
         ("retire", "ab"),
         ("spare", "c"),
@@ -106,6 +112,21 @@ async def test_the_order_of_all_writes() -> None:
     ]
     assert (found.failed, found.error, found.told) == ("", None, True)
     assert (found.written, found.scaled) == (WRITTEN, Split(2, 0))
+    assert (found.returned, found.unreturned) == (4, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(NoPermissionError("NOPERM"), True), (Conflict("later"), False), (TimeoutError(), False)],
+)
+async def test_what_dead_workers_hold_holds_up_nothing(error: Exception, told: bool) -> None:
+    world = World({"give back": error})
+    found = await done(world, replace(SHRINKING, give_back=("dead",)))
+    assert (found.failed, found.scaled, found.returned) == ("", Split(2, 0), None)
+    assert found.unreturned is not None
+    assert (found.unreturned.reason, found.unreturned.until) == ("ReturnRefused", 103.0)
+    assert ("NoPermission" in found.unreturned.message) is told
+    assert bool(found.unreturned.message) is told
 
 
 async def test_an_empty_plan_does_nothing() -> None:

@@ -111,6 +111,52 @@ async def test_the_first_message_of_a_sleeping_queue_is_answered_at_once(
         await until(lambda key=key: platform.scales(key), "a scale write")
 
 
+async def test_what_a_dead_worker_held_is_pending_again_at_once(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    key = await sampled(platform, engine, "jobs", scaling={"mode": "Paused"})
+    keys = QueueKeys("jobs")
+    redis_client.lpush(keys.pending, *(f"m{n}" for n in range(8)))
+    for instance in ("dead", "alive"):
+        worker = WorkerIdentity("pod", 4, pod_uid="pod", instance=instance)
+        assert len(Consumer(redis_client, "jobs", worker=worker).claim(4).claims) == 4
+    platform.have_pods(key, "pod")
+    engine.notify(key)
+    await until(lambda: engine.snapshot()[0].in_flight == 8, "all are in hand")
+    platform.ended = ("dead",)
+    engine.notify(key)
+    await until(lambda: redis_client.llen(keys.pending) == 4, "the dead one's are back")
+    told = ("event", "jobs", "MessagesReturned")
+    await until(lambda: told in platform.writes, "an Event says so")
+    assert redis_client.zcard(keys.lease_deadlines) == 4
+    redis_client.lpush(keys.pending, "news")
+    await until(lambda: engine.snapshot()[0].pending == 5, "it looks again")
+    assert platform.writes.count(told) == 1
+
+
+async def test_a_login_that_may_not_give_back_is_told_and_holds_up_nothing(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    grant(redis_client, "operator", "operator", queue="jobs")
+    redis_client.execute_command("ACL", "SETUSER", "operator", "+client|setname", "-hscan")
+    platform.redis_url = platform.redis_url.replace("//", f"//operator:{PASSWORD}@")
+    key = await sampled(platform, engine, "jobs")
+    keys = QueueKeys("jobs")
+    redis_client.lpush(keys.pending, "m1", "m2")
+    worker = WorkerIdentity("pod", 4, pod_uid="pod", instance="dead")
+    assert len(Consumer(redis_client, "jobs", worker=worker).claim(2).claims) == 2
+    platform.ended = ("dead",)
+    engine.notify(key)
+    await until(lambda: platform.condition(key, "Degraded").get("reason") == "ReturnRefused", "it is told")
+    assert "NoPermission" in platform.condition(key, "Degraded")["message"]
+    redis_client.lpush(keys.pending, *(f"n{n}" for n in range(20)))
+    await until(lambda: platform.scales(key)[-1:] == [5], "workers are scaled all the same")
+    redis_client.execute_command("ACL", "SETUSER", "operator", "+hscan")
+    await until(lambda: redis_client.llen(keys.pending) == 22, "they are back once that is allowed")
+    await until(lambda: platform.condition(key, "Degraded").get("reason") != "ReturnRefused", "and told")
+    redis_client.execute_command("ACL", "DELUSER", "operator")
+
+
 async def test_an_idle_fleet_costs_no_write(platform: FakePlatform, engine: Engine) -> None:
     for n in range(20):
         await sampled(platform, engine, f"q{n}")

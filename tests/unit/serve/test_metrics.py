@@ -141,6 +141,15 @@ def test_how_the_control_loop_does(metrics: OperatorMetrics) -> None:
     assert (shown, ages) == ([3, 2, 64], [0.5, 20, 1])
 
 
+def test_what_dead_workers_held_is_counted_while_the_redis_queue_is_there(metrics: OperatorMetrics) -> None:
+    name, labels = "redisqueue_queue_returned_total", {"namespace": EMAILS.namespace, "name": EMAILS.name}
+    metrics.returned(EMAILS, 2)
+    metrics.returned(EMAILS, 3)
+    assert metrics.registry.get_sample_value(name, labels) == 5
+    metrics.forget(EMAILS)
+    assert metrics.registry.get_sample_value(name, labels) is None
+
+
 def test_the_documented_table_is_the_registry() -> None:
     metrics = OperatorMetrics(version="1.2.3")
     of = queue(10, claims=5)
@@ -150,6 +159,7 @@ def test_the_documented_table_is_the_registry() -> None:
         decision = story.at(float(second), observation)
     metrics.observe(EMAILS, fleet(of, busy=1), decision, [{"type": "Ready", "status": "True"}])
     metrics.api_call("GET", 200)
+    metrics.returned(EMAILS, 16)
     wanted = []
     for metric in metrics.registry.collect():
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name

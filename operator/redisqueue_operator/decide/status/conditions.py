@@ -188,6 +188,7 @@ def degraded(
         + _pods_failing(observation, before)
         + _tripped(observation)
         + _hung(observation, policy)
+        + _unreturned(observation)
     )
     if observation.queue is not None:
         problems += _lost(observation.queue, warn_above)
@@ -240,6 +241,10 @@ def _hung(observation: Observation, policy: Policy) -> list[tuple[str, str]]:
         return []
     some = ", ".join(hung[:3]) + (", …" if len(hung) > 3 else "")
     return [("HungHandler", f"a handler runs for longer than {policy.max_in_flight_seconds:g} s in {some}")]
+
+
+def _unreturned(observation: Observation) -> list[tuple[str, str]]:
+    return [("ReturnRefused", observation.unreturned)] if observation.unreturned else []
 
 
 def _lost(queue: QueueObservation, warn_above: int) -> list[tuple[str, str]]:

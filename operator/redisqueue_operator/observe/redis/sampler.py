@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.holders import expire_leases_async
 from redis_message_queue.stats import retire_async, unretire_async
 from redisqueue_operator.errors import Conflict
 from redisqueue_operator.interruptible import within
@@ -29,9 +30,11 @@ from redisqueue_operator.observe.redis.endpoint import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from redis_message_queue.keys import QueueKeys
     from redis_message_queue.server import ServerFacts
     from redis_message_queue.stats import QueueSample
 
+T = TypeVar("T")
 _Place = tuple[str, str]
 
 MOST_SLEEPERS = 64
@@ -145,9 +148,13 @@ class Sampler(Generic[K]):
         """Take that back. Raises as `retire`."""
         await self._mark(key, unretire_async, worker_ids)
 
+    async def give_back(self, key: K, instances: Sequence[str]) -> int:
+        """Have what these dead processes hold pending again; how many messages. Raises as `retire`."""
+        return await self._mark(key, _expire_all, instances)
+
     async def _mark(
-        self, key: K, mark: Callable[..., Coroutine[Any, Any, tuple[str, ...]]], worker_ids: Sequence[str]
-    ) -> tuple[str, ...]:
+        self, key: K, mark: Callable[..., Coroutine[Any, Any, T]], worker_ids: Sequence[str]
+    ) -> T:
         endpoint = self._at[key]
         keys, server = endpoint.queues[key].watched.keys, server_at(endpoint.settings)
         async with contextlib.AsyncExitStack() as stack:
@@ -168,6 +175,10 @@ class Sampler(Generic[K]):
         endpoints = list(self._endpoints.values())
         self._endpoints.clear()
         await asyncio.gather(*(endpoint.close() for endpoint in endpoints), *self._closing)
+
+
+async def _expire_all(client: Any, keys: QueueKeys, instances: Sequence[str]) -> int:
+    return sum([await expire_leases_async(client, keys, each) for each in instances])
 
 
 def _place(settings: ConnectionSettings) -> _Place:
