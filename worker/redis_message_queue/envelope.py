@@ -18,6 +18,8 @@ from redis_message_queue.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis_message_queue.messages import MessageData
 
 PREFIX = "\x1eRMQ1:"
@@ -27,9 +29,13 @@ RAW_ID = "raw-"
 # Of one text: much less work than of an object.
 _quoted = json.encoder.encode_basestring_ascii
 _parsed = json.JSONDecoder().decode
+# Reads a text from behind its first quote: what it says, and where it ends.
+_unquoted: Callable[[str, int], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
 # Which bits of a UUID say what kind it is, and what they are in a random one.
 _VERSION_BITS, _VERSION_4 = 0xF000C000 << 48, 0x40008000 << 48
 _SHOWN_KEYS = 3
+# Where the id and the payload begin in what `encode` writes.
+_AT_ID, _AT_PAYLOAD = PREFIX + '{"id":"', ',"payload":"'
 _KEPT = "it stays in the processing list until its lease ends"
 _EXACT = frozenset((str, int, float, bool, type(None), list, dict))
 
@@ -144,6 +150,8 @@ def new_id() -> str:
 
 def decode(stored: str | bytes) -> Envelope:
     """Read a stored value; what is no valid envelope passes through unchanged with the id None."""
+    if found := _two_texts(stored):
+        return found
     content = _content(stored)
     if content is None:
         return Envelope(None, stored)
@@ -153,8 +161,7 @@ def decode(stored: str | bytes) -> Envelope:
     if isinstance(payload, str):
         if isinstance(stored, str):
             return Envelope(message_id, payload)
-        # A lone surrogate is valid in JSON but not in UTF-8: hand out what the producer wrote, never raise.
-        return Envelope(message_id, payload.encode("utf-8", "surrogatepass"))
+        return Envelope(message_id, _encoded(payload))
     binary = content.get("payload_hex")
     if isinstance(binary, str):
         try:
@@ -188,6 +195,31 @@ def key_of(stored: str | bytes) -> str | None:
     """The key that an envelope names; None where it names none."""
     key = (_content(stored) or {}).get("key")
     return key if isinstance(key, str) else None
+
+
+def _two_texts(stored: str | bytes) -> Envelope | None:
+    """What nearly all messages are, an id and a payload and nothing else: half the work of any JSON."""
+    try:
+        if isinstance(stored, str):
+            text = stored
+        elif stored.startswith(_PREFIX_BYTES):
+            text = stored.decode()
+        else:
+            return None
+        if text.startswith(_AT_ID):
+            message_id, end = _unquoted(text, len(_AT_ID))
+            if text.startswith(_AT_PAYLOAD, end):
+                payload, end = _unquoted(text, end + len(_AT_PAYLOAD))
+                if text[end:] == "}":
+                    return Envelope(message_id, payload if text is stored else _encoded(payload))
+    except ValueError:  # no UTF-8, or a text without an end
+        pass
+    return None
+
+
+def _encoded(payload: str) -> bytes:
+    # A lone surrogate is valid in JSON but not in UTF-8: hand out what the producer wrote, never raise.
+    return payload.encode("utf-8", "surrogatepass")
 
 
 def _content(stored: str | bytes) -> dict[str, Any] | None:

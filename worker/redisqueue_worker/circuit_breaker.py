@@ -142,7 +142,10 @@ class CircuitBreaker:
 
     def verdict(self, message: InFlight, settlement: Settlement) -> Settlement:
         """What becomes of `message` in the end; what a handler asked for says nothing about the worker."""
-        before, now = self.state, monotonic()
+        before = self.state
+        if settlement.outcome is Outcome.DONE and not (before.failures or before.pauses):
+            return settlement
+        now = monotonic()
         if settlement.failed:
             if before.excuses(message.epoch):
                 return replace(settlement, outcome=Outcome.RELEASE, delay_seconds=0.0)

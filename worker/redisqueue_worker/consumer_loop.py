@@ -16,7 +16,7 @@ from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Due, Outco
 from redis_message_queue.trouble import AWAY
 from redisqueue_worker import logs
 from redisqueue_worker.circuit_breaker import CircuitBreaker
-from redisqueue_worker.claim_timing import ClaimTiming, Quarantine
+from redisqueue_worker.claim_timing import ClaimTiming, Linger, Quarantine
 from redisqueue_worker.in_flight import InFlight, InFlightTable
 from redisqueue_worker.outbox import CLAIM, DEREGISTER, Calls, Outbox
 from redisqueue_worker.retry_policy import HandlerTimeout, failure_of
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 # How long a drain tries to learn what became of a claim whose reply was lost; its lease covers the rest.
 RECOVERY_SECONDS = 10.0
+_COMES_AGAIN = (Outcome.RETRY, Outcome.RELEASE)
 
 Finished = tuple[InFlight, "Failure | None"]
 
@@ -95,6 +96,7 @@ class ConsumerLoop(threading.Thread):
         self._quarantine = Quarantine()
         self._calls = Calls(connect, self.outbox, self._timing, metrics)
         self._running = 0
+        self._linger = Linger(slots)
         self.settled_total = self.ended_total = 0
         self.has_claimed = False  # or was told that there is nothing
 
@@ -172,6 +174,9 @@ class ConsumerLoop(threading.Thread):
     def run(self) -> None:
         while self._last_words is None:
             self._collect(self._patience(monotonic()))
+            if self._may_linger:
+                self._draining.wait(self._linger.seconds)
+                self._collect(0.0)
             self._pulse.beat()
             try:
                 with self._pulse.away():
@@ -184,17 +189,21 @@ class ConsumerLoop(threading.Thread):
     def _collect(self, patience_seconds: float) -> None:
         """Take in what slots and wake-up have to say; wait for the first of it."""
         try:
-            news = (
-                self._inbox.get(timeout=patience_seconds)
-                if patience_seconds > 0
-                else self._inbox.get_nowait()
-            )
+            patient = patience_seconds > 0
+            news = self._inbox.get(patient, patience_seconds if patient else None)
             while True:
                 if news is not None:
                     self._take_outcome(*news)
                 news = self._inbox.get_nowait()
         except queue.Empty:
             return
+
+    @property
+    def _may_linger(self) -> bool:
+        """Whether a result waits for others: while handlers run, and nothing is the matter."""
+        if not (self._linger.seconds and self._running and self.outbox.is_plain):
+            return False
+        return not (self._timing.failures or self._circuit.state.tripped)
 
     def _patience(self, now: float) -> float:
         """Seconds until there is something to do without any news."""
@@ -247,10 +256,12 @@ class ConsumerLoop(threading.Thread):
         """How many more messages this worker should have."""
         if self.outbox.crowded:
             return 0
-        running = self._in_flight.running() if self._circuit.state.tripped else ()
-        probes = sum(message.epoch == self._circuit.state.epoch for message in running)
         free = self._quarantine.room(self._slots - self._running, running=self._running)
-        return self._circuit.state.room(free, probes=probes, now=now)
+        circuit = self._circuit.state
+        if not circuit.tripped:
+            return free
+        probes = sum(message.epoch == circuit.epoch for message in self._in_flight.running())
+        return circuit.room(free, probes=probes, now=now)
 
     def _report(self, consumer: Consumer) -> None:
         consumer.report(
@@ -264,7 +275,7 @@ class ConsumerLoop(threading.Thread):
 
     def _take_claims(self, reply: ClaimReply) -> None:
         # A Redis that lost its last writes may grant the very lease again whose handler runs here.
-        claims = [claim for claim in reply.claims if self._in_flight.of(claim) is None]
+        claims = self._in_flight.without(reply.claims) if reply.claims else []
         if self._draining.is_set():
             self._release(claims)
         elif claims:
@@ -273,10 +284,8 @@ class ConsumerLoop(threading.Thread):
                 InFlight(claim, self._contexts.of(claim, self._draining), epoch=epoch)
                 for claim in self._quarantine.admit(claims)
             ]
-            for message in messages:
-                self._in_flight.add(message)
-                if message.claim.delivery_count > 1:
-                    self._metrics.redeliveries += 1
+            self._in_flight.add(*messages)
+            self._metrics.redeliveries += sum([message.claim.delivery_count > 1 for message in messages])
             self._leases.add(*claims)
             self._running += len(messages)
             self._start(messages)
@@ -311,6 +320,7 @@ class ConsumerLoop(threading.Thread):
         seconds = message.age_seconds
         settlement = self._circuit.verdict(message, self._policy.settlement(message.claim, failure))
         self._metrics.handler_seconds.observe(seconds)
+        self._linger.took(seconds)
         self.outbox.add(settlement, monotonic())
         if failure is None and not log.isEnabledFor(logging.DEBUG):
             return
@@ -331,15 +341,19 @@ class ConsumerLoop(threading.Thread):
         log.warning("not handled", extra=fields)
 
     def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
+        claims = [settlement.claim for settlement in settlements]
+        self._in_flight.remove(*claims)
+        outcomes = self._metrics.outcomes
         for settlement, ok in zip(settlements, applied, strict=True):
-            claim = settlement.claim
-            self._in_flight.remove(claim)
-            self._metrics.outcomes[settlement.outcome.value if ok else "lost"] += 1
-            self.ended_total += ok and settlement.outcome not in (Outcome.RETRY, Outcome.RELEASE)
+            outcomes[settlement.outcome if ok else "lost"] += 1
             if not ok:
-                log.error("lease lost: this outcome does not count", extra={"message_id": claim.id})
+                log.error(
+                    "lease lost: this outcome does not count", extra={"message_id": settlement.claim.id}
+                )
+            elif settlement.outcome not in _COMES_AGAIN:
+                self.ended_total += 1
         self.outbox.taken(settlements, monotonic())
-        self._leases.remove(*(settlement.claim for settlement in settlements))
+        self._leases.remove(*claims)
         self.settled_total += len(settlements)
 
     # ---- trouble, drain, end -------------------------------------------------------

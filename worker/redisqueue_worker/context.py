@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue._clock import monotonic
@@ -78,9 +78,6 @@ class Context:
     Attributes:
         id: the message's id; None for a message that was published without one.
         delivery_count: how often this message was handed out, this time included.
-        enqueued_at: when it was published (UTC or any zone); None unless its producer told, by `stamp()`.
-        trace: the W3C trace fields that its producer sent along, mostly none.
-        logger: a logger whose lines carry the message's id.
     """
 
     def __init__(
@@ -89,22 +86,40 @@ class Context:
         id: str | None,  # noqa: A002  (the handler's author reads `context.id`)
         delivery_count: int,
         timeout_seconds: float | None,
-        logger: logging.LoggerAdapter[logging.Logger],
         draining: threading.Event,
         publisher: Publisher,
-        headers: Headers,
+        payload: str | bytes,
     ) -> None:
         self.id = id
         self.delivery_count = delivery_count
-        self.enqueued_at = headers.enqueued_at
-        self.trace = headers.trace or {}
-        self.logger = logger
+        self._payload = payload
         self._publisher = publisher
         self._draining = draining
         self._lease_lost = False
         self._timeout_seconds = timeout_seconds
         self._deadline: float | None = None
         self.restart_clock()
+
+    # What few handlers ask for is made when one does.
+
+    @cached_property
+    def _headers(self) -> Headers:
+        return headers_of(self._payload)
+
+    @property
+    def enqueued_at(self) -> datetime | None:
+        """When it was published (UTC or any zone); None unless its producer told, by `stamp()`."""
+        return self._headers.enqueued_at
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """The W3C trace fields that its producer sent along, mostly none."""
+        return self._headers.trace or {}
+
+    @cached_property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose lines carry the message's id."""
+        return MessageLogger(_handler_log, self.id, self.delivery_count)
 
     @property
     def deadline(self) -> datetime | None:
@@ -230,16 +245,18 @@ class Contexts:
 
     def of(self, claim: Claim, draining: threading.Event) -> Context:
         """The context of a message that was claimed just now."""
-        headers = headers_of(claim.payload)
-        if headers.enqueued_at and claim.delivery_count == 1:  # a retry's wait is mostly the backoff
-            waited = datetime.now(UTC) - headers.enqueued_at
-            self._metrics.queue_wait_seconds.observe(max(0.0, waited.total_seconds()))
+        if claim.delivery_count == 1:  # a retry's wait is mostly the backoff
+            self._count_wait(claim)
         return Context(
             id=claim.id,
             delivery_count=claim.delivery_count,
             timeout_seconds=self._timeout_seconds,
-            logger=MessageLogger(_handler_log, claim.id, claim.delivery_count),
             draining=draining,
             publisher=self._publisher,
-            headers=headers,
+            payload=claim.payload,
         )
+
+    def _count_wait(self, claim: Claim) -> None:
+        if enqueued_at := headers_of(claim.payload).enqueued_at:
+            waited = datetime.now(UTC) - enqueued_at
+            self._metrics.queue_wait_seconds.observe(max(0.0, waited.total_seconds()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from redis_message_queue._clock import monotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from redis_message_queue.consumer import Claim
     from redisqueue_worker.context import Context
@@ -66,14 +66,20 @@ class InFlightTable:
         self._lock = threading.Lock()
         self._by_lease: dict[object, InFlight] = {}
 
-    def add(self, message: InFlight) -> None:
+    def add(self, *messages: InFlight) -> None:
         with self._lock:
-            self._by_lease[message.claim.lease] = message
+            self._by_lease.update((message.claim.lease, message) for message in messages)
 
-    def remove(self, claim: Claim) -> None:
-        """Forget the message of `claim`, if there is one."""
+    def remove(self, *claims: Claim) -> None:
+        """Forget the messages of `claims`, where there are any."""
         with self._lock:
-            self._by_lease.pop(claim.lease, None)
+            for claim in claims:
+                self._by_lease.pop(claim.lease, None)
+
+    def without(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Those of `claims` that it does not have."""
+        with self._lock:
+            return [claim for claim in claims if claim.lease not in self._by_lease]
 
     def of(self, claim: Claim) -> InFlight | None:
         with self._lock:

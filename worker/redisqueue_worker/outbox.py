@@ -70,16 +70,22 @@ class Outbox:
     def next(self, now: float) -> list[Settlement]:
         """What to send; empty when there is nothing, or nothing yet."""
         if not self._sent:
-            due = next((one for one in self._refused.values() if one.next_at <= now), None)
+            due = None
+            if self._refused:
+                due = next((one for one in self._refused.values() if one.next_at <= now), None)
             self.suspicious = bool(self._suspects or due)
             if self._suspects:
                 self._sent = self._suspects.popleft()
             elif due:
                 self._sent = [due.settlement]
             elif self._new:
-                self._sent = settlements_at_once([*self._new.values()])
-                for settlement in self._sent:
-                    del self._new[settlement.claim.lease]
+                new = [*self._new.values()]
+                self._sent = settlements_at_once(new)
+                if len(self._sent) == len(new):
+                    self._new.clear()
+                else:
+                    for settlement in self._sent:
+                        del self._new[settlement.claim.lease]
         return self._sent
 
     def taken(self, settlements: Sequence[Settlement], now: float) -> None:
@@ -113,6 +119,11 @@ class Outbox:
         for refused in self._refused.values():
             refused.next_at = 0.0
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are results, and none of them was sent or refused before."""
+        return bool(self._new) and not (self._sent or self._suspects or self._refused)
+
     def waiting(self, now: float) -> bool:
         """Whether there is something to send."""
         return bool(self._sent or self._suspects or self._new) or (self.next_at or now + 1) <= now
@@ -130,6 +141,8 @@ class Outbox:
     @property
     def crowded(self) -> bool:
         """Whether so many are refused that no more should be claimed."""
+        if not self._refused:
+            return False
         held = sum(len(one.settlement.claim.stored) for one in self._refused.values())
         return len(self._refused) >= _MOST_REFUSED or held >= _MOST_REFUSED_BYTES
 

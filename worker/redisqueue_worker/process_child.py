@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 import os
 import queue
 import random
@@ -20,10 +19,9 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redisqueue_worker import logs
-from redisqueue_worker.context import Context, MessageLogger, Publisher
+from redisqueue_worker.context import Context, Publisher
 from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, run_to_end
 from redisqueue_worker.handlers import Handler, HandlerError, load
-from redisqueue_worker.headers import headers_of
 from redisqueue_worker.hooks import HookError, hooks
 from redisqueue_worker.restart import Limits, Recycler
 from redisqueue_worker.shutdown import LEFTOVER_SECONDS, leave_at_once, leave_within, run_atexit
@@ -79,7 +77,6 @@ class Ended(NamedTuple):
 
 
 _PR_SET_PDEATHSIG = 1
-_handler_log = logging.getLogger("handler")
 
 
 class _ChildContext(Context):
@@ -90,10 +87,9 @@ class _ChildContext(Context):
             id=work.id,
             delivery_count=work.delivery_count,
             timeout_seconds=work.remaining_seconds,
-            logger=MessageLogger(_handler_log, work.id, work.delivery_count),
             draining=draining,
             publisher=publisher,
-            headers=headers_of(work.payload),
+            payload=work.payload,
         )
         self._send = send
 

@@ -115,9 +115,9 @@ class RetryPolicy:
 
     def settlement(self, claim: Claim, failure: Failure | None) -> Settlement:
         """What becomes of `claim` after its handler returned (`failure` is None) or failed."""
+        if failure is None:
+            return Settlement(claim, Outcome.DONE)
         match failure:
-            case None:
-                return Settlement(claim, Outcome.DONE)
             case Failure(kind=FailureKind.RETRY, delay_seconds=delay):
                 returned = claim.delivery_count - claim.lost_leases
                 chosen = self.delay_seconds(returned) if delay is None else delay

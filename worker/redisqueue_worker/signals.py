@@ -11,14 +11,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_worker import logs
 from redisqueue_worker.logs import text_of, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     OnCrash = Callable[[threading.ExceptHookArgs], object]
 
@@ -124,22 +123,20 @@ def warn_of(taken: Iterable[str]) -> None:
     )
 
 
-@contextmanager
-def forks_end_here() -> Iterator[None]:
+class forks_end_here:  # noqa: N801  (a word of a `with` statement)
     """A process that leaves the `with` block and has not entered it ends at once.
 
     A handler's code may fork and let the child come back out of it: that child is nobody's worker. It would
     answer for the message before its handler has ended, over the parent's connections.
     """
-    process = os.getpid()
-    problem: BaseException | None = None
-    try:
-        yield
-    except BaseException as error:
-        problem = error
-        raise
-    finally:
-        if os.getpid() != process:
+
+    __slots__ = ("_process",)
+
+    def __enter__(self) -> None:
+        self._process = os.getpid()
+
+    def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> None:
+        if os.getpid() != self._process:
             _end_fork(problem)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,3 +60,14 @@ def test_binary_payload_comes_as_bytes_for_both_kinds_of_client() -> None:
     stored = PREFIX + '{"id":"i","payload_hex":"00ff"}'
     assert decode(stored) == ("i", b"\x00\xff")
     assert decode(stored.encode()) == ("i", b"\x00\xff")
+
+
+@given(st.text('"\\},:{ udé\n\ud800' + "payload", max_size=40))
+def test_what_looks_like_the_usual_form_is_read_as_the_json_that_it_is(inside: str) -> None:
+    text = f'{{"id":"a","payload":"{inside}"}}'
+    try:
+        payload = json.loads(text)["payload"]
+    except ValueError:
+        payload = None
+    expected = ("a", payload) if isinstance(payload, str) else (None, PREFIX + text)
+    assert decode(PREFIX + text) == expected

@@ -12,11 +12,10 @@ import pytest
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_worker import Context, Registry
-from redisqueue_worker.context import MessageLogger, Publisher
+from redisqueue_worker.context import Publisher
 from redisqueue_worker.exceptions import InvalidPayload
 from redisqueue_worker.executors import slots_for, slots_problem
 from redisqueue_worker.handlers import HandlerError, inspected, load
-from redisqueue_worker.headers import Headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +37,9 @@ def a_context(timeout_seconds: float | None = None) -> Context:
         id="1",
         delivery_count=1,
         timeout_seconds=timeout_seconds,
-        logger=MessageLogger(logging.getLogger("handler"), "1", 1),
         draining=threading.Event(),
         publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
-        headers=Headers(),
+        payload="",
     )
 
 

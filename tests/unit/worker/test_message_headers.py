@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
@@ -17,9 +16,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_worker import Context, DeadLetter, Retry, stamp
-from redisqueue_worker.context import MessageLogger, Publisher
+from redisqueue_worker.context import Publisher
 from redisqueue_worker.handlers import TracedHandler, inspected, traced
-from redisqueue_worker.headers import Headers, headers_of
+from redisqueue_worker.headers import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,15 +44,14 @@ def spans(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
     return exporter
 
 
-def a_context(headers: Headers) -> Context:
+def a_context(payload: str) -> Context:
     return Context(
         id="m1",
         delivery_count=2,
         timeout_seconds=None,
-        logger=MessageLogger(logging.getLogger("handler"), "m1", 2),
         draining=threading.Event(),
         publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
-        headers=headers,
+        payload=payload,
     )
 
 
@@ -106,7 +104,7 @@ def test_a_stamped_message_continues_its_producers_trace(spans: InMemorySpanExpo
     with trace.get_tracer("producer").start_as_current_span("request") as request:
         payload = json.dumps(stamp({"order": 7}))
     handler = TracedHandler(inspected(lambda payload: payload, "x"))
-    handler.call(payload, a_context(headers_of(payload)))
+    handler.call(payload, a_context(payload))
     _, span = finished(spans)
     assert span.parent is not None
     assert span.parent.span_id == request.get_span_context().span_id
@@ -126,7 +124,7 @@ async def test_an_async_handlers_span_lasts_as_long_as_it_does(spans: InMemorySp
         return payload
 
     handler = TracedHandler(inspected(handle, "x"))
-    assert await handler.call("p", a_context(Headers(None, {"traceparent": PARENT}))) == "p"
+    assert await handler.call("p", a_context(json.dumps({"traceparent": PARENT}))) == "p"
     (span,) = finished(spans)
     assert span.parent is not None
     assert f"{span.parent.trace_id:032x}" in PARENT
@@ -147,7 +145,7 @@ def test_only_failures_are_errors(
         raise error
 
     with pytest.raises(type(error)):
-        TracedHandler(inspected(handle, "x")).call("p", a_context(Headers()))
+        TracedHandler(inspected(handle, "x")).call("p", a_context("p"))
     (span,) = finished(spans)
     assert span.status.status_code is status
     assert [event.name for event in span.events] == events

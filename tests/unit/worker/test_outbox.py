@@ -123,3 +123,15 @@ def test_it_is_hopeless_only_when_nothing_was_taken_for_long() -> None:
     rounds(outbox, set(), now)
     assert stalled(pulses) == []
     assert outbox.oldest_seconds(now) == 0
+
+
+def test_only_what_is_new_may_wait_for_others() -> None:
+    assert not Outbox().is_plain, "there is nothing"
+    outbox = outbox_of(result(1), result(2))
+    assert outbox.is_plain
+    batch = outbox.next(0.0)
+    outbox.add(result(3), 0.0)
+    assert not outbox.is_plain, "what was sent and not answered is repeated at once"
+    outbox.refuse(0.0, claiming=True)
+    assert not outbox.is_plain, "and so is what was refused"
+    outbox.taken(batch, 0.0)

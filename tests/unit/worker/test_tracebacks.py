@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import threading
 from typing import TYPE_CHECKING
 
 from redis_message_queue.connection import ConnectionSettings
-from redisqueue_worker.context import Context, MessageLogger, Publisher
+from redisqueue_worker.context import Context, Publisher
 from redisqueue_worker.executors import failure_in, failure_in_async
 from redisqueue_worker.handlers import inspected, traced
-from redisqueue_worker.headers import Headers
 
 if TYPE_CHECKING:
     from redisqueue_worker.retry_policy import Failure
@@ -21,10 +19,9 @@ CONTEXT = Context(
     id="1",
     delivery_count=1,
     timeout_seconds=None,
-    logger=MessageLogger(logging.getLogger("handler"), "1", 1),
     draining=threading.Event(),
     publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
-    headers=Headers(),
+    payload="",
 )
 
 
