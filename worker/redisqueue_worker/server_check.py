@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +48,8 @@ def missing_commands(client: Any) -> list[str]:
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 
 
-def check_in_background(connection: ConnectionSettings) -> None:
-    """Log once what is wrong with the server, as soon as it answers: on a thread of its own."""
-    threading.Thread(target=_check, args=(connection,), name="server-check", daemon=True).start()
-
-
-def _check(connection: ConnectionSettings) -> None:
+def tell_once(connection: ConnectionSettings) -> None:
+    """Log what is wrong with the server, as soon as it answers: waits for that."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         try:

@@ -260,9 +260,13 @@ class Worker:
         if self._server_checked or not self._loop.has_claimed:
             return
         self._server_checked = True
-        from redisqueue_worker.server_check import check_in_background  # noqa: PLC0415  (not before it claims)
 
-        check_in_background(self._settings.connection)
+        def check() -> None:
+            from redisqueue_worker.server_check import tell_once  # noqa: PLC0415  (not before it claims)
+
+            tell_once(self._settings.connection)
+
+        threading.Thread(target=check, name="server-check", daemon=True).start()
 
     def _apply(self, event: Event) -> tuple[Effect, ...]:
         before = self._state
