@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Due, Outcome, Settlement
 from redis_message_queue.trouble import AWAY
-from redisqueue_worker import logs
 from redisqueue_worker.circuit_breaker import CircuitBreaker
 from redisqueue_worker.claim_timing import ClaimTiming, Linger, Quarantine
 from redisqueue_worker.in_flight import InFlight, InFlightTable
-from redisqueue_worker.outbox import CLAIM, DEREGISTER, Calls, Outbox
+from redisqueue_worker.outbox import CLAIM, DEREGISTER, Calls, Outbox, tell_outcome
 from redisqueue_worker.retry_policy import HandlerTimeout, failure_of
 from redisqueue_worker.shutdown import Load
 
@@ -322,23 +321,8 @@ class ConsumerLoop(threading.Thread):
         self._metrics.handler_seconds.observe(seconds)
         self._linger.took(seconds)
         self.outbox.add(settlement, monotonic())
-        if failure is None and not log.isEnabledFor(logging.DEBUG):
-            return
-        fields = {
-            "message_id": message.claim.id,
-            "delivery_count": message.claim.delivery_count,
-            "outcome": settlement.outcome.value,
-            "seconds": round(seconds, 6),
-        }
-        if failure is None:
-            log.debug("handled", extra=fields)
-            return
-        if settlement.outcome is Outcome.RETRY:
-            fields["delay_seconds"] = round(settlement.delay_seconds, 3)
-        fields["reason"] = settlement.reason
-        if settlement.detail:
-            fields[logs.TRACEBACK] = failure.detail
-        log.warning("not handled", extra=fields)
+        if failure is not None or log.isEnabledFor(logging.DEBUG):
+            tell_outcome(log, settlement, failure, seconds)
 
     def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
         claims = [settlement.claim for settlement in settlements]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 from redis import ResponseError
 
 from redis_message_queue._clock import monotonic
-from redis_message_queue.consumer import Due, settlements_at_once
+from redis_message_queue.consumer import Due, Outcome, settlements_at_once
 from redis_message_queue.trouble import described, is_final
+from redisqueue_worker.logs import TRACEBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from redis_message_queue.consumer import Consumer, Settlement, SettleReply
     from redisqueue_worker.claim_timing import ClaimTiming
     from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.retry_policy import Failure
 
 
 log = logging.getLogger(__name__)
@@ -161,6 +163,28 @@ class Outbox:
     def __len__(self) -> int:
         """How many are refused."""
         return len(self._refused)
+
+
+def tell_outcome(
+    log: logging.Logger, settlement: Settlement, failure: Failure | None, seconds: float
+) -> None:
+    """Log how a handler ended, after so many seconds, and what becomes of its message."""
+    claim = settlement.claim
+    fields: dict[str, object] = {
+        "message_id": claim.id,
+        "delivery_count": claim.delivery_count,
+        "outcome": settlement.outcome.value,
+        "seconds": round(seconds, 6),
+    }
+    if failure is None:
+        log.debug("handled", extra=fields)
+        return
+    if settlement.outcome is Outcome.RETRY:
+        fields["delay_seconds"] = round(settlement.delay_seconds, 3)
+    fields["reason"] = settlement.reason
+    if settlement.detail:
+        fields[TRACEBACK] = failure.detail
+    log.warning("not handled", extra=fields)
 
 
 T = TypeVar("T")
