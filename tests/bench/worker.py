@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from tests.bench import killed, worker_report
 from tests.bench.contestants import missing, runtimes
-from tests.bench.entries import ENTRIES, FOREIGN, OURS, PEERS, SCENARIOS, Entry
+from tests.bench.entries import ENTRIES, FOREIGN, OURS, PEERS, SCENARIOS, Entry, Load
 from tests.bench.outcome import Outcome, retell
 from tests.bench.worker_process import Failed, heard, result_of, running, start
 
@@ -32,6 +32,7 @@ Result = dict[str, Any]
 SECONDS = 1.0
 # What a run takes beyond its window: processes that start at different times, and the warm-up.
 AROUND_SECONDS = 1.8
+WARM_MESSAGES, WARM_AT_LAST_SECONDS = 5000, 2.0
 WAKE_UPS = 30
 ONCE = ("idle",)
 """Scenarios of the first round alone: one run of them has many measurements."""
@@ -55,6 +56,14 @@ def together(results: Sequence[Result]) -> Result:
 COSTS = ("client_us", "server_us")
 
 
+def enough(entry: Entry, load: Load) -> int:
+    """More messages than the processes handle until they are warm, as work.py has it, and in what counts."""
+    rate = load.per_second(entry)
+    return int(
+        rate * (SECONDS + AROUND_SECONDS) + min(WARM_MESSAGES * load.processes, rate * WARM_AT_LAST_SECONDS)
+    )
+
+
 def measure(entry: Entry, what: str, url: str) -> Result:
     """One scenario of one contestant on an emptied server. Raises Failed."""
     load = SCENARIOS[what]
@@ -66,8 +75,7 @@ def measure(entry: Entry, what: str, url: str) -> Result:
         with running(entry, "start", url, 1, load) as process:
             used = heard(process)
             return {**used, "start_ms": (time.perf_counter() - began) * 1000}
-    enough = load.per_second(entry) * (SECONDS + AROUND_SECONDS)
-    result_of(start(entry, "fill", url, int(enough), load))
+    result_of(start(entry, "fill", url, enough(entry, load), load))
     workers = [start(entry, "work", url, SECONDS, load) for _ in range(load.processes)]
     return together([result_of(worker) for worker in workers])
 

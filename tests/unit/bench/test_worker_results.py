@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from tests.bench import worker, worker_report
-from tests.bench.entries import ENTRIES, FOREIGN, OURS, PEERS, RATES, SCENARIOS, Load
+from tests.bench.entries import ENTRIES, FOREIGN, OURS, PEERS, RATES, SCENARIOS, Entry, Load
 from tests.bench.worker_process import Failed, parsed
 
 ASYNQ, BULLMQ = FOREIGN
@@ -89,6 +89,16 @@ def test_ours_asynq_and_bullmq_do_the_same_with_the_same_slots() -> None:
 def test_as_many_messages_as_slots_and_handlers_allow() -> None:
     assert Load("", handler_ms=10).per_second(THREADS) == 1600
     assert Load("", processes=4).per_second(THREADS) == 2 * THREADS.per_second
+
+
+@pytest.mark.parametrize("what", RATES)
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda one: one.name)
+def test_there_are_more_messages_than_the_fastest_run_takes(entry: Entry, what: str) -> None:
+    """At the rate that is expected at most: for the warm-up, for the second that counts, and some more."""
+    load = SCENARIOS[what]
+    rate = load.per_second(entry)
+    warm_up = max(0.3 * rate, min(5000 * load.processes, 2.0 * rate))
+    assert worker.enough(entry, load) > warm_up + rate
 
 
 def test_a_table_has_the_median_and_how_far_the_rounds_are_apart() -> None:

@@ -23,6 +23,8 @@ const (
 	deduplication = time.Hour // as long as ours
 	fillers       = 32        // those that enqueue what a run needs, which is not measured
 	warmUp        = 300 * time.Millisecond
+	warmAtLast    = 2 * time.Second
+	warmMessages  = 5000 // as work.py
 	dry           = 800 * time.Millisecond
 	rest          = 2 * time.Second
 )
@@ -115,13 +117,19 @@ func send(client *asynq.Client, payload string, how ...asynq.Option) {
 
 // publish enqueues different tasks one by one.
 func publish(client *asynq.Client, seconds float64, how ...asynq.Option) {
-	send(client, "the first one connects", how...)
-	began, count := read(), 0
-	for time.Since(began.at).Seconds() < seconds {
+	count := 0
+	step := func() {
 		send(client, fmt.Sprintf("%0*d", options.PayloadBytes, count), how...)
 		count++
 	}
-	finish(began.since(count))
+	for first := time.Now(); count < warmMessages && time.Since(first) < warmAtLast; {
+		step()
+	}
+	began, warm := read(), count
+	for time.Since(began.at).Seconds() < seconds {
+		step()
+	}
+	finish(began.since(count - warm))
 }
 
 func fill(client *asynq.Client, count int) {
@@ -162,7 +170,9 @@ func window(seconds float64) handler {
 	first := make(chan struct{}, 1)
 	go func() {
 		<-first
-		time.Sleep(warmUp)
+		for at := time.Now(); time.Since(at) < warmUp || done.Load() < warmMessages && time.Since(at) < warmAtLast; {
+			time.Sleep(20 * time.Millisecond)
+		}
 		began, before := read(), done.Load()
 		time.Sleep(time.Duration(seconds * float64(time.Second)))
 		result := began.since(int(done.Load() - before))

@@ -9,7 +9,7 @@ import { Redis } from "ioredis";
 const NAME = "bench";
 const MANY = 500;
 const DEDUPLICATION_MS = 3_600_000; // as long as ours
-const WARM_UP_MS = 300;
+const [WARM_UP_MS, WARM_MESSAGES, WARM_AT_LAST_MS] = [300, 5000, 2000]; // as work.py
 const DRY_MS = 800;
 const REST_MS = 2000;
 const PAGE_BYTES = 4096;
@@ -54,14 +54,15 @@ async function since(began, messages) {
   };
 }
 
-/** Repeats `step`, which answers how many jobs it sent, for so many seconds. */
+/** Repeats `step`, which answers how many jobs it sent, for so many seconds once it is warm. */
 async function repeat(step) {
-  await step(0);
+  let count = 0;
+  const atLast = performance.now() + WARM_AT_LAST_MS;
+  while (count < WARM_MESSAGES && performance.now() < atLast) count += await step(count);
+  const warm = count;
   const began = await read();
-  let count = 1;
-  const first = count;
   while (performance.now() - began.at < amount * 1000) count += await step(count);
-  finish(await since(began, count - first));
+  finish(await since(began, count - warm));
 }
 
 function publish(how) {
@@ -107,7 +108,9 @@ function work() {
   let done = 0;
   let last = 0;
   const measure = async () => {
+    const atLast = performance.now() + WARM_AT_LAST_MS;
     await sleep(WARM_UP_MS);
+    while (done < WARM_MESSAGES && performance.now() < atLast) await sleep(20);
     const began = await read();
     const before = done;
     await sleep(amount * 1000);
