@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import redis
+    from tests.support.servers import Server
 
 pytestmark = pytest.mark.one_node
 
@@ -76,7 +77,45 @@ def test_counting_by_version_costs_one_command_for_each_kind_of_outcome(
     without = calls_of(WorkerIdentity("w2", 32))
     assert with_version.pop("hincrby") == 1
     assert with_version == without
-    assert with_version["lrem"] == 16
+
+
+def test_sixteen_messages_cost_few_commands(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
+) -> None:
+    consumer = Consumer(redis_client, "{jobs}", worker=WorkerIdentity("w1", 16, config_hash="v1"))
+    RedisMessageQueue("{jobs}", client=redis_client).publish_many([str(number) for number in range(64)])
+    consumer.report(busy=0, oldest_start_age_seconds=None, draining=False)
+    claims = consumer.claim(16).claims
+
+    def settle_and_claim() -> None:
+        nonlocal claims
+        ends = [Settlement(claim, Outcome.DONE) for claim in claims]
+        claims = consumer.settle(ends, claim=16).claimed.claims
+
+    calls = calls_in(settle_and_claim)
+    assert len(claims) == 16
+    assert sum(calls.values()) <= 1.7 * 16
+
+
+@pytest.mark.parametrize("decode", [False, True])
+def test_a_large_message_is_not_sent_back(server: Server, redis_client: redis.Redis, decode: bool) -> None:
+    with server.blocking(decode_responses=decode) as client:
+        consumer = Consumer(client, "{jobs}")
+        queue = RedisMessageQueue("{jobs}", client=client)
+        queue.publish_many([f"{number:05}" * 2000 for number in range(64)])
+        claims = consumer.claim(16).claims
+
+        def settle_and_claim() -> int:
+            nonlocal claims
+            before = redis_client.info("stats")["total_net_input_bytes"]
+            ends = [Settlement(claim, Outcome.DONE) for claim in claims]
+            reply = consumer.settle(ends, claim=16)
+            assert all(reply.applied)
+            claims = reply.claimed.claims
+            return int(redis_client.info("stats")["total_net_input_bytes"]) - before
+
+        settle_and_claim()  # the connection may be new
+        assert settle_and_claim() / 16 <= 1200
 
 
 def test_keeping_account_of_what_a_process_holds_costs_one_command_a_call(

@@ -34,13 +34,16 @@ class Bench:
         self.reply: Any = None
         self.client = face.client(retry=face.retry(retries), **options)
         self._gateways: dict[str, Any] = {}
-        self.consumer = face.consumer(
-            KEYS.name,
-            client=self.client,
-            max_delivery_count=LIMIT,
-            keep_completed=1000,
-            worker=WorkerIdentity("w", 4, config_hash="v1", instance="i"),
-        )
+        self.consumer, self.forgetful = [
+            face.consumer(
+                KEYS.name,
+                client=self.client,
+                max_delivery_count=LIMIT,
+                keep_completed=keep_completed,
+                worker=WorkerIdentity("w", 4, config_hash="v1", instance="i"),
+            )
+            for keep_completed in (1000, 0)
+        ]
 
     async def call(self, function: Any, *args: Any, **options: Any) -> Any:
         """Call a method of the face."""

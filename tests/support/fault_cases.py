@@ -262,6 +262,30 @@ async def settle_batch(bench: Bench) -> Any:
     return (await bench.call(bench.consumer.settle, ends, claim=2)).applied
 
 
+async def hold_one_worked(bench: Bench) -> None:
+    await hold_worked(bench, ["a", "x", "y"], 1)
+
+
+async def hold_several(bench: Bench) -> None:
+    await hold_worked(bench, ["a", "b", "c", "x", "y"], 3)
+
+
+async def hold_large(bench: Bench) -> None:
+    await hold_worked(bench, ["a" * 2000, "b" * 2000, *LARGE], 2)
+
+
+async def hold_worked(bench: Bench, names: Sequence[str], count: int) -> None:
+    publish(bench.direct, KEYS, *names)
+    await bench.call(bench.forgetful.report, busy=0, oldest_start_age_seconds=None, draining=False)
+    bench.held = list((await bench.call(bench.forgetful.claim, count)).claims)
+
+
+async def settle_and_claim(bench: Bench) -> Any:
+    """The usual call of a worker."""
+    ends = [Settlement(message, Outcome.DONE) for message in bench.held]
+    return (await bench.call(bench.forgetful.settle, ends, claim=len(ends))).applied
+
+
 async def wait(bench: Bench) -> Any:
     return await bench.call(bench.consumer.wait, 5)
 
@@ -336,6 +360,7 @@ async def look(bench: Bench) -> Any:
 
 BATCH = (*(str(outcome) for outcome in Outcome), "x", "y", "z")
 
+LARGE = ("x" * 2000, "y" * 2000)
 OPERATIONS = {
     "publish": Operation(publish_one, new=("a",), reply=True, connects=True),
     "publish with a cap": Operation(publish_capped, new=("a",), reply=True),
@@ -362,6 +387,13 @@ OPERATIONS = {
         claim_batch, a_mixed_queue, kept=MIXED, reply=[("expired", 2), ("due", 1), ("fresh", 1)]
     ),
     "settle a batch and claim": Operation(settle_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
+    "settle one and claim": Operation(
+        settle_and_claim, hold_one_worked, kept=("x", "y"), gone=("a",), reply=(True,)
+    ),
+    "settle several and claim": Operation(
+        settle_and_claim, hold_several, kept=("x", "y"), gone=("a", "b", "c"), reply=(True,) * 3
+    ),
+    "settle large ones and claim": Operation(settle_and_claim, hold_large, kept=LARGE, reply=(True,) * 2),
     "wait": Operation(wait, two_pending, kept=("a", "b"), reply=True),
     "renew a batch": Operation(renew_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
     "recover": Operation(recover, lose_a_batch, kept=("x", "y", "z")),

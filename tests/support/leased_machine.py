@@ -29,7 +29,7 @@ from tests.support.queue_machine import (
 )
 from tests.support.queue_model import Granted, Lease, Note, QueueModel
 
-from redis_message_queue import QueueDrainedError, RetryBudgetExhaustedError
+from redis_message_queue import QueueDrainedError, RetryBudgetExhaustedError, _batch
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
 from redis_message_queue.consumer import Claim, Consumer, Due, Outcome, Settlement
 
@@ -57,9 +57,17 @@ class Worker:
 class LeasedMachine(QueueMachine):
     """Claims, settles, renews, crashes and drains, with leases."""
 
-    @initialize(limit=st.sampled_from([1, 2, 2, 3, None]), decode=st.tuples(st.booleans(), st.booleans()))
-    def start(self, limit: int | None, decode: tuple[bool, bool]) -> None:
+    @initialize(
+        limit=st.sampled_from([1, 2, 2, 3, None]),
+        decode=st.tuples(st.booleans(), st.booleans()),
+        keep_completed=st.sampled_from([0, 1000]),
+        large=st.booleans(),
+    )
+    def start(self, limit: int | None, decode: tuple[bool, bool], keep_completed: int, large: bool) -> None:
         self.begin(QueueModel(limit, KEEP_FAILED, KEEP_INFO), decode)
+        self.keep_completed = keep_completed  # of workers; none is the quick way
+        # Whether settlements name messages by their beginning, as they do large ones.
+        _batch._LARGE_BYTES = 0 if large else 1024
         self.workers = [self.new_worker(face) for face in (0, 1)]
         self.processors = [Processor(self.new_queue(face, False)) for face in (0, 1)]
         self.history: list[Claim] = []  # every lease ever seen, newest first
@@ -67,7 +75,11 @@ class LeasedMachine(QueueMachine):
         self.wire.plain.lpush(KEYS.pending, *names)
 
     def new_worker(self, face: int) -> Worker:
-        options = {"keep_completed": 1000, "keep_failed": KEEP_FAILED, "keep_dead_letter_info": KEEP_INFO}
+        options = {
+            "keep_completed": self.keep_completed,
+            "keep_failed": KEEP_FAILED,
+            "keep_dead_letter_info": KEEP_INFO,
+        }
         return Worker(
             CONSUMERS[face](
                 self.clients[face],
@@ -116,7 +128,8 @@ class LeasedMachine(QueueMachine):
         ]
         before = worker.unresolved.popleft() if count and worker.unresolved else []
         spent, worker.spent = worker.spent, []
-        applied, granted = self.executed(worker, ends, count, before, spent, fault, how)
+        missed = bool(fault) and not all(map(self.found_by_name, settlements))
+        applied, granted = self.executed(worker, ends, count, before, spent, fault, how, missed=missed)
         if fault:
             worker.owed = (ends, count)
             if count:
@@ -143,19 +156,39 @@ class LeasedMachine(QueueMachine):
         spent: list[tuple[Any, ...]],
         fault: str,
         how: dict[str, Any],
+        *,
+        missed: bool,
     ) -> tuple[list[bool], Granted]:
-        """What the model's server does with a call; nothing if it never arrives."""
+        """What the model's server does with a call; nothing if it never arrives.
+
+        `missed`: it does not find what was named instead of being sent, and that answer is lost.
+        """
         if fault == CUT:
             return [], Granted()
         for key in spent:
             worker.recorded.pop(key, None)
         key = key_of(ends)
+        if missed and key not in worker.recorded:
+            return [], Granted()
         if key not in worker.recorded:
-            leases = [((name_of(claim.stored), claim.token), end) for claim, end in ends]
+            keeps = self.keep_completed > 0
+            leases = [
+                ((name_of(claim.stored), claim.token), end if keeps or end is not Outcome.DONE else None)
+                for claim, end in ends
+            ]
             worker.recorded[key] = self.model.settle(leases, "because", freeing=True)
         if before:
             return worker.recorded[key], self.model.claim_again(before, count)
         return worker.recorded[key], self.model.claim(count, promoting=count, **how)
+
+    def found_by_name(self, settlement: Settlement) -> bool:
+        """Whether the server finds this message, if only its name is sent."""
+        claim, sent = settlement.claim, _batch._settlement_args(settlement)
+        if _batch._named(claim, sent) == sent:
+            return True
+        ends_ms = self.wire.plain.zscore(KEYS.lease_deadlines, claim.stored)
+        token = self.wire.plain.hget(KEYS.lease_tokens, claim.stored)
+        return bool(ends_ms == claim.lease_end_ms and token == claim.token.encode())
 
     def note(self, claims: tuple[Claim, ...], granted: Granted) -> None:
         """Compare claims with what the model granted and remember them."""

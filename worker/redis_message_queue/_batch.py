@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 from collections import deque
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
@@ -25,6 +26,7 @@ from redis_message_queue.messages import (
 from redis_message_queue.operations import (
     Call,
     Text,
+    as_text,
     claim_record,
     encoded,
     milliseconds,
@@ -47,6 +49,9 @@ _LEASES_AT_ONCE = 1000
 RECOVER_ALL = 1_000_000
 _DUE = {"later": 0, "last": 1, "first": 2}
 _DETAIL_LENGTH = 4096
+# A larger message is not sent back, but named by its beginning, which has its id, its length and its lease.
+_LARGE_BYTES = 1024
+_HEAD_BYTES = 64
 _GIVES_UP = (Outcome.FAILED, Outcome.DEAD)
 
 
@@ -80,9 +85,14 @@ def settlements_at_once(settlements: Sequence[Settlement]) -> list[Settlement]:
 
 
 class Attempt(NamedTuple):
-    """One call under way: its claim id is kept until the reply was seen."""
+    """One call under way: its claim id is kept until the reply was seen.
 
-    call: Call[tuple[SettleReply, int]]
+    The answer of `call` is None, and nothing was done, if the server did not find all of the large messages
+    that it names; `whole` sends them.
+    """
+
+    call: Call[tuple[SettleReply, int] | None]
+    whole: Call[tuple[SettleReply, int]]
     claim_id: str | None
     records: tuple[str, ...]
 
@@ -141,13 +151,17 @@ class ConsumerState:
         apart = 0 if in_hand is None else 1 if in_hand == 0 else 2
         when = 2 if due is Due.FIRST else _DUE[due]
         args = [f"{max(0, count)} {int(fresh)} {apart} {when} {self._numbers}", *self._identity]
+        short = args.copy()
         for settlement in settlements:
             given_up = settlement.outcome in _GIVES_UP  # and may be published again
-            args += _settlement_args(settlement, self._marker(settlement.claim.stored) if given_up else "")
+            words = _settlement_args(settlement, self._marker(settlement.claim.stored) if given_up else "")
+            args += words
+            short += _named(settlement.claim, words)
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
         own = (settled, claimed, *answered)
-        call = Call(script("consume"), own, tuple(args), self._parse, raw=True, names=self._keys)
-        return Attempt(call, claim_id, records)
+        whole = Call(script("consume"), own, tuple(args), self._parse, raw=True, names=self._keys)
+        call = Call(script("consume"), own, tuple(short), self._parse_if_found, raw=True, names=self._keys)
+        return Attempt(call, whole, claim_id, records)
 
     def done(self, attempt: Attempt, reply: tuple[SettleReply, int]) -> SettleReply:
         """Note that the reply arrived: nobody will repeat this call, so its records may go."""
@@ -238,17 +252,21 @@ class ConsumerState:
             digest.update(stored if isinstance(stored, bytes) else stored.encode())
         return digest.hexdigest()
 
-    def _parse(self, reply: bytes) -> tuple[SettleReply, int]:
-        head, _, messages = reply.partition(b"\n")
-        applied, retired, reclaimed, dead, due, expiry, version, *granted = head.decode().split(" ")
-        claims, given_up, start = [], [], 0
-        for word, deliveries, length in zip(granted[::3], granted[1::3], granted[2::3], strict=True):
-            end = start + int(length)
+    def _parse_if_found(self, reply: bytes | list[bytes] | None) -> tuple[SettleReply, int] | None:
+        return None if reply is None else self._parse(reply)
+
+    def _parse(self, reply: bytes | list[bytes]) -> tuple[SettleReply, int]:
+        head, *messages = reply.split(b"\n", 1) if isinstance(reply, bytes) else reply
+        applied, retired, reclaimed, dead, due, expiry, version, end, *granted = head.decode().split(" ")
+        lease_end_ms = int(end)
+        if isinstance(reply, bytes):
+            messages = _cut(messages[0], granted[2::3])
+        claims, given_up = [], []
+        for word, deliveries, message in zip(granted[::3], granted[1::3], messages, strict=True):
             if word == "-":
-                given_up.append(messages[start:end])
+                given_up.append(message)
             else:
-                claims.append(self._claim(messages[start:end], word, deliveries))
-            start = end
+                claims.append(self._claim(message, word, deliveries, lease_end_ms))
         claimed = ClaimReply(
             tuple(claims),
             int(reclaimed),
@@ -261,7 +279,7 @@ class ConsumerState:
         answers = () if applied == "-" else tuple(map("1".__eq__, applied))
         return SettleReply(answers, claimed), int(version)
 
-    def _claim(self, message: bytes, token: str, deliveries: str) -> Claim:
+    def _claim(self, message: bytes, token: str, deliveries: str, lease_end_ms: int) -> Claim:
         stored: Text = message
         # A value that is not UTF-8 stays bytes: raising here would lose the reply for ever.
         if self._decode:
@@ -269,14 +287,22 @@ class ConsumerState:
                 stored = message.decode()
         content = envelope.decode(stored)
         if deliveries.isdigit():
-            return Claim(stored, token, content.id, content.payload, int(deliveries))
-        count, failures, lost, kept = map(int, deliveries.split(":"))
-        return Claim(stored, token, content.id, content.payload, count, failures, lost, bool(kept))
+            count, failures, lost, kept = int(deliveries), 0, 0, 0
+        else:
+            count, failures, lost, kept = map(int, deliveries.split(":"))
+        return Claim(
+            stored, token, content.id, content.payload, count, failures, lost, bool(kept), lease_end_ms
+        )
 
 
 def leases_at_once(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
     """Cut into what one request may renew."""
     return parts(claims, lambda claim: size_of(claim.stored), _LEASES_AT_ONCE)
+
+
+def _cut(messages: bytes, lengths: Sequence[str]) -> list[bytes]:
+    ends = [*accumulate(map(int, lengths))]
+    return [messages[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _seconds(text: str) -> float | None:
@@ -306,7 +332,7 @@ def _queue_keys(keys: QueueKeys) -> tuple[Text, ...]:
     )
 
 
-def _settlement_args(settlement: Settlement, marker: str = "") -> tuple[str | bytes, ...]:
+def _settlement_args(settlement: Settlement, marker: str = "") -> tuple[Text, ...]:
     claim, outcome = settlement.claim, settlement.outcome
     delay_ms, failed = round(settlement.delay_seconds * 1000), int(settlement.failed)
     end = f"{claim.token} {outcome} {delay_ms} {failed}"
@@ -316,6 +342,18 @@ def _settlement_args(settlement: Settlement, marker: str = "") -> tuple[str | by
         text[:_DETAIL_LENGTH].encode("utf-8", "replace") for text in (settlement.reason, settlement.detail)
     )
     return claim.stored, end, marker, *why
+
+
+def _named(claim: Claim, words: tuple[Text, ...]) -> tuple[Text, ...]:
+    """The words of a settlement, with the name of a large message in place of it."""
+    stored, end, *others = words
+    if len(stored) <= _LARGE_BYTES or not claim.lease_end_ms or not claim.id:
+        return words
+    data = stored.encode() if isinstance(stored, str) else stored
+    head = data[:_HEAD_BYTES]
+    if claim.id.encode() not in head:
+        return words
+    return head, f"{as_text(end)} {claim.lease_end_ms} {len(data)}", *others
 
 
 def _worker_json(worker: WorkerIdentity, *, busy: int, draining: bool, tripped: bool = False) -> str:

@@ -132,10 +132,13 @@ class Consumer:
                 [settlements[place] for place in places], count, in_hand=in_hand, due=due
             )
             try:
-                answered.append((attempt, _transport.execute(self._client, attempt.call)))
+                reply = _transport.execute(self._client, attempt.call)
+                if reply is None:  # it did not find all messages, and did nothing
+                    reply = _transport.execute(self._client, attempt.whole)
             except BaseException:
                 self._state.lost(attempt)
                 raise
+            answered.append((attempt, reply))
         settled = self._state.all_done(parts, answered)
         if settled.claimed.given_up:
             self._free_keys(settled.claimed.given_up)
@@ -154,7 +157,7 @@ class Consumer:
         for _ in range(self._state.unresolved):
             attempt = self._state.begin((), RECOVER_ALL, fresh=False)
             try:
-                reply = _transport.execute(self._client, attempt.call)
+                reply = _transport.execute(self._client, attempt.whole)
             except BaseException:
                 self._state.lost(attempt)
                 raise

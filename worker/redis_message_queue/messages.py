@@ -106,7 +106,8 @@ class Claim(NamedTuple):
 
     `failures`: how often its handler failed and it was retried. `lost_leases`: how often a lease of it ended
     unsettled, as when its worker dies. `kept`: it is not to be handled, but to be released once nothing else
-    is in hand (see `Consumer.settle`).
+    is in hand (see `Consumer.settle`). `lease_end_ms`: when its lease ends, as it was granted, by the
+    server's clock; 0 where that is not known.
     """
 
     stored: MessageData
@@ -117,6 +118,7 @@ class Claim(NamedTuple):
     failures: int = 0
     lost_leases: int = 0
     kept: bool = False
+    lease_end_ms: int = 0
 
     @property
     def lease(self) -> tuple[MessageData, str]:

@@ -8,15 +8,25 @@
 --       kept of completed, failed, dead-letter info
 --       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for what its process holds or '',
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), of what is given up its
---       deduplication marker or '', and of a dead letter reason, detail
--- reply one string, which clients read faster than a list: words, a line feed, the claimed messages end to end.
+--       deduplication marker or '', and of a dead letter reason, detail. Instead of a large message its first bytes, and
+--       behind `failed` the end of its lease as granted and its length
+-- reply nil if a message that was not sent is not found: then nothing was done, and all of them are to be sent. Else one
+--       string, which clients read faster than a list: words, a line feed, the claimed messages end to end; or if they
+--       are large a list of the words and the messages, which the server puts together faster.
 --       Words: one digit for each settlement (1 applied, 0 the lease was lost) or -; 1 when the worker is retired;
 --       reclaimed; dead-lettered; ms to the next due message or -; ms to the next lease expiry or -; version of the
---       worker's state; then token, delivery count and length of each claim, and `- 0 length` of each dead-lettered one;
---       the count of a claim that had trouble is followed by :failures:lost leases:kept, see notes. One that is kept is not
---       to be handled, but released once nothing else is in hand
+--       worker's state; end of the leases granted, ms; then token, delivery count and length of each claim, and
+--       `- 0 length` of each dead-lettered one; the count of a claim that had trouble is followed by :failures:lost
+--       leases:kept, see notes. One that is kept is not to be handled, but released once nothing else is in hand
 -- cost  O(log N) for each message, O(distance from the nearer end of processing) to take it out
 --#include base
+--#include find
+--#include usual
+local ok, answer = pcall(usual)
+if ok and answer then return answer end
+--#include unlease
+if settling then return redis.error_reply(type(answer) == 'table' and answer.err or tostring(answer)) end
+
 --#include types
 --#include admit
 --#include ensure
@@ -186,10 +196,12 @@ local function replay(record)
   return claims, { unpack(found, count + 1) }
 end
 
-local all, at, fast = {}, 5, true
+local all, named, at, fast = {}, {}, 5, true
 while ARGV[at] do
-  local token, outcome, delay, failed = string.match(ARGV[at + 1], '^(%S+) (%S+) (%d+) (%d)$')
+  local token, outcome, delay, failed, lease_end, length =
+    string.match(ARGV[at + 1], '^(%S+) (%S+) (%d+) (%d) ?(%d*) ?(%d*)$')
   local one = { ARGV[at], token, outcome, delay, failed }
+  if lease_end ~= '' then named[#named + 1] = { ARGV[at], token, lease_end, length, one = one } end
   all[#all + 1], at = one, at + 2
   ends[outcome] = true
   if outcome ~= 'done' or keep_completed ~= '0' then fast = false end
@@ -212,7 +224,7 @@ end
 local late, waiting = probes[4][1], remembered and probes[5][1]
 keys.length, keys.noted = probes[1], remembered and probes[6] == 1
 remembered = remembered and call('EXISTS', keys.refs, keys.ids, keys.backrefs, SETTLED, CLAIMED) > 0
-if remembered or not fast then
+if remembered or not fast or not ok then
   local alien = keys.wrong()
   if alien then return alien end
 end
@@ -225,6 +237,10 @@ else
 end
 local fields = worker ~= '' and call('HMGET', WORKERS, worker, held) or {}
 local state = worker ~= '' and worker_state(fields[1]) or nil
+for i, stored in ipairs(not applied and find(keys.deadlines, keys.tokens, named) or {}) do
+  if not stored then return false end
+  named[i].one[1] = stored
+end
 
 local change, known_state = 0, state ~= nil
 if worker ~= '' then state = state or cjson.decode(ARGV[3]) end
@@ -294,10 +310,11 @@ local function until_first(zset)
   return first[2] and text(math.max(0, tonumber(first[2]) - now)) or '-'
 end
 
-local header = { (applied or '-') .. ' 0 0 0 - - 0' }
+local header = { (applied or '-') .. ' 0 0 0 - - 0 ' .. text(deadline) }
 if state or retired or reclaimed + #buried > 0 or #claims < count then
   header[1] = table.concat({ applied or '-', retired and 1 or 0, reclaimed, #buried, until_first(DELAYED),
-    until_first(keys.deadlines), text(state and tonumber(state.n) or 0) }, ' ')
+    until_first(keys.deadlines), text(state and tonumber(state.n) or 0),
+    text(deadline) }, ' ')
 end
 local messages = {}
 for i = 1, #claims do
