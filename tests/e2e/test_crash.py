@@ -1,36 +1,34 @@
-"""A worker killed in mid-message costs that message its visibility timeout, and nothing else anything."""
+"""A worker killed in mid-message costs its messages a moment, not their visibility timeout."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.support.cluster import provider
+from tests.support.cluster import provider, wait_until
 
 if TYPE_CHECKING:
     from tests.support.story import Story
 
-VISIBILITY_TIMEOUT_SECONDS = 8
-HEARTBEAT_SECONDS = 2
+IN_HAND = 16
+# The default lease is 120 s, and was renewed 30 s ago at most: by itself none ends sooner than after this.
+SOONEST_SECONDS = 90
 
 
 def test_killed_worker(story: Story) -> None:
-    queue = {"visibilityTimeoutSeconds": VISIBILITY_TIMEOUT_SECONDS, "heartbeatSeconds": HEARTBEAT_SECONDS}
-    story.apply(queue=queue, scaling={"minReplicas": 1, "maxReplicas": 2, "backlogPerSlot": 1})
-    story.publish([{"id": "long", "seconds": 600, "seconds_again": 0.05}])
-    story.publish({"id": f"short-{number}", "seconds": 0.05} for number in range(50))
-    story.wait_for_ends(50, seconds=60)
-    (first,) = [entry for entry in story.starts() if entry.id == "long"]
-    (victim,) = [pod for pod in story.pods() if pod["metadata"]["name"] == first.pod]
+    worker = {"concurrency": IN_HAND}
+    story.apply(worker=worker, scaling={"minReplicas": 1, "maxReplicas": 1})
+    story.publish({"id": f"long-{n}", "seconds": 600, "seconds_again": 0.05} for n in range(IN_HAND))
+    starts = wait_until(lambda: len(found := story.starts()) == IN_HAND and found, 60, "all are in hand")
+    (dying,) = {entry.pod for entry in starts}
+    (victim,) = [pod for pod in story.pods() if pod["metadata"]["name"] == dying]
+    story.apply(worker=worker, scaling={"minReplicas": 2, "maxReplicas": 2})
+    wait_until(lambda: story.ready_workers() == 2, 60, "another one is idle")
 
-    killed_at = story.client.time()[0]
     provider("kill", victim["metadata"]["uid"])
-    story.wait_for_ends(51, seconds=60)
+    story.wait_for_ends(IN_HAND, seconds=SOONEST_SECONDS - 20)
 
-    second = [entry for entry in story.starts() if entry.id == "long"][-1]
-    waited = second.at - killed_at
-    assert waited >= VISIBILITY_TIMEOUT_SECONDS - HEARTBEAT_SECONDS - 1, f"the lease had {waited} s"
-    assert waited <= VISIBILITY_TIMEOUT_SECONDS + 5, f"waited {waited} s for the message"
-    attempts = Counter(entry.id for entry in story.starts())
-    assert attempts.pop("long") == 2
-    assert set(attempts.values()) == {1}, "only the interrupted message may repeat"
+    assert set(Counter(entry.id for entry in story.starts()).values()) == {2}
+    wait_until(
+        lambda: "MessagesReturned" in {reason for reason, _ in story.events()}, 30, "an Event tells of it"
+    )
