@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import tenacity
-
 from redis_message_queue.envelope import PayloadLimits, default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
@@ -15,6 +13,8 @@ from redis_message_queue.validation import LONGEST_DELAY_SECONDS, MOST_KEPT, che
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    import tenacity
 
     from redis_message_queue.messages import WorkerIdentity
 
@@ -331,6 +331,8 @@ class GatewayOptions(_Options):
 
     def retrying(self) -> tenacity.Retrying:
         """Compose tenacity's parts. Costs more than a round trip, so it is done after a first failure."""
+        import tenacity  # noqa: PLC0415 - as late
+
         return tenacity.Retrying(
             stop=tenacity.stop_after_delay(self.retry_budget_seconds),
             wait=tenacity.wait_exponential(

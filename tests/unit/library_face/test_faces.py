@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -143,3 +145,21 @@ def test_documented_shapes() -> None:
         redis.exceptions.ResponseError,
         sync_face.RedisMessageQueueError,
     )
+
+
+@pytest.mark.parametrize("face", ["redis_message_queue", "redis_message_queue.asyncio"])
+def test_a_name_is_imported_when_it_is_asked_for(face: str) -> None:
+    """In a fresh process: here everything is imported already."""
+    code = f"""
+import sys, {face} as face
+assert "redis_message_queue.stats" not in sys.modules
+assert sorted(face.__all__) == sorted(set(face.__all__) & set(dir(face)))
+assert not hasattr(face, "nothing")
+for name in {sorted(set(dir(async_face)) & set(dir(sync_face)))!r}:
+    getattr(face, name)
+from {face} import *
+assert RedisMessageQueue is face.RedisMessageQueue is face.redis_message_queue.RedisMessageQueue
+import redis_message_queue
+assert issubclass(redis_message_queue.exceptions.LuaScriptError, redis_message_queue.RedisMessageQueueError)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
