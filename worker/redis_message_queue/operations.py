@@ -44,10 +44,14 @@ def _read(*path: str) -> str:
     return files(__package__).joinpath("scripts", *path).read_text("utf-8")
 
 
+def _with_parts(text: str) -> str:
+    return _INCLUDE.sub(lambda part: _with_parts(_read("parts", f"{part[1]}.lua")), text)
+
+
 @cache
 def script(name: str) -> Script:
     """The script of the file `scripts/<name>.lua`."""
-    text = _INCLUDE.sub(lambda part: _read("parts", f"{part[1]}.lua"), _read(f"{name}.lua"))
+    text = _with_parts(_read(f"{name}.lua"))
     # Redis identifies scripts by SHA-1; nothing here depends on its strength.
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 

@@ -20,7 +20,6 @@
 --       leases:kept, see notes. One that is kept is not to be handled, but released once nothing else is in hand
 -- cost  O(log N) for each message, O(distance from the nearer end of processing) to take it out
 --#include base
---#include find
 --#include usual
 local ok, answer = pcall(usual)
 if ok and answer then return answer end
@@ -41,6 +40,7 @@ if settling then return redis.error_reply(type(answer) == 'table' and answer.err
 --#include settle
 --#include notes
 --#include worker
+--#include find
 local keys = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
   counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9], notes = KEYS[17] }
 local DELAYED, COMPLETED, FAILED, DEAD, INFO, WORKERS = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]

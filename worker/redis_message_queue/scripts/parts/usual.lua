@@ -43,13 +43,16 @@ local function usual()
   end
 
   if named[1] then
+    --#include find
     for i, stored in ipairs(find(deadlines, tokens, named)) do
       if not stored then return end
       done[named[i][5]] = stored
     end
   end
-  if n > #named then
-    local current = n == 1 and { call('HGET', tokens, done[1]) } or call('HMGET', tokens, unpack(done))
+  if n == 1 and not named[1] then
+    if call('HGET', tokens, done[1]) ~= leases[1] then return end
+  elseif n > #named then
+    local current = call('HMGET', tokens, unpack(done))
     for i = 1, n do
       if current[i] ~= leases[i] then return end
     end
@@ -79,7 +82,7 @@ local function usual()
       end
     end
   end
-  if not one_by_one then
+  if n + m > 0 and not one_by_one then
     local text = call('GET', counter) or '0'
     newest = tonumber(text)
     if #text > 15 or text ~= string.format('%d', newest or -1) then return end
@@ -95,7 +98,7 @@ local function usual()
       local count = counted[i]
       if count and (#count > 15 or not string.find(count, '^[1-9]%d*$') or limit > 0 and tonumber(count) >= limit) then return end
     end
-  elseif n > 0 then
+  elseif n > 0 and not one_by_one then
     call('HGET', counts, '') -- fails for a key of another type
   end
   -- What came last of all is at the head of processing: then it is cut off in one piece. Large ones take longer to read.
@@ -112,7 +115,7 @@ local function usual()
   -- From here on it writes, and first what frees memory: see admit.
   if KEYS[20] then call('DEL', unpack(KEYS, 20)) elseif want > 0 then call('HDEL', KEYS[7], '') end
   local deadline = string.format('%d', now + lease_ms)
-  local granted, grants = {}, {}
+  local granted, grants = '', '' -- tokens; what is said of each claim
   if one_by_one then
     local stored = call('LMOVE', pending, processing, 'RIGHT', 'LEFT')
     claims = { stored or nil }
@@ -127,29 +130,32 @@ local function usual()
       if limit > 0 and delivery > limit then return end
       newest = call('INCR', counter)
       if newest >= 9007199254740992 then return end
-      granted[1] = string.format('%d', newest)
+      granted = string.format('%d', newest)
       call('ZADD', deadlines, deadline, stored)
       stage = 2
-      call('HSET', tokens, stored, granted[1])
+      call('HSET', tokens, stored, granted)
       stage = 3
-      grants[1] = granted[1] .. ' ' .. delivery .. ' ' .. #stored
+      grants = string.format(' %s %d %d', granted, delivery, #stored)
+    elseif n > 0 then
+      call('HGET', counts, '')
     end
   elseif m > 0 then
     -- Members stand at even places: what belongs to each comes before it for ZADD, and after it for HSET.
-    local values = {}
+    local values, numbers, facts = {}, {}, {}
     for i = 1, m do
       local delivery = counted[i] and string.format('%d', counted[i] + 1) or '1'
       values[2 * i], values[2 * i + 1] = claims[i], delivery
-      granted[i] = string.format('%d', newest + i)
-      grants[i] = string.format('%s %s %d', granted[i], delivery, #claims[i])
+      numbers[i] = string.format('%d', newest + i)
+      facts[i] = string.format(' %s %s %d', numbers[i], delivery, #claims[i])
     end
+    granted, grants = table.concat(numbers, ' '), table.concat(facts)
     call('HSET', counts, unpack(values, 2, 2 * m + 1))
     stage = 1
-    call('SET', counter, granted[m])
+    call('SET', counter, numbers[m])
     for i = 1, m do values[2 * i - 1] = deadline end
     call('ZADD', deadlines, unpack(values, 1, 2 * m))
     stage = 2
-    for i = 1, m do values[2 * i + 1] = granted[i] end
+    for i = 1, m do values[2 * i + 1] = numbers[i] end
     call('HSET', tokens, unpack(values, 2, 2 * m + 1))
     stage = 3
   end
@@ -157,23 +163,29 @@ local function usual()
   local answers = '-'
   if n > 0 then
     newest = newest or tonumber(call('GET', counter)) or 0
-    local gone, digits, length = done, {}, nil
+    local gone, length = done, nil
+    answers = string.rep('1', n)
     if trimmed then
       call('LTRIM', processing, n, -1)
-      settling, answers = true, string.rep('1', n)
+      settling = true
     else
-      gone = {}
       for i = 1, n do
         local from = '1'
         if newest - leases[i] > 64 then
           length = length or call('LLEN', processing)
           if newest - leases[i] >= length / 2 then from = '-1' end
         end
-        digits[i] = call('LREM', processing, from, done[i])
+        if call('LREM', processing, from, done[i]) == 0 then -- somebody removed it
+          answers = string.sub(answers, 1, i - 1) .. '0' .. string.sub(answers, i + 1)
+        end
         settling = true
-        if digits[i] == 1 then gone[#gone + 1] = done[i] end
       end
-      answers = table.concat(digits)
+      if string.find(answers, '0') then
+        gone = {}
+        for i = 1, n do
+          if string.sub(answers, i, i) == '1' then gone[#gone + 1] = done[i] end
+        end
+      end
     end
     if gone[1] then
       call('HDEL', tokens, unpack(gone))
@@ -193,14 +205,14 @@ local function usual()
     call('LTRIM', pending, 0, -1 - m)
   end
   moved, stage, settling = nil, 0, true
-  if m > 0 then call('SET', KEYS[19], table.concat(granted, ' '), 'PX', ttl) end
+  if m > 0 then call('SET', KEYS[19], granted, 'PX', ttl) end
 
-  local version, fields = '0', {}
+  local version, left = '0', nil
   if state then
     version = string.match(state, '"n":(%d+)') or '0'
     if held ~= '' and m + n > 0 then
       -- As the general way does: what the process held less what is settled, and what is granted.
-      local left = string.match(holds or '', ' .*') or ''
+      left = string.match(holds or '', ' .*') or ''
       if n < 4 then
         for i = 1, n do
           local from, to = string.find(left .. ' ', ' ' .. leases[i] .. ' ', 1, true)
@@ -214,17 +226,17 @@ local function usual()
         end
         left = table.concat(others, ' ')
       end
-      if m > 0 then left = left .. ' ' .. table.concat(granted, ' ') end
-      fields[1], fields[2] = held, string.format('%d', now + ttl) .. left
+      left = string.format('%d', now + ttl) .. left .. (m > 0 and ' ' or '') .. granted
     end
     if m ~= n then
       local ok, updated = pcall(cjson.decode, state)
       if not ok then updated = cjson.decode(ARGV[3]) end
       updated.busy, updated.n, updated.at = math.max(0, (tonumber(updated.busy) or 0) + m - n), (tonumber(updated.n) or 0) + 1, now
       version = string.format('%d', updated.n)
-      fields[#fields + 1], fields[#fields + 2] = worker, cjson.encode(updated)
+      call('HSET', KEYS[15], worker, cjson.encode(updated), unpack(left and { held, left } or {}))
+    elseif left then
+      call('HSET', KEYS[15], held, left)
     end
-    if fields[1] then call('HSET', KEYS[15], unpack(fields)) end
   end
   local next_due, next_expiry = '-', '-'
   if m < want then
@@ -233,7 +245,7 @@ local function usual()
     next_due = due_first and string.format('%d', math.max(0, due_first - now)) or '-'
     next_expiry = expires_first and string.format('%d', math.max(0, expires_first - now)) or '-'
   end
-  local header = table.concat({ answers, '0 0 0', next_due, next_expiry, version, deadline, unpack(grants) }, ' ')
+  local header = answers .. ' 0 0 0 ' .. next_due .. ' ' .. next_expiry .. ' ' .. version .. ' ' .. deadline .. grants
   if m > 0 and #claims[1] > 1024 then return { header, unpack(claims) } end -- the server takes long over large texts
   return header .. '\n' .. table.concat(claims)
 end
