@@ -78,17 +78,24 @@ class MixedMachine(LeasedMachine):
             self.their_hands.append(TheirHand(queue, lease))
             self.remember(lease)
 
+    def out_of_hand(self, place: int) -> tuple[TheirHand, int]:
+        """One of theirs, and which it is of those alike: after an expiry a queue may have a message twice."""
+        place %= len(self.their_hands)
+        one = self.their_hands[place]
+        alike = [o for o in self.their_hands[:place] if (o.queue, o.lease[0]) == (one.queue, one.lease[0])]
+        return self.their_hands.pop(place), len(alike)
+
     @precondition(lambda self: self.their_hands)
     @rule(place=PLACE, succeed=st.booleans(), lost=st.integers(0, 2))
     def they_leave(self, place: int, succeed: bool, lost: int) -> None:
-        hand = self.their_hands.pop(place % len(self.their_hands))
+        hand, among_alike = self.out_of_hand(place)
         (applied,) = self.model.settle([(hand.lease, Outcome.DONE if succeed else Outcome.FAILED)])
         hand.queue.lose(lost)
-        warnings = hand.queue.leave(hand.lease[0], failing=not succeed)
+        warnings = hand.queue.leave(hand.lease[0], failing=not succeed, place=among_alike)
         assert ["lease expired" in warning for warning in warnings] == [True] * (not applied)
 
     @precondition(lambda self: self.their_hands)
     @rule(place=PLACE)
     def they_forget(self, place: int) -> None:
-        hand = self.their_hands.pop(place % len(self.their_hands))
-        hand.queue.abandon(hand.lease[0])
+        hand, among_alike = self.out_of_hand(place)
+        hand.queue.abandon(hand.lease[0], place=among_alike)

@@ -71,6 +71,7 @@ class Peer:
             options["client"] = client
         else:
             options["gateway"] = package.RedisGateway(redis_client=client, **gateway)
+        client.lose = 0
         self.clients.append(client)
         self.queues.append(package.RedisMessageQueue(name, **options))
         return len(self.queues) - 1
@@ -90,19 +91,19 @@ class Peer:
             await leave(block, None)
             return None
         text = payload.decode() if isinstance(payload, bytes) else payload
-        self.blocks[queue, text] = block
+        self.blocks.setdefault((queue, text), []).append(block)
         return text
 
-    async def leave(self, queue, payload, failing=False):
-        """End a block; the warnings that this brought."""
+    async def leave(self, queue, payload, failing=False, place=0):
+        """End a block, of those with this payload the one at `place`; the warnings that this brought."""
         with warnings.catch_warnings(record=True) as issued:
             warnings.simplefilter("always")
-            await leave(self.blocks.pop((queue, payload)), ValueError("failing") if failing else None)
+            await leave(self.blocks[queue, payload].pop(place), ValueError("failing") if failing else None)
         return [str(warning.message) for warning in issued]
 
-    async def abandon(self, queue, payload):
+    async def abandon(self, queue, payload, place=0):
         """Never end a block."""
-        self.abandoned.append(self.blocks.pop((queue, payload)))
+        self.abandoned.append(self.blocks[queue, payload].pop(place))
 
     async def lose(self, queue, count):
         self.clients[queue].lose = count

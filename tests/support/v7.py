@@ -155,13 +155,13 @@ class PeerQueue:
         """Begin to handle a message; its payload, None if there is none."""
         return self._ask("enter")  # type: ignore[no-any-return]
 
-    def leave(self, payload: str, *, failing: bool = False) -> list[str]:
-        """Finish handling it; the warnings that this brought."""
-        return self._ask("leave", payload=payload, failing=failing)  # type: ignore[no-any-return]
+    def leave(self, payload: str, *, failing: bool = False, place: int = 0) -> list[str]:
+        """Finish handling it, of several alike the one at `place`; the warnings that this brought."""
+        return self._ask("leave", payload=payload, failing=failing, place=place)  # type: ignore[no-any-return]
 
-    def abandon(self, payload: str) -> None:
+    def abandon(self, payload: str, *, place: int = 0) -> None:
         """Never finish handling it."""
-        self._ask("abandon", payload=payload)
+        self._ask("abandon", payload=payload, place=place)
 
     def handle(self, count: int, *, failing: bool = False) -> list[str | None]:
         """Handle so many messages, one after the other; their payloads."""
