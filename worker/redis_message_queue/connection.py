@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -38,6 +40,10 @@ Mode = Literal["Standalone", "Sentinel", "Cluster"]
 _REDIS_PORT, _SENTINEL_PORT = 6379, 26379
 # Who uses a client at once is bounded already, and redis-py 8 would refuse the hundred and first.
 _NO_LIMIT = 2**31
+# What a connection says of its client: redis-py would read it from its installed files, at each connect.
+_CLIENT: dict[str, Any] = {}
+with suppress(ImportError):  # before redis-py 7.2
+    _CLIENT["driver_info"] = import_module("redis.driver_info").DriverInfo(lib_version=redis.__version__)
 # redis-py does not type it.
 _parse_url: Any = redis.connection.parse_url
 
@@ -265,7 +271,7 @@ class ConnectionSettings:
         options: dict[str, Any] = _parse_url(self.url) if self.url else {}
         options.pop("connection_class", None)
         # Replies of either version are read alike, and not every proxy knows the HELLO that asks for RESP3.
-        options = self._timeouts() | {"protocol": 2, "max_connections": _NO_LIMIT} | options
+        options = self._timeouts() | _CLIENT | {"protocol": 2, "max_connections": _NO_LIMIT} | options
         options["db"] = self._database
         username, password = options.pop("username", None), options.pop("password", None)
         options |= _login(
