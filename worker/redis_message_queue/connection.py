@@ -42,7 +42,7 @@ _REDIS_PORT, _SENTINEL_PORT = 6379, 26379
 _NO_LIMIT = 2**31
 # What a connection says of its client: redis-py would read it from its installed files, at each connect.
 _CLIENT: dict[str, Any] = {}
-with suppress(ImportError):  # before redis-py 7.2
+with suppress(ImportError):  # an older redis-py has no such module
     _CLIENT["driver_info"] = import_module("redis.driver_info").DriverInfo(lib_version=redis.__version__)
 # redis-py does not type it.
 _parse_url: Any = redis.connection.parse_url
