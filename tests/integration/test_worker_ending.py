@@ -189,6 +189,7 @@ note("facts", json.dumps({
     "files": resource.getrlimit(resource.RLIMIT_NOFILE),
     "core": resource.getrlimit(resource.RLIMIT_CORE),
     "processors": sorted(os.sched_getaffinity(0)),
+    "alarm is set": signal.getitimer(signal.ITIMER_REAL)[0] > 0,
     "niceness": os.getpriority(os.PRIO_PROCESS, 0),
     "streams": [os.readlink(f"/proc/self/fd/{n}") for n in range(3)],
     "inherited": [n for n in map(int, os.listdir("/proc/self/fd")) if n > 2 and is_inheritable(n)],
@@ -207,7 +208,7 @@ def trash(payload: str):
     os.environ["REDISQUEUE_QUEUE"] = "another"
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    signal.setitimer(signal.ITIMER_REAL, 3600)
     kept = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(kept, True)
     os.dup2(kept, 0)
