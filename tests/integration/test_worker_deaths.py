@@ -94,3 +94,22 @@ def test_a_worker_that_is_cut_off_keeps_its_messages(
         assert Counter(silent.noted("started")) == Counter([*"abcd", "free"])
     finally:
         redis_client.execute_command("ACL", "DELUSER", "far")
+
+
+def test_what_a_worker_leaves_under_its_lease_stays_there(
+    redis_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    """Its end is no accident: whoever sees it finds nothing to give back."""
+    publish(redis_client, "left")
+    settings = {"on_drain_timeout": "LeaveLease", "drain_timeout_seconds": 0.1}
+    with WorkerProcess(tmp_path, redis_url, "gated", **settings) as worker:
+        worker.until_noted("started", 1)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 4
+        assert counters(redis_client).holders == ()
+        worker.open_gate()
+        publish(redis_client, "next")
+        with worker:
+            worker.until_noted("finished", 1)
+            assert worker.noted("started") == ["left", "next"]
+            assert counters(redis_client).in_flight >= 1
