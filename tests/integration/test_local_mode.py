@@ -8,15 +8,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from tests.support.waiting import PATIENCE_SECONDS
-from tests.support.worker_process import alive, descendants, eventually
+from tests.support.worker_process import alive, descendants, eventually, freeze
 
 from redis_message_queue import RedisMessageQueue
 from redisqueue_operator.local.definitions import Definitions
@@ -24,8 +26,7 @@ from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.loop.reconcile import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     import redis
 
@@ -125,7 +126,7 @@ async def test_what_a_killed_worker_had_in_hand_is_handled_at_once(
     async with local(first, redis_url) as here:
         await here.until(lambda: sum(worker.ready for worker in here.workers) == 2)
         dying, other = here.workers
-        os.kill(other.pid, signal.SIGSTOP)
+        freeze(other.pid, redis_client)
         publish(redis_client, *(f"m{number}" for number in range(16)))
         await here.until(lambda: len(handled(redis_client)) == 16)
         os.kill(other.pid, signal.SIGCONT)
@@ -217,12 +218,18 @@ spec:
 """
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Where a worker's socket has room: a path of pytest's own may be too long for one."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def test_the_command_runs_a_file_and_ends_cleanly(
-    tmp_path: Path, redis_client: redis.Redis, redis_url: str
+    tmp_path: Path, short_folder: Path, redis_client: redis.Redis, redis_url: str
 ) -> None:
     (tmp_path / "queue.yaml").write_text(FILE)
     (tmp_path / "mine.py").write_text("def handle(payload: str) -> None:\n    print('seen', payload)\n")
-    (tmp_path / "tmp").mkdir()
     command = [
         sys.executable,
         "-m",
@@ -235,7 +242,7 @@ def test_the_command_runs_a_file_and_ends_cleanly(
     with subprocess.Popen(
         command,
         cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        env={**os.environ, "TMPDIR": str(short_folder)},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -251,7 +258,7 @@ def test_the_command_runs_a_file_and_ends_cleanly(
     assert "| seen it" in text
     assert f"redisqueue publish jobs --redis-url {redis_url}" in text
     assert "drained" in text
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list(short_folder.iterdir()) == []
 
 
 def test_nothing_outlives_the_command_when_it_is_killed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.support.waiting import eventually
-from tests.support.worker_process import KEYS, WorkerProcess, counters, publish
+from tests.support.worker_process import KEYS, WorkerProcess, counters, freeze, publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,10 +45,10 @@ def test_a_worker_that_is_stopped_keeps_its_messages(
         WorkerProcess(tmp_path, redis_url, "gated", concurrency=4) as silent,
         WorkerProcess(tmp_path, redis_url, "gated", worker_id="other") as other,
     ):
-        other.signal(signal.SIGSTOP)
+        freeze(other.pid, redis_client)
         publish(redis_client, *"abcd")
         silent.until_noted("started", 4)
-        silent.signal(signal.SIGSTOP)
+        freeze(silent.pid, redis_client)
         other.signal(signal.SIGCONT)
         # Nor does who starts in its run directory take it for dead.
         late = WorkerProcess(
@@ -78,7 +78,7 @@ def test_a_worker_that_is_cut_off_keeps_its_messages(
             WorkerProcess(tmp_path, far, "gated", concurrency=4) as silent,
             WorkerProcess(tmp_path, redis_url, "gated", worker_id="other") as other,
         ):
-            other.signal(signal.SIGSTOP)
+            freeze(other.pid, redis_client)
             publish(redis_client, *"abcd")
             silent.until_noted("started", 4)
             redis_client.execute_command("ACL", "SETUSER", "far", "off")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,6 @@ from redis_message_queue.keys import QueueKeys
 from redis_message_queue.stats import QueueSample, sample
 
 if TYPE_CHECKING:
-    import signal
-
     import redis
 
 QUEUE = "jobs"
@@ -216,9 +215,20 @@ async def hang_once_async(payload: str, context: Context):
 def alive(pid: int) -> bool:
     """Whether the process runs; a zombie does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return _state_of(pid) != "Z"
     except FileNotFoundError:
         return False
+
+
+def freeze(pid: int, client: redis.Redis) -> None:
+    """SIGSTOP, and wait until the process stands still and Redis has done all that it was asked for by it."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: _state_of(pid) == "T", f"{pid} is stopped")
+    client.ping()
+
+
+def _state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def descendants(pid: int) -> list[int]:
@@ -314,6 +324,11 @@ class WorkerProcess:
         """The exit code."""
         assert self.process is not None
         return self.process.wait(timeout_seconds)
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
 
     @property
     def running(self) -> bool:
