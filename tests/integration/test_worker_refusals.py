@@ -108,7 +108,7 @@ def test_last_words_are_told_without_those_that_are_refused(
 def test_requests_that_a_proxy_finds_too_large(
     tmp_path: Path, redis_client: redis.Redis, redis_server: EmbeddedRedis
 ) -> None:
-    """Together they are too large for it, and so is one of them."""
+    """Together they are too large for it, and so is one of them: without envelopes they go back whole."""
     sizes: list[int] = []
 
     def limited(request: Request) -> Answer | None:
@@ -117,9 +117,8 @@ def test_requests_that_a_proxy_finds_too_large(
         sizes.append(len(encoded(request)))
         return Answer(b"-ERR max request size exceeded\r\n")
 
-    RedisMessageQueue("jobs", client=redis_client).publish_many(
-        [f"{number} " + "x" * (LIMIT if number == 3 else 90_000) for number in range(8)]
-    )
+    for number in range(8):
+        redis_client.lpush(KEYS.pending, f"{number} " + "x" * (LIMIT if number == 3 else 90_000))
     with FaultProxy(redis_server.port, limited) as proxy:
         settings = {"concurrency": 8, "visibility_timeout_seconds": 4}
         with WorkerProcess(tmp_path, proxy.url, "size", **settings) as worker:
