@@ -279,7 +279,8 @@ class WorkerProcess:
     @property
     def environment(self) -> dict[str, str]:
         ours = {f"REDISQUEUE_{name.upper()}": str(value) for name, value in self.settings.items()}
-        return {**os.environ, **ours}
+        others = {name: value for name, value in os.environ.items() if not name.startswith("REDISQUEUE_")}
+        return {**others, **ours}
 
     def command(self, *words: str) -> subprocess.Popen[str]:
         """Start another sub-command with the same environment."""
