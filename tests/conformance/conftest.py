@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 import redis
 from tests.support.faces import FACES, Face
+from tests.support.required import missing
 from tests.support.server_binaries import Missing
 from tests.support.servers import SERVERS, Server, chosen
 
@@ -37,8 +37,8 @@ def server(record_testsuite_property: Callable[[str, object], None]) -> Iterator
             record_testsuite_property("redis-py", redis.__version__)
             record_testsuite_property("resp", resp_version(server))
             yield server
-    except Missing as missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    except Missing as error:
+        missing(str(error))
 
 
 def resp_version(server: Server) -> int:

@@ -10,6 +10,7 @@ import redis
 from tests.support import server_binaries as binaries
 from tests.support.faces import FACES, until
 from tests.support.one_name import Pair, one_name
+from tests.support.required import missing
 from tests.support.server_binaries import Missing
 from tests.support.servers import reached_by_url
 
@@ -32,8 +33,8 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     find = KINDS[request.param]
     try:
         find()
-    except Missing as missing:
-        pytest.skip(str(missing))
+    except Missing as error:
+        missing(str(error))
     with one_name(find) as found:
         yield found
 

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.required import missing
 from tests.support.worker_process import WorkerProcess, alive, counters, descendants, eventually, publish
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class Container:
         self.worker = worker
         own = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
         if not shutil.which("unshare") or subprocess.run([*own, "true"], check=False).returncode:
-            pytest.skip("this machine lets nobody make a process namespace")
+            missing("this machine lets nobody make a process namespace")
         with worker.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [*own, sys.executable, "-m", "redisqueue_worker.cli", "run"],

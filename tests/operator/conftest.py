@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_SERVER = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
+OURS = ("redisqueues", "redisqueueredrives")
 PLACES = 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{"\\n"}{end}'
 
 
@@ -27,17 +28,15 @@ def shared_api_server() -> Iterator[ApiServer]:
 def api_server(shared_api_server: ApiServer) -> Iterator[ApiServer]:
     """It, as a file's tests find it: what others left is gone, since they may have chosen the same names."""
     yield shared_api_server
-    for kind in ("redisqueues", "redisqueueredrives"):
+    for kind in OURS:
         _, left = shared_api_server.kubectl("get", kind, "-A", "-o", PLACES)
         for line in left.splitlines():
             namespace, _, name = line.partition("/")
             free = ("--type=merge", "-p", '{"metadata":{"finalizers":null}}')
             shared_api_server.kubectl("patch", kind, name, "-n", namespace, *free)
-    kinds = ("redisqueues", "redisqueueredrives", "deployments", "poddisruptionbudgets", "pods")
-    for kind in kinds:
-        shared_api_server.kubectl(
-            "delete", kind, "--all", "-A", "--force", "--grace-period=0", "--wait=false"
-        )
+    at_once = ("--all", "-A", "--force", "--grace-period=0", "--wait=false")
+    for kind in (*OURS, "deployments", "poddisruptionbudgets", "pods"):
+        shared_api_server.kubectl("delete", kind, *at_once)
 
 
 @pytest.fixture

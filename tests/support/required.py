@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 def required(found: Path | None, reason: str) -> Path:
     """What was found. None skips the test, or fails it with CI=true; `reason` says how to provide it."""
-    if found is not None:
-        return found
+    if found is None:
+        missing(reason)
+    return found
+
+
+def missing(reason: str) -> NoReturn:
+    """End the test: this machine lacks something."""
     if os.environ.get("CI") == "true":
-        pytest.fail(reason)
+        pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

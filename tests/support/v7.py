@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from tests.support.environments import Unavailable, python_with
+from tests.support.required import missing
 
 import redis_message_queue
 from redis_message_queue.keys import QueueKeys
@@ -48,10 +48,8 @@ def require_v7() -> None:
     """Skip the test with one line when 7.0.0 is not to be had; fail instead when CI=true."""
     try:
         v7_python()
-    except Unavailable as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(str(missing))
+    except Unavailable as error:
+        missing(str(error))
 
 
 def let_leases_expire(client: redis.Redis) -> None:
