@@ -21,7 +21,7 @@ from redis_message_queue.keys import lease_keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Text: TypeAlias = str | bytes
 PENDING_FULL = -1
 # Of so many queues the key names are put together once.
@@ -56,7 +56,7 @@ def script(name: str) -> Script:
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-class Call(NamedTuple, Generic[T]):
+class Call(NamedTuple, Generic[T_co]):
     """One script call. `raw` asks for a reply in bytes whatever the client decodes.
 
     Of its keys `names` come first: those of the queue, the same in call after call, and so packed once.
@@ -65,7 +65,7 @@ class Call(NamedTuple, Generic[T]):
     script: Script
     own_keys: tuple[Text, ...]
     args: tuple[str | bytes | int, ...]
-    parse: Callable[[Any], T]
+    parse: Callable[[Any], T_co]
     raw: bool = False
     names: tuple[Text, ...] = ()
 
