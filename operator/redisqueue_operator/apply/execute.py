@@ -31,8 +31,16 @@ async def execute(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampl
     The first step that fails ends it, but for the first and an Event: nothing builds upon these. `now` is the
     engine's clock.
     """
-    step, written, scaled, told = "", None, None, False
     returned, unreturned = await _give_back_ended(rq, plan, sampler, now)
+    done = await _in_order(rq, plan, platform, sampler, now)
+    return replace(done, returned=returned, unreturned=unreturned)
+
+
+async def _in_order(
+    rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampler[Key], now: float
+) -> Done:
+    """The steps of which each builds upon those before."""
+    step, written, scaled, told = "", None, None, False
     try:
         if plan.children is not None:
             step = "children"
@@ -41,7 +49,7 @@ async def execute(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampl
             step = "scale"
             scaled = await _scale(rq, plan, platform, sampler)
             if scaled is None:
-                return Done(failed="retire", returned=returned, unreturned=unreturned)
+                return Done(failed="retire")
         if plan.recall:
             step = "recall"
             await sampler.unretire(rq.key, plan.recall)
@@ -55,10 +63,8 @@ async def execute(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampl
             await platform.execute(rq, SetFinalizer(plan.finalizer))
     except Exception as error:
         hindrance = hindrance_of(error, now) if step in ("scale", "recall") else None
-        found = Done(failed=step, error=error, hindrance=hindrance, told=told)
-    else:
-        found = Done(written=written, scaled=scaled, told=told)
-    return replace(found, returned=returned, unreturned=unreturned)
+        return Done(failed=step, error=error, hindrance=hindrance, told=told)
+    return Done(written=written, scaled=scaled, told=told)
 
 
 async def _give_back_ended(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import signal
 import time
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.decide.children.identity import digest
 from redisqueue_operator.local.embedded_redis import free_port
 from redisqueue_operator.observe.facts import PodObservation
+from redisqueue_worker.identity import new_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,7 +126,7 @@ class WorkerProcess:
 
     async def _run_once(self) -> str:
         """Run the process to its end; return what became of it, for a person."""
-        port, instance = free_port() if self.template.probed else 0, secrets.token_hex(16)
+        port, instance = free_port() if self.template.probed else 0, new_instance()
         self.run_dir.mkdir(parents=True, exist_ok=True)
         own = {
             "REDISQUEUE_WORKER_ID": self.name,

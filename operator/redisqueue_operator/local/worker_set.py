@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.local.worker_process import WorkerProcess
-from redisqueue_operator.observe.ends import MOST_REMEMBERED
+from redisqueue_operator.observe.ends import remember
 from redisqueue_operator.platform import Fleet
 
 if TYPE_CHECKING:
@@ -101,16 +102,11 @@ class WorkerSet:
             template=self.template,
             run_dir=self._run_dir / str(self._born),
             changed=self._on_change,
-            ended_as=self._note_end,
+            ended_as=partial(remember, self._ended),
             say=self._say,
         )
         self.workers.append(worker)
         worker.start()
-
-    def _note_end(self, instance: str) -> None:
-        self._ended[instance] = None
-        if len(self._ended) > MOST_REMEMBERED:
-            del self._ended[next(iter(self._ended))]
 
     def _on_change(self) -> None:
         self.workers = [worker for worker in self.workers if not worker.gone]

@@ -30,6 +30,13 @@ def ended_in(pod: dict[str, Any]) -> Iterator[str]:
                 yield instance
 
 
+def remember(ended: dict[str, None], instance: str) -> None:
+    """This one has ended, too; of too many the one that ended first is forgotten."""
+    ended[instance] = None
+    if len(ended) > MOST_REMEMBERED:
+        del ended[next(iter(ended))]
+
+
 class Ends:
     """The processes that were seen to be dead, by RedisQueue, also those of pods that are gone since."""
 
@@ -43,10 +50,7 @@ class Ends:
     def note(self, owner: Key, instances: Iterable[str]) -> None:
         """These have ended."""
         for instance in instances:
-            known = self._ended.setdefault(owner, {})
-            known[instance] = None
-            if len(known) > MOST_REMEMBERED:
-                del known[next(iter(known))]
+            remember(self._ended.setdefault(owner, {}), instance)
 
     def forget(self, owner: Key) -> None:
         """The RedisQueue is gone."""

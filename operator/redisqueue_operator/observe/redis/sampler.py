@@ -142,19 +142,17 @@ class Sampler(Generic[K]):
 
         Raises one of `AWAY`, also when the server takes its time, and Conflict while it keeps others waiting.
         """
-        return await self._mark(key, retire_async, worker_ids)
+        return await self._ask(key, retire_async, worker_ids)
 
     async def unretire(self, key: K, worker_ids: Sequence[str]) -> None:
         """Take that back. Raises as `retire`."""
-        await self._mark(key, unretire_async, worker_ids)
+        await self._ask(key, unretire_async, worker_ids)
 
     async def give_back(self, key: K, instances: Sequence[str]) -> int:
         """Have what these dead processes hold pending again; how many messages. Raises as `retire`."""
-        return await self._mark(key, _expire_all, instances)
+        return await self._ask(key, _expire_all, instances)
 
-    async def _mark(
-        self, key: K, mark: Callable[..., Coroutine[Any, Any, T]], worker_ids: Sequence[str]
-    ) -> T:
+    async def _ask(self, key: K, what: Callable[..., Coroutine[Any, Any, T]], names: Sequence[str]) -> T:
         endpoint = self._at[key]
         keys, server = endpoint.queues[key].watched.keys, server_at(endpoint.settings)
         async with contextlib.AsyncExitStack() as stack:
@@ -162,7 +160,7 @@ class Sampler(Generic[K]):
                 await stack.enter_async_context(self._marks.slot(server, within_seconds=TURN_TIMEOUT_SECONDS))
             except TimeoutError:
                 raise Conflict(f"{endpoint.settings.redacted} keeps others waiting already") from None
-            return await within(MARK_TIMEOUT_SECONDS, mark(await endpoint.client(), keys, worker_ids))
+            return await within(MARK_TIMEOUT_SECONDS, what(await endpoint.client(), keys, names))
 
     def _pause(self, *, resting: bool) -> float:
         """Until the next sample of an endpoint."""
