@@ -134,12 +134,13 @@ def test_probes_and_metrics(tmp_path: Path, redis_url: str, redis_client: redis.
         worker.logged("drain started by SIGTERM")
         assert get(f"{base}/readyz")[0] == 503
         assert get(f"{base}/livez")[0] == 200
+        done = 'redisqueue_worker_messages_total{outcome="done"} 1.0'
+        eventually(lambda: done in get(f"{base}/metrics")[1].splitlines(), "the first is settled and counted")
         metrics = get(f"{base}/metrics")[1]
         assert float(metrics.partition("\nredisqueue_worker_drain_seconds ")[2].partition("\n")[0]) > 0
         worker.open_gate()
         assert worker.wait() == 0
     for line in (
-        'redisqueue_worker_messages_total{outcome="done"} 1.0',
         "redisqueue_worker_handler_seconds_count 1.0",
         "redisqueue_worker_in_flight 1.0",
         "redisqueue_worker_slots 1.0",

@@ -58,8 +58,8 @@ def test_one_result_that_is_refused_for_good_holds_up_no_other(
         assert "WRONGTYPE jobs::dlq" in line["error"]
         eventually(lambda: redis_client.llen(KEYS.processing) == 2, "all others are settled")
         assert get(f"{base}/livez") == (200, "ok\n")
+        eventually(lambda: value(get(f"{base}/metrics")[1], "results_refused") == 2, "both are refused")
         page = get(f"{base}/metrics")[1]
-        assert value(page, "results_refused") == 2
         assert value(page, "results_waiting_seconds") > 0
         assert "Redis does not answer, trying again" not in worker.messages()
         eventually(

@@ -125,7 +125,7 @@ def test_a_namespace_that_cannot_be_read_holds_up_no_other(restricted: Any, tmp_
         assert status == 200
         assert "redisqueues in shut-ns" in text
         assert "redisqueues in open-ns" not in text
-        assert "redisqueue_operator_unreadable 8.0" in operator.read("/metrics")
+        operator.shows("redisqueue_operator_unreadable 8.0")
         assert cluster.get("deployment", "jobs-worker", "shut-ns") is None
         cluster.run("delete", "deployment", "jobs-worker", "-n", "open-ns")
         until(lambda: cluster.get("deployment", "jobs-worker", "open-ns"), "drift is mended all the while")

@@ -103,9 +103,7 @@ def test_what_a_dead_worker_held_comes_back_and_a_lost_ones_does_not(
     # News of this pod are later than those of all others.
     workers.show("last", killed("last-1"))
     until(lambda: sorted(workers.pending) == ["ended", "last", "restarted"], "and of no other")
-    assert 'redisqueue_queue_returned_total{name="mortal",namespace="default"} 3.0' in operator.read(
-        "/metrics"
-    )
+    operator.shows('redisqueue_queue_returned_total{name="mortal",namespace="default"} 3.0')
     cluster.run("delete", "pod", "lost", "unseen", "ended", "restarted", "last", "--force")
     cluster.run("delete", "rq", "mortal")
 

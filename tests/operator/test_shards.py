@@ -63,7 +63,7 @@ def test_each_takes_its_share(
         for operator, name in ((a, "one"), (b, "two")):
             until(lambda operator=operator, name=name: known(operator) == {name}, f"{name} has its operator")
             until(lambda name=name: cluster.status(name, NAMESPACE).get("state") == "Idle", f"{name} is idle")
-            assert "redisqueue_operator_leader 1.0" in operator.read("/metrics")
+            operator.shows("redisqueue_operator_leader 1.0")
 
         before = writes(a)
         publish(redis_client, QueueKeys("two"), *(str(n) for n in range(12)))

@@ -201,6 +201,10 @@ class OperatorProcess:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as response:
             return str(response.read().decode())
 
+    def shows(self, series: str) -> None:
+        """Wait until its metrics have that line: they are counted after what they count has happened."""
+        until(lambda: series in self.read("/metrics").splitlines(), series)
+
     def stop(self, *, kill: bool = False) -> int:
         """SIGTERM (or SIGKILL) and wait; the exit status."""
         assert self.process is not None
