@@ -47,6 +47,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+class FailuresAtOnce:
+    """Tells of a failed test when it fails: a whole run that is cut off has said so much."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            last_words = "\n".join(report.longreprtext.splitlines()[-12:])
+            terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+            terminal.write_line(f"\n{report.nodeid} ({report.when}) failed:\n{last_words}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if side_by_side(config) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailuresAtOnce(config), "failures at once")
+
+
 # What a shell starts in the background ignores SIGINT, and so would the processes that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
