@@ -8,11 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +24,8 @@ from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.loop.reconcile import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     import redis
 
@@ -218,16 +217,11 @@ spec:
 """
 
 
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """Where a worker's socket has room: a path of pytest's own may be too long for one."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
+@pytest.mark.parametrize("name", ["t", "a-folder-whose-name-leaves-no-room-for-a-socket-below-it" * 2])
 def test_the_command_runs_a_file_and_ends_cleanly(
-    tmp_path: Path, short_folder: Path, redis_client: redis.Redis, redis_url: str
+    tmp_path: Path, redis_client: redis.Redis, redis_url: str, name: str
 ) -> None:
+    (temporary := tmp_path / name).mkdir()
     (tmp_path / "queue.yaml").write_text(FILE)
     (tmp_path / "mine.py").write_text("def handle(payload: str) -> None:\n    print('seen', payload)\n")
     command = [
@@ -242,7 +236,7 @@ def test_the_command_runs_a_file_and_ends_cleanly(
     with subprocess.Popen(
         command,
         cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(short_folder)},
+        env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -258,7 +252,7 @@ def test_the_command_runs_a_file_and_ends_cleanly(
     assert "| seen it" in text
     assert f"redisqueue publish jobs --redis-url {redis_url}" in text
     assert "drained" in text
-    assert list(short_folder.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_nothing_outlives_the_command_when_it_is_killed(tmp_path: Path) -> None:
@@ -269,7 +263,9 @@ def test_nothing_outlives_the_command_when_it_is_killed(tmp_path: Path) -> None:
         "def handle(payload: str) -> None:\n    pass\n"
     )
     command = [sys.executable, "-m", "redisqueue_operator.cli", "local", "queue.yaml"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+    # What a killed one leaves behind goes with the test's folder.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             # the server, the worker and what its handler's module started
             found = eventually(

@@ -22,7 +22,7 @@ ENVIRONMENT_PREFIX = "REDISQUEUE_"
 DEFAULT_RUN_DIR = Path("/run/redisqueue")
 DEFAULT_HTTP_PORT = 8080
 # A Unix socket's path must fit sockaddr_un, the smallest common size of which is 104 with its final NUL.
-_MAX_SOCKET_PATH_BYTES = 103
+MAX_SOCKET_PATH_BYTES = 103
 _OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)$")
 
 
@@ -328,7 +328,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     if values["redis_mode"] == "Cluster" and queue and not has_hash_tag(queue):
         found.append(f"{_called('queue')}: {queue!r} needs a hash tag in Redis Cluster; use '{{{queue}}}'")
     run_dir = values["run_dir"]
-    if run_dir is not None and len(bytes(run_dir / "worker.sock")) > _MAX_SOCKET_PATH_BYTES:
+    if run_dir is not None and len(bytes(run_dir / "worker.sock")) > MAX_SOCKET_PATH_BYTES:
         found.append(f"{_called('run_dir')}: '{run_dir}' is too long for a Unix socket; use a shorter path")
     return found
 

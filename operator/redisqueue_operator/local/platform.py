@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from redisqueue_operator.local.template import worker_template, write_sources
 from redisqueue_operator.local.worker_set import WorkerSet
 from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen
 from redisqueue_operator.platform import Fleet, Mark, SetFinalizer, SetNumber, World, WriteStatus, Written
+from redisqueue_worker.settings import MAX_SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
     from redisqueue_operator.api import RedisQueue
     from redisqueue_operator.local.worker_process import WorkerTemplate
     from redisqueue_operator.platform import Step
+
+
+def roomy_folder() -> str:
+    """The folder for temporary files; /tmp where its name leaves no room for the sockets of workers."""
+    below = len("/rq-12345678/12345/12345/worker.sock")
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) + below <= MAX_SOCKET_PATH_BYTES else "/tmp"  # noqa: S108
 
 
 def nothing(*_: object) -> None:
@@ -60,7 +69,7 @@ class LocalPlatform:
         self._handler_path = tuple(path.resolve() for path in handler_path)
         self._say = say
         self._tell = tell
-        self._folder = Path(tempfile.mkdtemp(prefix="rq-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="rq-", dir=roomy_folder()))
         self._folders = 0
         self._definitions = Definitions()
         self._objects: dict[Key, dict[str, Any]] = {}
