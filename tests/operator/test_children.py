@@ -168,7 +168,7 @@ def test_a_newer_operator_rolls_five_at_a_time(cluster: Cluster, redis_url: str,
         assert len(rolled(cluster)) == 6
         for name in sorted(rolled(cluster))[:2]:
             complete(cluster, name)
-        until(lambda: len(rolled(cluster)) == 7, "and the next one takes the turn that is free", seconds=30)
+        until(lambda: len(rolled(cluster)) == 7, "and the next one takes the turn that is free")
 
 
 def rolled(cluster: Cluster) -> set[str]:

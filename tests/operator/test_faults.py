@@ -1,6 +1,6 @@
 """What breaks around the operator: it takes over, waits, catches up, and writes nothing twice.
 
-With LONG=1 outages last a minute and Leases as long as usual; else both are short.
+With LONG=1 outages last a minute; else they are short.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.support.api_server import ApiServer, binaries
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.redisqueue_cases import redis_queue
 from tests.support.required import required
+from tests.support.waiting import quiet
 
 from redis_message_queue.keys import QueueKeys
 
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 LONG = bool(os.environ.get("LONG"))
 OUTAGE_SECONDS = 60 if LONG else 4
-LEASE_SECONDS = 15 if LONG else 6
-# The machine may be busy: what is measured is printed, what is asserted is generous.
-SLACK_SECONDS = 20
+SEVERAL_TRIES_SECONDS = 17 if LONG else 8
+"""A standby tries to lead every two seconds."""
 NOW = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
 
 
@@ -66,7 +66,6 @@ class Stage:
             f"--namespace={self.name}",
             f"--watch-namespaces={self.name}",
             f"--pod-name={name}",
-            f"--lease-seconds={LEASE_SECONDS}",
             *arguments,
             **options,
         )
@@ -81,7 +80,7 @@ class Stage:
         queue["metadata"]["namespace"] = self.name
         self.cluster.apply(queue)
         reachable = lambda: self.condition(name, "RedisReachable").get("status") == "True"  # noqa: E731
-        until(reachable, f"{name} is sampled", seconds=20 + SLACK_SECONDS)
+        until(reachable, f"{name} is sampled")
         return QueueKeys(name)
 
     def condition(self, name: str, kind: str) -> dict[str, Any]:
@@ -92,11 +91,10 @@ class Stage:
 
     def decided(self, name: str) -> int | None:
         """The number of workers that the status says was decided last."""
-        decision = self.cluster.status(name, self.name).get("decision") or {}
-        return decision.get("to")
+        return self.cluster.decision(name, self.name).get("to")
 
-    def until_replicas(self, name: str, number: int, seconds: float = 20 + SLACK_SECONDS) -> None:
-        until(lambda: self.replicas(name) == number, f"{number} workers of {name}", seconds=seconds)
+    def until_replicas(self, name: str, number: int) -> None:
+        until(lambda: self.replicas(name) == number, f"{number} workers of {name}")
 
     def leader(self) -> str:
         """The name of the operator that holds the Lease."""
@@ -154,16 +152,16 @@ def test_a_warm_standby_takes_over_from_a_leader(stage: Stage, redis_client: red
         stage.until_replicas("jobs", 3)
         with stage.operator("two", of_two):
             until(lambda: stage.condition("jobs", "Progressing").get("reason") == "ScalingUp", "all is told")
-            time.sleep(2.5)  # what follows the last status has followed
+            everything = lambda: (stage.versions("jobs"), len(of_one.writes))  # noqa: E731
+            quiet(everything, "nothing follows the last status", 2.5)
             assert of_two.writes == [], "a standby wrote"
             before = stage.versions("jobs")
             gone_at = time.monotonic()
             one.stop(kill=how == "killed")
-            until(lambda: stage.leader() == "two", "the standby leads", seconds=40)
+            until(lambda: stage.leader() == "two", "the standby leads")
             took = time.monotonic() - gone_at
-            print(f"{how}: the next one led after {took:.1f} s (Lease of {LEASE_SECONDS} s)", file=sys.stderr)
-            assert took < SLACK_SECONDS + (LEASE_SECONDS * 17 / 15 if how == "killed" else 3)
-            time.sleep(3)  # what it would write on top of that is written
+            print(f"{how}: the next one led after {took:.1f} s", file=sys.stderr)
+            quiet(lambda: len(of_two.writes), "what it would write on top of that is written", 3)
             assert stage.versions("jobs") == before
             assert of_two.writes == [], "it wrote what was there already"
             publish(redis_client, jobs, 1)
@@ -183,7 +181,7 @@ def test_an_outage_of_the_api_is_waited_out(stage: Stage, redis_client: redis.Re
         assert operator.answer("/livez") in (0, 200), "kubelet would restart it for nothing"
         back_at = time.monotonic()
         server.start_again(what)
-        stage.until_replicas("jobs", 5, seconds=60)
+        stage.until_replicas("jobs", 5)
         took = time.monotonic() - back_at
         print(
             f"{what}: caught up {took:.1f} s after its start; operator starts: {operator.starts}",
@@ -202,13 +200,14 @@ def test_what_was_deleted_while_the_watches_were_broken_is_noticed(
     with stage.proxy() as proxy, stage.operator("one", proxy) as operator:
         stage.queue("gone")
         jobs = stage.queue("jobs")
+        until(lambda: proxy.watches >= 4, "its watches")
         proxy.watches_expired = True
-        assert proxy.cut_watches() >= 4
+        proxy.cut_watches()
         stage.delete("gone")
         stage.cluster.run("delete", "deployment", "gone-worker", "-n", stage.name)
         time.sleep(1)
         proxy.watches_expired = False
-        until(lambda: 'name="gone"' not in operator.read("/metrics"), "it is forgotten", seconds=40)
+        until(lambda: 'name="gone"' not in operator.read("/metrics"), "it is forgotten")
         publish(redis_client, jobs, 1)
         stage.until_replicas("jobs", 1)
         assert stage.cluster.get("deployment", "gone-worker", stage.name) is None
@@ -234,9 +233,9 @@ def test_a_storm_of_refusals_is_not_answered_with_a_storm_of_writes(
         for keys in queues:
             publish(redis_client, keys, 4)
         for name in names:
-            stage.until_replicas(name, 4, seconds=60)
+            stage.until_replicas(name, 4)
         for name in names:
-            until(lambda name=name: stage.decided(name) == 4, f"{name}'s status", seconds=60)
+            until(lambda name=name: stage.decided(name) == 4, f"{name}'s status")
         print(f"{refusal.status}: {proxy.refused} refused, {len(proxy.writes)} writes", file=sys.stderr)
         assert sorted(scales(proxy)) == [4] * len(names)
         assert repeated(proxy) == []
@@ -288,9 +287,8 @@ def test_a_conflict_without_end_is_told_and_hides_nothing(
                 lambda: (found := stage.condition("jobs", kind))["reason"] == reason and found, "it is told"
             )
             assert (said["status"], "Conflict by the proxy" in said["message"]) == ("False", True)
-            assert reason in operator.read(f"/explain/{stage.name}/jobs")
-            pending = lambda: stage.cluster.status("jobs", stage.name)["queue"]["pending"]  # noqa: E731
-            until(lambda: pending() == 3, "the counters go on", seconds=60)
+            operator.explains("jobs", reason, stage.name)
+            until(lambda: stage.cluster.pending("jobs", stage.name) == 3, "the counters go on")
         if reason != "ScaleConflict":
             stage.until_replicas("jobs", 3)
         proxy.rule = lambda _method, _path: None
@@ -304,16 +302,20 @@ def test_a_server_that_refuses_everything_hears_little(stage: Stage, redis_clien
         jobs = stage.queue("jobs")
         proxy.rule = lambda method, path: CONFLICT if method != "GET" and "/leases" not in path else None
         publish(redis_client, jobs, 1)
+        began_at = time.monotonic()
         until(lambda: proxy.refused, "the first refusal")
         time.sleep(OUTAGE_SECONDS)
-        print(f"refused in {OUTAGE_SECONDS} s: {proxy.refused}", file=sys.stderr)
-        assert proxy.refused < 3 * OUTAGE_SECONDS
+        refused, lasted = proxy.refused, time.monotonic() - began_at
+        print(f"refused in {lasted:.1f} s: {refused}", file=sys.stderr)
+        assert refused < 3 * lasted
         proxy.rule = lambda _method, _path: None
-        stage.until_replicas("jobs", 1, seconds=70)
+        stage.until_replicas("jobs", 1)
 
 
 # Patches of a process: its version, and a wall clock that is off.
 NEWER = "import redisqueue_operator.main as main_module; main_module.version = lambda _: '99.0.0'"
+# The newer one is at work: that it takes a while to answer does not mean that it is gone.
+PATIENT = "import redisqueue_operator.decide.version_skew as precedence; precedence.ANSWER_SECONDS = 60.0"
 OFF_BY = """
 import time, datetime
 real, real_datetime, off = time.time, datetime.datetime, {seconds}
@@ -333,17 +335,14 @@ def test_an_older_operator_beside_a_newer_one_yields(
     with contextlib.ExitStack() as stack:
         of_newer, of_older = stack.enter_context(stage.proxy()), stack.enter_context(stage.proxy())
         newer = stage.operator("newer", of_newer, "--lease-name=newer", before=NEWER)
-        older = stage.operator("older", of_older, "--lease-name=older")
+        older = stage.operator("older", of_older, "--lease-name=older", before=PATIENT)
         stack.enter_context(newer if first == "newer" else older)
         jobs = stage.queue("jobs")
         made_by_older = len(of_older.writes)
         stack.enter_context(older if first == "newer" else newer)
         until(lambda: told_newer(of_older), "the older one says that it is older")
         until(lambda: stage.condition("jobs", "Ready")["reason"] == "Applied", "the newer one corrects it")
-        time.sleep(2)
-        before = len(of_older.writes), len(of_newer.writes)
-        time.sleep(4)  # that there is no fight can only be waited for
-        assert (len(of_older.writes), len(of_newer.writes)) == before
+        quiet(lambda: (len(of_older.writes), len(of_newer.writes)), "there is no fight", 4)
         publish(redis_client, jobs, 3)
         stage.until_replicas("jobs", 3)
         assert (scales(of_newer), scales(of_older)) == ([3], [])
@@ -407,7 +406,7 @@ def test_a_wrong_clock_of_the_operators_machine_changes_nothing(
         off = abs(datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp() - time.time())
         assert off > 3600, "the clock is right"
         with stage.operator("two"):
-            time.sleep(LEASE_SECONDS + 2)
+            time.sleep(SEVERAL_TRIES_SECONDS)
             assert stage.leader() == "one", "a leader that renews was replaced"
         stage.cluster.run("delete", "rq", "jobs", "-n", stage.name, "--wait=false")
         until(

@@ -54,11 +54,11 @@ def test_no_growth_while_the_cluster_refuses_pods(
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": QUOTA}
     patch = json.dumps({"status": {"conditions": [condition]}})
     cluster.run("patch", "deployment", "refused-worker", "--subresource=status", "--type=merge", "-p", patch)
-    until(lambda: QUOTA in _explained(operator, "refused"), "seen")
+    operator.explains("refused", QUOTA)
     publish(redis_client, QueueKeys("refused"), *(f"n{n}" for n in range(40)))
-    until(lambda: cluster.status("refused")["decision"]["blockedBy"] == "ReplicaFailure", "told in status")
+    until(lambda: cluster.decision("refused").get("blockedBy") == "ReplicaFailure", "told in status")
     assert cluster.replicas("refused") == 2
-    assert QUOTA in _explained(operator, "refused")
+    operator.explains("refused", QUOTA)
     well = json.dumps({"status": {"conditions": []}})
     cluster.run("patch", "deployment", "refused-worker", "--subresource=status", "--type=merge", "-p", well)
     until(lambda: cluster.replicas("refused") == 10, "it goes on")
@@ -85,13 +85,9 @@ def test_a_pod_without_a_node_holds_growth_where_it_shall(
     until(lambda: _old_enough(cluster, f"{name}-0"), "no new pod any more")
     publish(redis_client, QueueKeys(name), *(f"n{n}" for n in range(40)))
     if word == "Hold":
-        until(lambda: cluster.status(name)["decision"]["blockedBy"] == "UnschedulablePods", "told in status")
+        until(lambda: cluster.decision(name).get("blockedBy") == "UnschedulablePods", "told in status")
     until(lambda: cluster.replicas(name) == to, "as it was asked for")
     cluster.run("delete", "pod", f"{name}-0", "--force")
-
-
-def _explained(operator: OperatorProcess, name: str) -> str:
-    return operator.read(f"/explain/default/{name}")
 
 
 def _old_enough(cluster: Cluster, pod: str) -> bool:

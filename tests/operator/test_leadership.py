@@ -57,12 +57,14 @@ def test_a_short_stall_of_the_api_server_is_survived_and_a_long_one_ends_the_rei
         "metadata": {"name": "stalled", "namespace": "default"},
         "spec": {"redis": {"url": redis_url}, "worker": {"handler": "app:handle"}},
     }
-    with OperatorProcess(api_server, tmp_path / "log", "--namespace=default") as operator:
+    # Four seconds are far less than it may go without a renewal, also where the machine stalls, too.
+    flags = ("--namespace=default", "--lease-seconds=30")
+    with OperatorProcess(api_server, tmp_path / "log", *flags) as operator:
         cluster.apply(rq)
         until(lambda: cluster.condition("stalled", "RedisReachable").get("status") == "True", "sampled")
         with api_server.stalled():
             redis_client.lpush(QueueKeys("stalled").pending, "one")
-            time.sleep(4)  # shorter than a leader may go without a renewal
+            time.sleep(4)
         until(lambda: cluster.replicas("stalled") == 1, "a worker after the stall")
         assert not operator.ended
 

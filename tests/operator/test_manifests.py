@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from tests.support.operator_process import until
 
 if TYPE_CHECKING:
     from tests.support.api_server import ApiServer
@@ -33,6 +34,10 @@ def server(api_server: ApiServer) -> ApiServer:
     ):
         code, output = api_server.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
         assert code == 0, output
+    # The server takes up a class of priority some moments after it was made.
+    words = ("run", "try", "--image=example.org/try:1", "--dry-run=server", "-n", "default")
+    background = '--overrides={"spec":{"priorityClassName":"background"}}'
+    until(lambda: "no PriorityClass" not in api_server.kubectl(*words, background)[1], "it is known")
     return api_server
 
 

@@ -10,6 +10,7 @@ from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
 from tests.support.redisqueue_cases import redis_queue
 from tests.support.reports import reporting
+from tests.support.waiting import quiet
 
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
@@ -176,6 +177,7 @@ def test_all_is_exactly_as_wanted_after_a_start_and_nothing_is_written_when_it_w
     with OperatorProcess(cluster.server, tmp_path / "second", *FLAGS):
         until(lambda: owned() == [False, False], "nothing goes with it any more")
         until(lambda: cluster.status("jobs", NAMESPACE)["observedGeneration"] == 2, "it is told")
+        quiet(cluster.writes, "nothing is left to be told", 2)
     before = cluster.writes()
     with OperatorProcess(cluster.server, tmp_path / "third", *FLAGS) as operator:
         looked = 'redisqueue_operator_reconciles_total{outcome="ok"}'
@@ -184,7 +186,9 @@ def test_all_is_exactly_as_wanted_after_a_start_and_nothing_is_written_when_it_w
 
 
 def test_of_two_releases_one_works_until_it_is_gone(cluster: Cluster, redis_url: str, tmp_path: Path) -> None:
-    haste = "import redisqueue_operator.decide.version_skew as precedence\nprecedence.YIELD_SECONDS = 1.0\n"
+    # It asks again soon, and gives the other one long to answer.
+    haste = "import redisqueue_operator.decide.version_skew as precedence\n"
+    haste += "precedence.YIELD_SECONDS, precedence.ANSWER_SECONDS = 1.0, 15.0\n"
     cluster.apply(queue(redis_url, replicas=1))
 
     def release(name: str) -> OperatorProcess:

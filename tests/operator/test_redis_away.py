@@ -34,12 +34,15 @@ pytestmark = pytest.mark.timeout(240)
 LONG = bool(os.environ.get("LONG"))
 AWAY_SECONDS = 60 if LONG else 2
 NAMESPACE, HASTY = "redis-away", "redis-hasty"
-# What a minute takes otherwise takes some seconds.
-HASTE = """
+# How long a login is taken for today's where nothing is refused: a minute, if not told otherwise.
+ROUTINE = """
 import redisqueue_operator.observe.redis.reading as reading
 import redisqueue_operator.observe.references as references
-reading.SETTINGS_SECONDS = references.FRESH_SECONDS = 8.0
+reading.SETTINGS_SECONDS = references.FRESH_SECONDS = {}
 """
+HASTE = ROUTINE.format(8.0)
+# Whoever reads a Secret again has an occasion to.
+NEVER = ROUTINE.format(3600.0)
 NUMBERS = itertools.count(1)
 
 
@@ -53,7 +56,7 @@ def cluster(api_server: ApiServer) -> Cluster:
 
 @pytest.fixture(scope="module", autouse=True)
 def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    with serving(NAMESPACE, cluster, tmp_path_factory.mktemp("operator")) as process:
+    with serving(NAMESPACE, cluster, tmp_path_factory.mktemp("operator"), before=NEVER) as process:
         yield process
 
 
@@ -74,7 +77,7 @@ class Served:
         cluster.apply(queue)
 
     def until_read(self) -> None:
-        until(lambda: self.condition.get("status") == "True", "Redis is read", seconds=40)
+        until(lambda: self.condition.get("status") == "True", "Redis is read")
 
     @property
     def condition(self) -> dict[str, Any]:
@@ -87,14 +90,11 @@ class Served:
     @property
     def decided(self) -> int | None:
         """The number of workers that the status says was decided last."""
-        decision = self.cluster.status(self.name, self.namespace).get("decision") or {}
-        return decision.get("to")
+        return self.cluster.decision(self.name, self.namespace).get("to")
 
     def holds(self, reason: str) -> None:
         """It says why it cannot read Redis, and leaves the workers alone for as long as that lasts."""
-        until(
-            lambda: self.condition.get("reason") == reason, f"{reason}; it says {self.condition}", seconds=40
-        )
+        until(lambda: self.condition.get("reason") == reason, f"{reason}; it says {self.condition}")
         assert self.condition["status"] == "False"
         self.cluster.run("scale", "deployment", f"{self.name}-worker", "--replicas=3", "-n", self.namespace)
         ends_at = time.monotonic() + AWAY_SECONDS
@@ -106,7 +106,7 @@ class Served:
         """Redis is read again, and followed."""
         self.until_read()
         client.lpush(QueueKeys(self.name).pending, *(f"m{number}" for number in range(5)))
-        until(lambda: self.replicas == 5, "5 workers", seconds=40)
+        until(lambda: self.replicas == 5, "5 workers")
         self.delete()
 
     def delete(self) -> None:
@@ -211,7 +211,6 @@ def test_a_new_password_is_taken_up_at_once_where_the_old_one_is_refused(
     changed_at = time.monotonic()
     jobs.until_read()
     print(f"read again {time.monotonic() - changed_at:.1f} s after the Secret changed")
-    assert time.monotonic() - changed_at < 50, "that was a routine look, not an answer to the refusal"
     jobs.goes_on(client)
 
 
@@ -227,7 +226,8 @@ def test_a_new_password_is_taken_up_within_a_minute_while_the_old_one_is_good(
         jobs.until_read()
         since, before = jobs.condition["lastTransitionTime"], logins(client)
         cluster.apply(secret("login", HASTY, user="ann", password="new"))
-        until(lambda: logins(client).isdisjoint(before), "connections of the new login alone", seconds=75)
+        anew = lambda: (now := logins(client)) and now.isdisjoint(before)  # noqa: E731
+        until(anew, "connections of the new login alone", seconds=75)
         set_password(client, "new")  # whoever still comes with the old one is refused from here on
         client.execute_command("CLIENT", "KILL", "USER", "ann")
         client.lpush(QueueKeys(jobs.name).pending, *(f"m{number}" for number in range(4)))
@@ -271,7 +271,5 @@ def test_another_authority_is_taken_up_at_once_where_the_known_one_is_wrong(
     jobs = Served(cluster, url, tls={"caFrom": {"secretKeyRef": {"name": "ca", "key": "pem"}}})
     jobs.holds("TLSFailed")
     cluster.apply(secret("ca", pem=authority))
-    changed_at = time.monotonic()
     jobs.until_read()
-    assert time.monotonic() - changed_at < 50, "that was a routine look, not an answer to the refusal"
     jobs.delete()

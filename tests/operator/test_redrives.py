@@ -12,6 +12,7 @@ import pytest
 import redis
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import payloads
+from tests.support.waiting import quiet
 
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.cli import main
@@ -96,7 +97,7 @@ def test_letters_move_as_the_spec_says(
 
         match = {"field": "type", "equals": "a", "pattern": '"id": \\d\\d,'}
         cluster.apply(redrive("some", letters, max=20, match=match))
-        cluster.run("wait", "rqr/some", "--for=condition=Complete", "--timeout=20s")
+        cluster.run("wait", "rqr/some", "--for=condition=Complete", "--timeout=55s")
         expected = [LETTERS[number] for number in range(10, 50, 2)]
         assert payloads(redis_client, keys.pending) == expected
         left = [letter for letter in LETTERS if letter not in expected]
@@ -122,11 +123,11 @@ def test_a_restart_goes_on_and_nothing_moves_twice(
 ) -> None:
     keys = QueueKeys(letters)
     with operator(cluster, tmp_path) as first:
-        cluster.apply(redrive("slow", letters, max=200, ratePerSecond=40))
-        until(lambda: redis_client.llen(keys.pending) >= 20, "some moved")
+        cluster.apply(redrive("slow", letters, max=200, ratePerSecond=20))
+        until(lambda: redis_client.llen(keys.pending) >= 10, "some moved")
         first.stop(kill=True)
     moved = redis_client.llen(keys.pending)
-    assert 20 <= moved < 200
+    assert 10 <= moved < 200
     redis_client.lpush(keys.dead_letter, "later")
     with operator(cluster, tmp_path):
         until(lambda: phase(cluster, "slow") == "Succeeded", "it went on", seconds=60)
@@ -144,8 +145,8 @@ def test_redis_may_go_away_in_the_middle(cluster: Cluster, tmp_path: Path) -> No
         operator(cluster, tmp_path),
     ):
         client.lpush(keys.dead_letter, *LETTERS)
-        cluster.apply(redis_queue(server.url, "outage"), redrive("outage", "outage", ratePerSecond=60))
-        until(lambda: client.llen(keys.pending) >= 20, "some moved")
+        cluster.apply(redis_queue(server.url, "outage"), redrive("outage", "outage", ratePerSecond=30))
+        until(lambda: client.llen(keys.pending) >= 10, "some moved")
         server.stop(kill=True)
         until(lambda: phase(cluster, "outage") == "Pending", "it waits", seconds=60)
         assert 0 < status(cluster, "outage")["moved"] < 300
@@ -165,12 +166,10 @@ def test_deleting_it_stops_it(
         until(lambda: redis_client.llen(keys.pending) >= 3, "some moved")
         cluster.run("delete", "rqr", "stopped")
         until(lambda: phase(cluster, "next") == "Succeeded", "others are not concerned")
-        moved = redis_client.llen(keys.pending)
-        # Another one is carried out after it was stopped: then nothing of it is under way.
         cluster.apply(redrive("after", letters, max=1))
         until(lambda: phase(cluster, "after") == "Succeeded", "others go on")
-        assert redis_client.llen(keys.pending) <= moved + 1 + 5
-        assert redis_client.llen(keys.dead_letter) > 0
+        quiet(lambda: redis_client.llen(keys.pending), "nothing moves", 2)
+        assert redis_client.llen(keys.dead_letter) > 0, "it ended because all had moved"
 
 
 def test_what_it_waits_for_is_said(
@@ -183,9 +182,9 @@ def test_what_it_waits_for_is_said(
         until(lambda: reason(cluster, "early") == "QueueMissing", "the queue is missing")
         until(lambda: reason(cluster, "wrong", "Failed") == "PatternInvalid", "no expression")
         cluster.apply(redrive("endless", letters, match=endless))
-        until(lambda: phase(cluster, "endless") == "Running", "it tries")
+        until(lambda: phase(cluster, "endless") in ("Running", "Failed"), "it tries")
         cluster.apply(redis_queue("redis://127.0.0.1:1", "absent"))
-        until(lambda: reason(cluster, "early") == "ConnectionRefused", "Redis is away", seconds=40)
+        until(lambda: reason(cluster, "early") == "ConnectionRefused", "Redis is away")
         cluster.apply(redis_queue(redis_url, "absent"))
         until(lambda: phase(cluster, "early") == "Succeeded", "it goes on by itself", seconds=60)
         until(lambda: reason(cluster, "endless", "Failed") == "MatchTooSlow", "it gives up", seconds=60)

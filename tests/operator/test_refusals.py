@@ -118,9 +118,9 @@ def test_a_refused_scale_is_told_and_goes_on_when_the_rule_is_gone(
         )
         assert refused["status"] == "False"
         assert words in refused["message"]
-        until(lambda: cluster.status("capped")["queue"]["pending"] == 20, "the counters go on", seconds=60)
+        until(lambda: cluster.pending("capped") == 20, "the counters go on")
         assert words in until(lambda: cluster.events("capped").get("ScaleRefused"), "an Event")
-        assert words in operator.read("/explain/default/capped")
+        operator.explains("capped", words)
         rule.lift()
         lifted = time.monotonic()
     until(lambda: cluster.replicas("capped") == 4, "workers, now that they may be")
@@ -239,10 +239,10 @@ def test_a_worker_that_cannot_be_told_to_stop_is_told_of_and_stays(
         assert "lacks a permission" in active["message"]
         assert "cannot be told" in until(lambda: cluster.events("untold").get("RetireRefused"), "an Event")
         assert cluster.condition("untold", "Stalled")["reason"] == "RetireRefused"
-        assert "RetireRefused: " in operator.read("/explain/default/untold")
+        operator.explains("untold", "RetireRefused: ")
         assert cluster.replicas("untold") == 2, "nobody goes who may claim"
         publish(redis_client, QueueKeys("untold"), *(str(n) for n in range(7)))
-        until(lambda: cluster.status("untold")["queue"]["pending"] == 7, "the counters go on", seconds=60)
+        until(lambda: cluster.pending("untold") == 7, "the counters go on")
         redis_client.execute_command("ACL", "SETUSER", "reader", "+hset")
         until(lambda: cluster.replicas("untold") == 1, "it goes on once it may")
         until(lambda: cluster.events("untold").get("ScalingResumed"), "and that is told, too")
@@ -284,10 +284,10 @@ def test_a_refused_finalizer_hides_nothing(
         assert words in told["message"]
         assert cluster.condition("unheld", "Stalled")["status"] == "True"
         assert words in until(lambda: cluster.events("unheld").get("FinalizerRefused"), "an Event")
-        assert words in operator.read("/explain/default/unheld")
+        operator.explains("unheld", words)
         publish(redis_client, QueueKeys("unheld"), *(str(n) for n in range(20)))
         until(lambda: cluster.replicas("unheld") == 4, "it is scaled")
-        until(lambda: cluster.status("unheld")["queue"]["pending"] == 20, "the counters go on", seconds=60)
+        until(lambda: cluster.pending("unheld") == 20, "the counters go on")
         rule.lift()
     until(lambda: cluster.metadata("rq", "unheld").get("finalizers"), "the finalizer, once it may be")
     until(lambda: cluster.condition("unheld", "Ready")["reason"] != "FinalizerRefused", "that is told")
@@ -325,7 +325,7 @@ def test_a_refused_status_slows_nothing_and_is_an_event(
             publish(redis_client, QueueKeys("silent"), *(f"{number}-{n}" for n in range(5)))
             until(lambda number=number: cluster.replicas("silent") == number, f"{number} workers")
         assert words in until(lambda: cluster.events("silent").get("StatusRefused"), "an Event")
-    until(lambda: cluster.status("silent").get("decision", {}).get("to") == 5, "it is written once it may be")
+    until(lambda: cluster.decision("silent").get("to") == 5, "it is written once it may be")
     cluster.run("delete", "rq", "silent")
 
 
@@ -347,7 +347,7 @@ def test_a_field_that_the_server_drops_is_named_and_not_written_for_ever(
     assert "spec.template.spec.hostnameOverride" in ready["message"]
     assert "tty" not in ready["message"]
     assert "hostnameOverride" in until(lambda: cluster.events("gated").get("FieldsDropped"), "an Event")
-    assert "hostnameOverride" in operator.read("/explain/default/gated")
+    operator.explains("gated", "hostnameOverride")
     quiet(cluster.writes, "no write", 5.0)
 
     del template["spec"]["hostnameOverride"]

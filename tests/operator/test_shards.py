@@ -8,6 +8,7 @@ import pytest
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
 from tests.support.redisqueue_cases import redis_queue
+from tests.support.waiting import quiet
 
 from redis_message_queue.keys import QueueKeys
 
@@ -65,11 +66,12 @@ def test_each_takes_its_share(
             until(lambda name=name: cluster.status(name, NAMESPACE).get("state") == "Idle", f"{name} is idle")
             operator.shows("redisqueue_operator_leader 1.0")
 
+        quiet(lambda: writes(a), "the first operator has told all", 2)
         before = writes(a)
         publish(redis_client, QueueKeys("two"), *(str(n) for n in range(12)))
         publish(redis_client, QueueKeys("nobodys"), "one")
         until(lambda: cluster.replicas("two", NAMESPACE) == 3, "workers by the second operator")
-        until(lambda: cluster.status("two", NAMESPACE).get("decision"), "its decision")
+        until(lambda: cluster.decision("two", NAMESPACE), "its decision")
         assert writes(a) == before
         assert cluster.replicas("nobodys", NAMESPACE) is None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
+from tests.support.waiting import quiet
 
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
@@ -171,7 +172,7 @@ def test_a_share_gets_the_new_template(trial: Trial, operator: OperatorProcess) 
     told = (
         f"Rollout of template {new}: Canary, NotReady: no worker of the new version is ready (new: 0 handled"
     )
-    assert told in operator.read(f"/explain/default/{trial.name}")
+    operator.explains(trial.name, told)
 
 
 def test_failures_roll_it_back(trial: Trial, operator: OperatorProcess) -> None:
@@ -182,9 +183,8 @@ def test_failures_roll_it_back(trial: Trial, operator: OperatorProcess) -> None:
     assert (told["phase"], told["hash"], told["reason"]) == ("RolledBack", refused, "Failures")
     assert (told["successes"], told["failures"]) == (1, 3)
     assert trial.image() == "1"
-    assert "RolledBack" in until(
-        lambda: trial.cluster.run("describe", "rq", trial.name).partition("Events:")[2], "events"
-    )
+    described = lambda: trial.cluster.run("describe", "rq", trial.name)  # noqa: E731
+    until(lambda: "RolledBack" in described().partition("Events:")[2], "an Event tells of it")
     trial.apply("2", holdSeconds=2)  # another spec, the same template
     until(
         lambda: trial.cluster.status(trial.name)["observedGeneration"] == 3, "the third generation was seen"
@@ -203,7 +203,7 @@ def test_a_good_one_reaches_all(trial: Trial, operator: OperatorProcess) -> None
     until(lambda: trial.replicas() == 4, "the canary's place is taken before it leaves")
     trial.have_rolled()
     until(lambda: trial.image("canary") == "", "the canary is deleted")
-    until(lambda: trial.rollout()["phase"] == "Promoted", "told")
+    until(lambda: trial.rollout().get("phase") == "Promoted", "told")
     assert trial.rollout()["successes"] == 12
 
 
@@ -258,6 +258,7 @@ def test_nobody_waits_for_a_canary_that_may_never_start(
     until(lambda: trial.cluster.condition(trial.name, "RedisReachable").get("status") == "True", "sampled")
     trial.apply("2")
     until(lambda: trial.rollout().get("phase") == "Canary", "told in status")
+    until(lambda: trial.replicas("canary") is not None, "which is told before it is made")
     assert (trial.replicas(), trial.replicas("canary")) == (0, 0), "without work no canary is started"
     publish(redis_client, QueueKeys(trial.name), "one")
     until(lambda: (trial.replicas(), trial.replicas("canary")) == (1, 1), "one of each")
@@ -302,10 +303,12 @@ def test_a_refused_template_reaches_nobody_after_a_restart(
     trial.cluster.run("delete", "deployment", f"{trial.name}-worker")
     with OperatorProcess(cluster.server, tmp_path / "second", image):
         until(lambda: trial.replicas() == 4, "as many as before")
-        assert (trial.image(), trial.image("canary")) == ("1", "")
+        assert trial.image() == "1"
+        until(lambda: trial.image("canary") == "", "no canary")
+        quiet(trial.versions, "all is written", 2)
         before = trial.versions()
     with OperatorProcess(cluster.server, tmp_path / "third", image) as third:
-        until(lambda: "stays at 4" in third.read(f"/explain/default/{trial.name}"), "looked at")
+        third.explains(trial.name, "stays at 4")
     assert trial.versions() == before, "all was as it should be"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import yaml
 from aiohttp import web
+from tests.support.waiting import PATIENCE_SECONDS
 from yarl import URL
 
 if TYPE_CHECKING:
@@ -73,16 +74,21 @@ class ApiProxy:
 
     def __enter__(self) -> ApiProxy:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
+
+    @property
+    def watches(self) -> int:
+        """How many are open."""
+        return len(self._watches)
 
     def cut_watches(self) -> int:
         """Break every connection that a watch streams over; how many there were."""
-        return asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(PATIENCE_SECONDS)
 
     def written(self, part: str) -> list[Write]:
         """The writes so far whose path has this part and which the server did."""
@@ -144,13 +150,13 @@ class ApiProxy:
             data=body or None,
             timeout=aiohttp.ClientTimeout(sock_connect=5),
         ) as upstream:
+            self._keep(request, body, upstream.status)  # before anybody hears that it is done
             kept = {name: text for name, text in upstream.headers.items() if name.lower() not in _HOP_BY_HOP}
             response = web.StreamResponse(status=upstream.status, headers=kept)
             await response.prepare(request)
             async for chunk in upstream.content.iter_any():
                 await response.write(chunk)
             await response.write_eof()
-        self._keep(request, body, upstream.status)
         return response
 
     def _keep(self, request: web.Request, body: bytes, status: int) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+from tests.support.waiting import PATIENCE_SECONDS
 
 from redisqueue_operator.local.embedded_redis import free_port
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PLACES = ("~/.cache/redisqueue/cluster/bin", "~/.cache/redisqueue-cluster/bin")
-START_SECONDS = 45.0
 _AUDIT_POLICY = """\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -89,7 +89,7 @@ class ApiServer:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=30,
+            timeout=PATIENCE_SECONDS,
         )
         return done.returncode, done.stdout
 
@@ -190,7 +190,7 @@ class ApiServer:
         request = urllib.request.Request(
             f"{self.url}/readyz", headers={"Authorization": f"Bearer {self._token}"}
         )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             for process in self._processes.values():
                 if process.poll() is not None:
@@ -201,7 +201,7 @@ class ApiServer:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)  # it opens no port before it is nearly ready: there is nothing to wait on
         raise RuntimeError(
-            f"the API server was not ready within {START_SECONDS:.0f} s: {self._last_log_lines()}"
+            f"the API server was not ready within {PATIENCE_SECONDS:.0f} s: {self._last_log_lines()}"
         )
 
     def _last_log_lines(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from tests.support.api_server import PLACES
+from tests.support.waiting import PATIENCE_SECONDS
 
 MISSING = "{} not found: put it on the PATH or into the folder REDISQUEUE_CLUSTER_BIN"
 NAMES = ("helm", "helm-4")
@@ -39,7 +40,7 @@ class Helm:
     def run(self, *arguments: str | Path) -> str:
         """Its standard output. Raises HelmError."""
         done = subprocess.run(
-            [self._path, *arguments], capture_output=True, text=True, check=False, timeout=30
+            [self._path, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
         )
         if done.returncode != 0:
             raise HelmError(done.stdout + done.stderr)

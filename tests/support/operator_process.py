@@ -69,8 +69,14 @@ class Cluster:
         return text
 
     def get(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any] | None:
-        """The object, or None."""
-        code, text = self.server.kubectl("get", kind, name, "-n", namespace, "-o", "json")
+        """The object, or None where there is none: what the server cannot tell just now is asked again."""
+
+        def look() -> tuple[int, str] | None:
+            code, text = self.server.kubectl("get", kind, name, "-n", namespace, "-o", "json")
+            absent = "(NotFound)" in text or "doesn't have a resource type" in text
+            return (code, text) if code == 0 or absent else None
+
+        code, text = until(look, f"an answer about {kind} {name}")
         return json.loads(text) if code == 0 else None
 
     def metadata(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any]:
@@ -100,6 +106,14 @@ class Cluster:
         """A RedisQueue's status; empty where there is none."""
         return (self.get("rq", name, namespace) or {}).get("status") or {}
 
+    def decision(self, name: str, namespace: str = "default") -> dict[str, Any]:
+        """What was decided last, as the status of a RedisQueue says; empty where it says nothing."""
+        return self.status(name, namespace).get("decision") or {}
+
+    def pending(self, name: str, namespace: str = "default") -> int | None:
+        """The messages that wait, as the status of a RedisQueue says; None where it says nothing."""
+        return (self.status(name, namespace).get("queue") or {}).get("pending")
+
     def condition(self, name: str, kind: str, namespace: str = "default") -> dict[str, Any]:
         """That condition of a RedisQueue; empty where there is none."""
         conditions = self.status(name, namespace).get("conditions") or []
@@ -107,10 +121,9 @@ class Cluster:
 
     def events(self, name: str, namespace: str = "default") -> dict[str, str]:
         """The notes of the Events about a RedisQueue, by their reason."""
-        path = "jsonpath={range .items[*]}{.reason}{'\\t'}{.note}{'\\n'}{end}"
         selector = f"--field-selector=regarding.name={name},regarding.kind=RedisQueue"
-        text = self.run("get", "events.events.k8s.io", "-n", namespace, selector, "-o", path)
-        return dict(line.split("\t", 1) for line in text.splitlines())
+        text = self.run("get", "events.events.k8s.io", "-n", namespace, selector, "-o", "json")
+        return {each["reason"]: each.get("note") or "" for each in json.loads(text)["items"]}
 
     def writes(self) -> int:
         """Write requests so far, Leases and what tests do with kubectl to RedisQueues included, reads not."""
@@ -204,6 +217,10 @@ class OperatorProcess:
     def shows(self, series: str) -> None:
         """Wait until its metrics have that line: they are counted after what they count has happened."""
         until(lambda: series in self.read("/metrics").splitlines(), series)
+
+    def explains(self, name: str, words: str, namespace: str = "default") -> None:
+        """Wait until its last look at a RedisQueue says so: a look is over after all that it writes."""
+        until(lambda: words in self.read(f"/explain/{namespace}/{name}"), f"{words!r} of {name}")
 
     def stop(self, *, kill: bool = False) -> int:
         """SIGTERM (or SIGKILL) and wait; the exit status."""

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def publish(client: redis.Redis, keys: QueueKeys, *payloads: str) -> None:
-    """Publish in this order."""
-    for payload in payloads:
-        client.lpush(keys.pending, envelope.encode(payload))
+    """Publish in this order, all at once: who looks sees all of them, or none."""
+    if payloads:
+        client.lpush(keys.pending, *map(envelope.encode, payloads))
 
 
 def publish_later(client: redis.Redis, keys: QueueKeys, delay_seconds: float, *stored: str) -> None:
