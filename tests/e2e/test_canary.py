@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SCALING = {"minReplicas": 3, "maxReplicas": 4, "backlogPerSlot": 5}
 GATE = {"minMessages": 10, "maxFailurePercent": 20, "maxDeadLetters": 0}
-ROLLOUT = {"strategy": "Versioned", "canaryPercent": 25, "holdSeconds": 5, "gate": GATE}
+ROLLOUT = {"strategy": "Versioned", "canaryPercent": 25, "holdSeconds": 10, "gate": GATE}
 
 
 def apply(story: Story, **variables: str) -> None:
@@ -64,10 +64,10 @@ def test_a_version_that_fails_is_rolled_back_by_itself(story: Story) -> None:
     assert told["failures"] > 2
     assert (told["deadLetters"], told["stableHash"]) == (0, good)
     assert story.condition("Progressing") == ("False", "RolledBack")
-    wait_until(lambda: canary(story) is None, 30, "the canary is gone")
+    wait_until(lambda: canary(story) is None, 60, "the canary is gone")
     assert stable_hash(story) == good
     wait_until(
-        lambda: {"Canary", "RolledBack"} <= {reason for reason, _ in story.events()}, 30, "Events tell of it"
+        lambda: {"Canary", "RolledBack"} <= {reason for reason, _ in story.events()}, 60, "Events tell of it"
     )
 
     story.wait_for_ends(len(ids), seconds=180)
@@ -88,12 +88,12 @@ def test_a_version_that_works_reaches_all_workers(story: Story) -> None:
     story.publish({"id": one, "seconds": 0.4} for one in ids)
 
     apply(story, COLOUR="blue")
-    wait_until(lambda: canary(story) is not None, 30, "a canary")
+    wait_until(lambda: canary(story) is not None, 60, "a canary")
     new = template_hash(canary(story))
     assert stable_hash(story) == old, "the others keep their template meanwhile"
     wait_until(lambda: stable_hash(story) == new, 90, "promoted")
     wait_until(lambda: rollout(story).get("phase") == "Promoted", 120, "all workers have it")
-    wait_until(lambda: canary(story) is None, 30, "the canary is gone")
+    wait_until(lambda: canary(story) is None, 60, "the canary is gone")
     told = rollout(story)
     assert (told["hash"], told["failures"], told["reason"]) == (new, 0, "GatePassed")
     assert told["successes"] >= GATE["minMessages"]
@@ -108,4 +108,4 @@ def test_a_version_that_works_reaches_all_workers(story: Story) -> None:
         60,
         "only the new version is left",
     )
-    assert "Promoted" in {reason for reason, _ in story.events()}
+    wait_until(lambda: "Promoted" in {reason for reason, _ in story.events()}, 60, "an Event tells of it")

@@ -121,8 +121,8 @@ def test_the_cause_is_told_in_the_clusters_words(stories: dict[str, Story]) -> N
         story.publish({"id": f"more-{number}", "seconds": 0} for number in range(30))
     for story in never_made:
         wait_until(
-            lambda story=story: story.resource()["status"]["decision"].get("blockedBy") == "ReplicaFailure",
-            20,
+            lambda story=story: story.decision().get("blockedBy") == "ReplicaFailure",
+            60,
             f"the decision about {story.name} says what holds it back",
         )
         assert story.replicas() == 1, "more would not come either"

@@ -30,5 +30,5 @@ def test_killed_worker(story: Story) -> None:
 
     assert set(Counter(entry.id for entry in story.starts()).values()) == {2}
     wait_until(
-        lambda: "MessagesReturned" in {reason for reason, _ in story.events()}, 30, "an Event tells of it"
+        lambda: "MessagesReturned" in {reason for reason, _ in story.events()}, 60, "an Event tells of it"
     )

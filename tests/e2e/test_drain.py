@@ -74,7 +74,7 @@ def test_new_template_and_scale_down(story: Story, tmp_path: Path) -> None:
     story.cluster.kubectl("-n", story.namespace, "scale", f"rq/{story.name}", "--replicas=0")
     wait_until(lambda: not story.pods(), 60, "no worker is left")
     for follower in followers:
-        follower.wait(timeout=30)
+        follower.wait(timeout=60)
     written = sorted(tmp_path.glob("*.log"))
     assert len(written) > len(old)
     for log in written:

@@ -16,7 +16,7 @@ def test_scale_get_explain_wait_describe(story: Story) -> None:
         return story.cluster.kubectl("-n", story.namespace, *arguments)
 
     story.apply()
-    kubectl("wait", "--for=condition=Ready", f"rq/{story.name}", "--timeout=30s")
+    kubectl("wait", "--for=condition=Ready", f"rq/{story.name}", "--timeout=60s")
 
     kubectl("scale", f"redisqueue/{story.name}", "--replicas=3")
     wait_until(lambda: story.ready_workers() == 3, 60, "three workers are ready")
@@ -32,20 +32,19 @@ def test_scale_get_explain_wait_describe(story: Story) -> None:
     assert "scaleDown" in explained
 
     wait_until(
-        lambda: "Scaled" in kubectl("describe", "rq", story.name), 20, "describe shows the scaling's Event"
+        lambda: "Scaled" in kubectl("describe", "rq", story.name), 60, "describe shows the scaling's Event"
     )
     assert f"{story.name}" in kubectl("get", "all")
 
-    told = redisqueue(story, "explain")
-    assert "3 workers wanted, 3 ready" in told, told
-    assert "stays at 3 (ManualReplicas)" in told, told
+    for words in ("3 workers wanted, 3 ready", "stays at 3 (ManualReplicas)"):
+        wait_until(lambda words=words: words in redisqueue(story, "explain"), 60, words)
 
 
 def test_drain_stops_the_workers_and_resume_brings_them_back(story: Story) -> None:
     story.apply(scaling={"minReplicas": 2})
     wait_until(lambda: story.ready_workers() == 2, 60, "two workers are ready")
     story.publish({"id": f"slow-{number}", "seconds": 3} for number in range(2))
-    story.wait_for_starts(2, seconds=30)
+    story.wait_for_starts(2, seconds=60)
 
     assert "no worker is left" in redisqueue(story, "drain")
     assert len(story.ends()) == 2, "what ran has finished"

@@ -17,7 +17,7 @@ def test_two_thousand_messages_from_both_producers(story: Story, redis_on_host: 
     v7.require_v7()
     story.apply(scaling={"maxReplicas": 6})
     story.cluster.kubectl(
-        "-n", story.namespace, "wait", "--for=condition=Ready", f"redisqueue/{story.name}", "--timeout=30s"
+        "-n", story.namespace, "wait", "--for=condition=Ready", f"redisqueue/{story.name}", "--timeout=60s"
     )
     assert story.replicas() == 0, "an empty queue needs no worker"
 

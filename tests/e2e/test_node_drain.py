@@ -29,7 +29,7 @@ def test_node_drain(story: Story, node: str) -> None:
     story.apply(scaling={"maxReplicas": 3, "backlogPerSlot": 1})
     story.publish({"id": one, "seconds": SECONDS} for one in ids)
     story.wait_for_starts(3, seconds=60)
-    wait_until(lambda: story.ready_workers() == 3, 30, "three workers are ready")
+    wait_until(lambda: story.ready_workers() == 3, 60, "three workers are ready")
     busy = {entry.pod for entry in story.starts()}
 
     selector = f"--pod-selector=redisqueue.dev/queue={story.name}"

@@ -77,6 +77,6 @@ def test_of_two_services_of_one_name_the_queues_own_is_meant(
 
     story.wait_for_ends(20, seconds=60)
     story.assert_each_once(map(str, range(20)))
-    wait_until(lambda: story.condition("RedisReachable")[0] == "True", 20, "Redis is told to be reachable")
+    wait_until(lambda: story.condition("RedisReachable")[0] == "True", 60, "Redis is told to be reachable")
     story.wait_for_zero(60)
     assert wrong.info("stats")["total_connections_received"] == before, "the other Redis was dialled"

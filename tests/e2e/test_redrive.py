@@ -42,4 +42,4 @@ def test_redrive(story: Story) -> None:
     def removed() -> bool:
         return cluster.kubectl("-n", namespace, "get", "rqr", "-o", "name") == ""
 
-    wait_until(removed, 60, "the redrive is removed when its time is over")
+    wait_until(removed, 120, "the redrive is removed when its time is over")

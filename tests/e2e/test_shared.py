@@ -29,10 +29,17 @@ def test_two_parties_share_the_work_and_rest_when_it_is_done(story: Story, other
     parties = (story, other)
     for each in parties:
         each.apply(queue=SHARED, scaling={"maxReplicas": 2, "backlogPerSlot": 1})
-    ids = [f"job-{number}" for number in range(60)]
-    story.publish({"id": one, "seconds": 0.5} for one in ids)
+    ids: list[str] = []
+
+    def all_work() -> bool:
+        """There is work for all until all have begun, however long their pods take to come."""
+        while story.client.llen(f"{story.name}::pending") < 20:
+            ids.append(f"job-{len(ids)}")
+            story.publish([{"id": ids[-1], "seconds": 0.5}])
+        return all(each.ready_workers() > 0 for each in parties)
+
+    wait_until(all_work, 120, "both have workers")
     for each in parties:
-        wait_until(lambda each=each: each.ready_workers() > 0, 60, f"{each.namespace} works, too")
         assert each.condition("Ready")[1] != "Conflict"
     story.wait_for_ends(len(ids), seconds=90)
     story.assert_each_once(ids)

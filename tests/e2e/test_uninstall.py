@@ -68,7 +68,7 @@ def start_worker(trial: Cluster, **spec: Any) -> None:
 def test_nothing_is_left(trial: Cluster) -> None:
     start_worker(trial)
 
-    kubectl(trial, "delete", "rq", "jobs", "--timeout=30s")
+    kubectl(trial, "delete", "rq", "jobs", "--timeout=60s")
     wait_until(lambda: not _owned(trial), 90, "the children of the RedisQueue are gone")
     trial.helm("uninstall", "trial", "--namespace", NAMESPACE, "--wait", "--timeout", "60s")
     kept = ["ConfigMap/handler", "Lease/trial-operator"]  # the Lease is the operator's, not the release's
@@ -85,7 +85,7 @@ def test_namespace_deleted_while_the_operator_is_away(trial: Cluster) -> None:
     (operator,) = trial.list("deployments", NAMESPACE, "app.kubernetes.io/name=redis-queue-operator")
     kubectl(trial, "scale", f"deployment/{operator['metadata']['name']}", "--replicas=0")
     selector = ("-l", "app.kubernetes.io/name=redis-queue-operator")
-    kubectl(trial, "wait", "--for=delete", "pods", *selector, "--timeout=30s")
+    kubectl(trial, "wait", "--for=delete", "pods", *selector, "--timeout=60s")
 
     trial.kubectl("delete", "namespace", NAMESPACE, "--timeout=90s")
 

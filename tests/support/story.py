@@ -104,6 +104,10 @@ class Story:
         """Ready workers, as the status says."""
         return int(self.resource().get("status", {}).get("workers", {}).get("ready", 0))
 
+    def decision(self) -> dict[str, Any]:
+        """What was decided last, as the status says; empty where it says nothing."""
+        return self.resource().get("status", {}).get("decision") or {}
+
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition; ("", "") while it is not there."""
         for one in self.resource().get("status", {}).get("conditions", []):
@@ -112,9 +116,12 @@ class Story:
         return "", ""
 
     def events(self) -> list[tuple[str, str]]:
-        """(reason, message) of every Event in the namespace."""
-        found = self.cluster.list("events", self.namespace)
-        return [(one.get("reason", ""), one.get("message", "")) for one in found]
+        """(reason, message) of every Event about the RedisQueue or what was made for it."""
+        return [
+            (one.get("reason", ""), one.get("message", ""))
+            for one in self.cluster.list("events", self.namespace)
+            if f"{one['involvedObject'].get('name', '')}-".startswith(f"{self.name}-")
+        ]
 
     def wait_for_ends(self, count: int, seconds: float) -> list[Entry]:
         """At least that many handlers have ended."""
