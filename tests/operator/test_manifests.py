@@ -34,10 +34,10 @@ def server(api_server: ApiServer) -> ApiServer:
     ):
         code, output = api_server.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
         assert code == 0, output
-    # The server takes up a class of priority some moments after it was made.
-    words = ("run", "try", "--image=example.org/try:1", "--dry-run=server", "-n", "default")
+    # The server takes all that up some moments after it was made.
+    words = ("run", "try", "--image=example.org/try:1", "--dry-run=server", "-n", "shop")
     background = '--overrides={"spec":{"priorityClassName":"background"}}'
-    until(lambda: "no PriorityClass" not in api_server.kubectl(*words, background)[1], "it is known")
+    until(lambda: "violates PodSecurity" in api_server.kubectl(*words, background)[1], "it is in force")
     return api_server
 
 

@@ -175,8 +175,12 @@ class OperatorProcess:
 
     def __enter__(self) -> OperatorProcess:
         self._spawn()
-        until(lambda: self.answer("/readyz") == 200 or self.ended, "the operator is ready")
-        assert not self.ended, self.log.read_text()[-3000:]
+        try:
+            until(lambda: self.answer("/readyz") == 200 or self.ended, "the operator is ready")
+            assert not self.ended, self.log.read_text()[-3000:]
+        except BaseException:
+            self.stop(kill=True)
+            raise
         if self._restarts:
             self._keeper = threading.Thread(target=self._keep)
             self._keeper.start()
