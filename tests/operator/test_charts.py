@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tests.support.api_server import ApiServer
     from tests.support.helm import Helm
 
-pytestmark = pytest.mark.timeout(120)
 CRDS = CRD, OTHER_CRD = "crd/redisqueues.redisqueue.dev", "crd/redisqueueredrives.redisqueue.dev"
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tests.support.api_server import ApiServer
 
-pytestmark = pytest.mark.timeout(120)
 NAMESPACE = "children"
 FLAGS = (f"--namespace={NAMESPACE}", f"--watch-namespaces={NAMESPACE}", "--resync-seconds=2")
 # What takes a minute, or ten, takes a second.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.redisqueue_cases import redis_queue
 from tests.support.waiting import quiet
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     import redis
     from tests.support.api_server import ApiServer
 
-pytestmark = pytest.mark.timeout(180)
 NAMESPACE = "costs"
 NAMES = [f"costs-{number}" for number in range(MOST_SLEEPERS + 16)]
 

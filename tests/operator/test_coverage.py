@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from tests.support.api_server import ApiServer
 
-pytestmark = pytest.mark.timeout(180)
 MANY = 30
 # More namespaces than the pool of the API client has connections.
 SMALL_POOL = """

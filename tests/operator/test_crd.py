@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from tests.support.api_server import ApiServer
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def server(api_server: ApiServer) -> ApiServer:

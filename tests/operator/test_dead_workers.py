@@ -120,7 +120,7 @@ def test_an_operator_that_was_away_finds_who_died_meanwhile(
         until(lambda: workers.pending == ["crashing"], "what it held")
     # A third one has nothing left to do: the same proof, and nothing held.
     with OperatorProcess(cluster.server, tmp_path / "third") as third:
-        until(lambda: "redisqueue_queue_pending" in third.read("/metrics"), "it reads the queue")
+        third.shows('redisqueue_queue_pending{name="meanwhile",namespace="default"} 1.0')
         assert "redisqueue_queue_returned_total{" not in third.read("/metrics")
     assert workers.pending == ["crashing"]
     cluster.run("delete", "pod", "crashing", "--force")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import redis
     from tests.support.api_server import ApiServer
 
-pytestmark = pytest.mark.timeout(180)
 NAMESPACE = "drains"
 FLAGS = (f"--namespace={NAMESPACE}", f"--watch-namespaces={NAMESPACE}")
 FINALIZER = "redisqueue.dev/drain"

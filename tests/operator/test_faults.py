@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import redis
     from tests.support.api_proxy import Refusal
 
-pytestmark = pytest.mark.timeout(300)
 LONG = bool(os.environ.get("LONG"))
 OUTAGE_SECONDS = 60 if LONG else 4
 SEVERAL_TRIES_SECONDS = 17 if LONG else 8

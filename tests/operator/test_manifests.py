@@ -13,7 +13,6 @@ from tests.support.operator_process import until
 if TYPE_CHECKING:
     from tests.support.api_server import ApiServer
 
-pytestmark = pytest.mark.timeout(120)
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests"
 FILES = sorted(GOLDEN.glob("*.yaml"))
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import redis
     from tests.support.api_server import ApiServer
 
-pytestmark = pytest.mark.timeout(120)
 NAMESPACE = "neighbours"
 FLAGS = (f"--namespace={NAMESPACE}", f"--watch-namespaces={NAMESPACE}", "--resync-seconds=2")
 BUDGET = ("poddisruptionbudget", "jobs-worker")

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from tests.support.api_server import ApiServer
 
-pytestmark = pytest.mark.timeout(240)
 LONG = bool(os.environ.get("LONG"))
 AWAY_SECONDS = 60 if LONG else 2
 NAMESPACE, HASTY = "redis-away", "redis-hasty"

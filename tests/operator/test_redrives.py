@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tests.support.api_server import ApiServer
 
 MIB = 1 << 20
-pytestmark = pytest.mark.timeout(180)
 LETTERS = [json.dumps({"id": number, "type": "ab"[number % 2]}) for number in range(300)]
 
 

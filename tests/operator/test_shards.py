@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
 from tests.support.redisqueue_cases import redis_queue
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     import redis
     from tests.support.api_server import ApiServer
 
-pytestmark = pytest.mark.timeout(120)
 NAMESPACE = "shards"
 
 
