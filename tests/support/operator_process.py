@@ -224,7 +224,14 @@ class OperatorProcess:
 
     def explains(self, name: str, words: str, namespace: str = "default") -> None:
         """Wait until its last look at a RedisQueue says so: a look is over after all that it writes."""
-        until(lambda: words in self.read(f"/explain/{namespace}/{name}"), f"{words!r} of {name}")
+
+        def told() -> bool:
+            try:
+                return words in self.read(f"/explain/{namespace}/{name}")
+            except urllib.error.HTTPError:  # before its first look
+                return False
+
+        until(told, f"{words!r} of {name}")
 
     def stop(self, *, kill: bool = False) -> int:
         """SIGTERM (or SIGKILL) and wait; the exit status."""
