@@ -64,6 +64,30 @@ def test_two_round_trips_from_publish_to_settlement(
     assert sum(calls.values()) <= 35
 
 
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({}, 6),  # two types, the record read and written, the message, the record of the call before
+        ({"deduplication_key": True}, 9),  # its type, its value read and written
+        ({"at_front": True}, 6),
+        ({"delay_seconds": 60}, 7),  # the time
+    ],
+)
+def test_an_enqueue_is_one_round_trip_of_few_commands(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]], options: dict[str, Any], most: int
+) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    numbers = iter(range(100))
+
+    def enqueue() -> None:
+        key = {"deduplication_key": str(next(numbers))} if "deduplication_key" in options else {}
+        assert queue.enqueue("x", **{**options, **key})
+
+    calls = calls_in(enqueue)
+    assert calls.pop("evalsha") == 1
+    assert sum(calls.values()) <= most
+
+
 def test_counting_by_version_costs_one_command_for_each_kind_of_outcome(
     redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
 ) -> None:

@@ -41,6 +41,9 @@ def test_publishing_in_every_way(lossy: LossyRedis) -> None:
     queue.publish_many(["b", "c", "a"])
     queue.publish_many(["d", "e"], delay_seconds=60)
     RedisMessageQueue(QUEUE, client=lossy, deduplication=False).publish_many(["f", "g"])
+    lossy.lose = 1
+    queue.enqueue("h", deduplication_key="h", deduplication_seconds=60, at_front=True)
+    queue.enqueue_many(["i", "j"], delay_seconds=60)
     assert {"N::delayed", "N::pending", "N::deduplication::<key>"} <= seen_at_most(lossy)
     assert lossy.keys("*:publish_operation_result:*")
 

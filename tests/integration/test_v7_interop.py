@@ -12,6 +12,7 @@ import redis_message_queue
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
 from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
+from redis_message_queue.envelope import default_deduplication_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -257,3 +258,29 @@ def test_every_name_of_7_is_there(peers: dict[str, Peer]) -> None:
     for module in ("redis_message_queue", "redis_message_queue.asyncio"):
         assert peers["ours"].ask("names", module=module) == peers["v7"].ask("names", module=module)
     assert redis_message_queue.__all__ == peers["v7"].ask("names", module="redis_message_queue")
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_what_is_enqueued_7_handles(peers: dict[str, Peer], redis_client: redis.Redis, face: str) -> None:
+    queue = RedisMessageQueue("q", client=redis_client)
+    queue.enqueue({"b": "é/", "a": [1, None]})
+    queue.enqueue("with a key", deduplication_key="k", message_id="mine")
+    queue.enqueue_many([b"bytes", 7])
+    queue.enqueue("first", at_front=True)
+    expected = ["first", '{"a": [1, null], "b": "\\u00e9/"}', "with a key", "bytes", "7"]
+    assert made(peers, ("v7", face)).handle(5) == expected
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_an_enqueue_and_7_agree_on_keys(peers: dict[str, Peer], redis_client: redis.Redis, face: str) -> None:
+    queue = RedisMessageQueue("q", client=redis_client)
+    keyed = made(peers, ("v7", face), get_deduplication_key="suffix")
+    assert keyed.publish("1:order-7") == [True]
+    duplicate = queue.enqueue("2", deduplication_key="order-7")
+    assert (duplicate.enqueued, duplicate.first_id) == (False, None)
+    assert queue.enqueue("3", deduplication_key="order-8")
+    assert keyed.publish("4:order-8", "5:order-9") == [False, True]
+    by_content = made(peers, ("v7", face))
+    content = {"b": 1, "a": "é"}
+    assert queue.enqueue(content, deduplication_key=default_deduplication_key(content))
+    assert by_content.publish(content, {"other": 1}) == [False, True]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import redis
 
 NOTING = """
+from decimal import Decimal
+
 def once(payload: str, context):
     told = [context.publish(text, queue="told", deduplication_key="k", deduplication_seconds=60)
             for text in ("first", "second")]
@@ -23,7 +25,12 @@ def once(payload: str, context):
     context.publish("plain", queue="told")
     assert told == [True, False], told
 
+    first, second = [context.enqueue({"n": Decimal(n)}, queue="enqueued", deduplication_key="k")
+                     for n in (1, 2)]
+    assert first and not second and second.first_id == first.message_id, (first, second)
+
 async def once_async(payload: str, context):
+    assert await context.enqueue_async(["a"], queue="enqueued", at_front=True, message_id="mine")
     assert await context.publish_async("first", queue="told", deduplication_key="k")
     assert not await context.publish_async("second", queue="told", deduplication_key="k")
 """
@@ -57,6 +64,7 @@ def test_a_handler_publishes_once_for_each_key(
         RedisMessageQueue(QUEUE, client=redis_client).publish("go")
         eventually(lambda: not redis_client.exists(KEYS.pending, KEYS.processing), "it is handled")
     assert redis_client.llen("told::pending") == expected
+    assert redis_client.llen("enqueued::pending") == 1
     assert redis_client.llen(KEYS.dead_letter) == redis_client.zcard(KEYS.delayed) == 0
 
 

@@ -52,7 +52,7 @@ def documented_keys() -> list[DocumentedKey]:
         assert seconds or expiry == "none", f"expiry of {names}: {expiry!r} is neither seconds nor none"
         limit = int(seconds[1]) * 1000 if seconds else None
         found += [
-            DocumentedKey(template, _TYPES.get(kind, kind), in_v7 == "yes", limit)
+            DocumentedKey(template, _TYPES.get(kind, kind), in_v7.startswith("yes"), limit)
             for template in re.findall("`([^`]+)`", names)
         ]
     return found

@@ -7,6 +7,7 @@ what the one before it left.
 from __future__ import annotations
 
 import asyncio
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,16 +33,17 @@ class Failure(Exception):
 
 
 async def produce(face: Face, client: Any) -> None:
-    """Publish seven messages in all ways there are: two duplicates, one for later."""
+    """Publish messages in all ways there are: seven, of them two duplicates, and one for later."""
     queue = face.queue(client=client)
     assert await face.call(queue.publish, "one") is True
     assert await face.call(queue.publish, "one") is False
     assert await face.call(queue.publish, "later", delay_seconds=0.001) is True
     assert await face.call(queue.publish_many, ["two", "three", "two"]) == [True, True, False]
+    assert not await face.call(queue.enqueue, "one", deduplication_key=sha256(b"one").hexdigest())
     plain = face.queue(client=client, deduplication=False)
     assert await face.call(plain.publish, "four") is True
     bounded = face.queue(client=client, max_pending_length=100)
-    assert await face.call(bounded.publish, "five") is True
+    assert await face.call(bounded.enqueue, "five", at_front=True)
     dropping = face.queue(
         client=client,
         max_pending_length=100,

@@ -39,6 +39,7 @@ FACES = (redis_message_queue, redis_message_queue.asyncio)
 FACE = st.integers(0, 1)
 PLACE = st.integers(0, 7)
 PLACES = st.lists(PLACE, min_size=1, max_size=4, unique=True)
+WHERE = ("", "many", "front", "later")
 MARKS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4)
 FAULTS = st.sampled_from(
     [(), (), (), (), (CUT,), (LOST,), (CUT, CUT), (CUT, LOST), (LOST, CUT), (LOST, LOST)]
@@ -101,6 +102,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.named = 0
         self.clock = 0
         self.stored: dict[str, bytes] = {}
+        self.ids: dict[str, str] = {}
         self.bounded: dict[tuple[int, bool, bool], Any] = {}
         self.gateways = [self.gateway(face) for face in (0, 1)]
         self.publishers = {
@@ -183,6 +185,37 @@ class QueueMachine(RuleBasedStateMachine):
             with self.wire.faults(self.clients[face], faults):
                 answer = self.wire.wait(self.publishers[face, True].publish(name, delay_seconds=delay))
             assert [answer] == self.model.publish([name], deduplicate=True, later=later)
+
+    @rule(face=FACE, key=st.booleans(), marks=MARKS, where=st.sampled_from(WHERE), faults=FAULTS)
+    def enqueue(self, face: int, key: bool, marks: list[str], where: str, faults: tuple[str, ...]) -> None:
+        """One by one, in front too, or many at once; a duplicate tells whose the key is."""
+        names, publisher = self.fresh(marks), self.publishers[face, False]
+        later, front = where == "later", where == "front"
+        delay = DELAY_SECONDS if later else None
+        with self.wire.faults(self.clients[face], faults):
+            if where == "many":
+                keys = {"deduplication_keys": marks} if key else {}
+                receipts = self.wire.wait(publisher.enqueue_many(names, **keys))
+            else:
+                receipts = [
+                    self.wire.wait(
+                        publisher.enqueue(
+                            name,
+                            deduplication_key=mark if key else None,
+                            delay_seconds=delay,
+                            at_front=front,
+                        )
+                    )
+                    for name, mark in zip(names, marks, strict=True)
+                ]
+        answer = self.model.publish(names, deduplicate=key, later=later, naming_holders=True, front=front)
+        assert [*map(bool, receipts)] == answer
+        ids = {name: receipt.message_id for name, receipt in zip(names, receipts, strict=True) if receipt}
+        self.ids |= ids
+        firsts = [self.ids.get(self.model.holders.get(mark, "")) for mark in marks]
+        assert [receipt.first_id for receipt in receipts] == [
+            None if receipt else first for receipt, first in zip(receipts, firsts, strict=True)
+        ]
 
     @rule(face=FACE, mark=st.sampled_from("ab"), fault=st.sampled_from(["", "", CUT, LOST]))
     def publish_unprotected(self, face: int, mark: str, fault: str) -> None:

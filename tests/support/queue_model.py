@@ -60,6 +60,7 @@ class QueueModel:
     dead: list[str] = field(default_factory=list)
     info: list[tuple[str, str, int]] = field(default_factory=list)  # name, reason, deliveries
     marked: set[str] = field(default_factory=set)
+    holders: dict[str, str] = field(default_factory=dict)  # mark → whose it is, where its marker tells
     keyed: set[str] = field(default_factory=set)  # whose envelope names the key
     published: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)  # handled and not kept, trimmed, purged
@@ -75,10 +76,13 @@ class QueueModel:
         later: bool = False,
         cap: int | None = None,
         naming_keys: bool = True,
+        naming_holders: bool = False,
+        front: bool = False,
     ) -> list[bool] | None:
         """True or False (a duplicate) for each; None when pending has no room: then nothing happened.
 
-        `naming_keys`: whether envelopes name the keys that messages were deduplicated by.
+        `naming_keys`: whether envelopes name the keys that messages were deduplicated by; `naming_holders`:
+        whether markers tell whose they are.
         """
         fresh, marks, answer = [], set(self.marked), []
         for name in names:
@@ -92,7 +96,12 @@ class QueueModel:
         self.marked = marks
         self.published += fresh
         self.keyed |= {*fresh} if deduplicate and naming_keys else set()
-        (self.delayed if later else self.pending).extend(fresh)
+        for name in fresh if deduplicate else ():
+            self.holders[name.partition(":")[2]] = name if naming_holders else ""
+        if front:
+            self.pending[:0] = reversed(fresh)
+        else:
+            (self.delayed if later else self.pending).extend(fresh)
         return answer
 
     # -- claiming --

@@ -6,6 +6,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # as type checkers know it
 if TYPE_CHECKING:
     from redis_message_queue._redis_gateway import AbstractRedisGateway, RedisGateway
+    from redis_message_queue.enqueue import Receipt as Receipt
     from redis_message_queue.events import EventOperation, EventOutcome, QueueEvent
     from redis_message_queue.exceptions import ClaimStoreFailedError as ClaimStoreFailedError
     from redis_message_queue.exceptions import (
@@ -60,6 +61,7 @@ __all__ = [  # noqa: RUF022 - the documented order
 _FACES = ("_redis_gateway", "redis_message_queue")
 _NAMES = {
     "_redis_gateway": ("AbstractRedisGateway", "RedisGateway"),
+    "enqueue": ("Receipt",),
     "events": ("EventOperation", "EventOutcome", "QueueEvent"),
     "exceptions": (
         "ClaimStoreFailedError",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -17,6 +18,7 @@ from redis_message_queue.operations import PENDING_FULL, Call, Text, as_text, mi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from redis_message_queue.keys import QueueKeys
 
@@ -77,6 +79,13 @@ def _size_of_pair(pair: tuple[str, str]) -> int:
     return len(pair[0]) + size_of(pair[1])  # an envelope is ASCII
 
 
+class Published(NamedTuple):
+    """What became of one message: whether it is new; if not, who holds its key, where the marker tells."""
+
+    new: bool
+    holder: str | None = None
+
+
 def publish_many(
     *,
     target: str,
@@ -87,25 +96,52 @@ def publish_many(
     replay_ttl_ms: int,
     max_pending_length: int | None = None,
     overload_policy: str = "raise",
-    delay_seconds: float | None = None,
-) -> Call[tuple[bool, ...] | int]:
+    where: str = "",
+    named: bool = False,
+    answered: Sequence[str] = (),
+) -> Call[tuple[bool, ...] | tuple[Published, ...] | int]:
     """Publish at most `MOST_AT_ONCE` messages, oldest first; True or False (a duplicate) for each.
 
-    All or none: `PENDING_FULL` when the cap has no room for them. `target` is the delayed set with a delay.
+    All or none: `PENDING_FULL` when the cap has no room for them. `target` is the delayed set where `where`
+    is `after()` or `moment()`; with `FRONT` they come before those that wait. `named`: their markers tell
+    whose they are, and the answers are `Published`. `answered` are records of earlier calls, to be removed.
     """
     cap = "" if max_pending_length is None else max_pending_length
-    delay = "" if delay_seconds is None else milliseconds(delay_seconds)
+    numbers = (deduplication_ttl_seconds, replay_ttl_ms, cap, overload_policy, where)
     return Call(
         script("publish_many"),
-        (target, replay_key, *markers),
-        (deduplication_ttl_seconds, replay_ttl_ms, cap, overload_policy, delay, *stored),
-        _flags,
+        (target, replay_key, *markers, *answered),
+        (*numbers, "1" if named else "", len(markers), *stored),
+        _published if named else _flags,
     )
+
+
+FRONT = "front"
+
+
+def after(delay_seconds: float | None) -> str:
+    """Where messages go that are to wait so long."""
+    return "" if delay_seconds is None else str(milliseconds(delay_seconds))
+
+
+def moment(at: datetime) -> str:
+    """Where messages go that are due at that time."""
+    return f"@{max(0, math.ceil(at.timestamp() * 1000))}"
 
 
 def _flags(reply: Text) -> tuple[bool, ...] | int:
     digits = as_text(reply)
     return PENDING_FULL if digits == "-1" else tuple(digit == "1" for digit in digits)
+
+
+def _published(reply: Text) -> tuple[Published, ...] | int:
+    digits, *holders = as_text(reply).split("\n")
+    if digits == "-1":
+        return PENDING_FULL
+    told = iter(holders)
+    return tuple(
+        Published(True) if digit == "1" else Published(False, next(told) or None) for digit in digits
+    )
 
 
 class Tail(NamedTuple):

@@ -24,7 +24,7 @@ from redis_message_queue.exceptions import ConfigurationError, LuaScriptError, Q
 from redis_message_queue.trouble import is_pool_exhausted, is_refusal, is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
     from redis_message_queue.messages import ClaimedMessage, MessageData
@@ -189,6 +189,11 @@ class RedisGateway(AbstractRedisGateway):
     def dead_letter_queue(self) -> str | None:
         return self._options.dead_letter_queue or None
 
+    @property
+    def pending_overload_policy(self) -> options.OverloadPolicy:
+        """What a full queue does with another message."""
+        return self._options.pending_overload_policy
+
     # -- publishing --
 
     def publish_message(self, queue: str, message: str, dedup_key: str) -> bool:
@@ -247,30 +252,34 @@ class RedisGateway(AbstractRedisGateway):
     def _publish_many(
         self,
         target: str,
-        messages: Sequence[str],
-        dedup_keys: Sequence[str] | None,
-        delay_seconds: float | None = None,
+        requests: Iterable[tuple[Sequence[str], Sequence[str]]],
+        *,
+        where: str = "",
         deduplication_seconds: int | None = None,
-    ) -> list[bool]:
-        """Publish in order, 500 or 512 KiB in a round trip; `target` is the delayed set with a delay."""
+        named: bool = False,
+    ) -> list[Any]:
+        """Publish in order, each request (stored messages, markers) in a round trip of its own."""
         if self._sender.unprobed:
             self._sender.probe()
-        enqueued: list[bool] = []
-        for stored, markers in _bulk.publish_requests(messages, dedup_keys):
+        answers: list[Any] = []
+        for stored, markers in requests:
+            record = f"{target}:publish_operation_result:{new_id()}"
             call = _bulk.publish_many(
                 target=target,
                 stored=stored,
                 markers=markers,
                 deduplication_ttl_seconds=deduplication_seconds or self._deduplication_seconds,
-                replay_key=f"{target}:publish_operation_result:{new_id()}",
+                replay_key=record,
                 replay_ttl_ms=self._publish_record_ms,
                 max_pending_length=self._options.max_pending_length,
                 overload_policy=self._options.pending_overload_policy,
-                delay_seconds=delay_seconds,
+                where=where,
+                named=named,
+                answered=self._answered.pop(target, ()),
             )
-            flags = self._bounded(target, partial(self._call_retrying, call))
-            enqueued.extend(cast("tuple[bool, ...]", flags))
-        return enqueued
+            answers.extend(cast("tuple[Any, ...]", self._bounded(target, partial(self._call_retrying, call))))
+            self._answered.add(target, record)
+        return answers
 
     def _bounded(self, queue: str, attempt: Callable[[], T]) -> T:
         """Run `attempt`; while pending is full, wait as the overload policy says.

@@ -20,7 +20,7 @@ DUTIES: Mapping[Role, str] = {
     "caretaker": "looks, redrives, repairs and purges",
 }
 _COMMANDS: Mapping[Role, str] = {
-    "producer": "eval evalsha type time get set del exists llen lpush rpop ltrim zadd",
+    "producer": "eval evalsha type time get set del exists llen lpush rpush rpop ltrim zadd",
     "worker": "eval evalsha blmove type time get set del exists incr pexpire"
     " llen lpush rpush lpop rpop lmove lrange lrem lset ltrim"
     " hget hmget hset hdel hexists hincrby hkeys hscan zadd zrem zrange zrangebyscore zscore",

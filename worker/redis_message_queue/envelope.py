@@ -56,22 +56,39 @@ class PayloadLimits:
         """
         if isinstance(message, dict):
             self._check_values(message)
-            text = json.dumps(message, sort_keys=True, allow_nan=False)
-        elif isinstance(message, str):
-            text = str.__str__(message)
-        else:
-            raise TypeError(f"the message must be a str or dict, got {type(message).__name__}")
+            return self._sized(json.dumps(message, sort_keys=True, allow_nan=False))
+        if isinstance(message, str):
+            return self._sized(str.__str__(message))
+        raise TypeError(f"the message must be a str or dict, got {type(message).__name__}")
+
+    def json_text(self, value: Any) -> str:
+        """The canonical text of a value that consists of JSON's own. Raises as `text` does."""
+        if self.max_depth is not None and isinstance(value, (dict, list)):
+            self._check_values(value)
+        return self._sized(json.dumps(value, sort_keys=True, allow_nan=False))
+
+    def of_bytes(self, data: bytes) -> str | bytes:
+        """The text that the bytes are, or the bytes where they are none. Raises PayloadTooLargeError."""
+        if self.max_bytes is not None and len(data) > self.max_bytes:
+            raise self._too_large(len(data))
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data
+
+    def _sized(self, text: str) -> str:
         try:
             size = len(text.encode())
         except UnicodeEncodeError as error:
             raise ValueError(f"the message is not encodable as UTF-8: {error}") from None
         if self.max_bytes is not None and size > self.max_bytes:
-            raise PayloadTooLargeError(
-                f"the payload has {size} bytes, 'max_payload_bytes' is {self.max_bytes}"
-            )
+            raise self._too_large(size)
         return text
 
-    def _check_values(self, message: dict[Any, Any]) -> None:
+    def _too_large(self, size: int) -> PayloadTooLargeError:
+        return PayloadTooLargeError(f"the payload has {size} bytes, 'max_payload_bytes' is {self.max_bytes}")
+
+    def _check_values(self, message: dict[Any, Any] | list[Any]) -> None:
         """Check keys, depth and, if strict, types. Without a limit cycles are left to the JSON encoder."""
         seen: set[int] = set()
         level: list[object] = [message]
@@ -131,14 +148,20 @@ class Envelope(NamedTuple):
     payload: str | bytes
 
 
-def encode(payload: str, message_id: str | None = None, *, key: str | None = None) -> str:
+def encode(
+    payload: str | bytes, message_id: str | None = None, *, key: str | None = None, salt: str | None = None
+) -> str:
     """The stored form of `payload` under `message_id` (default: a fresh one, 32 hex characters).
 
-    `key` is what it was deduplicated by, where that is not its content's digest; readers that do not know it
-    pass it over.
+    `key` is what it was deduplicated by, where that is not its content's digest. `salt` keeps apart what was
+    given the same id, and `payload` as bytes, which is no text, stands there in hex. Readers pass over what
+    they do not know.
     """
     told = "" if key is None else f',"key":{_quoted(key)}'
+    told += "" if salt is None else f',"salt":"{salt}"'
     quoted_id = _quoted(message_id) if message_id else f'"{new_id()}"'
+    if isinstance(payload, bytes):
+        return f'{PREFIX}{{"id":{quoted_id},"payload_hex":"{payload.hex()}"{told}}}'
     return f'{PREFIX}{{"id":{quoted_id},"payload":{_quoted(payload)}{told}}}'
 
 

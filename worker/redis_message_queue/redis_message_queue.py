@@ -10,6 +10,7 @@ from redis_message_queue import _bulk, _io, envelope, options, validation
 from redis_message_queue._admin import Redrive, purge, repair
 from redis_message_queue._queue import BaseQueue
 from redis_message_queue._timer import LeaseHeartbeat
+from redis_message_queue.enqueue import EnqueueOptions, Receipt, several
 from redis_message_queue.envelope import default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.redrive import RedriveOptions, RedriveProgress, RepairReport
@@ -18,6 +19,7 @@ from redis_message_queue.validation import noting_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
 
     import redis
 
@@ -100,7 +102,7 @@ class RedisMessageQueue(BaseQueue):
         RetryBudgetExhaustedError with it.
         """
         if delay_seconds is None and deduplication_key is None and deduplication_seconds is None:
-            flags = self._publish(self._enqueue, message)
+            flags = self._publish(self._publish_one, message)
         else:
             validation.check(
                 delay_seconds=delay_seconds,
@@ -109,7 +111,7 @@ class RedisMessageQueue(BaseQueue):
             )
             self._check_deduplication(deduplication_key, deduplication_seconds)
             flags = self._publish(
-                self._enqueue_all, [message], delay_seconds, deduplication_key, deduplication_seconds
+                self._publish_all, [message], delay_seconds, deduplication_key, deduplication_seconds
             )
         if deduplication_key is None and not flags[0]:
             self._tell_suppressed(flags)
@@ -127,9 +129,71 @@ class RedisMessageQueue(BaseQueue):
         validation.check(delay_seconds=delay_seconds)
         if isinstance(messages, (str, bytes, dict)):
             raise TypeError(f"'messages' must be an iterable of messages, got {type(messages).__name__}")
-        flags = self._publish(self._enqueue_all, messages, delay_seconds)
+        flags = self._publish(self._publish_all, messages, delay_seconds)
         self._tell_suppressed(flags)
         return flags
+
+    def enqueue(
+        self,
+        payload: object,
+        *,
+        delay_seconds: float | None = None,
+        at: datetime | None = None,
+        deduplication_key: str | None = None,
+        deduplication_seconds: int | None = None,
+        at_front: bool = False,
+        message_id: str | None = None,
+    ) -> Receipt:
+        """Enqueue a payload as handlers read it back; the receipt is false for a duplicate.
+
+        A text or bytes are enqueued as they are. Anything else is written as JSON: dataclasses, pydantic
+        models, msgspec Structs, and within them dates, UUIDs, Decimals, Enums and Paths. It is there once,
+        however often a lost reply has the call repeated. Without a key nothing is suppressed, whatever the
+        queue chose.
+
+        Args:
+            payload: the message.
+            delay_seconds: due so much later; as `at`, only for consumers of this library.
+            at: due at that time, which has a time zone.
+            deduplication_key: makes it a duplicate of what was enqueued or published with that key.
+            deduplication_seconds: for how long (default: the gateway's, an hour).
+            at_front: before all that wait.
+            message_id: its id, if not a random one. It is not compared with those of other messages.
+
+        Raises TypeError for what JSON cannot say, naming where in the payload it stands, ValueError for text
+        that is not UTF-8, ConfigurationError for arguments, QueueBackpressureError when the queue is full,
+        QueueDrainedError after `drain()`, RetryBudgetExhaustedError when Redis stays away.
+        """
+        chosen = EnqueueOptions(
+            delay_seconds=delay_seconds,
+            at=at,
+            deduplication_seconds=deduplication_seconds,
+            at_front=at_front,
+        )
+        chosen.check_keys(deduplication_key)
+        receipts = self._publish(self._enqueue_all, [payload], [deduplication_key], chosen, message_id)
+        return receipts[0]
+
+    def enqueue_many(
+        self,
+        payloads: Iterable[object],
+        *,
+        delay_seconds: float | None = None,
+        at: datetime | None = None,
+        deduplication_keys: Iterable[str] | None = None,
+        deduplication_seconds: int | None = None,
+    ) -> list[Receipt]:
+        """Enqueue payloads in order; for each what `enqueue()` would answer.
+
+        `deduplication_keys` has one for each payload. As with `publish_many()` 500 go in a round trip, or
+        512 KiB, and each round trip is all or nothing; nothing is sent unless every payload can be written.
+        """
+        chosen = EnqueueOptions(
+            delay_seconds=delay_seconds, at=at, deduplication_seconds=deduplication_seconds
+        )
+        many, keys = several(payloads, deduplication_keys)
+        chosen.check_keys(*keys)
+        return self._publish(self._enqueue_all, many, keys, chosen)
 
     @contextmanager
     def process_message(self) -> Iterator[MessageData | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from redis_message_queue._callbacks import is_async_callable, promises_awaitable
@@ -30,6 +31,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "a bool": (bool,),
     "a string": (str,),
     "a str": (str,),
+    "a datetime": (datetime,),
 }
 
 
@@ -95,6 +97,9 @@ RULES: Mapping[str, Rule] = {
     "delay_seconds": Rule("a number", optional=True, least=0, most=LONGEST_DELAY_SECONDS),
     "deduplication_key": Rule("a str", optional=True, blank=False),
     "deduplication_seconds": _WHOLE_SECONDS,
+    "at": Rule("a datetime", optional=True),
+    "at_front": _FLAG,
+    "message_id": Rule("a str", optional=True, blank=False),
     "count": Rule("an int", above=0),
     "max_messages": _LIMIT,
     "per_second": Rule("a number", optional=True, above=0),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from redis_message_queue import RedisMessageQueue
     from redis_message_queue.connection import ConnectionSettings
     from redis_message_queue.consumer import Claim
+    from redis_message_queue.enqueue import Receipt
     from redisqueue_worker.headers import Headers
     from redisqueue_worker.metrics import Metrics
     from redisqueue_worker.settings import Settings
@@ -46,6 +47,10 @@ class Publisher:
     def publish(self, payload: str | dict[str, Any], *, queue: str | None = None, **options: Any) -> bool:
         """Enqueue `payload` on `queue` (default: the worker's own). See `Context.publish`."""
         return self._queue(queue or self.queue).publish(payload, **options)
+
+    def enqueue(self, payload: object, *, queue: str | None = None, **options: Any) -> Receipt:
+        """Enqueue `payload` as handlers read it back. See `Context.enqueue`."""
+        return self._queue(queue or self.queue).enqueue(payload, **options)
 
     def _open(self, name: str) -> RedisMessageQueue:
         from redis_message_queue import RedisMessageQueue  # noqa: PLC0415  (few handlers publish)
@@ -207,6 +212,58 @@ class Context:
             delay_seconds=delay_seconds,
             deduplication_key=deduplication_key,
             deduplication_seconds=deduplication_seconds,
+        )
+
+    def enqueue(
+        self,
+        payload: object,
+        *,
+        queue: str | None = None,
+        delay_seconds: float | None = None,
+        at: datetime | None = None,
+        deduplication_key: str | None = None,
+        deduplication_seconds: int | None = None,
+        at_front: bool = False,
+        message_id: str | None = None,
+    ) -> Receipt:
+        """Enqueue whatever a handler can be given: see `RedisMessageQueue.enqueue`; `queue` as in `publish`.
+
+        The receipt has the message's id; it is false for a duplicate, and tells which message holds the key.
+        """
+        return self._publisher.enqueue(
+            payload,
+            queue=queue,
+            delay_seconds=delay_seconds,
+            at=at,
+            deduplication_key=deduplication_key,
+            deduplication_seconds=deduplication_seconds,
+            at_front=at_front,
+            message_id=message_id,
+        )
+
+    async def enqueue_async(
+        self,
+        payload: object,
+        *,
+        queue: str | None = None,
+        delay_seconds: float | None = None,
+        at: datetime | None = None,
+        deduplication_key: str | None = None,
+        deduplication_seconds: int | None = None,
+        at_front: bool = False,
+        message_id: str | None = None,
+    ) -> Receipt:
+        """As `enqueue`, without blocking the event loop."""
+        return await asyncio.to_thread(
+            self.enqueue,
+            payload,
+            queue=queue,
+            delay_seconds=delay_seconds,
+            at=at,
+            deduplication_key=deduplication_key,
+            deduplication_seconds=deduplication_seconds,
+            at_front=at_front,
+            message_id=message_id,
         )
 
     def restart_clock(self) -> None:

@@ -7,8 +7,9 @@ import typing
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from redis_message_queue.payload import is_pydantic
 from redisqueue_worker.exceptions import InvalidPayload
-from redisqueue_worker.pydantic_types import is_pydantic, names_of
+from redisqueue_worker.pydantic_types import names_of
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -11,7 +11,6 @@ needed by all.
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import decimal
 import enum
 import functools
@@ -21,13 +20,13 @@ import json
 import sys
 import types
 import typing
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from redis_message_queue.payload import ENUM_VALUES, TEXT_FORMS, is_pydantic
 from redisqueue_worker.exceptions import InvalidPayload
 from redisqueue_worker.logs import text_of, type_name
-from redisqueue_worker.pydantic_types import is_pydantic, reader_of
+from redisqueue_worker.pydantic_types import reader_of
 
 Decode = Callable[[str | bytes], Any]
 Convert = Callable[[Any], Any]
@@ -184,19 +183,15 @@ _SCALARS: dict[Any, Convert] = {
     bool: _exactly(bool, (bool,)),
     int: _exactly(int, (int,)),
     float: _parsed(float, float, (float, int)),
+    **{kind: _parsed(form.read, kind, (str,)) for kind, form in TEXT_FORMS.items()},
     decimal.Decimal: _parsed(lambda value: decimal.Decimal(str(value)), decimal.Decimal, (str, int, float)),
-    dt.datetime: _parsed(dt.datetime.fromisoformat, dt.datetime, (str,)),
-    dt.date: _parsed(dt.date.fromisoformat, dt.date, (str,)),
-    dt.time: _parsed(dt.time.fromisoformat, dt.time, (str,)),
-    uuid.UUID: _parsed(uuid.UUID, uuid.UUID, (str,)),
 }
 
 
 def _enum(kind: type[enum.Enum]) -> Convert:
-    accepted = (str, int, float)
-    if not any(type(member.value) in accepted for member in kind):
+    if not any(type(member.value) in ENUM_VALUES for member in kind):
         raise TypeError(f"JSON cannot fill {_name(kind)}: no value of it is a text or a number")
-    return _parsed(kind, kind, accepted)
+    return _parsed(kind, kind, ENUM_VALUES)
 
 
 def _literal(choices: tuple[Any, ...]) -> Convert:

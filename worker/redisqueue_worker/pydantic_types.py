@@ -5,7 +5,6 @@ Pydantic is optional, and never imported here: whoever has such a type has impor
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -16,15 +15,6 @@ from redisqueue_worker.logs import class_name, text_of, type_name
 Schema = Mapping[str, Any]
 
 _SHOWN_AT_MOST = 5
-
-
-def is_pydantic(kind: Any) -> bool:
-    """Whether it is a pydantic model or a pydantic dataclass."""
-    if not isinstance(kind, type):
-        return False
-    return callable(getattr(kind, "model_validate_json", None)) or (
-        dataclasses.is_dataclass(kind) and "__pydantic_validator__" in vars(kind)
-    )
 
 
 def reader_of(kind: Any) -> Callable[[str | bytes], Any]:

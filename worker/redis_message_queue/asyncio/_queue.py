@@ -7,9 +7,9 @@ import time
 import weakref
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from redis_message_queue import validation
+from redis_message_queue import _bulk, validation
 from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._local_state import InFlightGate
 from redis_message_queue.asyncio import _io
@@ -18,6 +18,7 @@ from redis_message_queue.asyncio._claiming import ClaimLoop
 from redis_message_queue.asyncio._processing import Op, Out, Processing, QueueParts, Reporter, elapsed_ms
 from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.client_checks import check_cluster_keys, warn_of_small_pool
+from redis_message_queue.enqueue import EnqueueOptions, Receipt, entry, requests
 from redis_message_queue.envelope import default_deduplication_key, text_digest
 from redis_message_queue.exceptions import (
     ConfigurationError,
@@ -32,11 +33,12 @@ from redis_message_queue.options import QueueOptions
 from redis_message_queue.trouble import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from redis_message_queue._clock import Moment
     from redis_message_queue.events import EventOutcome
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # Connections: a renewal, and what its handler or the next claim is at.
@@ -127,7 +129,7 @@ class BaseQueue:
                 " deduplication=True to the queue"
             )
 
-    async def _publish(self, enqueue: Callable[..., Awaitable[list[bool]]], *args: Any) -> list[bool]:
+    async def _publish(self, enqueue: Callable[..., Awaitable[list[T]]], *args: Any) -> list[T]:
         """Run `enqueue` as a publish of this queue and report how it ended, for each message."""
         began, caller = time.monotonic(), _io.caller()
         try:
@@ -148,7 +150,8 @@ class BaseQueue:
             took = elapsed_ms(began)
             for new in enqueued:
                 told = (Op.PUBLISH, Out.SUCCESS) if new else (Op.PUBLISH_DEDUP_HIT, Out.SKIPPED)
-                await self._reporter.emit(*told, duration_ms=took)
+                message_id = new.message_id if isinstance(new, Receipt) else None
+                await self._reporter.emit(*told, message_id=message_id, duration_ms=took)
         return enqueued
 
     def _tell_suppressed(self, enqueued: list[bool]) -> None:
@@ -162,7 +165,7 @@ class BaseQueue:
                 self._options.name,
             )
 
-    async def _enqueue(self, message: str | dict[str, Any]) -> list[bool]:
+    async def _publish_one(self, message: str | dict[str, Any]) -> list[bool]:
         text, pending = self._limits.text(message), self.key.pending
         deduplicates, seconds = self._options.deduplication, self._options.publish_timeout_seconds
         send: Callable[..., Any] = self._gateway.add_message
@@ -182,7 +185,7 @@ class BaseQueue:
             raise GatewayContractError(f"gateway.{method}() must return {kind}, got {type(answer).__name__}")
         return [answer is not False]
 
-    async def _enqueue_all(
+    async def _publish_all(
         self,
         messages: Iterable[str | dict[str, Any]],
         delay_seconds: float | None,
@@ -198,13 +201,42 @@ class BaseQueue:
             markers = [Marker.of(self.key.deduplication(key), key)] * len(texts)
         elif self._options.deduplication:
             markers = await self._markers(messages, texts)
-        target = self.key.pending if delay_seconds is None else self.key.delayed
-        words = target, texts, markers, delay_seconds, seconds
-        if self._options.publish_timeout_seconds is None:
-            return await gateway._publish_many(*words)  # noqa: SLF001
-        publish = partial(gateway._publish_many, *words)  # noqa: SLF001
-        flags: list[bool] = await _io.in_time(self._options.publish_timeout_seconds, publish)
-        return flags
+        answers = await self._send(
+            gateway,
+            self.key.pending if delay_seconds is None else self.key.delayed,
+            _bulk.publish_requests(texts, markers),
+            where=_bulk.after(delay_seconds),
+            deduplication_seconds=seconds,
+            named=key is not None,
+        )
+        return answers if key is None else [answer.new for answer in answers]
+
+    async def _enqueue_all(
+        self,
+        payloads: Sequence[object],
+        keys: Sequence[str | None],
+        chosen: EnqueueOptions,
+        message_id: str | None = None,
+    ) -> list[Receipt]:
+        gateway = self._built_in("enqueue()")
+        chosen.check_policy(gateway.pending_overload_policy, keyed=any(keys))
+        pairs = zip(payloads, keys, strict=True)
+        entries = [entry(payload, self._limits, self.key, key, message_id) for payload, key in pairs]
+        answers = await self._send(
+            gateway,
+            chosen.target(self.key),
+            requests(entries),
+            where=chosen.where,
+            deduplication_seconds=chosen.deduplication_seconds,
+            named=True,
+        )
+        return [one.receipt(answer) for one, answer in zip(entries, answers, strict=True)]
+
+    async def _send(self, gateway: RedisGateway, *what: Any, **how: Any) -> list[Any]:
+        seconds = self._options.publish_timeout_seconds
+        send = partial(gateway._publish_many, *what, **how)  # noqa: SLF001
+        answers: list[Any] = await (send() if seconds is None else _io.in_time(seconds, send))
+        return answers
 
     async def _markers(self, messages: list[str | dict[str, Any]], texts: list[str]) -> list[str]:
         if self._options.get_deduplication_key is default_deduplication_key:

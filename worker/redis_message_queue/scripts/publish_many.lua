@@ -1,15 +1,21 @@
 -- Publish many messages at once, now or for later, all or none; duplicates are left out.
--- KEYS  1 pending, or the delayed set when a delay is given, 2 replay record of this call, then one deduplication
---       marker for each message, or none at all
--- ARGV  1 marker TTL s, 2 replay TTL ms, 3 cap of pending or '', 4 overload policy, 5 delay ms or '', then the stored
---       messages, oldest first
--- reply one digit for each message: 1 published, 0 duplicate; '-1' pending has no room for all of them
--- cost  O(1) for each message, O(log N) with a delay
+-- KEYS  1 pending, or the delayed set for later, 2 replay record of this call, then one deduplication marker for each
+--       message, or none at all, then records of earlier calls that nobody needs any more
+-- ARGV  1 marker TTL s, 2 replay TTL ms, 3 cap of pending or '', 4 overload policy, 5 where: '' behind those that wait,
+--       'front' before them, a number of ms: later by so much, '@' and a number: when the server's clock says so (ms since
+--       the epoch), 6 whether markers hold the id of their message: '1' or '', 7 how many markers there are,
+--       then the stored messages, oldest first
+-- reply one digit for each message: 1 published, 0 duplicate; if markers hold ids, then for each duplicate a line feed and
+--       the id that its marker holds, '' where it holds none; '-1' pending has no room for all of them
+-- cost  O(1) for each message, O(log N) for later
 --#include base
 --#include types
-local target, record, delay = KEYS[1], KEYS[2], tonumber(ARGV[5])
-local types = { target, delay and 'zset' or 'list', record, 'string' }
-for i = 3, #KEYS do
+local FIRST = 8 -- of ARGV: the oldest message
+local target, record, named, count = KEYS[1], KEYS[2], ARGV[6] == '1', tonumber(ARGV[7])
+local front = ARGV[5] == 'front'
+local later, moment = not front and tonumber(ARGV[5]), tonumber(string.match(ARGV[5], '^@(%d+)$') or '')
+local types = { target, (later or moment) and 'zset' or 'list', record, 'string' }
+for i = 3, 2 + count do
   types[#types + 1], types[#types + 2] = KEYS[i], 'string'
 end
 local wrong = check(types)
@@ -18,21 +24,31 @@ if wrong then return wrong end
 local before = call('GET', record)
 if before then return before end
 
-local due = delay and now_ms() + delay
-local digits, values, markers, seen = {}, {}, {}, {}
-for i = 6, #ARGV do
-  local marker = KEYS[i - 3]
-  local new = not marker or not (seen[marker] or call('EXISTS', marker) == 1)
-  digits[#digits + 1] = new and '1' or '0'
-  if new then
-    if marker then seen[marker], markers[#markers + 1] = true, marker end
+-- The id of a message, as its marker holds it.
+local function id_in(stored)
+  return named and string.match(stored, '^' .. PREFIX .. '{"id":"([^"\\]+)"') or ''
+end
+
+local due = moment or later and now_ms() + later
+local digits, values, markers, seen, holders = {}, {}, {}, {}, {}
+for i = FIRST, #ARGV do
+  local marker = count > 0 and KEYS[i - FIRST + 3]
+  local holder = marker and (seen[marker] or call('GET', marker))
+  digits[#digits + 1] = holder and '0' or '1'
+  if holder then
+    holders[#holders + 1] = '\n' .. (string.match(holder, '^[!-~]+$') or '')
+  else
+    if marker then
+      local id = id_in(ARGV[i])
+      seen[marker], markers[#markers + 1], markers[#markers + 2] = id, marker, id
+    end
     -- Microseconds keep the order of messages that are due together.
-    if due then values[#values + 1] = string.format('%.3f', due + (i - 6) / 1000) end
+    if due then values[#values + 1] = string.format('%.3f', due + (i - FIRST) / 1000) end
     values[#values + 1] = ARGV[i]
   end
 end
 
-local cap = not delay and tonumber(ARGV[3])
+local cap = not due and tonumber(ARGV[3])
 if #values > 0 and cap and ARGV[4] ~= 'drop_oldest' and call('LLEN', target) + #values > cap then
   return '-1'
 end
@@ -43,19 +59,21 @@ local function write(...)
   local reply = not refused and pcall_redis(...)
   if type(reply) == 'table' and reply.err then
     refused = reply.err
-    call('DEL', record, unpack(markers))
+    call('DEL', record)
+    for i = 1, #markers, 2 do call('DEL', markers[i]) end
   end
 end
 
-local answer = table.concat(digits)
+local answer = table.concat(digits) .. (named and table.concat(holders) or '')
 write('SET', record, answer, 'PX', ARGV[2])
-for _, marker in ipairs(markers) do
-  write('SET', marker, '', 'EX', ARGV[1])
+for i = 1, #markers, 2 do
+  write('SET', markers[i], markers[i + 1], 'EX', ARGV[1])
 end
-if #values > 0 then write(delay and 'ZADD' or 'LPUSH', target, unpack(values)) end
+if #values > 0 then write(due and 'ZADD' or front and 'RPUSH' or 'LPUSH', target, unpack(values)) end
 if refused then
   local err, left = refused, 'nothing was written'
   --#include refused
 end
 if cap and ARGV[4] == 'drop_oldest' then call('LTRIM', target, 0, cap - 1) end
+if KEYS[3 + count] then call('DEL', unpack(KEYS, 3 + count)) end
 return answer

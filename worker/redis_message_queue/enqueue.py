@@ -1,0 +1,159 @@
+"""What an enqueue may be asked, what it sends, and what it answers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from redis_message_queue import _bulk, envelope
+from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.payload import written
+from redis_message_queue.validation import check, check_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from redis_message_queue.envelope import PayloadLimits
+    from redis_message_queue.keys import QueueKeys
+
+# As the scripts find it in an envelope without reading JSON.
+_MESSAGE_ID = re.compile(r"[!#-\[\]-~]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an enqueue: false for a duplicate, of which nothing was enqueued.
+
+    `message_id` is the message's own id, which nothing has if it is a duplicate. `first_id` is then the id of
+    the message that holds the deduplication key; None where that does not tell: it was published with
+    `get_deduplication_key` or by 7.0.0.
+    """
+
+    message_id: str
+    enqueued: bool = True
+    first_id: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.enqueued
+
+
+class Entry(NamedTuple):
+    """A message to enqueue; `marker` is empty without deduplication."""
+
+    message_id: str
+    stored: str
+    marker: str = ""
+
+    def receipt(self, answer: _bulk.Published) -> Receipt:
+        """What the script answered to it."""
+        return Receipt(self.message_id, answer.new, answer.holder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnqueueOptions:
+    """The arguments of an enqueue that hold for all of its messages, checked."""
+
+    delay_seconds: float | None = None
+    at: datetime | None = None
+    deduplication_seconds: int | None = None
+    at_front: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise TypeError or ConfigurationError naming the first argument that cannot work."""
+        check_fields(self)
+        if self.at is not None and self.at.utcoffset() is None:
+            raise ConfigurationError(
+                f"'at' must have a time zone, got {self.at.isoformat()}: use datetime.now(UTC) and what is"
+                " reckoned from it, or at.astimezone() for local time"
+            )
+        later = [name for name in ("delay_seconds", "at") if getattr(self, name) is not None]
+        if len(later) > 1 or (later and self.at_front):
+            raise ConfigurationError(
+                f"'{later[0]}' cannot be combined with '{'at' if len(later) > 1 else 'at_front'}': pass one"
+            )
+
+    def check_keys(self, *keys: str | None) -> None:
+        """Raise for a key that cannot be one, or for `deduplication_seconds` without any."""
+        for key in keys:
+            check(deduplication_key=key)
+        if self.deduplication_seconds is not None and not any(keys):
+            raise ConfigurationError(
+                "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key'"
+            )
+
+    def check_policy(self, overload_policy: str, *, keyed: bool) -> None:
+        """Raise ConfigurationError for what a queue that drops the oldest cannot keep."""
+        what = "'deduplication_key'" if keyed else "'at_front'" if self.at_front else ""
+        if what and overload_policy == "drop_oldest":
+            raise ConfigurationError(
+                f"{what} cannot be combined with drop_oldest: "
+                + (
+                    "enqueuing a dropped message again would be silently suppressed"
+                    if keyed
+                    else "what stands at the front is dropped first"
+                )
+            )
+
+    @property
+    def where(self) -> str:
+        """See `_bulk.publish_many`."""
+        if self.at is not None:
+            return _bulk.moment(self.at)
+        return _bulk.FRONT if self.at_front else _bulk.after(self.delay_seconds)
+
+    def target(self, keys: QueueKeys) -> str:
+        """The key that the messages go to."""
+        return keys.pending if self.where in ("", _bulk.FRONT) else keys.delayed
+
+
+def entry(
+    payload: object,
+    limits: PayloadLimits,
+    keys: QueueKeys,
+    deduplication_key: str | None,
+    message_id: str | None = None,
+) -> Entry:
+    """One message, ready to be sent. Raises as `written` does, and for an id or a key that cannot be one."""
+    check(message_id=message_id)
+    if message_id is not None and (
+        not _MESSAGE_ID.fullmatch(message_id) or message_id.startswith(envelope.RAW_ID)
+    ):
+        raise ConfigurationError(
+            f"'message_id' must be 1 to 128 visible ASCII characters without quotes and backslashes, and not"
+            f" begin with {envelope.RAW_ID!r}, got {message_id!r}"
+        )
+    salt = None if message_id is None else envelope.new_id()[:12]
+    chosen = message_id or envelope.new_id()
+    stored = envelope.encode(written(payload, limits), chosen, key=deduplication_key, salt=salt)
+    return Entry(chosen, stored, "" if deduplication_key is None else keys.deduplication(deduplication_key))
+
+
+def several(
+    payloads: Iterable[object], keys: Iterable[str] | None
+) -> tuple[Sequence[object], Sequence[str | None]]:
+    """The payloads with a key for each. Raises TypeError and ConfigurationError."""
+    if isinstance(payloads, (str, bytes, dict)):
+        raise TypeError(f"'payloads' must be an iterable of payloads, got {type(payloads).__name__}")
+    if isinstance(keys, (str, bytes)):
+        raise TypeError(f"'deduplication_keys' must be an iterable of texts, got {type(keys).__name__}")
+    many: list[object] = [*payloads]
+    if keys is None:
+        return many, [None] * len(many)
+    chosen: list[str | None] = [*keys]
+    if len(chosen) != len(many) or None in chosen:
+        raise ConfigurationError(
+            f"'deduplication_keys' must have one for each payload, got {len(chosen)} for {len(many)}"
+        )
+    return many, chosen
+
+
+def requests(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """Stored messages and the names of their markers, cut into what goes in one request each."""
+    for part in _bulk.parts(entries, _size_of, _bulk.MOST_AT_ONCE):
+        yield [one.stored for one in part], [one.marker for one in part if one.marker]
+
+
+def _size_of(one: Entry) -> int:
+    return len(one.stored) + _bulk.size_of(one.marker)  # an envelope is ASCII
