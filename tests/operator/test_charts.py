@@ -81,7 +81,7 @@ def test_operator_chart_alone_brings_and_upgrades_the_crd(releases: Releases) ->
 def test_an_upgrade_while_nobody_leads(releases: Releases, tmp_path: Path) -> None:
     """A Lease that was released belongs to the operators alone: Helm 4 would refuse to share its fields."""
     releases.upgrade("one", "redis-queue-operator")
-    flags = (f"--namespace={releases.namespace}", "--lease-name=one-operator")
+    flags = (f"--namespace={releases.namespace}", "--lease-name=one-operator", "--lease-seconds=15")
     with OperatorProcess(releases._server, tmp_path / "log", *flags):
         until(lambda: holder(releases), "it leads")
     released = releases.get("lease", "one-operator")

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 LONG = bool(os.environ.get("LONG"))
 OUTAGE_SECONDS = 60 if LONG else 4
+USUAL_LEASE = "--lease-seconds=15"
 SEVERAL_TRIES_SECONDS = 17 if LONG else 8
-"""A standby tries to lead every two seconds."""
+"""A standby tries to lead every two seconds, with a usual Lease."""
 NOW = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
 
 
@@ -145,11 +146,11 @@ def repeated(proxy: ApiProxy) -> list[str]:
 
 @pytest.mark.parametrize("how", ["killed", "told to leave"])
 def test_a_warm_standby_takes_over_from_a_leader(stage: Stage, redis_client: redis.Redis, how: str) -> None:
-    with stage.proxy() as of_one, stage.proxy() as of_two, stage.operator("one", of_one) as one:
+    with stage.proxy() as of_one, stage.proxy() as of_two, stage.operator("one", of_one, USUAL_LEASE) as one:
         jobs = stage.queue("jobs")
         publish(redis_client, jobs, 3)
         stage.until_replicas("jobs", 3)
-        with stage.operator("two", of_two):
+        with stage.operator("two", of_two, USUAL_LEASE):
             until(lambda: stage.condition("jobs", "Progressing").get("reason") == "ScalingUp", "all is told")
             everything = lambda: (stage.versions("jobs"), len(of_one.writes))  # noqa: E731
             quiet(everything, "nothing follows the last status", 2.5)
@@ -404,7 +405,7 @@ def test_a_wrong_clock_of_the_operators_machine_changes_nothing(
         assert lease is not None
         off = abs(datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp() - time.time())
         assert off > 3600, "the clock is right"
-        with stage.operator("two"):
+        with stage.operator("two", None, USUAL_LEASE):
             time.sleep(SEVERAL_TRIES_SECONDS)
             assert stage.leader() == "one", "a leader that renews was replaced"
         stage.cluster.run("delete", "rq", "jobs", "-n", stage.name, "--wait=false")

@@ -121,7 +121,7 @@ def test_a_restart_goes_on_and_nothing_moves_twice(
     cluster: Cluster, letters: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
     keys = QueueKeys(letters)
-    with operator(cluster, tmp_path) as first:
+    with operator(cluster, tmp_path, "--lease-seconds=15") as first:
         cluster.apply(redrive("slow", letters, max=200, ratePerSecond=20))
         until(lambda: redis_client.llen(keys.pending) >= 10, "some moved")
         first.stop(kill=True)

@@ -165,6 +165,8 @@ class OperatorProcess:
         ]
         # What a killed one leaves behind goes with the test's folder.
         ours = {"KUBECONFIG": str(server.kubeconfig), "TMPDIR": str(log.parent)}
+        # A machine that stalls for some seconds ends no reign, where a test is not about that.
+        ours["REDISQUEUE_LEASE_SECONDS"] = "40"
         self._environment = {**os.environ, **ours}
         self._environment.pop("KUBERNETES_SERVICE_HOST", None)
         self.process: subprocess.Popen[bytes] | None = None
