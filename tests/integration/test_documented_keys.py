@@ -99,7 +99,7 @@ def test_processing_in_every_way(lossy: LossyRedis, leased: bool) -> None:
 def test_the_level_of_workers(lossy: LossyRedis) -> None:
     RedisMessageQueue(QUEUE, client=lossy).publish_many(list("abcdefghij"))
     worker = WorkerIdentity("w", 4, config_hash="v1", instance="i")
-    consumer = Consumer(lossy, QUEUE, keep_completed=10, max_delivery_count=1, worker=worker)
+    consumer = Consumer(lossy, QUEUE, keep_completed=10, keep_failed=10, max_delivery_count=1, worker=worker)
     consumer.report(busy=0, oldest_start_age_seconds=None, draining=False)
     lossy.lose = 1
     with pytest.raises(redis.ConnectionError):
@@ -115,7 +115,14 @@ def test_the_level_of_workers(lossy: LossyRedis) -> None:
     consumer.settle(ends, claim=1)
     let_leases_expire(lossy, KEYS)
     consumer.claim(10)
-    assert {"N::workers", "N::dlq", "N::dlq_info", "N::delayed", "N::completed"} <= seen_at_most(lossy)
+    assert {
+        "N::workers",
+        "N::dlq",
+        "N::dlq_info",
+        "N::delayed",
+        "N::completed_info",
+        "N::failed_info",
+    } <= seen_at_most(lossy)
     seen_at_most(lossy)
     expire_leases(lossy, KEYS, "i")
     retire(lossy, KEYS, ["w"])

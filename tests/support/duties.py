@@ -108,6 +108,8 @@ async def mend(face: Face, client: Any) -> None:
     assert (await face.call(queue.stats)).dead_letter == 1
     (letter,) = await face.call(queue.peek, 5, source="dead_letter")
     assert _text(letter)
+    assert [_text(each.payload) for each in await face.call(queue.dead_letters)] == [_text(letter)]
+    assert (await face.call(queue.find, "nowhere")).state == "unknown"
     assert await face.call(queue.redrive_dead_letters) == 1
     await face.call(client.hset, KEYS.lease_tokens, "lost", "1")
     assert (await face.call(queue.repair)).without_message == 1

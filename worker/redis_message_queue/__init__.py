@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from redis_message_queue.interrupt_handler import (
         EventDrivenInterruptHandler as EventDrivenInterruptHandler,
     )
+    from redis_message_queue.looking import Letter as Letter
+    from redis_message_queue.looking import Location as Location
     from redis_message_queue.messages import ClaimedMessage, MessageData
     from redis_message_queue.messages import CurrentMessage as CurrentMessage
     from redis_message_queue.messages import current_message as current_message
@@ -83,6 +85,7 @@ _NAMES = {
         "GracefulInterruptHandler",
         "EventDrivenInterruptHandler",
     ),
+    "looking": ("Letter", "Location"),
     "messages": ("ClaimedMessage", "MessageData", "CurrentMessage", "current_message"),
     "redis_message_queue": ("RedisMessageQueue",),
     "redrive": ("RedriveProgress", "RepairReport"),

@@ -7,9 +7,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from redis_message_queue import _bulk, _io
-from redis_message_queue._bulk import BYTES_AT_ONCE, Letter, Renewed, Tail, parts, size_of
+from redis_message_queue._bulk import BYTES_AT_ONCE, PlacedLetter, Renewed, Tail, parts, size_of
 from redis_message_queue.envelope import new_id
 from redis_message_queue.exceptions import PayloadTooLargeError
+from redis_message_queue.looking import Cursor, Location, locate
 from redis_message_queue.redrive import (
     AT_FIRST,
     MOST_AT_ONCE,
@@ -104,14 +105,14 @@ class Redrive:
             self._options.on_progress(self.progress)
         return self.progress
 
-    def _look(self, size: int) -> list[Letter]:
+    def _look(self, size: int) -> list[PlacedLetter]:
         """The oldest letters of ours that were not looked at yet, as many as one call may carry."""
         first = self._skipped + (self._moved if self._options.dry_run else 0)
         count = size if self._options.match else min(size, self._most)
         page = self._read(first, count)
         ours = (self._total or 0) - (0 if self._options.dry_run else self._moved)
         entries = page.entries[: max(0, ours - first)]
-        return [Letter(place, _as_bytes(entry)) for place, entry in enumerate(entries, first)]
+        return [PlacedLetter(place, _as_bytes(entry)) for place, entry in enumerate(entries, first)]
 
     def _read(self, first: int, count: int) -> Tail:
         """The oldest letters behind `first` others. One that needs a request of its own is told before."""
@@ -145,7 +146,7 @@ class Redrive:
         room, most = self._room, self._options.most_at_once
         return most if room is None else min(most, room)
 
-    def _choose(self, letters: list[Letter]) -> tuple[list[Renewed], int]:
+    def _choose(self, letters: list[PlacedLetter]) -> tuple[list[Renewed], int]:
         """Those to move, as many as one call may, and how many were looked at for it. Empties `letters`."""
         flags: Iterable[bool] = [True] * len(letters)
         if self._options.match is not None:
@@ -233,3 +234,11 @@ def purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -> int:
         done = gateway._call_retrying(call)  # noqa: SLF001
         if done.entries is not None and not done.unfinished:
             return done.entries
+
+
+def find(gateway: RedisGateway, keys: QueueKeys, dead_letters: str, message_id: str) -> Location:
+    """Look through the queue, page by page, for one message."""
+    found: Location | Cursor = Cursor()
+    while isinstance(found, Cursor):
+        found = gateway._call_retrying(locate(keys, dead_letters, message_id, found))  # noqa: SLF001
+    return found

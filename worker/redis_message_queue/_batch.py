@@ -338,8 +338,8 @@ def _settlement_args(settlement: Settlement, marker: str = "") -> tuple[Text, ..
     claim, outcome = settlement.claim, settlement.outcome
     delay_ms, failed = round(settlement.delay_seconds * 1000), int(settlement.failed)
     end = f"{claim.token} {outcome} {delay_ms} {failed}"
-    if outcome is not Outcome.DEAD:
-        return (claim.stored, end, marker) if outcome is Outcome.FAILED else (claim.stored, end)
+    if outcome not in _GIVES_UP:
+        return claim.stored, end
     why = (
         text[:_DETAIL_LENGTH].encode("utf-8", "replace") for text in (settlement.reason, settlement.detail)
     )
@@ -359,7 +359,7 @@ def _named(claim: Claim, words: tuple[Text, ...]) -> tuple[Text, ...]:
 
 
 def _worker_json(worker: WorkerIdentity, *, busy: int, draining: bool, tripped: bool = False) -> str:
-    state = {
+    state: dict[str, object] = {
         "v": 1,
         "pod": worker.pod_uid,
         "owner": worker.owner_uid,
@@ -368,6 +368,8 @@ def _worker_json(worker: WorkerIdentity, *, busy: int, draining: bool, tripped: 
         "draining": draining,
         "config": worker.config_hash,
     }
+    if worker.instance:
+        state["instance"] = worker.instance
     if tripped:
         state["tripped"] = True
     return json.dumps(state, separators=(",", ":"))

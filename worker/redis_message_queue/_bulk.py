@@ -180,7 +180,7 @@ def _tail(reply: list[Any]) -> Tail:
     return Tail(length, entries)
 
 
-class Letter(NamedTuple):
+class PlacedLetter(NamedTuple):
     """A dead or failed letter in its list; the oldest has place 0."""
 
     place: int
@@ -227,7 +227,7 @@ def redrive(
     )
 
 
-def renewed(letter: Letter, *, dry_run: bool = False) -> Renewed:
+def renewed(letter: PlacedLetter, *, dry_run: bool = False) -> Renewed:
     """The letter, ready for another life: a new identity is a new delivery budget. A dry run sends nothing.
 
     Bytes that are no text travel as hex. A letter may be large: no form of it is kept longer than needed.

@@ -93,6 +93,12 @@ class QueueKeys:
         "{name}{separator}dlq_info",
         "List: a JSON record (id, reason, digest, time) of each dead letter, newest at the head, capped.",
     )
+    failed_info = _name(
+        "{name}{separator}failed_info", "List: the same of each failed message that a worker kept."
+    )
+    completed_info = _name(
+        "{name}{separator}completed_info", "List: the same of each completed message that a worker kept."
+    )
     delayed = _name(
         "{name}{separator}delayed",
         "Sorted set: stored message → when it is due, ms since the epoch by the server's clock.",

@@ -101,6 +101,7 @@ RULES: Mapping[str, Rule] = {
     "at_front": _FLAG,
     "message_id": Rule("a str", optional=True, blank=False),
     "count": Rule("an int", above=0),
+    "start": Rule("an int", least=0),
     "max_messages": _LIMIT,
     "per_second": Rule("a number", optional=True, above=0),
     "match": _CALLBACK,

@@ -16,6 +16,8 @@ from redis_message_queue.keys import QueueKeys
         ("failed", "jobs::failed"),
         ("dead_letter", "jobs::dlq"),
         ("dead_letter_info", "jobs::dlq_info"),
+        ("failed_info", "jobs::failed_info"),
+        ("completed_info", "jobs::completed_info"),
         ("delayed", "jobs::delayed"),
         ("workers", "jobs::workers"),
         ("deduplication_prefix", "jobs::deduplication::"),

@@ -118,8 +118,8 @@ def test_the_queue_is_importable_from_its_module_too(face: ModuleType) -> None:
 def test_later_names_are_importable_beside_the_old_ones(face: ModuleType) -> None:
     later = (
         "ClaimStoreFailedError CurrentMessage DrainFailedError EventDrivenInterruptHandler"
-        " MalformedStoredMessageError PayloadTooDeepError PayloadTooLargeError QueueStats Receipt"
-        " RedriveProgress current_message"
+        " Letter Location MalformedStoredMessageError PayloadTooDeepError PayloadTooLargeError QueueStats"
+        " Receipt RedriveProgress current_message"
     )
     for name in later.split():
         assert getattr(face, name) is getattr(sync_face, name)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from redis_message_queue import _bulk, envelope, options, validation
 from redis_message_queue._timer import AsyncLeaseHeartbeat
 from redis_message_queue.asyncio import _io
-from redis_message_queue.asyncio._admin import Redrive, purge, repair
+from redis_message_queue.asyncio._admin import Redrive, find, purge, repair
 from redis_message_queue.asyncio._queue import BaseQueue
 from redis_message_queue.enqueue import EnqueueOptions, Receipt, several
 from redis_message_queue.envelope import default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.looking import Letter, Location, letters
+from redis_message_queue.operations import decodes
 from redis_message_queue.redrive import RedriveOptions, RedriveProgress, RepairReport
 from redis_message_queue.stats import QueueStats, sample_call
 from redis_message_queue.validation import noting_names
@@ -270,6 +272,38 @@ class RedisMessageQueue(BaseQueue):
         if source in ("pending", "processing"):
             return [envelope.decode(entry).payload for entry in entries]
         return entries
+
+    async def find(self, message_id: str) -> Location:
+        """Where the message with this id is, and since when or until when; "unknown" if it is nowhere.
+
+        Completed, failed and dead ones are known while they are kept, and among the last 1000 that workers (a
+        `Consumer`) have put there. It reads the queue until it has found the message, so an unknown one costs
+        most: a thousand entries or 1 MiB in a round trip, each about a millisecond of the server. In a queue
+        that takes several, what goes back to a place that was looked at, as by a retry, may be missed.
+        """
+        validation.check(message_id=message_id)
+        if message_id is None:
+            raise TypeError("'message_id' must be a str, got NoneType")
+        return await find(self._built_in("find()"), self.key, self._dead_letters(), message_id)
+
+    async def dead_letters(self, count: int = 100, *, start: int = 0) -> list[Letter]:
+        """What was given up, newest first: `count` behind the first `start`, or 1 MiB if that is less.
+
+        With why, when and by whom, where a worker did it; the last 1000 are told of. Of equal payloads the
+        newest has the newest record, among those that are read together.
+        """
+        return await self._letters(self._dead_letters(), self.key.dead_letter_info, count, start)
+
+    async def failed(self, count: int = 100, *, start: int = 0) -> list[Letter]:
+        """What failed for good and is kept, as `dead_letters()` tells it."""
+        return await self._letters(self.key.failed, self.key.failed_info, count, start)
+
+    async def _letters(self, source: str, records: str, count: int, start: int) -> list[Letter]:
+        validation.check(count=count, start=start)
+        gateway = self._built_in("dead_letters() and failed()")
+        decode = decodes(gateway._client)  # noqa: SLF001
+        call = letters(source=source, records=records, start=start, count=count, decode=decode)
+        return await gateway._call_retrying(call)  # noqa: SLF001
 
     async def redrive(
         self,

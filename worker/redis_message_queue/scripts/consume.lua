@@ -7,8 +7,8 @@
 --       due: 2 = first, 1 = if nothing else waits, 0 = not now; lease ms; delivery limit or 0; record TTL ms; lengths
 --       kept of completed, failed, dead-letter info
 --       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for what its process holds or '',
---       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), of what is given up its
---       deduplication marker or '', and of a dead letter reason, detail. Instead of a large message its first bytes, and
+--       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), and of what is given up its
+--       deduplication marker or '', reason, detail. Instead of a large message its first bytes, and
 --       behind `failed` the end of its lease as granted and its length
 -- reply nil if a message that was not sent is not found: then nothing was done, and all of them are to be sent. Else one
 --       string, which clients read faster than a list: words, a line feed, the claimed messages end to end; or if they
@@ -51,15 +51,20 @@ count, limit = tonumber(count), tonumber(limit)
 local worker, held, now = ARGV[2], ARGV[4], now_ms()
 local deadline = now + lease_ms
 
+-- Beside each list that messages end in there is one of records, which tell of the newest of them.
+local infos = { done = COMPLETED .. '_info', failed = FAILED .. '_info', dead = INFO }
+local most_told = { done = tonumber(keep_completed), failed = tonumber(keep_failed), dead = math.huge }
+
 -- Of the lists that messages end in, those matter that this call needs: a message must not suffer for another's list.
 local ends = {}
 function keys.wrong(burying)
   local lists = {}
-  if ends.done and keep_completed ~= '0' then lists[1], lists[2] = COMPLETED, 'list' end
-  if ends.failed and keep_failed ~= '0' then lists[#lists + 1], lists[#lists + 2] = FAILED, 'list' end
-  if ends.dead or burying then
-    lists[#lists + 1], lists[#lists + 2], lists[#lists + 3], lists[#lists + 4] = DEAD, 'list', INFO, 'list'
+  local function add(list, info)
+    lists[#lists + 1], lists[#lists + 2], lists[#lists + 3], lists[#lists + 4] = list, 'list', info, 'list'
   end
+  if ends.done and keep_completed ~= '0' then add(COMPLETED, infos.done) end
+  if ends.failed and keep_failed ~= '0' then add(FAILED, infos.failed) end
+  if ends.dead or burying then add(DEAD, INFO) end
   return check_leases(keys) or check({ DELAYED, 'zset', WORKERS, 'hash', keys.notes, 'hash', SETTLED, 'string',
     CLAIMED, 'string' }) or check(lists)
 end
@@ -111,12 +116,19 @@ local function granted(one, careful)
   return careful == 'alone' or keep
 end
 
-local function tell_why(stored, reason, detail, deliveries)
-  if keep_info == '0' then return end
+local recorded = {} -- how many records to keep, by their list
+local function tell(outcome, stored, reason, detail, deliveries)
+  local keep = math.min(keep_info, most_told[outcome])
+  if keep == 0 then return end
   local id, payload = unwrap(stored)
-  call('LPUSH', INFO, cjson.encode({ id = id, reason = reason, detail = detail, deliveries = deliveries, at = now,
+  deliveries = deliveries or tonumber(call('HGET', keys.counts, stored)) or 0
+  call('LPUSH', infos[outcome], cjson.encode({ id = id, reason = reason, detail = detail, deliveries = deliveries, at = now,
     digest = redis.sha1hex(payload), worker = worker }))
-  call('LTRIM', INFO, 0, keep_info - 1)
+  recorded[infos[outcome]] = keep
+end
+
+local function trim_records()
+  for info, keep in pairs(recorded) do call('LTRIM', info, 0, keep - 1) end
 end
 
 -- Settle { stored, token, outcome, delay, failed, reason, detail, marker } each. Released ones go last and in reverse, so that
@@ -134,7 +146,7 @@ local function settle_all(all, fast)
     local stored, outcome, failed, marker = one[1], one[3], one[5] == '1', one[8]
     if one.applied == 1 then
       if outcome ~= 'release' and outcome ~= 'retry' then ended[#ended + 1] = stored end
-      if outcome == 'dead' then tell_why(stored, one[6], one[7], tonumber(call('HGET', keys.counts, stored)) or 0) end
+      if infos[outcome] and not fast then tell(outcome, stored, one[6], one[7]) end
       if outcome == 'release' then uncount(keys, stored) end
       if (marker or '') ~= '' then pcall_redis('DEL', marker) end -- it may be published again
       if outcome == 'retry' and failed then
@@ -145,6 +157,7 @@ local function settle_all(all, fast)
   end
   if pushed[COMPLETED] then call('LTRIM', COMPLETED, 0, keep_completed - 1) end
   if pushed[FAILED] then call('LTRIM', FAILED, 0, keep_failed - 1) end
+  trim_records()
   drop('HDEL', keys.counts, ended)
   if keys.noted then drop('HDEL', keys.notes, ended) end
 end
@@ -205,9 +218,8 @@ while ARGV[at] do
   all[#all + 1], at = one, at + 2
   ends[outcome] = true
   if outcome ~= 'done' or keep_completed ~= '0' then fast = false end
-  if outcome == 'dead' or outcome == 'failed' then one[8], at = ARGV[at], at + 1 end
-  if outcome == 'dead' then
-    one[6], one[7], at = ARGV[at], ARGV[at + 1], at + 2
+  if outcome == 'dead' or outcome == 'failed' then
+    one[8], one[6], one[7], at = ARGV[at], ARGV[at + 1], ARGV[at + 2], at + 3
   end
 end
 
@@ -266,7 +278,8 @@ elseif count > 0 and fresh == '1' and not retired then
   local function bury_told(stored, deliveries)
     buried[#buried + 1] = stored
     if keys.noted then call('HDEL', keys.notes, stored) end
-    tell_why(stored, 'MaxDeliveries', '', deliveries)
+    tell('dead', stored, 'MaxDeliveries', '', deliveries)
+    trim_records()
   end
   -- What was lost with a worker comes apart from the others, so that the one whose fault it is shows itself.
   claims, problem = claim(keys, { count = count, deadline = deadline, counted = true, limit = limit, dead = DEAD,

@@ -1,0 +1,274 @@
+"""`find`, `dead_letters` and `failed`: where a message is, and what became of those that ended."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.queues import let_leases_expire, publish
+
+from redis_message_queue import ConfigurationError, Letter, Location, LuaScriptError, envelope
+from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.trouble import AWAY
+
+if TYPE_CHECKING:
+    import redis
+    from tests.support.faces import Face
+
+KEYS = QueueKeys("{jobs}")
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def worker(client: redis.Redis, **options: Any) -> Consumer:
+    identity = WorkerIdentity("pod-1", 4, instance="instance-1")
+    return Consumer(client, "{jobs}", worker=identity, **options)
+
+
+def ended(client: redis.Redis, outcome: Outcome, **options: Any) -> None:
+    """Claim the next message and end it."""
+    consumer = worker(client, **options)
+    (claim,) = consumer.claim(1).claims
+    reason = {} if outcome is Outcome.DONE else {"reason": "Boom", "detail": 'Traceback "id":"b"'}
+    assert consumer.settle([Settlement(claim, outcome, **reason)]).applied == (True,)
+
+
+async def states(face: Face, queue: Any, *ids: str) -> list[str]:
+    return [(await face.call(queue.find, one)).state for one in ids]
+
+
+async def test_a_message_is_found_wherever_it_goes(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    for one in "abc":
+        await face.call(queue.enqueue, one, message_id=one)
+    at = datetime.now(UTC) + timedelta(days=1)
+    await face.call(queue.enqueue, "later", message_id="later", at=at)
+    assert [await face.call(queue.find, one) for one in "abc"] == [
+        Location(one, "pending", position=place) for place, one in enumerate("abc")
+    ]
+    later = await face.call(queue.find, "later")
+    assert later.state == "delayed"
+    assert abs(later.due - at) < timedelta(milliseconds=2)
+    assert await face.call(queue.find, "nowhere") == Location("nowhere", "unknown")
+
+    consumer = worker(redis_client, visibility_timeout_seconds=1000)
+    (claim,) = consumer.claim(1).claims
+    in_hand = await face.call(queue.find, "a")
+    assert (in_hand.state, in_hand.deliveries, in_hand.worker) == ("in_flight", 1, "pod-1")
+    assert in_hand.lease_end.timestamp() * 1000 == claim.lease_end_ms
+    assert (await face.call(queue.find, "b")).position == 0
+    consumer.settle([Settlement(claim, Outcome.DONE)])
+    assert await states(face, queue, "a") == ["unknown"]
+    let_leases_expire(redis_client, KEYS)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.FAILED, Outcome.DEAD])
+async def test_what_has_ended_is_found_while_it_is_kept(
+    face: Face, redis_client: redis.Redis, outcome: Outcome
+) -> None:
+    queue = face.queue()
+    state, target = {
+        Outcome.DONE: ("completed", "completed"),
+        Outcome.FAILED: ("failed", "failed"),
+        Outcome.DEAD: ("dead", "dead_letter"),
+    }[outcome]
+    for one in ("a/1", "b"):
+        await face.call(queue.enqueue, "same", message_id=one)
+    ended(redis_client, outcome, keep_completed=5, keep_failed=5)
+    found = await face.call(queue.find, "a/1")
+    assert (found.state, found.worker, found.deliveries) == (state, "pod-1", 1)
+    assert found.at > LONG_AGO
+    assert found.reason == ("" if outcome is Outcome.DONE else "Boom")
+    assert found.traceback == ("" if outcome is Outcome.DONE else 'Traceback "id":"b"')
+    assert await states(face, queue, "b") == ["pending"]
+    await face.call(queue.purge, target=target)
+    assert await states(face, queue, "a/1") == ["unknown"]
+
+
+async def test_nothing_is_recorded_of_what_is_not_kept(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    for outcome in (Outcome.DONE, Outcome.FAILED):
+        await face.call(queue.enqueue, "x", message_id="x")
+        ended(redis_client, outcome, keep_completed=0, keep_failed=0)
+        assert await states(face, queue, "x") == ["unknown"]
+    await face.call(queue.enqueue, "x", message_id="x")
+    ended(redis_client, Outcome.FAILED, keep_failed=5, keep_dead_letter_info=0)
+    assert await face.call(queue.failed) == [Letter(b"x")]
+    assert not [*redis_client.scan_iter("*_info")]
+
+
+async def test_records_are_as_many_as_are_kept(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    await face.call(queue.enqueue_many, range(6))
+    consumer = worker(redis_client, keep_completed=2, keep_failed=1, keep_dead_letter_info=2)
+    claims = consumer.claim(6).claims
+    outcomes = [Outcome.DONE, Outcome.FAILED] * 3
+    consumer.settle([Settlement(claim, outcome) for claim, outcome in zip(claims, outcomes, strict=True)])
+    assert redis_client.llen(KEYS.completed_info) == redis_client.llen(KEYS.completed) == 2
+    assert redis_client.llen(KEYS.failed_info) == redis_client.llen(KEYS.failed) == 1
+
+
+@pytest.mark.one_node
+@pytest.mark.parametrize("where", ["pending", "delayed", "processing"])
+async def test_a_large_place_is_looked_through_in_pages(
+    face: Face, redis_client: redis.Redis, where: str
+) -> None:
+    queue = face.queue()
+    later = 1000 if where == "delayed" else None
+    receipts = await face.call(queue.enqueue_many, ["x" * 900] * 2500, delay_seconds=later)
+    if where == "processing":
+        assert len(worker(redis_client).claim(2500).claims) == 2500
+    wanted = [receipts[place].message_id for place in (0, 1200, 2499)]
+    found = [await face.call(queue.find, one) for one in wanted]
+    assert {one.state for one in found} == {"in_flight" if where == "processing" else where}
+    if where == "pending":
+        assert [one.position for one in found] == [0, 1200, 2499]
+    redis_client.config_resetstat()
+    assert await states(face, queue, "unknown") == ["unknown"]
+    calls = redis_client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert calls == 3
+    assert not [
+        name for name in redis_client.info("commandstats") if name.endswith(("_set", "push", "expire"))
+    ]
+
+
+async def test_messages_that_leave_meanwhile_hide_no_other(face: Face, redis_client: redis.Redis) -> None:
+    """Between two pages the newest of processing are settled: what stands behind them has moved."""
+    queue = face.queue()
+    receipts = await face.call(queue.enqueue_many, ["x"] * 1500)
+    consumer = worker(redis_client)
+    claims = consumer.claim(1500).claims
+    newest_first = [receipt.message_id for receipt in reversed(receipts)]
+    gateway, execute = queue._gateway, queue._gateway._sender.execute
+    looked = 0
+
+    def settle_some() -> None:
+        nonlocal looked
+        looked += 1
+        if looked == 1:
+            consumer.settle([Settlement(claim, Outcome.DONE) for claim in claims[-400:]])
+
+    def sync(client: object, call: object) -> object:
+        answer = execute(client, call)
+        settle_some()
+        return answer
+
+    async def awaited(client: object, call: object) -> object:
+        answer = await execute(client, call)
+        settle_some()
+        return answer
+
+    gateway._sender.execute = sync if face.name == "sync" else awaited
+    assert await states(face, queue, newest_first[1100]) == ["in_flight"]
+    assert looked >= 2
+
+
+async def test_values_of_other_producers_are_passed_over_or_found(
+    face: Face, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, KEYS, "ours")
+    loose = envelope.PREFIX + json.dumps({"payload": "spaced", "id": "v7"})
+    redis_client.lpush(KEYS.pending, "raw", b"\xff\xfe", envelope.PREFIX + "broken", loose)
+    assert (await face.call(face.queue().find, "v7")).position == 4
+    assert await states(face, face.queue(), "raw", "é", 'quo"te', "\ud800") == ["unknown"] * 4
+
+
+async def test_letters_come_newest_first_with_what_is_known(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    redis_client.lpush(KEYS.dead_letter, "of 7.0.0")
+    for one in ("first", "second"):
+        await face.call(queue.enqueue, "same", message_id=one)
+        ended(redis_client, Outcome.DEAD)
+    redis_client.lpush(KEYS.dead_letter, b"\xff")
+    newest, second, first, oldest = await face.call(queue.dead_letters)
+    assert newest == Letter(b"\xff")
+    assert oldest == Letter(b"of 7.0.0")
+    assert [one.message_id for one in (second, first)] == ["second", "first"]
+    assert first.at <= second.at
+    assert (first.payload, first.reason, first.deliveries, first.worker) == (b"same", "Boom", 1, "pod-1")
+    assert first.traceback.startswith("Traceback")
+    assert await face.call(queue.dead_letters, 1, start=1) == [second]
+    assert await face.call(queue.dead_letters, start=4) == []
+    assert await face.call(queue.failed) == []
+
+
+async def test_what_was_redriven_is_no_letter_and_its_record_no_others(
+    face: Face, redis_client: redis.Redis
+) -> None:
+    queue = face.queue()
+    await face.call(queue.enqueue, "same", message_id="a")
+    ended(redis_client, Outcome.DEAD)
+    assert await face.call(queue.redrive_dead_letters) == 1
+    assert await face.call(queue.dead_letters) == []
+    assert await states(face, queue, "a") == ["unknown"]
+    ended(redis_client, Outcome.DEAD)
+    (letter,) = await face.call(queue.dead_letters)
+    assert letter.message_id not in (None, "a")
+
+
+async def test_a_page_of_letters_is_bounded(face: Face, redis_client: redis.Redis) -> None:
+    redis_client.lpush(
+        KEYS.failed, *[b"%06d" % number + b"x" * 400_000 for number in range(5)], b"y" * 3_000_000
+    )
+    queue = face.queue()
+    sizes = []
+    while page := await face.call(queue.failed, start=len(sizes)):
+        assert sum(len(one.payload) for one in page) <= 1 << 20 or len(page) == 1
+        sizes += [len(one.payload) for one in page]
+    assert sizes == [3_000_000] + [400_006] * 5
+
+
+async def test_a_decoding_client_gets_text_where_it_is_text(face: Face, redis_client: redis.Redis) -> None:
+    redis_client.lpush(KEYS.failed, b"\xff", "grüße")
+    redis_client.lpush(KEYS.failed_info, "no record", "[]", '{"digest": 7}')
+    queue = face.queue(client=face.client(decode_responses=True))
+    assert [one.payload for one in await face.call(queue.failed)] == ["grüße", b"\xff"]
+    assert await states(face, queue, "x") == ["unknown"]
+
+
+async def test_what_was_lost_too_often_is_dead(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    await face.call(queue.enqueue, "x", message_id="x", deduplication_key="k")
+    consumer = worker(redis_client, max_delivery_count=1)
+    consumer.claim(1)
+    let_leases_expire(redis_client, KEYS)
+    assert consumer.claim(1).dead_lettered == 1
+    found = await face.call(queue.find, "x")
+    assert (found.state, found.reason, found.deliveries) == ("dead", "MaxDeliveries", 1)
+
+
+@pytest.mark.parametrize("key", [KEYS.pending, KEYS.failed, KEYS.failed_info, KEYS.workers])
+async def test_a_key_of_another_type_is_named(face: Face, redis_client: redis.Redis, key: str) -> None:
+    redis_client.set(key, "text", ex=60)
+    with pytest.raises(LuaScriptError, match="WRONGTYPE"):
+        await face.call(face.queue().find, "x")
+
+
+async def test_what_cannot_be_asked_is_named(face: Face) -> None:
+    queue = face.queue()
+    for wrong in (None, 7):
+        with pytest.raises(TypeError, match="'message_id' must be a str"):
+            await face.call(queue.find, wrong)
+    for options in ({"count": 0}, {"start": -1}):
+        with pytest.raises(ConfigurationError):
+            await face.call(queue.dead_letters, **options)
+
+
+@pytest.mark.one_node
+async def test_a_replica_is_looked_at_and_takes_nothing(
+    face: Face, redis_client: redis.Redis, node: redis.Redis
+) -> None:
+    queue = face.queue(publish_timeout_seconds=0.3)
+    await face.call(queue.enqueue, "x", message_id="x")
+    redis_client.lpush(KEYS.dead_letter, "dead")
+    node.replicaof("127.0.0.1", 1)  # of nobody: it keeps what it has
+    try:
+        assert await states(face, queue, "x", "y") == ["pending", "unknown"]
+        assert await face.call(queue.dead_letters) == [Letter(b"dead")]
+        with pytest.raises(AWAY):
+            await face.call(queue.enqueue, "y")
+    finally:
+        node.replicaof("NO", "ONE")
+    assert redis_client.llen(KEYS.pending) == 1

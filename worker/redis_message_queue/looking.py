@@ -1,0 +1,155 @@
+"""Where a message is, and what became of those that ended: calls that write nothing, and what they tell."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from redis_message_queue.operations import Call, Text, as_text, script
+
+if TYPE_CHECKING:
+    from redis_message_queue.keys import QueueKeys
+
+State = Literal["pending", "delayed", "in_flight", "completed", "failed", "dead", "unknown"]
+
+_ENTRIES_AT_ONCE = 1000
+_BYTES_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that was given up, or failed for good; of what no worker of ours ended, the payload alone.
+
+    `reason` is a word, `traceback` the end of one, at most 4096 characters. `deliveries` counts all of them.
+    """
+
+    payload: str | bytes
+    message_id: str | None = None
+    reason: str = ""
+    deliveries: int | None = None
+    at: datetime | None = None
+    worker: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a message is; what belongs to another state is None or empty.
+
+    pending: `position` is how many are before it. delayed: it is `due` then. in_flight: the lease ends at
+    `lease_end` unless it is renewed, and `worker` has it, where workers keep account. completed, failed,
+    dead: `at`, `worker`, and but for completed ones `reason` and `traceback`.
+    """
+
+    message_id: str
+    state: State
+    position: int | None = None
+    due: datetime | None = None
+    lease_end: datetime | None = None
+    deliveries: int | None = None
+    worker: str = ""
+    at: datetime | None = None
+    reason: str = ""
+    traceback: str = ""
+
+
+class Cursor(NamedTuple):
+    """Where a search goes on: the place, the entries passed over there, its length then, a digest."""
+
+    place: str = "1"
+    passed: str = "0"
+    length: str = "0"
+    digest: str = ""
+
+
+def locate(keys: QueueKeys, dead_letters: str, message_id: str, cursor: Cursor) -> Call[Location | Cursor]:
+    """Look for a message, as far as one call goes; then the cursor of the next."""
+    names = (keys.delayed, keys.pending, keys.processing, dead_letters, keys.failed, keys.completed)
+    records = (keys.dead_letter_info, keys.failed_info, keys.completed_info)
+    leases = (keys.lease_deadlines, keys.lease_tokens, keys.delivery_counts, keys.workers)
+    told = message_id.encode(errors="replace")
+    args = (told, json.dumps(message_id), *cursor, _ENTRIES_AT_ONCE, _BYTES_AT_ONCE)
+    return Call(
+        script("locate"),
+        (*names, *records, *leases),
+        args,
+        lambda reply: _located(message_id, *reply),
+        raw=True,
+    )
+
+
+def _located(message_id: str, word: Text, *facts: Any) -> Location | Cursor:
+    state: Any = as_text(word)
+    if state == "more":
+        return Cursor(*map(as_text, facts))
+    if state == "pending":
+        return Location(message_id, state, position=int(facts[0]))
+    if state == "delayed":
+        return Location(message_id, state, due=_moment(facts[0]))
+    if state == "in_flight":
+        end, deliveries, worker = map(_told, facts)
+        return Location(
+            message_id,
+            state,
+            lease_end=_moment(end),
+            deliveries=int(deliveries) if deliveries else None,
+            worker=worker,
+        )
+    if state == "unknown":
+        return Location(message_id, state)
+    letter = _letter(b"", facts[0])
+    return Location(
+        message_id,
+        state,
+        deliveries=letter.deliveries,
+        worker=letter.worker,
+        at=letter.at,
+        reason=letter.reason,
+        traceback=letter.traceback,
+    )
+
+
+def letters(*, source: str, records: str, start: int, count: int, decode: bool) -> Call[list[Letter]]:
+    """Read letters, newest first: fewer than `count` when they are larger than 1 MiB together."""
+
+    def parse(reply: list[bytes]) -> list[Letter]:
+        pairs = zip(reply[::2], reply[1::2], strict=True)
+        return [_letter(_payload(payload, decode=decode), record) for payload, record in pairs]
+
+    return Call(script("letters"), (source, records), (start, count, _BYTES_AT_ONCE), parse, raw=True)
+
+
+def _payload(payload: bytes, *, decode: bool) -> str | bytes:
+    if decode:
+        with contextlib.suppress(UnicodeDecodeError):
+            return payload.decode()
+    return payload
+
+
+def _letter(payload: str | bytes, record: bytes) -> Letter:
+    """With what its record says; a record that cannot be read says nothing."""
+    try:
+        told = json.loads(record or b"{}")
+        return Letter(
+            payload,
+            message_id=told.get("id"),
+            reason=told.get("reason", ""),
+            deliveries=told.get("deliveries"),
+            at=_moment(told.get("at", "")),
+            worker=told.get("worker", ""),
+            traceback=told.get("detail", ""),
+        )
+    except (ValueError, AttributeError):
+        return Letter(payload)
+
+
+def _moment(ms: Any) -> datetime | None:
+    text = _told(ms) if isinstance(ms, (str, bytes)) else str(ms)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=float(text)) if text else None
+
+
+def _told(value: Text) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
