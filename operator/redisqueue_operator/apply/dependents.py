@@ -26,7 +26,7 @@ from redisqueue_operator.decide.children.identity import (
     owner_reference,
 )
 from redisqueue_operator.kubernetes_api import ApiError, path_of
-from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REPLICASETS
+from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REPLICASETS, compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -89,7 +89,7 @@ class CompanionList:
         if kind == BUDGET and (queue is None or key.name != deployment_name(queue)):
             self.strangers.setdefault(key.namespace, {})[key.name] = item["spec"].get("selector")
             return
-        self.objects[kind, key] = item
+        self.objects[kind, key] = compact(item)
         if kind == "ConfigMap" and queue:
             self.snapshots.setdefault(Key(key.namespace, queue), []).append(item)
 

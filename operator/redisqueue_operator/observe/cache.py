@@ -208,15 +208,32 @@ def _slim(resource: Resource, obj: Object) -> Object:
         owner = owner_of(PODS, obj)
         slim = {"metadata": _bare(obj["metadata"], owner.name if owner else None), "seen": pod_of(obj)}
         return {**slim, "ended": ended} if (ended := tuple(ended_in(obj))) else slim
-    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    obj = compact(obj)
     if resource is REPLICASETS:
         spec = obj.get("spec") or {}
         volumes = ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ()
         kept_volumes = [{"configMap": each["configMap"]} for each in volumes if "configMap" in each]
-        slim = {"metadata": metadata, "spec": {"replicas": spec.get("replicas", 0), "volumes": kept_volumes}}
+        kept_spec = {"replicas": spec.get("replicas", 0), "volumes": kept_volumes}
+        slim = {"metadata": obj["metadata"], "spec": kept_spec}
         refused = conditions_of(obj.get("status")).get(REPLICA_FAILURE)
         return {**slim, "status": {"conditions": [refused]}} if refused else slim
-    return {**obj, "metadata": metadata}
+    return obj
+
+
+def compact(obj: Object) -> Object:
+    """An object to keep: who manages which field is read by nobody, and what all say is kept once."""
+    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    kept: Object = _interned({**obj, "metadata": metadata})
+    return kept
+
+
+def _interned(value: Any) -> Any:
+    """The same with shared texts: each answer of the server has strings of its own."""
+    if isinstance(value, dict):
+        return {sys.intern(name): _interned(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_interned(part) for part in value]
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def _bare(metadata: Object, queue: str | None) -> Object:

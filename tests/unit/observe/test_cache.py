@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from redisqueue_operator.api.model import Key
@@ -223,3 +224,14 @@ def test_a_fleet_says_that_a_rollout_is_overdue() -> None:
         assert fleet_of(Store(), OWNER, deployment, CREATED_AT).overdue == expected
     canaries = obj("mails-canary", 1, spec={"replicas": 1}, status={"conditions": [late]})
     assert fleet_of(Store(), OWNER, obj("mails-worker", 1), CREATED_AT, trial=canaries).overdue == words
+
+
+def test_what_all_objects_say_is_in_memory_once() -> None:
+    store = Store()
+    for name in ("one", "two"):
+        answer = json.dumps(obj(name, 5, spec={"strategy": [{"type": "RollingUpdate, slowly"}]}))
+        store.put(DEPLOYMENTS, json.loads(answer))
+    one, two = store.all(DEPLOYMENTS)
+    assert one["spec"]["strategy"][0]["type"] is two["spec"]["strategy"][0]["type"]
+    assert {id(key) for key in one["metadata"]} == {id(key) for key in two["metadata"]}
+    assert "managedFields" not in one["metadata"]
