@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 import redis.asyncio
+from tests.support.waiting import eventually
 
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
 from redis_message_queue.connection import ConnectionSettings
@@ -27,8 +28,7 @@ def settings() -> Iterator[ConnectionSettings]:
     with EmbeddedRedis(arguments=("--cluster-enabled", "yes")) as server:
         with redis.Redis.from_url(server.url) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            while node.cluster("INFO")["cluster_state"] != "ok":
-                pass
+            eventually(lambda: node.cluster("INFO")["cluster_state"] == "ok", "it has all slots")
         yield ConnectionSettings(url=server.url.removesuffix("/0"), mode="Cluster")
 
 

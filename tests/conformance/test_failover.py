@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from tests.support.faces import FACES, Face, until
-from tests.support.servers import MASTER, behind_sentinel, reached_by_url, sentinel_pair
+from tests.support.servers import MASTER, QUICK_MS, STEADY_MS, behind_sentinel, reached_by_url, sentinel_pair
 
 from redis_message_queue import RetryBudgetExhaustedError
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
@@ -25,7 +25,7 @@ class Work:
     """Consumes until told to stop; where it runs, nothing else of the test does."""
 
     def __init__(self, face: Face) -> None:
-        self._queue = face.queue(visibility_timeout_seconds=2)
+        self._queue = face.queue(visibility_timeout_seconds=4)
         self._face = face
         self.handled: list[str] = []
 
@@ -51,14 +51,17 @@ class Work:
 async def test_a_failover_loses_nothing_that_the_replica_had(
     name: str, planned: bool, server: Server
 ) -> None:
+    patience = STEADY_MS if planned else QUICK_MS
     with ExitStack() as stack:
-        master, replica, address = stack.enter_context(sentinel_pair(lambda: server.binary))
+        master, replica, address = stack.enter_context(
+            sentinel_pair(lambda: server.binary, patience_ms=patience)
+        )
         face = FACES[name](behind_sentinel(master, address))
         producer = face.queue()  # deduplication makes a publish repeatable
         expected = {f"before {number}" for number in range(BEFORE)}
         await face.call(producer.publish_many, sorted(expected))
         with redis.Redis.from_url(master.url) as client:
-            assert client.wait(1, 5000) == 1  # the quiet moment: the replica has them all
+            assert client.wait(1, 60_000) == 1  # the quiet moment: the replica has them all
         work = Work(face)
         running = work.start()
         await until(lambda: len(work.handled) >= BEFORE // 3)

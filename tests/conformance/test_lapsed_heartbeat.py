@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import PATIENCE_SECONDS
 
 from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 
@@ -25,7 +26,7 @@ async def test_the_end_of_a_lease_is_told_while_its_renewal_hangs(
         client = type(face.client()).from_url(server.url)  # as it comes: it repeats for a minute
         queue = face.queue(
             client=client,
-            visibility_timeout_seconds=1,
+            visibility_timeout_seconds=3,
             heartbeat_interval_seconds=0.2,
             on_heartbeat_failure=told.set,
             on_event=face.callback(lambda event: events.append(f"{event.operation}/{event.outcome}")),
@@ -36,7 +37,7 @@ async def test_the_end_of_a_lease_is_told_while_its_renewal_hangs(
                 await asyncio.sleep(0.02)
             server.process.send_signal(signal.SIGSTOP)
             try:
-                assert await asyncio.to_thread(told.wait, 15)
+                assert await asyncio.to_thread(told.wait, PATIENCE_SECONDS)
                 await asyncio.sleep(0)
             finally:
                 server.process.send_signal(signal.SIGCONT)

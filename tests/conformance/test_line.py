@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,8 @@ import redis
 from redis_message_queue import _transport, operations
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.faces import Face
 
 pytestmark = pytest.mark.one_node
@@ -90,17 +93,25 @@ async def test_whoever_replaces_execute_command_sees_each_call(
     assert seen.count("EVALSHA") == 3
 
 
+@contextmanager
+def paused(client: Any) -> Iterator[None]:
+    """The server answers no script meanwhile."""
+    client.client_pause(60_000, all=False)
+    try:
+        yield
+    finally:
+        client.client_unpause()
+
+
 async def test_a_reply_that_nobody_waited_for_is_not_taken_for_the_next_one(
     face: Face, redis_client: redis.Redis
 ) -> None:
-    client = face.client(socket_timeout=0.2, retry=face.retry(0))
+    client = face.client(socket_timeout=2, retry=face.retry(0))
     gateway = face.gateway(redis_client=client, retry_budget_seconds=0)
     queue = face.queue(gateway=gateway)
     assert await face.call(queue.publish, "x") is True
-    redis_client.execute_command("CLIENT", "PAUSE", 1000, "ALL")
-    with pytest.raises(redis.TimeoutError):
+    with paused(redis_client), pytest.raises(redis.TimeoutError):
         await face.call(queue.publish, "y")
-    redis_client.execute_command("CLIENT", "UNPAUSE")
     assert await face.call(queue.publish, "x") is False
     assert await face.call(queue.publish, "z") is True
 
@@ -120,9 +131,9 @@ async def interrupted(face: Face, queue: Any) -> None:
         raise Interruption
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:
-        with pytest.raises(Interruption):
+        with pytest.raises(Interruption):  # noqa: PT012 - it may come at once
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
             queue.publish("y")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -132,9 +143,8 @@ async def interrupted(face: Face, queue: Any) -> None:
 async def test_an_interrupted_call_leaves_no_reply_behind(face: Face, redis_client: redis.Redis) -> None:
     queue = face.queue()
     assert await face.call(queue.publish, "x") is True
-    redis_client.execute_command("CLIENT", "PAUSE", 1000, "ALL")
-    await interrupted(face, queue)
-    redis_client.execute_command("CLIENT", "UNPAUSE")
+    with paused(redis_client):
+        await interrupted(face, queue)
     assert await face.call(queue.publish, "x") is False
     assert await face.call(queue.publish, "z") is True
 

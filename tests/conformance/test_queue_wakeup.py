@@ -67,7 +67,7 @@ def test_without_the_right_to_block_it_polls(redis_url: str, redis_client: redis
     redis_client.acl_setuser("poller", enabled=True, nopass=True, keys="*", commands=["+@all", "-blmove"])
     try:
         with redis.Redis.from_url(redis_url, username="poller", password="any") as client:
-            gateway = RedisGateway(redis_client=client, message_wait_interval_seconds=2)
+            gateway = RedisGateway(redis_client=client, message_wait_interval_seconds=60)
             threading.Timer(0.1, redis_client.lpush, ("{jobs}::in", "raw")).start()
             assert gateway.wait_for_message_and_move("{jobs}::in", "{jobs}::work") == b"raw"
     finally:
@@ -75,7 +75,7 @@ def test_without_the_right_to_block_it_polls(redis_url: str, redis_client: redis
 
 
 def test_a_short_socket_timeout_polls(server: Server) -> None:
-    with server.blocking(socket_timeout=0.1) as client:
+    with server.blocking(socket_timeout=1) as client:
         assert (
             RedisGateway(redis_client=client, message_wait_interval_seconds=1)._claiming._wakeup.blocks
             is False

@@ -143,7 +143,7 @@ async def claim(bench: Bench) -> Any:
 
 async def claim_waiting(bench: Bench) -> Any:
     """Claim as a queue does by default, which waits for a message and repeats a lost claim for a while."""
-    gateway = bench.gateway(message_wait_interval_seconds=1, message_visibility_timeout_seconds=30)
+    gateway = bench.gateway(message_wait_interval_seconds=5, message_visibility_timeout_seconds=30)
     claimed = await bench.call(gateway.wait_for_message_and_move, KEYS.pending, KEYS.processing)
     return claimed and claimed.lease_token
 

@@ -81,7 +81,7 @@ class Pair:
         """The replica takes over, and the old master lives on as a replica; a client of the new master."""
         # WAIT is about what this client wrote, and so about all that was written before.
         self.old.set("in step", 1, px=1)
-        assert self.old.wait(1, 5000) == 1
+        assert self.old.wait(1, 60_000) == 1
         self.new.replicaof("NO", "ONE")
         self.name.target = self.replica.port
         self.old.replicaof("127.0.0.1", self.replica.port)

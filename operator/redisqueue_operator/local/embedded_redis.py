@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-START_TIMEOUT_SECONDS = 10.0
+START_TIMEOUT_SECONDS = 60.0
 FREE_PORTS = (10_240, 20_000)
 _random = random.SystemRandom()  # no seed: processes that start alike must not choose alike
 # What is said against a server that lives as long as the command that started it, and is no news there.
