@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.support.api_server import binaries
 from tests.support.required import required
+from tests.support.waiting import PATIENCE_SECONDS
 
 from redisqueue_operator.api.kubectl_yaml import load_all
 from redisqueue_operator.local.definitions import DefinitionError, objects_in
@@ -80,7 +81,7 @@ def kubectl(text: str, tmp_path: Path) -> tuple[int, str]:
     file.write_text(text)
     done = subprocess.run(
         [program, "label", "--local", "-f", file, "a=b", "-o", "json"],
-        capture_output=True, text=True, check=False, timeout=30,
+        capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
     )  # fmt: skip
     return done.returncode, done.stdout
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.resources import redis_queue
+from tests.support.waiting import PATIENCE_SECONDS
 
 from redisqueue_operator.apply.writer import TokenBucket, merge_patch
 from redisqueue_operator.decide.children.identity import belongs_to
@@ -57,7 +58,7 @@ async def test_no_rest_is_longer_than_half_a_minute_whatever_is_asked() -> None:
     bucket = TokenBucket(per_second=100, burst=1, clock=lambda: now[0])
     bucket.pause(86_400)
     now[0] = 30.0
-    await asyncio.wait_for(bucket.take(), 1)
+    await asyncio.wait_for(bucket.take(), PATIENCE_SECONDS)
 
 
 def deployment(**spec: Any) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 import valkey
 import valkey.asyncio
+from tests.support.waiting import eventually
 
 import redis_message_queue as sync_face
 import redis_message_queue.asyncio as async_face
@@ -113,9 +113,7 @@ def test_a_keeper_tells_that_its_client_is_of_the_other_face() -> None:
         "jobs", visibility_timeout_seconds=0.2, on_failed=lambda error, _: told.append(error)
     )
     leases.add(redis_message_queue.consumer.Claim(b"x", "1", None, b"x", 1))
-    end = time.monotonic() + 10
-    while not told and time.monotonic() < end:
-        time.sleep(0.01)
+    eventually(lambda: told, "it is told")
     keeper.close()
     assert isinstance(told[0], TypeError)
     assert "'connect()' is an async Redis client (Valkey of valkey)" in str(told[0])

@@ -108,7 +108,7 @@ def test_short_messages_share_one_thread_that_soon_ends(gateway: Gateway) -> Non
     for _ in range(200):
         with queue.process_message():
             seen.update(carriers())
-    assert len(seen) < 5, "one, unless the machine is so slow that it ended meanwhile"
+    assert len(seen) < 50, "one, unless the machine is so slow that it ended meanwhile"
     eventually(lambda: not carriers())
     assert gateway.renewed == []
 
@@ -263,7 +263,7 @@ def run(program: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
     )
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
 

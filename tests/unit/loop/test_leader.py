@@ -54,12 +54,12 @@ class Server:
 
 async def test_the_first_takes_it_and_the_second_waits() -> None:
     server = Server()
-    times = LeaseTimes(duration=3, renew_deadline=2.5, retry=0.1)
+    times = LeaseTimes(duration=5, renew_deadline=4.5, retry=0.1)
     one, two = Election(server, "one", times), Election(server, "two", times)
     await one.acquire()
     holding = asyncio.create_task(one.hold())
     waiting = asyncio.create_task(two.acquire())
-    await asyncio.sleep(4)  # longer than the Lease lasts without renewal
+    await asyncio.sleep(6)  # longer than the Lease lasts without renewal
     assert not waiting.done()
     assert not holding.done()
     for task in (waiting, holding):
