@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.support.readmes import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 
 FOLDER = ROOT / "tests" / "cluster"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet")
@@ -23,7 +24,7 @@ def cluster(command: str, cache: Path, provider: str = "native") -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stderr

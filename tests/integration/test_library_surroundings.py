@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 import redis.asyncio
+from tests.support.waiting import PATIENCE_SECONDS
 
 import redis_message_queue
 import redis_message_queue.asyncio as async_face
@@ -48,7 +49,7 @@ if child == 0:
         ok = True
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     os._exit(0 if ok else 1)
 status = os.waitpid(child, 0)[1]
 queue._gate._lock.release()
@@ -66,7 +67,7 @@ def test_a_forked_child_goes_on_with_the_queue(redis_url: str, redis_client: red
         capture_output=True,
         check=False,
         text=True,
-        timeout=40,
+        timeout=2 * PATIENCE_SECONDS,
         env={**os.environ, "PYTHONPATH": str(Path(redis_message_queue.__file__).parents[1])},
     )
     assert done.returncode == 0, done.stderr

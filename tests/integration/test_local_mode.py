@@ -200,9 +200,9 @@ async def test_status_says_what_happened(redis_client: redis.Redis, redis_url: s
             return dict(raw.get("status") or {})
 
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (await status()).get("workers", {}).get("ready") != 1:  # noqa: ASYNC110
+            while (seen := await status()).get("workers", {}).get("ready") != 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        conditions = {each["type"]: each["status"] for each in (await status())["conditions"]}
+        conditions = {each["type"]: each["status"] for each in seen["conditions"]}
         assert conditions["Ready"] == conditions["RedisReachable"] == "True"
 
 

@@ -13,7 +13,7 @@ from tests.support import server_binaries as binaries
 from tests.support.fault_proxy import Answer, FaultProxy
 from tests.support.one_name import one_name
 from tests.support.resharding import move_slot
-from tests.support.servers import MASTER, QUEUE, cluster, cluster_nodes, sentinel_pair
+from tests.support.servers import MASTER, QUEUE, QUICK_MS, cluster, cluster_nodes, sentinel_pair
 from tests.support.waiting import until
 
 from redis_message_queue.connection import ConnectionSettings
@@ -158,17 +158,15 @@ async def test_an_address_that_sentinel_announces_is_dialled_only_where_it_is_al
         await each.sampler.close()
 
 
-async def test_a_failover_is_followed(
-    pair: tuple[EmbeddedRedis, EmbeddedRedis, tuple[str, int]], watcher: Watcher
-) -> None:
-    master, replica, address = pair
-    watcher.watch(of_master(address), wake=True)
-    await until(lambda: watcher.sees(lambda seen: seen.pending == 0), "the first sample")
-    master.stop(kill=True)
-    with redis.Redis.from_url(replica.url) as client:
-        await until(lambda: leads(client), "the replica leads")
-        client.lpush(KEYS.pending, "m")
-        await until(lambda: watcher.sees(lambda seen: seen.pending == 1), "a sample of the new master")
+async def test_a_failover_is_followed(watcher: Watcher) -> None:
+    with sentinel_pair(binaries.valkey, patience_ms=QUICK_MS) as (master, replica, address):
+        watcher.watch(of_master(address), wake=True)
+        await until(lambda: watcher.sees(lambda seen: seen.pending == 0), "the first sample")
+        master.stop(kill=True)
+        with redis.Redis.from_url(replica.url) as client:
+            await until(lambda: leads(client), "the replica leads")
+            client.lpush(KEYS.pending, "m")
+            await until(lambda: watcher.sees(lambda seen: seen.pending == 1), "a sample of the new master")
 
 
 def leads(client: redis.Redis) -> bool:
@@ -263,7 +261,7 @@ async def test_a_cluster_that_is_away_is_waited_for(watcher: Watcher) -> None:
         assert await watcher.reason() in ("ConnectionRefused", "ClusterDown", "ConnectionLost", "Timeout")
         for node in nodes:
             node.start()
-        await until(lambda: watcher.sees(lambda seen: seen.pending == 0), "the cluster, back and empty", 40)
+        await until(lambda: watcher.sees(lambda seen: seen.pending == 0), "the cluster, back and empty")
 
 
 async def test_nobody_sleeps_at_a_server_that_is_no_master_any_more(watcher: Watcher) -> None:

@@ -96,7 +96,7 @@ def test_webhooks(
     hooks = [{"url": f"{url}/{path}", "body": {"to": path}} for path in ("fine", "busy", "gone")]
     publish(redis_client, "webhooks", *hooks, {"url": "file:///etc/passwd", "body": {}}, {"url": "x"})
     with local_mode(tmp_path, "webhooks.yaml", redis_url):
-        eventually(lambda: len(seen) == 4, "three webhooks and a second try")
+        eventually(lambda: len(seen) >= 4, "three webhooks and a second try")
         eventually(lambda: len(reasons(redis_client, "webhooks")) == 3, "three dead letters")
     assert sorted(path for path, _, _ in seen) == ["/busy", "/busy", "/fine", "/gone"]
     assert all(body == {"to": path[1:]} and key for path, body, key in seen)

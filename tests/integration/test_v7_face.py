@@ -15,6 +15,7 @@ from unittest.mock import AsyncMock
 import pytest
 from tests.support.face_verdicts import VALUES
 from tests.support.v7 import require_v7, v7_python
+from tests.support.waiting import PATIENCE_SECONDS
 
 import redis_message_queue
 
@@ -42,7 +43,12 @@ pytestmark = pytest.mark.interop
 
 def told_by(command: list[str], package: str) -> Any:
     done = subprocess.run(
-        [*command, str(PROGRAM), package], check=True, capture_output=True, text=True, timeout=50, cwd=OURS
+        [*command, str(PROGRAM), package],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        cwd=OURS,
     )
     return json.loads(done.stdout)
 

@@ -48,7 +48,7 @@ def pair() -> Iterator[Pair]:
 
 def test_a_worker_goes_on_with_the_new_master_behind_the_name(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "relay.py").write_text(RELAY)
-    worker = WorkerProcess(tmp_path, pair.name.url, "", visibility_timeout_seconds=3, concurrency=2)
+    worker = WorkerProcess(tmp_path, pair.name.url, "", concurrency=2, heartbeat_seconds=0.5)
     worker.settings["handler"] = "relay:relay"
     with worker:
         publish(pair.old, "first", "held")
@@ -155,7 +155,7 @@ def test_a_worker_needs_no_name_and_no_resp3(port: int, redis_client: redis.Redi
     redis_client.script_flush()
     with (
         FaultProxy(port, rule) as proxy,
-        WorkerProcess(tmp_path, proxy.url, "gated", visibility_timeout_seconds=2) as worker,
+        WorkerProcess(tmp_path, proxy.url, "gated", heartbeat_seconds=0.5) as worker,
     ):
         publish(redis_client, "one")
         worker.until_noted("started", 1)

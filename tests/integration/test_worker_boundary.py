@@ -187,7 +187,6 @@ def test_whatever_a_handler_raises_costs_its_own_message_alone(
         eventually(
             lambda: counters(redis_client).dead_letter == len(ODD) + 1,
             "all the odd ones are dead letters",
-            30,
         )
         eventually(lambda: counters(redis_client).processing == 0, "everything is settled")
         assert sorted(worker.until_noted("finished", len(fine))) == fine

@@ -44,7 +44,7 @@ def test_a_message_that_is_retried_for_ever_does_not_keep_it(
     delay: str, tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
     publish(redis_client, f"again {delay}", "good")
-    settings = {"burst": True, "burst_patience_seconds": 1, "max_delivery_count": 0}
+    settings = {"burst": True, "burst_patience_seconds": 4, "max_delivery_count": 0}
     with WorkerProcess(tmp_path, redis_url, "postponing", **settings) as worker:
         assert worker.wait() == EXIT_IMPATIENT
     assert worker.noted("finished") == ["good"]

@@ -36,7 +36,7 @@ def terminated(payload: str):
     child = forks.Process(target=wait_for_ever)
     child.start()
     (child.terminate if payload == "SIGTERM" else lambda: os.kill(child.pid, signal.SIGINT))()
-    child.join(10)
+    child.join(60)
     child.kill()
     note("finished", child.exitcode)
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 from tests.support import server_binaries as binaries
 from tests.support.resharding import move_slot
-from tests.support.servers import MASTER, QUEUE, cluster, sentinel_pair
+from tests.support.servers import MASTER, QUEUE, QUICK_MS, cluster, sentinel_pair
 from tests.support.worker_process import KEYS, WorkerProcess, eventually, publish
 
 from redis_message_queue import envelope
@@ -98,7 +98,7 @@ def test_a_worker_that_is_refused_waits_for_another_password(login: Login, tmp_p
 
 
 def test_a_failover_of_sentinel_is_followed(tmp_path: Path) -> None:
-    with sentinel_pair(binaries.valkey) as (master, replica, (host, port)):
+    with sentinel_pair(binaries.valkey, patience_ms=QUICK_MS) as (master, replica, (host, port)):
         settings = {
             "redis_mode": "Sentinel",
             "sentinel_master": MASTER,

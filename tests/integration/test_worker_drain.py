@@ -27,7 +27,9 @@ def test_sigterm_lets_the_handler_finish_and_claims_no_more(
         worker.signal(signal.SIGTERM)
         line = worker.logged("drain started by SIGTERM")
         assert (line["reason"], line["in_flight"]) == ("SIGTERM", 1)
-        eventually(lambda: counters(redis_client).workers[0].draining, "the drain is reported")
+        eventually(
+            lambda: [one.draining for one in counters(redis_client).workers] == [True], "it is reported"
+        )
         worker.open_gate()
         assert worker.wait() == 0
     assert worker.noted("finished") == ["a"]

@@ -66,7 +66,7 @@ def test_what_cannot_be_stopped_is_not_handled_twice_at_once(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis, told: signal.Signals | None
 ) -> None:
     """The hooks have their time, while the handler is still at work and its message nobody else's."""
-    settings = {"handler_timeout_seconds": 0.3, "visibility_timeout_seconds": 2}
+    settings = {"handler_timeout_seconds": 0.3}
     with ending(tmp_path, redis_url, STUCK, "stuck", **settings) as first:
         publish(redis_client, "a")
         first.until_noted("begun", 1)

@@ -49,7 +49,8 @@ def test_a_good_message_is_reached_behind_a_hundred_that_fail(
     with WorkerProcess(tmp_path, redis_url, "broken", concurrency=concurrency) as worker:
         worker.until_noted("finished", 1)
         started = [line.split()[0] for line in worker.noted("started")]
-        assert len(set(started)) == 101, "each was tried"
+        # Those that were claimed together with it may have begun later.
+        assert len(set(started)) > 101 - concurrency, "each was tried"
 
 
 def test_a_good_message_that_comes_while_only_failed_ones_wait_is_handled_before_them(
@@ -60,7 +61,7 @@ def test_a_good_message_that_comes_while_only_failed_ones_wait_is_handled_before
     with WorkerProcess(tmp_path, redis_url, "broken", **settings) as worker:
         pause = worker.logged("failures in a row: claiming nothing for a while, then one message", count=3)
         assert pause["pause_seconds"] >= 4
-        eventually(lambda: counters(redis_client).pending == 0, "only retries are left")
+        eventually(lambda: counters(redis_client).delayed == 8, "only retries are left, and none is in hand")
         tried = len(worker.noted("started"))
         publish(redis_client, "good")
         worker.until_noted("finished", 1)

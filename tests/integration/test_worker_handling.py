@@ -94,7 +94,7 @@ def test_an_async_handler_that_overruns_is_cancelled(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
     publish(redis_client, "a")
-    with WorkerProcess(tmp_path, redis_url, "hang_once_async", handler_timeout_seconds=0.2) as worker:
+    with WorkerProcess(tmp_path, redis_url, "hang_once_async", handler_timeout_seconds=2) as worker:
         assert worker.until_noted("finished", 1) == ["a"]
         assert worker.logged("not handled")["reason"].startswith("timeout: ran for")
         assert "starting afresh" not in worker.messages()
@@ -104,7 +104,7 @@ def test_a_thread_that_overruns_makes_the_process_start_afresh(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
     publish(redis_client, "a")
-    with WorkerProcess(tmp_path, redis_url, "hang_once", handler_timeout_seconds=0.2) as worker:
+    with WorkerProcess(tmp_path, redis_url, "hang_once", handler_timeout_seconds=2) as worker:
         assert worker.until_noted("finished", 1) == ["a"]
         worker.logged("started", count=2)
         assert len(worker.noted("started")) == 2
@@ -118,7 +118,7 @@ def test_an_async_handler_that_refuses_to_end_makes_the_process_start_afresh(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
     publish(redis_client, "a")
-    with WorkerProcess(tmp_path, redis_url, "stubborn", handler_timeout_seconds=0.2) as worker:
+    with WorkerProcess(tmp_path, redis_url, "stubborn", handler_timeout_seconds=2) as worker:
         assert worker.until_noted("finished", 1) == ["a"]
         assert worker.noted("cancelled") == ["a"]
         assert "starting afresh" in worker.messages()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SLOTS = pytest.mark.parametrize(
     ("handler", "slots"), [("deadly", "threads"), ("deadly_async", "tasks"), ("deadly", "processes")]
 )
-LEASE = {"visibility_timeout_seconds": 1, "concurrency": 4}
+LEASE = {"visibility_timeout_seconds": 6, "concurrency": 4}
 
 
 class Supervised(WorkerProcess):
@@ -134,7 +134,7 @@ def test_a_message_that_is_kept_goes_back_uncounted_when_the_worker_drains(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
     publish(redis_client, "lost", "fresh")
-    with WorkerProcess(tmp_path, redis_url, "gated", visibility_timeout_seconds=1) as worker:
+    with WorkerProcess(tmp_path, redis_url, "gated", visibility_timeout_seconds=6) as worker:
         worker.until_noted("started", 1)
         worker.signal(signal.SIGKILL)
         worker.wait()

@@ -50,11 +50,10 @@ def test_no_probe_is_refused_while_the_process_is_replaced(tmp_path: Path, redis
     settings = {"http_port": port, "max_age_seconds": 0.3}
     with WorkerProcess(tmp_path, redis_url, "gated", **settings) as worker:
         answers = 0
-        while worker.messages().count("started") < 3:
+        while worker.messages().count("started") < 3 or answers < 10:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=PATIENCE_SECONDS) as answer:
                 assert answer.status == 200
             answers += 1
-        assert answers > 3
 
 
 def test_it_finishes_and_settles_what_it_has_before_it_starts_afresh(tmp_path: Path) -> None:
@@ -62,11 +61,12 @@ def test_it_finishes_and_settles_what_it_has_before_it_starts_afresh(tmp_path: P
     arguments = ("--appendonly", "yes", "--appendfsync", "always")
     with EmbeddedRedis(arguments=arguments) as server, redis.Redis.from_url(server.url) as client:
         publish(client, "a")
-        settings = {"max_age_seconds": 1, "drain_timeout_seconds": 0.5}
+        settings = {"reload": True, "drain_timeout_seconds": 0.5}
         with WorkerProcess(tmp_path, server.url, "gated", **settings) as worker:
             worker.until_noted("started", 1)
             server.stop(kill=True)
             worker.open_gate()
+            (tmp_path / "changed.py").touch()
             worker.logged("drain started by recycle")
             begun = time.monotonic()
             eventually(lambda: time.monotonic() > begun + 1, "twice the drain timeout")

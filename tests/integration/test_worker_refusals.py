@@ -50,7 +50,7 @@ def test_one_result_that_is_refused_for_good_holds_up_no_other(
     redis_client.set(KEYS.dead_letter, "somebody else's")
     publish(redis_client, *good[:7], "dead", *good[7:12], "dead", *good[12:])
     base = f"http://127.0.0.1:{(port := free_port())}"
-    settings = {**settings, "http_port": port, "visibility_timeout_seconds": 2}
+    settings = {**settings, "http_port": port, "visibility_timeout_seconds": 5}
     with WorkerProcess(tmp_path, redis_url, "outcome", **settings) as worker:
         worker.until_noted("finished", 20)
         line = worker.logged(REFUSED)
@@ -63,7 +63,7 @@ def test_one_result_that_is_refused_for_good_holds_up_no_other(
         assert value(page, "results_waiting_seconds") > 0
         assert "Redis does not answer, trying again" not in worker.messages()
         eventually(
-            lambda: value(get(f"{base}/metrics")[1], "results_waiting_seconds") > 3, "longer than a lease"
+            lambda: value(get(f"{base}/metrics")[1], "results_waiting_seconds") > 6, "longer than a lease"
         )
         redis_client.delete(KEYS.dead_letter)
         eventually(lambda: redis_client.llen(KEYS.dead_letter) == 2, "taken when it can be")
@@ -120,7 +120,7 @@ def test_requests_that_a_proxy_finds_too_large(
     for number in range(8):
         redis_client.lpush(KEYS.pending, f"{number} " + "x" * (LIMIT if number == 3 else 90_000))
     with FaultProxy(redis_server.port, limited) as proxy:
-        settings = {"concurrency": 8, "visibility_timeout_seconds": 4}
+        settings = {"concurrency": 8, "visibility_timeout_seconds": 20}
         with WorkerProcess(tmp_path, proxy.url, "size", **settings) as worker:
             worker.until_noted("finished", 8)
             eventually(lambda: redis_client.llen(KEYS.processing) == 1, "only the large one is not settled")
@@ -128,7 +128,7 @@ def test_requests_that_a_proxy_finds_too_large(
             publish(redis_client, "small")
             worker.until_noted("finished", 9)
             proxy.rule = lambda _: None
-            eventually(lambda: redis_client.llen(KEYS.processing) == 0, "settled when it can be", 30)
+            eventually(lambda: redis_client.llen(KEYS.processing) == 0, "settled when it can be")
     assert max(sizes) < 2 * LIMIT + 524_288
     assert "Redis does not answer, trying again" not in worker.messages()
 
@@ -180,7 +180,8 @@ def test_one_lease_that_cannot_be_renewed_costs_no_other(
         keeper = LeaseKeeper(ConnectionSettings(url=proxy.url).connect)
         leases = keeper.queue(
             "jobs",
-            visibility_timeout_seconds=1,
+            visibility_timeout_seconds=4,
+            interval_seconds=0.5,
             on_lost=lambda claim, _: lost.append(claim),
             on_failed=lambda error, _: failed.append(error),
         )

@@ -131,7 +131,7 @@ def test_what_nothing_is_for_and_what_fails_is_the_message_s_affair(
 def test_an_async_function_is_stopped_at_its_deadline_beside_sync_ones(
     queue: RedisMessageQueue, redis_client: redis.Redis, redis_url: str, tmp_path: Path
 ) -> None:
-    with worker(tmp_path, redis_url, handler_timeout_seconds=0.5, max_attempts=1, concurrency=2):
+    with worker(tmp_path, redis_url, handler_timeout_seconds=3, max_attempts=1, concurrency=2):
         queue.publish({"type": "hang"})
         queue.publish(stamp({"type": "order", "number": 9}))
         eventually((tmp_path / "told" / "order 9").exists, "the other one is handled")

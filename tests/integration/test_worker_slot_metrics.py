@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import WorkerProcess, eventually, publish
 
 from redisqueue_operator.local.embedded_redis import free_port
@@ -70,7 +71,9 @@ class Page:
         self.worker.settings["handler"] = f"tells:{handler}"
 
     def get(self) -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE_SECONDS
+        ) as answer:
             text = answer.read().decode()
         families = list(text_string_to_metric_families(text))
         assert len({family.name for family in families}) == len(families), "each once"

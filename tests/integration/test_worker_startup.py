@@ -185,7 +185,9 @@ def test_several_workers_share_a_machine_without_being_told_of_each_other(
         publish(redis_client, *"abc")
         for worker in workers:
             worker.until_noted("started", 1)
-        assert sum(worker.messages().count(warning) for worker in workers) >= 2
+        eventually(
+            lambda: sum(worker.messages().count(warning) for worker in workers) >= 2, "two say what they lack"
+        )
         eventually(lambda: len(counters(redis_client).workers) == 3, "three names in Redis")
     finally:
         for worker in workers:
