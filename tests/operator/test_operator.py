@@ -149,7 +149,8 @@ def test_a_template_that_the_server_refuses_is_told(
     del rq["spec"]["worker"]["template"]
     cluster.apply(rq)
     until(
-        lambda: cluster.condition("misspelt", "Ready")["status"] == "True", "well again after the correction"
+        lambda: cluster.condition("misspelt", "Ready").get("status") == "True",
+        "well again after the correction",
     )
     cluster.run("delete", "rq", "misspelt")
 
@@ -168,18 +169,19 @@ def test_credentials_come_from_a_secret_and_follow_it(
 
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}}
     cluster.apply({**secret, "stringData": {"username": "alice", "password": "first"}})
-    until(lambda: cluster.condition("guarded", "RedisReachable")["status"] == "True", "connected")
+    until(lambda: cluster.condition("guarded", "RedisReachable").get("status") == "True", "connected")
     publish(redis_client, QueueKeys("guarded"), "one")
     until(lambda: cluster.replicas("guarded") == 1, "a worker")
 
     redis_client.acl_setuser("alice", enabled=True, passwords=["-first", "+second"])
     redis_client.client_kill_filter(user="alice", skipme=False)
     until(
-        lambda: cluster.condition("guarded", "RedisReachable")["reason"] == "AuthenticationFailed", "refused"
+        lambda: cluster.condition("guarded", "RedisReachable").get("reason") == "AuthenticationFailed",
+        "refused",
     )
     assert cluster.replicas("guarded") == 1
     cluster.apply({**secret, "stringData": {"username": "alice", "password": "second"}})
-    until(lambda: cluster.condition("guarded", "RedisReachable")["status"] == "True", "again")
+    until(lambda: cluster.condition("guarded", "RedisReachable").get("status") == "True", "again")
     log = operator.log.read_text()
     assert "first" not in [word for line in log.splitlines() for word in line.split("'")]
     cluster.run("delete", "rq/guarded", "secret/login")

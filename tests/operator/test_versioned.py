@@ -228,7 +228,7 @@ def test_a_restart_in_the_middle_changes_nothing(trial: Trial, cluster: Cluster,
     with OperatorProcess(cluster.server, tmp_path / "third", image):
         said = lambda: trial.cluster.condition(trial.name, "Stalled")  # noqa: E731
         until(lambda: said().get("reason") == "RolledBack", "looked at")
-        assert trial.cluster.condition(trial.name, "Ready")["status"] == "False"
+        assert trial.cluster.condition(trial.name, "Ready").get("status") == "False"
         after = trial.rollout()
         assert (after["phase"], after["hash"], after["failures"]) == ("RolledBack", new, 3)
         assert after["base"] == before["base"]
