@@ -26,6 +26,8 @@ from redisqueue_operator.observe.upgrades import Upgrades
 from redisqueue_operator.platform import Fleet, Mark, SetFinalizer, SetNumber, World, WriteStatus, Written
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply.writer import Writer
@@ -153,7 +155,7 @@ class KubernetesPlatform:
             inputs=inputs,
             workers=workers,
             trial=self._store.get(DEPLOYMENTS, _canary_key(rq)),
-            live=self._live(rq),
+            live=_fingerprints(self._seen(rq)),
             rolled=workers is not None and has_rolled(workers),
             copy=self._stable.of(rq),
             keeps_copy=self._stable.keeps(rq),
@@ -168,10 +170,9 @@ class KubernetesPlatform:
     def _unknown(self, problem: ApplyOutcome) -> ChildrenSeen:
         return ChildrenSeen(self._version, self._operator, problem=problem)
 
-    def _live(self, rq: RedisQueue) -> str:
-        """What the Deployments are now."""
-        keys = (_deployment_key(rq), _canary_key(rq))
-        return " ".join(fingerprint(self._store.get(DEPLOYMENTS, key)) for key in keys)
+    def _seen(self, rq: RedisQueue) -> dict[Key, Object | None]:
+        """What the Deployments are as far as was told."""
+        return {key: self._store.get(DEPLOYMENTS, key) for key in (_deployment_key(rq), _canary_key(rq))}
 
     async def _wanted(self, rq: RedisQueue) -> tuple[tuple[object, ...], tuple[Object, ...], str]:
         """What the children are made of, their manifests and the digest of these; new for new inputs."""
@@ -208,7 +209,9 @@ class KubernetesPlatform:
         """One step, each behind the rate limiter of its kind. Raises Conflict."""
         match step:
             case Children():
-                return Written(await self._write_children(rq, step), self._live(rq))
+                made = self._seen(rq)
+                outcome = await self._write_children(rq, step, made)
+                return Written(outcome, _fingerprints(made))
             case Mark():
                 pods = {Key(rq.key.namespace, name): uid for name, uid in step.pods}
                 await (self._deployments.mark(pods) if step.first else self._deployments.spare(pods))
@@ -222,12 +225,14 @@ class KubernetesPlatform:
                 await self._hold(rq, step.held)
         return None
 
-    async def _write_children(self, rq: RedisQueue, step: Children) -> ApplyOutcome:
-        """How it ended."""
+    async def _write_children(
+        self, rq: RedisQueue, step: Children, made: dict[Key, Object | None]
+    ) -> ApplyOutcome:
+        """How it ended; `made` gets what the server answered: what others do meanwhile is not our work."""
         if step.upgrade:
             self._upgrades.starting.add(rq.key)
         try:
-            return await self._name_taken(rq, step) or await self._write_each(rq, step)
+            return await self._name_taken(rq, step) or await self._write_each(rq, step, made)
         except ApiError as error:
             if error.status == 409:
                 raise Conflict(str(error)) from error
@@ -249,15 +254,19 @@ class KubernetesPlatform:
             return await self._deployments.name_taken(rq, _canary_key(rq))
         return taken
 
-    async def _write_each(self, rq: RedisQueue, step: Children) -> ApplyOutcome:
+    async def _write_each(
+        self, rq: RedisQueue, step: Children, made: dict[Key, Object | None]
+    ) -> ApplyOutcome:
+        workers, canary = _deployment_key(rq), _canary_key(rq)
         trouble = await self._dependents.apply(rq, step.others, step.unwanted_budget)
-        await self._deployments.apply(rq, _deployment_key(rq), step.workers)
+        made[workers] = await self._deployments.apply(rq, workers, step.workers)
         if step.copied:
             await self._stable.keep(rq, step.workers)
         if step.canaries is not None:
-            await self._deployments.apply(rq, _canary_key(rq), step.canaries)
+            made[canary] = await self._deployments.apply(rq, canary, step.canaries)
         if step.ended is not None:
-            await self._deployments.delete(_canary_key(rq), step.ended)
+            await self._deployments.delete(canary, step.ended)
+            made[canary] = None
         if trouble:
             return budget_refused(trouble)
         return self._deployments.outcome(rq, step.message)
@@ -292,6 +301,10 @@ class KubernetesPlatform:
 def is_refusal(error: ApiError) -> bool:
     """Whether the same request would get the same answer, so that people are told instead of trying again."""
     return error.status in REFUSALS or (error.status == 500 and not error.passing)
+
+
+def _fingerprints(deployments: Mapping[Key, Object | None]) -> str:
+    return " ".join(map(fingerprint, deployments.values()))
 
 
 def fingerprint(deployment: Object | None) -> str:

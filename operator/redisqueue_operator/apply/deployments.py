@@ -73,29 +73,29 @@ class Deployments:
     async def _read(self, key: Key) -> Object | None:
         return await self._api.get(DEPLOYMENTS.path_to(key))
 
-    async def apply(self, rq: RedisQueue, key: Key, manifest: Object) -> None:
-        """Create it without workers, or make it what the manifest says. Raises Conflict."""
+    async def apply(self, rq: RedisQueue, key: Key, manifest: Object) -> Object:
+        """Create it without workers, or make it what the manifest says: what it is then. Raises Conflict."""
         live = self._store.get(DEPLOYMENTS, key)
         if live is not None and not belongs_to(live, rq):
             raise Conflict(f"Deployment {key} became somebody else's")
         if live is None:
-            self._remember(key, manifest, await self._writer.create_scaled_to_zero(manifest))
-            return
+            return self._remember(key, manifest, await self._writer.create_scaled_to_zero(manifest))
         # With its uid the write fails where the Deployment was deleted meanwhile, and does not bring it back.
         metadata = {**manifest["metadata"], "uid": live["metadata"]["uid"]}
         if same_applied(live, manifest) and (author := annotation_of(live, OPERATOR)):
             metadata["annotations"] = {**metadata["annotations"], OPERATOR: author}  # no news, no generation
         pinned = {**manifest, "metadata": metadata}
         try:
-            self._remember(key, manifest, await self._dependents.write(pinned))
+            return self._remember(key, manifest, await self._dependents.write(pinned))
         except ApiError as error:
             raise await self._conflict(error, key) from error
 
-    def _remember(self, key: Key, manifest: Object, answer: Object) -> None:
+    def _remember(self, key: Key, manifest: Object, answer: Object) -> Object:
         self._store.put(DEPLOYMENTS, answer)
         self._dropped.pop(key, None)
         if dropped := list(dropped_from(answer["spec"], manifest["spec"], "spec")):
             self._dropped[key] = dropped
+        return answer
 
     def outcome(self, rq: RedisQueue, message: str) -> ApplyOutcome:
         """How the last applies for this RedisQueue ended, if none was refused."""
