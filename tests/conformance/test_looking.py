@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conformance.test_queue_exactly_once import flaky
 from tests.support.queues import let_leases_expire, publish
 
 from redis_message_queue import ConfigurationError, Letter, Location, LuaScriptError, envelope
@@ -189,7 +191,8 @@ async def test_letters_come_newest_first_with_what_is_known(face: Face, redis_cl
     assert first.at <= second.at
     assert (first.payload, first.reason, first.deliveries, first.worker) == (b"same", "Boom", 1, "pod-1")
     assert first.traceback.startswith("Traceback")
-    assert await face.call(queue.dead_letters, 1, start=1) == [second]
+    assert await face.call(queue.dead_letters, 2, start=2) == [first, oldest]
+    assert await face.call(queue.dead_letters, 1) == [newest]
     assert await face.call(queue.dead_letters, start=4) == []
     assert await face.call(queue.failed) == []
 
@@ -206,6 +209,40 @@ async def test_what_was_redriven_is_no_letter_and_its_record_no_others(
     ended(redis_client, Outcome.DEAD)
     (letter,) = await face.call(queue.dead_letters)
     assert letter.message_id not in (None, "a")
+
+
+async def test_equal_letters_have_their_own_records_on_every_page(
+    face: Face, redis_client: redis.Redis
+) -> None:
+    queue = face.queue()
+    for number in range(12):
+        await face.call(queue.enqueue, f"payload {number % 2}", message_id=str(number))
+        ended(redis_client, Outcome.FAILED, keep_failed=100)
+    told = [await face.call(queue.failed, 4, start=start) for start in (0, 4, 8)]
+    assert [one.message_id for page in told for one in page] == [str(number) for number in range(11, -1, -1)]
+    moved = await face.call(queue.redrive_letters, ["3", "8", "none"], source="failed")
+    assert moved.keys() == {"3", "8"}
+    assert await states(face, queue, *moved.values()) == ["pending", "pending"]
+    assert await face.call(queue.delete_letters, ["11", "0"], source="failed") == ["0", "11"]
+    left = [one.message_id for one in await face.call(queue.failed)]
+    assert left == ["10", "9", "7", "6", "5", "4", "2", "1"]
+
+
+async def test_letters_are_taken_once_although_replies_are_lost(
+    face: Face, redis_client: redis.Redis
+) -> None:
+    gateway = face.gateway(retry_initial_delay_seconds=0.001, retry_max_delay_seconds=0.002)
+    queue = face.queue(gateway=gateway)
+    ids = [str(number) for number in range(30)]
+    for one in ids:
+        await face.call(queue.enqueue, "same", message_id=one)
+        ended(redis_client, Outcome.DEAD)
+    flaky(face, gateway, random.Random(1))
+    assert (await face.call(queue.redrive_letters, ids[:20])).keys() == {*ids[:20]}
+    assert redis_client.llen(KEYS.pending) == 20
+    assert await face.call(queue.delete_letters, ids) == ids[20:]
+    assert not redis_client.exists(KEYS.dead_letter, KEYS.dead_letter_info)
+    assert redis_client.llen(KEYS.pending) == 20
 
 
 async def test_a_page_of_letters_is_bounded(face: Face, redis_client: redis.Redis) -> None:
@@ -251,6 +288,11 @@ async def test_what_cannot_be_asked_is_named(face: Face) -> None:
     for wrong in (None, 7):
         with pytest.raises(TypeError, match="'message_id' must be a str"):
             await face.call(queue.find, wrong)
+    for method in (queue.redrive_letters, queue.delete_letters):
+        with pytest.raises(TypeError, match="'message_ids' must be an iterable of ids"):
+            await face.call(method, "text")
+        with pytest.raises(ConfigurationError, match="'source' must be one of"):
+            await face.call(method, ["a"], source="pending")
     for options in ({"count": 0}, {"start": -1}):
         with pytest.raises(ConfigurationError):
             await face.call(queue.dead_letters, **options)

@@ -110,6 +110,7 @@ async def mend(face: Face, client: Any) -> None:
     assert _text(letter)
     assert [_text(each.payload) for each in await face.call(queue.dead_letters)] == [_text(letter)]
     assert (await face.call(queue.find, "nowhere")).state == "unknown"
+    assert await face.call(queue.delete_letters, ["nowhere"]) == []
     assert await face.call(queue.redrive_dead_letters) == 1
     await face.call(client.hset, KEYS.lease_tokens, "lost", "1")
     assert (await face.call(queue.repair)).without_message == 1

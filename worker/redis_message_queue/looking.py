@@ -112,14 +112,25 @@ def _located(message_id: str, word: Text, *facts: Any) -> Location | Cursor:
     )
 
 
-def letters(*, source: str, records: str, start: int, count: int, decode: bool) -> Call[list[Letter]]:
+class LetterPage(NamedTuple):
+    """Some letters, newest first, with their records; `length` is how many there are in all."""
+
+    length: int
+    pairs: list[tuple[bytes, bytes]]
+
+    def letters(self, *, decode: bool) -> list[Letter]:
+        """What is known of each; with `decode` payloads are text where they can be."""
+        return [_letter(_payload(payload, decode=decode), record) for payload, record in self.pairs]
+
+
+def letters(*, source: str, records: str, start: int, count: int) -> Call[LetterPage]:
     """Read letters, newest first: fewer than `count` when they are larger than 1 MiB together."""
+    return Call(script("letters"), (source, records), (start, count, _BYTES_AT_ONCE), _page, raw=True)
 
-    def parse(reply: list[bytes]) -> list[Letter]:
-        pairs = zip(reply[::2], reply[1::2], strict=True)
-        return [_letter(_payload(payload, decode=decode), record) for payload, record in pairs]
 
-    return Call(script("letters"), (source, records), (start, count, _BYTES_AT_ONCE), parse, raw=True)
+def _page(reply: list[Any]) -> LetterPage:
+    length, *words = reply
+    return LetterPage(length, [*zip(words[::2], words[1::2], strict=True)])
 
 
 def _payload(payload: bytes, *, decode: bool) -> str | bytes:

@@ -22,16 +22,21 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.cli.options import Subcommands
 
-COMMANDS = ("local", "lint", "publish", "top", "peek", "redrive", "repair", "explain", "drain", "acl")
+COMMANDS = (
+    *("local", "lint", "enqueue", "publish", "top", "show", "peek", "dlq", "redrive", "repair", "explain"),
+    *("drain", "acl"),
+)
 EXTRA = "local"
 EPILOG = """\
 examples:
   redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
   redisqueue lint queue.yaml                      what the API server would say, without one
-  redisqueue publish emails '{"to": "ann@example.com"}'
+  redisqueue enqueue emails '{"to": "ann@example.com"}' --delay 60
   tail -f jobs.jsonl | redisqueue publish jobs    one message per line
   redisqueue top                                  all queues of a Redis, live
   redisqueue peek emails --of dead-letters        look, without taking anything out
+  redisqueue show emails ID                       where a message is
+  redisqueue dlq list emails                      what was given up, and why; show, redrive, delete, purge
   redisqueue redrive emails --dry-run             dead letters that would become pending again
   redisqueue repair emails --dry-run              messages in processing that nobody would take back
   kubectl redisqueue redrive rq/emails -n shop --rate 50 --field type=invoice
@@ -91,7 +96,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. 0: done; 1: a problem, named on stderr; 2: wrong usage; 128 + n: a signal."""
+    """Run one command. 0: done; 1: a problem, named on stderr; 2: wrong usage; 3: a duplicate, or not there.
+
+    128 + n: a signal.
+    """
     options = parse(argv)
     try:
         result: int = options.run(options)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
+from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 # What add_subparsers returns has no public name.
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 URL_VARIABLE = "REDISQUEUE_REDIS_URL"
 QUEUE_HELP = "the queue's name, or rq/NAME for a RedisQueue of the cluster"
+
+
+NOT_DONE = 3
+"""Exit code: nothing is wrong, and yet what was asked for is not there, or was not done."""
 
 
 class UserError(Exception):
@@ -52,3 +59,36 @@ def rate(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
+
+
+def add_json(parser: argparse.ArgumentParser, shape: str) -> None:
+    """Declare --json, with what it prints."""
+    parser.add_argument("--json", action="store_true", help=f"print JSON: {shape}")
+
+
+def as_json(value: Any) -> str:
+    """One line of JSON for a program: fields by their names, times in ISO 8601, null for the unknown."""
+    return json.dumps(_plain(value), ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    found: dict[str, object] = {}
+    for field in dataclasses.fields(value):
+        one = getattr(value, field.name)
+        if isinstance(one, bytes):
+            try:
+                found[field.name] = one.decode()
+            except UnicodeDecodeError:
+                found |= {field.name: None, f"{field.name}_hex": one.hex()}
+        else:
+            found[field.name] = spelled(one) if isinstance(one, datetime) else None if one == "" else one
+    return found
+
+
+def spelled(value: object) -> str:
+    """A value for a person; a time to the millisecond."""
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis_message_queue import _bulk
 from redis_message_queue._bulk import BYTES_AT_ONCE, PlacedLetter, Renewed, Tail, parts, size_of
 from redis_message_queue.asyncio import _io
-from redis_message_queue.envelope import new_id
+from redis_message_queue.envelope import decode, new_id
 from redis_message_queue.exceptions import PayloadTooLargeError
-from redis_message_queue.looking import Cursor, Location, locate
+from redis_message_queue.looking import Cursor, Location, letters, locate
 from redis_message_queue.redrive import (
     AT_FIRST,
     MOST_AT_ONCE,
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from redis_message_queue._clock import Moment
     from redis_message_queue.asyncio._redis_gateway import RedisGateway
     from redis_message_queue.keys import QueueKeys
+
+# Of a call that nobody goes on with by name.
+_SHORT_RECORD_MS = 300_000
 
 
 class Redrive:
@@ -241,4 +244,58 @@ async def find(gateway: RedisGateway, keys: QueueKeys, dead_letters: str, messag
     found: Location | Cursor = Cursor()
     while isinstance(found, Cursor):
         found = await gateway._call_retrying(locate(keys, dead_letters, message_id, found))  # noqa: SLF001
+    return found
+
+
+async def take_letters(
+    gateway: RedisGateway, keys: QueueKeys, source: str, records: str, ids: set[str], *, redrives: bool
+) -> dict[str, str]:
+    """Take the letters with these ids out of their list, to pending or for good; their new ids, or "".
+
+    A letter is known by its place and its digest: what somebody else takes meanwhile is not taken twice.
+    """
+    taken: dict[str, str] = {}
+    left = {*ids}
+    while found := await _search_letters(gateway, source, records, left):
+        chosen = sorted(found, key=lambda one: one.letter.place)  # the oldest first
+        renewed = [_bulk.renewed(one.letter, dry_run=not redrives) for one in chosen]
+        call = _bulk.redrive(
+            source=source,
+            pending=keys.pending,
+            letters=renewed,
+            total=len(chosen),
+            most=None,
+            record=keys.redrive(new_id()),
+            record_ttl_ms=_SHORT_RECORD_MS,
+        )
+        moved = (await gateway._call_retrying(call)).now  # noqa: SLF001
+        for one, form in zip(chosen[:moved], renewed, strict=False):
+            await gateway._command("lrem", records, 1, one.record)  # noqa: SLF001
+            taken[one.message_id] = decode(form.stored).id or ""
+            left.discard(one.message_id)
+    return taken
+
+
+class _Found(NamedTuple):
+    message_id: str
+    record: bytes
+    letter: PlacedLetter
+
+
+async def _search_letters(gateway: RedisGateway, source: str, records: str, wanted: set[str]) -> list[_Found]:
+    """Some of the letters with these ids: as many as one call may take; none when there are no more."""
+    found: list[_Found] = []
+    size = start = 0
+    while len(found) < min(len(wanted), MOST_AT_ONCE) and size < BYTES_AT_ONCE:
+        call = letters(source=source, records=records, start=start, count=MOST_AT_ONCE)
+        page = await gateway._call_retrying(call)  # noqa: SLF001
+        if not page.pairs:
+            break
+        known = zip(page.pairs, page.letters(decode=False), strict=True)
+        for index, ((payload, record), letter) in enumerate(known, start):
+            if letter.message_id in wanted and size < BYTES_AT_ONCE:
+                placed = PlacedLetter(page.length - 1 - index, payload)
+                found.append(_Found(letter.message_id, record, placed))
+                size += len(payload)
+        start += len(page.pairs)
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from redis_message_queue import _bulk, envelope, options, validation
 from redis_message_queue._timer import AsyncLeaseHeartbeat
 from redis_message_queue.asyncio import _io
-from redis_message_queue.asyncio._admin import Redrive, find, purge, repair
+from redis_message_queue.asyncio._admin import Redrive, find, purge, repair, take_letters
 from redis_message_queue.asyncio._queue import BaseQueue
 from redis_message_queue.enqueue import EnqueueOptions, Receipt, several
 from redis_message_queue.envelope import default_deduplication_key
@@ -289,8 +289,8 @@ class RedisMessageQueue(BaseQueue):
     async def dead_letters(self, count: int = 100, *, start: int = 0) -> list[Letter]:
         """What was given up, newest first: `count` behind the first `start`, or 1 MiB if that is less.
 
-        With why, when and by whom, where a worker did it; the last 1000 are told of. Of equal payloads the
-        newest has the newest record, among those that are read together.
+        With why, when and by whom, where a worker did it; the last 1000 are told of. Which of equal payloads
+        a record belongs to is told by its place, and so not for certain where others were put between them.
         """
         return await self._letters(self._dead_letters(), self.key.dead_letter_info, count, start)
 
@@ -301,9 +301,33 @@ class RedisMessageQueue(BaseQueue):
     async def _letters(self, source: str, records: str, count: int, start: int) -> list[Letter]:
         validation.check(count=count, start=start)
         gateway = self._built_in("dead_letters() and failed()")
-        decode = decodes(gateway._client)  # noqa: SLF001
-        call = letters(source=source, records=records, start=start, count=count, decode=decode)
-        return await gateway._call_retrying(call)  # noqa: SLF001
+        call = letters(source=source, records=records, start=start, count=count)
+        page = await gateway._call_retrying(call)  # noqa: SLF001
+        return page.letters(decode=decodes(gateway._client))  # noqa: SLF001
+
+    async def redrive_letters(
+        self, message_ids: Iterable[str], *, source: RedriveSource = "dead_letter"
+    ) -> dict[str, str]:
+        """Make these dead or failed messages pending again; the new id of each that was there.
+
+        They are known by the records of workers, as `dead_letters()` has them; it reads the letters until it
+        has found all. Otherwise as `redrive()`.
+        """
+        return await self._take(message_ids, source, redrives=True)
+
+    async def delete_letters(
+        self, message_ids: Iterable[str], *, source: RedriveSource = "dead_letter"
+    ) -> list[str]:
+        """Remove these dead or failed messages for good; the ids of those that were there."""
+        return [*await self._take(message_ids, source, redrives=False)]
+
+    async def _take(self, message_ids: Iterable[str], source: str, *, redrives: bool) -> dict[str, str]:
+        if isinstance(message_ids, (str, bytes)):
+            raise TypeError(f"'message_ids' must be an iterable of ids, got {type(message_ids).__name__}")
+        gateway = self._built_in("redrive_letters() and delete_letters()")
+        key = self._list_named("source", source, get_args(RedriveSource))
+        records = self.key.failed_info if source == "failed" else self.key.dead_letter_info
+        return await take_letters(gateway, self.key, key, records, {*message_ids}, redrives=redrives)
 
     async def redrive(
         self,

@@ -3,7 +3,7 @@
 --       calls moved, how many letters there were at the start
 -- ARGV  1 TTL of the record ms, 2 id of this call, 3 most letters to move in all calls, or '', 4 letters at the start,
 --       then for each letter, oldest first: its place from the tail (0 is the tail), the SHA-1 of its payload, which is
---       not sent twice, its new stored form
+--       not sent twice, its new stored form, or '' to remove it
 -- reply { how many were moved now, how many in all calls, letters at the start }; a repeated call is answered as it was.
 --       It stops at a letter that is not in its place: somebody else changed the list meanwhile
 -- cost  O(N) in the place of the last letter, for the removal; O(1) at the tail
@@ -30,7 +30,8 @@ for i = 5, #ARGV, 3 do
   local place = -1 - ARGV[i]
   local payload = moved + #places < most and call('LINDEX', LETTERS, place)
   if not payload or redis.sha1hex(payload) ~= ARGV[i + 1] then break end
-  places[#places + 1], payloads[#payloads + 1], stored[#stored + 1] = place, payload, ARGV[i + 2]
+  places[#places + 1], payloads[#payloads + 1] = place, payload
+  if ARGV[i + 2] ~= '' then stored[#stored + 1] = ARGV[i + 2] end
 end
 
 -- Each letter is marked in its place by a word that no payload has, then all marks go at once.
@@ -40,7 +41,7 @@ local function undo(problem, marked)
   error(problem.err, 0)
 end
 if #places > 0 then
-  call('LPUSH', PENDING, unpack(stored))
+  if stored[1] then call('LPUSH', PENDING, unpack(stored)) end
   for i = 1, #places do
     local marked = pcall_redis('LSET', LETTERS, places[i], CALL)
     if marked.err then undo(marked, i - 1) end

@@ -1,0 +1,250 @@
+"""`redisqueue enqueue`, `show`, `dlq`: what they print for a person, for a program, and their exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+from tests.support.readmes import ROOT
+
+from redis_message_queue import RedisMessageQueue
+from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue.keys import QueueKeys
+from redis_message_queue.looking import State
+from redisqueue_operator.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import redis
+
+    Run = Callable[..., tuple[int, str, str]]
+
+KEYS = QueueKeys("jobs")
+LETTER = {"payload", "message_id", "reason", "deliveries", "at", "worker", "traceback"}
+LOCATION = LETTER - {"payload"} | {"state", "position", "due", "lease_end"}
+
+
+@pytest.fixture
+def run(redis_url: str, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command on the server of the test: exit code, output, errors."""
+
+    def run_it(*words: str) -> tuple[int, str, str]:
+        try:
+            code = main([*words, "--redis-url", redis_url])
+        except SystemExit as refused:
+            code = int(str(refused.code))
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run_it
+
+
+@pytest.fixture
+def ask(run: Run) -> Callable[..., tuple[int, Any]]:
+    """The same with --json: exit code and value."""
+
+    def ask_it(*words: str) -> tuple[int, Any]:
+        code, out, _ = run(*words, "--json")
+        return code, json.loads(out)
+
+    return ask_it
+
+
+@pytest.fixture
+def dead(redis_client: redis.Redis) -> Callable[..., None]:
+    """Enqueue messages with these ids and payloads and give them up, or fail them."""
+
+    def give_up(*messages: tuple[str, str | bytes], outcome: Outcome = Outcome.DEAD) -> None:
+        consumer = Consumer(redis_client, "jobs", keep_failed=100, worker=WorkerIdentity("w", 1))
+        for one, payload in messages:
+            RedisMessageQueue("jobs", client=redis_client).enqueue(payload, message_id=one)
+            (claim,) = consumer.claim(1).claims
+            consumer.settle([Settlement(claim, outcome, reason="Boom", detail="Traceback\nBoom: no")])
+
+    return give_up
+
+
+# -- enqueue --
+
+
+def test_enqueue_tells_the_id_of_each(run: Run, ask: Any, redis_client: redis.Redis) -> None:
+    assert run("enqueue", "jobs", "a", "--id", "one") == (0, "enqueued one\n", "")
+    code, first = ask("enqueue", "jobs", "b", "--deduplication-key", "k", "--deduplication-seconds", "60")
+    assert (code, first["enqueued"], first["first_id"]) == (0, True, None)
+    code, second = ask("enqueue", "jobs", "c", "--deduplication-key", "k")
+    assert (code, second["enqueued"], second["first_id"]) == (3, False, first["message_id"])
+    assert set(first) == set(second) == {"message_id", "enqueued", "first_id"}
+    code, out, _ = run("enqueue", "jobs", "c", "--deduplication-key", "k")
+    assert (code, out) == (3, f"duplicate of {first['message_id']}\n")
+    assert redis_client.llen(KEYS.pending) == 2
+    assert 50 < redis_client.ttl(KEYS.deduplication("k")) <= 60
+
+
+def test_enqueue_reads_lines(run: Run, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\n\nb\n"))
+    code, out, _ = run("enqueue", "jobs", "--json")
+    told = [json.loads(line) for line in out.splitlines()]
+    assert (code, [one["enqueued"] for one in told]) == (0, [True, True])
+    assert redis_client.llen(KEYS.pending) == 2
+
+
+def test_enqueue_says_where_and_when(run: Run, ask: Any) -> None:
+    run("enqueue", "jobs", "a", "--id", "a")
+    run("enqueue", "jobs", "b", "--id", "b", "--front")
+    run("enqueue", "jobs", "c", "--id", "c", "--at", "2040-01-31T08:00+01:00")
+    run("enqueue", "jobs", "--delay", "60", "--id", "d", "d")
+    assert ask("show", "jobs", "b")[1]["position"] == 0
+    assert ask("show", "jobs", "c")[1]["due"] == "2040-01-31T07:00:00.000+00:00"
+    assert ask("show", "jobs", "d")[1]["state"] == "delayed"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a", "--at", "soon"], "--at: Invalid isoformat string"),
+        (["a", "--at", "2040-01-31T08:00"], "'at' must have a time zone"),
+        (["a", "--delay", "5", "--front"], "cannot be combined with 'at_front'"),
+        (["a", "--id", "a b"], "'message_id' must be"),
+        (["a", "b", "--id", "x"], "--id: it is for one message"),
+        (["a", "b", "--deduplication-key", "x"], "--deduplication-key: it is for one message"),
+        (["a", "--deduplication-seconds", "5"], "pass 'deduplication_key'"),
+    ],
+)
+def test_a_mistake_is_named(run: Run, redis_client: redis.Redis, words: list[str], said: str) -> None:
+    code, out, err = run("enqueue", "jobs", *words)
+    assert (code, out) == (1, "")
+    assert said in err
+    assert redis_client.dbsize() == 0
+
+
+# -- show --
+
+
+def test_show_says_where_a_message_is(run: Run, ask: Any, redis_client: redis.Redis) -> None:
+    run("enqueue", "jobs", "a", "--id", "a")
+    code, told = ask("show", "jobs", "a")
+    assert (code, told["state"], told["position"], told["worker"]) == (0, "pending", 0, None)
+    assert set(told) == LOCATION
+    assert run("show", "jobs", "a") == (0, "a: pending\n  position: 0\n", "")
+    Consumer(redis_client, "jobs", worker=WorkerIdentity("w", 1, instance="i")).claim(1)
+    code, told = ask("show", "jobs", "a")
+    assert (code, told["state"], told["worker"], told["deliveries"]) == (0, "in_flight", "w", 1)
+    assert datetime.fromisoformat(told["lease_end"]).utcoffset() == timedelta(0)
+    assert run("show", "jobs", "a")[1].startswith("a: in flight\n  lease end: ")
+    assert run("show", "jobs", "b") == (3, "b: unknown\n", "")
+    code, told = ask("show", "jobs", "b")
+    assert (code, told["state"]) == (3, "unknown")
+    code, _, err = run("show", "jbos", "a")
+    assert code == 1
+    assert "did you mean jobs?" in err
+
+
+# -- dlq --
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_letters_are_listed_and_shown(run: Run, ask: Any, dead: Any, failed: bool) -> None:
+    where = ["--failed"] if failed else []
+    outcome = Outcome.FAILED if failed else Outcome.DEAD
+    dead(("a", "x" * 100), ("b", b"\xff\x00"), outcome=outcome)
+    code, told = ask("dlq", "list", "jobs", *where)
+    assert code == 0
+    assert [one["message_id"] for one in told] == ["b", "a"]
+    assert set(told[1]) == LETTER
+    assert (told[0]["payload"], told[0]["payload_hex"]) == (None, "ff00")
+    assert (told[1]["payload"], told[1]["reason"], told[1]["worker"]) == ("x" * 100, "Boom", "w")
+    assert [one["message_id"] for one in ask("dlq", "list", "jobs", "--count", "1", *where)[1]] == ["b"]
+    lines = run("dlq", "list", "jobs", *where)[1].splitlines()
+    assert lines[0].split() == ["AT", "ID", "REASON", "DELIVERIES", "PAYLOAD"]
+    assert lines[2].endswith("xxx…")
+    code, one = ask("dlq", "show", "jobs", "a", *where)
+    assert (code, one) == (0, told[1])
+    assert "traceback: Traceback\nBoom: no\n" in run("dlq", "show", "jobs", "a", *where)[1]
+    code, out, err = run("dlq", "show", "jobs", "nowhere", *where)
+    assert (code, out) == (3, "")
+    assert f"no {'failed message' if failed else 'dead letter'} is recorded as nowhere" in err
+
+
+def test_an_empty_list_is_no_mistake(run: Run, ask: Any) -> None:
+    run("enqueue", "jobs", "a")
+    assert ask("dlq", "list", "jobs") == (0, [])
+    assert run("dlq", "list", "jobs") == (0, "no dead letters\n", "")
+
+
+def test_letters_of_others_are_listed_by_their_payload(run: Run, ask: Any, redis_client: redis.Redis) -> None:
+    redis_client.lpush(KEYS.dead_letter, "old")
+    assert ask("dlq", "list", "jobs")[1] == [{**dict.fromkeys(LETTER), "payload": "old"}]
+    assert run("dlq", "list", "jobs")[1].split()[-5:] == ["-", "-", "-", "-", "old"]
+
+
+def test_one_letter_is_redriven_and_its_like_stays(ask: Any, dead: Any, redis_client: redis.Redis) -> None:
+    dead(("a", "same"), ("b", "same"), ("c", b"\xff"))
+    code, told = ask("dlq", "redrive", "jobs", "a", "c", "nowhere")
+    assert (code, set(told["redriven"]), told["missing"]) == (3, {"a", "c"}, ["nowhere"])
+    assert [one["message_id"] for one in ask("dlq", "list", "jobs")[1]] == ["b"]
+    for old, new in told["redriven"].items():
+        assert ask("show", "jobs", new)[1]["state"] == "pending"
+        assert ask("show", "jobs", old) == (
+            3,
+            {**dict.fromkeys(LOCATION), "message_id": old, "state": "unknown"},
+        )
+    payloads = {claim.payload for claim in Consumer(redis_client, "jobs").claim(5).claims}
+    assert payloads == {b"same", b"\xff"}
+
+
+def test_letters_are_deleted_for_good(run: Run, ask: Any, dead: Any, redis_client: redis.Redis) -> None:
+    dead(*[(f"m{number}", f"p{number % 7}") for number in range(150)])
+    ids = [f"m{number}" for number in range(150) if number != 70]
+    code, told = ask("dlq", "delete", "jobs", *ids)
+    assert (code, told) == (0, {"deleted": sorted(ids), "missing": []})
+    assert [one["message_id"] for one in ask("dlq", "list", "jobs")[1]] == ["m70"]
+    assert redis_client.llen(KEYS.dead_letter_info) == 1
+    assert run("dlq", "delete", "jobs", "m70") == (0, "m70 is deleted\n", "")
+    assert run("dlq", "delete", "jobs", "m70")[0] == 3
+    assert not redis_client.exists(KEYS.dead_letter, KEYS.pending)
+
+
+def test_a_purge_asks_first(run: Run, ask: Any, dead: Any, redis_client: redis.Redis) -> None:
+    dead(("a", "x"), ("b", "y"))
+    code, _, err = run("dlq", "purge", "jobs")
+    assert code == 1
+    assert "--yes: it would remove 2 dead letters for good" in err
+    assert redis_client.llen(KEYS.dead_letter) == 2
+    assert ask("dlq", "purge", "jobs", "--yes") == (0, {"purged": 2})
+    assert run("dlq", "purge", "jobs", "--yes", "--failed") == (0, "0 failed messages are removed\n", "")
+
+
+def test_wrong_usage_and_a_shell(redis_url: str, run: Run) -> None:
+    assert run("dlq", "jobs")[0] == 2
+    assert run("dlq", "redrive", "jobs")[0] == 2
+    command = [
+        sys.executable,
+        "-m",
+        "redisqueue_operator.cli",
+        "enqueue",
+        "jobs",
+        "-",
+        "--redis-url",
+        redis_url,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("enqueued ")
+
+
+def test_the_readme_names_all_that_is_printed() -> None:
+    page = (ROOT / "operator" / "README.md").read_text().split("\n## For scripts\n")[1].split("\n## ")[0]
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    named = {command: set(re.findall(r"`(\w+)`", row.split(" | ", 1)[1])) for command, row in rows.items()}
+    assert named["show QUEUE ID"] == LOCATION | set(get_args(State))
+    assert named["dlq list QUEUE"] == LETTER | {"payload_hex"}
+    assert named["enqueue QUEUE [MESSAGE …]"] == {"message_id", "enqueued", "first_id"}
+    assert named["dlq redrive QUEUE ID …"] == {"redriven", "missing"}
+    assert named["dlq delete QUEUE ID …"] == {"deleted", "missing"}
+    assert named["dlq purge QUEUE --yes"] == {"purged"}
