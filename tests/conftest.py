@@ -10,7 +10,7 @@ import pytest
 import redis
 from tests.support.documented_keys import kept_for_ever
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

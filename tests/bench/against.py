@@ -28,7 +28,7 @@ from tests.bench.outcome import Outcome, Results
 from tests.bench.worker_process import Failed
 from tests.support.environments import Unavailable
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

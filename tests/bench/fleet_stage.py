@@ -24,9 +24,9 @@ from tests.support.api_server import ApiServer
 from tests.support.operator_process import Cluster, OperatorProcess
 
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.observe.cache import PODS, Store
 from redisqueue_operator.observe.redis.settings import CLIENT_NAME
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

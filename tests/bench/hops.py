@@ -17,7 +17,7 @@ import redis
 import redis_message_queue
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.consumer import Consumer, Outcome, Settlement
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable

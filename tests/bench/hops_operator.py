@@ -23,7 +23,6 @@ from tests.support.waiting import until
 
 from redisqueue_operator.apply.writer import Writer
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.loop.workqueue import WorkQueue
 from redisqueue_operator.observe.cache import Store
@@ -33,6 +32,7 @@ from redisqueue_operator.observe.redis.settings import Connections
 from redisqueue_operator.observe.references import References
 from redisqueue_operator.observe.watch import registry_for
 from redisqueue_operator.scope import Scope
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.entries import SCENARIOS, Entry
 from tests.bench.worker_process import Failed, heard, result_of, running, start
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

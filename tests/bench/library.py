@@ -35,7 +35,7 @@ from tests.bench.contestants import (
 )
 from tests.bench.outcome import Outcome, retell
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

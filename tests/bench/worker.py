@@ -23,7 +23,7 @@ from tests.bench.entries import ENTRIES, FOREIGN, OURS, PEERS, SCENARIOS, Entry,
 from tests.bench.outcome import Outcome, retell
 from tests.bench.worker_process import Failed, heard, result_of, running, start
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from tests.support.faces import FACES
 from tests.support.servers import reached_by_url
 
 from redis_message_queue import LuaScriptError
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from tests.support.faces import Face

@@ -15,7 +15,7 @@ from tests.support.server_binaries import Missing
 from tests.support.servers import SERVERS, watched
 
 from redis_message_queue.connection import ConnectionSettings
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

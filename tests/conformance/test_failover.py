@@ -12,7 +12,7 @@ from tests.support.faces import FACES, Face, until
 from tests.support.servers import MASTER, QUICK_MS, STEADY_MS, behind_sentinel, reached_by_url, sentinel_pair
 
 from redis_message_queue import RetryBudgetExhaustedError
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from tests.support.servers import Server

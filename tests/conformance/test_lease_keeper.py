@@ -21,7 +21,7 @@ import redis_message_queue.asyncio.consumer
 from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.leases import LeaseKeeper, Leases, Loss
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -17,7 +17,7 @@ from tests.support.waiting import PATIENCE_SECONDS, eventually
 from redis_message_queue import ConfigurationError, RetryBudgetExhaustedError
 from redis_message_queue._clock import MOST_AT_ONCE
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

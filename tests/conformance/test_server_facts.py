@@ -13,7 +13,7 @@ from tests.support.servers import Server, reached_by_url
 
 from redis_message_queue import server as server_module
 from redis_message_queue.server import ServerFacts
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

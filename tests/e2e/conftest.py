@@ -14,7 +14,7 @@ from tests.conftest import side_by_side
 from tests.support.cluster import PROVIDER, REPOSITORY, Cluster, CommandFailed, provider
 from tests.support.story import Story
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.support.cluster import Cluster
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 QUOTA = "no-pods"

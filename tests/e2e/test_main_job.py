@@ -10,7 +10,7 @@ from tests.support.cluster import wait_until
 if TYPE_CHECKING:
     from tests.support.story import Story
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 
 def test_two_thousand_messages_from_both_producers(story: Story, redis_on_host: EmbeddedRedis) -> None:

@@ -11,7 +11,7 @@ from tests.e2e.conftest import NAMESPACE, TENANT
 from tests.support.cluster import wait_until
 from tests.support.story import Story
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

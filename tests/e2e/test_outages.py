@@ -10,7 +10,7 @@ from tests.support.cluster import wait_until
 if TYPE_CHECKING:
     from tests.support.story import Story
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 OUTAGE_SECONDS = 60
 

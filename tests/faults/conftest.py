@@ -18,7 +18,7 @@ from tests.support.servers import Server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 OpenBench = Callable[..., AbstractAsyncContextManager[Bench]]
 

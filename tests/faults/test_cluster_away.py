@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.faces import Face
     from tests.support.servers import Server
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 Nodes = list["EmbeddedRedis"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import redis
     from tests.support.fault_proxy import Request
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import redis_message_queue.asyncio
 import redis_message_queue.asyncio.consumer
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.consumer import Consumer, Outcome, Settlement
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable

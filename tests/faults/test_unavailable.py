@@ -17,8 +17,8 @@ from tests.support.fault_bench import KEYS
 from tests.support.servers import Server
 
 from redis_message_queue import RetryBudgetExhaustedError
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.observe.redis.errors import classify
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

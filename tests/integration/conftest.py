@@ -10,7 +10,7 @@ from tests.support.v7 import Peer, require_v7
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 
 @pytest.fixture(scope="session")

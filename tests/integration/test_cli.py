@@ -21,7 +21,7 @@ from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redis_message_queue import RedisMessageQueue
 from redisqueue_operator.cli import main
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,12 +17,12 @@ from redis_message_queue.keys import QueueKeys
 from redisqueue_operator import api
 from redisqueue_operator.cli import main
 from redisqueue_operator.errors import SettingsUnavailable
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
 from redisqueue_operator.observe.redis.endpoint import Watched
 from redisqueue_operator.observe.redis.errors import classify
 from redisqueue_operator.observe.redis.sampler import Sampler
 from redisqueue_operator.observe.redis.settings import Connections
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 import redis_message_queue
 import redis_message_queue.asyncio as async_face
 from redis_message_queue import RedisGateway, RedisMessageQueue
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

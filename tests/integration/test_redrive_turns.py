@@ -19,7 +19,6 @@ from tests.support.waiting import until
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.apply.writer import TokenBucket
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.redrive import run
 from redisqueue_operator.redrive.controller import AT_ONCE, EACH, SLOW_SECONDS
@@ -28,6 +27,7 @@ from redisqueue_operator.redrive.match_process import PROGRAM, MatchProcess
 from redisqueue_operator.redrive.resource import Redrive, parse
 from redisqueue_operator.redrive.room import Room
 from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, carry_out
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     import redis

@@ -10,7 +10,7 @@ from tests.support.acl import PASSWORD, grant
 from tests.support.worker_process import QUEUE, WorkerProcess, eventually, publish
 
 from redisqueue_operator.cli import main
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

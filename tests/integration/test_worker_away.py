@@ -16,7 +16,7 @@ from tests.support.worker_process import KEYS, WorkerProcess, eventually, publis
 
 from redis_message_queue import envelope
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

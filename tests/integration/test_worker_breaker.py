@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
-from redisqueue_operator.local.embedded_redis import free_port
+from redisqueue_worker.embedded_redis import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 import redis
 from tests.support.worker_process import WorkerProcess, counters, publish
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 from redisqueue_worker.shutdown import EXIT_IMPATIENT
 
 if TYPE_CHECKING:

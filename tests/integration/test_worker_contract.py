@@ -17,8 +17,8 @@ import redis
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
 from redisqueue_worker import commands, shutdown
+from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 from redisqueue_worker.metrics import Metrics
 from redisqueue_worker.metrics_page import WorkerCollector
 from redisqueue_worker.settings import OPTIONS, Option

@@ -13,7 +13,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue.stats import retire, unretire
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

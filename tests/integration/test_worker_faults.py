@@ -16,7 +16,7 @@ import pytest
 import redis
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import RedisMessageQueue
-from redisqueue_operator.local.embedded_redis import free_port
 from redisqueue_worker import stamp
+from redisqueue_worker.embedded_redis import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 CONSUME = script("consume").sha.encode()
 

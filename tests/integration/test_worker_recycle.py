@@ -13,7 +13,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import QUEUE, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import RedisMessageQueue
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.consumer import Claim, Consumer
 from redis_message_queue.leases import LeaseKeeper
 from redis_message_queue.operations import script
-from redisqueue_operator.local.embedded_redis import free_port
+from redisqueue_worker.embedded_redis import free_port
 
 from .test_worker_failures import get
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 REFUSED = "Redis refuses a result, trying it again alone"
 LIMIT = 300_000

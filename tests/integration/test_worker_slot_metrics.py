@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import WorkerProcess, eventually, publish
 
-from redisqueue_operator.local.embedded_redis import free_port
+from redisqueue_worker.embedded_redis import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import pytest
 from tests.support.fault_proxy import FaultProxy
 from tests.support.worker_process import WorkerProcess, counters, eventually, publish
 
-from redisqueue_operator.local.embedded_redis import free_port
+from redisqueue_worker.embedded_redis import free_port
 
 from .test_worker_refusals import claims
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import redis
     from tests.support.fault_proxy import Request
 
-    from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = """

@@ -22,7 +22,7 @@ from tests.support.server_binaries import Missing
 from tests.support.servers import SERVERS
 
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,8 +16,8 @@ from tests.support.waiting import quiet
 
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.cli import main
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.redrive.controller import AT_ONCE
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import yaml
 from tests.support.waiting import PATIENCE_SECONDS
 
-from redisqueue_operator.local.embedded_redis import free_port
+from redisqueue_worker.embedded_redis import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import redis
 from tests.support.worker_process import eventually
 
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tests.support.waiting import PATIENCE_SECONDS
 
 from redisqueue_operator.api.definition import FILES, definition
-from redisqueue_operator.local.embedded_redis import free_port
+from redisqueue_worker.embedded_redis import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.site_folder import PipFailed, site_folder
 
-from redisqueue_operator.local.embedded_redis import NoServerFound, find_server
+from redisqueue_worker.embedded_redis import NoServerFound, find_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

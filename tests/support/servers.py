@@ -25,7 +25,7 @@ from tests.support.certificates import make_certificates
 from tests.support.waiting import PATIENCE_SECONDS
 
 from redis_message_queue.dial import master_of
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis, free_port
+from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ import redis
 from redis_message_queue.trouble import described
 from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.extras import way_out
-from redisqueue_operator.local.embedded_redis import NoServerFound
+from redisqueue_worker.embedded_redis import NoServerFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

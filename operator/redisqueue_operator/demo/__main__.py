@@ -17,7 +17,7 @@ from redisqueue_operator.demo.checks import checks
 from redisqueue_operator.demo.corpus import input_line, standard_library
 from redisqueue_operator.demo.driver import Driver
 from redisqueue_operator.demo.stage import StageError, cluster_stage, local_stage
-from redisqueue_operator.local.embedded_redis import BY_DESIGN, NoServerFound
+from redisqueue_worker.embedded_redis import BY_DESIGN, NoServerFound
 from redisqueue_worker.orphans import end_children_with_me
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from redisqueue_operator.local.definitions import Definitions
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.loop.reconcile import Engine
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.decide.children.identity import digest
-from redisqueue_operator.local.embedded_redis import free_port
 from redisqueue_operator.observe.facts import PodObservation
+from redisqueue_worker.embedded_redis import free_port
 from redisqueue_worker.identity import new_instance
 
 if TYPE_CHECKING:

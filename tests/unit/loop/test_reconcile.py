@@ -17,10 +17,10 @@ from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.decide.status import conditions
 from redisqueue_operator.errors import Conflict, PlatformError
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.observe.redis import sampler
 from redisqueue_operator.platform import Fleet
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,9 +17,9 @@ from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.interruptible import within
-from redisqueue_operator.local.embedded_redis import EmbeddedRedis
 from redisqueue_operator.loop.reconcile import AT_ONCE, Engine
 from redisqueue_operator.observe.redis import sampler
+from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -15,10 +15,10 @@ from tests.support.waiting import PATIENCE_SECONDS, until
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator.api.model import Key
-from redisqueue_operator.local.embedded_redis import free_port
 from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.loop.vitals import Vitals, why_dead
 from redisqueue_operator.serve.http import HealthServer
+from redisqueue_worker.embedded_redis import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

