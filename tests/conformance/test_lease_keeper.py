@@ -183,13 +183,12 @@ def test_a_pause_longer_than_the_lease_is_told_meanwhile_and_the_lease_saved_if_
         (mine,) = claim(client, 1, 0.5)
         leases.add(mine)
         with paused(own_server):
-            eventually(lambda: told.lost)
+            eventually(lambda: told.lost and told.failed)  # in any order on a busy machine
             assert leases.remaining_seconds(mine) <= 0
         eventually(lambda: leases.remaining_seconds(mine) > 0)
         leases.remove(mine)
         assert Consumer(client, NAME).settle([Settlement(mine, Outcome.DONE)]).applied == (True,)
     assert set(told.lost) == {(mine, Loss.EXPIRED)}
-    assert told.failed
 
 
 def test_a_loss_is_told_when_the_lease_ends_however_long_the_client_repeats(
