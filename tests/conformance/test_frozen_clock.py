@@ -113,7 +113,7 @@ async def test_a_handler_keeps_its_lease(face: Face, frozen: Any) -> None:
             await pass_time(3.5)
             while told.count("lease_renew") < 3:  # a keeper that hangs is found by the test's own time
                 await pass_time(0.05)
-    assert told[-1] == "ack"
+    assert told.count("ack") == 1  # a renewal on its way may be told of after it
 
 
 async def test_a_drain_ends_when_its_time_is_over(face: Face, frozen: Any) -> None:

@@ -98,8 +98,8 @@ def test_each_renewal_is_a_call_of_the_gateway_as_it_is_by_then(gateway: Gateway
     assert set(mine) == {("jobs::processing", "1", "token 1")}
     told = [f"{event.operation}/{event.outcome}" for event in events]
     assert told[0] == "claim/success"
-    assert told[-1] == "ack/success"
-    assert set(told[1:-1]) == {"lease_renew/success"}
+    assert told.count("ack/success") == 1  # a renewal on its way may be told of after it
+    assert set(told[1:]) == {"lease_renew/success", "ack/success"}
 
 
 def test_short_messages_share_one_thread_that_soon_ends(gateway: Gateway) -> None:
