@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 from collections import deque
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
@@ -52,6 +52,8 @@ _DETAIL_LENGTH = 4096
 # A larger message is not sent back, but named by its beginning, which has its id, its length and its lease.
 _LARGE_BYTES = 1024
 _HEAD_BYTES = 64
+# What nearly every settlement says. To format an outcome takes as long as all the rest of its arguments.
+_PLAIN_ENDS = {outcome: f" {outcome} 0 0" for outcome in Outcome}
 _GIVES_UP = (Outcome.FAILED, Outcome.DEAD)
 
 
@@ -150,19 +152,20 @@ class ConsumerState:
         claimed = self._claim_record + (claim_id or "none")
         apart = 0 if in_hand is None else 1 if in_hand == 0 else 2
         when = 2 if due is Due.FIRST else _DUE[due]
-        args = [f"{max(0, count)} {int(fresh)} {apart} {when} {self._numbers}", *self._identity]
-        short = args.copy()
-        for settlement in settlements:
-            given_up = settlement.outcome in _GIVES_UP  # and may be published again
-            words = _settlement_args(settlement, self._marker(settlement.claim.stored) if given_up else "")
-            args += words
-            short += _named(settlement.claim, words)
+        words = [
+            _settlement_args(one, self._marker(one.claim.stored) if one.outcome in _GIVES_UP else "")
+            for one in settlements
+        ]
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
+        asked = f"{max(0, count)} {int(fresh)} {apart} {when} {self._numbers}", *self._identity
+        args = (*asked, *chain.from_iterable(words))
         own = (settled, claimed, *answered)
-        whole = Call(script("consume"), own, tuple(args), self._parse, raw=True, names=self._keys)
-        if short == args:  # as nearly always: no message is large
+        whole = Call(script("consume"), own, args, self._parse, raw=True, names=self._keys)
+        if max([len(one[0]) for one in words], default=0) <= _LARGE_BYTES:  # as nearly always
             return Attempt(whole, whole, claim_id, records)
-        call = Call(script("consume"), own, tuple(short), self._parse_if_found, raw=True, names=self._keys)
+        named = map(_named, [one.claim for one in settlements], words)
+        short = (*asked, *chain.from_iterable(named))
+        call = Call(script("consume"), own, short, self._parse_if_found, raw=True, names=self._keys)
         return Attempt(call, whole, claim_id, records)
 
     def done(self, attempt: Attempt, reply: tuple[SettleReply, int]) -> SettleReply:
@@ -336,8 +339,10 @@ def _queue_keys(keys: QueueKeys) -> tuple[Text, ...]:
 
 def _settlement_args(settlement: Settlement, marker: str = "") -> tuple[Text, ...]:
     claim, outcome = settlement.claim, settlement.outcome
-    delay_ms, failed = round(settlement.delay_seconds * 1000), int(settlement.failed)
-    end = f"{claim.token} {outcome} {delay_ms} {failed}"
+    if settlement.delay_seconds or settlement.failed:
+        end = f"{claim.token} {outcome} {round(settlement.delay_seconds * 1000)} {int(settlement.failed)}"
+    else:
+        end = claim.token + _PLAIN_ENDS[outcome]
     if outcome not in _GIVES_UP:
         return claim.stored, end
     why = (

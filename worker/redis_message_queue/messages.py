@@ -143,7 +143,7 @@ class ClaimReply(NamedTuple):
     """The stored form of those that were dead-lettered."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen, which takes several times as long to make
 class Settlement:
     """The end of one claim. `reason` (a word) and `detail` are kept with a dead letter.
 

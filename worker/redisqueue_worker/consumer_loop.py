@@ -314,13 +314,14 @@ class ConsumerLoop(threading.Thread):
         self.poke()
 
     def _take_outcome(self, message: InFlight, failure: Failure | None) -> None:
+        now = monotonic()
         message.finished = True
         self._running -= 1
-        seconds = message.age_seconds
+        seconds = now - message.started
         settlement = self._circuit.verdict(message, self._policy.settlement(message.claim, failure))
         self._metrics.handler_seconds.observe(seconds)
         self._linger.took(seconds)
-        self.outbox.add(settlement, monotonic())
+        self.outbox.add(settlement, now)
         if failure is not None or log.isEnabledFor(logging.DEBUG):
             tell_outcome(log, settlement, failure, seconds)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue._clock import monotonic
 from redisqueue_worker.exceptions import checked_seconds
-from redisqueue_worker.headers import headers_of
+from redisqueue_worker.headers import enqueued_at_of, headers_of
 from redisqueue_worker.logs import STANDARD, free_names
 
 if TYPE_CHECKING:
@@ -314,6 +314,6 @@ class Contexts:
         )
 
     def _count_wait(self, claim: Claim) -> None:
-        if enqueued_at := headers_of(claim.payload).enqueued_at:
+        if enqueued_at := enqueued_at_of(claim.payload):
             waited = datetime.now(UTC) - enqueued_at
             self._metrics.queue_wait_seconds.observe(max(0.0, waited.total_seconds()))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# The variable of the standard library that holds a decimal context.
+_DECIMALS = "decimal_context"
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
@@ -40,7 +42,9 @@ def own_state() -> AbstractContextManager[Any]:
     Each message is handled in a copy of its slots' context, in which start-up hooks ran. A copy shares the
     objects that variables hold, though, and some libraries keep one that is meant to be changed.
     """
-    decimal.setcontext(decimal.getcontext().copy())
+    for variable in contextvars.copy_context():
+        if variable.name == _DECIMALS:  # else each message gets one of its own when it first needs it
+            decimal.setcontext(decimal.getcontext().copy())
     scope = getattr(sys.modules.get("sentry_sdk"), "isolation_scope", None)
     return scope() if scope else _NOTHING
 

@@ -66,8 +66,9 @@ class Outbox:
 
     def add(self, settlement: Settlement, now: float) -> None:
         """A handler has ended, or a claim is to be released."""
-        self._new[settlement.claim.lease] = settlement
-        self._since.setdefault(settlement.claim.lease, now)
+        lease = settlement.claim.lease
+        self._new[lease] = settlement
+        self._since.setdefault(lease, now)
 
     def next(self, now: float) -> list[Settlement]:
         """What to send; empty when there is nothing, or nothing yet."""
@@ -93,8 +94,9 @@ class Outbox:
     def taken(self, settlements: Sequence[Settlement], now: float) -> None:
         """Redis has answered for these."""
         for settlement in settlements:
-            self._refused.pop(settlement.claim.lease, None)
-            self._since.pop(settlement.claim.lease, None)
+            lease = settlement.claim.lease
+            self._refused.pop(lease, None)
+            self._since.pop(lease, None)
         self._sent, self._taken_at = [], now
 
     def refuse(self, now: float, *, claiming: bool) -> Refused | None:

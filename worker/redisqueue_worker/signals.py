@@ -127,17 +127,30 @@ class forks_end_here:  # noqa: N801  (a word of a `with` statement)
     """A process that leaves the `with` block and has not entered it ends at once.
 
     A handler's code may fork and let the child come back out of it: that child is nobody's worker. It would
-    answer for the message before its handler has ended, over the parent's connections.
+    answer for the message before its handler has ended, over the parent's connections. What C code forks
+    without telling Python is not seen.
     """
 
-    __slots__ = ("_process",)
+    __slots__ = ("_forks",)
 
     def __enter__(self) -> None:
-        self._process = os.getpid()
+        self._forks = _forks  # rather than the process's id, which takes a system call
 
     def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> None:
-        if os.getpid() != self._process:
+        if self._forks != _forks:
             _end_fork(problem)
+
+
+_forks = 0
+"""How many forks this process is away from the one that imported this module."""
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603  (a process has one past)
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 def _end_fork(problem: BaseException | None) -> None:
