@@ -7,7 +7,7 @@ import logging
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from redis_message_queue._clock import monotonic
 from redisqueue_worker.exceptions import checked_seconds
@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 _MOST_QUEUES = 256
 # Beyond those of the handlers: a wait, a renewal.
 _FEW_MORE = 2
+
+
+class Publishes(Protocol):
+    """Where a context's messages go."""
+
+    queue: str
+
+    def publish(self, payload: str | dict[str, Any], *, queue: str | None = None, **options: Any) -> bool:
+        """See `Context.publish`."""
+
+    def enqueue(self, payload: object, *, queue: str | None = None, **options: Any) -> Receipt:
+        """See `Context.enqueue`."""
 
 
 class Publisher:
@@ -92,7 +104,7 @@ class Context:
         delivery_count: int,
         timeout_seconds: float | None,
         draining: threading.Event,
-        publisher: Publisher,
+        publisher: Publishes,
         payload: str | bytes,
     ) -> None:
         self.id = id

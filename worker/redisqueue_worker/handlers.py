@@ -166,12 +166,17 @@ def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
     except BaseException as error:  # a script that ends the process is no module of handlers
         raise HandlerError(_import_problem(module_name, error)) from error
     target = _attribute(module, attribute, reference) if attribute else _registry_of(module)
+    if isinstance(target, Registry) and not target:
+        raise HandlerError(
+            f"{reference!r} registers no handler; use @handler('type'), or name a function: "
+            f"{module_name}:function (it offers {_offered(module)})"
+        )
+    return handler_of(target, reference)
+
+
+def handler_of(target: object, reference: str) -> Handler:
+    """A function or a registry, ready to be called; `reference` is for its errors. Raises HandlerError."""
     if isinstance(target, Registry):
-        if not target:
-            raise HandlerError(
-                f"{reference!r} registers no handler; use @handler('type'), or name a function: "
-                f"{module_name}:function (it offers {_offered(module)})"
-            )
         return traced(_of_types(target, reference))
     return traced(inspected(target, reference))
 
