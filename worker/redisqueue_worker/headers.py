@@ -7,7 +7,8 @@ import typing
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from redis_message_queue.payload import is_pydantic
+from redis_message_queue.payload import is_pydantic, is_struct
+from redisqueue_worker import struct_types
 from redisqueue_worker.exceptions import InvalidPayload
 from redisqueue_worker.pydantic_types import names_of
 
@@ -130,6 +131,8 @@ def _names_of(annotation: object, decode: Decode) -> frozenset[str] | None:
     kind: Any = typing.get_origin(annotation) or annotation
     if is_pydantic(kind):
         return names_of(kind)
+    if is_struct(kind):
+        return struct_types.names_of(kind)
     if kind is dict:
         try:
             decode(f'{{"{TYPE}": "text"}}')

@@ -3,7 +3,7 @@
 A converter is built once per annotation, when the handler is imported: what JSON can never fill is told
 then. Nothing is guessed: a text is no number, and a number is no text.
 
-No library does this as promised: msgspec (0.22) knows no union of two classes or of two types that are
+No library does all of this as promised: msgspec (0.22) knows no union of two classes or of two types that are
 text in JSON, no InitVar and no constructor of one's own, and quotes values in its errors; pydantic would be
 needed by all.
 """
@@ -23,7 +23,8 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from redis_message_queue.payload import ENUM_VALUES, TEXT_FORMS, is_pydantic
+from redis_message_queue.payload import ENUM_VALUES, TEXT_FORMS, is_pydantic, is_struct
+from redisqueue_worker import struct_types
 from redisqueue_worker.exceptions import InvalidPayload
 from redisqueue_worker.logs import text_of, type_name
 from redisqueue_worker.pydantic_types import reader_of
@@ -36,8 +37,8 @@ def decoder_for(annotation: object) -> Decode:
     """The decoder for a handler's first parameter.
 
     Args:
-        annotation: bytes, str, dict, list, a TypedDict, a dataclass, a type of pydantic's, or nothing
-            (then str).
+        annotation: bytes, str, dict, list, a TypedDict, a dataclass, a type of pydantic's, a Struct of
+            msgspec's, or nothing (then str).
 
     Raises TypeError for any other annotation, and for a field that JSON cannot fill.
     """
@@ -48,12 +49,12 @@ def decoder_for(annotation: object) -> Decode:
         return _as_text
     if is_pydantic(kind):
         return reader_of(kind)
-    if kind in (dict, list) or is_structure(kind):
+    if kind in (dict, list) or is_structure(kind) or is_struct(kind):
         convert = converter_for(annotation)
         return lambda payload: _fitting(convert, parse(payload))
     raise TypeError(
         f"the first parameter is annotated with {annotation!r}; "
-        "use str, bytes, dict, list, a TypedDict, a dataclass or a pydantic model"
+        "use str, bytes, dict, list, a TypedDict, a dataclass, a pydantic model or a msgspec Struct"
     )
 
 
@@ -137,6 +138,8 @@ def _class(kind: Any, known: dict[Any, Convert]) -> Convert:
         return later
     if is_pydantic(kind):
         return _pydantic(kind)
+    if is_struct(kind):
+        return struct_types.reader_of(kind)
     if is_structure(kind):
         known[kind] = _structure(kind, known)
         return known[kind]

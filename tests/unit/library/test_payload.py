@@ -124,6 +124,8 @@ def text(payload: object, **limits: Any) -> str | bytes:
         (Strict(no=3, at=AT, order=ORDER), Strict),
         (Checked(AT, Decimal("1.50")), Checked),
         ({"id": 1, "item": ITEM}, Row),
+        (Struct(Decimal("1.5"), AT), Struct),
+        ({"s": [Struct(Decimal(1), AT)]}, dict[str, list[Struct]]),
         ([ITEM, ITEM], list[Item]),
         ({"m": Checked(AT, Decimal(1))}, dict[str, Checked]),
     ],
