@@ -44,7 +44,7 @@ async def test_the_end_of_a_lease_is_told_while_its_renewal_hangs(
         if face.name == "async":
             await client.aclose()
     assert events.count("lease_renew_failed/failure") == 1
-    assert events[-1] == "ack/success"  # nobody else took it
+    assert events.count("ack/success") == 1  # nobody else took it
     assert [str(each.message) for each in recwarn if "lease" in str(each.message)] == [
         "Failed to renew message lease (RetryBudgetExhaustedError)"
     ]

@@ -275,8 +275,9 @@ class Processing:
         if renewed:
             self._tell(Op.LEASE_RENEW, Out.SUCCESS)
             return True
-        self._tell(Op.LEASE_RENEW_FAILED, Out.SKIPPED)
-        self._lease_lost(stop)
+        if not self.ended:  # else it is the settlement that took the lease, or tells that it was lost
+            self._tell(Op.LEASE_RENEW_FAILED, Out.SKIPPED)
+            self._lease_lost(stop)
         return False
 
     def lease_lapsed(self) -> None:

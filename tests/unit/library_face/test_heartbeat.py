@@ -102,6 +102,25 @@ def test_each_renewal_is_a_call_of_the_gateway_as_it_is_by_then(gateway: Gateway
     assert set(told[1:]) == {"lease_renew/success", "ack/success"}
 
 
+def test_a_renewal_that_the_settlement_overtakes_is_no_failure(gateway: Gateway) -> None:
+    events: list[QueueEvent] = []
+    queue = queue_of(gateway, 0.02, on_event=events.append)
+    settled = threading.Event()
+
+    def renew(message: Any, stop: Any) -> bool:
+        return not settled.wait(PATIENCE_SECONDS)
+
+    def remove(queue: str, message: Any, *, lease_token: str | None = None) -> bool:
+        settled.set()
+        eventually(lambda: not carriers())  # the renewal has been answered: there was nothing to renew
+        return True
+
+    gateway.answer, gateway.remove_message = renew, remove  # type: ignore[method-assign]
+    with queue.process_message():
+        eventually(lambda: gateway.renewed)
+    assert [f"{event.operation}/{event.outcome}" for event in events] == ["claim/success", "ack/success"]
+
+
 def test_short_messages_share_one_thread_that_soon_ends(gateway: Gateway) -> None:
     queue = queue_of(gateway, 10)
     seen: set[threading.Thread] = set()

@@ -278,8 +278,9 @@ class Processing:
         if renewed:
             await self._tell(Op.LEASE_RENEW, Out.SUCCESS)
             return True
-        await self._tell(Op.LEASE_RENEW_FAILED, Out.SKIPPED)
-        await self._lease_lost(stop)
+        if not self.ended:  # else it is the settlement that took the lease, or tells that it was lost
+            await self._tell(Op.LEASE_RENEW_FAILED, Out.SKIPPED)
+            await self._lease_lost(stop)
         return False
 
     async def lease_lapsed(self) -> None:
