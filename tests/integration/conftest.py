@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.v7 import Peer, require_v7
 
+collect_ignore = ["apps"]  # projects of their own
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

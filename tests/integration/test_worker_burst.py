@@ -63,6 +63,20 @@ def test_all_failing_messages_come_to_an_end(
     assert counters(redis_client).dead_letter == 3
 
 
+def test_an_import_that_takes_longer_than_its_patience_is_no_waiting(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    (tmp_path / "slow_import.py").write_text(
+        "import time\ntime.sleep(3)\ndef handle(payload): time.sleep(1)\n"
+    )
+    publish(redis_client, "good")
+    worker = WorkerProcess(tmp_path, redis_url, "", burst=True, burst_patience_seconds=2)
+    worker.settings["handler"] = "slow_import:handle"
+    with worker:
+        assert worker.wait() == 0
+    assert counters(redis_client).pending == 0
+
+
 def test_without_redis_it_gives_up(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     with WorkerProcess(tmp_path, url, "gated", burst=True, burst_patience_seconds=1) as worker:

@@ -48,8 +48,8 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """Every README of the repository."""
-    found = (path.relative_to(ROOT) for path in ROOT.rglob("README.md"))
+    """Every README of the repository, and what lies in the folders `docs`."""
+    found = (path.relative_to(ROOT) for path in (*ROOT.rglob("README.md"), *ROOT.glob("*/docs/*.md")))
     return sorted(path for path in found if path.parts[0] not in _LEFT_OUT)
 
 

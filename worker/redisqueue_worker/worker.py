@@ -86,7 +86,7 @@ class Worker:
             look=lambda: (self._state, len(self._in_flight)),
         )
         self._recycler = Recycler(Limits())
-        self._burst = Burst(settings.burst_patience_seconds, monotonic()) if settings.burst else None
+        self._burst: Burst | None = None
         self._timeouts = HandlerTimeouts(self._in_flight, metrics, settings.max_in_flight_seconds)
         self._loop = ConsumerLoop(
             lambda: self._consumer(self._identity),
@@ -196,6 +196,8 @@ class Worker:
             pulse.beat()
         if settings.slots != "processes":  # those are replaced one by one, and this process stays
             self._recycler = Recycler(Limits.of(settings, random.random()))  # noqa: S311
+        if settings.burst:  # its patience is for messages, not for imports and hooks
+            self._burst = Burst(settings.burst_patience_seconds, monotonic())
         self._started = True
         for thread in (self._wakeup, self._loop):
             thread.start()

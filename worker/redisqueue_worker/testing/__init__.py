@@ -10,15 +10,35 @@ TYPE_CHECKING = False  # as type checkers know it: pytest imports this package a
 if TYPE_CHECKING:
     from redisqueue_worker.testing.delivery import Delivery, deliver, deliver_async
     from redisqueue_worker.testing.fake_context import Enqueued, FakeContext
+    from redisqueue_worker.testing.worker_run import (
+        Outcomes,
+        RunWorker,
+        WorkerFailed,
+        run_worker_until_empty,
+    )
 
-__all__ = ["Delivery", "Enqueued", "FakeContext", "deliver", "deliver_async"]
+__all__ = [
+    "Delivery",
+    "Enqueued",
+    "FakeContext",
+    "Outcomes",
+    "RunWorker",
+    "WorkerFailed",
+    "deliver",
+    "deliver_async",
+    "run_worker_until_empty",
+]
 
 _HOMES = {
     "Delivery": "delivery",
     "Enqueued": "fake_context",
     "FakeContext": "fake_context",
+    "Outcomes": "worker_run",
+    "RunWorker": "worker_run",
+    "WorkerFailed": "worker_run",
     "deliver": "delivery",
     "deliver_async": "delivery",
+    "run_worker_until_empty": "worker_run",
 }
 
 

@@ -22,7 +22,7 @@ from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async
 from redisqueue_worker.handlers import HandlerError, Registry, handler_of, load
 from redisqueue_worker.headers import ENQUEUED_AT, TYPE, headers_of
 from redisqueue_worker.in_flight import CANCEL_SECONDS
-from redisqueue_worker.logs import type_name
+from redisqueue_worker.logs import trimmed, type_name
 from redisqueue_worker.payload import parse
 from redisqueue_worker.retry_policy import Failure, FailureKind, HandlerTimeout, RetryPolicy, failure_of
 from redisqueue_worker.testing.fake_context import (
@@ -267,7 +267,7 @@ class _Message:
         )
         verdict = self._policy.settlement(claim, failure)
         if failure and failure.detail:  # nobody asked for it: pytest shows it below a test that fails
-            log.warning("not handled: %s", verdict.reason, exc_info=self.exception)
+            log.warning("not handled: %s", verdict.reason, exc_info=_shown(self.exception))
         is_retried = verdict.outcome is Outcome.RETRY
         return Delivery(
             _STATES[verdict.outcome],
@@ -283,6 +283,11 @@ def _failures(given: int | None, deliveries: int) -> int:
     if given is not None and not 0 <= given < deliveries:
         raise ValueError(f"failures: {given!r} must be less than deliveries: {deliveries}, and at least 0")
     return deliveries - 1 if given is None else given
+
+
+def _shown(error: BaseException | None) -> Any:
+    """As `logging` wants it, from the handler's own code on."""
+    return error and (type(error), error, trimmed(error.__traceback__))
 
 
 async def _over(work: asyncio.Future[Any], seconds: float | None) -> bool:
