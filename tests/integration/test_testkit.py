@@ -249,8 +249,10 @@ def test_why_a_worker_did_not_do_it_is_told(
 def test_what_can_not_be_run_is_refused_at_once(run_worker_until_empty: RunWorker) -> None:
     def local(payload: str) -> None: ...
 
-    empty = Registry()
-    for handler in (local, lambda payload: None, empty, str.upper):
+    of_two_modules = Registry()
+    of_two_modules("here")(missing)
+    of_two_modules("there")(project)
+    for handler in (local, lambda payload: None, Registry(), of_two_modules, str.upper):
         with pytest.raises(ValueError, match="at the top of one module"):
             run_worker_until_empty(handler)
     with pytest.raises(TypeError, match="'concurency' is no setting of a worker; did you mean 'concurrency'"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from freezegun import freeze_time
 from pydantic import BaseModel, ConfigDict
 
 from redisqueue_worker import Context, DeadLetter, Registry, Retry
@@ -243,6 +244,26 @@ async def test_a_thread_and_a_task_time_out_inside_an_event_loop_too() -> None:
         await asyncio.Event().wait()
 
     assert (await deliver_async(handle, "x", timeout_seconds=0.01, max_attempts=1)).state == "failed"
+
+
+def test_time_passes_for_a_timeout_where_a_test_has_frozen_it() -> None:
+    async def handle_async(_payload: str) -> None:
+        await asyncio.Event().wait()
+
+    over = threading.Event()
+    with freeze_time("2026-03-01"):
+        assert deliver(handle_async, "x", timeout_seconds=0.01).reason.startswith("timeout: ")
+        assert deliver(lambda payload: over.wait(), "x", timeout_seconds=0.01).reason.startswith("timeout: ")
+    over.set()
+
+
+def test_what_a_context_logs_is_in_caplog(caplog: pytest.LogCaptureFixture) -> None:
+    def handle(payload: str, context: Context) -> None:
+        context.logger.warning("saw %s", payload)
+
+    deliver(handle, "x", message_id="m-7")
+    (record,) = caplog.records
+    assert (record.getMessage(), vars(record)["message_id"]) == ("saw x", "m-7")
 
 
 async def test_a_test_that_is_cancelled_cancels_the_handler() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -127,12 +128,19 @@ def _checked(settings: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _environment(values: Mapping[str, object]) -> dict[str, str]:
-    """This process's, with all that can be imported here, and these settings instead of any others."""
+    """This process's, with all folders that it imports from, and these settings instead of others."""
     others = {name: text for name, text in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
     ours = {
         f"{ENVIRONMENT_PREFIX}{name.upper()}": str(one) for name, one in values.items() if one is not None
     }
-    return {**others, **ours, "PYTHONPATH": os.pathsep.join(os.path.abspath(folder) for folder in sys.path)}
+    return {**others, **ours, "PYTHONPATH": os.pathsep.join(_own_folders())}
+
+
+def _own_folders() -> list[str]:
+    """What this process imports from, but for Python's own: a handler may start another Python."""
+    of_python = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders = [Path(folder).absolute() for folder in sys.path]
+    return [str(one) for one in folders if one.is_dir() and not any(map(one.is_relative_to, of_python))]
 
 
 # ---- which handler ----

@@ -78,5 +78,5 @@ def test_a_worker_takes_orders(queue: RedisMessageQueue, run_worker_until_empty:
 def test_failures_are_repeated(queue: RedisMessageQueue, run_worker_until_empty: RunWorker) -> None:
     queue.enqueue("good")
     queue.enqueue("bad")
-    outcomes = run_worker_until_empty("orders:unlucky", concurrency=2, max_attempts=2)
+    outcomes = run_worker_until_empty(unlucky, concurrency=2, max_attempts=2)
     assert outcomes == Outcomes(done=1, retried=2, dead=1)
