@@ -188,7 +188,7 @@ def shell(words: list[str], story: Story, page: Path) -> None:
             story.run(*words)
             _, _, log = story.running[-1]
             eventually(lambda: words[3] in log.read_text().partition("redisqueue publish ")[2], "handled")
-        case ["redisqueue" | "pytest", *_]:
+        case ["redisqueue" | "pytest", *_] | ["redisqueue-worker", "check", *_]:
             story.run(*words)
         case ["helm", "install", *rest]:
             helm = Helm(required(binary("helm"), MISSING.format("helm")))

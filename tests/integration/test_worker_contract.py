@@ -44,6 +44,11 @@ SHOWN_BY = {
     "A handler that returns a coroutine": "boundary.what_a_handler_returns_shows_whether_its_work_is_done",
     "With REDISQUEUE_MAX_ATTEMPTS=1": "handling.with_one_attempt_a_failure_is_final",
     "A payload that does not fit": "handlers.the_type_chooses_the_handler",
+    "A type that no handler is for": "policies.a_type_that_only_a_newer_worker_knows_waits_for_it",
+    "Where a handler says its own": "policies.each_handler_has_its_own_attempts",
+    "Threads, tasks and processes": (
+        "policies.each_handler_has_its_kind_of_slot_and_their_number_is_the_concurrency"
+    ),
     "Each dead letter leaves a record": "contract.a_dead_letter_tells_why",
     "An async handler that overruns": "handling.an_async_handler_that_overruns_is_cancelled",
     "A thread cannot be stopped": "ending.what_cannot_be_stopped_is_not_handled_twice_at_once",

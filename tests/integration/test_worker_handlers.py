@@ -112,8 +112,8 @@ def test_the_type_chooses_the_handler(tmp_path: Path, redis_url: str, redis_clie
     records = [json.loads(record) for record in redis_client.lrange(KEYS.dead_letter_info, 0, -1)]
     assert sorted(record["reason"] for record in records) == [
         "invalid payload: field width is a JSON str where int belongs",
-        "invalid payload: no handler for its type; there are resize, mail",
         "invalid payload: not a JSON object with a text in its field 'type'",
+        "unknown type 'print'; there are resize, mail (attempt 3 of 3)",
     ]
 
 

@@ -125,7 +125,8 @@ def test_what_nothing_is_for_and_what_fails_is_the_message_s_affair(
     found = [json.loads(one)["reason"] for one in redis_client.lrange(KEYS.dead_letter_info, 0, -1)]
     reasons = sorted(reason.partition(";")[0][:40] for reason in found)
     assert reasons[0].startswith("RuntimeError: no")
-    assert all(reason.startswith("invalid payload: ") for reason in reasons[1:])
+    assert all(reason.startswith("invalid payload: ") for reason in reasons[1:3])
+    assert reasons[3] == "unknown type 'unheard of'"
 
 
 def test_an_async_function_is_stopped_at_its_deadline_beside_sync_ones(

@@ -22,6 +22,7 @@ HANDLERS = """
 import multiprocessing, os
 from pathlib import Path
 from prometheus_client import Counter, Gauge, Histogram, Summary
+from redisqueue_worker import Registry
 
 FOLDER = Path(__file__).parent
 ROWS = Counter("rows", "Rows read.", ["table"])
@@ -46,6 +47,13 @@ def handle(payload: str):
     tell(int(payload))
     with open(FOLDER / "finished", "a") as file:
         file.write(f"{payload} {os.getpid()}\\n")
+
+kinds = Registry()
+
+@kinds("here")
+@kinds("elsewhere", slots="processes")
+def handle_either(payload: dict):
+    handle(payload["n"])
 
 def handle_and_crash(payload: str, context):
     if context.delivery_count == 1:
@@ -102,6 +110,20 @@ def test_metrics_of_all_slots_are_added_up_on_the_page(
         assert page.value("redisqueue_worker_slots") == 2, "and the worker's own"
         eventually(lambda: page.value("redisqueue_worker_messages_total", outcome="done") == 4, "settled")
         assert page.value("process_open_fds") is not None
+
+
+def test_what_handlers_tell_in_threads_and_in_processes_is_added_up(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    page = Page(tmp_path, redis_url, "kinds", slots="auto", concurrency=2)
+    with page.worker as worker:
+        publish(redis_client, '{"type": "here", "n": "3"}', '{"type": "elsewhere", "n": "4"}')
+        worker.until_noted("finished", 2)
+        eventually(lambda: page.value("rows_total", table="a") == 7, "rows of both")
+        assert page.value("sizes_bucket", le="10.0") == 2
+        assert page.value("times_sum") == 7
+        assert page.value("highest") == 4
+        assert page.value("redisqueue_worker_slots") == 2, "and the worker's own"
 
 
 @pytest.mark.parametrize(("handler", "limit"), [("handle", {"max_messages": 1}), ("handle_and_crash", {})])

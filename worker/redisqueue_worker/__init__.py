@@ -1,8 +1,8 @@
 """The worker process of RedisQueue: runs a handler on the messages of one queue.
 
 A handler's module imports from here what it needs: `Retry` and `DeadLetter` to raise, `Context` for its
-annotation, `handler` to handle several types, `on_startup` and `on_shutdown` for what is done once per
-process. A producer may `stamp` what it publishes.
+annotation, `handler` to handle several types, `Backoff` for the retries of one of them, `on_startup` and
+`on_shutdown` for what is done once per process. A producer may `stamp` what it publishes.
 """
 
 from importlib import import_module
@@ -11,13 +11,25 @@ TYPE_CHECKING = False  # as type checkers know it; importing `typing` would cost
 if TYPE_CHECKING:
     from redisqueue_worker.context import Context
     from redisqueue_worker.exceptions import DeadLetter, Retry
+    from redisqueue_worker.handler_policy import Backoff
     from redisqueue_worker.handlers import Registry, handler
     from redisqueue_worker.headers import stamp
     from redisqueue_worker.hooks import on_shutdown, on_startup
 
-__all__ = ["Context", "DeadLetter", "Registry", "Retry", "handler", "on_shutdown", "on_startup", "stamp"]
+__all__ = [
+    "Backoff",
+    "Context",
+    "DeadLetter",
+    "Registry",
+    "Retry",
+    "handler",
+    "on_shutdown",
+    "on_startup",
+    "stamp",
+]
 
 _HOMES = {
+    "Backoff": "handler_policy",
     "Context": "context",
     "DeadLetter": "exceptions",
     "Registry": "handlers",

@@ -13,7 +13,8 @@ from redis_message_queue.trouble import AWAY, described, first_word
 from redisqueue_worker.arguments import settings_of
 from redisqueue_worker.commands import EXIT_NO_REDIS, EXIT_OK, EXIT_WRONG, complain
 from redisqueue_worker.context import pool_problem
-from redisqueue_worker.executors import slots_for, slots_problem
+from redisqueue_worker.effective_policy import policies_of
+from redisqueue_worker.executors import in_words, own_policies, slots_for, slots_problem
 from redisqueue_worker.handlers import HandlerError, load
 from redisqueue_worker.metrics import folder_problem
 from redisqueue_worker.server_check import missing_commands
@@ -21,6 +22,8 @@ from redisqueue_worker.settings import Settings, SettingsError, unknown_variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from redisqueue_worker.handlers import Handler
 
 
 def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -34,16 +37,26 @@ def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     problems = [problem] if (problem := folder_problem(environment)) else []
     try:
         handler = load(settings.handler, settings.handler_path)
-        if problem := slots_problem(settings.slots, handler):
+        own = own_policies(handler, settings)
+        if not own and (problem := slots_problem(settings.slots, handler)):
             problems.append(f"REDISQUEUE_SLOTS (--slots): {problem}")
         else:
-            kind = slots_for(handler) if settings.slots == "auto" else settings.slots
-            print(f"handler  ok: {settings.handler} ({kind})")
+            _print_handler(handler, settings)
     except HandlerError as error:
         problems.append(f"REDISQUEUE_HANDLER (--handler): {error}")
     unreachable = _check_redis(settings)
     complain([*problems, *unreachable])
     return EXIT_WRONG if problems else EXIT_NO_REDIS if unreachable else EXIT_OK
+
+
+def _print_handler(handler: Handler, settings: Settings) -> None:
+    policies = policies_of(handler.by_type, settings)
+    kind = slots_for(handler) if settings.slots == "auto" else settings.slots
+    if policies:
+        kind = in_words({policy.slots for policy in policies.values()})
+    print(f"handler  ok: {settings.handler} ({kind})")
+    for name, policy in policies.items():
+        print(f"handler  {name}: {policy}")
 
 
 def _check_redis(settings: Settings) -> list[str]:

@@ -165,7 +165,8 @@ class ConsumerLoop(threading.Thread):
 
     def _given_up(self, message: InFlight) -> Settlement:
         if message.abandoned:
-            return self._policy.settlement(message.claim, failure_of(HandlerTimeout(message.age_seconds)))
+            policy = message.retries or self._policy
+            return policy.settlement(message.claim, failure_of(HandlerTimeout(message.age_seconds)))
         return Settlement(message.claim, Outcome.RELEASE)
 
     # ---- the loop ------------------------------------------------------------------
@@ -318,7 +319,8 @@ class ConsumerLoop(threading.Thread):
         message.finished = True
         self._running -= 1
         seconds = now - message.started
-        settlement = self._circuit.verdict(message, self._policy.settlement(message.claim, failure))
+        policy = message.retries or self._policy
+        settlement = self._circuit.verdict(message, policy.settlement(message.claim, failure))
         self._metrics.handler_seconds.observe(seconds)
         self._linger.took(seconds)
         self.outbox.add(settlement, now)

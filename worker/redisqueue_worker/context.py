@@ -147,7 +147,8 @@ class Context:
     @property
     def remaining_seconds(self) -> float | None:
         """Seconds until the deadline, negative after it; None without a handler timeout."""
-        return None if self._deadline is None else self._deadline - monotonic()
+        deadline = self._deadline  # which another thread may set meanwhile
+        return None if deadline is None else deadline - monotonic()
 
     @property
     def draining(self) -> bool:
@@ -282,6 +283,11 @@ class Context:
         """Called by the worker when the handler begins: its time counts from now."""
         timeout = self._timeout_seconds
         self._deadline = None if timeout is None else monotonic() + timeout
+
+    def limit(self, timeout_seconds: float | None) -> None:
+        """Called by the worker when it knows what the handler may take; its time counts from now."""
+        self._timeout_seconds = timeout_seconds
+        self.restart_clock()
 
     def mark_lease_lost(self) -> None:
         """Called by the worker when somebody else holds the lease, or may."""

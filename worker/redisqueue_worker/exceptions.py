@@ -70,6 +70,10 @@ class InvalidPayload(Exception):
         return f"field {place.removeprefix('.')} {is_}{self.problem}"
 
 
+class UnknownType(InvalidPayload):
+    """No handler is for messages of this type. Another version of the worker may have one."""
+
+
 def checked_delay(delay: Any) -> float | None:
     """A handler's delay in seconds; None for the worker's own. Raises ValueError for what is no delay."""
     return None if delay is None else checked_seconds("delay", delay, "leave it out for the worker's backoff")

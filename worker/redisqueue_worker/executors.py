@@ -1,4 +1,4 @@
-"""Where handlers run: threads for sync ones, tasks on one event loop for async ones."""
+"""Where handlers run: threads for sync ones, tasks on one event loop for async ones, processes for either."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -22,11 +22,15 @@ from redisqueue_worker.retry_policy import Failure, FailureKind, HandlerTimeout,
 from redisqueue_worker.signals import forks_end_here
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from redisqueue_worker.context import Context
-    from redisqueue_worker.handlers import Handler
+    from redisqueue_worker.effective_policy import EffectivePolicy
+    from redisqueue_worker.handler_policy import Slots
+    from redisqueue_worker.handlers import Handler, Target
     from redisqueue_worker.health import Pulse
+    from redisqueue_worker.process_pool import ProcessPool
+    from redisqueue_worker.settings import Settings
 
 
 log = logging.getLogger(__name__)
@@ -77,7 +81,7 @@ class Executor(Protocol):
         """Let idle slots end; nothing is started afterwards."""
 
 
-def failure_in(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
+def failure_in(handler: Target, payload: str | bytes, context: Context) -> Failure | None:
     """Call the handler to its end; how it failed. Never raises."""
     try:
         with forks_end_here(), own_state():
@@ -87,7 +91,7 @@ def failure_in(handler: Handler, payload: str | bytes, context: Context) -> Fail
     return None
 
 
-async def failure_in_async(handler: Handler, payload: str | bytes, context: Context) -> Failure | None:
+async def failure_in_async(handler: Target, payload: str | bytes, context: Context) -> Failure | None:
     """The same of an async handler. The event loop never sees what it raised, and so asks it nothing."""
     try:
         with forks_end_here(), own_state():
@@ -133,7 +137,12 @@ def slots_for(handler: Handler) -> str:
     """The kind of slots that the handler was written for."""
     if handler.is_async is None:
         return MixedExecutor.kind
-    return TaskExecutor.kind if handler.is_async else ThreadExecutor.kind
+    return kind_of(is_async=handler.is_async)
+
+
+def kind_of(*, is_async: bool) -> Slots:
+    """Where a function runs that is not to have a process."""
+    return "tasks" if is_async else "threads"
 
 
 def slots_problem(wanted: str, handler: Handler) -> str | None:
@@ -143,8 +152,34 @@ def slots_problem(wanted: str, handler: Handler) -> str | None:
         return None
     if handler.is_async is None:
         return f"'{wanted}' are for handlers of one kind, and there are def and async def; leave it out"
-    ours, theirs = ("async def", "def") if handler.is_async else ("def", "async def")
+    return kind_problem(wanted, is_async=handler.is_async)
+
+
+def kind_problem(wanted: str, *, is_async: bool) -> str | None:
+    """Why a function cannot run there; None when it can."""
+    kind = kind_of(is_async=is_async)
+    if wanted in ("auto", "processes", kind):
+        return None
+    ours, theirs = ("async def", "def") if is_async else ("def", "async def")
     return f"'{wanted}' are for handlers with {theirs}, and this one has {ours}; use '{kind}' or leave it out"
+
+
+def own_policies(handler: Handler, settings: Settings) -> dict[str, EffectivePolicy]:
+    """What holds for each type; nothing when no handler says anything: then the worker's settings hold.
+
+    Raises HandlerError for what contradicts the settings.
+    """
+    if all(one.policy is None for one in handler.by_type.values()):
+        return {}
+    from redisqueue_worker.effective_policy import policies_of  # noqa: PLC0415  (most say nothing)
+
+    return policies_of(handler.by_type, settings)
+
+
+def in_words(kinds: Collection[str]) -> str:
+    """Each kind of slots that there is."""
+    *others, last = (kind for kind in (ThreadExecutor.kind, TaskExecutor.kind, "processes") if kind in kinds)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 class ThreadExecutor:
@@ -251,15 +286,31 @@ class TaskExecutor:
 
 
 class MixedExecutor(ThreadExecutor):
-    """Threads beside an event loop, for functions of both kinds: a thread reads for which a message is.
+    """Threads beside an event loop and processes: a thread reads which function a message is for.
 
-    There are as many threads as messages at once, so one is always free to hand an async one over.
+    There are as many threads as messages at once, so one is always free to hand over what runs elsewhere.
+
+    Args:
+        policies: what holds for each type, where handlers say that themselves.
+        processes: for those that want one.
     """
 
     kind = "threads and tasks"
     can_cancel = True
 
-    def __init__(self, handler: Handler, count: int, done: Done, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        count: int,
+        done: Done,
+        pulse: Pulse,
+        policies: Mapping[str, EffectivePolicy] | None = None,
+        processes: ProcessPool | None = None,
+    ) -> None:
+        self._policies = policies or {}
+        self._processes = processes
+        if policies:
+            self.kind = in_words({policy.slots for policy in policies.values()})
         self._tasks = TaskExecutor(handler, done, pulse)
         super().__init__(handler, count, done)
         self.context = self._tasks.context
@@ -270,10 +321,17 @@ class MixedExecutor(ThreadExecutor):
     def close(self) -> None:
         super().close()
         self._tasks.close()
+        if self._processes:
+            self._processes.close()
 
     def _handle(self, message: InFlight, handler: Handler) -> None:
         chosen = self.context.copy().run(chosen_for, handler, message.claim.payload)
-        if chosen.is_async:
+        policy = self._policies.get(chosen.type)
+        if policy:
+            message.follow(policy)
+        if policy and policy.slots == "processes" and self._processes:
+            self._processes.start([message])
+        elif chosen.is_async:
             self._tasks.start_with(chosen, [message])
         else:
             super()._handle(message, chosen)

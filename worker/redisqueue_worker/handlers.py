@@ -11,13 +11,13 @@ import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redisqueue_worker.exceptions import DeadLetter, InvalidPayload, Retry
+from redisqueue_worker.exceptions import DeadLetter, InvalidPayload, Retry, UnknownType
 from redisqueue_worker.headers import sparing
-from redisqueue_worker.logs import formatted, text_of, type_name
+from redisqueue_worker.logs import formatted, shown, text_of, type_name
 from redisqueue_worker.payload import Decode, decoder_for, parse
 from redisqueue_worker.signals import BY_SIGNALS, forks_end_here
 from redisqueue_worker.signatures import call_style_of, finished
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from redisqueue_worker.context import Context
+    from redisqueue_worker.handler_policy import Backoff, HandlerPolicy, Slots
 
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
@@ -39,19 +40,40 @@ class Registry(Mapping[str, Callable[..., Any]]):
 
     def __init__(self) -> None:
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._policies: dict[str, HandlerPolicy | None] = {}
 
-    def __call__(self, name: str) -> Callable[[AnyFunction], AnyFunction]:
+    def __call__(
+        self,
+        name: str,
+        *,
+        max_attempts: int | None = None,
+        timeout_seconds: float | None = None,
+        retry: Backoff | None = None,
+        slots: Slots | None = None,
+    ) -> Callable[[AnyFunction], AnyFunction]:
         """Decorator: the function handles messages whose payload is a JSON object with this `type`.
 
-        Raises TypeError when `name` is no text, ValueError when it is empty or already taken.
+        Args:
+            name: the type.
+            max_attempts: failures before a message is a dead letter; 1: a failure is final.
+            timeout_seconds: a handler that runs longer is stopped.
+            retry: the delays between attempts.
+            slots: where it runs: "threads" (def), "tasks" (async def), or "processes" (either).
+
+        What is left out is as the worker's settings have it.
+
+        Raises TypeError when `name` is no text, ValueError when it is empty or already taken, and for a
+        limit that cannot be.
         """
         if not isinstance(name, str):
             raise TypeError(f"the type must be a text, as in @handler('resize'), got {name!r}")
         if not name or name in self._functions:
             raise ValueError(f"type {name!r} is {'already handled' if name else 'empty'}")
+        policy = _policy(name, max_attempts, timeout_seconds, retry, slots)
 
         def register(function: AnyFunction) -> AnyFunction:
             self._functions[name] = function
+            self._policies[name] = policy
             return function
 
         return register
@@ -65,6 +87,22 @@ class Registry(Mapping[str, Callable[..., Any]]):
     def __len__(self) -> int:
         return len(self._functions)
 
+    def policy_of(self, name: str) -> HandlerPolicy | None:
+        """What was said beside the type `name`."""
+        return self._policies[name]
+
+
+def _policy(name: str, *said: Any) -> HandlerPolicy | None:
+    """What was said beside the type `name`; None when nothing was. Raises ValueError that names the type."""
+    if all(limit is None for limit in said):
+        return None
+    from redisqueue_worker.handler_policy import HandlerPolicy  # noqa: PLC0415  (most say nothing)
+
+    try:
+        return HandlerPolicy(*said)
+    except ValueError as error:
+        raise ValueError(f"@handler({name!r}): {error}") from None
+
 
 handler = Registry()
 
@@ -73,21 +111,33 @@ class HandlerError(Exception):
     """The handler cannot be used; the text says why and what to do."""
 
 
-class Handler(typing.Protocol):
-    """What is called with each message."""
+class Target(typing.Protocol):
+    """What is called with a message."""
 
     @property
     def is_async(self) -> bool | None:
         """Whether `call` gives a coroutine, all its own work included; None: that depends on the payload."""
-
-    def chosen_for(self, payload: str | bytes) -> Handler:
-        """The one that such a message is for, itself as long as there is no choice. Raises InvalidPayload."""
 
     def call(self, payload: str | bytes, context: Context) -> Any:
         """What the function returns: for an async one, a coroutine.
 
         Raises InvalidPayload, or whatever the handler raises.
         """
+
+
+class Handler(Target, typing.Protocol):
+    """What a worker has for its messages."""
+
+    @property
+    def type(self) -> str:
+        """The type of the messages that it is for; empty when they are of any, or of several."""
+
+    @property
+    def by_type(self) -> Mapping[str, FunctionHandler]:
+        """The functions that there are to choose from; none when there is no choice."""
+
+    def chosen_for(self, payload: str | bytes) -> Handler:
+        """The one that such a message is for, itself as long as there is no choice. Raises InvalidPayload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +149,13 @@ class FunctionHandler:
     is_async: bool
     takes_context: bool
     wraps_async: bool = False
+    type: str = ""
+    policy: HandlerPolicy | None = None
+
+    @property
+    def by_type(self) -> Mapping[str, FunctionHandler]:
+        """See `Handler.by_type`."""
+        return {}
 
     def chosen_for(self, payload: str | bytes) -> Handler:  # noqa: ARG002 - there is no choice
         """See `Handler.chosen_for`."""
@@ -124,6 +181,7 @@ class TypedHandlers:
     """Several functions; the `type` field of the payload says which one a message is for."""
 
     by_type: Mapping[str, FunctionHandler]
+    type: str = ""
 
     @property
     def is_async(self) -> bool | None:
@@ -137,13 +195,19 @@ class TypedHandlers:
 
     def chosen_for(self, payload: str | bytes) -> Handler:
         """See `Handler.chosen_for`."""
-        value = parse(payload)
-        kind = value.get("type") if isinstance(value, dict) else None
-        if not isinstance(kind, str):
-            raise InvalidPayload("not a JSON object with a text in its field 'type'")
+        kind = type_of(payload)
         if kind not in self.by_type:
-            raise InvalidPayload(f"no handler for its type; there are {', '.join(self.by_type)}")
+            raise UnknownType(f"unknown type {shown(kind)}; there are {', '.join(self.by_type)}")
         return self.by_type[kind]
+
+
+def type_of(payload: str | bytes) -> str:
+    """The field by which a function is chosen. Raises InvalidPayload."""
+    value = parse(payload)
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str):
+        raise InvalidPayload("not a JSON object with a text in its field 'type'")
+    return kind
 
 
 def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
@@ -214,11 +278,11 @@ def _offered(target: object) -> str:
     return ", ".join(names) or "no function"
 
 
-def _of_types(functions: Mapping[str, Callable[..., Any]], reference: str) -> TypedHandlers:
-    by_type = {
-        name: inspected(function, f"{reference} @handler({name!r})", typed=True)
-        for name, function in functions.items()
-    }
+def _of_types(registry: Registry, reference: str) -> TypedHandlers:
+    by_type = {}
+    for name, function in registry.items():
+        found = inspected(function, f"{reference} @handler({name!r})", typed=True)
+        by_type[name] = replace(found, type=name, policy=registry.policy_of(name))
     return TypedHandlers(by_type)
 
 
@@ -279,6 +343,8 @@ class TracedHandler:
         self._trace = trace
         self._tracer = trace.get_tracer("redisqueue_worker")
         self.is_async = handler.is_async
+        self.type = handler.type
+        self.by_type = handler.by_type
 
     def chosen_for(self, payload: str | bytes) -> Handler:
         """As the handler's own, with each call in a span too."""

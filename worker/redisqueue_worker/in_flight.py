@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from redis_message_queue.consumer import Claim
     from redisqueue_worker.context import Context
+    from redisqueue_worker.effective_policy import EffectivePolicy
     from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.retry_policy import RetryPolicy
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class InFlight:
         finished: the handler has ended, the outcome is not settled yet.
         lost: somebody else holds the lease.
         epoch: the circuit breaker's when it was claimed.
+        retries: its handler's own; None for the worker's.
     """
 
     claim: Claim
@@ -46,10 +49,16 @@ class InFlight:
     finished: bool = False
     lost: bool = False
     epoch: int = 0
+    retries: RetryPolicy | None = None
 
     @property
     def age_seconds(self) -> float:
         return monotonic() - self.started
+
+    def follow(self, policy: EffectivePolicy) -> None:
+        """It is known for which handler it is: what holds for that one holds for it."""
+        self.retries = policy.retries
+        self.context.limit(policy.timeout_seconds)
 
     def begin(self, cancel: Callable[[], object]) -> None:
         """A slot begins with it only now: from here its handler's time counts."""

@@ -13,10 +13,11 @@ import re
 import shutil
 import tempfile
 import threading
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Metric, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -27,7 +28,7 @@ from redisqueue_worker.metrics import VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from prometheus_client import Metric
+    from prometheus_client.samples import Sample
 
     from redisqueue_worker.metrics import Distribution, Metrics
 
@@ -41,12 +42,42 @@ class Page:
     """The page; the worker's own metrics are in the default registry, beside those of its handler."""
 
     def __init__(self, metrics: Metrics, registry: CollectorRegistry = REGISTRY) -> None:
-        self._registry = registry
         registry.register(WorkerCollector(metrics))
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_OneOfEachName(registry))
 
     def __call__(self) -> tuple[str, str]:
         """The text and its content type."""
         return generate_latest(self._registry).decode(), CONTENT_TYPE_LATEST
+
+
+class _OneOfEachName(Collector):
+    """Adds up what the same metric of a handler says in this process and in process slots."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        """All of the registry."""
+        found: dict[str, Metric] = {}
+        for metric in self._registry.collect():
+            known = found.get(metric.name)
+            found[metric.name] = metric if known is None else _added_up(known, metric)
+        return found.values()
+
+
+def _added_up(one: Metric, other: Metric) -> Metric:
+    """Both in one; of a gauge that both have the larger, and of the time at which it began the earlier."""
+    merge: Callable[[float, float], float] = max if one.type == "gauge" else add
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], Sample] = {}
+    for sample in (*one.samples, *other.samples):
+        key = sample.name, tuple(sorted(sample.labels.items()))
+        known = found.get(key)
+        choose = min if sample.name.endswith("_created") else merge
+        found[key] = sample if known is None else sample._replace(value=choose(known.value, sample.value))
+    both = Metric(one.name, one.documentation, one.type, one.unit)
+    both.samples = [*found.values()]
+    return both
 
 
 class WorkerCollector(Collector):

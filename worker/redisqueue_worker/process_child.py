@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redisqueue_worker import logs
 from redisqueue_worker.context import Context, Publisher
-from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, run_to_end
+from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, own_policies, run_to_end
 from redisqueue_worker.handlers import Handler, HandlerError, load
 from redisqueue_worker.hooks import HookError, hooks
 from redisqueue_worker.restart import Limits, Recycler
@@ -28,6 +28,9 @@ from redisqueue_worker.shutdown import LEFTOVER_SECONDS, leave_at_once, leave_wi
 from redisqueue_worker.signals import Takeovers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redisqueue_worker.effective_policy import EffectivePolicy
     from redisqueue_worker.retry_policy import Failure
     from redisqueue_worker.settings import Settings
 
@@ -53,10 +56,12 @@ class Ready(NamedTuple):
 
     Attributes:
         taken: what the handler's code took over at its import and its start-up hooks.
+        policies: what holds for each type, where handlers say that themselves.
     """
 
     problem: Exception | None = None
     taken: tuple[str, ...] = ()
+    policies: Mapping[str, EffectivePolicy] = {}
 
 
 class Extended(NamedTuple):
@@ -104,6 +109,7 @@ class ProcessChild:
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection = connection
         self._publisher = Publisher(settings.connection, settings.queue, settings.key_separator)
+        self._settings = settings
         self._limits = Limits.of(settings, random.random())  # noqa: S311  (spreads load, hides nothing)
         self._work: queue.SimpleQueue[Begin | None] = queue.SimpleQueue()
         self._draining = threading.Event()
@@ -112,14 +118,15 @@ class ProcessChild:
         self._base = contextvars.copy_context()  # what the handler's module set while it was imported
 
     def serve(self, handler: Handler, takeovers: Takeovers) -> None:
-        """Begin messages until the worker wants no more."""
+        """Begin messages until the worker wants no more. Raises HandlerError or HookError at the start."""
+        policies = own_policies(handler, self._settings)
         taken = takeovers.undo()
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         with asyncio.Runner() as runner:
             run = partial(runner.run, context=self._base)
             hooks.start(run, self._base)
             taken += takeovers.undo()
-            self._send(Ready(taken=tuple(dict.fromkeys(taken))))
+            self._send(Ready(taken=tuple(dict.fromkeys(taken)), policies=policies))
             handled = 0
             recycler = Recycler(self._limits)
             recycler.reached(handled)  # which warns of a limit that is too small

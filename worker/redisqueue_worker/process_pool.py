@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue._clock import monotonic
-from redisqueue_worker.handlers import HandlerError
+from redisqueue_worker.handlers import HandlerError, type_of
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.metrics import VARIABLE
 from redisqueue_worker.orphans import marks
@@ -25,8 +25,9 @@ from redisqueue_worker.retry_policy import Failure, HandlerTimeout, failure_of
 from redisqueue_worker.signals import warn_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
+    from redisqueue_worker.effective_policy import EffectivePolicy
     from redisqueue_worker.executors import Done
     from redisqueue_worker.in_flight import InFlight
     from redisqueue_worker.metrics_page import SlotMetrics
@@ -67,6 +68,7 @@ class ChildProcess:
         self._message: InFlight | None = None
         self.is_ready = False
         self.taken: tuple[str, ...] = ()
+        self.policies: Mapping[str, EffectivePolicy] = {}
         self.recycle_reason = ""
         with contextlib.suppress(OSError):  # it died at once: whoever waits for it will notice
             self._connection.send(settings)
@@ -100,9 +102,10 @@ class ChildProcess:
         except (HandlerError, HookError, ProcessDied) as problem:  # from `wait_until_ready`
             return failure_of(problem)
         except Exception:  # the pipe has ended, or the handler wrote to it
+            cause = self._cause_of_death()  # it has died then: no other message goes to it
             if message.timed_out_at is not None:
                 return failure_of(HandlerTimeout(message.age_seconds))
-            return failure_of(ProcessDied(self._cause_of_death()))
+            return failure_of(ProcessDied(cause))
         finally:
             with self._lock:
                 self._message = None
@@ -144,7 +147,7 @@ class ChildProcess:
         word = self._connection.recv()
         if isinstance(word, Ready):
             self.is_ready = True
-            self.taken = word.taken
+            self.taken, self.policies = word.taken, word.policies
             if word.problem:
                 raise word.problem
         return word
@@ -174,7 +177,13 @@ class ChildProcess:
 
 
 class ProcessPool:
-    """`count` processes, each with a thread that hands it messages and replaces it when it dies or wants it.
+    """A thread for each slot, which hands messages to a process and replaces it when it dies or wants it.
+
+    Args:
+        warm: how many processes to start with (default: one for each slot); others start when needed.
+
+    Attributes:
+        policies: what holds for each type, where handlers say that themselves.
 
     Raises HandlerError or HookError when the handler cannot be used.
     """
@@ -182,22 +191,31 @@ class ProcessPool:
     kind = "processes"
     can_cancel = True
 
-    def __init__(self, settings: Settings, done: Done, metrics: SlotMetrics | None = None) -> None:
+    def __init__(
+        self, settings: Settings, done: Done, metrics: SlotMetrics | None = None, warm: int | None = None
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._done = done
         self.context = contextvars.copy_context()
         self._work: queue.SimpleQueue[InFlight | None] = queue.SimpleQueue()
-        children = [ChildProcess(settings, metrics) for _ in range(settings.concurrency)]
+        count = settings.concurrency
+        children = [ChildProcess(settings, metrics) for _ in range(warm or count)]
         try:
             children[0].wait_until_ready()
         except ProcessDied as problem:
             raise HandlerError(f"{settings.handler!r}: {problem}") from None
         if taken := children[0].taken:  # the others import the same
             warn_of(taken)
+        self.policies = children[0].policies
+        # None is a place without a process. The last that ended goes on first: no more run than are needed.
+        self._free: queue.LifoQueue[ChildProcess | None] = queue.LifoQueue()
+        for place in (*[None] * (count - len(children)), *reversed(children)):
+            self._free.put(place)
+        self._all_ended = threading.Barrier(count)
         self._threads = [
-            threading.Thread(target=self._serve, args=(child,), name=f"slot-{index}", daemon=True)
-            for index, child in enumerate(children)
+            threading.Thread(target=self._serve, name=f"process-slot-{index}", daemon=True)
+            for index in range(count)
         ]
         for thread in self._threads:
             thread.start()
@@ -219,28 +237,43 @@ class ProcessPool:
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
 
-    def _serve(self, child: ChildProcess) -> None:
+    def _serve(self) -> None:
         while (message := self._work.get()) is not None:
+            self._find_policy(message)
+            child = self._free.get() or self._started()
             if not child.alive:
                 child = self._replaced(child, "it died")
             failure = child.handle(message)
+            if child.is_ready and child.alive and not child.recycle_reason:
+                self._free.put(child)  # before it is done: the next message finds it
+                self._done(message, failure)
+                continue
             self._done(message, failure)
             if not child.is_ready:
                 time.sleep(START_PAUSE_SECONDS)
-            if child.recycle_reason or not child.alive:
-                child = self._replaced(
-                    child, child.recycle_reason or (failure.text if failure else "it died")
-                )
-        child.end()
+            reason = child.recycle_reason or (failure.text if failure else "it died")
+            self._free.put(self._replaced(child, reason))
+        if last := self._free.get():
+            last.end()
+        with contextlib.suppress(threading.BrokenBarrierError):  # Linux ends a process with its thread
+            self._all_ended.wait(END_SECONDS)
+
+    def _find_policy(self, message: InFlight) -> None:
+        """What holds for its type, if nobody knows yet; the process says what is wrong with it."""
+        if self.policies and message.retries is None:
+            with contextlib.suppress(Exception):
+                message.follow(self.policies[type_of(message.claim.payload)])
 
     def _replaced(self, child: ChildProcess, reason: str) -> ChildProcess:
         child.end()
+        fresh = self._started()
+        log.info("process replaced", extra={"old": child.pid, "new": fresh.pid, "reason": reason})
+        return fresh
+
+    def _started(self) -> ChildProcess:
         while True:
             try:
-                fresh = ChildProcess(self._settings, self._metrics)
+                return ChildProcess(self._settings, self._metrics)
             except OSError as error:  # no memory or no descriptors left, which may pass
                 log.warning("no process can be started, trying again", extra={"error": str(error)})
                 time.sleep(START_PAUSE_SECONDS)
-            else:
-                log.info("process replaced", extra={"old": child.pid, "new": fresh.pid, "reason": reason})
-                return fresh

@@ -19,6 +19,7 @@ from redisqueue_worker.exceptions import (
     DeadLetter,
     InvalidPayload,
     Retry,
+    UnknownType,
     checked_delay,
 )
 from redisqueue_worker.logs import formatted, text_of, type_name
@@ -41,6 +42,7 @@ class FailureKind(StrEnum):
     RETRY = "retry"  # the handler wants the message again
     DEAD_LETTER = "dead letter"  # the handler never wants it again
     INVALID_PAYLOAD = "invalid payload"
+    UNKNOWN_TYPE = "unknown type"  # to this version of the worker
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"  # an async handler, by the worker or by itself
     ERROR = "error"
@@ -76,6 +78,8 @@ def _known(error: BaseException) -> Failure | None:
         return Failure(FailureKind.RETRY, "retry", delay_seconds=checked_delay(error.delay_seconds))  # type: ignore[attr-defined]
     if issubclass(kind, DeadLetter):
         return Failure(FailureKind.DEAD_LETTER, text_of(error.reason, LONGEST_TEXT))  # type: ignore[attr-defined]
+    if issubclass(kind, UnknownType):
+        return Failure(FailureKind.UNKNOWN_TYPE, text_of(error, LONGEST_TEXT))
     if issubclass(kind, InvalidPayload):
         return Failure(FailureKind.INVALID_PAYLOAD, text_of(error, LONGEST_TEXT))
     if issubclass(kind, HandlerTimeout):
@@ -128,7 +132,7 @@ class RetryPolicy:
                 return Settlement(claim, Outcome.DEAD, reason=f"invalid payload: {failure.text}")
         reason = f"timeout: {failure.text}" if failure.kind is FailureKind.TIMEOUT else failure.text
         detail = failure.detail[-MAX_DETAIL_CHARACTERS:]
-        if self.max_attempts == 1:
+        if self.max_attempts == 1 and failure.kind is not FailureKind.UNKNOWN_TYPE:
             return Settlement(claim, Outcome.FAILED, reason=reason, detail=detail, failed=True)
         attempt = claim.failures + 1
         if attempt >= self.max_attempts:

@@ -19,7 +19,14 @@ from redisqueue_worker.claim_timing import Burst
 from redisqueue_worker.consumer_loop import ConsumerLoop
 from redisqueue_worker.context import Contexts, Publisher, pool_problem
 from redisqueue_worker.doors import Doors, PlatformError
-from redisqueue_worker.executors import Executor, MixedExecutor, TaskExecutor, ThreadExecutor, slots_problem
+from redisqueue_worker.executors import (
+    Executor,
+    MixedExecutor,
+    TaskExecutor,
+    ThreadExecutor,
+    own_policies,
+    slots_problem,
+)
 from redisqueue_worker.handlers import load
 from redisqueue_worker.health import Pulse, RefusalPulse, stalled
 from redisqueue_worker.hooks import hooks
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.process_pool import ProcessPool
     from redisqueue_worker.restart import ProcessSnapshot, Reloader
     from redisqueue_worker.settings import Settings
 
@@ -150,11 +158,17 @@ class Worker:
 
     def _make_slots(self) -> Executor:
         settings = self._settings
+        processes = None
         if settings.slots == "processes":  # which import the handler themselves
-            from redisqueue_worker.process_pool import ProcessPool  # noqa: PLC0415  (few have them)
-
-            return ProcessPool(settings, self._loop.finish, self._doors.slot_metrics())
+            processes = self._make_processes(settings.concurrency)
+            if all(policy.slots == "processes" for policy in processes.policies.values()):
+                return processes
         handler = load(settings.handler, settings.handler_path)
+        if policies := own_policies(handler, settings):
+            if not processes and any(policy.slots == "processes" for policy in policies.values()):
+                processes = self._make_processes(1)
+            pulse = self._pulses["event-loop"] = Pulse()
+            return MixedExecutor(handler, settings.concurrency, self._loop.finish, pulse, policies, processes)
         if problem := slots_problem(settings.slots, handler):
             raise PlatformError(f"REDISQUEUE_SLOTS (--slots): {problem}")
         if handler.is_async is False:
@@ -163,6 +177,11 @@ class Worker:
         if handler.is_async:
             return TaskExecutor(handler, self._loop.finish, pulse)
         return MixedExecutor(handler, settings.concurrency, self._loop.finish, pulse)
+
+    def _make_processes(self, warm: int) -> ProcessPool:
+        from redisqueue_worker.process_pool import ProcessPool  # noqa: PLC0415  (few have them)
+
+        return ProcessPool(self._settings, self._loop.finish, self._doors.slot_metrics(), warm)
 
     def _begin(self, slots: Executor) -> None:
         settings = self._settings
@@ -194,7 +213,8 @@ class Worker:
             log.warning("the client is too small", extra={"reason": problem})
         for pulse in self._pulses.values():  # a slow import is not a stall
             pulse.beat()
-        if settings.slots != "processes":  # those are replaced one by one, and this process stays
+        if isinstance(slots, MixedExecutor) or slots.kind != "processes":
+            # Processes alone are replaced one by one, and this one stays.
             self._recycler = Recycler(Limits.of(settings, random.random()))  # noqa: S311
         if settings.burst:  # its patience is for messages, not for imports and hooks
             self._burst = Burst(settings.burst_patience_seconds, monotonic())

@@ -127,7 +127,7 @@ def test_the_type_chooses_the_function_of_a_registry() -> None:
     assert deliver(registry, {"id": 1}, type="mail").value == ("mail", 1)
     assert deliver(registry, {"id": 2, "type": "call"}).value == ("call", 2)
     unknown = deliver(registry, {"id": 3}, type="fax")
-    assert (unknown.state, unknown.reason[:16]) == ("dead", "invalid payload:")
+    assert (unknown.state, unknown.reason) == ("retried", "unknown type 'fax'; there are mail, call")
 
 
 def test_a_handler_knows_the_facts() -> None:

@@ -161,7 +161,7 @@ def test_the_type_says_which_function_a_message_is_for(
         (b"secret", "not JSON: Expecting value at line 1 column 1"),
         (b"[1]", "not a JSON object with a text in its field 'type'"),
         (b'{"type": ["small"]}', "not a JSON object with a text in its field 'type'"),
-        (b'{"type": "huge"}', "no handler for its type; there are small, large"),
+        (b'{"type": "huge"}', "unknown type 'huge'; there are small, large"),
     ):
         with pytest.raises(InvalidPayload) as refused:
             loaded.call(payload, a_context())

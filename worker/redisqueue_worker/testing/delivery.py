@@ -17,6 +17,7 @@ from redis_message_queue._clock import monotonic, timeout
 from redis_message_queue.consumer import Claim, Outcome
 from redis_message_queue.envelope import PayloadLimits
 from redis_message_queue.payload import written
+from redisqueue_worker.effective_policy import retries_of
 from redisqueue_worker.exceptions import checked_seconds
 from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, hide, run_to_end
 from redisqueue_worker.handlers import HandlerError, Registry, handler_of, load
@@ -155,26 +156,27 @@ class _Message:
         **facts: Any,
     ) -> None:
         at_least_one("max_attempts", max_attempts)
-        self._policy = RetryPolicy(
+        worker = RetryPolicy(
             max_attempts,
             checked_seconds("retry_initial_seconds", retry_initial_seconds),
             checked_seconds("retry_max_seconds", retry_max_seconds),
         )
         fields = {name: facts.pop(name) for name in (TYPE, ENQUEUED_AT, _TRACE) if name in facts}
         self.payload = _with_fields(payload, **fields)
+        ready = _ready(handler)
+        self._handler = chosen_for(ready, self.payload)
+        said = ready.by_type[self._handler.type].policy if self._handler.type else None
+        self._policy = retries_of(said, worker)
+        if said and said.timeout_seconds is not None:
+            facts["timeout_seconds"] = said.timeout_seconds
         self.context = FakeContext(**facts, **headers_of(self.payload)._asdict())
         self._failures = _failures(failures, self.context.delivery_count)
-        self._handler = chosen_for(_ready(handler), self.payload)
         self.is_async = self._handler.is_async
         self._value: object = None
         self.exception: BaseException | None = None
         self._began = monotonic()
 
     # ---- as a handler --------------------------------------------------------------
-
-    def chosen_for(self, payload: str | bytes) -> Handler:  # noqa: ARG002 - it is chosen
-        """See `Handler.chosen_for`."""
-        return self
 
     def call(self, payload: str | bytes, context: Context) -> Any:
         """See `Handler.call`."""
