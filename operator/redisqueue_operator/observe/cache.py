@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
@@ -223,17 +223,23 @@ def _slim(resource: Resource, obj: Object) -> Object:
 def compact(obj: Object) -> Object:
     """An object to keep: who manages which field is read by nobody, and what all say is kept once."""
     metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    kept: Object = _interned({**obj, "metadata": metadata})
+    kept: Object = _with_shared_texts({**obj, "metadata": metadata})
     return kept
 
 
-def _interned(value: Any) -> Any:
-    """The same with shared texts: each answer of the server has strings of its own."""
+def _with_shared_texts(value: Any) -> Any:
+    """The same: each answer of the server has strings of its own."""
     if isinstance(value, dict):
-        return {sys.intern(name): _interned(part) for name, part in value.items()}
+        return {_shared(name): _with_shared_texts(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_interned(part) for part in value]
-    return sys.intern(value) if isinstance(value, str) else value
+        return [_with_shared_texts(part) for part in value]
+    return _shared(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=8192)
+def _shared(text: str) -> str:
+    """The equal text that came first. `sys.intern` would keep it for ever on some versions of Python 3.12."""
+    return text
 
 
 def _bare(metadata: Object, queue: str | None) -> Object:
@@ -241,7 +247,7 @@ def _bare(metadata: Object, queue: str | None) -> Object:
     bare = {name: metadata[name] for name in ("namespace", "name", "resourceVersion")}
     if is_first_to_go(metadata):
         bare["annotations"] = {DELETION_COST: FIRST_TO_GO}
-    return bare if queue is None else {**bare, "labels": {QUEUE_LABEL: sys.intern(queue)}}
+    return bare if queue is None else {**bare, "labels": {QUEUE_LABEL: _shared(queue)}}
 
 
 def is_first_to_go(metadata: Object) -> bool:
@@ -352,7 +358,7 @@ def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
         failing=failing,
         canary=_is_canary(pod),
         words=_one_line(scheduled.get("message")) if unschedulable else words,
-        template=sys.intern(annotation_of(pod, CONFIG_HASH)),
+        template=_shared(annotation_of(pod, CONFIG_HASH)),
     )
     return created, seen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 from redisqueue_operator.api.model import Key
@@ -235,3 +236,21 @@ def test_what_all_objects_say_is_in_memory_once() -> None:
     assert one["spec"]["strategy"][0]["type"] is two["spec"]["strategy"][0]["type"]
     assert {id(key) for key in one["metadata"]} == {id(key) for key in two["metadata"]}
     assert "managedFields" not in one["metadata"]
+
+
+def test_what_no_object_says_any_more_is_forgotten() -> None:
+    store = Store()
+
+    def updates(versions: range) -> int:
+        for version in versions:
+            store.put(
+                DEPLOYMENTS, obj("one", version, status={"message": f"a text of version {version} alone"})
+            )
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = updates(range(1, 10_000))
+        assert updates(range(10_000, 30_000)) - before < 1_000_000
+    finally:
+        tracemalloc.stop()
