@@ -8,10 +8,10 @@ import time
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import freezegun
 import pytest
 import redis
 from tests.support import queues
+from tests.support.frozen_clock import freeze
 from tests.support.waiting import PATIENCE_SECONDS
 
 from redis_message_queue import QueueBackpressureError, RetryBudgetExhaustedError
@@ -35,12 +35,6 @@ def patched() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: stands)
         yield
-
-
-def freeze(day: str) -> AbstractContextManager[object]:
-    """It looks into every module, and at such a look pydantic, and the Kubernetes client where another test
-    imported it, import more of themselves: their models would be made of the frozen types."""
-    return freezegun.freeze_time(day, ignore=["pydantic", "kubernetes"])
 
 
 FREEZERS: dict[str, Callable[[], AbstractContextManager[object]]] = {

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from freezegun import freeze_time
 from pydantic import BaseModel, ConfigDict
+from tests.support.frozen_clock import freeze
 
 from redisqueue_worker import Context, DeadLetter, Registry, Retry
 from redisqueue_worker.exceptions import InvalidPayload
@@ -251,7 +251,7 @@ def test_time_passes_for_a_timeout_where_a_test_has_frozen_it() -> None:
         await asyncio.Event().wait()
 
     over = threading.Event()
-    with freeze_time("2026-03-01"):
+    with freeze("2026-03-01"):
         assert deliver(handle_async, "x", timeout_seconds=0.01).reason.startswith("timeout: ")
         assert deliver(lambda payload: over.wait(), "x", timeout_seconds=0.01).reason.startswith("timeout: ")
     over.set()
