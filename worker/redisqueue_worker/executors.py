@@ -115,11 +115,18 @@ def hide(task: asyncio.Task[Any]) -> None:
 
 
 def run_to_end(
-    runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None
+    runner: asyncio.Runner,
+    coroutine: Coroutine[Any, Any, T],
+    context: contextvars.Context | None = None,
+    *,
+    interruptible: bool = False,
 ) -> T:
     """Run a coroutine as `runner.run` does, whatever becomes of the tasks beside it.
 
     An exit that a task asks for, or a stop of the loop, would end the loop for all that runs on it.
+
+    Args:
+        interruptible: Ctrl-C cancels the coroutine, which is waited for, and is raised.
     """
     loop = runner.get_loop()
     task = loop.create_task(coroutine, context=context)
@@ -129,6 +136,11 @@ def run_to_end(
             return loop.run_until_complete(task)
         except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
             if task.done() or loop.is_closed():
+                raise
+            if interruptible and isinstance(error, KeyboardInterrupt):
+                task.cancel()
+                with contextlib.suppress(BaseException):  # however that ends, it was interrupted
+                    loop.run_until_complete(task)
                 raise
             log.warning("a task stopped the event loop: it goes on", extra={"error": type_name(error)})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import decimal
+import signal
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from redisqueue_worker.retry_policy import HandlerTimeout
 from redisqueue_worker.testing import Delivery, Enqueued, deliver, deliver_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ID = UUID("6a1f1d1e-6f0a-4c57-9a0e-0d8a43f0c001")
 
@@ -210,12 +211,64 @@ def test_without_a_timeout_a_function_runs_in_the_thread_of_its_test_and_leaves_
     assert decimal.getcontext().prec == digits
 
 
-def test_an_interrupt_ends_the_tests() -> None:
-    def handle(_payload: str) -> None:
-        raise KeyboardInterrupt
+def interrupted(_payload: str) -> None:
+    raise KeyboardInterrupt
+
+
+async def interrupted_async(_payload: str) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("handler", [interrupted, interrupted_async])
+@pytest.mark.parametrize("seconds", [None, 60])
+def test_an_interrupt_ends_the_tests(handler: Callable[..., object], seconds: float | None) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        deliver(handler, "x", timeout_seconds=seconds)
+
+
+@pytest.mark.parametrize("handler", [interrupted, interrupted_async])
+async def test_so_it_does_inside_an_event_loop(handler: Callable[..., object]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        await deliver_async(handler, "x")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises, also where whoever began the tests ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("seconds", [None, 60])
+def test_ctrl_c_while_an_async_handler_waits_cancels_it_and_ends_the_tests(seconds: float | None) -> None:
+    ends: list[str] = []
+
+    async def handle(_payload: str) -> None:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 10)
+        finally:
+            await asyncio.sleep(0.01)
+            ends.append("cleaned up")
 
     with pytest.raises(KeyboardInterrupt):
-        deliver(handle, "x")
+        deliver(handle, "x", timeout_seconds=seconds)
+    assert ends == ["cleaned up"]
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_while_a_thread_is_waited_for_ends_the_tests() -> None:
+    over = threading.Event()
+
+    def handle(_payload: str) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        over.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        deliver(handle, "x", timeout_seconds=10)
+    over.set()
 
 
 async def test_inside_an_event_loop_there_is_deliver_async() -> None:
@@ -274,14 +327,15 @@ async def test_a_test_that_is_cancelled_cancels_the_handler() -> None:
         try:
             await asyncio.Event().wait()
         finally:
+            await asyncio.sleep(0.01)
             ended.set()
 
     test = asyncio.create_task(deliver_async(handle, "x"))
     await began.wait()
     test.cancel()
-    await ended.wait()
     with pytest.raises(asyncio.CancelledError):
         await test
+    assert ended.is_set(), "and waits for it"
 
 
 def test_the_traceback_of_what_nobody_asked_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -97,7 +97,8 @@ def deliver(handler: AnyHandler, payload: object, **facts: Unpack[Facts]) -> Del
     """Handle one message as a worker would, and say what becomes of it.
 
     An `async def` runs on an event loop of its own. A `def` runs in this thread; with `timeout_seconds` in
-    one of its own, which goes on when its time is over, since no thread can be stopped.
+    one of its own, which goes on when its time is over, since no thread can be stopped. Ctrl-C ends
+    either, and is raised.
 
     Args:
         handler: a function or whatever else a worker takes: a method, a Registry, "module:function".
@@ -112,11 +113,9 @@ def deliver(handler: AnyHandler, payload: object, **facts: Unpack[Facts]) -> Del
     message = _Message(handler, payload, **_known(facts))
     if message.is_async:
         with asyncio.Runner() as runner:
-            failure = run_to_end(runner, message.in_a_task())
+            failure = run_to_end(runner, message.in_a_task(), interruptible=True)
     elif message.context.remaining_seconds is None:
         failure = contextvars.copy_context().run(message.handle)
-        if isinstance(message.exception, KeyboardInterrupt):  # that was meant for the tests
-            raise message.exception
     else:
         failure = message.in_a_thread()
     return message.delivery(failure)
@@ -238,8 +237,10 @@ class _Message:
                     failure = ends[0] if ends else failure_of(asyncio.CancelledError())
                     is_cancelled = failure is not None and failure.kind is FailureKind.CANCELLED
                     return self._timed_out() if is_cancelled else failure
-        finally:
-            task.cancel()  # when whoever waits here is
+        except (asyncio.CancelledError, KeyboardInterrupt):  # as whoever waits here, so the handler
+            task.cancel()
+            await _over(task, CANCEL_SECONDS)
+            raise
         return ends[0]
 
     def _start(self) -> Future[Failure | None]:
@@ -262,7 +263,9 @@ class _Message:
     # ---- what becomes of it --------------------------------------------------------
 
     def delivery(self, failure: Failure | None) -> Delivery:
-        """The worker's verdict."""
+        """The worker's verdict. Raises KeyboardInterrupt, which was meant for the tests."""
+        if isinstance(self.exception, KeyboardInterrupt):
+            raise self.exception
         context = self.context
         claim = Claim(
             self.payload, "", context.id, self.payload, context.delivery_count, failures=self._failures
