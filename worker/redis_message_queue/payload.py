@@ -15,7 +15,7 @@ import math
 import pathlib
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +44,10 @@ TEXT_FORMS: Mapping[type, TextForm] = {
 }
 ENUM_VALUES = (str, int, float)
 """The types that the value of an Enum may have."""
+
+_INT_DIGITS = 4300
+"""Of an int that Python reads from a text, unless it is told otherwise."""
+_INT_BOUND = 10**_INT_DIGITS
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _WAYS_OUT: tuple[tuple[tuple[type, ...], str], ...] = (
@@ -84,7 +88,9 @@ def written(payload: object, limits: PayloadLimits) -> str | bytes:
     except _Refused as refused:
         raise TypeError(str(refused)) from None
     except RecursionError:
-        raise TypeError("the payload is nested too deeply, or contains itself") from None
+        raise TypeError(
+            "the payload is nested too deeply, or contains itself; send less deep, or its JSON as text"
+        ) from None
 
 
 def is_pydantic(kind: Any) -> bool:
@@ -108,14 +114,28 @@ class _Writer:
     strict: bool
 
     def value(self, value: Any) -> Any:
-        """One value, with all that it holds."""
+        """One value, with all that it holds. One frame a level: as deep as `publish()` goes."""
         kind = type(value)
+        if kind is int and not -_INT_BOUND < value < _INT_BOUND:
+            raise _Refused(f"an int of more than {_INT_DIGITS} digits is refused by readers; send a text")
         if kind in _PLAIN:
             return value
+        places: Sequence[Any]
         if kind is dict:
-            return {_name(key): self._placed(one, key) for key, one in value.items()}
-        if kind is list:
-            return [self._placed(one, index) for index, one in enumerate(value)]
+            places, inner = [_name(key) for key in value], value.values()
+        elif kind is list:
+            places, inner = range(len(value)), value
+        else:
+            return self._single(value, kind)
+        made: list[Any] = []
+        try:
+            for one in inner:
+                made.append(self.value(one))  # noqa: PERF401  (a comprehension is a frame)
+        except _Refused as refused:
+            raise _placed(refused, places[len(made)])  # noqa: B904  (the same one)
+        return made if kind is list else dict(zip(places, made, strict=True))
+
+    def _single(self, value: Any, kind: Any) -> Any:
         if kind is float:
             if not math.isfinite(value):
                 raise _Refused(f"{value} is no number of JSON; send None, or a text")
@@ -142,7 +162,7 @@ class _Writer:
         if is_struct(kind):
             return self.value(_of_struct(value))
         if dataclasses.is_dataclass(kind):
-            return self._of_dataclass(value, kind)
+            return self.value(_of_dataclass(value, kind))
         for base in (str, int, float):
             if isinstance(value, base):
                 return self.value(base.__str__(value) if base is str else base(value))
@@ -154,28 +174,8 @@ class _Writer:
             return sorted(self.value([*value]), key=repr)
         raise _Refused(f"{kind.__name__} cannot be said in JSON; {_way_out(value)}")
 
-    def _of_dataclass(self, value: Any, kind: Any) -> Any:
-        found = {}
-        for name, required in _arguments(kind):
-            try:
-                one = getattr(value, name)
-            except AttributeError:
-                if not required:
-                    continue
-                raise _placed(
-                    _Refused(f"{kind.__name__} is made with it, and does not keep it; send a dict"), name
-                ) from None
-            found[name] = self._placed(one, name)
-        return found
 
-    def _placed(self, value: Any, place: str | int) -> Any:
-        try:
-            return self.value(value)
-        except _Refused as refused:
-            raise _placed(refused, place)  # noqa: B904  (the same one)
-
-
-def _placed(refused: _Refused, place: str | int) -> _Refused:
+def _placed(refused: _Refused, place: Any) -> _Refused:
     refused.path.insert(0, place)
     return refused
 
@@ -189,14 +189,36 @@ def _name(key: object) -> str:
 
 
 @lru_cache(256)
-def _arguments(kind: type) -> tuple[tuple[str, bool], ...]:
-    """What a handler makes the dataclass with: the names, and whether each is required."""
+def _arguments(kind: type) -> tuple[str, ...]:
+    """By which names a handler makes the dataclass. Refuses one that they would not make again."""
     given = inspect.signature(kind).parameters.values()
-    return tuple(
-        (one.name, one.default is one.empty)
-        for one in given
-        if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)
-    )
+    for one in given:
+        if one.kind in (one.POSITIONAL_ONLY, one.VAR_POSITIONAL):
+            raise _unnamed(kind, one.name, "takes it by position alone")
+    names = tuple(one.name for one in given if one.kind is not one.VAR_KEYWORD)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in names:
+        if name not in fields and name in kind.__dataclass_fields__:  # type: ignore[attr-defined]
+            raise _unnamed(kind, name, "is made with it (an InitVar), and does not keep it")
+    for name, field in fields.items():
+        if field.init and name not in names:
+            raise _unnamed(kind, name, "has it, and its __init__ does not take it by its name")
+    return names
+
+
+def _of_dataclass(value: Any, kind: Any) -> dict[str, Any]:
+    found = {}
+    for name in _arguments(kind):
+        try:
+            found[name] = getattr(value, name)
+        except AttributeError:
+            raise _unnamed(kind, name, "is made with it, and does not keep it") from None
+    return found
+
+
+def _unnamed(kind: type, name: str, problem: str) -> _Refused:
+    """A dataclass would not come back as it is, for what it does with one name."""
+    return _placed(_Refused(f"{kind.__name__} {problem}; send a dict"), name)
 
 
 def _of_pydantic(value: Any, kind: Any) -> Any:

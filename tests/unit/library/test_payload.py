@@ -13,7 +13,7 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import hypothesis.strategies as st
 import msgspec
@@ -148,6 +148,42 @@ def test_each_type_that_is_written_as_text_has_its_reader(kind: type) -> None:
     assert decoder_for(made)(text(made(sample))) == made(sample)
 
 
+@dataclass(kw_only=True)
+class Named:
+    a: int
+    double: int = field(init=False)
+    kind: ClassVar[str] = "named"
+
+    def __post_init__(self) -> None:
+        self.double = 2 * self.a
+
+
+@dataclass(slots=True)
+class OfItsOwn:
+    a: int
+
+    def __init__(self, a: int, **_: object) -> None:
+        self.a = a
+
+
+@pytest.mark.parametrize("made", [Named(a=2), OfItsOwn(2)])
+def test_a_dataclass_is_written_by_what_it_is_made_with(made: object) -> None:
+    assert text(made) == '{"a": 2}'
+    assert decoder_for(type(made))(text(made)) == made
+
+
+def test_an_int_of_as_many_digits_as_are_read_comes_back() -> None:
+    many = [10**4300 - 1, 1 - 10**4300]
+    assert decoder_for(list[int])(text(many)) == many
+
+
+def test_what_publish_can_write_is_not_too_deep() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(400):
+        deep = {"x": deep}
+    assert text(deep) == PayloadLimits().text(deep)
+
+
 def test_a_struct_is_written_by_its_own_names() -> None:
     assert decoder_for(OfAStruct)(text(Struct(Decimal("1.5"), AT))) == OfAStruct(Decimal("1.5"), AT)
 
@@ -186,6 +222,54 @@ class Forgetful:
     secret: dataclasses.InitVar[str]
 
 
+@dataclass
+class Seeded:
+    a: int
+    seed: dataclasses.InitVar[int] = 5
+
+
+@dataclass
+class SeededToo(Seeded):
+    b: int = 0
+
+
+@dataclass
+class ByPosition:
+    a: int
+
+    def __init__(self, a: int, /) -> None:
+        self.a = a
+
+
+@dataclass
+class ByPositions:
+    a: tuple[int, ...]
+
+    def __init__(self, *a: int) -> None:
+        self.a = a
+
+
+@dataclass
+class ByKeywords:
+    a: int
+
+    def __init__(self, **more: int) -> None:
+        self.a = more["a"]
+
+
+@dataclass(init=False)
+class Filled:
+    a: int
+
+
+@dataclass
+class Separated:
+    a: list[str]
+
+    def __init__(self, a: list[str], separator: str = " ") -> None:
+        self.a = separator.join(a).split()
+
+
 class Opaque(pydantic.BaseModel):
     it: Any
 
@@ -213,7 +297,18 @@ CYCLE.append(CYCLE)
         ({"x": iter([1])}, "x: list_iterator cannot be said in JSON; send a list of what it gives"),
         ({"x": Odd.PAIR}, "x: the value of Odd.PAIR is of type tuple; give its members texts or numbers"),
         (Holder([Forgetful("s")]),
-         "items[0].secret: Forgetful is made with it, and does not keep it; send a dict"),
+         "items[0].secret: Forgetful is made with it (an InitVar), and does not keep it; send a dict"),
+        (Seeded(1, 7),
+         "seed: Seeded is made with it (an InitVar), and does not keep it; send a dict"),
+        ({"x": SeededToo(1, 7)},
+         "x.seed: SeededToo is made with it (an InitVar), and does not keep it; send a dict"),
+        (ByPosition(1), "a: ByPosition takes it by position alone; send a dict"),
+        (ByPositions(1, 2), "a: ByPositions takes it by position alone; send a dict"),
+        (ByKeywords(a=1), "a: ByKeywords has it, and its __init__ does not take it by its name; send a dict"),
+        (Filled(), "a: Filled has it, and its __init__ does not take it by its name; send a dict"),
+        (Separated(["a"], ","), "separator: Separated is made with it, and does not keep it; send a dict"),
+        ({"n": [10**4300]}, "n[0]: an int of more than 4300 digits is refused by readers; send a text"),
+        ([-(10**4300)], "[0]: an int of more than 4300 digits"),
         (Item, "payload: type cannot be said in JSON"),
         (CYCLE, "the payload is nested too deeply, or contains itself"),
         ({"m": Opaque(it=object())}, "m: Opaque cannot be said in JSON: Unable to serialize unknown type"),
