@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from redisqueue_worker.executors import kind_of, kind_problem
 from redisqueue_worker.handlers import HandlerError
@@ -14,7 +14,23 @@ if TYPE_CHECKING:
 
     from redisqueue_worker.handler_policy import HandlerPolicy, Slots
     from redisqueue_worker.handlers import FunctionHandler
-    from redisqueue_worker.settings import Settings
+
+
+class WorkerLimits(Protocol):
+    """The settings of a worker that hold where a handler says nothing, and bound what it says."""
+
+    @property
+    def max_attempts(self) -> int: ...
+    @property
+    def max_delivery_count(self) -> int | None: ...
+    @property
+    def retry_initial_seconds(self) -> float: ...
+    @property
+    def retry_max_seconds(self) -> float: ...
+    @property
+    def handler_timeout_seconds(self) -> float | None: ...
+    @property
+    def slots(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +63,7 @@ def retries_of(said: HandlerPolicy | None, worker: RetryPolicy) -> RetryPolicy:
     )
 
 
-def policies_of(by_type: Mapping[str, FunctionHandler], settings: Settings) -> dict[str, EffectivePolicy]:
+def policies_of(by_type: Mapping[str, FunctionHandler], settings: WorkerLimits) -> dict[str, EffectivePolicy]:
     """What holds for each type. Raises HandlerError that names every contradiction with the settings."""
     found: dict[str, EffectivePolicy] = {}
     problems: list[str] = []
@@ -66,13 +82,13 @@ def policies_of(by_type: Mapping[str, FunctionHandler], settings: Settings) -> d
     return found
 
 
-def _slots(handler: FunctionHandler, settings: Settings) -> Slots:
+def _slots(handler: FunctionHandler, settings: WorkerLimits) -> Slots:
     wanted = (handler.policy and handler.policy.slots) or settings.slots
     return kind_of(is_async=handler.is_async) if wanted == "auto" else wanted  # type: ignore[return-value]
 
 
 def _contradictions(
-    said: HandlerPolicy | None, policy: EffectivePolicy, handler: FunctionHandler, settings: Settings
+    said: HandlerPolicy | None, policy: EffectivePolicy, handler: FunctionHandler, settings: WorkerLimits
 ) -> list[str]:
     """What is wrong between what a handler says, what it is, and the worker's settings."""
     found = []

@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
 
     from redisqueue_worker.context import Context
-    from redisqueue_worker.effective_policy import EffectivePolicy
+    from redisqueue_worker.effective_policy import EffectivePolicy, WorkerLimits
     from redisqueue_worker.handler_policy import Slots
     from redisqueue_worker.handlers import Handler, Target
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.process_pool import ProcessPool
-    from redisqueue_worker.settings import Settings
 
 
 log = logging.getLogger(__name__)
@@ -176,7 +175,7 @@ def kind_problem(wanted: str, *, is_async: bool) -> str | None:
     return f"'{wanted}' are for handlers with {theirs}, and this one has {ours}; use '{kind}' or leave it out"
 
 
-def own_policies(handler: Handler, settings: Settings) -> dict[str, EffectivePolicy]:
+def own_policies(handler: Handler, settings: WorkerLimits) -> dict[str, EffectivePolicy]:
     """What holds for each type; nothing when no handler says anything: then the worker's settings hold.
 
     Raises HandlerError for what contradicts the settings.

@@ -355,7 +355,10 @@ def test_the_traceback_of_what_nobody_asked_for_is_logged(caplog: pytest.LogCapt
         ({"deliveries": 0}, ValueError, "deliveries: 0 must be"),
         ({"max_attempts": True}, ValueError, "max_attempts: True must be"),
         ({"timeout_seconds": 0}, ValueError, "timeout_seconds: 0 must be above 0"),
+        ({"max_attempts": 11}, ValueError, "max_attempts: 11 must not exceed max_delivery_count: 10"),
+        ({"max_delivery_count": -1}, ValueError, "max_delivery_count: -1 must be"),
         ({"retry_initial_seconds": "1"}, ValueError, "retry_initial_seconds: '1'"),
+        ({"retry_initial_seconds": 301}, ValueError, "301 must not exceed retry_max_seconds: 300; give both"),
         ({"enqueued_at": datetime(2026, 3, 1)}, ValueError, "time zone"),  # noqa: DTZ001
         ({"failures": 3}, ValueError, "failures: 3 must be less than deliveries: 1"),
     ],

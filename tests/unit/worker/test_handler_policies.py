@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from redis_message_queue.consumer import Claim, Outcome
-from redisqueue_worker import Backoff, Registry
+from redisqueue_worker import Backoff, Context, Registry
 from redisqueue_worker.effective_policy import EffectivePolicy, policies_of
 from redisqueue_worker.exceptions import UnknownType
 from redisqueue_worker.executors import in_words, own_policies
@@ -195,6 +196,58 @@ def test_delivered_in_a_test_a_handler_keeps_its_own_limits() -> None:
     assert patient.state == "retried"
     assert patient.delay_seconds is not None
     assert 100 <= patient.delay_seconds <= 125
+
+
+@pytest.mark.parametrize(
+    ("function", "said", "problem"),
+    [
+        (later, {"slots": "threads"}, "slots: 'threads' are for handlers with def"),
+        (sync, {"slots": "tasks"}, "slots: 'tasks' are for handlers with async def"),
+        (sync, {"max_attempts": 50}, "max_attempts: 50 must not exceed REDISQUEUE_MAX_DELIVERY_COUNT"),
+        (sync, {"retry": Backoff(initial_seconds=1000)}, "retry: initial_seconds 1000 must not exceed"),
+    ],
+)
+def test_what_no_worker_starts_with_is_not_delivered(
+    function: Any, said: dict[str, Any], problem: str
+) -> None:
+    registry = Registry()
+    registry("one", **said)(function)
+    registry("other")(sync)
+    for kind in ("one", "other"):
+        with pytest.raises(HandlerError) as raised:
+            deliver(registry, {}, type=kind)
+        assert f"@handler('one'): {problem}" in str(raised.value)
+
+
+def test_delivered_as_by_a_worker_with_other_limits_it_may_say_more() -> None:
+    registry = Registry()
+
+    @registry("one", max_attempts=50, retry=Backoff(initial_seconds=1000))
+    def fail(payload: dict[str, Any]) -> None:
+        raise RuntimeError("no")
+
+    found = deliver(registry, {}, type="one", deliveries=49, max_delivery_count=0, retry_max_seconds=1000)
+    assert found.state == "retried"
+    assert found.delay_seconds is not None
+    assert 1000 <= found.delay_seconds <= 1250
+
+
+def test_a_test_waits_for_no_longer_than_it_says() -> None:
+    registry = Registry()
+
+    @registry("one", timeout_seconds=600)
+    async def wait(payload: dict[str, Any]) -> None:
+        await asyncio.sleep(10)
+
+    @registry("other", timeout_seconds=600)
+    async def look(payload: dict[str, Any], context: Context) -> float | None:
+        return context.remaining_seconds
+
+    assert deliver(registry, {}, type="one", timeout_seconds=0.01).reason.startswith("timeout: ran for")
+    own = deliver(registry, {}, type="other").value
+    assert isinstance(own, float)
+    assert 60 < own <= 600
+    assert deliver(registry, {}, type="other", timeout_seconds=None).value is None
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,15 @@ from redis_message_queue._clock import monotonic, timeout
 from redis_message_queue.consumer import Claim, Outcome
 from redis_message_queue.envelope import PayloadLimits
 from redis_message_queue.payload import written
-from redisqueue_worker.effective_policy import retries_of
 from redisqueue_worker.exceptions import checked_seconds
-from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, hide, run_to_end
+from redisqueue_worker.executors import (
+    chosen_for,
+    failure_in,
+    failure_in_async,
+    hide,
+    own_policies,
+    run_to_end,
+)
 from redisqueue_worker.handlers import HandlerError, Registry, handler_of, load
 from redisqueue_worker.headers import ENQUEUED_AT, TYPE, headers_of
 from redisqueue_worker.in_flight import CANCEL_SECONDS
@@ -83,12 +89,16 @@ class Facts(ContextFacts, total=False):
     Those of `FakeContext`, and:
         type: the payload's field `type`, which chooses the function of a registry.
         failures: how often the handler failed before (default: at each earlier delivery).
-        max_attempts, retry_initial_seconds, retry_max_seconds: as the worker's settings of these names.
+        max_attempts, max_delivery_count, retry_initial_seconds, retry_max_seconds: as the worker's settings;
+            what `@handler` was told of them holds instead.
+
+    Only `timeout_seconds` holds whatever `@handler` was told: no test has to wait for that.
     """
 
     type: str
     failures: int
     max_attempts: int
+    max_delivery_count: int
     retry_initial_seconds: float
     retry_max_seconds: float
 
@@ -136,6 +146,36 @@ def _known(facts: Facts) -> Facts:
     return facts
 
 
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """The settings of the worker that a test has in mind. Raises ValueError for what none has."""
+
+    max_attempts: int = 3
+    max_delivery_count: int = 10
+    retry_initial_seconds: float = 1.0
+    retry_max_seconds: float = 300.0
+    handler_timeout_seconds: float | None = None
+    slots: str = "auto"
+
+    def __post_init__(self) -> None:
+        at_least_one("max_attempts", self.max_attempts)
+        if self.max_delivery_count != 0:  # which is no limit
+            at_least_one("max_delivery_count", self.max_delivery_count)
+            self._check_order("max_attempts", "max_delivery_count")
+        checked_seconds("retry_initial_seconds", self.retry_initial_seconds)
+        checked_seconds("retry_max_seconds", self.retry_max_seconds)
+        self._check_order("retry_initial_seconds", "retry_max_seconds")
+
+    def _check_order(self, lesser: str, greater: str) -> None:
+        less, more = getattr(self, lesser), getattr(self, greater)
+        if less > more:
+            raise ValueError(f"{lesser}: {less:g} must not exceed {greater}: {more:g}; give both")
+
+    @property
+    def retries(self) -> RetryPolicy:
+        return RetryPolicy(self.max_attempts, self.retry_initial_seconds, self.retry_max_seconds)
+
+
 class _Message:
     """One message on its way through its handler. It stands before that as a `Handler`, and sees all.
 
@@ -149,25 +189,18 @@ class _Message:
         payload: object,
         *,
         failures: int | None = None,
-        max_attempts: int = 3,
-        retry_initial_seconds: float = 1.0,
-        retry_max_seconds: float = 300.0,
         **facts: Any,
     ) -> None:
-        at_least_one("max_attempts", max_attempts)
-        worker = RetryPolicy(
-            max_attempts,
-            checked_seconds("retry_initial_seconds", retry_initial_seconds),
-            checked_seconds("retry_max_seconds", retry_max_seconds),
-        )
+        worker = _Worker(**{name: facts.pop(name) for name in _Worker.__slots__ if name in facts})
         fields = {name: facts.pop(name) for name in (TYPE, ENQUEUED_AT, _TRACE) if name in facts}
         self.payload = _with_fields(payload, **fields)
         ready = _ready(handler)
+        policies = own_policies(ready, worker)
         self._handler = chosen_for(ready, self.payload)
-        said = ready.by_type[self._handler.type].policy if self._handler.type else None
-        self._policy = retries_of(said, worker)
-        if said and said.timeout_seconds is not None:
-            facts["timeout_seconds"] = said.timeout_seconds
+        own = policies.get(self._handler.type)
+        self._policy = own.retries if own else worker.retries
+        if own:
+            facts.setdefault("timeout_seconds", own.timeout_seconds)
         self.context = FakeContext(**facts, **headers_of(self.payload)._asdict())
         self._failures = _failures(failures, self.context.delivery_count)
         self.is_async = self._handler.is_async
