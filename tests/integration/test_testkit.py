@@ -45,13 +45,21 @@ def reversed(run_worker_until_empty: RunWorker) -> str:
 # Strict, but for what redis-py leaves without types.
 PYRIGHT = {"typeCheckingMode": "strict", "reportUnknownMemberType": False}
 HANDLERS = """\
-import time
-from redisqueue_worker import Context, Retry, handler
+import logging, sys, time
+from redisqueue_worker import Context, DeadLetter, Retry, handler
 
 @handler("note")
 def note(job: dict[str, str], context: Context) -> None:
     print("noted", job["text"], flush=True)
     context.logger.info("noted %s", job["text"])
+
+def loud(payload: str, context: Context) -> None:
+    for log in (context.logger, logging.getLogger(__name__)):
+        log.info("handled", extra={"outcome": "done"})
+        log.warning("not handled", extra={"outcome": "dead", "dead_lettered": "many"})
+    print("half a line", end="", file=sys.stderr, flush=True)
+    if payload == "bad":
+        raise DeadLetter("no\\u2028way\\x85")
 
 def again(payload: str) -> None:
     raise Retry(0.01)
@@ -219,6 +227,18 @@ def test_a_module_is_a_handler_and_what_it_says_is_shown(
     assert "info noted this" in told.err
     assert "not handled: unknown type 'other'; there are note" in told.err
     assert '"level"' not in told.err
+
+
+def test_what_a_handler_logs_and_prints_does_not_count(
+    handlers: str,
+    queue: RedisMessageQueue,
+    run_worker_until_empty: RunWorker,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    queue.enqueue("good")
+    queue.enqueue("bad")
+    assert run_worker_until_empty(f"{handlers}:loud") == Outcomes(done=1, dead=1)
+    assert capfd.readouterr().err.split("\n").count("half a line") == 2
 
 
 def test_settings_are_the_worker_s(

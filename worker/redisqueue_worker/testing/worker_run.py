@@ -36,6 +36,8 @@ _OURS = {"burst": True, "log_level": "DEBUG", "log_format": "json", "http_port":
 _DEFAULTS = {"retry_initial_seconds": 0.05, "circuit_breaker_failures": 0, "burst_patience_seconds": 10}
 _GIVEN = ("handler", "queue", "redis_url", "run_dir")
 _LAST_LINES = 30
+_BEGINNING = '{"time": "'
+_LOGGERS = "redisqueue_worker."
 
 
 class WorkerFailed(Exception):
@@ -89,7 +91,8 @@ def run_worker_until_empty(
         }
         log = Path(folder, "log")
         problem = _run(_environment(values), log, timeout_seconds)
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [part for line in text.split("\n") for part in _parts(line)]
     told = [text for line in lines if (text := _for_people(line))]
     if problem:
         raise WorkerFailed(
@@ -178,6 +181,12 @@ def _at(module: str, path: str) -> object:
 # ---- what it did ----
 
 
+def _parts(line: str) -> list[str]:
+    """A line of the log, and before it what a handler has printed there without an end of line."""
+    printed, mark, rest = line.partition(_BEGINNING)
+    return [part for part in (printed, mark + rest) if part]
+
+
 def _line(text: str) -> dict[str, Any]:
     """A line of its log; empty for what somebody else wrote there."""
     try:
@@ -190,6 +199,8 @@ def _line(text: str) -> dict[str, Any]:
 def _counted(lines: list[str]) -> Outcomes:
     ends: Counter[str] = Counter()
     for line in map(_line, lines):
+        if not str(line.get("logger")).startswith(_LOGGERS):  # a handler may log the same words
+            continue
         if line.get("message") in ("handled", "not handled"):
             ends[line.get("outcome", "")] += 1
         ends["dead"] += line.get("dead_lettered", 0)  # by too many deliveries
