@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from redis_message_queue.pydantic_fields import lost
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -223,6 +225,8 @@ def _unnamed(kind: type, name: str, problem: str) -> _Refused:
 
 def _of_pydantic(value: Any, kind: Any) -> Any:
     """As the model itself says it, by the names that it reads."""
+    if problem := lost(kind):
+        raise _Refused(f"{kind.__name__} would not come back as it is: {problem}")
     chosen = {"mode": "json", "by_alias": True, "round_trip": True}
     try:
         if callable(getattr(value, "model_dump", None)):
