@@ -16,6 +16,7 @@ from tests.support.site_folder import PipFailed, site_folder
 from tests.support.waiting import PATIENCE_SECONDS
 
 from redis_message_queue import RedisMessageQueue
+from redis_message_queue.consumer import Consumer, Outcome, Settlement
 from redisqueue_worker import Registry
 from redisqueue_worker.testing import Outcomes, RunWorker, WorkerFailed
 
@@ -60,6 +61,8 @@ def loud(payload: str, context: Context) -> None:
     print("half a line", end="", file=sys.stderr, flush=True)
     if payload == "bad":
         raise DeadLetter("no\\u2028way\\x85")
+
+def fine(payload: str) -> None: ...
 
 def again(payload: str) -> None:
     raise Retry(0.01)
@@ -264,6 +267,25 @@ def test_why_a_worker_did_not_do_it_is_told(
     queue.enqueue("x")
     with pytest.raises(WorkerFailed, match="not done after 1 s"):
         run_worker_until_empty(f"{handlers}:stuck", timeout_seconds=1)
+
+
+def test_what_a_dead_worker_has_in_hand_is_waited_for(
+    handlers: str,
+    queue: RedisMessageQueue,
+    redisqueue_queue: str,
+    redis_client: redis.Redis,
+    run_worker_until_empty: RunWorker,
+) -> None:
+    queue.enqueue("x")
+    consumer = Consumer(redis_client, redisqueue_queue, visibility_timeout_seconds=600)
+    (claim,) = consumer.claim(1).claims
+    with pytest.raises(WorkerFailed, match=r"others still have 1 of its messages in hand after 0\.1 s"):
+        run_worker_until_empty(f"{handlers}:fine", burst_patience_seconds=0.1)
+    consumer.settle([Settlement(claim, Outcome.DONE)])
+
+    queue.enqueue("x")
+    assert Consumer(redis_client, redisqueue_queue, visibility_timeout_seconds=2).claim(1).claims
+    assert run_worker_until_empty(f"{handlers}:fine", burst_patience_seconds=60) == Outcomes(done=1)
 
 
 def test_what_can_not_be_run_is_refused_at_once(run_worker_until_empty: RunWorker) -> None:
