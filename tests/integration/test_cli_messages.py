@@ -124,7 +124,56 @@ def test_a_mistake_is_named(run: Run, redis_client: redis.Redis, words: list[str
     assert redis_client.dbsize() == 0
 
 
+NO_UTF8 = "\udcff"  # how Python hands over the byte
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["enqueue", "jobs", "fine", f"x{NO_UTF8}"], "argument messages, number 2: its character 2"),
+        (["publish", "jobs", NO_UTF8], "argument messages, number 1: its character 1"),
+        (["enqueue", "jobs", "x", "--deduplication-key", NO_UTF8], "argument deduplication-key: its"),
+        (["publish", "jobs", "x", "--deduplication-key", NO_UTF8], "argument deduplication-key: its"),
+        (["enqueue", NO_UTF8, "x"], "argument queue: its"),
+        (["show", "jobs", NO_UTF8], "argument id: its"),
+        (["dlq", "delete", "jobs", "x", NO_UTF8], "argument ids, number 2: its"),
+    ],
+)
+def test_an_argument_that_is_no_utf8_is_named(
+    run: Run, redis_client: redis.Redis, words: list[str], place: str
+) -> None:
+    code, out, err = run(*words)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith(f"redisqueue: {place}")
+    assert redis_client.dbsize() == 0
+
+
+@pytest.mark.parametrize("command", ["enqueue", "publish"])
+def test_a_line_that_is_no_utf8_is_named_and_those_before_it_are_sent(
+    run: Run, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n\nb\n\xc3\xa4\xff\nc\n"), "utf-8"))
+    code, _, err = run(command, "jobs")
+    assert code == 1
+    assert err == (
+        "redisqueue: line 4 of standard input (those before it are in the queue):"
+        " its character 2 is no UTF-8; see iconv -t UTF-8\n"
+    )
+    assert redis_client.llen(KEYS.pending) == 2
+
+
 # -- show --
+
+
+def test_an_empty_id_is_named(run: Run) -> None:
+    run("enqueue", "jobs", "a")
+    assert run("show", "jobs", "") == (1, "", "redisqueue: 'message_id' must be a non-empty string, got ''\n")
+
+
+def test_an_empty_payload_is_no_unknown_one(ask: Any, dead: Callable[..., None]) -> None:
+    dead(("a", ""), ("b", b"\xff"))
+    told = {one["message_id"]: one for one in ask("dlq", "list", "jobs")[1]}
+    assert (told["a"]["payload"], told["b"]["payload"], told["b"]["payload_hex"]) == ("", None, "ff")
 
 
 def test_show_says_where_a_message_is(run: Run, ask: Any, redis_client: redis.Redis) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.trouble import described
-from redisqueue_operator.cli.options import UserError
+from redisqueue_operator.cli.options import UserError, check_texts
 from redisqueue_operator.extras import way_out
 from redisqueue_worker.embedded_redis import NoServerFound
 
@@ -102,9 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = parse(argv)
     try:
+        check_texts(options)
         result: int = options.run(options)
         sys.stdout.flush()
-    except (UserError, NoServerFound) as error:
+    except (UserError, ConfigurationError, NoServerFound) as error:
         print(f"redisqueue: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as missing:

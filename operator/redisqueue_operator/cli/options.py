@@ -24,6 +24,23 @@ class UserError(Exception):
     """A mistake in the input; the message names it and the way out."""
 
 
+def check_texts(options: argparse.Namespace) -> None:
+    """Raise UserError for a text that is no UTF-8, which neither Redis nor a terminal is given."""
+    for name, value in vars(options).items():
+        place = f"argument {name.replace('_', '-')}"
+        for number, one in enumerate(value if isinstance(value, list) else [value], start=1):
+            if isinstance(one, str):  # a Path is whatever the file is called
+                check_text(one, f"{place}, number {number}" if isinstance(value, list) else place)
+
+
+def check_text(text: str, place: str) -> None:
+    """Raise UserError naming the place of a text with bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{place}: its character {error.start + 1} is no UTF-8; see iconv -t UTF-8") from None
+
+
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Declare where a queue is: --redis-url and --key-separator, -f, --namespace and --context."""
     place = parser.add_argument_group(
@@ -67,7 +84,10 @@ def add_json(parser: argparse.ArgumentParser, shape: str) -> None:
 
 
 def as_json(value: Any) -> str:
-    """One line of JSON for a program: fields by their names, times in ISO 8601, null for the unknown."""
+    """One line of JSON for a program: fields by their names, times in ISO 8601, null for the unknown.
+
+    A field is unknown if it is empty and would be so by default: an empty payload is a payload.
+    """
     return json.dumps(_plain(value), ensure_ascii=False)
 
 
@@ -84,8 +104,10 @@ def _plain(value: Any) -> Any:
                 found[field.name] = one.decode()
             except UnicodeDecodeError:
                 found |= {field.name: None, f"{field.name}_hex": one.hex()}
+        elif isinstance(one, datetime):
+            found[field.name] = spelled(one)
         else:
-            found[field.name] = spelled(one) if isinstance(one, datetime) else None if one == "" else one
+            found[field.name] = None if one == field.default == "" else one
     return found
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from redis_message_queue import ConfigurationError
 from redisqueue_operator.cli.address import located
 from redisqueue_operator.cli.commands.publish import lines_of_input
 from redisqueue_operator.cli.options import (
@@ -68,10 +67,7 @@ def run(options: argparse.Namespace) -> int:
     with located(options, options.queue) as place, place.connect() as client:
         queue, chosen = place.queue(client), arguments(options)
         for message in options.messages or lines_of_input():
-            try:
-                receipt = queue.enqueue(message, **chosen)
-            except ConfigurationError as error:
-                raise UserError(str(error)) from error
+            receipt = queue.enqueue(message, **chosen)
             duplicates += not receipt
             print(as_json(receipt) if options.json else told(receipt), flush=True)
     return NOT_DONE if duplicates else 0

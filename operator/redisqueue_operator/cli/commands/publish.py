@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place, count
+from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place, check_text, count
 
 if TYPE_CHECKING:
     import argparse
@@ -76,7 +77,13 @@ def check(options: argparse.Namespace) -> None:
 
 
 def lines_of_input() -> Iterator[str]:
-    """Each line of standard input that is not blank, as it arrives."""
+    """Each line of standard input that is not blank, as it arrives. Raises UserError for no UTF-8."""
     if sys.stdin.isatty():
         print("one message per line; end with Ctrl-D", file=sys.stderr)
-    return (line for line in (raw.rstrip("\r\n") for raw in sys.stdin) if line.strip())
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # told by line, below, and not for the whole block
+    for number, raw in enumerate(sys.stdin, start=1):
+        if raw.strip():
+            line = raw.rstrip("\r\n")
+            check_text(line, f"line {number} of standard input (those before it are in the queue)")
+            yield line
