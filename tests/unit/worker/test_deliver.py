@@ -369,8 +369,9 @@ def test_a_fact_that_cannot_be_is_named(facts: dict[str, Any], error: type[Excep
 
 
 def test_fields_need_an_object_and_a_handler_must_be_one() -> None:
-    with pytest.raises(TypeError, match="type: fields of the payload, which is no JSON object but a list"):
-        deliver(failing, [1], type="mail")
+    for payload, kind in ([1], "list"), ("x", "str"), ("1", "int"), (b"\xff", "bytes"), ("", "str"):
+        with pytest.raises(TypeError, match=f"type: .* which is no JSON object but of type {kind}"):
+            deliver(failing, payload, type="mail")
     with pytest.raises(HandlerError, match=r"must take \(payload\)"):
         deliver(lambda: None, "x")
     with pytest.raises(HandlerError, match="no handler"):

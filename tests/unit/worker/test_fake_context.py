@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from redis_message_queue.exceptions import ConfigurationError
 from redisqueue_worker import Context
@@ -74,6 +77,35 @@ def test_a_key_that_is_taken_makes_a_duplicate() -> None:
     assert context.publish("x", deduplication_key="k") is False
     assert context.publish("x", queue="other", deduplication_key="k") is True
     assert [one.payload for one in context.enqueued] == [{"n": 1}, "x"]
+
+
+@dataclass
+class Guarded:
+    """A queue writes `number` alone."""
+
+    number: int
+    lock: Any = field(default_factory=threading.Lock, init=False)
+
+
+class Uncopied(BaseModel):
+    number: int
+
+    def __copy__(self) -> Uncopied:
+        raise RuntimeError("there is one")
+
+    def __deepcopy__(self, memo: object = None) -> Uncopied:
+        raise RuntimeError("there is one")
+
+
+def test_what_no_deep_copy_can_be_made_of_is_kept_as_it_can_be() -> None:
+    context, guarded, uncopied = FakeContext(), Guarded(1), Uncopied(number=1)
+    context.enqueue(guarded)
+    guarded.number = 2
+    context.enqueue(uncopied)
+    kept, same = (one.payload for one in context.enqueued)
+    assert isinstance(kept, Guarded)
+    assert (kept.number, kept.lock) == (1, guarded.lock)
+    assert same is uncopied
 
 
 @pytest.mark.parametrize(

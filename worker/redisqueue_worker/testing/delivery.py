@@ -17,7 +17,7 @@ from redis_message_queue._clock import monotonic, timeout
 from redis_message_queue.consumer import Claim, Outcome
 from redis_message_queue.envelope import PayloadLimits
 from redis_message_queue.payload import written
-from redisqueue_worker.exceptions import checked_seconds
+from redisqueue_worker.exceptions import InvalidPayload, checked_seconds
 from redisqueue_worker.executors import (
     chosen_for,
     failure_in,
@@ -363,9 +363,12 @@ def _with_fields(
     if enqueued_at is not None:
         fields[ENQUEUED_AT] = with_zone(enqueued_at).isoformat()
     if fields:
-        value = parse(text)
+        try:
+            value = parse(text)
+        except InvalidPayload:
+            value = text
         if not isinstance(value, dict):
             names, kind = ", ".join(fields), type_name(value)
-            raise TypeError(f"{names}: fields of the payload, which is no JSON object but a {kind}")
+            raise TypeError(f"{names}: fields of the payload, which is no JSON object but of type {kind}")
         text = json.dumps({**value, **fields})
     return text.encode() if isinstance(text, str) else text

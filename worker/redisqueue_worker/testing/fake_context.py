@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -25,7 +26,8 @@ class Enqueued:
     """A message that a handler put on a queue, by `enqueue` or `publish`.
 
     Attributes:
-        payload: a copy of what the handler gave, neither text nor JSON yet.
+        payload: a copy of what the handler gave, neither text nor JSON yet; a shallow one, or none, where
+            there can be no deep one (of a lock, say).
         message_id: None for one that was published, of which the handler learns no id either.
     """
 
@@ -71,7 +73,7 @@ class _Recorder:
         chosen = EnqueueOptions(**options)
         chosen.check_keys(deduplication_key)
         message = Enqueued(
-            copy.deepcopy(payload),
+            _copied(payload),
             queue or self.queue,
             message_id,
             deduplication_key=deduplication_key,
@@ -85,6 +87,14 @@ class _Recorder:
                 self._holders[message.queue, deduplication_key] = message_id
             self.enqueued.append(message)
         return Receipt(message_id or "")
+
+
+def _copied(payload: object) -> object:
+    """A copy, as deep as there can be one: an object may hold more than what a queue writes of it."""
+    for make in (copy.deepcopy, copy.copy):
+        with suppress(Exception):  # the object's own code
+            return make(payload)
+    return payload
 
 
 class ContextFacts(TypedDict, total=False):
