@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import FrozenInstanceError, dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pydantic
 import pytest
 import redis
 from tests.conformance.test_queue_exactly_once import flaky
@@ -27,6 +29,8 @@ from redis_message_queue.enqueue import Receipt
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.faces import Face
     from tests.support.servers import Server
 
@@ -300,10 +304,38 @@ async def test_what_cannot_be_asked_is_named(
     assert redis_client.dbsize() == 0
 
 
+class Model(pydantic.BaseModel):
+    a: int
+
+
+class Numbers(pydantic.RootModel[list[int]]):
+    pass
+
+
+@dataclass
+class Batch:
+    items: list[int]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.items)
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
 @pytest.mark.parametrize(
     ("payloads", "keys", "kind", "said"),
     [
         ("text", None, TypeError, "'payloads' must be an iterable of payloads, got str"),
+        (bytearray(b"a"), None, TypeError, "'payloads' must be .* got bytearray; give a list of them"),
+        (MappingProxyType({"a": 1}), None, TypeError, "'payloads' must be .* got mappingproxy"),
+        (Model(a=1), None, TypeError, "'payloads' must be an iterable of payloads, got Model"),
+        (Numbers([1, 2]), None, TypeError, "'payloads' must be an iterable of payloads, got Numbers"),
+        (Batch([1, 2]), None, TypeError, "'payloads' must be an iterable of payloads, got Batch"),
+        (Point(1, 2), None, TypeError, "'payloads' must be an iterable of payloads, got Point"),
+        (7, None, TypeError, "'payloads' must be an iterable of payloads, got int"),
         (["a", "b"], ["k"], ConfigurationError, "one for each payload, got 1 for 2"),
         (["a"], [None], ConfigurationError, "one for each payload"),
         (["a"], "k", TypeError, "'deduplication_keys' must be an iterable of texts, got str"),

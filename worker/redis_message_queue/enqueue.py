@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from redis_message_queue import _bulk, envelope
 from redis_message_queue.exceptions import ConfigurationError
-from redis_message_queue.payload import written
+from redis_message_queue.payload import is_several, written
 from redis_message_queue.validation import check, check_fields
 
 if TYPE_CHECKING:
@@ -134,8 +134,10 @@ def several(
     payloads: Iterable[object], keys: Iterable[str] | None
 ) -> tuple[Sequence[object], Sequence[str | None]]:
     """The payloads with a key for each. Raises TypeError and ConfigurationError."""
-    if isinstance(payloads, (str, bytes, dict)):
-        raise TypeError(f"'payloads' must be an iterable of payloads, got {type(payloads).__name__}")
+    if not is_several(payloads):
+        raise TypeError(
+            f"'payloads' must be an iterable of payloads, got {type(payloads).__name__}; give a list of them"
+        )
     if isinstance(keys, (str, bytes)):
         raise TypeError(f"'deduplication_keys' must be an iterable of texts, got {type(keys).__name__}")
     many: list[object] = [*payloads]

@@ -49,7 +49,8 @@ ENUM_VALUES = (str, int, float)
 
 _INT_DIGITS = 4300
 """Of an int that Python reads from a text, unless it is told otherwise."""
-_INT_BOUND = 10**_INT_DIGITS
+_INT_MOST = 10**_INT_DIGITS - 1
+_INT_LEAST = -_INT_MOST
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _WAYS_OUT: tuple[tuple[tuple[type, ...], str], ...] = (
@@ -109,6 +110,17 @@ def is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and hasattr(kind, "__struct_fields__") and "msgspec" in sys.modules
 
 
+def is_several(value: object) -> bool:
+    """Whether it may be several payloads: what can be gone through, and is no text, object or row itself."""
+    kind = type(value)
+    one = (
+        isinstance(value, (str, bytes, bytearray, memoryview, Mapping))
+        or (is_pydantic(kind) or is_struct(kind) or dataclasses.is_dataclass(kind))
+        or (isinstance(value, tuple) and hasattr(value, "_fields"))
+    )
+    return isinstance(value, Iterable) and not one
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Writer:
     """Makes JSON's own values; `strict` refuses what would not come back as what it was."""
@@ -118,7 +130,7 @@ class _Writer:
     def value(self, value: Any) -> Any:
         """One value, with all that it holds. One frame a level: as deep as `publish()` goes."""
         kind = type(value)
-        if kind is int and not -_INT_BOUND < value < _INT_BOUND:
+        if kind is int and not _INT_LEAST <= value <= _INT_MOST:
             raise _Refused(f"an int of more than {_INT_DIGITS} digits is refused by readers; send a text")
         if kind in _PLAIN:
             return value
