@@ -66,6 +66,9 @@ def _losses(schema: Any, owner: _Owner, place: str) -> Iterator[str]:
     if "cls" in schema and "config" in schema:
         owner = _Owner(schema["cls"].__name__, schema["config"] or {})
         place = owner.name
+    writes, reads = (owner.config.get(f"{what}_json_bytes", "utf8") for what in ("ser", "val"))
+    if schema.get("type") == "bytes" and writes != reads:
+        yield f"{place} is written as {writes}, and read as {reads}; set val_json_bytes, or send a dict"
     for name, field in _fields(schema):
         yield from _losses_of_field(name, field, owner)
     for name in (name for name in schema if name not in _ASIDE):

@@ -30,7 +30,7 @@ def reader_of(kind: Any) -> Callable[[Any], Any]:
 
     def reading(value: Any) -> Any:
         try:
-            return msgspec.convert(value, kind)
+            return msgspec.convert(value, kind, str_keys=True)
         except ValueError as error:  # msgspec's ValidationError is one; its text may quote the payload
             place = _PLACE.search(str(error))
             where = f" at {place[1]}" if place else ""

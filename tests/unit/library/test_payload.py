@@ -91,6 +91,17 @@ class Row(TypedDict):
     item: Item
 
 
+class Tagged(msgspec.Struct, tag="t", tag_field="kind", omit_defaults=True, forbid_unknown_fields=True):
+    by_number: dict[int, str] = msgspec.field(name="byNumber", default_factory=dict)
+    data: bytes = b""
+    unset: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Listed(msgspec.Struct, array_like=True):
+    at: dt.date
+    tagged: Tagged | None = None
+
+
 class Struct(msgspec.Struct, rename="camel"):
     unit_price: Decimal
     at: dt.datetime
@@ -126,6 +137,8 @@ def text(payload: object, **limits: Any) -> str | bytes:
         ({"id": 1, "item": ITEM}, Row),
         (Struct(Decimal("1.5"), AT), Struct),
         ({"s": [Struct(Decimal(1), AT)]}, dict[str, list[Struct]]),
+        (Tagged({1: "a"}, b"\xff"), Tagged),
+        (Listed(AT.date(), Tagged()), Listed),
         ([ITEM, ITEM], list[Item]),
         ({"m": Checked(AT, Decimal(1))}, dict[str, Checked]),
     ],

@@ -139,6 +139,11 @@ class Closed:
     made: int = dataclasses.field(init=False, default=3)
 
 
+class Binary(BaseModel):
+    model_config = ConfigDict(ser_json_bytes="base64")
+    data: bytes | None = None
+
+
 READ = Read(theX=1)
 ONE = "give it one alias, or send a dict"
 ASTERISKS = "is a secret, which is written as asterisks; give it a serializer, or send a dict"
@@ -171,6 +176,8 @@ LEFT_OUT = "is required, and excluded from what is written; give it a default, o
         (OfAPlain(plain=Plain(1)), "field seed of Plain is an InitVar, which it does not keep; send a dict"),
         (Seeded(1, 7), "field seed of Seeded is an InitVar, which it does not keep; send a dict"),
         (Renamed(theA=1), f"field a of Renamed is written as 'a', and read as 'theA'; {ONE}"),
+        (Binary(),
+         "field data of Binary is written as base64, and read as utf8; set val_json_bytes, or send a dict"),
         (Closed(1), "field made of Closed is written, and forbidden to be read (init=False); send a dict"),
     ],
     ids=lambda value: type(value).__name__,
@@ -230,6 +237,11 @@ class Numbers(RootModel[list[int]]):
     pass
 
 
+class BinaryAlike(BaseModel):
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+    data: bytes
+
+
 class Line(TypedDict):
     a: int
     note: NotRequired[str]
@@ -254,6 +266,7 @@ class Made:
         ByItself(theX=1),
         Branch(below=[Branch(below=[]), Leaf(no=3)]),
         Numbers([1, 2]),
+        BinaryAlike(data=b"\xff"),
         Lines(lines=[{"a": 1}, {"a": 2, "note": "n"}]),
         Of[Camel](it=Camel(unitPrice=1)),
         Made(a=1),
