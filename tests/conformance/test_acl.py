@@ -12,6 +12,7 @@ from tests.support.faces import FACES
 
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.acl import rules
+from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
@@ -64,6 +65,34 @@ async def test_each_role_has_the_rights_that_its_work_needs_and_no_others(
         assert granted - used <= SELDOM | (OF_OPERATOR if role == "operator" else set()), role
     # A client introduces itself (CLIENT SETINFO), and a queue asks once whether this is a cluster.
     assert {entry["object"] for entry in users.acl_log()} <= {"client", "client|setinfo", "info"}
+
+
+@pytest.mark.parametrize("name", FACES)
+async def test_a_caretaker_finds_a_message_in_every_state(
+    name: str, server: Server, redis_client: redis.Redis, users: redis.Redis
+) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    ends = {"completed": Outcome.DONE, "failed": Outcome.FAILED, "dead": Outcome.DEAD}
+    consumer = Consumer(
+        redis_client,
+        "{jobs}",
+        worker=WorkerIdentity("w1", 1, instance="i1"),
+        keep_completed=5,
+        keep_failed=5,
+    )
+    for state, outcome in ends.items():
+        queue.enqueue(state, message_id=state)
+        consumer.settle([Settlement(consumer.claim(1).claims[0], outcome)])
+    queue.enqueue("x", message_id="in_flight")
+    consumer.claim(1)
+    queue.enqueue("x", message_id="delayed", delay_seconds=1000)
+    queue.enqueue("x", message_id="pending")
+    face = FACES[name](server.as_user("caretaker"))
+    states = ("pending", "delayed", "in_flight", *ends, "unknown")
+    found = [await face.call(face.queue().find, state) for state in states]
+    await face.close()
+    assert tuple(one.state for one in found) == states
+    assert found[2].worker == "w1"
 
 
 def test_a_producer_can_neither_read_nor_take_messages(server: Server, users: redis.Redis) -> None:

@@ -228,6 +228,88 @@ async def test_equal_letters_have_their_own_records_on_every_page(
     assert left == ["10", "9", "7", "6", "5", "4", "2", "1"]
 
 
+async def test_letters_without_an_id_are_nobodys(face: Face, redis_client: redis.Redis) -> None:
+    """What 7.0.0 gave up has no id: to name that takes nothing."""
+    queue = face.queue()
+    await face.call(queue.enqueue, "ours", message_id="a")
+    ended(redis_client, Outcome.DEAD)
+    redis_client.lpush(KEYS.dead_letter, *[f"of 7.0.0: {number}" for number in range(10)])
+    shown = [one.message_id for one in await face.call(queue.dead_letters, 2)]
+    for method in (queue.redrive_letters, queue.delete_letters):
+        for wrong in (shown, ["a", None], [b"a"], [7]):
+            with pytest.raises(TypeError, match="'message_ids' must hold ids, which are str, got "):
+                await face.call(method, wrong)
+        assert [*await face.call(method, ["None", ""])] == []
+    assert redis_client.llen(KEYS.dead_letter) == 11
+    assert await face.call(queue.delete_letters, ["a"]) == ["a"]
+    assert redis_client.llen(KEYS.dead_letter) == 10
+
+
+async def test_of_letters_under_one_id_the_newest_is_taken(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    for payload in ("oldest", "older", "newest"):
+        await face.call(queue.enqueue, payload, message_id="same")
+        ended(redis_client, Outcome.DEAD)
+    assert await face.call(queue.delete_letters, ["same"]) == ["same"]
+    assert [one.payload for one in await face.call(queue.dead_letters)] == [b"older", b"oldest"]
+    assert (await face.call(queue.redrive_letters, ["same"])).keys() == {"same"}
+    assert [(one.payload, one.message_id) for one in await face.call(queue.dead_letters)] == [
+        (b"oldest", "same")
+    ]
+
+
+async def test_the_oldest_letters_of_many_go_first(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    number = 700  # more than one call takes
+    ids = [str(place) for place in range(number)]
+    await face.call(queue.enqueue_many, ids)
+    claims = worker(redis_client).claim(number).claims
+    worker(redis_client).settle([Settlement(claim, Outcome.DEAD) for claim in claims])
+    letters = {one.payload: one.message_id for one in await face.call(queue.dead_letters, number)}
+    moved = await face.call(queue.redrive_letters, [letters[one.encode()] for one in ids[50:]])
+    assert len(moved) == number - 50
+    pending = await face.call(queue.peek, number)
+    assert [one.decode() for one in pending] == ids[50:]
+
+
+@pytest.mark.one_node
+async def test_many_letters_are_read_in_pages(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    redis_client.lpush(KEYS.dead_letter, *[f"{place:05}" for place in range(1700)])
+    await face.call(queue.dead_letters)
+    redis_client.config_resetstat()
+    told = await face.call(queue.dead_letters, 1200, start=100)
+    assert [int(one.payload) for one in told] == [*range(1599, 399, -1)]
+    assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] == 3
+    assert len(await face.call(queue.dead_letters, 5000)) == 1700
+    redis_client.lpush(KEYS.failed, *[b"x" * 1500 for _ in range(800)])
+    assert len(await face.call(queue.failed, 800)) == (1 << 20) // 1500
+
+
+async def test_letters_that_come_between_two_pages_repeat_none(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    redis_client.lpush(KEYS.dead_letter, *map(str, range(1200)))
+    sender = queue._gateway._sender
+    execute = sender.execute
+
+    def one_more() -> None:
+        redis_client.lpush(KEYS.dead_letter, "new")
+
+    def sync(client: object, call: object) -> object:
+        answer = execute(client, call)
+        one_more()
+        return answer
+
+    async def awaited(client: object, call: object) -> object:
+        answer = await execute(client, call)
+        one_more()
+        return answer
+
+    sender.execute = sync if face.name == "sync" else awaited
+    told = await face.call(queue.dead_letters, 1200)
+    assert [int(one.payload) for one in told] == [*range(1199, -1, -1)]
+
+
 async def test_letters_are_taken_once_although_replies_are_lost(
     face: Face, redis_client: redis.Redis
 ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from redis_message_queue import holders, stats
+from redis_message_queue import envelope, holders, stats
 from redis_message_queue.consumer import Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
@@ -110,6 +110,8 @@ async def mend(face: Face, client: Any) -> None:
     assert _text(letter)
     assert [_text(each.payload) for each in await face.call(queue.dead_letters)] == [_text(letter)]
     assert (await face.call(queue.find, "nowhere")).state == "unknown"
+    await face.call(client.lpush, KEYS.processing, envelope.encode("in hand", "in-hand"))
+    assert (await face.call(queue.find, "in-hand")).state == "in_flight"
     assert await face.call(queue.delete_letters, ["nowhere"]) == []
     assert await face.call(queue.redrive_dead_letters) == 1
     await face.call(client.hset, KEYS.lease_tokens, "lost", "1")

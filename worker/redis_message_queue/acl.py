@@ -28,7 +28,7 @@ _COMMANDS: Mapping[Role, str] = {
     " hget hgetall hscan hset hdel hincrby",
     "caretaker": "eval evalsha type time get set exists pexpire rename"
     " llen lpush lpop lrange lindex lpos lset lrem unlink"
-    " hlen hexists hmget hgetall hscan hset hdel zadd zcard zcount zrange zpopmin zscore",
+    " hlen hexists hget hmget hgetall hscan hset hdel zadd zcard zcount zrange zpopmin zscore",
 }
 _GLOB = re.compile(r"([\\*?\[\]^])")
 

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from redis_message_queue.operations import Call, Text, as_text, script
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from redis_message_queue.keys import QueueKeys
 
 State = Literal["pending", "delayed", "in_flight", "completed", "failed", "dead", "unknown"]
 
 _ENTRIES_AT_ONCE = 1000
 _BYTES_AT_ONCE = 1 << 20
+# What a call may tell of letters: to pair many equal ones with their records takes the server long.
+LETTER_BYTES = 1 << 20
+LETTERS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +123,35 @@ class LetterPage(NamedTuple):
     length: int
     pairs: list[tuple[bytes, bytes]]
 
+    @property
+    def size(self) -> int:
+        """The bytes of their payloads."""
+        return sum(len(payload) for payload, _ in self.pairs)
+
     def letters(self, *, decode: bool) -> list[Letter]:
         """What is known of each; with `decode` payloads are text where they can be."""
         return [_letter(_payload(payload, decode=decode), record) for payload, record in self.pairs]
 
 
-def letters(*, source: str, records: str, start: int, count: int) -> Call[LetterPage]:
-    """Read letters, newest first: fewer than `count` when they are larger than 1 MiB together."""
-    return Call(script("letters"), (source, records), (start, count, _BYTES_AT_ONCE), _page, raw=True)
+def checked_ids(message_ids: Iterable[str]) -> set[str]:
+    """The ids of letters to take. Raises TypeError for what are none."""
+    if isinstance(message_ids, (str, bytes)):
+        raise TypeError(f"'message_ids' must be an iterable of ids, got {type(message_ids).__name__}")
+    ids = {*message_ids}
+    for one in ids:
+        if not isinstance(one, str):
+            raise TypeError(
+                f"'message_ids' must hold ids, which are str, got {type(one).__name__}: a letter that no"
+                " worker of ours ended has no id, only redrive() and purge() take it"
+            )
+    return ids
+
+
+def letters(
+    *, source: str, records: str, start: int, count: int, most_bytes: int = LETTER_BYTES
+) -> Call[LetterPage]:
+    """Read letters, newest first: fewer than `count` when they are larger than `most_bytes` together."""
+    return Call(script("letters"), (source, records), (start, count, most_bytes), _page, raw=True)
 
 
 def _page(reply: list[Any]) -> LetterPage:

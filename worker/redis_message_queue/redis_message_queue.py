@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from redis_message_queue import _bulk, _io, envelope, options, validation
-from redis_message_queue._admin import Redrive, find, purge, repair, take_letters
+from redis_message_queue._admin import Redrive, find, purge, read_letters, repair, take_letters
 from redis_message_queue._queue import BaseQueue
 from redis_message_queue._timer import LeaseHeartbeat
 from redis_message_queue.enqueue import EnqueueOptions, Receipt, several
 from redis_message_queue.envelope import default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError
-from redis_message_queue.looking import Letter, Location, letters
-from redis_message_queue.operations import decodes
+from redis_message_queue.looking import checked_ids
 from redis_message_queue.redrive import RedriveOptions, RedriveProgress, RepairReport
 from redis_message_queue.stats import QueueStats, sample_call
 from redis_message_queue.validation import noting_names
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from redis_message_queue._processing import Processing
     from redis_message_queue.events import QueueEvent
     from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
+    from redis_message_queue.looking import Letter, Location
     from redis_message_queue.messages import MessageData
 
 PeekSource = Literal["pending", "processing", "completed", "failed", "dead_letter"]
@@ -300,33 +300,34 @@ class RedisMessageQueue(BaseQueue):
     def _letters(self, source: str, records: str, count: int, start: int) -> list[Letter]:
         validation.check(count=count, start=start)
         gateway = self._built_in("dead_letters() and failed()")
-        call = letters(source=source, records=records, start=start, count=count)
-        page = gateway._call_retrying(call)  # noqa: SLF001
-        return page.letters(decode=decodes(gateway._client))  # noqa: SLF001
+        return read_letters(gateway, source, records, start, count)
 
     def redrive_letters(
         self, message_ids: Iterable[str], *, source: RedriveSource = "dead_letter"
     ) -> dict[str, str]:
         """Make these dead or failed messages pending again; the new id of each that was there.
 
-        They are known by the records of workers, as `dead_letters()` has them; it reads the letters until it
-        has found all. Otherwise as `redrive()`.
+        They are known by the records of workers, as `dead_letters()` has them, and of several under one id
+        the newest is taken; it reads the letters until it has found all. Otherwise as `redrive()`. Raises
+        TypeError for an id that is no str, as None is, which letters have that no worker of ours ended.
         """
         return self._take(message_ids, source, redrives=True)
 
     def delete_letters(
         self, message_ids: Iterable[str], *, source: RedriveSource = "dead_letter"
     ) -> list[str]:
-        """Remove these dead or failed messages for good; the ids of those that were there."""
+        """Remove these dead or failed messages for good; the ids of those that were there.
+
+        Known, and refused, as in `redrive_letters()`.
+        """
         return [*self._take(message_ids, source, redrives=False)]
 
     def _take(self, message_ids: Iterable[str], source: str, *, redrives: bool) -> dict[str, str]:
-        if isinstance(message_ids, (str, bytes)):
-            raise TypeError(f"'message_ids' must be an iterable of ids, got {type(message_ids).__name__}")
         gateway = self._built_in("redrive_letters() and delete_letters()")
         key = self._list_named("source", source, get_args(RedriveSource))
         records = self.key.failed_info if source == "failed" else self.key.dead_letter_info
-        return take_letters(gateway, self.key, key, records, {*message_ids}, redrives=redrives)
+        ids = checked_ids(message_ids)
+        return take_letters(gateway, self.key, key, records, ids, redrives=redrives)
 
     def redrive(
         self,

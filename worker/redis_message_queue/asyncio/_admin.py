@@ -10,7 +10,16 @@ from redis_message_queue._bulk import BYTES_AT_ONCE, PlacedLetter, Renewed, Tail
 from redis_message_queue.asyncio import _io
 from redis_message_queue.envelope import decode, new_id
 from redis_message_queue.exceptions import PayloadTooLargeError
-from redis_message_queue.looking import Cursor, Location, letters, locate
+from redis_message_queue.looking import (
+    LETTER_BYTES,
+    LETTERS_AT_ONCE,
+    Cursor,
+    Letter,
+    Location,
+    letters,
+    locate,
+)
+from redis_message_queue.operations import decodes
 from redis_message_queue.redrive import (
     AT_FIRST,
     MOST_AT_ONCE,
@@ -252,12 +261,12 @@ async def take_letters(
 ) -> dict[str, str]:
     """Take the letters with these ids out of their list, to pending or for good; their new ids, or "".
 
-    A letter is known by its place and its digest: what somebody else takes meanwhile is not taken twice.
+    The oldest go first. Of several under one id the newest is meant, of which `find` tells, too. A letter is
+    known by its place and its digest: what somebody else takes meanwhile is not taken twice.
     """
     taken: dict[str, str] = {}
     left = {*ids}
-    while found := await _search_letters(gateway, source, records, left):
-        chosen = sorted(found, key=lambda one: one.letter.place)  # the oldest first
+    while chosen := await _search_letters(gateway, source, records, left):
         renewed = [_bulk.renewed(one.letter, dry_run=not redrives) for one in chosen]
         call = _bulk.redrive(
             source=source,
@@ -283,19 +292,46 @@ class _Found(NamedTuple):
 
 
 async def _search_letters(gateway: RedisGateway, source: str, records: str, wanted: set[str]) -> list[_Found]:
-    """Some of the letters with these ids: as many as one call may take; none when there are no more."""
-    found: list[_Found] = []
+    """The oldest of the letters with these ids, oldest first: as many as one call may take."""
+    found: deque[_Found] = deque()
+    left = {*wanted}
     size = start = 0
-    while len(found) < min(len(wanted), MOST_AT_ONCE) and size < BYTES_AT_ONCE:
-        call = letters(source=source, records=records, start=start, count=MOST_AT_ONCE)
+    while left:
+        call = letters(source=source, records=records, start=start, count=LETTERS_AT_ONCE)
         page = await gateway._call_retrying(call)  # noqa: SLF001
         if not page.pairs:
             break
         known = zip(page.pairs, page.letters(decode=False), strict=True)
         for index, ((payload, record), letter) in enumerate(known, start):
-            if letter.message_id in wanted and size < BYTES_AT_ONCE:
+            if letter.message_id in left:
+                left.discard(letter.message_id)
                 placed = PlacedLetter(page.length - 1 - index, payload)
-                found.append(_Found(letter.message_id, record, placed))
+                found.appendleft(_Found(letter.message_id, record, placed))
                 size += len(payload)
+            while len(found) > MOST_AT_ONCE or (len(found) > 1 and size > BYTES_AT_ONCE):
+                size -= len(found.pop().letter.payload)  # a newer one: for another call
         start += len(page.pairs)
-    return found
+    return [*found]
+
+
+async def read_letters(
+    gateway: RedisGateway, source: str, records: str, start: int, count: int
+) -> list[Letter]:
+    """The newest `count` letters behind the first `start`, or 1 MiB; texts where the client decodes."""
+    told: list[Letter] = []
+    room, shift, length = LETTER_BYTES, 0, None
+    size = min(LETTERS_AT_ONCE, count)
+    while len(told) < count and room > 0:
+        first = start + len(told) + shift
+        call = letters(source=source, records=records, start=first, count=size, most_bytes=room)
+        page = await gateway._call_retrying(call)  # noqa: SLF001
+        room -= page.size
+        if told and room < 0:  # one comes whatever its size
+            break
+        # What came to the head meanwhile has moved the others by as much: those were told already.
+        again = max(0, page.length - (page.length if length is None else length))
+        told += page.letters(decode=decodes(gateway._client))[again:]  # noqa: SLF001
+        shift, length = shift + again, page.length
+        if len(page.pairs) < size:
+            break
+    return told[:count]

@@ -3,7 +3,7 @@
 -- ARGV  1 how many to pass over, 2 how many to read, 3 how many bytes at most: one comes whatever its size
 -- reply how many there are, then for each letter its payload and its record, '' where there is none
 -- cost  O(letters read) and the digests of their payloads, O(letters passed over) to find them; O(records), of which there
---       are at most 1000, and for as many equal payloads O(letters * records)
+--       are at most 1000, and for as many equal payloads O(letters * records): read at most 500
 --#include base
 --#include types
 local LETTERS, INFO, most = KEYS[1], KEYS[2], tonumber(ARGV[3])
