@@ -24,7 +24,8 @@ _ASIDE = frozenset(
         "fields",  # these by `_fields`
     )
 )
-_OF_SECRETS = "pydantic.types._serialize_secret"
+# How the name of what writes a secret begins, without case and underscores, from pydantic 2.7 to 2.14.
+_OF_SECRETS = ("pydantic.types.secret", "pydantic.types.serializesecret")
 
 
 @lru_cache(256)
@@ -59,7 +60,7 @@ def _losses(schema: Any, owner: _Owner, place: str) -> Iterator[str]:
     if not isinstance(schema, Mapping):
         return
     serializer = _serializer(schema)
-    if serializer.startswith(_OF_SECRETS):
+    if serializer.lower().replace("_", "").startswith(_OF_SECRETS):
         yield f"{place} is a secret, which is written as asterisks; give it a serializer, or send a dict"
     elif not serializer.startswith("pydantic."):
         return
@@ -126,5 +127,5 @@ def _serializer(schema: Schema) -> str:
     """By its full name, what writes it; pydantic itself where nothing is said."""
     match schema:
         case {"serialization": {"function": function}}:
-            return f"{getattr(function, '__module__', '')}.{getattr(function, '__name__', '')}"
+            return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
     return "pydantic."
