@@ -26,7 +26,8 @@ from redisqueue_operator.decide.children.identity import (
     owner_reference,
 )
 from redisqueue_operator.kubernetes_api import ApiError, path_of
-from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REPLICASETS, compact
+from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REPLICASETS
+from redisqueue_operator.observe.compact import compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
@@ -17,6 +16,7 @@ from redisqueue_operator.decide.children.identity import (
     deployment_name,
 )
 from redisqueue_operator.kubernetes_api import path_of
+from redisqueue_operator.observe.compact import compact, shared
 from redisqueue_operator.observe.ends import Ends, ended_in
 from redisqueue_operator.observe.facts import CRASHED, PodObservation
 from redisqueue_operator.platform import Canary, Fleet
@@ -220,34 +220,12 @@ def _slim(resource: Resource, obj: Object) -> Object:
     return obj
 
 
-def compact(obj: Object) -> Object:
-    """An object to keep: who manages which field is read by nobody, and what all say is kept once."""
-    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    kept: Object = _with_shared_texts({**obj, "metadata": metadata})
-    return kept
-
-
-def _with_shared_texts(value: Any) -> Any:
-    """The same: each answer of the server has strings of its own."""
-    if isinstance(value, dict):
-        return {_shared(name): _with_shared_texts(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_with_shared_texts(part) for part in value]
-    return _shared(value) if isinstance(value, str) else value
-
-
-@lru_cache(maxsize=8192)
-def _shared(text: str) -> str:
-    """The equal text that came first. `sys.intern` would keep it for ever on some versions of Python 3.12."""
-    return text
-
-
 def _bare(metadata: Object, queue: str | None) -> Object:
     """What the store itself needs."""
     bare = {name: metadata[name] for name in ("namespace", "name", "resourceVersion")}
     if is_first_to_go(metadata):
         bare["annotations"] = {DELETION_COST: FIRST_TO_GO}
-    return bare if queue is None else {**bare, "labels": {QUEUE_LABEL: _shared(queue)}}
+    return bare if queue is None else {**bare, "labels": {QUEUE_LABEL: shared(queue)}}
 
 
 def is_first_to_go(metadata: Object) -> bool:
@@ -358,7 +336,7 @@ def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
         failing=failing,
         canary=_is_canary(pod),
         words=_one_line(scheduled.get("message")) if unschedulable else words,
-        template=_shared(annotation_of(pod, CONFIG_HASH)),
+        template=shared(annotation_of(pod, CONFIG_HASH)),
     )
     return created, seen
 
