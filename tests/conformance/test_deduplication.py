@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -156,6 +157,55 @@ async def test_what_a_consumer_gives_up_may_be_published_again(
     assert await face.call(queue.publish, "précieux", **options) is False, "it is in hand"
     await face.call(consumer.settle, [Settlement(claims[0], outcome)])
     assert await face.call(queue.publish, "précieux", **options) is True
+
+
+@pytest.mark.parametrize("how", PUBLISHERS)
+@pytest.mark.parametrize("end", [Outcome.DEAD, Outcome.FAILED, "too many deliveries"])
+async def test_a_key_that_another_holds_by_now_is_not_freed(
+    face: Face, redis_client: redis.Redis, how: str, end: str
+) -> None:
+    """The time of the first one's key is over, and the same was published a second time."""
+    chosen, options = PUBLISHERS[how]
+    if chosen.get("get_deduplication_key"):
+        chosen = {"get_deduplication_key": face.callback(chosen["get_deduplication_key"])}
+    queue, consumer = face.queue(**chosen), face.consumer("{jobs}", max_delivery_count=1)
+    assert await face.call(queue.publish, "x", **options) is True
+    claims = ()
+    while not claims:
+        claims = (await face.call(consumer.claim, 1)).claims
+    assert redis_client.delete(*redis_client.scan_iter("*deduplication::*")) > 0
+    later = options | {"delay_seconds": 1000}
+    assert await face.call(queue.publish, "x", **later) is True
+    if isinstance(end, Outcome):
+        await face.call(consumer.settle, [Settlement(claims[0], end)])
+    else:
+        let_leases_expire(redis_client, KEYS)
+        while not redis_client.llen(KEYS.dead_letter):
+            await face.call(consumer.claim, 1)
+    assert await face.call(queue.publish, "x", **options) is False
+
+
+@pytest.mark.parametrize("how", ["enqueue", "publish"])
+async def test_what_was_not_deduplicated_frees_no_key(
+    face: Face, redis_client: redis.Redis, how: str
+) -> None:
+    queue, careless = face.queue(deduplication=True), face.queue(deduplication=False)
+    assert await face.call(queue.publish, "x", delay_seconds=1000) is True
+    assert await face.call(getattr(careless, how), "x")
+    consumer = face.consumer("{jobs}")
+    (claim,) = (await face.call(consumer.claim, 1)).claims
+    await face.call(consumer.settle, [Settlement(claim, Outcome.DEAD)])
+    assert await face.call(queue.publish, "x") is False
+
+
+async def test_a_key_of_7_0_0_is_freed_by_its_name(face: Face, redis_client: redis.Redis) -> None:
+    queue, consumer = face.queue(deduplication=True), face.consumer("{jobs}")
+    await face.call(queue.publish, "x")
+    marker = KEYS.deduplication(sha256(b"x").hexdigest())
+    assert redis_client.set(marker, "", ex=60, xx=True)
+    (claim,) = (await face.call(consumer.claim, 1)).claims
+    await face.call(consumer.settle, [Settlement(claim, Outcome.DEAD)])
+    assert await face.call(queue.publish, "x") is True
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.RETRY, Outcome.RELEASE])

@@ -227,9 +227,11 @@ class ConsumerState:
         self._seen = int(version)
         return self._seen
 
-    def markers(self, given_up: Sequence[bytes]) -> tuple[str, ...]:
-        """The deduplication markers of messages that were given up: they may be published again."""
-        return tuple(marker for stored in given_up if (marker := self._marker(stored)))
+    def free(self, given_up: Sequence[bytes]) -> Call[int] | None:
+        """Forget the deduplication keys of messages that were given up; None where they can have none."""
+        held = [(marker, stored) for stored in given_up if (marker := self._marker(stored))]
+        ids = [envelope.decode(stored).id or "" for _, stored in held]
+        return Call(script("free"), tuple(marker for marker, _ in held), tuple(ids), int) if held else None
 
     def _marker(self, stored: Text) -> str:
         """The name of the marker that a message has if it was deduplicated; "" where that cannot be told."""

@@ -146,8 +146,8 @@ class Consumer:
 
     def _free_keys(self, given_up: Sequence[bytes]) -> None:
         try:
-            if markers := self._state.markers(given_up):
-                _transport.send(self._client, "delete", *markers)
+            if call := self._state.free(given_up):
+                _transport.execute(self._client, call)
         except AWAY as error:  # they end by themselves, only later
             logger.debug("Deduplication keys of dead letters are left to expire: %s", error)
 

@@ -27,8 +27,7 @@ class Receipt:
     """What became of an enqueue: false for a duplicate, of which nothing was enqueued.
 
     `message_id` is the message's own id, which nothing has if it is a duplicate. `first_id` is then the id of
-    the message that holds the deduplication key; None where that does not tell: it was published with
-    `get_deduplication_key` or by 7.0.0.
+    the message that holds the deduplication key; None where that does not tell: it was published by 7.0.0.
     """
 
     message_id: str

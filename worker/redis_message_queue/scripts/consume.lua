@@ -30,6 +30,7 @@ if settling then return redis.error_reply(type(answer) == 'table' and answer.err
 --#include admit
 --#include ensure
 --#include envelope
+--#include free_key
 --#include undo
 --#include take_out
 --#include records
@@ -148,7 +149,7 @@ local function settle_all(all, fast)
       if outcome ~= 'release' and outcome ~= 'retry' then ended[#ended + 1] = stored end
       if infos[outcome] and not fast then tell(outcome, stored, one[6], one[7]) end
       if outcome == 'release' then uncount(keys, stored) end
-      if (marker or '') ~= '' then pcall_redis('DEL', marker) end -- it may be published again
+      if (marker or '') ~= '' then free_key(marker, id_of(stored)) end
       if outcome == 'retry' and failed then
         local failures, lost = note_of(keys, stored)
         note(keys, stored, failures + 1, lost)

@@ -7,6 +7,7 @@
 --#include base
 --#include types
 --#include guard
+--#include holder
 local pending, marker, record, cap = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[2])
 
 local function wrong()
@@ -43,7 +44,7 @@ return guarded(wrong, function()
     if ARGV[3] ~= 'drop_oldest' then return -1 end
     dropped = call('RPOP', pending)
   end
-  local marked = marker and pcall_redis('SET', marker, '', 'EX', ARGV[4])
+  local marked = marker and pcall_redis('SET', marker, holder_of(ARGV[1]), 'EX', ARGV[4])
   if marked and marked.err then
     if dropped then call('RPUSH', pending, dropped) end
     local err, left = marked.err, 'nothing was written'

@@ -3,13 +3,14 @@
 --       message, or none at all, then records of earlier calls that nobody needs any more
 -- ARGV  1 marker TTL s, 2 replay TTL ms, 3 cap of pending or '', 4 overload policy, 5 where: '' behind those that wait,
 --       'front' before them, a number of ms: later by so much, '@' and a number: when the server's clock says so (ms since
---       the epoch), 6 whether markers hold the id of their message: '1' or '', 7 how many markers there are,
+--       the epoch), 6 whether to tell who holds a key: '1' or '', 7 how many markers there are,
 --       then the stored messages, oldest first
--- reply one digit for each message: 1 published, 0 duplicate; if markers hold ids, then for each duplicate a line feed and
+-- reply one digit for each message: 1 published, 0 duplicate; if that is to be told, then for each duplicate a line feed and
 --       the id that its marker holds, '' where it holds none; '-1' pending has no room for all of them
 -- cost  O(1) for each message, O(log N) for later
 --#include base
 --#include types
+--#include holder
 local FIRST = 8 -- of ARGV: the oldest message
 local target, record, named, count = KEYS[1], KEYS[2], ARGV[6] == '1', tonumber(ARGV[7])
 local front = ARGV[5] == 'front'
@@ -24,11 +25,6 @@ if wrong then return wrong end
 local before = call('GET', record)
 if before then return before end
 
--- The id of a message, as its marker holds it.
-local function id_in(stored)
-  return named and string.match(stored, '^' .. PREFIX .. '{"id":"([^"\\]+)"') or ''
-end
-
 local due = moment or later and now_ms() + later
 local digits, values, markers, seen, holders = {}, {}, {}, {}, {}
 for i = FIRST, #ARGV do
@@ -39,7 +35,7 @@ for i = FIRST, #ARGV do
     holders[#holders + 1] = '\n' .. (string.match(holder, '^[!-~]+$') or '')
   else
     if marker then
-      local id = id_in(ARGV[i])
+      local id = holder_of(ARGV[i])
       seen[marker], markers[#markers + 1], markers[#markers + 2] = id, marker, id
     end
     -- Microseconds keep the order of messages that are due together.
