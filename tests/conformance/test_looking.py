@@ -211,6 +211,69 @@ async def test_what_was_redriven_is_no_letter_and_its_record_no_others(
     assert letter.message_id not in (None, "a")
 
 
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.DEAD])
+@pytest.mark.parametrize("leave", ["purge", "redrive"])
+async def test_what_is_told_of_letters_leaves_with_them(
+    face: Face, redis_client: redis.Redis, outcome: Outcome, leave: str
+) -> None:
+    """An equal message of 7.0.0 that is given up later is a letter of nobody."""
+    queue = face.queue()
+    target, key = ("dead_letter", KEYS.dead_letter) if outcome is Outcome.DEAD else ("failed", KEYS.failed)
+    for one in ("same", "beside"):
+        await face.call(queue.enqueue, one, message_id=one)
+        ended(redis_client, outcome, keep_failed=5)
+    if leave == "purge":
+        assert await face.call(queue.purge, target=target) == 2
+    else:
+        assert (await face.call(queue.redrive, target, max_messages=1)).moved == 1
+        assert await states(face, queue, "beside") == [outcome]
+    redis_client.lpush(key, "same")
+    assert await states(face, queue, "same") == ["unknown"]
+    assert await face.call(queue.delete_letters, ["same"], source=target) == []
+    told = await face.call(queue.dead_letters if target == "dead_letter" else queue.failed)
+    assert told[0] == Letter(b"same")
+
+
+async def test_of_many_equal_letters_the_others_keep_their_records(
+    face: Face, redis_client: redis.Redis
+) -> None:
+    queue = face.queue()
+    for number in range(6):
+        await face.call(queue.enqueue, "same", message_id=str(number))
+        ended(redis_client, Outcome.DEAD, keep_dead_letter_info=4)
+    assert (await face.call(queue.redrive, max_messages=3)).moved == 3
+    assert [one.message_id for one in await face.call(queue.dead_letters)] == ["5", "4", "3"]
+    assert await states(face, queue, *"012345") == ["unknown"] * 3 + ["dead"] * 3
+    assert await face.call(queue.redrive_dead_letters) == 3
+    assert not redis_client.exists(KEYS.dead_letter_info)
+
+
+async def test_a_record_whose_letter_somebody_removed_tells_of_no_other(
+    face: Face, redis_client: redis.Redis
+) -> None:
+    queue = face.queue()
+    for one in ("a", "b"):
+        await face.call(queue.enqueue, "same", message_id=one)
+        ended(redis_client, Outcome.DEAD)
+    redis_client.rpop(KEYS.dead_letter)
+    assert await states(face, queue, "a", "b") == ["unknown", "dead"]
+
+
+@pytest.mark.one_node
+async def test_equal_letters_are_told_apart_across_pages(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    ids = [f"{number:04}" for number in range(2500)]
+    for one in ids:
+        redis_client.lpush(KEYS.pending, envelope.encode("same", one))
+    claims = worker(redis_client).claim(2500).claims
+    worker(redis_client, keep_dead_letter_info=3000).settle(
+        [Settlement(claim, Outcome.DEAD) for claim in claims]
+    )
+    assert await states(face, queue, ids[0], ids[1200], ids[-1]) == ["dead"] * 3
+    redis_client.rpop(KEYS.dead_letter)
+    assert await states(face, queue, ids[0], ids[1], ids[-1]) == ["unknown", "dead", "dead"]
+
+
 async def test_equal_letters_have_their_own_records_on_every_page(
     face: Face, redis_client: redis.Redis
 ) -> None:

@@ -212,16 +212,17 @@ def redrive(
     most: int | None,
     record: str,
     record_ttl_ms: int,
+    told: str | None = None,
 ) -> Call[Redriven]:
     """Move these letters, just read, back to pending.
 
-    All calls with one `record` together move at most `most`.
+    All calls with one `record` together move at most `most`. `told` is the list of what workers tell of them.
     """
     parts = (part for letter in letters for part in letter)
     call_id = envelope.new_id()
     return Call(
         script("redrive"),
-        (source, pending, record),
+        (source, pending, record, *(() if told is None else (told,))),
         (record_ttl_ms, call_id, "" if most is None else most, total, *parts),
         lambda reply: Redriven(*map(int, reply)),
     )
@@ -262,16 +263,18 @@ def purge(
     record_ttl_ms: int,
     delivery_counts: str,
     notes: str,
+    told: str | None = None,
     delayed: bool = False,
     delivered: bool,
 ) -> Call[Purged]:
     """Empty a list or the delayed set; to be repeated until it is finished.
 
-    `delivered`: what is in it may have been before, and stand in `delivery_counts` and `notes`.
+    `delivered`: what is in it may have been before, and stand in `delivery_counts` and `notes`. `told` is the
+    list of what workers tell of its messages, which goes with them.
     """
     return Call(
         script("purge"),
-        (key, purged(key), record, delivery_counts, notes),
+        (key, purged(key), record, delivery_counts, notes, *(() if told is None else (told,))),
         (record_ttl_ms, "zset" if delayed else "list", int(delivered)),
         lambda reply: Purged(None if int(reply[0]) < 0 else int(reply[0]), bool(int(reply[1]))),
     )

@@ -62,12 +62,12 @@ class Location:
 
 
 class Cursor(NamedTuple):
-    """Where a search goes on: the place, the entries passed over there, its length then, a digest."""
+    """Where a search goes on: place, entries passed over there, its length then, equal letters left."""
 
     place: str = "1"
     passed: str = "0"
     length: str = "0"
-    digest: str = ""
+    equal: str = ""
 
 
 def locate(keys: QueueKeys, dead_letters: str, message_id: str, cursor: Cursor) -> Call[Location | Cursor]:
@@ -115,6 +115,16 @@ def _located(message_id: str, word: Text, *facts: Any) -> Location | Cursor:
         reason=letter.reason,
         traceback=letter.traceback,
     )
+
+
+def records_of(keys: QueueKeys, source: str) -> str | None:
+    """Where workers tell of the messages that ended in the list `source`; None where they do not."""
+    lists = {
+        keys.dead_letter: keys.dead_letter_info,
+        keys.failed: keys.failed_info,
+        keys.completed: keys.completed_info,
+    }
+    return lists.get(source)
 
 
 class LetterPage(NamedTuple):

@@ -18,6 +18,7 @@ from redis_message_queue.looking import (
     Location,
     letters,
     locate,
+    records_of,
 )
 from redis_message_queue.operations import decodes
 from redis_message_queue.redrive import (
@@ -191,6 +192,7 @@ class Redrive:
             most=self._options.max_messages,
             record=self._record,
             record_ttl_ms=keep,
+            told=records_of(self._keys, self._source),
         )
         done = await self._gateway._call_retrying(call)  # noqa: SLF001
         self._moved, self._total = done.moved, done.total
@@ -239,6 +241,7 @@ async def purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -
         record_ttl_ms=gateway._options.replay_ttl_ms(0),  # noqa: SLF001
         delivery_counts=keys.delivery_counts,
         notes=keys.notes,
+        told=records_of(keys, key),
         delayed=target == "delayed",
         delivered=target in ("pending", "delayed"),
     )

@@ -3,7 +3,7 @@
 -- KEYS  1 delayed, 2 pending, 3 processing, 4 dead letters, 5 failed, 6 completed, 7 to 9 the records of these three,
 --       10 deadlines, 11 tokens, 12 counts, 13 workers
 -- ARGV  1 id, 2 the id as an envelope has it (JSON), 3 place to go on with: its number among KEYS, 4 entries passed over
---       there, 5 its length then, 6 what its record says of the payload (digest), or '', 7 most entries, 8 most bytes
+--       there, 5 its length then, 6 how many equal letters are to be passed over there, or '', 7 most entries, 8 most bytes
 -- reply { 'delayed', due ms }; { 'pending', how many are before it }; { 'in_flight', end of the lease ms or '', deliveries
 --       or '', worker or '' }; { 'dead', 'failed' or 'completed', its record }; { 'unknown' }; or { 'more', ARGV 3 to 6 of
 --       the next call }
@@ -14,7 +14,7 @@
 --#include worker
 local ID, QUOTED, RECORDS = ARGV[1], ARGV[2], 3 -- how far behind its list the records of a place are
 local STATES = { 'delayed', 'pending', 'in_flight', 'dead', 'failed', 'completed' }
-local place, from, before, digest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local place, from, before, equal = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local entries, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
 local wrong = check({ KEYS[1], 'zset', KEYS[2], 'list', KEYS[3], 'list', KEYS[4], 'list', KEYS[5], 'list', KEYS[6], 'list',
   KEYS[7], 'list', KEYS[8], 'list', KEYS[9], 'list', KEYS[10], 'zset', KEYS[11], 'hash', KEYS[12], 'hash', KEYS[13], 'hash' })
@@ -52,11 +52,14 @@ local function search(key, fits)
   end
 end
 
+-- What is recorded of the message, its digest of the payload, and how many newer records have the same.
 local function record_of(key)
-  local needle = '"id":' .. cjson.encode(ID)
+  local needle, newer = '"id":' .. cjson.encode(ID), {}
   for at = 0, call('LLEN', key) - 1, 100 do
     for _, record in ipairs(call('LRANGE', key, at, at + 99)) do
-      if string.find(record, needle, 1, true) then return record end
+      local of = string.match(record, '"digest":"(%x+)"') or ''
+      if string.find(record, needle, 1, true) then return record, of, newer[of] or 0 end
+      newer[of] = (newer[of] or 0) + 1
     end
   end
 end
@@ -89,14 +92,21 @@ while place <= 6 do
   if place <= 3 then
     stored, index = search(key, is_it)
   else
-    record = record_of(KEYS[place + RECORDS])
+    local wanted, newer
+    record, wanted, newer = record_of(KEYS[place + RECORDS])
     if record then
-      digest = digest ~= '' and digest or string.match(record, '"digest":"(%x+)"') or ''
-      stored = search(key, function(payload) return redis.sha1hex(payload) == digest end)
+      -- Of equal letters the newest belong to newer records: this one is of a message that has gone, if no more are left.
+      local left = tonumber(equal) or newer
+      stored = search(key, function(payload)
+        if redis.sha1hex(payload) ~= wanted then return false end
+        left = left - 1
+        return left < 0
+      end)
+      equal = text(math.max(0, left))
     end
   end
-  if stored == false then return { 'more', text(place), text(from), text(before), digest } end
+  if stored == false then return { 'more', text(place), text(from), text(before), equal } end
   if stored then return record and { STATES[place], record } or found(key, stored, index) end
-  place, from, before, digest = place + 1, 0, 0, ''
+  place, from, before, equal = place + 1, 0, 0, ''
 end
 return { 'unknown' }

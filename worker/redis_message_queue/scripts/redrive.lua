@@ -1,6 +1,7 @@
 -- Give letters another life: each goes to the head of pending in an envelope of its own, those beside it stay.
 -- KEYS  1 dead or failed letters, 2 pending, 3 record of the redrive: hash of the last call, what it moved, what all
---       calls moved, how many letters there were at the start
+--       calls moved, how many letters there were at the start, then the records of why letters were given up, if they
+--       are to go with them
 -- ARGV  1 TTL of the record ms, 2 id of this call, 3 most letters to move in all calls, or '', 4 letters at the start,
 --       then for each letter, oldest first: its place from the tail (0 is the tail), the SHA-1 of its payload, which is
 --       not sent twice, its new stored form, or '' to remove it
@@ -9,8 +10,8 @@
 -- cost  O(N) in the place of the last letter, for the removal; O(1) at the tail
 --#include base
 --#include types
-local LETTERS, PENDING, RECORD, CALL = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
-local wrong = check({ LETTERS, 'list', PENDING, 'list', RECORD, 'hash' })
+local LETTERS, PENDING, RECORD, INFO, CALL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[2]
+local wrong = check({ LETTERS, 'list', PENDING, 'list', RECORD, 'hash', INFO or RECORD, INFO and 'list' or 'hash' })
 if wrong then return wrong end
 local before = call('HMGET', RECORD, 'call', 'now', 'moved', 'total')
 local total = tonumber(before[4] or ARGV[4])
@@ -25,12 +26,13 @@ if not before[4] then -- a login that may not have it expire leaves no record fo
   end
 end
 
-local places, payloads, stored = {}, {}, {}
+local places, payloads, stored, digests = {}, {}, {}, {}
+local before_all, told = call('LLEN', LETTERS), INFO and call('LLEN', INFO) or 0
 for i = 5, #ARGV, 3 do
   local place = -1 - ARGV[i]
   local payload = moved + #places < most and call('LINDEX', LETTERS, place)
   if not payload or redis.sha1hex(payload) ~= ARGV[i + 1] then break end
-  places[#places + 1], payloads[#payloads + 1] = place, payload
+  places[#places + 1], payloads[#payloads + 1], digests[#places + 1] = place, payload, ARGV[i + 1]
   if ARGV[i + 2] ~= '' then stored[#stored + 1] = ARGV[i + 2] end
 end
 
@@ -49,6 +51,18 @@ if #places > 0 then
   local removed = pcall_redis('LREM', LETTERS, -#places, CALL)
   if type(removed) == 'table' then undo(removed, #places) end
 end
+-- What tells of a letter stands as far from the head as the letter did. Beside letters that nothing tells of (of 7.0.0) it
+-- may not: then it stays, until the last letter has gone.
+local forgotten = 0
+for i = 1, #places do
+  local from_head = before_all + places[i]
+  local record = from_head < told and call('LINDEX', INFO, from_head) or ''
+  if string.match(record, '"digest":"(%x+)"') == digests[i] and not pcall_redis('LSET', INFO, from_head, CALL).err then
+    forgotten = forgotten + 1
+  end
+end
+if forgotten > 0 then pcall_redis('LREM', INFO, -forgotten, CALL) end
+if told > 0 and before_all == #places then pcall_redis('UNLINK', INFO) end
 moved = moved + #places
 call('HSET', RECORD, 'call', CALL, 'now', #places, 'moved', moved, 'total', total)
 call('PEXPIRE', RECORD, ARGV[1])
