@@ -134,6 +134,16 @@ async def test_what_is_for_later_is_due_when_it_was_said(face: Face, redis_clien
     assert redis_client.llen(KEYS.pending) == 0
 
 
+async def test_what_is_for_later_is_due_within_ten_years(face: Face, redis_client: redis.Redis) -> None:
+    queue, now = face.queue(), datetime.now(UTC)
+    for method, what in ((queue.enqueue, "x"), (queue.enqueue_many, ["x"])):
+        for at in (datetime.max.replace(tzinfo=UTC), now + timedelta(days=3651)):
+            with pytest.raises(ConfigurationError, match="'at' must be at most ten years from now, got "):
+                await face.call(method, what, at=at)
+        assert await face.call(method, what, at=now + timedelta(days=3649))
+    assert redis_client.zcard(KEYS.delayed) == 2
+
+
 async def test_what_is_overdue_is_handled_at_once(face: Face, redis_client: redis.Redis) -> None:
     queue = face.queue()
     await face.call(queue.enqueue, "past", at=datetime(1960, 1, 1, tzinfo=UTC))

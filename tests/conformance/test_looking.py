@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.support.faces import Face
 
 KEYS = QueueKeys("{jobs}")
+LAST = datetime.max.replace(tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -175,6 +176,23 @@ async def test_values_of_other_producers_are_passed_over_or_found(
     redis_client.lpush(KEYS.pending, "raw", b"\xff\xfe", envelope.PREFIX + "broken", loose)
     assert (await face.call(face.queue().find, "v7")).position == 4
     assert await states(face, face.queue(), "raw", "é", 'quo"te', "\ud800") == ["unknown"] * 4
+
+
+@pytest.mark.parametrize(
+    ("score", "due"),
+    [
+        ("inf", LAST),
+        ("1e18", LAST),
+        ("253402300800000", LAST),
+        ("-inf", datetime.min.replace(tzinfo=UTC)),
+    ],
+)
+async def test_what_is_due_when_no_calendar_reaches_is_found(
+    face: Face, redis_client: redis.Redis, score: str, due: datetime
+) -> None:
+    redis_client.zadd(KEYS.delayed, {envelope.encode("x", "far"): score})
+    found = await face.call(face.queue().find, "far")
+    assert (found.state, found.due) == ("delayed", due)
 
 
 async def test_letters_come_newest_first_with_what_is_known(face: Face, redis_client: redis.Redis) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -98,10 +98,11 @@ def test_enqueue_reads_lines(run: Run, redis_client: redis.Redis, monkeypatch: p
 def test_enqueue_says_where_and_when(run: Run, ask: Any) -> None:
     run("enqueue", "jobs", "a", "--id", "a")
     run("enqueue", "jobs", "b", "--id", "b", "--front")
-    run("enqueue", "jobs", "c", "--id", "c", "--at", "2040-01-31T08:00+01:00")
+    year = datetime.now(UTC).year + 5
+    run("enqueue", "jobs", "c", "--id", "c", "--at", f"{year}-01-31T08:00+01:00")
     run("enqueue", "jobs", "--delay", "60", "--id", "d", "d")
     assert ask("show", "jobs", "b")[1]["position"] == 0
-    assert ask("show", "jobs", "c")[1]["due"] == "2040-01-31T07:00:00.000+00:00"
+    assert ask("show", "jobs", "c")[1]["due"] == f"{year}-01-31T07:00:00.000+00:00"
     assert ask("show", "jobs", "d")[1]["state"] == "delayed"
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from redis_message_queue import _bulk, envelope
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.payload import is_several, written
-from redis_message_queue.validation import check, check_fields
+from redis_message_queue.validation import LONGEST_DELAY_SECONDS, check, check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
 
     from redis_message_queue.envelope import PayloadLimits
     from redis_message_queue.keys import QueueKeys
@@ -67,6 +67,8 @@ class EnqueueOptions:
                 f"'at' must have a time zone, got {self.at.isoformat()}: use datetime.now(UTC) and what is"
                 " reckoned from it, or at.astimezone() for local time"
             )
+        if self.at is not None and self.at - datetime.now(UTC) > timedelta(seconds=LONGEST_DELAY_SECONDS):
+            raise ConfigurationError(f"'at' must be at most ten years from now, got {self.at.isoformat()}")
         later = [name for name in ("delay_seconds", "at") if getattr(self, name) is not None]
         if len(later) > 1 or (later and self.at_front):
             raise ConfigurationError(

@@ -194,8 +194,12 @@ def _letter(payload: str | bytes, record: bytes) -> Letter:
 
 
 def _moment(ms: Any) -> datetime | None:
+    """The time that a number of ms says; what no datetime can tell is the last or the first that one can."""
     text = _told(ms) if isinstance(ms, (str, bytes)) else str(ms)
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=float(text)) if text else None
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=float(text)) if text else None
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if float(text) > 0 else datetime.min.replace(tzinfo=UTC)
 
 
 def _told(value: Text) -> str:

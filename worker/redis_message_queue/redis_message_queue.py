@@ -156,7 +156,7 @@ class RedisMessageQueue(BaseQueue):
         Args:
             payload: the message.
             delay_seconds: due so much later; as `at`, only for consumers of this library.
-            at: due at that time, which has a time zone.
+            at: due at that time, which has a time zone, within ten years.
             deduplication_key: makes it a duplicate of what was enqueued or published with that key.
             deduplication_seconds: for how long (default: the gateway's, an hour).
             at_front: before all that wait.

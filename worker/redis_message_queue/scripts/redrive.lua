@@ -27,7 +27,7 @@ if not before[4] then -- a login that may not have it expire leaves no record fo
 end
 
 local places, payloads, stored, digests = {}, {}, {}, {}
-local before_all, told = call('LLEN', LETTERS), INFO and call('LLEN', INFO) or 0
+local before_all, recorded = call('LLEN', LETTERS), INFO and call('LLEN', INFO) or 0
 for i = 5, #ARGV, 3 do
   local place = -1 - ARGV[i]
   local payload = moved + #places < most and call('LINDEX', LETTERS, place)
@@ -56,13 +56,13 @@ end
 local forgotten = 0
 for i = 1, #places do
   local from_head = before_all + places[i]
-  local record = from_head < told and call('LINDEX', INFO, from_head) or ''
+  local record = from_head < recorded and call('LINDEX', INFO, from_head) or ''
   if string.match(record, '"digest":"(%x+)"') == digests[i] and not pcall_redis('LSET', INFO, from_head, CALL).err then
     forgotten = forgotten + 1
   end
 end
 if forgotten > 0 then pcall_redis('LREM', INFO, -forgotten, CALL) end
-if told > 0 and before_all == #places then pcall_redis('UNLINK', INFO) end
+if recorded > 0 and before_all == #places then pcall_redis('UNLINK', INFO) end
 moved = moved + #places
 call('HSET', RECORD, 'call', CALL, 'now', #places, 'moved', moved, 'total', total)
 call('PEXPIRE', RECORD, ARGV[1])
