@@ -36,7 +36,7 @@ def calls_in(redis_client: redis.Redis) -> Callable[[Callable[[], Any]], dict[st
         action()
         stats = redis_client.info("commandstats")
         # Replicas acknowledge, and Sentinels ask and announce, whenever they like.
-        ignored = ("config|resetstat", "info", "replconf", "ping", "publish")
+        ignored = ("config", "config|resetstat", "info", "replconf", "ping", "publish")
         calls = {name.removeprefix("cmdstat_"): facts["calls"] for name, facts in stats.items()}
         return {name: number for name, number in calls.items() if name not in ignored}
 
