@@ -148,7 +148,7 @@ def test_markers_last_as_long_whoever_wrote_them(
     peers[library].queue(gateway=gateway).publish("a")
     (marker,) = [key for key in redis_client.keys("q::dedup*") if b"_result:" not in key]
     seconds = ttl or 3600
-    assert redis_client.get(marker) == b""
+    assert (redis_client.get(marker) == b"") == (library == "v7")
     assert (seconds - 60) * 1000 < redis_client.pttl(marker) <= seconds * 1000
 
 

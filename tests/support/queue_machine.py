@@ -208,7 +208,7 @@ class QueueMachine(RuleBasedStateMachine):
                     )
                     for name, mark in zip(names, marks, strict=True)
                 ]
-        answer = self.model.publish(names, deduplicate=key, later=later, naming_holders=True, front=front)
+        answer = self.model.publish(names, deduplicate=key, later=later, front=front)
         assert [*map(bool, receipts)] == answer
         ids = {name: receipt.message_id for name, receipt in zip(names, receipts, strict=True) if receipt}
         self.ids |= ids
@@ -324,6 +324,8 @@ class QueueMachine(RuleBasedStateMachine):
         now_ms = now[0] * 1000 + now[1] // 1000
         alive = [*pending, *processing, *(stored for stored, _ in delayed)]
         self.stored = {name_of(stored): stored for stored in alive}
+        for name, stored in self.stored.items():  # a redriven one has another id, its marker the first
+            self.ids.setdefault(name, envelope.decode(stored).id or "")
 
         model = self.model
         assert [name_of(stored) for stored in pending] == model.pending

@@ -76,13 +76,12 @@ class QueueModel:
         later: bool = False,
         cap: int | None = None,
         naming_keys: bool = True,
-        naming_holders: bool = False,
         front: bool = False,
     ) -> list[bool] | None:
         """True or False (a duplicate) for each; None when pending has no room: then nothing happened.
 
-        `naming_keys`: whether envelopes name the keys that messages were deduplicated by; `naming_holders`:
-        whether markers tell whose they are.
+        `naming_keys`: whether envelopes name the keys that messages were deduplicated by, and markers tell
+        whose they are.
         """
         fresh, marks, answer = [], set(self.marked), []
         for name in names:
@@ -97,7 +96,7 @@ class QueueModel:
         self.published += fresh
         self.keyed |= {*fresh} if deduplicate and naming_keys else set()
         for name in fresh if deduplicate else ():
-            self.holders[name.partition(":")[2]] = name if naming_holders else ""
+            self.holders[name.partition(":")[2]] = name if naming_keys else ""
         if front:
             self.pending[:0] = reversed(fresh)
         else:
@@ -233,7 +232,10 @@ class QueueModel:
 
     def free(self, given_up: Iterable[str]) -> None:
         """Forget by which keys these were published."""
-        self.marked -= {name.partition(":")[2] for name in self.keyed.intersection(given_up)}
+        for name in self.keyed.intersection(given_up):
+            mark = name.partition(":")[2]
+            if self.holders.get(mark) in (name, ""):
+                self.marked.discard(mark)
 
     def _end(self, name: str, outcome: Outcome | None, reason: str) -> None:
         deliveries = self.counts.pop(name, 0)
@@ -258,9 +260,15 @@ class QueueModel:
     def redrive(self, most: int | None) -> int:
         """Oldest dead letters first, behind what is pending."""
         moved = self.dead[:most]
+        newest_first = self.info[::-1]
+        for from_head, name in zip(range(len(self.dead) - 1, -1, -1), moved, strict=False):
+            if from_head < len(newest_first) and newest_first[from_head][0] == name:
+                self.info.remove(newest_first[from_head])
         self.dead = self.dead[len(moved) :]
         self.keyed -= {*moved}
         self.pending += moved
+        if moved and not self.dead:
+            self.info = []
         return len(moved)
 
     def purge(self, target: str) -> int:
@@ -273,6 +281,8 @@ class QueueModel:
             "dead_letter": self.dead,
         }
         victims = list(everything[target])
+        if target == "dead_letter":
+            self.info = []
         self.gone += victims
         for place in (self.pending, self.due, self.delayed, self.completed, self.failed, self.dead):
             place[:] = [name for name in place if name not in victims]
