@@ -17,6 +17,8 @@ from redis_message_queue.keys import QueueKeys
 from redis_message_queue.trouble import AWAY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import redis
     from tests.support.faces import Face
 
@@ -137,6 +139,24 @@ async def test_a_large_place_is_looked_through_in_pages(
     ]
 
 
+def after_each_call(face: Face, queue: Any, happens: Callable[[], object]) -> None:
+    """Have something happen between a call of the queue and its next one."""
+    sender = queue._gateway._sender
+    execute = sender.execute
+
+    def sync(client: object, call: object) -> object:
+        answer = execute(client, call)
+        happens()
+        return answer
+
+    async def awaited(client: object, call: object) -> object:
+        answer = await execute(client, call)
+        happens()
+        return answer
+
+    sender.execute = sync if face.name == "sync" else awaited
+
+
 async def test_messages_that_leave_meanwhile_hide_no_other(face: Face, redis_client: redis.Redis) -> None:
     """Between two pages the newest of processing are settled: what stands behind them has moved."""
     queue = face.queue()
@@ -144,7 +164,6 @@ async def test_messages_that_leave_meanwhile_hide_no_other(face: Face, redis_cli
     consumer = worker(redis_client)
     claims = consumer.claim(1500).claims
     newest_first = [receipt.message_id for receipt in reversed(receipts)]
-    gateway, execute = queue._gateway, queue._gateway._sender.execute
     looked = 0
 
     def settle_some() -> None:
@@ -153,17 +172,7 @@ async def test_messages_that_leave_meanwhile_hide_no_other(face: Face, redis_cli
         if looked == 1:
             consumer.settle([Settlement(claim, Outcome.DONE) for claim in claims[-400:]])
 
-    def sync(client: object, call: object) -> object:
-        answer = execute(client, call)
-        settle_some()
-        return answer
-
-    async def awaited(client: object, call: object) -> object:
-        answer = await execute(client, call)
-        settle_some()
-        return answer
-
-    gateway._sender.execute = sync if face.name == "sync" else awaited
+    after_each_call(face, queue, settle_some)
     assert await states(face, queue, newest_first[1100]) == ["in_flight"]
     assert looked >= 2
 
@@ -370,23 +379,7 @@ async def test_many_letters_are_read_in_pages(face: Face, redis_client: redis.Re
 async def test_letters_that_come_between_two_pages_repeat_none(face: Face, redis_client: redis.Redis) -> None:
     queue = face.queue()
     redis_client.lpush(KEYS.dead_letter, *map(str, range(1200)))
-    sender = queue._gateway._sender
-    execute = sender.execute
-
-    def one_more() -> None:
-        redis_client.lpush(KEYS.dead_letter, "new")
-
-    def sync(client: object, call: object) -> object:
-        answer = execute(client, call)
-        one_more()
-        return answer
-
-    async def awaited(client: object, call: object) -> object:
-        answer = await execute(client, call)
-        one_more()
-        return answer
-
-    sender.execute = sync if face.name == "sync" else awaited
+    after_each_call(face, queue, lambda: redis_client.lpush(KEYS.dead_letter, "new"))
     told = await face.call(queue.dead_letters, 1200)
     assert [int(one.payload) for one in told] == [*range(1199, -1, -1)]
 

@@ -114,3 +114,9 @@ def _plain(value: Any) -> Any:
 def spelled(value: object) -> str:
     """A value for a person; a time to the millisecond."""
     return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
+
+
+def known(record: object, *names: str) -> list[str]:
+    """A line for each of these fields that is known, for a person."""
+    facts = ((name.replace("_", " "), getattr(record, name)) for name in names)
+    return [f"{name}: {spelled(value)}" for name, value in facts if value not in (None, "")]

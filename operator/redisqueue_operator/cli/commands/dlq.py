@@ -19,6 +19,7 @@ from redisqueue_operator.cli.options import (
     add_place,
     as_json,
     count,
+    known,
     spelled,
 )
 from redisqueue_operator.cli.screen import table
@@ -186,8 +187,4 @@ def cut(payload: str | bytes) -> str:
 def told(letter: Letter) -> list[str]:
     """Lines for a person: what is known, then the payload."""
     names = ("message_id", "reason", "deliveries", "at", "worker", "traceback")
-    facts = [(name.replace("_", " "), getattr(letter, name)) for name in names]
-    return [
-        *(f"{name}: {spelled(value)}" for name, value in facts if value not in (None, "")),
-        printable(letter.payload),
-    ]
+    return [*known(letter, *names), printable(letter.payload)]

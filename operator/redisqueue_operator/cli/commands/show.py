@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.options import NOT_DONE, QUEUE_HELP, add_json, add_place, as_json, spelled
+from redisqueue_operator.cli.options import NOT_DONE, QUEUE_HELP, add_json, add_place, as_json, known
 
 if TYPE_CHECKING:
     import argparse
@@ -41,9 +41,6 @@ def run(options: argparse.Namespace) -> int:
 
 def told(location: Location) -> list[str]:
     """Lines for a person: the state, then what is known of it."""
-    lines = [f"{location.message_id}: {location.state.replace('_', ' ')}"]
-    for name in ("position", "due", "lease_end", "deliveries", "worker", "at", "reason", "traceback"):
-        value = getattr(location, name)
-        if value not in (None, ""):
-            lines.append(f"  {name.replace('_', ' ')}: {spelled(value)}")
-    return lines
+    names = ("position", "due", "lease_end", "deliveries", "worker", "at", "reason", "traceback")
+    state = f"{location.message_id}: {location.state.replace('_', ' ')}"
+    return [state, *(f"  {line}" for line in known(location, *names))]
