@@ -53,11 +53,7 @@ LIBRARY, WORKER = ROOT / "worker" / "redis_message_queue", ROOT / "worker" / "re
 OPERATOR = ROOT / "operator" / "redisqueue_operator"
 PACKAGES = (LIBRARY, WORKER, OPERATOR)
 EFFECTS = {"asyncio", "redis", "redis_message_queue", "kopf", "aiohttp", "kubernetes", "time", "random", "os"}
-_FACE = "all that a queue object offers, most of it in words"
-LONG = {
-    "redis_message_queue/redis_message_queue.py": _FACE,
-    "redis_message_queue/asyncio/redis_message_queue.py": _FACE,
-}
+LONG: dict[str, str] = {}
 """Modules of more than 400 lines, with their reasons."""
 # Names that once stood in library and worker for what has a word in this field.
 FORMER_MODULES = (

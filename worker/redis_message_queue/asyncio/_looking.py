@@ -1,0 +1,88 @@
+"""What a queue object tells of its messages: where one is, what was given up, what failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from redis_message_queue import validation
+from redis_message_queue.asyncio._admin import find, read_letters, take_letters
+from redis_message_queue.asyncio._queue import BaseQueue
+from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.looking import checked_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from redis_message_queue.looking import Letter, Location
+
+RedriveSource = Literal["dead_letter", "failed"]
+
+
+class LookingQueue(BaseQueue):
+    """A queue object that finds its messages, and takes single letters out."""
+
+    async def find(self, message_id: str) -> Location:
+        """Where the message with this id is, and since when or until when; "unknown" if it is nowhere.
+
+        Completed, failed and dead ones are known while they are kept, and among the last 1000 that workers (a
+        `Consumer`) have put there. It reads the queue until it has found the message, so an unknown one costs
+        most: a thousand entries or 1 MiB in a round trip, each about a millisecond of the server. In a queue
+        that takes several, what goes back to a place that was looked at, as by a retry, may be missed.
+        """
+        validation.check(message_id=message_id)
+        if message_id is None:
+            raise TypeError("'message_id' must be a str, got NoneType")
+        return await find(self._built_in("find()"), self.key, self._dead_letters(), message_id)
+
+    async def dead_letters(self, count: int = 100, *, start: int = 0) -> list[Letter]:
+        """What was given up, newest first: `count` behind the first `start`, or 1 MiB if that is less.
+
+        With why, when and by whom, where a worker did it; the last 1000 are told of. Which of equal payloads
+        a record belongs to is told by its place, and so not for certain where others were put between them.
+        """
+        return await self._letters(self._dead_letters(), self.key.dead_letter_info, count, start)
+
+    async def failed(self, count: int = 100, *, start: int = 0) -> list[Letter]:
+        """What failed for good and is kept, as `dead_letters()` tells it."""
+        return await self._letters(self.key.failed, self.key.failed_info, count, start)
+
+    async def redrive_letters(
+        self, message_ids: Iterable[str], *, source: RedriveSource = "dead_letter"
+    ) -> dict[str, str]:
+        """Make these dead or failed messages pending again; the new id of each that was there.
+
+        They are known by the records of workers, as `dead_letters()` has them, and of several under one id
+        the newest is taken; it reads the letters until it has found all. Otherwise as `redrive()`. Raises
+        TypeError for an id that is no str, as None is, which letters have that no worker of ours ended.
+        """
+        return await self._take(message_ids, source, redrives=True)
+
+    async def delete_letters(
+        self, message_ids: Iterable[str], *, source: RedriveSource = "dead_letter"
+    ) -> list[str]:
+        """Remove these dead or failed messages for good; the ids of those that were there.
+
+        Known, and refused, as in `redrive_letters()`.
+        """
+        return [*await self._take(message_ids, source, redrives=False)]
+
+    async def _letters(self, source: str, records: str, count: int, start: int) -> list[Letter]:
+        validation.check(count=count, start=start)
+        gateway = self._built_in("dead_letters() and failed()")
+        return await read_letters(gateway, source, records, start, count)
+
+    async def _take(self, message_ids: Iterable[str], source: str, *, redrives: bool) -> dict[str, str]:
+        gateway = self._built_in("redrive_letters() and delete_letters()")
+        key = self._list_named("source", source, get_args(RedriveSource))
+        records = self.key.failed_info if source == "failed" else self.key.dead_letter_info
+        ids = checked_ids(message_ids)
+        return await take_letters(gateway, self.key, key, records, ids, redrives=redrives)
+
+    def _dead_letters(self) -> str:
+        return self._gateway.dead_letter_queue or self.key.dead_letter
+
+    def _list_named(self, argument: str, name: str, choices: tuple[str, ...]) -> str:
+        if name not in choices:
+            allowed = ", ".join(map(repr, choices))
+            raise ConfigurationError(f"'{argument}' must be one of {allowed}, got {name!r}")
+        return self._dead_letters() if name == "dead_letter" else str(getattr(self.key, name))
