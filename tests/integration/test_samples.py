@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.local_mode import local_mode
 from tests.support.worker_process import eventually
 
 from redis_message_queue import RedisMessageQueue
@@ -26,20 +22,6 @@ if TYPE_CHECKING:
     import redis
 
 SAMPLES = Path(__file__).parents[2] / "crds" / "samples"
-
-
-@contextmanager
-def local_mode(folder: Path, sample: str, redis_url: str, *words: str) -> Iterator[Path]:
-    """`redisqueue local` on a copy of the sample in `folder`; gives the file that has its output."""
-    output = folder / "output"
-    command = [sys.executable, "-m", "redisqueue_operator.cli", "local", sample, "--redis-url", redis_url]
-    with output.open("w") as file:
-        process = subprocess.Popen([*command, *words], cwd=folder, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            yield output
-        finally:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=PATIENCE_SECONDS) == 130, output.read_text()
 
 
 def publish(client: redis.Redis, queue: str, *messages: str | dict[str, Any]) -> None:
