@@ -2,26 +2,30 @@
 
 A handler's module imports from here what it needs: `Retry` and `DeadLetter` to raise, `Context` for its
 annotation, `handler` to handle several types, `Backoff` for the retries of one of them, `on_startup` and
-`on_shutdown` for what is done once per process. A producer may `stamp` what it publishes.
+`on_shutdown` for what is done once per process, `around` for what is done around each call of a handler. A
+producer may `stamp` what it publishes.
 """
 
 from importlib import import_module
 
 TYPE_CHECKING = False  # as type checkers know it; importing `typing` would cost `drain` a third of its time
 if TYPE_CHECKING:
+    from redisqueue_worker.around_hooks import CallNext
     from redisqueue_worker.context import Context
     from redisqueue_worker.exceptions import DeadLetter, Retry
     from redisqueue_worker.handler_policy import Backoff
     from redisqueue_worker.handlers import Registry, handler
     from redisqueue_worker.headers import stamp
-    from redisqueue_worker.hooks import on_shutdown, on_startup
+    from redisqueue_worker.hooks import around, on_shutdown, on_startup
 
 __all__ = [
     "Backoff",
+    "CallNext",
     "Context",
     "DeadLetter",
     "Registry",
     "Retry",
+    "around",
     "handler",
     "on_shutdown",
     "on_startup",
@@ -30,10 +34,12 @@ __all__ = [
 
 _HOMES = {
     "Backoff": "handler_policy",
+    "CallNext": "around_hooks",
     "Context": "context",
     "DeadLetter": "exceptions",
     "Registry": "handlers",
     "Retry": "exceptions",
+    "around": "hooks",
     "handler": "handlers",
     "on_shutdown": "hooks",
     "on_startup": "hooks",

@@ -16,6 +16,7 @@ from redisqueue_worker.context import pool_problem
 from redisqueue_worker.effective_policy import policies_of
 from redisqueue_worker.executors import in_words, own_policies, slots_for, slots_problem
 from redisqueue_worker.handlers import HandlerError, load
+from redisqueue_worker.hooks import around
 from redisqueue_worker.metrics import folder_problem
 from redisqueue_worker.server_check import missing_commands
 from redisqueue_worker.settings import Settings, SettingsError, unknown_variables
@@ -36,7 +37,7 @@ def check(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         print(f"warning: {name}")
     problems = [problem] if (problem := folder_problem(environment)) else []
     try:
-        handler = load(settings.handler, settings.handler_path)
+        handler = load(settings.handler, settings.handler_path, settings.hooks)
         own = own_policies(handler, settings)
         if not own and (problem := slots_problem(settings.slots, handler)):
             problems.append(f"REDISQUEUE_SLOTS (--slots): {problem}")
@@ -57,6 +58,8 @@ def _print_handler(handler: Handler, settings: Settings) -> None:
     print(f"handler  ok: {settings.handler} ({kind})")
     for name, policy in policies.items():
         print(f"handler  {name}: {policy}")
+    if around:
+        print(f"hooks    around each handler: {', '.join(hook.name for hook in around)}")
 
 
 def _check_redis(settings: Settings) -> list[str]:

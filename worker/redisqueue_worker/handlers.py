@@ -1,4 +1,4 @@
-"""The user's handlers: how they are registered, imported, and called, in a trace where there is one."""
+"""The user's handlers: how they are registered, imported, and called."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import sys
 import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redisqueue_worker.exceptions import DeadLetter, InvalidPayload, Retry, UnknownType
+from redisqueue_worker.exceptions import InvalidPayload, UnknownType
 from redisqueue_worker.headers import sparing
-from redisqueue_worker.logs import formatted, shown, text_of, type_name
+from redisqueue_worker.hooks import AroundHooks, around
+from redisqueue_worker.logs import shown, text_of, type_name
 from redisqueue_worker.payload import Decode, decoder_for, parse
 from redisqueue_worker.signals import BY_SIGNALS, forks_end_here
 from redisqueue_worker.signatures import call_style_of, finished
+from redisqueue_worker.tracing import traced
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Awaitable, Sequence
 
+    from redisqueue_worker.around_hooks import Around
     from redisqueue_worker.context import Context
     from redisqueue_worker.handler_policy import Backoff, HandlerPolicy, Slots
 
@@ -36,9 +39,13 @@ class Registry(Mapping[str, Callable[..., Any]]):
     """Functions by the message type that they handle; a mapping for whoever reads it.
 
     Use `@handler("resize")` for the process's own registry, or a `Registry()` of your own in the same way.
+
+    Attributes:
+        around: as `redisqueue_worker.around`, for the handlers of this registry alone.
     """
 
     def __init__(self) -> None:
+        self.around = AroundHooks()
         self._functions: dict[str, Callable[..., Any]] = {}
         self._policies: dict[str, HandlerPolicy | None] = {}
 
@@ -210,11 +217,12 @@ def type_of(payload: str | bytes) -> str:
     return kind
 
 
-def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
+def load(reference: str, search_path: Sequence[Path] = (), hooks: Sequence[str] = ()) -> Handler:
     """Import a handler with the working directory and `search_path` importable.
 
     Args:
         reference: `module:function`, `module:registry`, or `module` for what it registers with `@handler`.
+        hooks: modules with hooks, imported before it.
 
     Raises HandlerError when that fails or the function cannot take a message.
     """
@@ -222,13 +230,9 @@ def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
     module_name, colon, attribute = reference.partition(":")
     if not module_name or (colon and not attribute):
         raise HandlerError(f"{reference!r} is not of the form module:function")
-    try:
-        with forks_end_here():
-            module = importlib.import_module(module_name)
-    except BY_SIGNALS:
-        raise
-    except BaseException as error:  # a script that ends the process is no module of handlers
-        raise HandlerError(_import_problem(module_name, error)) from error
+    for name in hooks:
+        _imported(name, "REDISQUEUE_HOOKS (--hooks): ")
+    module = _imported(module_name)
     target = _attribute(module, attribute, reference) if attribute else _registry_of(module)
     if isinstance(target, Registry) and not target:
         raise HandlerError(
@@ -238,11 +242,30 @@ def load(reference: str, search_path: Sequence[Path] = ()) -> Handler:
     return handler_of(target, reference)
 
 
+def _imported(name: str, setting: str = "") -> types.ModuleType:
+    try:
+        with forks_end_here():
+            return importlib.import_module(name)
+    except BY_SIGNALS:
+        raise
+    except BaseException as error:  # a script that ends the process is no module of handlers
+        raise HandlerError(f"{setting}{_import_problem(name, error)}") from error
+
+
 def handler_of(target: object, reference: str) -> Handler:
     """A function or a registry, ready to be called; `reference` is for its errors. Raises HandlerError."""
     if isinstance(target, Registry):
         return traced(_of_types(target, reference))
-    return traced(inspected(target, reference))
+    return traced(_surrounded(inspected(target, reference), [*around], reference))
+
+
+def _surrounded(handler: FunctionHandler, hooks: Sequence[Around], reference: str) -> FunctionHandler:
+    """With these functions around it, the first of them outermost."""
+    if not hooks:
+        return handler
+    from redisqueue_worker.around_hooks import surrounded  # noqa: PLC0415  (most have none)
+
+    return surrounded(handler, hooks, reference)
 
 
 def _registry_of(module: object) -> Registry:
@@ -281,7 +304,8 @@ def _offered(target: object) -> str:
 def _of_types(registry: Registry, reference: str) -> TypedHandlers:
     by_type = {}
     for name, function in registry.items():
-        found = inspected(function, f"{reference} @handler({name!r})", typed=True)
+        place = f"{reference} @handler({name!r})"
+        found = _surrounded(inspected(function, place, typed=True), [*around, *registry.around], place)
         by_type[name] = replace(found, type=name, policy=registry.policy_of(name))
     return TypedHandlers(by_type)
 
@@ -322,77 +346,3 @@ def _import_problem(module_name: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
         hint = f"; looked in {', '.join(sys.path[:3])} and the installed packages"
     return f"cannot import {module_name!r}: {type_name(error)}: {text_of(error)}{place}{hint}"
-
-
-def traced(handler: Handler) -> Handler:
-    """`handler`, with each call in a span of its own."""
-    try:
-        return TracedHandler(handler)
-    except ImportError:
-        return handler
-
-
-class TracedHandler:
-    """Calls a handler in a consumer span, child of the producer's where the message carries its trace."""
-
-    def __init__(self, handler: Handler) -> None:
-        from opentelemetry import propagate, trace  # noqa: PLC0415  (optional)
-
-        self._handler = handler
-        self._extract = propagate.extract
-        self._trace = trace
-        self._tracer = trace.get_tracer("redisqueue_worker")
-        self.is_async = handler.is_async
-        self.type = handler.type
-        self.by_type = handler.by_type
-
-    def chosen_for(self, payload: str | bytes) -> Handler:
-        """As the handler's own, with each call in a span too."""
-        chosen = self._handler.chosen_for(payload)
-        return self if chosen is self._handler else TracedHandler(chosen)
-
-    def call(self, payload: str | bytes, context: Context) -> Any:
-        """As the handler's own."""
-        if self.is_async:
-            return self._call_async(payload, context)
-        with self._span(context):
-            return self._handler.call(payload, context)
-
-    async def _call_async(self, payload: str | bytes, context: Context) -> Any:
-        with self._span(context):
-            return await self._handler.call(payload, context)
-
-    @contextmanager
-    def _span(self, context: Context) -> Iterator[None]:
-        attributes: dict[str, str | int] = {
-            "messaging.system": "redisqueue",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": context.queue,
-            "messaging.message.id": context.id or "",
-            "redisqueue.delivery_count": context.delivery_count,
-        }
-        with self._tracer.start_as_current_span(
-            f"process {context.queue}",
-            context=self._extract(context.trace),
-            kind=self._trace.SpanKind.CONSUMER,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield
-            except (Retry, DeadLetter) as decision:  # what the handler wants is no error
-                span.add_event(type_name(decision))
-                raise
-            except BaseException as error:
-                # Not `record_exception`, which asks the exception for its text and lets it raise.
-                span.add_event(
-                    "exception",
-                    {
-                        "exception.type": type_name(error),
-                        "exception.message": text_of(error),
-                        "exception.stacktrace": formatted(error),
-                    },
-                )
-                span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, type_name(error)))
-                raise

@@ -182,7 +182,7 @@ def main() -> int:
     settings = connection.recv()
     logs.configure(settings.log_level, settings.log_format)
     try:
-        handler = load(settings.handler, settings.handler_path)
+        handler = load(settings.handler, settings.handler_path, settings.hooks)
         ProcessChild(connection, settings).serve(handler, takeovers)
     except (HandlerError, HookError) as error:
         connection.send(Ready(type(error)(str(error))))

@@ -34,7 +34,7 @@ class SettingsError(ValueError):
         self.problems = problems
 
 
-def _addresses(value: str) -> tuple[str, ...]:
+def _listed(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
@@ -107,6 +107,7 @@ OPTIONS = (
         None,
         "folders to import it from, separated by ':' (default /handler if it exists)",
     ),
+    Option("hooks", _listed, (), "modules with hooks to import before it, separated by ','"),
     Option("queue", str, None, "the queue's name (required)"),
     Option("key_separator", str, "::", "what separates the parts of the queue's keys"),
     Option("redis_url", str, None, "redis://, rediss:// or unix:// URL", secret=True),
@@ -121,7 +122,7 @@ OPTIONS = (
     Option("redis_username_file", Path, None, "a file that holds the user's name, read at each connect"),
     Option("redis_password_file", Path, None, "a file that holds the password, read at each connect"),
     Option("sentinel_master", str, None, "the master's name in Sentinel"),
-    Option("sentinel_addresses", _addresses, (), "host:port of each Sentinel, separated by commas"),
+    Option("sentinel_addresses", _listed, (), "host:port of each Sentinel, separated by commas"),
     Option("sentinel_username_file", Path, None, "a file that holds the user's name for Sentinel"),
     Option("sentinel_password_file", Path, None, "a file that holds the password for Sentinel"),
     Option("tls_ca_file", Path, None, "the authority that signed the server's certificate"),
@@ -209,6 +210,7 @@ class Settings:
 
     handler: str
     handler_path: tuple[Path, ...]
+    hooks: tuple[str, ...]
     queue: str
     key_separator: str
     connection: ConnectionSettings

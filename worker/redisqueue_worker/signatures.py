@@ -43,12 +43,8 @@ class CallStyle(NamedTuple):
 
 def call_style_of(function: Any) -> CallStyle:
     """How `function` is to be called. Raises TypeError when it cannot take a message, with the reason."""
-    if _makes_a_context_manager(_innermost_call(function)):
-        raise TypeError("it makes a context manager and runs nothing; remove @contextmanager and 'yield'")
-    if any(
-        test(_innermost_call(function)) for test in (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    ):
-        raise TypeError("it has a 'yield': calling it makes a generator and runs nothing; remove the 'yield'")
+    if problem := runs_nothing(function):
+        raise TypeError(problem)
     layers = list(_layers(function))
     if not layers:
         raise TypeError("it has a signature that cannot be read; wrap it in a function with (payload)")
@@ -59,13 +55,23 @@ def call_style_of(function: Any) -> CallStyle:
         layers[0].signature.bind(*[None] * (1 + takes_context))
     except TypeError:
         raise _wrong(layers[0].signature) from None
-    is_async = is_async_callable(_without_partial(function))
+    is_async = is_async_callable(without_partial(function))
     return CallStyle(
         _first_annotation(telling),
         takes_context,
         is_async,
         wraps_async=not is_async and any(is_async_callable(layer.function) for layer in layers),
     )
+
+
+def runs_nothing(function: Any) -> str | None:
+    """Why a call of it would run nothing; None when it would."""
+    called = _innermost_call(function)
+    if _makes_a_context_manager(called):
+        return "it makes a context manager and runs nothing; remove @contextmanager and 'yield'"
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        return "it has a 'yield': calling it makes a generator and runs nothing; remove the 'yield'"
+    return None
 
 
 class _Layer(NamedTuple):
@@ -97,7 +103,8 @@ def _beneath(function: Any) -> Any:
     return inner if callable(inner) else None
 
 
-def _without_partial(function: Any) -> Any:
+def without_partial(function: Any) -> Any:
+    """What a `functools.partial` will call; any other function as it is."""
     while isinstance(function, functools.partial):
         function = function.func
     return function
@@ -105,7 +112,7 @@ def _without_partial(function: Any) -> Any:
 
 def _innermost_call(function: Any) -> Any:
     """The function, or the method `__call__` of an object."""
-    function = _without_partial(function)
+    function = without_partial(function)
     return function if inspect.isroutine(function) else type(function).__call__
 
 
@@ -178,10 +185,10 @@ class NotDone(Exception):
     """The handler returned something that has yet to be run, waited for or raised."""
 
 
-def finished(result: T) -> T:
+def finished(result: T, who: str = "the handler") -> T:
     """`result`, if the work is done. Raises NotDone if somebody would have to go on with it."""
     if type(result) not in _PLAIN and (problem := _problem(result)):
-        raise NotDone(f"the handler returned {problem}")
+        raise NotDone(f"{who} returned {problem}")
     return result
 
 

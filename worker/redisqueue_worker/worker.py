@@ -163,7 +163,7 @@ class Worker:
             processes = self._make_processes(settings.concurrency)
             if all(policy.slots == "processes" for policy in processes.policies.values()):
                 return processes
-        handler = load(settings.handler, settings.handler_path)
+        handler = load(settings.handler, settings.handler_path, settings.hooks)
         if policies := own_policies(handler, settings):
             if not processes and any(policy.slots == "processes" for policy in policies.values()):
                 processes = self._make_processes(1)

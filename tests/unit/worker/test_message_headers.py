@@ -17,8 +17,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_worker import Context, DeadLetter, Retry, stamp
 from redisqueue_worker.context import Publisher
-from redisqueue_worker.handlers import TracedHandler, inspected, traced
+from redisqueue_worker.handlers import inspected
 from redisqueue_worker.headers import headers_of
+from redisqueue_worker.tracing import TracedHandler, traced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_worker.context import Context, Publisher
 from redisqueue_worker.executors import failure_in, failure_in_async
-from redisqueue_worker.handlers import inspected, traced
+from redisqueue_worker.handlers import inspected
+from redisqueue_worker.tracing import traced
 
 if TYPE_CHECKING:
     from redisqueue_worker.retry_policy import Failure

@@ -1,0 +1,89 @@
+"""Calls of handlers in a trace, where opentelemetry-api is installed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_worker.exceptions import DeadLetter, Retry
+from redisqueue_worker.logs import formatted, text_of, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redisqueue_worker.context import Context
+    from redisqueue_worker.handlers import Handler
+
+
+def traced(handler: Handler) -> Handler:
+    """`handler`, with each call in a span of its own."""
+    try:
+        return TracedHandler(handler)
+    except ImportError:
+        return handler
+
+
+class TracedHandler:
+    """Calls a handler in a consumer span, child of the producer's where the message carries its trace."""
+
+    def __init__(self, handler: Handler) -> None:
+        from opentelemetry import propagate, trace  # noqa: PLC0415  (optional)
+
+        self._handler = handler
+        self._extract = propagate.extract
+        self._trace = trace
+        self._tracer = trace.get_tracer("redisqueue_worker")
+        self.is_async = handler.is_async
+        self.type = handler.type
+        self.by_type = handler.by_type
+
+    def chosen_for(self, payload: str | bytes) -> Handler:
+        """As the handler's own, with each call in a span too."""
+        chosen = self._handler.chosen_for(payload)
+        return self if chosen is self._handler else TracedHandler(chosen)
+
+    def call(self, payload: str | bytes, context: Context) -> Any:
+        """As the handler's own."""
+        if self.is_async:
+            return self._call_async(payload, context)
+        with self._span(context):
+            return self._handler.call(payload, context)
+
+    async def _call_async(self, payload: str | bytes, context: Context) -> Any:
+        with self._span(context):
+            return await self._handler.call(payload, context)
+
+    @contextmanager
+    def _span(self, context: Context) -> Iterator[None]:
+        attributes: dict[str, str | int] = {
+            "messaging.system": "redisqueue",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": context.queue,
+            "messaging.message.id": context.id or "",
+            "redisqueue.delivery_count": context.delivery_count,
+        }
+        with self._tracer.start_as_current_span(
+            f"process {context.queue}",
+            context=self._extract(context.trace),
+            kind=self._trace.SpanKind.CONSUMER,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except (Retry, DeadLetter) as decision:  # what the handler wants is no error
+                span.add_event(type_name(decision))
+                raise
+            except BaseException as error:
+                # Not `record_exception`, which asks the exception for its text and lets it raise.
+                span.add_event(
+                    "exception",
+                    {
+                        "exception.type": type_name(error),
+                        "exception.message": text_of(error),
+                        "exception.stacktrace": formatted(error),
+                    },
+                )
+                span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, type_name(error)))
+                raise
