@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import redis
 
 APPS = Path(__file__).parent / "apps"
+TYPED = {"archive": ["."], "moving": ["shop.py", "with_redisqueue"]}
 
 
 def python(folder: Path, *words: str) -> str:
@@ -46,10 +47,10 @@ def copy_of(app: str, folder: Path) -> Path:
     return Path(shutil.copytree(APPS / app, folder / app, ignore=ignored))
 
 
-@pytest.mark.parametrize("app", ["archive"])
+@pytest.mark.parametrize("app", TYPED)
 def test_the_types_of_an_app_are_whole(app: str, tmp_path: Path) -> None:
     folder = copy_of(app, tmp_path)
-    python(folder, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), ".")
+    python(folder, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *TYPED[app])
 
 
 # ---- the archive ----

@@ -10,10 +10,12 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 import yaml
 from tests.support.helm import MISSING, Helm, binary
 from tests.support.readmes import ROOT, Block, blocks, needs_cluster, pages
@@ -25,8 +27,6 @@ from redisqueue_operator.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import redis
 
 pytestmark = pytest.mark.timeout(400)
 BIN = Path(sys.executable).parent
@@ -96,21 +96,29 @@ class Story:
 
     def end(self) -> None:
         """All messages are handled, none is given up, and what runs ends when it is told to."""
-        eventually(
-            lambda: not [key for key in self.client.scan_iter() if key.endswith(LEFT)], "all is handled"
-        )
-        assert not list(self.client.scan_iter("*::dlq"))
+        for client in (self.client, *self.own_servers()):
+            eventually(partial(is_done, client), "all is handled")
+            assert not list(client.scan_iter("*::dlq"))
         for words, process, log in self.running:
             process.send_signal(signal.SIGINT)
             code = process.wait(PATIENCE_SECONDS)
             assert code in (0, 130), (words, log.read_text())
             assert "Traceback" not in log.read_text()
 
+    def own_servers(self) -> list[redis.Redis]:
+        """Those of local mode, where the page gives one a port."""
+        ports = [words[words.index("--port") + 1] for words, _, _ in self.running if "--port" in words]
+        return [redis.Redis(port=int(port)) for port in ports]
+
     def kill(self) -> None:
         for _, process, _ in self.running:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def is_done(client: redis.Redis) -> bool:
+    return not [key for key in client.scan_iter() if key.endswith(LEFT)]
 
 
 @pytest.fixture
@@ -139,6 +147,9 @@ def play(block: Block, story: Story, page: Path) -> None:
         story.run(sys.executable, "-c", block.text)
     elif block.language == "yaml":
         read(block, story)
+    elif block.language == "crontab":
+        for line in block.text.splitlines():
+            story.run("sh", "-c", line.split(maxsplit=5)[5].replace(r"\%", "%"))
     elif block.text.startswith("ACL "):
         for line in re.sub(r"\\\n", "", block.text).splitlines():
             story.client.execute_command("ACL", "DELUSER", line.split()[2])  # another test's
@@ -153,12 +164,18 @@ def play(block: Block, story: Story, page: Path) -> None:
 
 
 def read(block: Block, story: Story) -> None:
-    """A resource of ours is valid; one of others scales ours."""
+    """A resource of ours is valid; one of others scales ours, or runs a command at some time."""
     manifest: dict[str, Any] = yaml.safe_load(block.text)
     if manifest["kind"] in FILES:
         file = story.folder / "resource.yaml"
         file.write_text(block.text)
         assert main(["lint", str(file)]) == 0, block.where
+    elif manifest["kind"] == "CronJob":
+        (container,) = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        names = [variable["name"] for variable in container["env"]]
+        words = [*container["command"], *container["args"]]
+        for _ in range(2):  # the second time a duplicate
+            story.run(*(re.sub(rf"\$\(({'|'.join(names)})\)", r"\1-1", word) for word in words))
     else:
         assert manifest["spec"]["scaleTargetRef"]["kind"] in FILES
 
@@ -180,7 +197,7 @@ def shell(words: list[str], story: Story, page: Path) -> None:
             story.run(sys.executable, "-m", "venv", "--without-pip", "bare")
             python = str(story.folder / "bare" / "bin" / "python")
             story.run(sys.executable, "-m", "pip", "-q", "--python", python, "install", *what, cwd=ROOT)
-        case ["redisqueue-worker", "run", *_]:
+        case ["redisqueue-worker", "run", *options] if "--burst" not in options:
             story.start(words, "started")
         case ["redisqueue", "local", *_]:
             story.start(words, "redisqueue publish ")
@@ -188,7 +205,7 @@ def shell(words: list[str], story: Story, page: Path) -> None:
             story.run(*words)
             _, _, log = story.running[-1]
             eventually(lambda: words[3] in log.read_text().partition("redisqueue publish ")[2], "handled")
-        case ["redisqueue" | "pytest", *_] | ["redisqueue-worker", "check", *_]:
+        case ["redisqueue" | "pytest", *_] | ["redisqueue-worker", "check" | "run", *_]:
             story.run(*words)
         case ["helm", "install", *rest]:
             helm = Helm(required(binary("helm"), MISSING.format("helm")))

@@ -180,3 +180,35 @@ for name in {names}:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", page.read_text()), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_link_of_a_page_leads_somewhere() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lost, seen = [], 0
+    for page in map(ROOT.joinpath, tracked.stdout.split()):
+        for link in LINK.findall(BLOCK.sub("", page.read_text())):
+            file, _, anchor = link.partition("#")
+            target = page.parent / file if file else page
+            seen += 1
+            if "://" not in link and (not target.exists() or (anchor and anchor not in anchors(target))):
+                lost.append(f"{page.relative_to(ROOT)}: {link}")
+    assert seen > 50
+    assert lost == []
+
+
+def test_the_index_of_the_pages_names_each_of_them() -> None:
+    docs = ROOT / "worker" / "docs"
+    named = {*LINK.findall((docs / "README.md").read_text())}
+    assert {path.name for path in docs.glob("*.md")} - {"README.md"} <= named

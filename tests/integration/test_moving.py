@@ -1,0 +1,186 @@
+"""One set of jobs on RQ, on Celery and here: the same results, and the same lines as on the pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.environments import Unavailable, python_with
+from tests.support.readmes import ROOT, blocks
+from tests.support.required import missing
+from tests.support.waiting import PATIENCE_SECONDS, eventually
+
+from redis_message_queue import RedisMessageQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+
+MOVING = Path(__file__).parent / "apps" / "moving"
+DOCS = Path("worker/docs")
+PEERS = {"rq": ("rq==3.0.0", "redis==8.1.0"), "celery": ("celery[redis]==5.7.0",)}
+JOURNAL = [
+    "asked to mail ada@example.org",
+    "bill of 8, packed: True",
+    "mail to ada@example.org: welcome",
+    "packed 8",
+    "refund of 7 was asked for",
+    "reminded ada@example.org",
+]
+
+
+@dataclass
+class Shop:
+    """A folder of one of the three, the Python that runs it, and what its jobs have written down."""
+
+    folder: Path
+    python: str
+    environment: dict[str, str]
+
+    @property
+    def journal(self) -> Path:
+        return Path(self.environment["SHOP_JOURNAL"])
+
+    def run(self, *words: str) -> str:
+        """What Python prints there; it has to end well."""
+        done = subprocess.run(
+            [self.python, *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS * 2,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @contextmanager
+    def worker(self, *words: str) -> Iterator[None]:
+        """A program that runs on beside the test."""
+        log = self.journal.with_suffix(".log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [self.python, *words],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield
+        except BaseException as error:
+            error.add_note(log.read_text()[-4000:])
+            raise
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_SECONDS)
+            finally:
+                process.kill()
+                process.wait()
+
+    def noted(self) -> list[str]:
+        """The lines of the journal once all are there, sorted; the picture's alone is not told."""
+
+        def look() -> list[str] | None:
+            lines = sorted(self.journal.read_text().splitlines())
+            return lines if len(lines) > len(JOURNAL) else None
+
+        lines = eventually(look, f"the jobs of {self.folder.name} are done")
+        pictures = [line for line in lines if line.startswith("cat.png: ")]
+        assert len(pictures) == 1
+        assert len(pictures[0]) == len("cat.png: ") + 64
+        return [line for line in lines if line not in pictures]
+
+
+def shop(name: str, python: str, folder: Path, redis_url: str, *path: Path) -> Shop:
+    """The program of that name; its journal is empty."""
+    (journal := folder / "journal").touch()
+    environment = {
+        **os.environ,
+        "REDIS_URL": redis_url,
+        "SHOP_JOURNAL": str(journal),
+        "PYTHONPATH": os.pathsep.join(map(str, (MOVING, *path))),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "REDISQUEUE_RUN_DIR": str(folder / "run"),
+    }
+    return Shop(MOVING / name, python, environment)
+
+
+def peer(name: str) -> str:
+    """The Python that has it."""
+    try:
+        return str(python_with(f"moving-{name}", *PEERS[name]))
+    except Unavailable as problem:
+        missing(str(problem))
+
+
+@pytest.mark.foreign_keys("of RQ")
+def test_the_jobs_on_rq(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    there = shop("with_rq", peer("rq"), tmp_path, redis_url)
+    with there.worker("-m", "rq.cli", "worker", "shop", "--url", redis_url, "--with-scheduler"):
+        there.run("send.py")
+        assert there.noted() == JOURNAL
+        eventually(lambda: redis_client.zcard("rq:failed:shop") == 1, "the refund is failed")
+
+
+@pytest.mark.foreign_keys("of Celery")
+def test_the_jobs_on_celery(tmp_path: Path, redis_url: str) -> None:
+    there = shop("with_celery", peer("celery"), tmp_path, redis_url)
+    with there.worker("-m", "celery", "-A", "tasks", "worker", "--concurrency", "2"):
+        there.run("send.py")
+        assert there.noted() == JOURNAL
+
+
+def test_the_jobs_here(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    here = shop("with_redisqueue", sys.executable, tmp_path, redis_url)
+    options = (
+        "--queue",
+        "shop",
+        "--redis-url",
+        redis_url,
+        "--concurrency",
+        "2",
+    )
+    with here.worker("-m", "redisqueue_worker.cli", "run", "jobs", *options, "--http-port", "0"):
+        here.run("send.py")
+        assert here.noted() == JOURNAL
+        queue = RedisMessageQueue("shop", client=redis_client)
+        (letter,) = eventually(queue.failed, "the refund is failed")
+        assert letter.reason == "ValueError: order 7 is not paid"
+
+
+# ---- what the pages say ----
+
+
+def lines_of(folder: str) -> int:
+    """The lines of code of one of the three, without what is empty or a remark."""
+    texts = [path.read_text() for path in sorted((MOVING / folder).glob("*.py"))]
+    return len([line for text in texts for line in text.splitlines() if line.strip() and line[0] != "#"])
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_page_shows_both_programs_and_counts_their_lines(name: str) -> None:
+    page = DOCS / f"coming-from-{name}.md"
+    shown = [block.text for block in blocks(page) if block.language == "python"]
+    for folder in (f"with_{name}", "with_redisqueue"):
+        for path in sorted((MOVING / folder).glob("*.py")):
+            assert path.read_text() in shown, f"{path.relative_to(MOVING)} as it is"
+    text = (ROOT / page).read_text()
+    counted = re.search(r"\| lines of code \| (\d+) \| (\d+) \|", text)
+    assert counted
+    assert [int(count) for count in counted.groups()] == [
+        lines_of(f"with_{name}"),
+        lines_of("with_redisqueue"),
+    ]
+    for requirement in PEERS[name][:1]:
+        assert requirement.replace("[redis]", "").replace("==", " ") in text.lower()
