@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.bench.hops import of_a_queue, walked
 
-from redis_message_queue import RedisGateway, RedisMessageQueue, envelope
+from redis_message_queue import RedisGateway, RedisMessageQueue, envelope, results
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
@@ -119,6 +119,33 @@ def test_sixteen_messages_cost_few_commands(
     calls = calls_in(settle_and_claim)
     assert len(claims) == 16
     assert sum(calls.values()) <= 1.7 * 16
+
+
+@pytest.mark.parametrize("many", [1, 16])
+def test_results_cost_two_commands_each_and_nobody_else_anything(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]], many: int
+) -> None:
+    def calls_of(result: str, **options: Any) -> dict[str, int]:
+        consumer = Consumer(redis_client, "{jobs}", **options)
+        held = iter([consumer.claim(many).claims for _ in range(2)])
+        return calls_in(
+            lambda: consumer.settle([Settlement(each, Outcome.DONE, result=result) for each in next(held)])
+        )
+
+    RedisMessageQueue("{jobs}", client=redis_client).publish_many([str(number) for number in range(64)])
+    without, with_them = calls_of(""), calls_of(results.completed(7), results_ttl_seconds=60)
+    assert (with_them.pop("lpush"), with_them.pop("pexpire")) == (many, many)
+    assert with_them == without
+
+
+def test_a_wait_for_a_result_is_one_command_a_second(
+    redis_client: redis.Redis, calls_in: Callable[..., dict[str, int]]
+) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    calls = calls_in(lambda: queue.result("nowhere", timeout_seconds=1.5))
+    assert calls.pop("lindex") == 1  # once more when the time is over
+    assert calls.pop("blmove") <= 3
+    assert not calls
 
 
 @pytest.mark.parametrize("decode", [False, True])

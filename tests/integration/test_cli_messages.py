@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from tests.support.readmes import ROOT
 
-from redis_message_queue import RedisMessageQueue
+from redis_message_queue import RedisMessageQueue, results
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.looking import State
+from redis_message_queue.results import ResultState
 from redisqueue_operator.cli import main
 
 if TYPE_CHECKING:
@@ -261,6 +262,34 @@ def test_letters_are_deleted_for_good(run: Run, ask: Any, dead: Any, redis_clien
     assert not redis_client.exists(KEYS.dead_letter, KEYS.pending)
 
 
+# -- result --
+
+
+def test_a_result_is_told_or_waited_for(run: Run, ask: Any, redis_client: redis.Redis) -> None:
+    queue = RedisMessageQueue("jobs", client=redis_client)
+    consumer = Consumer(redis_client, "jobs", results_ttl_seconds=60)
+    for one in ("good", "bad", "odd"):
+        queue.enqueue(one, message_id=one)
+    assert run("result", "jobs", "good", "--timeout-seconds", "0.05") == (3, "", "good: nothing is known\n")
+    assert ask("result", "jobs", "good") == (3, None)
+    good, bad, odd = consumer.claim(3).claims
+    consumer.settle(
+        [
+            Settlement(good, Outcome.DONE, result=results.completed({"sum": "ü"})),
+            Settlement(bad, Outcome.DEAD, result=results.ended("failed", "Boom")),
+            Settlement(odd, Outcome.DONE, result=results.completed(b"x")),
+        ]
+    )
+    assert run("result", "jobs", "good", "--timeout-seconds", "30") == (0, '{"sum": "ü"}\n', "")
+    assert ask("result", "jobs", "good") == (0, {"state": "completed", "value": {"sum": "ü"}, "reason": None})
+    assert run("result", "jobs", "bad") == (4, "", "bad: failed: Boom\n")
+    assert ask("result", "jobs", "bad") == (4, {"state": "failed", "value": None, "reason": "Boom"})
+    code, out, err = run("result", "jobs", "odd")
+    assert (code, out) == (0, "null\n")
+    assert err.startswith("odd: completed: the value that the handler returned is not kept: bytes cannot")
+    assert run("result", "jobs", "good", "--timeout-seconds", "nan")[0] == 2
+
+
 def test_a_purge_asks_first(run: Run, ask: Any, dead: Any, redis_client: redis.Redis) -> None:
     dead(("a", "x"), ("b", "y"))
     code, _, err = run("dlq", "purge", "jobs")
@@ -293,6 +322,7 @@ def test_the_readme_names_all_that_is_printed() -> None:
     rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
     named = {command: set(re.findall(r"`(\w+)`", row.split(" | ", 1)[1])) for command, row in rows.items()}
     assert named["show QUEUE ID"] == LOCATION | set(get_args(State))
+    assert named["result QUEUE ID"] == {"state", "value", "reason"} | set(get_args(ResultState))
     assert named["dlq list QUEUE"] == LETTER | {"payload_hex"}
     assert named["enqueue QUEUE [MESSAGE …]"] == {"message_id", "enqueued", "first_id"}
     assert named["dlq redrive QUEUE ID …"] == {"redriven", "missing"}

@@ -35,6 +35,7 @@ SHOWN_BY = {
     # Outcomes
     "A message whose handler returned": "handling.handles_each_message_once_and_leaves_nothing_behind",
     "With REDISQUEUE_KEEP_COMPLETED": "contract.completed_payloads_are_kept_on_demand",
+    "With REDISQUEUE_RESULTS_TTL": "results.it_is_kept_what_the_handler_returned_or_why_it_failed",
     "After `raise Retry(delay)`": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
     "After `raise DeadLetter(reason)`": "handling.the_handlers_outcome_decides_what_becomes_of_the_message",
     "`Retry(0)` puts it behind": "fairness.a_retry_at_once_goes_behind_those_that_wait",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from redis_message_queue import envelope, holders, stats
+from redis_message_queue import envelope, holders, results, stats
 from redis_message_queue.consumer import Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
@@ -52,6 +52,8 @@ async def produce(face: Face, client: Any) -> None:
         max_delivery_count=None,
     )
     assert await face.call(dropping.publish, "six") is True
+    for seconds in (0, 0.05):
+        assert await face.call(queue.result, "nowhere", timeout_seconds=seconds) is None
 
 
 async def handle(face: Face, client: Any) -> None:
@@ -73,14 +75,19 @@ async def handle(face: Face, client: Any) -> None:
     async with face.process(at_most_once) as payload:
         assert payload is not None
     identity = WorkerIdentity("w1", 4, config_hash="v1")
-    consumer = face.consumer("{jobs}", client=client, worker=identity, keep_completed=5)
+    consumer = face.consumer(
+        "{jobs}", client=client, worker=identity, keep_completed=5, results_ttl_seconds=60
+    )
     await face.call(consumer.report, busy=0, oldest_start_age_seconds=None, draining=False)
     assert await face.call(consumer.wait, 1) is True
     claims = (await face.call(consumer.claim, 5)).claims
     assert [type(claim.payload) for claim in claims] == [type(payload)] * 4
     assert await face.call(consumer.renew, claims) == (True,) * 4
     outcomes = (Outcome.DONE, Outcome.RELEASE, Outcome.RETRY, Outcome.DEAD)
-    settlements = [Settlement(claim, outcome) for claim, outcome in zip(claims, outcomes, strict=True)]
+    settlements = [
+        Settlement(claim, outcome, result=results.ended("completed", outcome))
+        for claim, outcome in zip(claims, outcomes, strict=True)
+    ]
     assert (await face.call(consumer.settle, settlements)).applied == (True,) * 4
     assert await face.call(consumer.wait, 0.01) is True
     await face.call(consumer.deregister)
@@ -110,6 +117,7 @@ async def mend(face: Face, client: Any) -> None:
     assert _text(letter)
     assert [_text(each.payload) for each in await face.call(queue.dead_letters)] == [_text(letter)]
     assert (await face.call(queue.find, "nowhere")).state == "unknown"
+    assert await face.call(queue.result, "nowhere", timeout_seconds=0.05) is None
     await face.call(client.lpush, KEYS.processing, envelope.encode("in hand", "in-hand"))
     assert (await face.call(queue.find, "in-hand")).state == "in_flight"
     assert await face.call(queue.delete_letters, ["nowhere"]) == []

@@ -61,6 +61,13 @@ def outcome(payload: str, context: Context):
         raise RuntimeError("boom happened")
     note("finished", f"{payload} {context.delivery_count}")
 
+def returning(payload: str, context: Context):
+    outcome(payload, context)
+    return b"odd" if payload == "odd" else {"told": payload, "delivery": context.delivery_count}
+
+async def returning_async(payload: str, context: Context):
+    return returning(payload, context)
+
 def broken(payload: str, context: Context):
     note("started", f"{payload} {context.delivery_count}")
     if payload == "dead":

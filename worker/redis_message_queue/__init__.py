@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from redis_message_queue.redis_message_queue import RedisMessageQueue
     from redis_message_queue.redrive import RedriveProgress as RedriveProgress
     from redis_message_queue.redrive import RepairReport as RepairReport
+    from redis_message_queue.results import Result as Result
     from redis_message_queue.stats import QueueStats as QueueStats
 
 # The names of 7.0.0, in its order; later ones are importable beside them.
@@ -89,6 +90,7 @@ _NAMES = {
     "messages": ("ClaimedMessage", "MessageData", "CurrentMessage", "current_message"),
     "redis_message_queue": ("RedisMessageQueue",),
     "redrive": ("RedriveProgress", "RepairReport"),
+    "results": ("Result",),
     "stats": ("QueueStats",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

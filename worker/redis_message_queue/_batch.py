@@ -65,12 +65,12 @@ def requests(settlements: Sequence[Settlement]) -> list[Sequence[int]]:
     if len(settlements) < 2:  # nothing to part
         return [range(len(settlements))]
     # Nearly always there is little to send: then it is not measured. A character is at most four bytes.
-    characters = sum([len(one.claim.stored) + len(one.detail) for one in settlements])
+    characters = sum([len(one.claim.stored) + len(one.detail) + len(one.result) for one in settlements])
     if len(settlements) <= _SETTLEMENTS_AT_ONCE and 4 * characters <= BYTES_AT_ONCE:
         return [range(len(settlements))]
 
     def size(place: int) -> int:
-        return sum(map(size_of, _settlement_args(settlements[place])))
+        return sum(map(size_of, _settlement_args(settlements[place]))) + len(settlements[place].result)
 
     def released(place: int) -> bool:
         return settlements[place].outcome is Outcome.RELEASE
@@ -115,6 +115,9 @@ class ConsumerState:
             f"{lease_ms} {options.max_delivery_count or 0} {self._kept_ms}"
             f" {options.keep_completed} {options.keep_failed} {options.keep_dead_letter_info}"
         )
+        self._results = options.keys.result_prefix if options.results_ttl_seconds else ""
+        if self._results:
+            self._numbers += f" {milliseconds(options.results_ttl_seconds)} {self._results}"
         worker = options.worker
         self._identity: tuple[str | bytes, ...] = (
             (worker.id, _worker_json(worker, busy=0, draining=False), held_field(worker.instance))
@@ -156,6 +159,8 @@ class ConsumerState:
             _settlement_args(one, self._marker(one.claim.stored) if one.outcome in _GIVES_UP else "")
             for one in settlements
         ]
+        if self._results:
+            words = [(*said, self._result(one)) for said, one in zip(words, settlements, strict=True)]
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
         asked = f"{max(0, count)} {int(fresh)} {apart} {when} {self._numbers}", *self._identity
         args = (*asked, *chain.from_iterable(words))
@@ -232,6 +237,11 @@ class ConsumerState:
         held = [(marker, stored) for stored in given_up if (marker := self._marker(stored))]
         ids = [envelope.decode(stored).id or "" for _, stored in held]
         return Call(script("free"), tuple(marker for marker, _ in held), tuple(ids), int) if held else None
+
+    def _result(self, one: Settlement) -> str:
+        """The key and the text of what is kept of a message; "" where there is nothing to keep."""
+        claim = one.claim
+        return f"{self._results}{claim.id} {one.result}" if one.result and claim.id else ""
 
     def _marker(self, stored: Text) -> str:
         """The name of the marker that a message has if it was deduplicated; "" where that cannot be told."""

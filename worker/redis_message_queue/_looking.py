@@ -1,13 +1,14 @@
 # Written by worker/sync_face.py from asyncio/_looking.py: change that.
-"""What a queue object tells of its messages: where one is, what was given up, what failed."""
+"""What a queue object tells of its messages: where one is, what became of it, what was given up or failed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-from redis_message_queue import validation
+from redis_message_queue import results, validation
 from redis_message_queue._admin import find, read_letters, take_letters
 from redis_message_queue._queue import BaseQueue
+from redis_message_queue._results import wait_for_result
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.looking import checked_ids
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from redis_message_queue.looking import Letter, Location
+    from redis_message_queue.results import Result
 
 RedriveSource = Literal["dead_letter", "failed"]
 
@@ -30,10 +32,28 @@ class LookingQueue(BaseQueue):
         most: a thousand entries or 1 MiB in a round trip, each about a millisecond of the server. In a queue
         that takes several, what goes back to a place that was looked at, as by a retry, may be missed.
         """
-        validation.check(message_id=message_id)
-        if message_id is None:
-            raise TypeError("'message_id' must be a str, got NoneType")
+        _check_id(message_id)
         return find(self._built_in("find()"), self.key, self._dead_letters(), message_id)
+
+    def result(self, message_id: str, *, timeout_seconds: float = 0) -> Result | None:
+        """What became of the message with this id, and what its handler returned; None if that is not known.
+
+        It is known once the message has ended in a worker (a `Consumer`) that keeps results, and for as long
+        as that keeps them.
+
+        Args:
+            message_id: of its receipt.
+            timeout_seconds: wait so long for its end. Redis tells at once; until then a connection of the
+                client is in use, and trouble that may pass is waited out. Any number may wait for the same.
+
+        Raises TypeError or ConfigurationError for an argument, ValueError for what is no result, redis-py's
+        errors.
+        """
+        _check_id(message_id)
+        validation.check(timeout_seconds=timeout_seconds)
+        gateway = self._built_in("result()")
+        text = wait_for_result(gateway, self.key.result(message_id), timeout_seconds)
+        return None if text is None else results.read(text)
 
     def dead_letters(self, count: int = 100, *, start: int = 0) -> list[Letter]:
         """What was given up, newest first: `count` behind the first `start`, or 1 MiB if that is less.
@@ -87,3 +107,9 @@ class LookingQueue(BaseQueue):
             allowed = ", ".join(map(repr, choices))
             raise ConfigurationError(f"'{argument}' must be one of {allowed}, got {name!r}")
         return self._dead_letters() if name == "dead_letter" else str(getattr(self.key, name))
+
+
+def _check_id(message_id: str) -> None:
+    validation.check(message_id=message_id)
+    if message_id is None:
+        raise TypeError("'message_id' must be a str, got NoneType")

@@ -14,19 +14,19 @@ Role = Literal["producer", "worker", "operator", "caretaker"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 DUTIES: Mapping[Role, str] = {
-    "producer": "publishes",
+    "producer": "publishes, and asks for results",
     "worker": "claims, settles and renews",
     "operator": "reads the counters, retires idle workers and gives back what ended ones hold",
     "caretaker": "looks, redrives, repairs and purges",
 }
 _COMMANDS: Mapping[Role, str] = {
-    "producer": "eval evalsha type time get set del exists llen lpush rpush rpop ltrim zadd",
+    "producer": "eval evalsha blmove type time get set del exists llen lpush rpush rpop lindex ltrim zadd",
     "worker": "eval evalsha blmove type time get set del exists incr pexpire"
     " llen lpush rpush lpop rpop lmove lrange lrem lset ltrim"
     " hget hmget hset hdel hexists hincrby hkeys hscan zadd zrem zrange zrangebyscore zscore",
     "operator": "eval evalsha type time get exists pexpire llen rpush rpop lrem zcard zcount zrange zrem"
     " hget hgetall hscan hset hdel hincrby",
-    "caretaker": "eval evalsha type time get set exists pexpire rename"
+    "caretaker": "eval evalsha blmove type time get set exists pexpire rename"
     " llen lpush lpop lrange lindex lpos lset lrem unlink"
     " hlen hexists hget hmget hgetall hscan hset hdel zadd zcard zcount zrange zpopmin zscore",
 }
@@ -63,7 +63,7 @@ def set_user(user: str, *granted: str) -> str:
 def _patterns(role: Role, keys: QueueKeys) -> tuple[str, ...]:
     if role == "producer":
         names = (f"{_literal(keys.pending)}*", f"{_literal(keys.delayed)}*")
-        return (*names, f"{_literal(keys.deduplication_prefix)}*")
+        return (*names, f"{_literal(keys.deduplication_prefix)}*", f"{_literal(keys.result_prefix)}*")
     return (f"{_literal(keys.name + keys.separator)}*",)
 
 

@@ -111,6 +111,7 @@ class QueueKeys:
         "{name}{separator}versions",
         "Hash: config hash and outcome → how many messages; expires a day after the last report.",
     )
+    result_prefix = _name("{name}{separator}result{separator}", "What the name of every result begins with.")
     deduplication_prefix = _name(
         "{name}{separator}deduplication{separator}", "What every deduplication marker's name begins with."
     )
@@ -132,6 +133,10 @@ class QueueKeys:
     def claim_result(self, claim_id: str) -> str:
         """See `LeaseKeys.claim_result`."""
         return self.leases.claim_result(claim_id)
+
+    def result(self, message_id: str) -> str:
+        """List of one text: what became of the message with this id (see `results`)."""
+        return f"{self.result_prefix}{message_id}"
 
     def redrive(self, name: str) -> str:
         """Hash: how far the redrive of this name is."""

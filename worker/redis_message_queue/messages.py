@@ -148,6 +148,7 @@ class Settlement:
     """The end of one claim. `reason` (a word) and `detail` are kept with a dead letter.
 
     `failed`: the handler failed, whatever becomes of the message; it counts against the worker's version.
+    `result`: what a consumer with results keeps of it, a text that `results` makes; none when it is empty.
     """
 
     claim: Claim
@@ -156,6 +157,7 @@ class Settlement:
     reason: str = ""
     detail: str = ""
     failed: bool = False
+    result: str = ""
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for a delay that is negative, not finite, or beyond ten years."""

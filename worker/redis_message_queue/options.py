@@ -356,6 +356,7 @@ class ConsumerOptions:
     keep_completed: int
     keep_failed: int
     keep_dead_letter_info: int
+    results_ttl_seconds: float
     worker: WorkerIdentity | None
 
     def __post_init__(self) -> None:
@@ -372,6 +373,11 @@ class ConsumerOptions:
         if self.max_delivery_count is not None and self.max_delivery_count < 1:
             raise ConfigurationError(
                 f"'max_delivery_count' must be >= 1, or None for no limit; got {self.max_delivery_count!r}"
+            )
+        if not 0 <= self.results_ttl_seconds <= LONGEST_DELAY_SECONDS:
+            raise ConfigurationError(
+                "'results_ttl_seconds' must be a number >= 0 (0 keeps none), and at most"
+                f" {LONGEST_DELAY_SECONDS} (ten years), got {shown(self.results_ttl_seconds)}"
             )
         for field in ("keep_completed", "keep_failed", "keep_dead_letter_info"):
             value = getattr(self, field)

@@ -86,6 +86,11 @@ def written(payload: object, limits: PayloadLimits) -> str | bytes:
         return limits.text(payload)
     if isinstance(payload, (bytes, bytearray, memoryview)):
         return limits.of_bytes(bytes(payload))
+    return json_text(payload, limits)
+
+
+def json_text(payload: object, limits: PayloadLimits) -> str:
+    """The same as JSON in any case: a text stands there in quotes, and bytes are refused."""
     try:
         return limits.json_text(_Writer(strict=limits.strict_types).value(payload))
     except _Refused as refused:

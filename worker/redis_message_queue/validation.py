@@ -99,6 +99,7 @@ RULES: Mapping[str, Rule] = {
     "deduplication_seconds": _WHOLE_SECONDS,
     "at": Rule("a datetime", optional=True),
     "at_front": _FLAG,
+    "timeout_seconds": Rule("a number", least=0, most=LONGEST_DELAY_SECONDS),
     "message_id": Rule("a str", optional=True, blank=False),
     "count": Rule("an int", above=0),
     "start": Rule("an int", least=0),

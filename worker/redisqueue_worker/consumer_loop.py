@@ -323,7 +323,7 @@ class ConsumerLoop(threading.Thread):
         settlement = self._circuit.verdict(message, policy.settlement(message.claim, failure))
         self._metrics.handler_seconds.observe(seconds)
         self._linger.took(seconds)
-        self.outbox.add(settlement, now)
+        self.outbox.add(settlement, now, message.context.result)
         if failure is not None or log.isEnabledFor(logging.DEBUG):
             tell_outcome(log, settlement, failure, seconds)
 

@@ -95,6 +95,7 @@ class Context:
     Attributes:
         id: the message's id; None for a message that was published without one.
         delivery_count: how often this message was handed out, this time included.
+        result: for the worker: the text of what the handler returned, where results are kept.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Context:
         draining: threading.Event,
         publisher: Publishes,
         payload: str | bytes,
+        keeps_result: bool = False,
     ) -> None:
         self.id = id
         self.delivery_count = delivery_count
@@ -113,6 +115,8 @@ class Context:
         self._publisher = publisher
         self._draining = draining
         self._lease_lost = False
+        self._keeps_result = keeps_result
+        self.result = ""
         self._timeout_seconds = timeout_seconds
         self._deadline: float | None = None
         self.restart_clock()
@@ -289,6 +293,13 @@ class Context:
         self._timeout_seconds = timeout_seconds
         self.restart_clock()
 
+    def keep(self, value: object) -> None:
+        """Called by the worker with what the handler returned."""
+        if self._keeps_result:
+            from redis_message_queue.results import completed  # noqa: PLC0415  (few workers keep results)
+
+            self.result = completed(value)
+
     def mark_lease_lost(self) -> None:
         """Called by the worker when somebody else holds the lease, or may."""
         self._lease_lost = True
@@ -313,8 +324,16 @@ class MessageLogger(logging.LoggerAdapter[logging.Logger]):
 class Contexts:
     """Makes the contexts of one process's messages."""
 
-    def __init__(self, timeout_seconds: float | None, publisher: Publisher, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        timeout_seconds: float | None,
+        publisher: Publisher,
+        metrics: Metrics,
+        *,
+        keeps_results: bool = False,
+    ) -> None:
         self._timeout_seconds = timeout_seconds
+        self._keeps_results = keeps_results
         self._publisher = publisher
         self._metrics = metrics
 
@@ -329,6 +348,7 @@ class Contexts:
             draining=draining,
             publisher=self._publisher,
             payload=claim.payload,
+            keeps_result=self._keeps_results,
         )
 
     def _count_wait(self, claim: Claim) -> None:

@@ -84,7 +84,7 @@ def failure_in(handler: Target, payload: str | bytes, context: Context) -> Failu
     """Call the handler to its end; how it failed. Never raises."""
     try:
         with forks_end_here(), own_state():
-            handler.call(payload, context)
+            context.keep(handler.call(payload, context))
     except BaseException as error:
         return failure_of(error)
     return None
@@ -94,7 +94,7 @@ async def failure_in_async(handler: Target, payload: str | bytes, context: Conte
     """The same of an async handler. The event loop never sees what it raised, and so asks it nothing."""
     try:
         with forks_end_here(), own_state():
-            await handler.call(payload, context)
+            context.keep(await handler.call(payload, context))
     except BaseException as error:
         return failure_of(error)
     return None

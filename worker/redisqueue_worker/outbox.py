@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from redis import ResponseError
 
+from redis_message_queue import results
 from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Due, Outcome, settlements_at_once
 from redis_message_queue.trouble import described, is_final
@@ -61,11 +62,15 @@ class Outbox:
         self._sent: list[Settlement] = []
         self._since: dict[object, float] = {}
         self._taken_at = 0.0
+        self.keeps_results = False
+        """Whether it is kept what handlers returned, and why messages were given up."""
         self.suspicious = False
         """Whether the batch that is to be sent may be refused: then nothing else should depend on it."""
 
-    def add(self, settlement: Settlement, now: float) -> None:
-        """A handler has ended, or a claim is to be released."""
+    def add(self, settlement: Settlement, now: float, returned: str = "") -> None:
+        """A handler has ended, and has `returned` what is to be kept; or a claim is to be released."""
+        if self.keeps_results:
+            settlement.result = result_of(settlement, returned)
         lease = settlement.claim.lease
         self._new[lease] = settlement
         self._since.setdefault(lease, now)
@@ -187,6 +192,15 @@ def tell_outcome(
     if settlement.detail:
         fields[TRACEBACK] = failure.detail
     log.warning("not handled", extra=fields)
+
+
+def result_of(settlement: Settlement, returned: str) -> str:
+    """The text that is kept of how a message has ended; "" of one that comes again."""
+    if settlement.outcome is Outcome.DONE:
+        return returned or results.completed(None)
+    if settlement.outcome in (Outcome.FAILED, Outcome.DEAD):
+        return results.ended("failed", settlement.reason)
+    return ""
 
 
 T = TypeVar("T")

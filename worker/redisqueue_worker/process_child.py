@@ -75,10 +75,12 @@ class Ended(NamedTuple):
 
     Attributes:
         recycle_reason: why the process wants to be replaced; empty when it does not.
+        result: the text of what the handler returned, where results are kept.
     """
 
     failure: Failure | None
     recycle_reason: str
+    result: str = ""
 
 
 _PR_SET_PDEATHSIG = 1
@@ -87,7 +89,9 @@ _PR_SET_PDEATHSIG = 1
 class _ChildContext(Context):
     """A context whose deadline is kept on the other side of the pipe."""
 
-    def __init__(self, work: Begin, draining: threading.Event, publisher: Publisher, send: Any) -> None:
+    def __init__(
+        self, work: Begin, draining: threading.Event, publisher: Publisher, send: Any, *, keeps_result: bool
+    ) -> None:
         super().__init__(
             id=work.id,
             delivery_count=work.delivery_count,
@@ -95,6 +99,7 @@ class _ChildContext(Context):
             draining=draining,
             publisher=publisher,
             payload=work.payload,
+            keeps_result=keeps_result,
         )
         self._send = send
 
@@ -135,11 +140,17 @@ class ProcessChild:
                 handled += 1
                 takeovers.undo()
                 recycle_reason = recycler.reached(handled)
-                self._send(Ended(failure, recycle_reason))
+                self._send(Ended(failure, recycle_reason, self._context.result if self._context else ""))
             hooks.stop(run, self._base)
 
     def _handle(self, handler: Handler, work: Begin, runner: asyncio.Runner) -> Failure | None:
-        context = self._context = _ChildContext(work, self._draining, self._publisher, self._send)
+        context = self._context = _ChildContext(
+            work,
+            self._draining,
+            self._publisher,
+            self._send,
+            keeps_result=self._settings.results_ttl_seconds > 0,
+        )
         own = self._base.copy()
         if handler.is_async is None:
             handler = own.run(chosen_for, handler, work.payload)

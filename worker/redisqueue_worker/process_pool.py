@@ -110,6 +110,7 @@ class ChildProcess:
             with self._lock:
                 self._message = None
         self.recycle_reason = ended.recycle_reason
+        message.context.result = ended.result
         return ended.failure
 
     def end(self) -> None:

@@ -136,6 +136,7 @@ OPTIONS = (
     Option("max_delivery_count", _whole(0), 10, "deliveries before a message is a dead letter; 0: no limit"),
     Option("keep_completed", _whole(0), 0, "how many completed messages to keep"),
     Option("keep_failed", _whole(0), 1000, "how many failed messages to keep"),
+    Option("results_ttl_seconds", _whole(0), 0, "how long results of handlers are kept; 0: not at all"),
     Option(
         "max_in_flight_seconds",
         _seconds,
@@ -219,6 +220,7 @@ class Settings:
     max_delivery_count: int | None
     keep_completed: int
     keep_failed: int
+    results_ttl_seconds: int
     max_in_flight_seconds: float
     concurrency: int
     slots: str

@@ -109,6 +109,7 @@ class Worker:
                 settings.handler_timeout_seconds,
                 Publisher(settings.connection, settings.queue, settings.key_separator),
                 metrics,
+                keeps_results=settings.results_ttl_seconds > 0,
             ),
             metrics=metrics,
             pulse=self._pulses["consumer loop"],
@@ -116,6 +117,7 @@ class Worker:
             emptied=self._on_empty,
         )
         outbox = self._loop.outbox
+        outbox.keeps_results = settings.results_ttl_seconds > 0
         self._pulses["results"] = RefusalPulse(lambda: outbox.refused_since)
         metrics.results_waiting_seconds = lambda: outbox.oldest_seconds(monotonic())
         metrics.results_refused = lambda: len(outbox)
@@ -244,6 +246,7 @@ class Worker:
             max_delivery_count=settings.max_delivery_count,
             keep_completed=settings.keep_completed,
             keep_failed=settings.keep_failed,
+            results_ttl_seconds=settings.results_ttl_seconds,
             worker=identity,
         )
 

@@ -17,8 +17,8 @@ class Thumbnail:
     width: int = 320
 
 
-def make(job: Thumbnail, context: Context) -> None:
-    """Write the thumbnail of one image. Handled twice, the new file replaces the old one at once."""
+def make(job: Thumbnail, context: Context) -> str:
+    """Write the thumbnail of one image, and tell where. The second time the new file replaces the old one."""
     folder = Path(os.environ["IMAGES"]).resolve()
     source = (folder / job.source).resolve()
     if not source.is_relative_to(folder) or not 0 < job.width <= 4096:
@@ -36,3 +36,4 @@ def make(job: Thumbnail, context: Context) -> None:
         raise DeadLetter("it is no image that Pillow can read") from None
     part.replace(target)
     context.logger.info("scaled", extra={"width": job.width})
+    return str(target.relative_to(folder))

@@ -134,6 +134,11 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    ttl_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigMapRef:
     name: str
 
@@ -158,6 +163,7 @@ class Worker:
     concurrency: int
     handler_timeout_seconds: int | None = None
     retry: Retry
+    results: Results
     env: tuple[Manifest, ...] = ()
     env_from: tuple[Manifest, ...] = ()
     resources: Manifest = field(default_factory=dict)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.cli.options import Subcommands
 
 COMMANDS = (
-    *("local", "lint", "enqueue", "publish", "top", "show", "peek", "dlq", "redrive", "repair", "explain"),
+    *("local", "lint", "enqueue", "publish", "top", "message", "peek", "dlq", "redrive", "repair", "explain"),
     *("drain", "acl"),
 )
 EXTRA = "local"
@@ -37,6 +37,7 @@ examples:
   redisqueue top                                  all queues of a Redis, live
   redisqueue peek emails --of dead-letters        look, without taking anything out
   redisqueue show emails ID                       where a message is
+  redisqueue result emails ID --timeout-seconds 30  what its handler returned, once it has
   redisqueue dlq list emails                      what was given up, and why; show, redrive, delete, purge
   redisqueue redrive emails --dry-run             dead letters that would become pending again
   redisqueue repair emails --dry-run              messages in processing that nobody would take back
@@ -99,7 +100,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. 0: done; 1: a problem, named on stderr; 2: wrong usage; 3: a duplicate, or not there.
 
-    128 + n: a signal.
+    4: the message that was asked for has failed; 128 + n: a signal.
     """
     options = parse(argv)
     try:

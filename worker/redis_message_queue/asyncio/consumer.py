@@ -68,6 +68,7 @@ class Consumer:
         keep_completed: payloads kept of handled messages, 0 = none.
         keep_failed: payloads kept of failed messages, 0 = none.
         keep_dead_letter_info: records kept of why messages became dead letters, 0 = none.
+        results_ttl_seconds: how long results are kept, of settlements that have one, 0 = not at all.
         worker: who claims; needed for `report` and for being retired.
 
     Raises:
@@ -86,6 +87,7 @@ class Consumer:
         keep_completed: int = 0,
         keep_failed: int = 1000,
         keep_dead_letter_info: int = 1000,
+        results_ttl_seconds: float = 0,
         worker: WorkerIdentity | None = None,
     ) -> None:
         keys = QueueKeys(name, key_separator)

@@ -5,11 +5,11 @@
 -- ARGV  1 numbers: messages to claim; 1 = new ones too, 0 = only what the claim record remembers; what comes back by an
 --       expired lease: 0 = as it comes, 1 = apart from others, 2 = the same, and the caller has others in hand; what is
 --       due: 2 = first, 1 = if nothing else waits, 0 = not now; lease ms; delivery limit or 0; record TTL ms; lengths
---       kept of completed, failed, dead-letter info
+--       kept of completed, failed, dead-letter info; where results are kept, for how many ms, and the prefix of their keys
 --       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for what its process holds or '',
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), and of what is given up its
---       deduplication marker or '', reason, detail. Instead of a large message its first bytes, and
---       behind `failed` the end of its lease as granted and its length
+--       deduplication marker or '', reason, detail; where results are kept, `key text` or ''. Instead of a large message
+--       its first bytes, and behind `failed` the end of its lease as granted and its length
 -- reply nil if a message that was not sent is not found: then nothing was done, and all of them are to be sent. Else one
 --       string, which clients read faster than a list: words, a line feed, the claimed messages end to end; or if they
 --       are large a list of the words and the messages, which the server puts together faster.
@@ -42,12 +42,13 @@ if settling then return redis.error_reply(type(answer) == 'table' and answer.err
 --#include notes
 --#include worker
 --#include find
+--#include result
 local keys = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
   counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9], notes = KEYS[17] }
 local DELAYED, COMPLETED, FAILED, DEAD, INFO, WORKERS = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[18], KEYS[19]
-local count, fresh, apart, due, lease_ms, limit, record_ttl, keep_completed, keep_failed, keep_info =
-  string.match(ARGV[1], '^(%d+) (%d) (%d) (%d) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local count, fresh, apart, due, lease_ms, limit, record_ttl, keep_completed, keep_failed, keep_info, results_ttl, results =
+  string.match(ARGV[1], '^(%d+) (%d) (%d) (%d) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*) ?(.*)$')
 count, limit = tonumber(count), tonumber(limit)
 local worker, held, now = ARGV[2], ARGV[4], now_ms()
 local deadline = now + lease_ms
@@ -132,7 +133,7 @@ local function trim_records()
   for info, keep in pairs(recorded) do call('LTRIM', info, 0, keep - 1) end
 end
 
--- Settle { stored, token, outcome, delay, failed, reason, detail, marker } each. Released ones go last and in reverse, so that
+-- Settle { stored, token, outcome, delay, failed, reason, detail, marker, result } each. Released ones go last and in reverse, so that
 -- the one claimed first is the next to be claimed again. `fast`: each is done and kept nowhere.
 local function settle_all(all, fast)
   local ordered, ended = {}, {}
@@ -150,6 +151,7 @@ local function settle_all(all, fast)
       if infos[outcome] and not fast then tell(outcome, stored, one[6], one[7]) end
       if outcome == 'release' then uncount(keys, stored) end
       if (marker or '') ~= '' then free_key(marker, id_of(stored)) end
+      if (one[9] or '') ~= '' then keep_result(one[9], results_ttl) end
       if outcome == 'retry' and failed then
         local failures, lost = note_of(keys, stored)
         note(keys, stored, failures + 1, lost)
@@ -222,6 +224,7 @@ while ARGV[at] do
   if outcome == 'dead' or outcome == 'failed' then
     one[8], one[6], one[7], at = ARGV[at], ARGV[at + 1], ARGV[at + 2], at + 3
   end
+  if results ~= '' then one[9], at = ARGV[at], at + 1 end
 end
 
 -- Each of these fails for a key of another type, before anything is written; the full check would take longer.
@@ -281,6 +284,8 @@ elseif count > 0 and fresh == '1' and not retired then
     if keys.noted then call('HDEL', keys.notes, stored) end
     tell('dead', stored, 'MaxDeliveries', '', deliveries)
     trim_records()
+    local id = results ~= '' and id_of(stored) or ''
+    if id ~= '' then keep_result(results .. id .. ' {"state":"failed","reason":"MaxDeliveries"}', results_ttl) end
   end
   -- What was lost with a worker comes apart from the others, so that the one whose fault it is shows itself.
   claims, problem = claim(keys, { count = count, deadline = deadline, counted = true, limit = limit, dead = DEAD,

@@ -30,6 +30,7 @@ def worker_environment(rq: RedisQueue) -> dict[str, str]:
             "REDISQUEUE_CONCURRENCY": worker.concurrency,
             "REDISQUEUE_HANDLER_TIMEOUT_SECONDS": worker.handler_timeout_seconds,
             "REDISQUEUE_MAX_ATTEMPTS": worker.retry.max_attempts,
+            "REDISQUEUE_RESULTS_TTL_SECONDS": worker.results.ttl_seconds or None,
             "REDISQUEUE_DRAIN_TIMEOUT_SECONDS": drain.timeout_seconds,
             "REDISQUEUE_GRACE_PERIOD_SECONDS": drain.grace_period_seconds,
             "REDISQUEUE_ON_DRAIN_TIMEOUT": drain.on_timeout,

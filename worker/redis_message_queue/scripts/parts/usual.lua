@@ -5,16 +5,17 @@ local claims, moved, stage, settling = {}, nil, 0, false -- stage: 1 counted, 2 
 
 local function usual()
   local pending, processing, deadlines, tokens, counter, counts = unpack(KEYS, 1, 6)
-  local want, fresh, due, lease_ms, limit, ttl, kept =
-    string.match(ARGV[1], '^(%d+) (%d) %d (%d) (%d+) (%d+) (%d+) (%d+)')
+  local want, fresh, due, lease_ms, limit, ttl, kept, results =
+    string.match(ARGV[1], '^(%d+) (%d) %d (%d) (%d+) (%d+) (%d+) (%d+) %d+ %d+ ?(%d*)')
   local worker, held = ARGV[2], ARGV[4]
   want, limit = tonumber(want), tonumber(limit)
   if want > 500 or want > 0 and fresh == '0' or ARGV[5] and kept ~= '0' then return end
 
   -- What is settled: its place by message, and the first token of all.
   local done, leases, places, first, named = {}, {}, {}, math.huge, {}
-  for at = 5, #ARGV, 2 do
-    local i = (at - 3) / 2
+  local step = results == '' and 2 or 3
+  for at = 5, #ARGV, step do
+    local i = (at - 5) / step + 1
     local token, by = string.match(ARGV[at + 1] or '', '^(%d+) done 0 0 ?(.*)$')
     if not token then return end
     done[i], leases[i], first = ARGV[at], token, math.min(first, token)
@@ -192,6 +193,12 @@ local function usual()
       call('ZREM', deadlines, unpack(gone))
       call('HDEL', counts, unpack(gone))
       if noted then call('HDEL', KEYS[17], unpack(gone)) end
+    end
+    if step == 3 then
+      --#include result
+      for i = 1, n do
+        if string.sub(answers, i, i) == '1' then keep_result(ARGV[4 + 3 * i], results) end
+      end
     end
     call('SET', KEYS[18], answers, 'PX', ttl)
     if gone[1] and (config or '') ~= '' then
