@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.v7 import Peer, require_v7
+from tests.support.v7 import Peer, require_v7, require_v11
 
 collect_ignore = ["apps"]  # projects of their own
 
@@ -21,3 +21,13 @@ def peers(redis_server: EmbeddedRedis) -> Iterator[dict[str, Peer]]:
     require_v7()
     with Peer("v7", redis_server.url) as v7, Peer("ours", redis_server.url) as ours:
         yield {"v7": v7, "ours": ours}
+
+
+@pytest.fixture(scope="module")
+def newest_peers(redis_server: EmbeddedRedis) -> Iterator[dict[str, Peer]]:
+    """The same of 7.0.0, 11.0.1 and ours: `v7`, `v11` and `ours`."""
+    require_v7()
+    require_v11()
+    url = redis_server.url
+    with Peer("v7", url) as v7, Peer("v11", url) as v11, Peer("ours", url) as ours:
+        yield {"v7": v7, "v11": v11, "ours": ours}

@@ -1,6 +1,7 @@
 """A process that works on queues as its parent asks, one JSON line at a time, with whichever library it has.
 
-It uses nothing but the API of redis-message-queue 7.0.0, so the same program runs on 7.0.0 and on ours.
+It uses nothing but the API of redis-message-queue 7.0.0, so the same program runs on 7.0.0, 11.0.1 and ours;
+what only some of them have is called by its name.
 """
 
 import asyncio
@@ -58,6 +59,7 @@ class Peer:
     def __init__(self, url):
         self.queues = []
         self.clients = []
+        self.gateways = []
         self.shared = {face: client.from_url(url) for face, (_, client) in FACES.items()}
         self.blocks = {}
         self.abandoned = []
@@ -67,10 +69,9 @@ class Peer:
         package, client = FACES[face][0], self.shared[face]
         if options.get("get_deduplication_key"):
             options["get_deduplication_key"] = KEY_FUNCTIONS[options["get_deduplication_key"]]
-        if gateway is None:
-            options["client"] = client
-        else:
-            options["gateway"] = package.RedisGateway(redis_client=client, **gateway)
+        made = None if gateway is None else package.RedisGateway(redis_client=client, **gateway)
+        options.update({"client": client} if made is None else {"gateway": made})
+        self.gateways.append(made)
         client.lose = 0
         self.clients.append(client)
         self.queues.append(package.RedisMessageQueue(name, **options))
@@ -108,8 +109,22 @@ class Peer:
     async def lose(self, queue, count):
         self.clients[queue].lose = count
 
+    async def call(self, queue, of, method, args, kwargs):
+        """A method by its name."""
+        target = self.gateways[queue] if of == "gateway" else self.queues[queue]
+        return plain(await done(getattr(target, method)(*args, **kwargs)))
+
     async def drain(self, queue):
         return await done(self.queues[queue].drain())
+
+
+def plain(value):
+    """As JSON has it."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if hasattr(value, "pending"):  # of a kind of its own in each library
+        return {name: getattr(value, name) for name in dir(value) if isinstance(getattr(value, name), int)}
+    return [plain(one) for one in value] if isinstance(value, list) else value
 
 
 async def done(value):

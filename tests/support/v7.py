@@ -1,6 +1,7 @@
-"""Processes of the published redis-message-queue 7.0.0, as a black box in its own environment, and of ours.
+"""Processes of the published redis-message-queue 7.0.0 and 11.0.1, black boxes in environments of their own,
+and of ours.
 
-Both run the same program, so any test can be written once and played with either in any role.
+All run the same program, so any test can be written once and played with either in any role.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import redis_message_queue
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     import redis
 
 REQUIREMENT = "redis-message-queue==7.0.0"
+NEWEST = "redis-message-queue==11.0.1"
 KEYS = QueueKeys("q")
 # The options that `client=` gives a gateway, but a wait that ends at once.
 WAITLESS = {
@@ -44,10 +46,24 @@ def v7_python() -> Path:
     return python_with("v7", REQUIREMENT)
 
 
+def v11_python() -> Path:
+    """The interpreter that has 11.0.1 installed. Raises Unavailable."""
+    return python_with("v11", NEWEST)
+
+
 def require_v7() -> None:
     """Skip the test with one line when 7.0.0 is not to be had; fail instead when CI=true."""
+    _require(v7_python)
+
+
+def require_v11() -> None:
+    """The same of 11.0.1."""
+    _require(v11_python)
+
+
+def _require(python: Callable[[], Path]) -> None:
     try:
-        v7_python()
+        python()
     except Unavailable as error:
         missing(str(error))
 
@@ -67,12 +83,13 @@ class PeerError(Exception):
 
 
 class Peer:
-    """One process of 7.0.0 (`library="v7"`) or of ours (`"ours"`); a context manager."""
+    """One process of 7.0.0 (`library="v7"`), of 11.0.1 (`"v11"`) or of ours (`"ours"`); a context manager."""
 
     def __init__(self, library: str, url: str) -> None:
         self.library = library
-        if library == "v7":
-            command, environment = [str(v7_python()), "-I"], {}
+        if library != "ours":
+            python = v7_python() if library == "v7" else v11_python()
+            command, environment = [str(python), "-I"], {}
         else:
             command, environment = [sys.executable, "-P"], {"PYTHONPATH": str(_OURS)}
         self._process = subprocess.Popen(
@@ -173,6 +190,10 @@ class PeerQueue:
     def lose(self, count: int) -> None:
         """Lose the next replies of the server."""
         self._ask("lose", count=count)
+
+    def call(self, method: str, *args: Any, of: str = "queue", **kwargs: Any) -> Any:
+        """What a method of the queue, or `of` its "gateway", returned, bytes as text."""
+        return self._ask("call", of=of, method=method, args=args, kwargs=kwargs)
 
     def drain(self) -> bool:
         """What `drain()` returned."""

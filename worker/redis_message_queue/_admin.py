@@ -10,6 +10,7 @@ from redis_message_queue import _bulk, _io
 from redis_message_queue._bulk import BYTES_AT_ONCE, PlacedLetter, Renewed, Tail, parts, size_of
 from redis_message_queue.envelope import decode, new_id
 from redis_message_queue.exceptions import PayloadTooLargeError
+from redis_message_queue.keys import keys_beside
 from redis_message_queue.looking import (
     LETTER_BYTES,
     LETTERS_AT_ONCE,
@@ -31,7 +32,7 @@ from redis_message_queue.redrive import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from redis_message_queue._clock import Moment
     from redis_message_queue._redis_gateway import RedisGateway
@@ -249,6 +250,35 @@ def purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -> int:
         done = gateway._call_retrying(call)  # noqa: SLF001
         if done.entries is not None and not done.unfinished:
             return done.entries
+
+
+def give_new_ids(gateway: RedisGateway, source: str, pending: str, ids: Sequence[str]) -> int:
+    """Move the oldest letters of the list `source` to `pending` under these ids; how many there were."""
+    record, told = keys_beside(pending).redrive(new_id()), records_of(keys_beside(source), source)
+    moved = 0
+    while left := ids[moved:]:
+        look = _bulk.tail(key=source, count=min(len(left), MOST_AT_ONCE), most_bytes=BYTES_AT_ONCE, raw=True)
+        page: Tail = gateway._call_retrying(look)  # noqa: SLF001
+        pairs = zip(page.entries, left, strict=False)
+        letters = [
+            _bulk.renewed(PlacedLetter(place, _as_bytes(entry)), message_id=one)
+            for place, (entry, one) in enumerate(pairs)
+        ]
+        if not letters:
+            break
+        wanted = next(parts(letters, lambda letter: size_of(letter.stored), MOST_AT_ONCE))
+        call = _bulk.redrive(
+            source=source,
+            pending=pending,
+            letters=wanted,
+            total=len(ids),
+            most=None,
+            record=record,
+            record_ttl_ms=_SHORT_RECORD_MS,
+            told=told,
+        )
+        moved += (gateway._call_retrying(call)).now  # noqa: SLF001
+    return moved
 
 
 def find(gateway: RedisGateway, keys: QueueKeys, dead_letters: str, message_id: str) -> Location:

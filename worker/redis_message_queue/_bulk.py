@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -228,7 +227,7 @@ def redrive(
     )
 
 
-def renewed(letter: PlacedLetter, *, dry_run: bool = False) -> Renewed:
+def renewed(letter: PlacedLetter, *, dry_run: bool = False, message_id: str | None = None) -> Renewed:
     """The letter, ready for another life: a new identity is a new delivery budget. A dry run sends nothing.
 
     Bytes that are no text travel as hex. A letter may be large: no form of it is kept longer than needed.
@@ -242,11 +241,9 @@ def renewed(letter: PlacedLetter, *, dry_run: bool = False) -> Renewed:
     try:
         text = payload.decode()
     except UnicodeDecodeError:
-        content = {"id": envelope.new_id(), "payload_hex": payload.hex()}
-        stored = envelope.PREFIX + json.dumps(content, separators=(",", ":"))
-        return Renewed(place, digest, stored.encode())
+        return Renewed(place, digest, envelope.encode(payload, message_id).encode())
     del payload
-    return Renewed(place, digest, envelope.encode(text).encode())
+    return Renewed(place, digest, envelope.encode(text, message_id).encode())
 
 
 class Purged(NamedTuple):

@@ -16,6 +16,7 @@ from redis_message_queue import _bulk, _io, _transport, envelope, operations, op
 from redis_message_queue._abstract_redis_gateway import AbstractRedisGateway, event_sink
 from redis_message_queue._claiming import ClaimLoop
 from redis_message_queue._clock import Moment, monotonic
+from redis_message_queue._gateway_admin import GatewayAdmin
 from redis_message_queue._local_state import AnsweredRecords
 from redis_message_queue._retry import pause, repeated
 from redis_message_queue.client_checks import check_not_cluster_node, is_cluster
@@ -134,7 +135,7 @@ def _raise_refusal(error: redis.exceptions.ResponseError) -> None:
         raise LuaScriptError(text) from error
 
 
-class RedisGateway(AbstractRedisGateway):
+class RedisGateway(GatewayAdmin):
     """Redis work over one pooled client.
 
     Usable directly, with explicit list names. `retry_budget_seconds` bounds the repeats of idempotent calls

@@ -29,15 +29,15 @@ class BaseGracefulInterruptHandler(ABC):
 
 
 class EventDrivenInterruptHandler(BaseGracefulInterruptHandler):
-    """Interrupted once `event` is set; for programs that own their signals, and for threads.
+    """Interrupted once `stop_event` is set; for programs that own their signals, and for threads.
 
     Raises TypeError for anything but a `threading.Event`.
     """
 
-    def __init__(self, event: threading.Event) -> None:
-        if not isinstance(event, threading.Event):
-            raise TypeError(f"'event' must be a threading.Event, got {type(event).__name__}")
-        self._event = event
+    def __init__(self, stop_event: threading.Event) -> None:
+        if not isinstance(stop_event, threading.Event):
+            raise TypeError(f"'stop_event' must be a threading.Event, got {type(stop_event).__name__}")
+        self._event = stop_event
 
     def is_interrupted(self) -> bool:
         """True while the event is set."""

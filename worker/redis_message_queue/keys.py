@@ -152,6 +152,15 @@ class QueueKeys:
         return f"{self.deduplication_prefix}{text}"
 
 
+def keys_beside(key: str) -> QueueKeys:
+    """The names of the queue that a list belongs to; of any other list, of a queue that is called like it."""
+    for end in ("pending", "processing", "completed", "failed", "dlq"):
+        prefix = key.removesuffix(end)
+        if prefix != key and len(prefix) > 1:
+            return QueueKeys(prefix[:-1], prefix[-1])  # whatever its separator is: names are the same
+    return QueueKeys(key)
+
+
 HELD = "held:"
 
 

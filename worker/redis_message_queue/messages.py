@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from redis_message_queue.validation import LONGEST_DELAY_SECONDS, check
 
 MessageData = str | bytes
+# What versions 9 to 11 call what is received and published, and 8 the latter.
+ReceivedPayload = MessageData
+PublishPayload = MessagePayload = str | dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from redis_message_queue.envelope import PayloadLimits, default_deduplication_key
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.validation import LONGEST_DELAY_SECONDS, MOST_KEPT, check, check_types, shown
+from redis_message_queue.validation import (
+    LONGEST_DELAY_SECONDS,
+    MOST_KEPT,
+    check,
+    check_types,
+    shown,
+    visibility_timeout_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     import tenacity
 
@@ -26,6 +33,7 @@ DEFAULT_VISIBILITY_TIMEOUT_SECONDS = 300
 # A handler that runs for longer than that without a lease is taken for gone by a repair.
 DEFAULT_GRACE_SECONDS = 3600.0
 _DEFAULT_HISTORY_LENGTH = 1000
+_HISTORIES = ("completed", "failed")
 _DEFAULT_DEDUPLICATION_TTL_SECONDS = 3600
 _DEFAULT_WAIT_INTERVAL_SECONDS = 5
 # A replay record must outlive every repeat of its call.
@@ -140,12 +148,17 @@ class QueueOptions(_Options):
         """The bounds on payloads."""
         return PayloadLimits(self.max_payload_bytes, self.max_payload_depth, self.strict_payload_types)
 
-    def validate(self, check_callback: Check, check_event_callback: Check) -> None:
-        """Check everything that does not depend on the gateway. Raises TypeError or ConfigurationError."""
+    def validate(
+        self, check_callback: Check, check_event_callback: Check, chosen: Collection[str] = ()
+    ) -> None:
+        """Check everything that does not depend on the gateway. Raises TypeError or ConfigurationError.
+
+        `chosen`: the arguments that were given, be it their defaults.
+        """
         self._check_name()
         self._check("deduplication", "enable_completed_queue", "enable_failed_queue")
-        self._check_history("max_completed_length", "enable_completed_queue")
-        self._check_history("max_failed_length", "enable_failed_queue")
+        for kind in _HISTORIES:
+            self._check_history(f"max_{kind}_length", f"enable_{kind}_queue", chosen)
         self._check("max_delivery_count", "visibility_timeout_seconds")
         check_callback("get_deduplication_key", self.get_deduplication_key)
         custom_key = self.get_deduplication_key not in (None, default_deduplication_key)
@@ -178,11 +191,24 @@ class QueueOptions(_Options):
                 " rename the queue or pass another 'key_separator'"
             )
 
-    def _check_history(self, length: str, flag: str) -> None:
-        """Check the cap of a history list; a cap of one's own choice makes sense with the list alone."""
+    def with_histories(self, chosen: Collection[str]) -> QueueOptions:
+        """The same with those histories on of which the length alone was given, as versions 8 to 11 spell it.
+
+        0 keeps nothing, None any number.
+        """
+        kinds = [kind for kind in _HISTORIES if f"max_{kind}_length" in chosen]
+        found = {f"enable_{kind}_queue": getattr(self, f"max_{kind}_length") != 0 for kind in kinds}
+        found = {flag: is_on for flag, is_on in found.items() if flag not in chosen}
+        return replace(self, **found) if found else self
+
+    def _check_history(self, length: str, flag: str, chosen: Collection[str]) -> None:
+        """Check the cap of a history list, and that its two spellings do not contradict each other."""
         self._check(length)
-        if not getattr(self, flag) and getattr(self, length) not in (None, _DEFAULT_HISTORY_LENGTH):
-            raise ConfigurationError(f"'{length}' requires '{flag}=True'")
+        most, is_on = getattr(self, length), getattr(self, flag)
+        if is_on and most == 0:
+            raise ConfigurationError(f"'{length}' must be positive with '{flag}=True', got 0; leave one out")
+        if flag in chosen and not is_on and most not in (None, 0, _DEFAULT_HISTORY_LENGTH):
+            raise ConfigurationError(f"'{length}' requires '{flag}=True'; or leave '{flag}' out")
 
     def _check_heartbeat(self, lease_seconds: int | None, *, without_lease: str) -> None:
         interval = self.heartbeat_interval_seconds
@@ -229,7 +255,7 @@ class QueueOptions(_Options):
             raise GatewayContractError(
                 f"'gateway' must be an AbstractRedisGateway{hint}, got {type(gateway).__name__}"
             )
-        timeout = _visibility_timeout(gateway)
+        timeout = visibility_timeout_of(gateway)
         self._check_heartbeat(
             timeout,
             without_lease="a gateway with a configured visibility timeout: it must expose"
@@ -254,22 +280,6 @@ class QueueOptions(_Options):
                 f" this one serves {bound!r}"
             )
         gateway._rmq_bound_pending_queue = self.keys.pending  # noqa: SLF001 - the documented name
-
-
-def _visibility_timeout(gateway: object) -> int | None:
-    value = getattr(gateway, "message_visibility_timeout_seconds", None)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise GatewayContractError(
-            f"the gateway's 'message_visibility_timeout_seconds' must be an int or None,"
-            f" got {type(value).__name__}"
-        )
-    if value <= 0:
-        raise ConfigurationError(
-            f"the gateway's 'message_visibility_timeout_seconds' must be positive, got {value!r}"
-        )
-    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from redis_message_queue._callbacks import is_async_callable, promises_awaitable
-from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from _typeshed import DataclassInstance
 
@@ -60,6 +60,7 @@ class Rule:
 
 _FLAG, _CALLBACK = Rule("a bool"), Rule("callable", optional=True)
 _LIMIT = Rule("an int", optional=True, above=0)
+_KEPT = Rule("an int", optional=True, least=0)
 _WHOLE_SECONDS = Rule("an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS)
 
 RULES: Mapping[str, Rule] = {
@@ -68,8 +69,8 @@ RULES: Mapping[str, Rule] = {
     "deduplication": _FLAG,
     "enable_completed_queue": _FLAG,
     "enable_failed_queue": _FLAG,
-    "max_completed_length": _LIMIT,
-    "max_failed_length": _LIMIT,
+    "max_completed_length": _KEPT,
+    "max_failed_length": _KEPT,
     "max_delivery_count": _LIMIT,
     "visibility_timeout_seconds": _WHOLE_SECONDS,
     "get_deduplication_key": _CALLBACK,
@@ -174,6 +175,19 @@ def shown(value: float) -> str:
     return repr(value)
 
 
+def checked_new_ids(ids: Iterable[str]) -> list[str]:
+    """Ids for messages to come. Raises TypeError or ConfigurationError for what can be none."""
+    if isinstance(ids, (str, bytes)):
+        raise TypeError(f"'envelope_ids' must be several ids, as in a list, got {type(ids).__name__}")
+    found = [*ids]
+    for one in found:
+        if not isinstance(one, str):
+            raise TypeError(f"'envelope_ids' must be strings, got {type(one).__name__}")
+    if "" in found or len({*found}) < len(found):
+        raise ConfigurationError("'envelope_ids' must not be empty nor equal: each is one message's own")
+    return found
+
+
 def check_sync_callable(name: str, value: Callable[..., object] | None) -> None:
     """Check an optional callback of the sync flavour: it must not be async."""
     check_types(**{name: value})
@@ -186,6 +200,23 @@ def check_async_callable(name: str, value: Callable[..., object] | None) -> None
     check_types(**{name: value})
     if value is not None and not promises_awaitable(value):
         raise TypeError(f"'{name}' must be an async callable; the sync RedisMessageQueue takes plain ones")
+
+
+def visibility_timeout_of(gateway: object) -> int | None:
+    """What a gateway says of its leases. Raises GatewayContractError or ConfigurationError."""
+    value = getattr(gateway, "message_visibility_timeout_seconds", None)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise GatewayContractError(
+            f"the gateway's 'message_visibility_timeout_seconds' must be an int or None,"
+            f" got {type(value).__name__}"
+        )
+    if value <= 0:
+        raise ConfigurationError(
+            f"the gateway's 'message_visibility_timeout_seconds' must be positive, got {value!r}"
+        )
+    return value
 
 
 def picked(kind: type[T], arguments: Mapping[str, Any]) -> T:

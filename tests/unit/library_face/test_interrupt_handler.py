@@ -130,5 +130,5 @@ def test_an_event_may_be_the_interrupt() -> None:
     assert not handler.is_interrupted()
     event.set()
     assert handler.is_interrupted()
-    with pytest.raises(TypeError, match=r"'event' must be a threading\.Event"):
+    with pytest.raises(TypeError, match=r"'stop_event' must be a threading\.Event"):
         EventDrivenInterruptHandler(object())  # type: ignore[arg-type]

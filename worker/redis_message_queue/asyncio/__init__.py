@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from redis_message_queue.looking import Location as Location
     from redis_message_queue.messages import ClaimedMessage, MessageData
     from redis_message_queue.messages import CurrentMessage as CurrentMessage
+    from redis_message_queue.messages import MessagePayload as MessagePayload
+    from redis_message_queue.messages import PublishPayload as PublishPayload
+    from redis_message_queue.messages import ReceivedPayload as ReceivedPayload
     from redis_message_queue.messages import current_message as current_message
     from redis_message_queue.redrive import RedriveProgress as RedriveProgress
     from redis_message_queue.redrive import RepairReport as RepairReport
@@ -86,7 +89,15 @@ _NAMES = {
         "EventDrivenInterruptHandler",
     ),
     "looking": ("Letter", "Location"),
-    "messages": ("ClaimedMessage", "MessageData", "CurrentMessage", "current_message"),
+    "messages": (
+        "ClaimedMessage",
+        "MessageData",
+        "CurrentMessage",
+        "MessagePayload",
+        "PublishPayload",
+        "ReceivedPayload",
+        "current_message",
+    ),
     "redis_message_queue": ("RedisMessageQueue",),
     "redrive": ("RedriveProgress", "RepairReport"),
     "results": ("Result",),

@@ -58,8 +58,8 @@ class BaseQueue:
         """Begin with the arguments of the constructor, by their names."""
         gateway, client = arguments["gateway"], arguments["client"]
         settings = validation.picked(QueueOptions, arguments)
-        settings.validate(_io.check_callback, _io.check_event_callback)
-        self._options = settings
+        settings.validate(_io.check_callback, _io.check_event_callback, self._chosen)
+        self._options = settings = settings.with_histories(self._chosen)
         self.key, self._limits = settings.keys, settings.limits
         if gateway is not None:
             self._gateway_timeout = settings.check_gateway(

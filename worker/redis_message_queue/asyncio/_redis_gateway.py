@@ -17,6 +17,7 @@ from redis_message_queue._local_state import AnsweredRecords
 from redis_message_queue.asyncio import _io
 from redis_message_queue.asyncio._abstract_redis_gateway import AbstractRedisGateway, event_sink
 from redis_message_queue.asyncio._claiming import ClaimLoop
+from redis_message_queue.asyncio._gateway_admin import GatewayAdmin
 from redis_message_queue.asyncio._retry import pause, repeated
 from redis_message_queue.client_checks import check_not_cluster_node, is_cluster
 from redis_message_queue.envelope import new_id
@@ -134,7 +135,7 @@ def _raise_refusal(error: redis.exceptions.ResponseError) -> None:
         raise LuaScriptError(text) from error
 
 
-class RedisGateway(AbstractRedisGateway):
+class RedisGateway(GatewayAdmin):
     """Redis work over one pooled client.
 
     Usable directly, with explicit list names. `retry_budget_seconds` bounds the repeats of idempotent calls

@@ -38,6 +38,8 @@ class RedisMessageQueue(LookingQueue):
     Lengths are numbers of messages, `_seconds` are seconds; `None` switches a limit off. With a visibility
     timeout a message is delivered at least once and comes back when its consumer dies, at most
     `max_delivery_count` times, then it goes to the dead letters. `key` has the names of the Redis keys.
+    `max_completed_length` and `max_failed_length` bound what is kept of handled and failed messages; given
+    alone they switch that on (0: off, None: no bound), as `enable_completed_queue` and its sibling do.
     `on_event` is told of everything that happens; what it raises is warned of and changes nothing.
     `publish_timeout_seconds` ends a publish in time, whatever the client is still trying; without it one that
     deduplicates takes its 120 s with Redis away, and the repeats of the client beyond.
