@@ -34,6 +34,7 @@ JOURNAL = [
     "packed 8",
     "refund of 7 was asked for",
     "reminded ada@example.org",
+    "total of 2",
 ]
 
 
@@ -128,7 +129,7 @@ def peer(name: str) -> str:
 def test_the_jobs_on_rq(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
     there = shop("with_rq", peer("rq"), tmp_path, redis_url)
     with there.worker("-m", "rq.cli", "worker", "shop", "--url", redis_url, "--with-scheduler"):
-        there.run("send.py")
+        assert there.run("send.py") == "total 7\n"
         assert there.noted() == JOURNAL
         eventually(lambda: redis_client.zcard("rq:failed:shop") == 1, "the refund is failed")
 
@@ -137,7 +138,7 @@ def test_the_jobs_on_rq(tmp_path: Path, redis_url: str, redis_client: redis.Redi
 def test_the_jobs_on_celery(tmp_path: Path, redis_url: str) -> None:
     there = shop("with_celery", peer("celery"), tmp_path, redis_url)
     with there.worker("-m", "celery", "-A", "tasks", "worker", "--concurrency", "2"):
-        there.run("send.py")
+        assert there.run("send.py") == "total 7\n"
         assert there.noted() == JOURNAL
 
 
@@ -150,9 +151,11 @@ def test_the_jobs_here(tmp_path: Path, redis_url: str, redis_client: redis.Redis
         redis_url,
         "--concurrency",
         "2",
+        "--results-ttl-seconds",
+        "60",
     )
     with here.worker("-m", "redisqueue_worker.cli", "run", "jobs", *options, "--http-port", "0"):
-        here.run("send.py")
+        assert here.run("send.py") == "total 7\n"
         assert here.noted() == JOURNAL
         queue = RedisMessageQueue("shop", client=redis_client)
         (letter,) = eventually(queue.failed, "the refund is failed")

@@ -45,3 +45,9 @@ def bill(order: int) -> None:
 def shrink(picture: str) -> None:
     """Compute a while."""
     note(f"{picture}: {hashlib.pbkdf2_hmac('sha256', picture.encode(), b'salt', 100_000).hex()}")
+
+
+def total(prices: list[int]) -> int:
+    """Tell a sum."""
+    note(f"total of {len(prices)}")
+    return sum(prices)

@@ -4,7 +4,7 @@ import os
 import shop
 from celery import Celery
 
-app = Celery("tasks", broker=os.environ["REDIS_URL"])
+app = Celery("tasks", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
 app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, worker_prefetch_multiplier=1)
 
 
@@ -36,3 +36,8 @@ def bill(order):
 @app.task
 def shrink(picture):
     shop.shrink(picture)
+
+
+@app.task
+def total(prices):
+    return shop.total(prices)

@@ -35,3 +35,8 @@ def bill(job: dict[str, Any]) -> None:
 @handler("shrink", slots="processes")
 def shrink(job: dict[str, Any]) -> None:
     shop.shrink(job["picture"])
+
+
+@handler("total")
+def total(job: dict[str, Any]) -> int:
+    return shop.total(job["prices"])
