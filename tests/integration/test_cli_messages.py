@@ -14,6 +14,7 @@ import pytest
 from tests.support.readmes import ROOT
 
 from redis_message_queue import RedisMessageQueue, results
+from redis_message_queue.cancelling import Cancellation
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.looking import State
@@ -290,6 +291,21 @@ def test_a_result_is_told_or_waited_for(run: Run, ask: Any, redis_client: redis.
     assert run("result", "jobs", "good", "--timeout-seconds", "nan")[0] == 2
 
 
+# -- cancel --
+
+
+def test_a_message_is_cancelled(run: Run, ask: Any, redis_client: redis.Redis) -> None:
+    queue = RedisMessageQueue("jobs", client=redis_client)
+    for one in ("a", "b", "c"):
+        queue.enqueue(one, message_id=one)
+    Consumer(redis_client, "jobs").claim(1)
+    assert run("cancel", "jobs", "a") == (0, "a: requested, it is in hand and does not come again\n", "")
+    assert run("cancel", "jobs", "b") == (0, "b: removed, it is never started\n", "")
+    assert ask("cancel", "jobs", "c") == (0, {"message_id": "c", "cancelled": "removed"})
+    assert ask("cancel", "jobs", "nowhere") == (3, {"message_id": "nowhere", "cancelled": "unknown"})
+    assert run("result", "jobs", "b") == (4, "", "b: cancelled: cancelled before it was started\n")
+
+
 def test_a_purge_asks_first(run: Run, ask: Any, dead: Any, redis_client: redis.Redis) -> None:
     dead(("a", "x"), ("b", "y"))
     code, _, err = run("dlq", "purge", "jobs")
@@ -323,6 +339,7 @@ def test_the_readme_names_all_that_is_printed() -> None:
     named = {command: set(re.findall(r"`(\w+)`", row.split(" | ", 1)[1])) for command, row in rows.items()}
     assert named["show QUEUE ID"] == LOCATION | set(get_args(State))
     assert named["result QUEUE ID"] == {"state", "value", "reason"} | set(get_args(ResultState))
+    assert named["cancel QUEUE ID"] == {"message_id", "cancelled"} | set(get_args(Cancellation))
     assert named["dlq list QUEUE"] == LETTER | {"payload_hex"}
     assert named["enqueue QUEUE [MESSAGE …]"] == {"message_id", "enqueued", "first_id"}
     assert named["dlq redrive QUEUE ID …"] == {"redriven", "missing"}

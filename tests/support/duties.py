@@ -120,6 +120,25 @@ async def mend(face: Face, client: Any) -> None:
     assert await face.call(queue.result, "nowhere", timeout_seconds=0.05) is None
     await face.call(client.lpush, KEYS.processing, envelope.encode("in hand", "in-hand"))
     assert (await face.call(queue.find, "in-hand")).state == "in_flight"
+    assert await face.call(queue.cancel, "in-hand") == "requested"
+    assert await face.call(queue.cancel, "nowhere") == "unknown"
+    held = envelope.encode("held", "held")
+    await face.call(client.lpush, KEYS.processing, held)
+    await face.call(client.hset, KEYS.lease_tokens, held, "7")
+    state = {"held:i": "9999999999999 7", "w9": '{"v":1,"instance":"i"}'}
+    await face.call(client.hset, KEYS.workers, mapping=state)
+    assert await face.call(queue.cancel, "held") == "requested"
+    for place in ("pending", "delayed"):
+        unwanted = envelope.encode(place, place)
+        if place == "pending":
+            await face.call(client.lpush, KEYS.pending, unwanted)
+        else:
+            await face.call(client.zadd, KEYS.delayed, {unwanted: 9e12})
+        await face.call(client.set, KEYS.deduplication(sha256(place.encode()).hexdigest()), place, ex=60)
+        assert await face.call(queue.cancel, place) == "removed"
+    await face.call(client.hdel, KEYS.workers, *state)
+    await face.call(client.lrem, KEYS.processing, 1, held)
+    await face.call(client.hdel, KEYS.lease_tokens, held)
     assert await face.call(queue.delete_letters, ["nowhere"]) == []
     assert await face.call(queue.redrive_dead_letters) == 1
     await face.call(client.hset, KEYS.lease_tokens, "lost", "1")

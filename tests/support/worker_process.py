@@ -68,6 +68,24 @@ def returning(payload: str, context: Context):
 async def returning_async(payload: str, context: Context):
     return returning(payload, context)
 
+def looking(payload: str, context: Context):
+    note("started", f"{payload} {os.getpid()}")
+    while not gate_is_open(payload) and not (payload.startswith("looks") and context.cancelled):
+        time.sleep(0.01)
+    note("finished", payload)
+    return payload
+
+async def looking_async(payload: str, context: Context):
+    note("started", f"{payload} {os.getpid()}")
+    try:
+        while not gate_is_open(payload):
+            await asyncio.sleep(0.01)
+    except asyncio.CancelledError:
+        note("cancelled", f"{payload} {context.cancelled}")
+        raise
+    note("finished", payload)
+    return payload
+
 def broken(payload: str, context: Context):
     note("started", f"{payload} {context.delivery_count}")
     if payload == "dead":

@@ -54,7 +54,7 @@ _LARGE_BYTES = 1024
 _HEAD_BYTES = 64
 # What nearly every settlement says. To format an outcome takes as long as all the rest of its arguments.
 _PLAIN_ENDS = {outcome: f" {outcome} 0 0" for outcome in Outcome}
-_GIVES_UP = (Outcome.FAILED, Outcome.DEAD)
+_GIVES_UP = (Outcome.FAILED, Outcome.DEAD, Outcome.CANCELLED)
 
 
 def requests(settlements: Sequence[Settlement]) -> list[Sequence[int]]:
@@ -151,12 +151,13 @@ class ConsumerState:
             answered: list[str] = []
             while self._answered and len(answered) < _ANSWERED_AT_ONCE:
                 answered.append(self._answered.popleft())
+        keys = self.options.keys
         settled = self._settle_record + (self._settle_id(settlements) if settlements else "none")
         claimed = self._claim_record + (claim_id or "none")
         apart = 0 if in_hand is None else 1 if in_hand == 0 else 2
         when = 2 if due is Due.FIRST else _DUE[due]
         words = [
-            _settlement_args(one, self._marker(one.claim.stored) if one.outcome in _GIVES_UP else "")
+            _settlement_args(one, marker_of(keys, one.claim.stored) if one.outcome in _GIVES_UP else "")
             for one in settlements
         ]
         if self._results:
@@ -212,8 +213,11 @@ class ConsumerState:
 
     def report(
         self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool
-    ) -> Call[int]:
-        """Refresh the worker's field. Raises ConfigurationError without a worker identity."""
+    ) -> Call[frozenset[str]]:
+        """Refresh the worker's field; the tokens of leases to cancel.
+
+        Raises ConfigurationError without a worker identity.
+        """
         worker = self.worker
         age = "" if oldest_start_age_seconds is None else round(oldest_start_age_seconds * 1000)
         state = _worker_json(worker, busy=busy, draining=draining, tripped=tripped)
@@ -228,13 +232,14 @@ class ConsumerState:
             raise ConfigurationError("reporting needs 'worker': pass a WorkerIdentity to the Consumer")
         return self.options.worker
 
-    def _noted(self, version: Any) -> int:
+    def _noted(self, reply: Any) -> frozenset[str]:
+        version, *tokens = (reply,) if isinstance(reply, int) else as_text(reply).split()
         self._seen = int(version)
-        return self._seen
+        return frozenset(tokens)
 
     def free(self, given_up: Sequence[bytes]) -> Call[int] | None:
         """Forget the deduplication keys of messages that were given up; None where they can have none."""
-        held = [(marker, stored) for stored in given_up if (marker := self._marker(stored))]
+        held = [(marker, stored) for stored in given_up if (marker := marker_of(self.options.keys, stored))]
         ids = [envelope.decode(stored).id or "" for _, stored in held]
         return Call(script("free"), tuple(marker for marker, _ in held), tuple(ids), int) if held else None
 
@@ -242,23 +247,6 @@ class ConsumerState:
         """The key and the text of what is kept of a message; "" where there is nothing to keep."""
         claim = one.claim
         return f"{self._results}{claim.id} {one.result}" if one.result and claim.id else ""
-
-    def _marker(self, stored: Text) -> str:
-        """The name of the marker that a message has if it was deduplicated; "" where that cannot be told."""
-        message = envelope.decode(stored)
-        if message.id is None:
-            return ""
-        payload, key = message.payload, envelope.key_of(stored)
-        data = payload if isinstance(payload, bytes) else payload.encode("utf-8", "surrogatepass")
-        if key is None:
-            key = hashlib.sha256(data).hexdigest()
-        elif not key:  # the payload is the key
-            key = data.decode("utf-8", "replace")
-        try:
-            key.encode()
-        except UnicodeEncodeError:  # no marker of ours: a message must not fail its settlement
-            return ""
-        return self.options.keys.deduplication(key) if key else ""
 
     def _settle_id(self, settlements: Sequence[Settlement]) -> str:
         # The same settlements give the same id, so a caller repeats a call by calling again.
@@ -310,6 +298,24 @@ class ConsumerState:
         return Claim(
             stored, token, content.id, content.payload, count, failures, lost, bool(kept), lease_end_ms
         )
+
+
+def marker_of(keys: QueueKeys, stored: Text) -> str:
+    """The name of the marker that a message has if it was deduplicated; "" where that cannot be told."""
+    message = envelope.decode(stored)
+    if message.id is None:
+        return ""
+    payload, key = message.payload, envelope.key_of(stored)
+    data = payload if isinstance(payload, bytes) else payload.encode("utf-8", "surrogatepass")
+    if key is None:
+        key = hashlib.sha256(data).hexdigest()
+    elif not key:  # the payload is the key
+        key = data.decode("utf-8", "replace")
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # no marker of ours: a message must not fail its settlement
+        return ""
+    return keys.deduplication(key) if key else ""
 
 
 def leases_at_once(claims: Sequence[Claim]) -> Iterator[list[Claim]]:

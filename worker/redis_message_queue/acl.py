@@ -17,7 +17,7 @@ DUTIES: Mapping[Role, str] = {
     "producer": "publishes, and asks for results",
     "worker": "claims, settles and renews",
     "operator": "reads the counters, retires idle workers and gives back what ended ones hold",
-    "caretaker": "looks, redrives, repairs and purges",
+    "caretaker": "looks, cancels, redrives, repairs and purges",
 }
 _COMMANDS: Mapping[Role, str] = {
     "producer": "eval evalsha blmove type time get set del exists llen lpush rpush rpop lindex ltrim zadd",
@@ -26,9 +26,9 @@ _COMMANDS: Mapping[Role, str] = {
     " hget hmget hset hdel hexists hincrby hkeys hscan zadd zrem zrange zrangebyscore zscore",
     "operator": "eval evalsha type time get exists pexpire llen rpush rpop lrem zcard zcount zrange zrem"
     " hget hgetall hscan hset hdel hincrby",
-    "caretaker": "eval evalsha blmove type time get set exists pexpire rename"
-    " llen lpush lpop lrange lindex lpos lset lrem unlink"
-    " hlen hexists hget hmget hgetall hscan hset hdel zadd zcard zcount zrange zpopmin zscore",
+    "caretaker": "eval evalsha blmove type time get set del exists pexpire rename"
+    " llen lpush lpop lrange lindex lpos lset lrem ltrim unlink"
+    " hlen hexists hget hmget hgetall hscan hset hdel zadd zcard zcount zrange zrem zpopmin zscore",
 }
 _GLOB = re.compile(r"([\\*?\[\]^])")
 

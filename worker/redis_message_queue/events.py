@@ -30,6 +30,7 @@ class EventOperation(StrEnum):
     RETRY_ATTEMPT = "retry_attempt"
     RETRY_EXHAUSTED = "retry_exhausted"
     DRAIN = "drain"
+    CANCEL = "cancel"
 
 
 class EventOutcome(StrEnum):

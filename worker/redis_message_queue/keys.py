@@ -103,6 +103,10 @@ class QueueKeys:
         "{name}{separator}delayed",
         "Sorted set: stored message → when it is due, ms since the epoch by the server's clock.",
     )
+    cancelled = _name(
+        "{name}{separator}pending:cancelled",
+        "Hash: id of a message that is to be cancelled → `ms key`: when that was asked, its result's key.",
+    )
     workers = _name(
         "{name}{separator}workers",
         "Hash: worker id → its JSON state; `held:` and instance → its leases. Expires after the last report.",

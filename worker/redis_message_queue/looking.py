@@ -61,6 +61,13 @@ class Location:
     traceback: str = ""
 
 
+class Place(NamedTuple):
+    """Where a message is, and as what it is stored there; empty for one that has ended."""
+
+    location: Location
+    stored: bytes
+
+
 class Cursor(NamedTuple):
     """Where a search goes on: place, entries passed over there, its length then, equal letters left."""
 
@@ -86,6 +93,21 @@ def locate(keys: QueueKeys, dead_letters: str, message_id: str, cursor: Cursor) 
     )
 
 
+def locate_stored(
+    keys: QueueKeys, dead_letters: str, message_id: str, cursor: Cursor
+) -> Call[Place | Cursor]:
+    """The same for whoever needs the message itself."""
+    call = locate(keys, dead_letters, message_id, cursor)
+
+    def placed(reply: Any) -> Place | Cursor:
+        found = call.parse(reply)
+        if isinstance(found, Cursor):
+            return found
+        return Place(found, reply[-1] if found.state in ("pending", "delayed", "in_flight") else b"")
+
+    return Call(call.script, call.own_keys, (*call.args, "1"), placed, raw=True)
+
+
 def _located(message_id: str, word: Text, *facts: Any) -> Location | Cursor:
     state: Any = as_text(word)
     if state == "more":
@@ -95,7 +117,7 @@ def _located(message_id: str, word: Text, *facts: Any) -> Location | Cursor:
     if state == "delayed":
         return Location(message_id, state, due=_moment(facts[0]))
     if state == "in_flight":
-        end, deliveries, worker = map(_told, facts)
+        end, deliveries, worker = map(_told, facts[:3])
         return Location(
             message_id,
             state,

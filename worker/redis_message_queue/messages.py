@@ -74,6 +74,7 @@ class Outcome(StrEnum):
     FAILED = "failed"  # to the failed list, if it is kept; removed otherwise
     DEAD = "dead"  # to the dead letters, with a record of why
     RETRY = "retry"  # again after `delay_seconds`; the delivery counts
+    CANCELLED = "cancelled"  # removed, because somebody has asked for that
     RELEASE = "release"  # back to the front of pending; the delivery does not count
 
 

@@ -264,12 +264,13 @@ class ConsumerLoop(threading.Thread):
         return circuit.room(free, probes=probes, now=now)
 
     def _report(self, consumer: Consumer) -> None:
-        consumer.report(
+        tokens = consumer.report(
             busy=len(self._in_flight) + len(self._quarantine.kept),
             oldest_start_age_seconds=self._in_flight.oldest_age_seconds(),
             draining=self._draining.is_set(),
             tripped=self._circuit.state.tripped,
         )
+        self._in_flight.cancel(tokens)
 
     # ---- what came -----------------------------------------------------------------
 
@@ -316,10 +317,10 @@ class ConsumerLoop(threading.Thread):
 
     def _take_outcome(self, message: InFlight, failure: Failure | None) -> None:
         now = monotonic()
-        message.finished = True
         self._running -= 1
         seconds = now - message.started
         policy = message.retries or self._policy
+        failure = message.end(failure)
         settlement = self._circuit.verdict(message, policy.settlement(message.claim, failure))
         self._metrics.handler_seconds.observe(seconds)
         self._linger.took(seconds)

@@ -95,6 +95,7 @@ class Context:
     Attributes:
         id: the message's id; None for a message that was published without one.
         delivery_count: how often this message was handed out, this time included.
+        has_seen_cancellation: for the worker: `cancelled` was true when the handler asked.
         result: for the worker: the text of what the handler returned, where results are kept.
     """
 
@@ -115,6 +116,8 @@ class Context:
         self._publisher = publisher
         self._draining = draining
         self._lease_lost = False
+        self._cancelled = False
+        self.has_seen_cancellation = False
         self._keeps_result = keeps_result
         self.result = ""
         self._timeout_seconds = timeout_seconds
@@ -166,6 +169,17 @@ class Context:
         It may when no renewal came through for as long as a lease lasts.
         """
         return self._lease_lost
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has cancelled the message: a handler in a thread should look, and end.
+
+        How it ends does not matter then: the message does not come again. An async handler is cancelled, and
+        a process slot killed, so these hardly get to look.
+        """
+        if self._cancelled:
+            self.has_seen_cancellation = True
+        return self._cancelled
 
     def extend(self, seconds: float) -> None:
         """Move the deadline to at least `seconds` from now; it never comes nearer.
@@ -299,6 +313,10 @@ class Context:
             from redis_message_queue.results import completed  # noqa: PLC0415  (few workers keep results)
 
             self.result = completed(value)
+
+    def mark_cancelled(self) -> None:
+        """Called by the worker when somebody has cancelled the message."""
+        self._cancelled = True
 
     def mark_lease_lost(self) -> None:
         """Called by the worker when somebody else holds the lease, or may."""

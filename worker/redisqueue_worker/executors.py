@@ -287,9 +287,9 @@ class TaskExecutor:
             message.cancel = partial(self._loop.call_soon_threadsafe, task.cancel)
 
     async def _run(self, handler: Handler, message: InFlight) -> None:
-        if message.timed_out_at is None:
+        if message.timed_out_at is None and not message.stopped:
             failure = await failure_in_async(handler, message.claim.payload, message.context)
-        else:  # the loop was blocked until the deadline had passed
+        else:  # before it began, as where the loop was blocked until its deadline had passed
             failure = failure_of(asyncio.CancelledError())
         if failure and failure.kind is FailureKind.CANCELLED and message.timed_out_at is not None:
             failure = failure_of(HandlerTimeout(message.age_seconds))

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redis_message_queue._clock import monotonic
+from redisqueue_worker.retry_policy import unless_unwanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from redis_message_queue.consumer import Claim
     from redisqueue_worker.context import Context
     from redisqueue_worker.effective_policy import EffectivePolicy
     from redisqueue_worker.metrics import Metrics
-    from redisqueue_worker.retry_policy import RetryPolicy
+    from redisqueue_worker.retry_policy import Failure, RetryPolicy
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class InFlight:
         abandoned: nobody waits for this handler any more; the process must be replaced to be rid of it.
         finished: the handler has ended, the outcome is not settled yet.
         lost: somebody else holds the lease.
+        cancelled: somebody wants it to end; `stopped` once its handler was told to.
         epoch: the circuit breaker's when it was claimed.
         retries: its handler's own; None for the worker's.
     """
@@ -48,6 +50,8 @@ class InFlight:
     abandoned: bool = False
     finished: bool = False
     lost: bool = False
+    cancelled: bool = False
+    stopped: bool = False
     epoch: int = 0
     retries: RetryPolicy | None = None
 
@@ -59,6 +63,11 @@ class InFlight:
         """It is known for which handler it is: what holds for that one holds for it."""
         self.retries = policy.retries
         self.context.limit(policy.timeout_seconds)
+
+    def end(self, failure: Failure | None) -> Failure | None:
+        """Its handler has ended; how that counts."""
+        self.finished = True
+        return unless_unwanted(failure, self.context)
 
     def begin(self, cancel: Callable[[], object]) -> None:
         """A slot begins with it only now: from here its handler's time counts."""
@@ -122,6 +131,14 @@ class InFlightTable:
         message.context.mark_lease_lost()
         return True
 
+    def cancel(self, tokens: Collection[str]) -> None:
+        """Somebody wants the messages of these leases to end."""
+        for message in self.running() if tokens else ():
+            if message.claim.token in tokens and not message.cancelled:
+                message.cancelled = True
+                message.context.mark_cancelled()
+                log.info("cancelled: its handler is told", extra={"message_id": message.claim.id})
+
     def oldest_age_seconds(self) -> float | None:
         """The age of the oldest running handler; None when none runs."""
         return max((message.age_seconds for message in self.running()), default=None)
@@ -154,6 +171,9 @@ class HandlerTimeouts:
         now = monotonic()
         patience = CANCEL_SECONDS if self.can_cancel else 0.0
         for message in self._in_flight.running():
+            if message.cancelled and message.cancel and not message.stopped:
+                message.stopped = True
+                message.cancel()
             remaining = message.context.remaining_seconds
             if remaining is None:
                 self._report_hung(message)

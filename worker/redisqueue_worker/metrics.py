@@ -52,7 +52,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.outcomes = dict.fromkeys(("done", "failed", "dead", "retry", "release", "lost"), 0)
+        self.outcomes = dict.fromkeys(("done", "failed", "dead", "cancelled", "retry", "release", "lost"), 0)
         self.redeliveries = 0
         self.handler_seconds = Distribution()
         self.queue_wait_seconds = Distribution()

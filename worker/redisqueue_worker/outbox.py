@@ -183,6 +183,9 @@ def tell_outcome(
         "outcome": settlement.outcome.value,
         "seconds": round(seconds, 6),
     }
+    if settlement.outcome is Outcome.CANCELLED:
+        log.info("cancelled", extra=fields)
+        return
     if failure is None:
         log.debug("handled", extra=fields)
         return

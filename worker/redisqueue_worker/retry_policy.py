@@ -11,7 +11,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis_message_queue.consumer import Claim, Outcome, Settlement
 from redisqueue_worker.exceptions import (
@@ -23,6 +23,9 @@ from redisqueue_worker.exceptions import (
     checked_delay,
 )
 from redisqueue_worker.logs import formatted, text_of, type_name
+
+if TYPE_CHECKING:
+    from redisqueue_worker.context import Context
 
 LONGEST_REASON = 200
 # A dead letter's reason is the handler's own words.
@@ -45,6 +48,7 @@ class FailureKind(StrEnum):
     UNKNOWN_TYPE = "unknown type"  # to this version of the worker
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"  # an async handler, by the worker or by itself
+    UNWANTED = "unwanted"  # somebody has cancelled the message
     ERROR = "error"
 
 
@@ -69,6 +73,14 @@ def failure_of(error: BaseException) -> Failure:
         return _known(error) or _failed(error)
     except BaseException as problem:  # an attribute of the exception is its own code
         return _failed(problem)
+
+
+def unless_unwanted(failure: Failure | None, context: Context) -> Failure | None:
+    """How a handler ended: by its cancellation, if it failed since or returned having looked."""
+    has_looked = context.has_seen_cancellation
+    if context.cancelled and (failure or has_looked):
+        return Failure(FailureKind.UNWANTED, "cancelled")
+    return failure
 
 
 def _known(error: BaseException) -> Failure | None:
@@ -126,6 +138,8 @@ class RetryPolicy:
                 returned = claim.delivery_count - claim.lost_leases
                 chosen = self.delay_seconds(returned) if delay is None else delay
                 return Settlement(claim, Outcome.RETRY, delay_seconds=chosen, reason=failure.text)
+            case Failure(kind=FailureKind.UNWANTED):
+                return Settlement(claim, Outcome.CANCELLED, reason=failure.text)
             case Failure(kind=FailureKind.DEAD_LETTER):
                 return Settlement(claim, Outcome.DEAD, reason=failure.text)
             case Failure(kind=FailureKind.INVALID_PAYLOAD):

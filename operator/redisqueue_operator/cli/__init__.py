@@ -38,6 +38,7 @@ examples:
   redisqueue peek emails --of dead-letters        look, without taking anything out
   redisqueue show emails ID                       where a message is
   redisqueue result emails ID --timeout-seconds 30  what its handler returned, once it has
+  redisqueue cancel emails ID                     never start it, or end it
   redisqueue dlq list emails                      what was given up, and why; show, redrive, delete, purge
   redisqueue redrive emails --dry-run             dead letters that would become pending again
   redisqueue repair emails --dry-run              messages in processing that nobody would take back

@@ -130,7 +130,7 @@ def test_documented_shapes() -> None:
     assert " ".join(EventOperation) == (
         "publish publish_dedup_hit claim claim_empty claim_reclaim ack nack dlq completed failed"
         " lease_renew lease_renew_failed heartbeat_stop_timeout stale_lease_ack stale_lease_nack"
-        " cleanup_failed trim_failed retry_attempt retry_exhausted drain"
+        " cleanup_failed trim_failed retry_attempt retry_exhausted drain cancel"
     )
     assert [operation.name for operation in EventOperation] == [word.upper() for word in EventOperation]
     assert " ".join(EventOutcome) == "success failure skipped start"

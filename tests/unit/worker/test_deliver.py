@@ -351,7 +351,7 @@ def test_the_traceback_of_what_nobody_asked_for_is_logged(caplog: pytest.LogCapt
 @pytest.mark.parametrize(
     ("facts", "error", "told"),
     [
-        ({"delivries": 2}, TypeError, "'delivries'; there are deliveries"),
+        ({"delivries": 2}, TypeError, "'delivries'; there are cancelled, deliveries"),
         ({"deliveries": 0}, ValueError, "deliveries: 0 must be"),
         ({"max_attempts": True}, ValueError, "max_attempts: True must be"),
         ({"timeout_seconds": 0}, ValueError, "timeout_seconds: 0 must be above 0"),

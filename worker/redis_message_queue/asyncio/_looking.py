@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Literal, get_args
 
 from redis_message_queue import results, validation
 from redis_message_queue.asyncio._admin import find, read_letters, take_letters
+from redis_message_queue.asyncio._cancelling import cancel
+from redis_message_queue.asyncio._processing import Op, Out, elapsed_ms
 from redis_message_queue.asyncio._queue import BaseQueue
 from redis_message_queue.asyncio._results import wait_for_result
 from redis_message_queue.exceptions import ConfigurationError
@@ -14,6 +17,7 @@ from redis_message_queue.looking import checked_ids
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from redis_message_queue.cancelling import Cancellation
     from redis_message_queue.looking import Letter, Location
     from redis_message_queue.results import Result
 
@@ -53,6 +57,32 @@ class LookingQueue(BaseQueue):
         gateway = self._built_in("result()")
         text = await wait_for_result(gateway, self.key.result(message_id), timeout_seconds)
         return None if text is None else results.read(text)
+
+    async def cancel(self, message_id: str) -> Cancellation:
+        """Cancel the message with this id.
+
+        "removed": it waited, and is out: nobody starts it. "requested": somebody has it in hand. A worker
+        hears of it within some 2 s, and ends an async handler or a process slot, while a thread can only
+        look (`context.cancelled`); however it ends, the message does not come again, unless a 7.0.0 peer
+        takes it. "finished": it has ended before. "unknown": it is nowhere.
+
+        What was cancelled has that as its result for an hour, or as long as its worker keeps results, and
+        frees its deduplication key. It costs what `find()` costs.
+
+        Raises TypeError or ConfigurationError for an argument, redis-py's errors, RetryBudgetExhaustedError
+        when Redis stays away: then it may be cancelled or not, and the call may be repeated.
+        """
+        _check_id(message_id)
+        gateway, began = self._built_in("cancel()"), time.monotonic()
+        try:
+            answer = await cancel(gateway, self.key, self._dead_letters(), message_id)
+        except Exception as error:
+            facts = {"error": error, "duration_ms": elapsed_ms(began)}
+            await self._reporter.emit(Op.CANCEL, Out.FAILURE, message_id=message_id, **facts)
+            raise
+        outcome = Out.SUCCESS if answer in ("removed", "requested") else Out.SKIPPED
+        await self._reporter.emit(Op.CANCEL, outcome, message_id=message_id, duration_ms=elapsed_ms(began))
+        return answer
 
     async def dead_letters(self, count: int = 100, *, start: int = 0) -> list[Letter]:
         """What was given up, newest first: `count` behind the first `start`, or 1 MiB if that is less.

@@ -204,15 +204,17 @@ class Consumer:
 
     async def report(
         self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool = False
-    ) -> None:
+    ) -> frozenset[str]:
         """Refresh the worker's field: due every 2 s; the queue forgets a worker after 60 s of silence.
 
-        `tripped`: a run of failures keeps it from claiming as it could.
+        `tripped`: a run of failures keeps it from claiming as it could. Returns the tokens of those leases
+        whose messages somebody has cancelled, again until they are settled (`Outcome.CANCELLED`). It is told
+        to a worker with an `instance`.
         """
         call = self._state.report(
             busy=busy, oldest_start_age_seconds=oldest_start_age_seconds, draining=draining, tripped=tripped
         )
-        await _transport.execute_async(self._client, call)
+        return await _transport.execute_async(self._client, call)
 
     async def deregister(self) -> None:
         """Remove the worker's field."""

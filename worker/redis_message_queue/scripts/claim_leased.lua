@@ -23,7 +23,7 @@
 --#include own_envelope
 --#include claim
 local keys = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
-  counts = KEYS[6], refs = KEYS[8], ids = KEYS[9], backrefs = KEYS[10] }
+  counts = KEYS[6], refs = KEYS[8], ids = KEYS[9], backrefs = KEYS[10], cancelled = KEYS[1] .. ':cancelled' }
 local dead_list, record, delayed = KEYS[7], KEYS[11], ARGV[3] == '1' and KEYS[12] or nil
 local limit, now = tonumber(ARGV[2]), now_ms()
 local deadline = now + ARGV[1]
@@ -50,9 +50,10 @@ end
 
 return guarded(keys.wrong, function()
   -- Each read fails for a key of another type, before anything is written.
-  local value, due
-  if call('EXISTS', record, delayed or record) > 0 then
+  local value, due, cancelled
+  if call('EXISTS', record, delayed or record, keys.cancelled) > 0 then
     value = call('GET', record)
+    keys.cancels = call('EXISTS', keys.cancelled) == 1
     due = delayed and call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 1)[1]
   end
   local again = value and replay(value)
@@ -69,8 +70,13 @@ return guarded(keys.wrong, function()
     dead = dead + 1
     facts[#facts + 1], facts[#facts + 2] = id_of(stored), text(deliveries)
   end
+  if keys.cancels then
+    --#include result
+    --#include cancelled
+    function cancelled(one) return drop_cancelled(keys, one) end
+  end
   local claims, refused = claim(keys, { count = 1, deadline = deadline, counted = limit > 0, limit = limit,
-    dead = dead_list, delayed = delayed, unique = record, buried = buried })
+    dead = dead_list, delayed = delayed, unique = record, buried = buried, cancelled = cancelled })
   local stored, token, deliveries = unpack(claims[1] or { '', '', '' })
   if claims[1] then
     remember(stored, token)

@@ -8,7 +8,7 @@
 --       kept of completed, failed, dead-letter info; where results are kept, for how many ms, and the prefix of their keys
 --       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for what its process holds or '',
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), and of what is given up its
---       deduplication marker or '', reason, detail; where results are kept, `key text` or ''. Instead of a large message
+--       deduplication marker or '', reason, detail (also of what was cancelled); where results are kept, `key text` or ''. Instead of a large message
 --       its first bytes, and behind `failed` the end of its lease as granted and its length
 -- reply nil if a message that was not sent is not found: then nothing was done, and all of them are to be sent. Else one
 --       string, which clients read faster than a list: words, a line feed, the claimed messages end to end; or if they
@@ -16,7 +16,7 @@
 --       Words: one digit for each settlement (1 applied, 0 the lease was lost) or -; 1 when the worker is retired;
 --       reclaimed; dead-lettered; ms to the next due message or -; ms to the next lease expiry or -; version of the
 --       worker's state; end of the leases granted, ms; then token, delivery count and length of each claim, and
---       `- 0 length` of each dead-lettered one; the count of a claim that had trouble is followed by :failures:lost
+--       `- 0 length` of each dead-lettered one, then of each cancelled one that was not settled so; the count of a claim that had trouble is followed by :failures:lost
 --       leases:kept, see notes. One that is kept is not to be handled, but released once nothing else is in hand
 -- cost  O(log N) for each message, O(distance from the nearer end of processing) to take it out
 --#include base
@@ -43,8 +43,10 @@ if settling then return redis.error_reply(type(answer) == 'table' and answer.err
 --#include worker
 --#include find
 --#include result
+--#include cancelled
 local keys = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
-  counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9], notes = KEYS[17] }
+  counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9], notes = KEYS[17],
+  cancelled = KEYS[1] .. ':cancelled' }
 local DELAYED, COMPLETED, FAILED, DEAD, INFO, WORKERS = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[18], KEYS[19]
 local count, fresh, apart, due, lease_ms, limit, record_ttl, keep_completed, keep_failed, keep_info, results_ttl, results =
@@ -72,7 +74,7 @@ function keys.wrong(burying)
 end
 
 -- Write a message that is settled to its next place; the reply undoes that, unless it was there before.
-local pushed = {}
+local pushed, dropped = {}, {} -- dropped: cancelled ones, whose deduplication keys the caller frees
 local function place(one)
   local stored, outcome, delay = one[1], one[3], one[4]
   if outcome == 'retry' and delay == '0' then
@@ -84,6 +86,8 @@ local function place(one)
   elseif outcome == 'release' then
     call('RPUSH', keys.pending, stored)
     return 'RPOP', keys.pending
+  elseif outcome == 'cancelled' then
+    return
   end
   local list = outcome == 'dead' and DEAD or outcome == 'done' and COMPLETED or FAILED
   if list == COMPLETED and keep_completed == '0' or list == FAILED and keep_failed == '0' then return end
@@ -137,6 +141,11 @@ end
 -- the one claimed first is the next to be claimed again. `fast`: each is done and kept nowhere.
 local function settle_all(all, fast)
   local ordered, ended = {}, {}
+  for i = 1, keys.cancels and #all or 0 do
+    local one = all[i]
+    one.mark = mark_of(keys, one[1])
+    if one.mark and (one[3] == 'retry' or one[3] == 'release') then one[3], one.late = 'cancelled', true end
+  end
   for i = 1, #all do
     if all[i][3] ~= 'release' then ordered[#ordered + 1] = all[i] end
   end
@@ -152,6 +161,11 @@ local function settle_all(all, fast)
       if outcome == 'release' then uncount(keys, stored) end
       if (marker or '') ~= '' then free_key(marker, id_of(stored)) end
       if (one[9] or '') ~= '' then keep_result(one[9], results_ttl) end
+      if one.mark then
+        unmark(keys, stored)
+        if outcome == 'cancelled' then keep_cancelled(one.mark, 'while it was handled', results_ttl) end
+      end
+      if one.late then dropped[#dropped + 1] = stored end
       if outcome == 'retry' and failed then
         local failures, lost = note_of(keys, stored)
         note(keys, stored, failures + 1, lost)
@@ -221,7 +235,7 @@ while ARGV[at] do
   all[#all + 1], at = one, at + 2
   ends[outcome] = true
   if outcome ~= 'done' or keep_completed ~= '0' then fast = false end
-  if outcome == 'dead' or outcome == 'failed' then
+  if outcome == 'dead' or outcome == 'failed' or outcome == 'cancelled' then
     one[8], one[6], one[7], at = ARGV[at], ARGV[at + 1], ARGV[at + 2], at + 3
   end
   if results ~= '' then one[9], at = ARGV[at], at + 1 end
@@ -229,7 +243,8 @@ end
 
 -- Each of these fails for a key of another type, before anything is written; the full check would take longer.
 -- Most calls find nothing delayed, due or remembered, and then there is nothing to check or to read there.
-local remembered = call('EXISTS', keys.refs, keys.ids, keys.backrefs, SETTLED, CLAIMED, DELAYED, keys.notes) > 0
+local remembered = call('EXISTS', keys.refs, keys.ids, keys.backrefs, SETTLED, CLAIMED, DELAYED, keys.notes,
+  keys.cancelled) > 0
 local probes = { pcall_redis('LLEN', keys.processing), pcall_redis('LLEN', keys.pending),
   pcall_redis('HGET', keys.counts, ''), pcall_redis('ZRANGEBYSCORE', keys.deadlines, '-inf', now, 'LIMIT', 0, 1),
   remembered and pcall_redis('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, 1),
@@ -239,6 +254,7 @@ for i = 1, #probes do
 end
 local late, waiting = probes[4][1], remembered and probes[5][1]
 keys.length, keys.noted = probes[1], remembered and probes[6] == 1
+keys.cancels = remembered and call('EXISTS', keys.cancelled) == 1
 remembered = remembered and call('EXISTS', keys.refs, keys.ids, keys.backrefs, SETTLED, CLAIMED) > 0
 if remembered or not fast or not ok then
   local alien = keys.wrong()
@@ -287,10 +303,15 @@ elseif count > 0 and fresh == '1' and not retired then
     local id = results ~= '' and id_of(stored) or ''
     if id ~= '' then keep_result(results .. id .. ' {"state":"failed","reason":"MaxDeliveries"}', results_ttl) end
   end
+  local function drop(stored)
+    local drops = drop_cancelled(keys, stored, results_ttl)
+    if drops then dropped[#dropped + 1] = stored end
+    return drops
+  end
   -- What was lost with a worker comes apart from the others, so that the one whose fault it is shows itself.
   claims, problem = claim(keys, { count = count, deadline = deadline, counted = true, limit = limit, dead = DEAD,
     delayed = DELAYED, unique = CLAIMED, buried = bury_told, care = keys.noted and apart ~= '0' and care,
-    granted = keys.noted and granted })
+    granted = keys.noted and granted, cancelled = keys.cancels and drop })
   change = change + #claims
   if claims[1] then -- what was claimed before a write was refused stays claimed
     local tokens = {}
@@ -340,7 +361,9 @@ for i = 1, #claims do
   local stored, token, delivery = unpack(claims[i])
   header[i + 1], messages[i] = token .. ' ' .. delivery .. ' ' .. #stored, stored
 end
-for _, stored in ipairs(buried) do
-  header[#header + 1], messages[#messages + 1] = '- 0 ' .. #stored, stored
+for _, given_up in ipairs({ buried, dropped }) do
+  for _, stored in ipairs(given_up) do
+    header[#header + 1], messages[#messages + 1] = '- 0 ' .. #stored, stored
+  end
 end
 return table.concat(header, ' ') .. '\n' .. table.concat(messages)

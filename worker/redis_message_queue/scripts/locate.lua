@@ -12,6 +12,7 @@
 --#include types
 --#include envelope
 --#include worker
+--#include held_by
 local ID, QUOTED, RECORDS = ARGV[1], ARGV[2], 3 -- how far behind its list the records of a place are
 local STATES = { 'delayed', 'pending', 'in_flight', 'dead', 'failed', 'completed' }
 local place, from, before, equal = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
@@ -64,27 +65,11 @@ local function record_of(key)
   end
 end
 
--- Who holds a lease, as far as workers keep account of that.
-local function holder(token)
-  local fields = token and call('HGETALL', KEYS[13]) or {}
-  local instance
-  for i = 1, #fields, 2 do
-    if string.sub(fields[i], 1, 5) == 'held:' and string.find(fields[i + 1] .. ' ', ' ' .. token .. ' ', 1, true) then
-      instance = string.sub(fields[i], 6)
-    end
-  end
-  for i = 1, instance and #fields or 0, 2 do
-    local state = worker_state(fields[i + 1])
-    if state and state.instance == instance then return fields[i] end
-  end
-  return ''
-end
-
 local function found(key, stored, index)
-  if place == 1 then return { 'delayed', call('ZSCORE', key, stored) } end
-  if place == 2 then return { 'pending', text(before - 1 - index) } end
+  if place == 1 then return { 'delayed', call('ZSCORE', key, stored), ARGV[9] and stored } end
+  if place == 2 then return { 'pending', text(before - 1 - index), ARGV[9] and stored } end
   return { 'in_flight', call('ZSCORE', KEYS[10], stored) or '', call('HGET', KEYS[12], stored) or '',
-    holder(call('HGET', KEYS[11], stored)) }
+    held_by(KEYS[13], call('HGET', KEYS[11], stored)), ARGV[9] and stored }
 end
 
 while place <= 6 do

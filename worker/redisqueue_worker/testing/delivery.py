@@ -31,7 +31,14 @@ from redisqueue_worker.headers import ENQUEUED_AT, TYPE, headers_of
 from redisqueue_worker.in_flight import CANCEL_SECONDS
 from redisqueue_worker.logs import trimmed, type_name
 from redisqueue_worker.payload import parse
-from redisqueue_worker.retry_policy import Failure, FailureKind, HandlerTimeout, RetryPolicy, failure_of
+from redisqueue_worker.retry_policy import (
+    Failure,
+    FailureKind,
+    HandlerTimeout,
+    RetryPolicy,
+    failure_of,
+    unless_unwanted,
+)
 from redisqueue_worker.testing.fake_context import (
     ContextFacts,
     Enqueued,
@@ -51,13 +58,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AnyHandler: TypeAlias = Callable[..., object] | Registry | str
-State: TypeAlias = Literal["done", "retried", "dead", "failed"]
+State: TypeAlias = Literal["done", "retried", "dead", "failed", "cancelled"]
 _TRACE = "trace"
 _STATES: dict[Outcome, State] = {
     Outcome.DONE: "done",
     Outcome.RETRY: "retried",
     Outcome.DEAD: "dead",
     Outcome.FAILED: "failed",
+    Outcome.CANCELLED: "cancelled",
 }
 
 
@@ -66,8 +74,8 @@ class Delivery:
     """What became of a message.
 
     Attributes:
-        state: "done", "retried", "dead" (a dead letter), or "failed" (it goes to the failed list, as with
-            `max_attempts=1`).
+        state: "done", "retried", "dead" (a dead letter), "cancelled", or "failed" (it goes to the failed
+            list, as with `max_attempts=1`).
         value: what the handler returned.
         reason: why it is not done, in the words that the worker records; empty when it is.
         delay_seconds: how long a message that is retried waits.
@@ -300,6 +308,7 @@ class _Message:
         if isinstance(self.exception, KeyboardInterrupt):
             raise self.exception
         context = self.context
+        failure = unless_unwanted(failure, context)
         claim = Claim(
             self.payload, "", context.id, self.payload, context.delivery_count, failures=self._failures
         )

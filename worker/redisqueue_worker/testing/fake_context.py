@@ -108,6 +108,7 @@ class ContextFacts(TypedDict, total=False):
     timeout_seconds: float | None
     draining: bool
     lease_lost: bool
+    cancelled: bool
 
 
 class FakeContext(Context):
@@ -125,6 +126,7 @@ class FakeContext(Context):
         timeout_seconds: the handler's timeout; from now on, for the deadline. None: there is no deadline.
         draining: whether the worker is about to stop.
         lease_lost: whether the message belongs to somebody else by now.
+        cancelled: whether somebody has cancelled the message.
 
     Attributes:
         extended: the seconds of each `extend`.
@@ -143,6 +145,7 @@ class FakeContext(Context):
         timeout_seconds: float | None = None,
         draining: bool = False,
         lease_lost: bool = False,
+        cancelled: bool = False,
     ) -> None:
         at_least_one("deliveries", deliveries)
         if timeout_seconds is not None and not checked_seconds("timeout_seconds", timeout_seconds):
@@ -164,6 +167,8 @@ class FakeContext(Context):
             self.mark_draining()
         if lease_lost:
             self.mark_lease_lost()
+        if cancelled:
+            self.mark_cancelled()
 
     @property
     def enqueued(self) -> tuple[Enqueued, ...]:

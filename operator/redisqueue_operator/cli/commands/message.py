@@ -1,4 +1,4 @@
-"""`redisqueue show` and `result`: what is known of one message, by its id."""
+"""`redisqueue show`, `result` and `cancel`: what is known of one message, and its end, by its id."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from redisqueue_operator.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from redis_message_queue import Location
+    from redis_message_queue.cancelling import Cancellation
     from redisqueue_operator.cli.options import Subcommands
 
 SHOW = """Where a message is: pending, delayed, in flight, completed, failed, dead.
@@ -35,6 +36,11 @@ Known once it has ended in a worker that keeps results (worker.results.ttlSecond
 Exit code 0: completed, its value is printed as JSON. 3: nothing is known, or not in time. 4: it has failed,
 or was cancelled.
 """
+CANCEL = """Cancel a message.
+
+removed: it waited, and is never started. requested: a handler has it in hand, and is told or ended; the
+message does not come again. Exit code 3: it has finished, or it is nowhere.
+"""
 ENDED_OTHERWISE = 4
 """Exit code: the message has ended, and not by being handled."""
 _LONGEST_SECONDS = 10 * 365 * 24 * 3600
@@ -44,6 +50,7 @@ def add_to(subcommands: Subcommands) -> None:
     """Declare the commands."""
     add_show(subcommands)
     add_result(subcommands)
+    add_cancel(subcommands)
 
 
 def declared(
@@ -132,3 +139,29 @@ def result(options: argparse.Namespace) -> int:
     if found is None:
         return NOT_DONE
     return 0 if found.state == "completed" else ENDED_OTHERWISE
+
+
+# -- cancel --
+
+ANSWERS: Mapping[Cancellation, str] = {
+    "removed": "removed, it is never started",
+    "requested": "requested, it is in hand and does not come again",
+    "finished": "it has finished before",
+    "unknown": "no such message",
+}
+
+
+def add_cancel(subcommands: Subcommands) -> None:
+    """Declare `cancel`."""
+    parser = declared(subcommands, "cancel", cancel, "cancel a message", CANCEL)
+    add_json(parser, "an object: message_id, cancelled (removed, requested, finished, unknown)")
+
+
+def cancel(options: argparse.Namespace) -> int:
+    """Cancel it, and say what that did."""
+    with located(options, options.queue) as place, place.connect() as client:
+        place.must_exist(client)
+        answer = place.queue(client).cancel(options.id)
+    told = {"message_id": options.id, "cancelled": answer}
+    print(json.dumps(told) if options.json else f"{options.id}: {ANSWERS[answer]}")
+    return 0 if answer in ("removed", "requested") else NOT_DONE

@@ -50,15 +50,25 @@ local function without_lease(keys, stored, count, problem, dead_list)
   return problem, buries
 end
 
+-- The next message, at the head of processing now. What is to be cancelled is taken out on the way.
+local function next_pending(keys, want)
+  local stored
+  repeat
+    stored = call('LMOVE', keys.pending, keys.processing, 'RIGHT', 'LEFT')
+  until not (stored and want.cancelled and want.cancelled(stored))
+  return stored
+end
+
 -- Claim the oldest of pending: { stored, token, delivery } each, and why one could not be stored, if so. `want` says how:
 -- count, deadline; counted (whether deliveries are), limit (0: none), dead (the list of dead letters); delayed (a set, or
 -- nil); unique (a text that no other claim has). Of its functions buried(stored, deliveries) is told of each dead letter;
--- those claimed together have the same care(stored); and granted(claim, care) says whether none may follow.
+-- those claimed together have the same care(stored); granted(claim, care) says whether none may follow; and what is
+-- cancelled(stored) is out.
 local function claim(keys, want)
   local claims, refusal, before = {}, nil, nil
   for _ = 1, want.count + 100 do
     local at = #claims + 1
-    local stored = at <= want.count and call('LMOVE', keys.pending, keys.processing, 'RIGHT', 'LEFT')
+    local stored = at <= want.count and next_pending(keys, want)
     if not stored then break end
     local care = want.care and want.care(stored)
     if at > 1 and care ~= before then

@@ -30,8 +30,9 @@ local function usual()
   local time = call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local delayed, noted = false, false
-  if call('EXISTS', KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[17], KEYS[18], KEYS[19]) > 0 then
-    if call('EXISTS', KEYS[7], KEYS[8], KEYS[9], KEYS[18], KEYS[19]) > 0 then return end
+  local cancelled = pending .. ':cancelled'
+  if call('EXISTS', KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[17], KEYS[18], KEYS[19], cancelled) > 0 then
+    if call('EXISTS', KEYS[7], KEYS[8], KEYS[9], KEYS[18], KEYS[19], cancelled) > 0 then return end
     delayed, noted = call('EXISTS', KEYS[10]) == 1, call('EXISTS', KEYS[17]) == 1
     if delayed and call('ZRANGEBYSCORE', KEYS[10], '-inf', now, 'LIMIT', 0, 1)[1] then return end
   end
