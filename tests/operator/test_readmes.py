@@ -68,3 +68,10 @@ def test_every_command_works_as_it_is_written(
             cluster.run(*words[1:])
         else:
             assert main(words[1:]) == 0, words
+
+
+def test_the_cron_jobs_of_the_pages_are_valid(cluster: Cluster) -> None:
+    texts = [block.text for page in pages() for block in blocks(page) if "kind: CronJob\n" in block.text]
+    assert texts
+    for text in texts:
+        cluster.run("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
