@@ -109,6 +109,7 @@ async def test_many_are_in_order_and_the_first_of_a_key_counts(face: Face, redis
     assert told[2].first_id == told[0].message_id
     assert payloads(redis_client, KEYS.pending) == ["1", '{"b": 2}']
     assert await face.call(queue.enqueue_many, []) == []
+    assert await face.call(queue.enqueue_many, [], deduplication_keys=[], deduplication_seconds=60) == []
     large = await face.call(queue.enqueue_many, [f"{number:06}" + "x" * 2000 for number in range(1100)])
     assert ids(redis_client)[2:] == [one.message_id for one in large]
 

@@ -117,6 +117,9 @@ def test_a_report_is_asked_for_waited_for_and_fetched(
             lambda: redis_client.info("clients")["blocked_clients"] >= WAITING, "more wait than a pool has"
         )
         never = client.post("/reports", json={**january, "month": "2031-07-01"}).headers["Location"]
+        unwanted = client.post("/reports", json={**january, "month": "2030-02-01"}).headers["Location"]
+        assert client.delete(unwanted).json() == {"state": "removed"}
+        assert client.get(unwanted, params={"wait": 60}).status_code == 422
         with service.worked_on("work:make"):
             for answer in answers:
                 assert answer.result().json() == {

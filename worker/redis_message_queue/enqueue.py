@@ -76,10 +76,10 @@ class EnqueueOptions:
             )
 
     def check_keys(self, *keys: str | None) -> None:
-        """Raise for a key that cannot be one, or for `deduplication_seconds` without any."""
+        """Raise for a key that cannot be one, or `deduplication_seconds` of messages that have none."""
         for key in keys:
             check(deduplication_key=key)
-        if self.deduplication_seconds is not None and not any(keys):
+        if self.deduplication_seconds is not None and keys and not any(keys):
             raise ConfigurationError(
                 "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key'"
             )

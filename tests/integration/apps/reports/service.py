@@ -89,6 +89,13 @@ async def fetch(
     return {"state": "completed", "report": result.value}
 
 
+@app.delete("/reports/{message_id}")
+async def cancel(message_id: str, queue: Reports) -> dict[str, str]:
+    """Nobody wants it any more: what waits is never made, what is being made ends soon."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return {"state": await queue.cancel(message_id)}
+
+
 @app.get("/healthz")
 async def healthz() -> dict[str, str]:
     """Whether this process answers. Not whether Redis does: no restart would bring that back."""
