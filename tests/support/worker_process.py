@@ -224,6 +224,22 @@ async def tally_async(payload: str):
         await gated_async(payload, None)
     TALLY.write(payload + "\\n")
 
+RUNNING, PEAKS = set(), open(FOLDER / "peaks", "a", buffering=1)
+
+def brief(payload: str):
+    RUNNING.add(payload)
+    PEAKS.write(f"{len(RUNNING)}\\n")
+    time.sleep(0.002)
+    tally(payload)
+    RUNNING.discard(payload)
+
+async def brief_async(payload: str):
+    RUNNING.add(payload)
+    PEAKS.write(f"{len(RUNNING)}\\n")
+    await asyncio.sleep(0.002)
+    await tally_async(payload)
+    RUNNING.discard(payload)
+
 LEAK = []
 
 def leak(payload: str):

@@ -117,34 +117,6 @@ def _jittered(seconds: float) -> float:
     return seconds * random.uniform(0.8, 1.2)  # noqa: S311  (spreads load, hides nothing)
 
 
-_LONGEST_LINGER_SECONDS = 0.001
-# What is shorter than this is not worth a pause: the loop itself takes as long.
-_SHORTEST_LINGER_SECONDS = 0.0002
-_PART_OF_HANDLER = 1 / 16
-
-
-class Linger:
-    """How long a result waits for others to go along in one call to Redis, while other handlers run.
-
-    Attributes:
-        seconds: at most a millisecond, and a sixteenth of what a handler takes on average; 0 for short
-            ones, and where there is one slot.
-    """
-
-    def __init__(self, slots: int) -> None:
-        self.seconds = 0.0
-        self._alone = slots == 1
-        self._mean_seconds = 0.0
-
-    def took(self, seconds: float) -> None:
-        """A handler took so long."""
-        if self._alone:
-            return
-        self._mean_seconds += (seconds - self._mean_seconds) / 16
-        part = _PART_OF_HANDLER * self._mean_seconds
-        self.seconds = min(_LONGEST_LINGER_SECONDS, part) if part >= _SHORTEST_LINGER_SECONDS else 0.0
-
-
 class Quarantine:
     """What came back by an expired lease runs beside nothing else: if the process ends, it is known why.
 

@@ -1,7 +1,7 @@
 """The consumer loop: one thread that settles what ended and claims for the slots that are free.
 
-Both go in one round trip. It never claims ahead of its slots, so that a message waits in Redis,
-where any worker can take it, and not in this process.
+Both go in one round trip. What it claims beyond its slots waits here for moments: else a message waits in
+Redis, where any worker can take it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Due, Outcome, Settlement
 from redis_message_queue.trouble import AWAY
 from redisqueue_worker.circuit_breaker import CircuitBreaker
-from redisqueue_worker.claim_timing import ClaimTiming, Linger, Quarantine
+from redisqueue_worker.claim_timing import ClaimTiming, Quarantine
 from redisqueue_worker.in_flight import InFlight, InFlightTable
-from redisqueue_worker.outbox import CLAIM, DEREGISTER, Calls, Outbox, tell_outcome
+from redisqueue_worker.outbox import CLAIM, DEREGISTER, Calls, Outbox, count_settled, tell_outcome
+from redisqueue_worker.prefetch import Prefetch
 from redisqueue_worker.retry_policy import HandlerTimeout, failure_of
 from redisqueue_worker.shutdown import Load
 
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 
 # How long a drain tries to learn what became of a claim whose reply was lost; its lease covers the rest.
 RECOVERY_SECONDS = 10.0
-_COMES_AGAIN = (Outcome.RETRY, Outcome.RELEASE)
 
 Finished = tuple[InFlight, "Failure | None"]
 
@@ -71,7 +71,6 @@ class ConsumerLoop(threading.Thread):
         super().__init__(name="redisqueue-consumer-loop", daemon=True)
         self._in_flight = in_flight
         self._leases = leases
-        self._slots = slots
         self._policy = policy
         self._timing = ClaimTiming()
         self._circuit = CircuitBreaker(breaker, metrics, self._timing)
@@ -95,7 +94,7 @@ class ConsumerLoop(threading.Thread):
         self._quarantine = Quarantine()
         self._calls = Calls(connect, self.outbox, self._timing, metrics)
         self._running = 0
-        self._linger = Linger(slots)
+        self._prefetch = Prefetch(slots)
         self.settled_total = self.ended_total = 0
         self.has_claimed = False  # or was told that there is nothing
 
@@ -115,6 +114,9 @@ class ConsumerLoop(threading.Thread):
     def finish(self, message: InFlight, failure: Failure | None) -> None:
         """A handler ended: returned if `failure` is None."""
         self._inbox.put((message, failure))
+        if (following := self._prefetch.next(draining=self._draining.is_set())) is not None:
+            following.begin(None)
+            self._start((following,))
 
     def poke(self) -> None:
         """Look again at what there is to do."""
@@ -174,10 +176,11 @@ class ConsumerLoop(threading.Thread):
     def run(self) -> None:
         while self._last_words is None:
             self._collect(self._patience(monotonic()))
-            if self._may_linger:
-                self._draining.wait(self._linger.seconds)
+            if seconds := self._linger_seconds():
+                self._draining.wait(seconds)
                 self._collect(0.0)
             self._pulse.beat()
+            self._give_back(held=self._draining.is_set() or self._circuit.state.tripped)
             try:
                 with self._pulse.away():
                     self._exchange(monotonic())
@@ -198,12 +201,20 @@ class ConsumerLoop(threading.Thread):
         except queue.Empty:
             return
 
-    @property
-    def _may_linger(self) -> bool:
-        """Whether a result waits for others: while handlers run, and nothing is the matter."""
-        if not (self._linger.seconds and self._running and self.outbox.is_plain):
-            return False
-        return not (self._timing.failures or self._circuit.state.tripped)
+    def _give_back(self, *, held: bool) -> None:
+        """Release what was prefetched and no slot is to begin with."""
+        for message in self._prefetch.take_back(held=held):
+            self._in_flight.remove(message.claim)
+            self._running -= 1
+            self._release([message.claim])
+
+    def _linger_seconds(self) -> float:
+        """How long results wait for others: while handlers run, and nothing is the matter."""
+        if not (self._running and self.outbox.is_plain):
+            return 0.0
+        if self._timing.failures or self._circuit.state.tripped:
+            return 0.0
+        return self._prefetch.linger_seconds
 
     def _patience(self, now: float) -> float:
         """Seconds until there is something to do without any news."""
@@ -211,6 +222,7 @@ class ConsumerLoop(threading.Thread):
         if self.outbox.waiting(now) or (draining and self._unanswered):
             return max(0.0, self._timing.retry_at - now)
         patience = self._timing.patience(now, could_claim=not draining and self._room(now) > 0)
+        patience = max(0.0, min(patience, self._prefetch.patience_seconds))
         pause, again = self._circuit.state.pause_seconds(now), self.outbox.next_at
         if again is not None:
             patience = min(patience, again - now)
@@ -236,6 +248,7 @@ class ConsumerLoop(threading.Thread):
             self._unanswered = self._unanswered or wanted > 0
             due = self._circuit.state.due(now)
             if reply := self._calls.settle(batch, wanted, in_hand=self._running, due=due):
+                self._prefetch.called(monotonic() - now)
                 self._settled(batch, reply.applied)
                 self._take_claims(reply.claimed)
                 if wanted:
@@ -245,7 +258,7 @@ class ConsumerLoop(threading.Thread):
             self._release(self._calls.consumer(CLAIM).recover())
             self._unanswered = False
         if self._timing.failures:  # everything was answered
-            self._back()
+            self._calls.answered_again(in_flight=len(self._in_flight))
 
     def _wanted(self, now: float, *, calling: bool) -> int:
         if self._draining.is_set() or not self._timing.may_claim(now, calling=calling):
@@ -256,7 +269,7 @@ class ConsumerLoop(threading.Thread):
         """How many more messages this worker should have."""
         if self.outbox.crowded:
             return 0
-        free = self._quarantine.room(self._slots - self._running, running=self._running)
+        free = self._quarantine.room(self._prefetch.room(self._running), running=self._running)
         circuit = self._circuit.state
         if not circuit.tripped:
             return free
@@ -278,6 +291,7 @@ class ConsumerLoop(threading.Thread):
         # A Redis that lost its last writes may grant the very lease again whose handler runs here.
         claims = self._in_flight.without(reply.claims) if reply.claims else []
         if self._draining.is_set():
+            self._give_back(held=True)  # they were before these
             self._release(claims)
         elif claims:
             epoch = self._circuit.state.epoch
@@ -289,7 +303,7 @@ class ConsumerLoop(threading.Thread):
             self._metrics.redeliveries += sum([message.claim.delivery_count > 1 for message in messages])
             self._leases.add(*claims)
             self._running += len(messages)
-            self._start(messages)
+            self._start(self._prefetch.add(messages))
         if reply.dead_lettered:
             log.warning("messages spent their deliveries", extra={"dead_lettered": reply.dead_lettered})
 
@@ -300,6 +314,7 @@ class ConsumerLoop(threading.Thread):
     def _plan(self, reply: ClaimReply, wanted: int) -> None:
         """When to claim next, given what this claim brought."""
         now = monotonic()
+        self._prefetch.saturated = len(reply.claims) == wanted
         if reply.retired and not self._timing.was_held(now):
             log.info("retired by the operator: not claiming")
         if not self._running and not reply.claims and not reply.retired:
@@ -323,7 +338,7 @@ class ConsumerLoop(threading.Thread):
         failure = message.end(failure)
         settlement = self._circuit.verdict(message, policy.settlement(message.claim, failure))
         self._metrics.handler_seconds.observe(seconds)
-        self._linger.took(seconds)
+        self._prefetch.took(seconds)
         self.outbox.add(settlement, now, message.context.result)
         if failure is not None or log.isEnabledFor(logging.DEBUG):
             tell_outcome(log, settlement, failure, seconds)
@@ -331,28 +346,12 @@ class ConsumerLoop(threading.Thread):
     def _settled(self, settlements: list[Settlement], applied: tuple[bool, ...]) -> None:
         claims = [settlement.claim for settlement in settlements]
         self._in_flight.remove(*claims)
-        outcomes = self._metrics.outcomes
-        for settlement, ok in zip(settlements, applied, strict=True):
-            outcomes[settlement.outcome if ok else "lost"] += 1
-            if not ok:
-                log.error(
-                    "lease lost: this outcome does not count", extra={"message_id": settlement.claim.id}
-                )
-            elif settlement.outcome not in _COMES_AGAIN:
-                self.ended_total += 1
+        self.ended_total += count_settled(log, self._metrics, settlements, applied)
         self.outbox.taken(settlements, monotonic())
         self._leases.remove(*claims)
         self.settled_total += len(settlements)
 
     # ---- trouble, drain, end -------------------------------------------------------
-
-    def _back(self) -> None:
-        log.info(
-            "Redis answers again",
-            extra={"failures": self._timing.failures, "in_flight": len(self._in_flight)},
-        )
-        self._timing.answered()
-        self.outbox.hurry()
 
     def _settle_down(self) -> None:
         """Publish where the loop stands after a round."""
@@ -375,6 +374,7 @@ class ConsumerLoop(threading.Thread):
     def _say_goodbye(self) -> None:
         """The last round trip: what ended, what is given up, and the worker's own field."""
         self._collect(0.0)
+        self._give_back(held=True)
         given_up = self._last_words() if self._last_words else []
         try:
             with self._pulse.away():

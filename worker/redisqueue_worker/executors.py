@@ -253,7 +253,10 @@ class TaskExecutor:
 
     def start_with(self, handler: Handler, messages: Sequence[InFlight]) -> None:
         """Run this async handler on each."""
-        self._loop.call_soon_threadsafe(self._spawn, handler, messages)
+        if threading.current_thread() is self._thread:  # a task has ended, and this one takes its slot
+            self._spawn(handler, messages)
+        else:
+            self._loop.call_soon_threadsafe(self._spawn, handler, messages)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
         async def in_our_context() -> object:

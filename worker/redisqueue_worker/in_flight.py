@@ -69,7 +69,7 @@ class InFlight:
         self.finished = True
         return unless_unwanted(failure, self.context)
 
-    def begin(self, cancel: Callable[[], object]) -> None:
+    def begin(self, cancel: Callable[[], object] | None) -> None:
         """A slot begins with it only now: from here its handler's time counts."""
         self.started = monotonic()
         self.context.restart_clock()

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _LONGEST_PAUSE_SECONDS = 60.0
 # Refused results are held, and their leases kept. A worker that holds so many claims nothing more.
 _MOST_REFUSED, _MOST_REFUSED_BYTES = 1000, 1 << 26
+_COMES_AGAIN = (Outcome.RETRY, Outcome.RELEASE)
 
 
 @dataclass(slots=True)
@@ -206,6 +207,20 @@ def result_of(settlement: Settlement, returned: str) -> str:
     return ""
 
 
+def count_settled(
+    log: logging.Logger, metrics: Metrics, settlements: Sequence[Settlement], applied: Sequence[bool]
+) -> int:
+    """Count what Redis has answered for, and tell of lost leases; how many messages came to an end."""
+    ended = 0
+    for settlement, ok in zip(settlements, applied, strict=True):
+        metrics.outcomes[settlement.outcome if ok else "lost"] += 1
+        if not ok:
+            log.error("lease lost: this outcome does not count", extra={"message_id": settlement.claim.id})
+        elif settlement.outcome not in _COMES_AGAIN:
+            ended += 1
+    return ended
+
+
 T = TypeVar("T")
 SETTLE, CLAIM, DEREGISTER = "settle (EVALSHA consume)", "claim (EVALSHA consume)", "deregister (HDEL)"
 
@@ -277,6 +292,12 @@ class Calls:
         self._metrics.redis_errors += 1
         what = "Redis refuses, trying again" if is_final(error) else "Redis does not answer, trying again"
         self._tell(what, error, self._timing.failures, pause_seconds=round(pause, 3))
+
+    def answered_again(self, *, in_flight: int) -> None:
+        """Redis has answered to all that was asked, after it did not."""
+        log.info("Redis answers again", extra={"failures": self._timing.failures, "in_flight": in_flight})
+        self._timing.answered()
+        self._outbox.hurry()
 
     def left(self, error: Exception, *, in_flight: int) -> None:
         """Tell that the worker leaves after its last call has failed."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from redis_message_queue.consumer import Claim, ClaimReply
-from redisqueue_worker.claim_timing import POLL_SECONDS, REPORT_SECONDS, RETIRED_SECONDS, ClaimTiming, Linger
+from redisqueue_worker.claim_timing import (
+    POLL_SECONDS,
+    REPORT_SECONDS,
+    RETIRED_SECONDS,
+    ClaimTiming,
+)
 
 CLAIM = Claim("stored", "1", "id", "payload", 1)
 NOTHING = ClaimReply(())
@@ -87,22 +92,3 @@ def test_reports_come_regularly_and_when_something_changed() -> None:
     assert not timing.report_due(101)
     timing.report_soon()
     assert timing.report_due(101)
-
-
-def lingering(slots: int, *handled: float) -> float:
-    linger = Linger(slots)
-    for seconds in handled * 200:
-        linger.took(seconds)
-    return linger.seconds
-
-
-def test_a_result_waits_for_others_a_part_of_a_handler_and_a_millisecond_at_most() -> None:
-    assert lingering(16, 0.006, 0.01) == pytest.approx(0.0005, rel=0.1)
-    assert lingering(16, 0.02, 60) == 0.001
-    assert lingering(2, 3600) == 0.001
-
-
-def test_a_result_waits_for_no_other_where_there_is_none_or_handlers_are_quick() -> None:
-    assert lingering(1, 60) == 0
-    assert lingering(16, 0.00001) == 0
-    assert Linger(16).seconds == 0, "nothing is known of handlers yet"
