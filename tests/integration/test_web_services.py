@@ -144,7 +144,9 @@ def held_up(server: EmbeddedRedis) -> Iterator[None]:
 
 
 def sees_redis_away(client: httpx.Client, ask: str, question: dict[str, str], fetch: str) -> None:
-    for answer in (client.post(ask, json=question), client.get(fetch)):
+    with ThreadPoolExecutor() as pool:
+        asked, got = pool.submit(client.post, ask, json=question), pool.submit(client.get, fetch)
+    for answer in (asked.result(), got.result()):
         assert answer.status_code == 503, answer.text
         assert answer.headers["Retry-After"] == "5"
     assert client.get("/healthz").status_code == 200
