@@ -50,6 +50,10 @@ SHOWN_BY = {
     "Threads, tasks and processes": (
         "policies.each_handler_has_its_kind_of_slot_and_their_number_is_the_concurrency"
     ),
+    "A batch handler gets up to": (
+        "batches.a_full_batch_begins_at_once_and_one_that_is_not_when_its_time_is_over"
+    ),
+    "A call for a batch that raises": "batches.a_poisoned_message_takes_no_other_down",
     "Each dead letter leaves a record": "contract.a_dead_letter_tells_why",
     "An async handler that overruns": "handling.an_async_handler_that_overruns_is_cancelled",
     "A thread cannot be stopped": "ending.what_cannot_be_stopped_is_not_handled_twice_at_once",

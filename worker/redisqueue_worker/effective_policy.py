@@ -12,8 +12,8 @@ from redisqueue_worker.retry_policy import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from redisqueue_worker.handler_policy import HandlerPolicy, Slots
-    from redisqueue_worker.handlers import FunctionHandler
+    from redisqueue_worker.handler_policy import Batching, HandlerPolicy, Slots
+    from redisqueue_worker.handlers import OneHandler
 
 
 class WorkerLimits(Protocol):
@@ -31,6 +31,8 @@ class WorkerLimits(Protocol):
     def handler_timeout_seconds(self) -> float | None: ...
     @property
     def slots(self) -> str: ...
+    @property
+    def concurrency(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,15 @@ class EffectivePolicy:
     retries: RetryPolicy
     timeout_seconds: float | None
     slots: Slots
+    batching: Batching | None = None
 
     def __str__(self) -> str:
         retries = self.retries
         timeout = "no timeout" if self.timeout_seconds is None else f"timeout {self.timeout_seconds:g} s"
         attempts = f"{retries.max_attempts} attempt{'s' if retries.max_attempts > 1 else ''}"
+        gathered = f"{self.batching}, " if self.batching else ""
         return (
-            f"{self.slots}, {timeout}, {attempts}, "
+            f"{gathered}{self.slots}, {timeout}, {attempts}, "
             f"backoff {retries.initial_seconds:g} s to {retries.max_seconds:g} s"
         )
 
@@ -63,7 +67,7 @@ def retries_of(said: HandlerPolicy | None, worker: RetryPolicy) -> RetryPolicy:
     )
 
 
-def policies_of(by_type: Mapping[str, FunctionHandler], settings: WorkerLimits) -> dict[str, EffectivePolicy]:
+def policies_of(by_type: Mapping[str, OneHandler], settings: WorkerLimits) -> dict[str, EffectivePolicy]:
     """What holds for each type. Raises HandlerError that names every contradiction with the settings."""
     found: dict[str, EffectivePolicy] = {}
     problems: list[str] = []
@@ -74,26 +78,30 @@ def policies_of(by_type: Mapping[str, FunctionHandler], settings: WorkerLimits) 
             retries_of(said, worker),
             (said and said.timeout_seconds) or settings.handler_timeout_seconds,
             _slots(handler, settings),
+            said.batching if said else None,
         )
         told = _contradictions(said, found[name], handler, settings)
-        problems += [f"@handler({name!r}): {problem}" for problem in told]
+        decorator = "@batch_handler" if found[name].batching else "@handler"
+        problems += [f"{decorator}({name!r}): {problem}" for problem in told]
     if problems:
         raise HandlerError("; ".join(problems))
     return found
 
 
-def _slots(handler: FunctionHandler, settings: WorkerLimits) -> Slots:
+def _slots(handler: OneHandler, settings: WorkerLimits) -> Slots:
     wanted = (handler.policy and handler.policy.slots) or settings.slots
     return kind_of(is_async=handler.is_async) if wanted == "auto" else wanted  # type: ignore[return-value]
 
 
 def _contradictions(
-    said: HandlerPolicy | None, policy: EffectivePolicy, handler: FunctionHandler, settings: WorkerLimits
+    said: HandlerPolicy | None, policy: EffectivePolicy, handler: OneHandler, settings: WorkerLimits
 ) -> list[str]:
     """What is wrong between what a handler says, what it is, and the worker's settings."""
     found = []
     if problem := kind_problem(policy.slots, is_async=handler.is_async):
         found.append(f"slots: {problem}")
+    if policy.batching:
+        found += _batching_contradictions(policy.batching, settings)
     attempts, deliveries = policy.retries.max_attempts, settings.max_delivery_count
     if deliveries and attempts > deliveries:
         found.append(
@@ -107,5 +115,22 @@ def _contradictions(
         found.append(
             f"retry: initial_seconds {first:g} must not exceed {whose}max_seconds = {most:g}; "
             "say both in retry=Backoff(initial_seconds=…, max_seconds=…)"
+        )
+    return found
+
+
+def _batching_contradictions(batching: Batching, settings: WorkerLimits) -> list[str]:
+    """Why its batches could never fill, or would take a process for each message."""
+    found = []
+    if batching.max_size > settings.concurrency:
+        found.append(
+            f"max_size: {batching.max_size} must not exceed REDISQUEUE_CONCURRENCY (--concurrency) = "
+            f"{settings.concurrency}, how many messages a worker has in hand at once; "
+            "raise the one or lower the other"
+        )
+    if settings.slots == "processes":
+        found.append(
+            "REDISQUEUE_SLOTS (--slots) = processes would start one for each message of a batch; "
+            "leave it out, and say slots='processes' here"
         )
     return found

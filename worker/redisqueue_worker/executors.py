@@ -22,14 +22,15 @@ from redisqueue_worker.retry_policy import Failure, FailureKind, HandlerTimeout,
 from redisqueue_worker.signals import forks_end_here
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Sequence
 
+    from redisqueue_worker.batch_handlers import Called
+    from redisqueue_worker.batching import Batch
     from redisqueue_worker.context import Context
     from redisqueue_worker.effective_policy import EffectivePolicy, WorkerLimits
     from redisqueue_worker.handler_policy import Slots
     from redisqueue_worker.handlers import Handler, Target
     from redisqueue_worker.health import Pulse
-    from redisqueue_worker.process_pool import ProcessPool
 
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ def own_state() -> AbstractContextManager[Any]:
 
 
 BEAT_SECONDS = 1.0
+MIXED = "threads and tasks"
 T = TypeVar("T")
 
 # Told once per message, from the slot's thread: the message, and how its handler failed (None: it did not).
@@ -108,6 +110,17 @@ def chosen_for(handler: Handler, payload: str | bytes) -> Handler:
         return handler
 
 
+def in_time(called: Called, part: Sequence[InFlight]) -> Called:
+    """The same, or that the call was over its time where that has ended it."""
+    shared = called.ends[called.shared[0]] if called.shared else None
+    late = [message.age_seconds for message in part if message.timed_out_at is not None]
+    if not late or shared is None or shared.kind is not FailureKind.CANCELLED:
+        return called
+    timeout = failure_of(HandlerTimeout(max(late)))
+    ends = (timeout if place in called.shared else end for place, end in enumerate(called.ends))
+    return called._replace(ends=tuple(ends))
+
+
 def hide(task: asyncio.Task[Any]) -> None:
     """Keep it out of `asyncio.all_tasks()`: a handler that cancels or awaits all of them means its own."""
     asyncio.tasks._unregister_task(task)  # noqa: SLF001  (documented for those who extend asyncio)
@@ -147,7 +160,7 @@ def run_to_end(
 def slots_for(handler: Handler) -> str:
     """The kind of slots that the handler was written for."""
     if handler.is_async is None:
-        return MixedExecutor.kind
+        return MIXED
     return kind_of(is_async=handler.is_async)
 
 
@@ -202,7 +215,7 @@ class ThreadExecutor:
     def __init__(self, handler: Handler, count: int, done: Done) -> None:
         self._handler = handler
         self._done = done
-        self._work: queue.SimpleQueue[InFlight | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[InFlight | Batch | None] = queue.SimpleQueue()
         self.context = contextvars.copy_context()
         self._runner = asyncio.Runner()  # one loop: what a start-up hook opens, a shut-down hook can close
         self._threads = [
@@ -227,7 +240,7 @@ class ThreadExecutor:
         while (message := self._work.get()) is not None:
             self._handle(message, self._handler)
 
-    def _handle(self, message: InFlight, handler: Handler) -> None:
+    def _handle(self, message: Any, handler: Handler) -> None:
         own = self.context.copy()
         self._done(message, own.run(failure_in, handler, message.claim.payload, message.context))
 
@@ -257,6 +270,14 @@ class TaskExecutor:
             self._spawn(handler, messages)
         else:
             self._loop.call_soon_threadsafe(self._spawn, handler, messages)
+
+    def start_batch(self, batch: Batch) -> None:
+        """Run its async handler on all of its messages."""
+
+        def spawn() -> None:
+            hide(self._loop.create_task(self._run_batch(batch), context=self.context.copy()))
+
+        self._loop.call_soon_threadsafe(spawn)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
         async def in_our_context() -> object:
@@ -298,54 +319,27 @@ class TaskExecutor:
             failure = failure_of(HandlerTimeout(message.age_seconds))
         self._done(message, failure)
 
+    async def _run_batch(self, batch: Batch) -> None:
+        from redisqueue_worker.batch_handlers import Called, called_async  # noqa: PLC0415  (few have any)
+        from redisqueue_worker.batching import may_stop  # noqa: PLC0415
 
-class MixedExecutor(ThreadExecutor):
-    """Threads beside an event loop and processes: a thread reads which function a message is for.
+        def stop(part: list[InFlight], task: asyncio.Task[Called]) -> None:
+            if may_stop(part):
+                self._loop.call_soon_threadsafe(task.cancel)
 
-    There are as many threads as messages at once, so one is always free to hand over what runs elsewhere.
-
-    Args:
-        policies: what holds for each type, where handlers say that themselves.
-        processes: for those that want one.
-    """
-
-    kind = "threads and tasks"
-    can_cancel = True
-
-    def __init__(
-        self,
-        handler: Handler,
-        count: int,
-        done: Done,
-        pulse: Pulse,
-        policies: Mapping[str, EffectivePolicy] | None = None,
-        processes: ProcessPool | None = None,
-    ) -> None:
-        self._policies = policies or {}
-        self._processes = processes
-        if policies:
-            self.kind = in_words({policy.slots for policy in policies.values()})
-        self._tasks = TaskExecutor(handler, done, pulse)
-        super().__init__(handler, count, done)
-        self.context = self._tasks.context
-
-    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
-        return self._tasks.run(coroutine)
-
-    def close(self) -> None:
-        super().close()
-        self._tasks.close()
-        if self._processes:
-            self._processes.close()
-
-    def _handle(self, message: InFlight, handler: Handler) -> None:
-        chosen = self.context.copy().run(chosen_for, handler, message.claim.payload)
-        policy = self._policies.get(chosen.type)
-        if policy:
-            message.follow(policy)
-        if policy and policy.slots == "processes" and self._processes:
-            self._processes.start([message])
-        elif chosen.is_async:
-            self._tasks.start_with(chosen, [message])
-        else:
-            super()._handle(message, chosen)
+        parts = batch.parts()
+        with contextlib.suppress(StopIteration):
+            part = next(parts)
+            while True:
+                contexts = [message.context for message in part]
+                work = called_async(batch.handler, [one.claim.payload for one in part], contexts)
+                task = self._loop.create_task(work, context=self.context.copy())
+                hide(task)
+                for message in part:
+                    message.begin(partial(stop, part, task))
+                await asyncio.wait({task})
+                failure = failure_of(asyncio.CancelledError())  # before it began
+                told = (
+                    Called.failed(failure, len(part), divisible=False) if task.cancelled() else task.result()
+                )
+                part = parts.send(in_time(told, part))

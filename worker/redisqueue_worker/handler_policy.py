@@ -11,6 +11,7 @@ Slots = Literal["threads", "tasks", "processes"]
 SLOTS: tuple[Slots, ...] = ("threads", "tasks", "processes")
 # As for the worker's settings of the same kind.
 _MOST = 10**9
+_MOST_AT_ONCE = 1000
 _WAY_OUT = "leave it out for the worker's own"
 
 
@@ -26,6 +27,17 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """How messages are gathered for one call: at most `max_size`, for `max_wait_seconds` at most."""
+
+    max_size: int
+    max_wait_seconds: float
+
+    def __str__(self) -> str:
+        return f"batches of {self.max_size} within {self.max_wait_seconds:g} s"
+
+
+@dataclass(frozen=True, slots=True)
 class HandlerPolicy:
     """What `@handler` was told beside the type; what is None is as the worker's settings have it.
 
@@ -36,15 +48,25 @@ class HandlerPolicy:
     timeout_seconds: float | None = None
     retry: Backoff | None = None
     slots: Slots | None = None
+    batching: Batching | None = None
 
     def __post_init__(self) -> None:
         if problems := [*_problems(self)]:
             raise ValueError("; ".join(problems))
 
 
+def _batching_problems(batching: Batching) -> list[str]:
+    size, found = batching.max_size, []
+    if type(size) is not int or not 1 <= size <= _MOST_AT_ONCE:
+        found.append(
+            f"max_size: {shown(size)} must be a whole number from 1 to {_MOST_AT_ONCE}; leave it out for 100"
+        )
+    return found + _no_seconds("max_wait_seconds", batching.max_wait_seconds, "leave it out for 0.5")
+
+
 def _problems(policy: HandlerPolicy) -> list[str]:
     attempts, retry, slots = policy.max_attempts, policy.retry, policy.slots
-    found = []
+    found = _batching_problems(policy.batching) if policy.batching else []
     if attempts is not None and (type(attempts) is not int or not 1 <= attempts <= _MOST):
         found.append(f"max_attempts: {shown(attempts)} must be a whole number from 1 to {_MOST}; {_WAY_OUT}")
     found += _no_seconds("timeout_seconds", policy.timeout_seconds)
@@ -62,10 +84,10 @@ def _problems(policy: HandlerPolicy) -> list[str]:
     ]
 
 
-def _no_seconds(field: str, value: object) -> list[str]:
+def _no_seconds(field: str, value: object, way_out: str = _WAY_OUT) -> list[str]:
     is_number = type(value) in (int, float)
-    if value is None or (is_number and 0 < value <= _MOST):  # type: ignore[operator]
+    if (value is None and way_out == _WAY_OUT) or (is_number and 0 < value <= _MOST):  # type: ignore[operator]
         return []
     wanted = f"must be a number of seconds above 0, and at most {_MOST}"
-    hint = "use its total_seconds()" if hasattr(value, "total_seconds") else _WAY_OUT
+    hint = "use its total_seconds()" if hasattr(value, "total_seconds") else way_out
     return [f"{field}: {shown(value)} {wanted}; {hint}"]

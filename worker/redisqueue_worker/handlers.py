@@ -9,109 +9,27 @@ import os
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from redisqueue_worker.exceptions import InvalidPayload, UnknownType
 from redisqueue_worker.headers import sparing
-from redisqueue_worker.hooks import AroundHooks, around
+from redisqueue_worker.hooks import around
 from redisqueue_worker.logs import shown, text_of, type_name
 from redisqueue_worker.payload import Decode, decoder_for, parse
+from redisqueue_worker.registry import Registry, handler
 from redisqueue_worker.signals import BY_SIGNALS, forks_end_here
 from redisqueue_worker.signatures import call_style_of, finished
 from redisqueue_worker.tracing import traced
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from redisqueue_worker.around_hooks import Around
     from redisqueue_worker.context import Context
-    from redisqueue_worker.handler_policy import Backoff, HandlerPolicy, Slots
-
-
-AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
-
-
-class Registry(Mapping[str, Callable[..., Any]]):
-    """Functions by the message type that they handle; a mapping for whoever reads it.
-
-    Use `@handler("resize")` for the process's own registry, or a `Registry()` of your own in the same way.
-
-    Attributes:
-        around: as `redisqueue_worker.around`, for the handlers of this registry alone.
-    """
-
-    def __init__(self) -> None:
-        self.around = AroundHooks()
-        self._functions: dict[str, Callable[..., Any]] = {}
-        self._policies: dict[str, HandlerPolicy | None] = {}
-
-    def __call__(
-        self,
-        name: str,
-        *,
-        max_attempts: int | None = None,
-        timeout_seconds: float | None = None,
-        retry: Backoff | None = None,
-        slots: Slots | None = None,
-    ) -> Callable[[AnyFunction], AnyFunction]:
-        """Decorator: the function handles messages whose payload is a JSON object with this `type`.
-
-        Args:
-            name: the type.
-            max_attempts: failures before a message is a dead letter; 1: a failure is final.
-            timeout_seconds: a handler that runs longer is stopped.
-            retry: the delays between attempts.
-            slots: where it runs: "threads" (def), "tasks" (async def), or "processes" (either).
-
-        What is left out is as the worker's settings have it.
-
-        Raises TypeError when `name` is no text, ValueError when it is empty or already taken, and for a
-        limit that cannot be.
-        """
-        if not isinstance(name, str):
-            raise TypeError(f"the type must be a text, as in @handler('resize'), got {name!r}")
-        if not name or name in self._functions:
-            raise ValueError(f"type {name!r} is {'already handled' if name else 'empty'}")
-        policy = _policy(name, max_attempts, timeout_seconds, retry, slots)
-
-        def register(function: AnyFunction) -> AnyFunction:
-            self._functions[name] = function
-            self._policies[name] = policy
-            return function
-
-        return register
-
-    def __getitem__(self, name: str) -> Callable[..., Any]:
-        return self._functions[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._functions)
-
-    def __len__(self) -> int:
-        return len(self._functions)
-
-    def policy_of(self, name: str) -> HandlerPolicy | None:
-        """What was said beside the type `name`."""
-        return self._policies[name]
-
-
-def _policy(name: str, *said: Any) -> HandlerPolicy | None:
-    """What was said beside the type `name`; None when nothing was. Raises ValueError that names the type."""
-    if all(limit is None for limit in said):
-        return None
-    from redisqueue_worker.handler_policy import HandlerPolicy  # noqa: PLC0415  (most say nothing)
-
-    try:
-        return HandlerPolicy(*said)
-    except ValueError as error:
-        raise ValueError(f"@handler({name!r}): {error}") from None
-
-
-handler = Registry()
+    from redisqueue_worker.handler_policy import HandlerPolicy
 
 
 class HandlerError(Exception):
@@ -140,11 +58,23 @@ class Handler(Target, typing.Protocol):
         """The type of the messages that it is for; empty when they are of any, or of several."""
 
     @property
-    def by_type(self) -> Mapping[str, FunctionHandler]:
+    def by_type(self) -> Mapping[str, OneHandler]:
         """The functions that there are to choose from; none when there is no choice."""
 
     def chosen_for(self, payload: str | bytes) -> Handler:
         """The one that such a message is for, itself as long as there is no choice. Raises InvalidPayload."""
+
+
+class OneHandler(Handler, typing.Protocol):
+    """One of those that there are to choose from."""
+
+    @property
+    def is_async(self) -> bool:
+        """See `Target.is_async`."""
+
+    @property
+    def policy(self) -> HandlerPolicy | None:
+        """What was said beside its type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +90,7 @@ class FunctionHandler:
     policy: HandlerPolicy | None = None
 
     @property
-    def by_type(self) -> Mapping[str, FunctionHandler]:
+    def by_type(self) -> Mapping[str, OneHandler]:
         """See `Handler.by_type`."""
         return {}
 
@@ -187,7 +117,7 @@ async def _awaited(coroutine: Awaitable[Any]) -> Any:
 class TypedHandlers:
     """Several functions; the `type` field of the payload says which one a message is for."""
 
-    by_type: Mapping[str, FunctionHandler]
+    by_type: Mapping[str, OneHandler]
     type: str = ""
 
     @property
@@ -302,11 +232,22 @@ def _offered(target: object) -> str:
 
 
 def _of_types(registry: Registry, reference: str) -> TypedHandlers:
-    by_type = {}
+    by_type: dict[str, OneHandler] = {}
+    hooks = [*around, *registry.around]
     for name, function in registry.items():
-        place = f"{reference} @handler({name!r})"
-        found = _surrounded(inspected(function, place, typed=True), [*around, *registry.around], place)
-        by_type[name] = replace(found, type=name, policy=registry.policy_of(name))
+        policy = registry.policy_of(name)
+        if policy and policy.batching:
+            from redisqueue_worker.batch_handlers import of_many  # noqa: PLC0415  (few have any)
+
+            place = f"{reference} @batch_handler({name!r})"
+            found, read_one = _inspected(function, place, typed=True, in_list=True)
+            many = of_many(found, read_one)
+            many = replace(many, function=_surrounded(many.function, hooks, place))
+            by_type[name] = replace(many, type=name, policy=policy)
+        else:
+            place = f"{reference} @handler({name!r})"
+            one = _surrounded(inspected(function, place, typed=True), hooks, place)
+            by_type[name] = replace(one, type=name, policy=policy)
     return TypedHandlers(by_type)
 
 
@@ -315,17 +256,30 @@ def inspected(function: Any, reference: str, *, typed: bool = False) -> Function
 
     Raises HandlerError when it cannot take a message.
     """
+    return _inspected(function, reference, typed=typed)[0]
+
+
+def _inspected(
+    function: Any, reference: str, *, typed: bool, in_list: bool = False
+) -> tuple[FunctionHandler, Decode]:
+    """The same, and how one message is read; `in_list`: it takes a list of those."""
     if not callable(function) or inspect.isclass(function):
         raise HandlerError(f"{reference!r} is a {type(function).__name__}, not a function")
     try:
         style = call_style_of(function)
-        decode = sparing(style.annotation, decoder_for(style.annotation), typed=typed)
+        annotation = style.annotation
+        if in_list:
+            from redisqueue_worker.batch_handlers import item_of  # noqa: PLC0415  (few have any)
+
+            annotation = item_of(annotation)
+        decode = sparing(annotation, decoder_for(annotation), typed=typed)
     except TypeError as error:
         raise HandlerError(f"{reference!r}: {error}") from error
     except Exception as error:  # an object's own code
         what = f"{type_name(error)}: {text_of(error)}"
         raise HandlerError(f"{reference!r}: cannot read its signature: {what}") from error
-    return FunctionHandler(function, decode, style.is_async, style.takes_context, style.wraps_async)
+    found = FunctionHandler(function, decode, style.is_async, style.takes_context, style.wraps_async)
+    return found, decode
 
 
 def _extend_path(folders: Sequence[Path]) -> None:

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redisqueue_worker import logs
+from redisqueue_worker.batch_handlers import Called, called, called_async
 from redisqueue_worker.context import Context, Publisher
 from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, own_policies, run_to_end
 from redisqueue_worker.handlers import Handler, HandlerError, load
@@ -44,11 +45,18 @@ class Begin(NamedTuple):
     remaining_seconds: float | None
 
 
+class BeginBatch(NamedTuple):
+    """To the process: call the handler once with all of these, which are for one. It answers alike."""
+
+    messages: tuple[Begin, ...]
+
+
 class Update(NamedTuple):
-    """To the process: what changed for the message that it has in hand."""
+    """To the process: what changed for the messages that it has in hand."""
 
     draining: bool
-    lease_lost: bool
+    lease_lost: tuple[bool, ...]
+    cancelled: tuple[bool, ...]
 
 
 class Ready(NamedTuple):
@@ -76,11 +84,14 @@ class Ended(NamedTuple):
     Attributes:
         recycle_reason: why the process wants to be replaced; empty when it does not.
         result: the text of what the handler returned, where results are kept.
+        called: what is told of a batch, and in `results` the same of each message.
     """
 
     failure: Failure | None
     recycle_reason: str
     result: str = ""
+    called: Called | None = None
+    results: tuple[str, ...] = ()
 
 
 _PR_SET_PDEATHSIG = 1
@@ -116,9 +127,9 @@ class ProcessChild:
         self._publisher = Publisher(settings.connection, settings.queue, settings.key_separator)
         self._settings = settings
         self._limits = Limits.of(settings, random.random())  # noqa: S311  (spreads load, hides nothing)
-        self._work: queue.SimpleQueue[Begin | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Begin | BeginBatch | None] = queue.SimpleQueue()
         self._draining = threading.Event()
-        self._context: Context | None = None
+        self._contexts: tuple[Context, ...] = ()
         self._sending = threading.Lock()
         self._base = contextvars.copy_context()  # what the handler's module set while it was imported
 
@@ -136,21 +147,20 @@ class ProcessChild:
             recycler = Recycler(self._limits)
             recycler.reached(handled)  # which warns of a limit that is too small
             while (work := self._work.get()) is not None:
-                failure = self._handle(handler, work, runner)
-                handled += 1
+                if isinstance(work, BeginBatch):
+                    ended = self._handle_batch(handler, work, runner)
+                    handled += len(work.messages)
+                else:
+                    failure = self._handle(handler, work, runner)
+                    ended = Ended(failure, "", self._contexts[0].result)
+                    handled += 1
                 takeovers.undo()
-                recycle_reason = recycler.reached(handled)
-                self._send(Ended(failure, recycle_reason, self._context.result if self._context else ""))
+                self._send(ended._replace(recycle_reason=recycler.reached(handled)))
             hooks.stop(run, self._base)
 
     def _handle(self, handler: Handler, work: Begin, runner: asyncio.Runner) -> Failure | None:
-        context = self._context = _ChildContext(
-            work,
-            self._draining,
-            self._publisher,
-            self._send,
-            keeps_result=self._settings.results_ttl_seconds > 0,
-        )
+        context = self._context_of(work)
+        self._contexts = (context,)
         own = self._base.copy()
         if handler.is_async is None:
             handler = own.run(chosen_for, handler, work.payload)
@@ -165,6 +175,33 @@ class ProcessChild:
             return ends[0]
         return own.run(failure_in, handler, work.payload, context)
 
+    def _handle_batch(self, handler: Handler, work: BeginBatch, runner: asyncio.Runner) -> Ended:
+        contexts = self._contexts = tuple(map(self._context_of, work.messages))
+        payloads = [one.payload for one in work.messages]
+        own = self._base.copy()
+        many: Any = own.run(chosen_for, handler, payloads[0])
+        if many.is_async:
+            ends: list[Called] = []
+
+            async def handle() -> None:
+                ends.append(await called_async(many, payloads, contexts))
+
+            with contextlib.suppress(asyncio.CancelledError):
+                run_to_end(runner, handle(), own)
+            told = ends[0]
+        else:
+            told = own.run(called, many, payloads, contexts)
+        return Ended(None, "", called=told, results=tuple(context.result for context in contexts))
+
+    def _context_of(self, work: Begin) -> Context:
+        return _ChildContext(
+            work,
+            self._draining,
+            self._publisher,
+            self._send,
+            keeps_result=self._settings.results_ttl_seconds > 0,
+        )
+
     def _send(self, word: NamedTuple) -> None:
         with self._sending:
             self._connection.send(word)
@@ -172,12 +209,16 @@ class ProcessChild:
     def _listen(self) -> None:
         try:
             while (word := self._connection.recv()) is not None:
-                if isinstance(word, Begin):
+                if isinstance(word, (Begin, BeginBatch)):
                     self._work.put(word)
                     continue
                 (self._draining.set if word.draining else self._draining.clear)()
-                if word.lease_lost and self._context:
-                    self._context.mark_lease_lost()
+                told = zip(self._contexts, word.lease_lost, word.cancelled, strict=False)
+                for context, is_lost, is_cancelled in told:
+                    if is_lost:
+                        context.mark_lease_lost()
+                    if is_cancelled:
+                        context.mark_cancelled()
             self._work.put(None)
         except (EOFError, OSError):  # the worker is gone: nobody would settle what is in hand
             os._exit(1)

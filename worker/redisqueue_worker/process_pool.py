@@ -16,20 +16,23 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue._clock import monotonic
+from redisqueue_worker.batch_handlers import Called
+from redisqueue_worker.batching import may_stop
 from redisqueue_worker.handlers import HandlerError, type_of
 from redisqueue_worker.hooks import HookError
+from redisqueue_worker.in_flight import InFlight
 from redisqueue_worker.metrics import VARIABLE
 from redisqueue_worker.orphans import marks
-from redisqueue_worker.process_child import Begin, Ended, Extended, Ready, Update
-from redisqueue_worker.retry_policy import Failure, HandlerTimeout, failure_of
+from redisqueue_worker.process_child import Begin, BeginBatch, Ended, Extended, Ready, Update
+from redisqueue_worker.retry_policy import Failure, FailureKind, HandlerTimeout, failure_of
 from redisqueue_worker.signals import warn_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from redisqueue_worker.batching import Batch
     from redisqueue_worker.effective_policy import EffectivePolicy
     from redisqueue_worker.executors import Done
-    from redisqueue_worker.in_flight import InFlight
     from redisqueue_worker.metrics_page import SlotMetrics
     from redisqueue_worker.settings import Settings
 
@@ -65,7 +68,7 @@ class ChildProcess:
                 env={**os.environ, **({VARIABLE: str(metrics.folder)} if metrics else {})},
             )
         self._lock = threading.Lock()
-        self._message: InFlight | None = None
+        self._messages: list[InFlight] | None = None
         self.is_ready = False
         self.taken: tuple[str, ...] = ()
         self.policies: Mapping[str, EffectivePolicy] = {}
@@ -94,24 +97,42 @@ class ChildProcess:
 
     def handle(self, message: InFlight) -> Failure | None:
         """How the handler failed on `message`, by ProcessDied when the process ended meanwhile."""
+        ended = self._run([message], lambda: _begin_of(message))
+        if isinstance(ended, Failure):
+            return ended
+        message.context.result = ended.result
+        return ended.failure
+
+    def handle_batch(self, messages: list[InFlight]) -> Called:
+        """What one call of the handler says of these; where the process has ended, a part may do better."""
+        ended = self._run(messages, lambda: BeginBatch(tuple(map(_begin_of, messages))))
+        if isinstance(ended, Failure):
+            died = self.is_ready and ended.kind is FailureKind.ERROR
+            return Called.failed(ended, len(messages), divisible=died)
+        for message, result in zip(messages, ended.results, strict=True):
+            message.context.result = result
+        assert ended.called is not None  # noqa: S101  (it was asked for a batch)
+        return ended.called
+
+    def _run(self, messages: list[InFlight], begin: Callable[[], Begin | BeginBatch]) -> Ended | Failure:
+        """Have the process handle these, or how that failed; `begin` is asked when their time counts."""
         try:
             self.wait_until_ready()
-            self._message = message
-            message.begin(lambda: self._kill_over(message))
-            ended = self._converse(message)
+            self._messages = messages
+            for message in messages:
+                message.begin(lambda: self._kill_over(messages))
+            ended = self._converse(messages, begin())
         except (HandlerError, HookError, ProcessDied) as problem:  # from `wait_until_ready`
             return failure_of(problem)
         except Exception:  # the pipe has ended, or the handler wrote to it
             cause = self._cause_of_death()  # it has died then: no other message goes to it
-            if message.timed_out_at is not None:
-                return failure_of(HandlerTimeout(message.age_seconds))
-            return failure_of(ProcessDied(cause))
+            late = [message.age_seconds for message in messages if message.timed_out_at is not None]
+            return failure_of(HandlerTimeout(max(late)) if late else ProcessDied(cause))
         finally:
             with self._lock:
-                self._message = None
+                self._messages = None
         self.recycle_reason = ended.recycle_reason
-        message.context.result = ended.result
-        return ended.failure
+        return ended
 
     def end(self) -> None:
         """Let it run its shut-down hooks and leave; kill it when that takes long."""
@@ -124,15 +145,21 @@ class ChildProcess:
         if self._metrics:
             self._metrics.ended(self.pid)
 
-    def _converse(self, message: InFlight) -> Ended:
-        """Hand the message over and listen until its handler has ended. Raises EOFError or OSError."""
-        context, claim = message.context, message.claim
-        told = Update(draining=False, lease_lost=False)
-        self._connection.send(Begin(claim.payload, claim.id, claim.delivery_count, context.remaining_seconds))
+    def _converse(self, messages: list[InFlight], begin: Begin | BeginBatch) -> Ended:
+        """Hand messages over and listen until their handler has ended. Raises EOFError or OSError."""
+        contexts = [message.context for message in messages]
+        no = (False,) * len(contexts)
+        told = Update(draining=False, lease_lost=no, cancelled=no)
+        self._connection.send(begin)
         while not isinstance(word := self._next_word(), Ended):
             if isinstance(word, Extended):
-                context.extend(word.seconds)
-            news = Update(context.draining, context.lease_lost)
+                for context in contexts:
+                    context.extend(word.seconds)
+            news = Update(
+                contexts[0].draining,
+                tuple([context.lease_lost for context in contexts]),
+                tuple([message.cancelled for message in messages]),
+            )
             if news != told:
                 self._connection.send(news)
                 told = news
@@ -153,10 +180,10 @@ class ChildProcess:
                 raise word.problem
         return word
 
-    def _kill_over(self, message: InFlight) -> None:
-        """Kill the process if it is still at this message."""
+    def _kill_over(self, messages: list[InFlight]) -> None:
+        """Kill the process if it is still at these messages."""
         with self._lock:
-            if self._message is message:
+            if self._messages is messages and may_stop(messages):
                 self._kill()
 
     def _kill(self) -> None:
@@ -175,6 +202,11 @@ class ChildProcess:
             return f"the handler's process left with exit code {code}{when}"
         hint = " (out of memory, perhaps)" if code == -signal.SIGKILL else ""
         return f"the handler's process was killed by {signal.Signals(-code).name}{hint}{when}"
+
+
+def _begin_of(message: InFlight) -> Begin:
+    claim = message.claim
+    return Begin(claim.payload, claim.id, claim.delivery_count, message.context.remaining_seconds)
 
 
 class ProcessPool:
@@ -199,7 +231,7 @@ class ProcessPool:
         self._metrics = metrics
         self._done = done
         self.context = contextvars.copy_context()
-        self._work: queue.SimpleQueue[InFlight | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[InFlight | Batch | None] = queue.SimpleQueue()
         count = settings.concurrency
         children = [ChildProcess(settings, metrics) for _ in range(warm or count)]
         try:
@@ -226,6 +258,10 @@ class ProcessPool:
             message.queued = True
             self._work.put(message)
 
+    def start_batch(self, batch: Batch) -> None:
+        """Run its handler on all of its messages, in one process as long as that lives."""
+        self._work.put(batch)
+
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
         """Nothing: hooks are the processes' own."""
         coroutine.close()
@@ -240,10 +276,11 @@ class ProcessPool:
 
     def _serve(self) -> None:
         while (message := self._work.get()) is not None:
+            if not isinstance(message, InFlight):
+                message.run(self._call_batch)
+                continue
             self._find_policy(message)
-            child = self._free.get() or self._started()
-            if not child.alive:
-                child = self._replaced(child, "it died")
+            child = self._living_child()
             failure = child.handle(message)
             if child.is_ready and child.alive and not child.recycle_reason:
                 self._free.put(child)  # before it is done: the next message finds it
@@ -258,6 +295,21 @@ class ProcessPool:
             last.end()
         with contextlib.suppress(threading.BrokenBarrierError):  # Linux ends a process with its thread
             self._all_ended.wait(END_SECONDS)
+
+    def _living_child(self) -> ChildProcess:
+        child = self._free.get() or self._started()
+        if not child.alive or child.recycle_reason:
+            child = self._replaced(child, child.recycle_reason or "it died")
+        return child
+
+    def _call_batch(self, messages: list[InFlight]) -> Called:
+        """One call; a process that died or wants to be replaced is, when the next message comes."""
+        child = self._living_child()
+        called = child.handle_batch(messages)
+        if not child.is_ready:
+            time.sleep(START_PAUSE_SECONDS)
+        self._free.put(child)
+        return called
 
     def _find_policy(self, message: InFlight) -> None:
         """What holds for its type, if nobody knows yet; the process says what is wrong with it."""

@@ -149,8 +149,9 @@ def _is_context(layer: _Layer, annotation: Any) -> bool:
     try:
         hint = resolved(annotation, _scope(layer.function))
     except Exception:  # known to type checkers alone, as under TYPE_CHECKING; its words are enough here
-        return "Context" in re.findall(r"\w+", str(annotation))
-    return Context in (hint, *typing.get_args(hint))
+        return bool({"Context", "BatchContext"} & {*re.findall(r"\w+", str(annotation))})
+    kinds = (hint, *typing.get_args(hint))
+    return any(isinstance(kind, type) and issubclass(kind, Context) for kind in kinds)
 
 
 def _first_annotation(layer: _Layer) -> Any:

@@ -11,6 +11,7 @@ from redisqueue_worker.logs import formatted, text_of, type_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from redisqueue_worker.batch_handlers import BatchContext
     from redisqueue_worker.context import Context
     from redisqueue_worker.handlers import Handler
 
@@ -40,7 +41,9 @@ class TracedHandler:
     def chosen_for(self, payload: str | bytes) -> Handler:
         """As the handler's own, with each call in a span too."""
         chosen = self._handler.chosen_for(payload)
-        return self if chosen is self._handler else TracedHandler(chosen)
+        if chosen is self._handler:
+            return self
+        return TracedBatch(chosen) if hasattr(chosen, "call_all") else TracedHandler(chosen)
 
     def call(self, payload: str | bytes, context: Context) -> Any:
         """As the handler's own."""
@@ -52,6 +55,10 @@ class TracedHandler:
     async def _call_async(self, payload: str | bytes, context: Context) -> Any:
         with self._span(context):
             return await self._handler.call(payload, context)
+
+    def _links(self, _context: Context) -> list[Any]:
+        """What else it goes on from than the message's own trace."""
+        return []
 
     @contextmanager
     def _span(self, context: Context) -> Iterator[None]:
@@ -67,6 +74,7 @@ class TracedHandler:
             context=self._extract(context.trace),
             kind=self._trace.SpanKind.CONSUMER,
             attributes=attributes,
+            links=self._links(context),
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -87,3 +95,29 @@ class TracedHandler:
                 )
                 span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, type_name(error)))
                 raise
+
+
+class TracedBatch(TracedHandler):
+    """Calls a batch handler in one span, which is linked to the producer's of each message."""
+
+    def __init__(self, handler: Any) -> None:
+        super().__init__(handler)
+        self.read = handler.read
+
+    def call_all(self, values: list[Any], context: BatchContext) -> Any:
+        """As the handler's own."""
+        many: Any = self._handler
+        if self.is_async:
+            return self._call_all_async(many, values, context)
+        with self._span(context):
+            return many.call_all(values, context)
+
+    async def _call_all_async(self, many: Any, values: list[Any], context: BatchContext) -> Any:
+        with self._span(context):
+            return await many.call_all(values, context)
+
+    def _links(self, context: Any) -> list[Any]:
+        contexts = getattr(context, "contexts", ())
+        spans = (self._trace.get_current_span(self._extract(one.trace)) for one in contexts if one.trace)
+        found = (span.get_span_context() for span in spans)
+        return [self._trace.Link(one) for one in found if one.is_valid]

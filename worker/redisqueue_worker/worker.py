@@ -21,7 +21,6 @@ from redisqueue_worker.context import Contexts, Publisher, pool_problem
 from redisqueue_worker.doors import Doors, PlatformError
 from redisqueue_worker.executors import (
     Executor,
-    MixedExecutor,
     TaskExecutor,
     ThreadExecutor,
     own_policies,
@@ -52,8 +51,11 @@ from redisqueue_worker.signals import STOP_SIGNALS, StoppedBeforeStart, Takeover
 from redisqueue_worker.wakeup import WakeUp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
+    from redisqueue_worker.effective_policy import EffectivePolicy
+    from redisqueue_worker.handlers import Handler
     from redisqueue_worker.metrics import Metrics
     from redisqueue_worker.process_pool import ProcessPool
     from redisqueue_worker.restart import ProcessSnapshot, Reloader
@@ -85,6 +87,7 @@ class Worker:
         self._takeovers = Takeovers(self._on_signal, _on_thread_crash)
         self._started = self._replaced = False
         self._server_checked = False
+        self._hurry: Callable[[], None] = lambda: None
         self._doors = Doors(
             settings,
             metrics,
@@ -169,16 +172,27 @@ class Worker:
         if policies := own_policies(handler, settings):
             if not processes and any(policy.slots == "processes" for policy in policies.values()):
                 processes = self._make_processes(1)
-            pulse = self._pulses["event-loop"] = Pulse()
-            return MixedExecutor(handler, settings.concurrency, self._loop.finish, pulse, policies, processes)
+            return self._mixed(handler, policies, processes)
         if problem := slots_problem(settings.slots, handler):
             raise PlatformError(f"REDISQUEUE_SLOTS (--slots): {problem}")
         if handler.is_async is False:
             return ThreadExecutor(handler, settings.concurrency, self._loop.finish)
-        pulse = self._pulses["event-loop"] = Pulse()
         if handler.is_async:
+            pulse = self._pulses["event-loop"] = Pulse()
             return TaskExecutor(handler, self._loop.finish, pulse)
-        return MixedExecutor(handler, settings.concurrency, self._loop.finish, pulse)
+        return self._mixed(handler)
+
+    def _mixed(
+        self,
+        handler: Handler,
+        policies: Mapping[str, EffectivePolicy] | None = None,
+        processes: ProcessPool | None = None,
+    ) -> Executor:
+        from redisqueue_worker.mixed_executor import MixedExecutor  # noqa: PLC0415  (few need it)
+
+        pulse = self._pulses["event-loop"] = Pulse()
+        count = self._settings.concurrency
+        return MixedExecutor(handler, count, self._loop.finish, pulse, policies, processes)
 
     def _make_processes(self, warm: int) -> ProcessPool:
         from redisqueue_worker.process_pool import ProcessPool  # noqa: PLC0415  (few have them)
@@ -188,6 +202,8 @@ class Worker:
     def _begin(self, slots: Executor) -> None:
         settings = self._settings
         self._loop.attach(slots.start, self._wakeup, self._doors.succession)
+        mixed_hurry = getattr(slots, "hurry", None)
+        self._hurry = mixed_hurry or self._hurry
         self._timeouts.can_cancel = slots.can_cancel
         self._metrics.slots = settings.concurrency
         grace = settings.grace_period_seconds
@@ -215,7 +231,7 @@ class Worker:
             log.warning("the client is too small", extra={"reason": problem})
         for pulse in self._pulses.values():  # a slow import is not a stall
             pulse.beat()
-        if isinstance(slots, MixedExecutor) or slots.kind != "processes":
+        if mixed_hurry or slots.kind != "processes":
             # Processes alone are replaced one by one, and this one stays.
             self._recycler = Recycler(Limits.of(settings, random.random()))  # noqa: S311
         if settings.burst:  # its patience is for messages, not for imports and hooks
@@ -273,6 +289,7 @@ class Worker:
             for effect in self._apply(event):
                 if effect is Effect.STOP_CLAIMING:
                     self._loop.close_gate()
+                    self._hurry()
                     self._metrics.drain_began()
                 elif effect is Effect.START_CLAIMING:
                     self._loop.open_gate()

@@ -8,6 +8,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as type checkers know it: pytest imports this package at each of its starts
 if TYPE_CHECKING:
+    from redisqueue_worker.testing.batch_delivery import deliver_batch, deliver_batch_async
     from redisqueue_worker.testing.delivery import Delivery, deliver, deliver_async
     from redisqueue_worker.testing.fake_context import Enqueued, FakeContext
     from redisqueue_worker.testing.worker_run import (
@@ -26,6 +27,8 @@ __all__ = [
     "WorkerFailed",
     "deliver",
     "deliver_async",
+    "deliver_batch",
+    "deliver_batch_async",
     "run_worker_until_empty",
 ]
 
@@ -38,6 +41,8 @@ _HOMES = {
     "WorkerFailed": "worker_run",
     "deliver": "delivery",
     "deliver_async": "delivery",
+    "deliver_batch": "batch_delivery",
+    "deliver_batch_async": "batch_delivery",
     "run_worker_until_empty": "worker_run",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -15,9 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from redis_message_queue._clock import monotonic, timeout
 from redis_message_queue.consumer import Claim, Outcome
-from redis_message_queue.envelope import PayloadLimits
-from redis_message_queue.payload import written
-from redisqueue_worker.exceptions import InvalidPayload, checked_seconds
+from redisqueue_worker.exceptions import checked_seconds
 from redisqueue_worker.executors import (
     chosen_for,
     failure_in,
@@ -26,11 +23,11 @@ from redisqueue_worker.executors import (
     own_policies,
     run_to_end,
 )
-from redisqueue_worker.handlers import HandlerError, Registry, handler_of, load
+from redisqueue_worker.handlers import HandlerError, handler_of, load
 from redisqueue_worker.headers import ENQUEUED_AT, TYPE, headers_of
 from redisqueue_worker.in_flight import CANCEL_SECONDS
-from redisqueue_worker.logs import trimmed, type_name
-from redisqueue_worker.payload import parse
+from redisqueue_worker.logs import trimmed
+from redisqueue_worker.registry import Registry
 from redisqueue_worker.retry_policy import (
     Failure,
     FailureKind,
@@ -44,12 +41,10 @@ from redisqueue_worker.testing.fake_context import (
     Enqueued,
     FakeContext,
     at_least_one,
-    with_zone,
 )
+from redisqueue_worker.testing.sent import with_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
     from typing import Unpack
 
     from redisqueue_worker.context import Context
@@ -128,7 +123,7 @@ def deliver(handler: AnyHandler, payload: object, **facts: Unpack[Facts]) -> Del
     """
     if asyncio._get_running_loop() is not None:  # noqa: SLF001  (the public one raises where there is none)
         raise RuntimeError("deliver() would block the event loop that runs here; use: await deliver_async(…)")
-    message = _Message(handler, payload, **_known(facts))
+    message = Message(handler, payload, **known_facts(facts))
     if message.is_async:
         with asyncio.Runner() as runner:
             failure = run_to_end(runner, message.in_a_task(), interruptible=True)
@@ -141,12 +136,12 @@ def deliver(handler: AnyHandler, payload: object, **facts: Unpack[Facts]) -> Del
 
 async def deliver_async(handler: AnyHandler, payload: object, **facts: Unpack[Facts]) -> Delivery:
     """As `deliver`, on the event loop that runs here; a `def` runs in a thread of its own."""
-    message = _Message(handler, payload, **_known(facts))
+    message = Message(handler, payload, **known_facts(facts))
     failure = await (message.in_a_task() if message.is_async else message.in_an_awaited_thread())
     return message.delivery(failure)
 
 
-def _known(facts: Facts) -> Facts:
+def known_facts(facts: Facts) -> Facts:
     """The facts. Raises TypeError for a name that is none."""
     names = {**ContextFacts.__annotations__, **Facts.__annotations__}
     if unknown := facts.keys() - names.keys():
@@ -164,6 +159,7 @@ class _Worker:
     retry_max_seconds: float = 300.0
     handler_timeout_seconds: float | None = None
     slots: str = "auto"
+    concurrency: int = 1000
 
     def __post_init__(self) -> None:
         at_least_one("max_attempts", self.max_attempts)
@@ -184,7 +180,7 @@ class _Worker:
         return RetryPolicy(self.max_attempts, self.retry_initial_seconds, self.retry_max_seconds)
 
 
-class _Message:
+class Message:
     """One message on its way through its handler. It stands before that as a `Handler`, and sees all.
 
     Attributes:
@@ -201,20 +197,36 @@ class _Message:
     ) -> None:
         worker = _Worker(**{name: facts.pop(name) for name in _Worker.__slots__ if name in facts})
         fields = {name: facts.pop(name) for name in (TYPE, ENQUEUED_AT, _TRACE) if name in facts}
-        self.payload = _with_fields(payload, **fields)
+        self.payload = with_fields(payload, **fields)
         ready = _ready(handler)
         policies = own_policies(ready, worker)
         self._handler = chosen_for(ready, self.payload)
         own = policies.get(self._handler.type)
-        self._policy = own.retries if own else worker.retries
+        self.policy = own.retries if own else worker.retries
         if own:
             facts.setdefault("timeout_seconds", own.timeout_seconds)
-        self.context = FakeContext(**facts, **headers_of(self.payload)._asdict())
-        self._failures = _failures(failures, self.context.delivery_count)
-        self.is_async = self._handler.is_async
-        self._value: object = None
+        self.batching = own.batching if own else None
+        context = FakeContext(**facts, **headers_of(self.payload)._asdict())
+        self.failures = _failures(failures, context.delivery_count)
+        self.begin(context, is_async=self._handler.is_async)
+
+    def begin(self, context: Any, *, is_async: bool | None) -> None:
+        """Its time counts from now."""
+        self.context: FakeContext = context
+        self.is_async = is_async
+        self.value: object = None
         self.exception: BaseException | None = None
         self._began = monotonic()
+
+    @property
+    def many(self) -> Any:
+        """Its handler, if that takes many messages."""
+        return self._handler
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its time is over."""
+        return (self._seconds_left() or 1) <= 0
 
     # ---- as a handler --------------------------------------------------------------
 
@@ -223,12 +235,12 @@ class _Message:
         if self.is_async:
             return self._call_async(payload, context)
         with self._watched():
-            self._value = self._handler.call(payload, context)
-            return self._value
+            self.value = self._handler.call(payload, context)
+            return self.value
 
     async def _call_async(self, payload: str | bytes, context: Context) -> None:
         with self._watched():
-            self._value = await self._handler.call(payload, context)
+            self.value = await self._handler.call(payload, context)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -250,14 +262,14 @@ class _Message:
         while (left := self._seconds_left()) is None or left > 0:
             with suppress(TimeoutError):
                 return running.result(left)
-        return self._timed_out()
+        return self.timed_out()
 
     async def in_an_awaited_thread(self) -> Failure | None:
         """The same inside an event loop."""
         running = asyncio.wrap_future(self._start())
         while not await _over(running, self._seconds_left()):
             if (self._seconds_left() or 0) <= 0:
-                return self._timed_out()
+                return self.timed_out()
         return running.result()
 
     async def in_a_task(self) -> Failure | None:
@@ -274,10 +286,10 @@ class _Message:
                 if (self._seconds_left() or 0) <= 0:
                     task.cancel()
                     if not await _over(task, CANCEL_SECONDS):
-                        return self._timed_out()
+                        return self.timed_out()
                     failure = ends[0] if ends else failure_of(asyncio.CancelledError())
                     is_cancelled = failure is not None and failure.kind is FailureKind.CANCELLED
-                    return self._timed_out() if is_cancelled else failure
+                    return self.timed_out() if is_cancelled else failure
         except (asyncio.CancelledError, KeyboardInterrupt):  # as whoever waits here, so the handler
             task.cancel()
             await _over(task, CANCEL_SECONDS)
@@ -297,7 +309,8 @@ class _Message:
         """Until its deadline, which it may move; None without one."""
         return self.context.remaining_seconds
 
-    def _timed_out(self) -> Failure:
+    def timed_out(self) -> Failure:
+        """It was over its time."""
         self.exception = HandlerTimeout(monotonic() - self._began)
         return failure_of(self.exception)
 
@@ -310,15 +323,15 @@ class _Message:
         context = self.context
         failure = unless_unwanted(failure, context)
         claim = Claim(
-            self.payload, "", context.id, self.payload, context.delivery_count, failures=self._failures
+            self.payload, "", context.id, self.payload, context.delivery_count, failures=self.failures
         )
-        verdict = self._policy.settlement(claim, failure)
+        verdict = self.policy.settlement(claim, failure)
         if failure and failure.detail:  # nobody asked for it: pytest shows it below a test that fails
             log.warning("not handled: %s", verdict.reason, exc_info=_shown(self.exception))
         is_retried = verdict.outcome is Outcome.RETRY
         return Delivery(
             _STATES[verdict.outcome],
-            value=self._value,
+            value=self.value,
             reason=verdict.reason,
             delay_seconds=verdict.delay_seconds if is_retried else None,
             exception=None if failure is None else self.exception,
@@ -355,29 +368,3 @@ def _ready(handler: AnyHandler) -> Handler:
     if isinstance(handler, Registry) and not handler:
         raise HandlerError("this Registry has no handler: import the module that fills it")
     return handler_of(handler, getattr(handler, "__qualname__", type(handler).__name__))
-
-
-def _with_fields(
-    payload: object,
-    *,
-    type: str | None = None,  # noqa: A002  (the name of the field)
-    enqueued_at: datetime | None = None,
-    trace: Mapping[str, str] | None = None,
-) -> bytes:
-    """The payload as a worker gets it from Redis, with what producers may say beside it."""
-    text = written(payload, PayloadLimits())
-    fields = dict(trace or {})
-    if type is not None:
-        fields[TYPE] = type
-    if enqueued_at is not None:
-        fields[ENQUEUED_AT] = with_zone(enqueued_at).isoformat()
-    if fields:
-        try:
-            value = parse(text)
-        except InvalidPayload:
-            value = text
-        if not isinstance(value, dict):
-            names, kind = ", ".join(fields), type_name(value)
-            raise TypeError(f"{names}: fields of the payload, which is no JSON object but of type {kind}")
-        text = json.dumps({**value, **fields})
-    return text.encode() if isinstance(text, str) else text

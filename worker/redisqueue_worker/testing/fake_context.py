@@ -190,6 +190,10 @@ class FakeContext(Context):
         super().extend(seconds)
         self.extended.append(float(seconds))
 
+    def share(self, other: FakeContext) -> None:
+        """Keep what is enqueued together with another one's."""
+        self._recorder = self._publisher = other._recorder
+
     def mark_draining(self) -> None:
         """From now on the worker is about to stop."""
         self._drain.set()

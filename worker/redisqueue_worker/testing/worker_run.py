@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue._clock import monotonic
-from redisqueue_worker.handlers import Registry
 from redisqueue_worker.logs import TRACEBACK
+from redisqueue_worker.registry import Registry
 from redisqueue_worker.settings import ENVIRONMENT_PREFIX, OPTIONS, read_settings
 
 if TYPE_CHECKING:

@@ -1,0 +1,358 @@
+"""Handlers of many messages: what they may be, what each call says of each, how a failing batch is cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence  # noqa: TC003 - read at run time
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redisqueue_worker import BatchContext, Context, DeadLetter, Registry, Retry, around
+from redisqueue_worker.batch_handlers import called, called_async
+from redisqueue_worker.batching import Bisection
+from redisqueue_worker.effective_policy import policies_of
+from redisqueue_worker.handlers import HandlerError, handler_of
+from redisqueue_worker.retry_policy import FailureKind
+from redisqueue_worker.testing import FakeContext, deliver
+from redisqueue_worker.testing.delivery import _Worker
+
+
+@dataclass
+class Document:
+    id: int
+
+
+def documents(*ids: object) -> list[str]:
+    return [f'{{"type": "index", "id": {one}}}' for one in ids]
+
+
+def many_of(function: Any, **limits: Any) -> Any:
+    registry = Registry()
+    registry.batch("index", **limits)(function)
+    return handler_of(registry, "tests").chosen_for(documents(1)[0])
+
+
+def call(function: Any, *ids: object) -> Any:
+    handler, payloads = many_of(function), documents(*ids)
+    contexts = [FakeContext(message_id=str(one)) for one in ids]
+    if handler.is_async:
+        return asyncio.run(called_async(handler, payloads, contexts))
+    return called(handler, payloads, contexts)
+
+
+def kinds(told: Any) -> list[str | None]:
+    return [end and end.kind.value for end in told.ends]
+
+
+@pytest.fixture(params=["sync", "async"])
+def made(request: pytest.FixtureRequest) -> Any:
+    """Makes a handler of either kind."""
+
+    def of(function: Any) -> Any:
+        if request.param == "sync":
+
+            def take(documents: list[Document], context: BatchContext) -> Any:
+                return function(documents, context)
+
+            return take
+
+        async def take_async(documents: list[Document], context: BatchContext) -> Any:
+            await asyncio.sleep(0)
+            return function(documents, context)
+
+        return take_async
+
+    return of
+
+
+# ---- one call ----
+
+
+def test_all_are_done_when_it_returns(made: Any) -> None:
+    seen: list[Any] = []
+
+    def take(documents: list[Document], context: BatchContext) -> None:
+        seen.append((documents, [one.id for one in context.contexts]))
+
+    told = call(made(take), 1, 2, 3)
+    assert (told.ends, told.shared) == ((None, None, None), ())
+    assert seen == [([Document(1), Document(2), Document(3)], ["1", "2", "3"])]
+
+
+def test_each_has_an_outcome_of_its_own(made: Any) -> None:
+    def take(documents: list[Document], context: BatchContext) -> list[Any]:
+        return [None, Retry(5), DeadLetter("never"), ValueError("wrong"), "a value"]
+
+    told = call(made(take), 1, 2, 3, 4, 5)
+    assert kinds(told) == [None, "retry", "dead letter", "error", None]
+    assert told.shared == ()
+    assert told.ends[1].delay_seconds == 5
+
+
+def test_one_that_cannot_be_read_takes_no_other_down(made: Any) -> None:
+    seen: list[Any] = []
+
+    def take(documents: list[Document], context: BatchContext) -> list[Any]:
+        seen.append([(one.id, of.id) for one, of in zip(documents, context.contexts, strict=True)])
+        return [None, Retry(1)]
+
+    told = call(made(take), 1, '"seven"', 3)
+    assert kinds(told) == [None, "invalid payload", "retry"]
+    assert seen == [[(1, "1"), (3, "3")]]
+
+
+def test_where_none_can_be_read_it_is_not_called(made: Any) -> None:
+    told = call(made(lambda documents, context: pytest.fail("called")), '"a"', '"b"')
+    assert kinds(told) == ["invalid payload"] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "divisible"), [(ValueError("no"), True), (DeadLetter("no"), True), (Retry(3), False)]
+)
+def test_what_it_raises_is_shared(made: Any, error: Exception, divisible: bool) -> None:
+    def take(documents: list[Document], context: BatchContext) -> None:
+        raise error
+
+    told = call(made(take), 1, '"bad"', 3)
+    assert told.shared == (0, 2), "what could not be read has its own failure"
+    assert told.divisible is divisible
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ([None], "the batch handler returned 1 outcomes for 2 messages; return None, or one for each"),
+        (Retry(1), "the handler returned Retry; raise it"),
+        ((one for one in ()), "the handler returned a generator that nobody iterates over"),
+    ],
+)
+def test_a_result_that_tells_nothing_of_each_is_named_and_is_not_tried_again_in_parts(
+    made: Any, result: Any, text: str
+) -> None:
+    told = call(made(lambda documents, context: result), 1, 2)
+    assert (told.shared, told.divisible) == ((0, 1), False)
+    assert text in told.ends[0].text
+
+
+def test_an_outcome_that_is_not_done_has_failed(made: Any) -> None:
+    told = call(made(lambda documents, context: [Retry, lambda: 1]), 1, 2)
+    assert "the outcome of a message is the class Retry; make one of it" in told.ends[0].text
+    assert "the batch handler returned a function that nobody calls" in told.ends[1].text
+    assert told.shared == ()
+
+
+def test_the_values_of_a_list_are_results() -> None:
+    handler = many_of(lambda documents: [len(documents), {"id": 2}])
+    contexts = [
+        Context(
+            id=None,
+            delivery_count=1,
+            timeout_seconds=None,
+            draining=FakeContext()._drain,
+            publisher=FakeContext()._recorder,
+            payload="",
+            keeps_result=True,
+        )
+        for _ in range(2)
+    ]
+    called(handler, documents(1, 2), contexts)
+    assert [one.result for one in contexts] == [
+        '{"state":"completed","value":2}',
+        '{"state":"completed","value":{"id": 2}}',
+    ]
+
+
+def test_the_context_of_a_batch_is_that_of_all() -> None:
+    one, other = FakeContext(deliveries=2, timeout_seconds=30), FakeContext(timeout_seconds=60)
+    batch = BatchContext([one, other])
+    assert (batch.id, batch.delivery_count, batch.queue) == (None, 2, "tests")
+    assert batch.remaining_seconds is not None
+    assert 0 < batch.remaining_seconds <= 30
+    batch.extend(600)
+    assert (one.extended, other.extended) == ([600.0], [600.0])
+    assert not batch.lease_lost
+    other.mark_lease_lost()
+    assert batch.lease_lost
+    one.mark_draining()
+    assert batch.draining
+    batch.enqueue({"next": 1})
+    assert [message.payload for message in one.enqueued] == [{"next": 1}]
+
+
+def test_hooks_stand_around_each_call(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
+    monkeypatch.setattr(around, "_hooks", [])
+    seen: list[Any] = []
+
+    @around(handlers="sync")
+    def hook(call_next: Any, payload: Any, context: Any) -> Any:
+        seen.append(payload)
+        return call_next(payload[::-1])
+
+    @around(handlers="async")
+    async def hook_async(call_next: Any, payload: Any, context: Any) -> Any:
+        seen.append(payload)
+        return await call_next(payload[::-1])
+
+    told = call(
+        made(lambda documents, context: [None if one.id == 2 else Retry(1) for one in documents]), 1, 2
+    )
+    assert seen == [[Document(1), Document(2)]]
+    assert kinds(told) == [None, "retry"]
+
+
+def test_a_message_alone_is_a_batch_of_one(made: Any) -> None:
+    registry = Registry()
+    outcome: list[Any] = [["kept"]]
+    registry.batch("index")(made(lambda documents, context: outcome[0]))
+    assert deliver(registry, {"id": 1}, type="index").value == "kept"
+    outcome[0] = [Retry(9)]
+    assert deliver(registry, {"id": 1}, type="index").delay_seconds == 9
+    assert deliver(registry, {"id": "x"}, type="index").state == "dead"
+
+
+# ---- what may be one ----
+
+
+def plain(documents) -> None:  # type: ignore[no-untyped-def]
+    """Texts."""
+
+
+def of_dicts(documents: list[dict[str, int]]) -> None: ...
+
+
+def any_json(documents: list) -> None: ...  # type: ignore[type-arg]
+
+
+def a_sequence(documents: Sequence[Document]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "payload", "value"),
+    [
+        (plain, '{"type": "index"}', '{"type": "index"}'),
+        (of_dicts, '{"type": "index", "a": 1}', {"a": 1}),
+        (any_json, '{"type": "index", "a": 1}', {"type": "index", "a": 1}),
+        (a_sequence, '{"type": "index", "id": 1}', Document(1)),
+    ],
+)
+def test_each_is_read_as_the_list_says(function: Any, payload: str, value: Any) -> None:
+    assert many_of(function).read(payload) == value
+
+
+def no_list(document: Document) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (no_list, r"@batch_handler\('index'\).*a batch handler takes a list, as in list\[dict\]"),
+        (lambda one, two, three: None, r"must take \(payload\) or \(payload, context\)"),
+    ],
+)
+def test_what_cannot_take_a_list_is_refused(function: Any, text: str) -> None:
+    with pytest.raises(HandlerError, match=text):
+        many_of(function)
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        (
+            {"max_size": 0},
+            r"@batch_handler\('index'\): max_size: 0 must be a whole number from 1 to 1000; leave",
+        ),
+        ({"max_size": 1001}, "max_size: 1001 must be"),
+        ({"max_size": True}, "max_size: True must be"),
+        (
+            {"max_wait_seconds": 0},
+            "max_wait_seconds: 0 must be a number of seconds above 0.*leave it out for 0.5",
+        ),
+        ({"max_wait_seconds": None}, "max_wait_seconds: None must be"),
+        ({"max_attempts": 0}, r"@batch_handler\('index'\): max_attempts: 0 must be"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_named(limits: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Registry().batch("index", **limits)
+
+
+def test_a_type_has_one_handler() -> None:
+    registry = Registry()
+    registry.batch("index")(plain)
+    for again in (registry.batch, registry):
+        with pytest.raises(ValueError, match="type 'index' is already handled"):
+            again("index")
+
+
+def test_a_batch_that_could_never_fill_is_refused() -> None:
+    registry = Registry()
+    registry.batch("index", max_size=50)(plain)
+    by_type = handler_of(registry, "tests").by_type
+    assert "batches of 50 within 0.5 s, threads" in str(policies_of(by_type, _Worker())["index"])
+    with pytest.raises(
+        HandlerError, match=r"@batch_handler\('index'\): max_size: 50 must not exceed REDISQUEUE_C"
+    ):
+        policies_of(by_type, _Worker(concurrency=49))
+    with pytest.raises(
+        HandlerError, match="would start one for each message of a batch; leave it out, and say"
+    ):
+        policies_of(by_type, _Worker(slots="processes"))
+
+
+# ---- cutting ----
+
+
+def played(count: int, poisoned: set[int]) -> tuple[dict[int, bool], int]:
+    """Of each message whether it failed, and how many calls that took."""
+    bisection, ends, calls = Bisection(count), dict[int, bool](), 0
+    while part := bisection.next():
+        calls += 1
+        if poisoned & {*part}:
+            over = bisection.failed(part)
+            ends |= dict.fromkeys(over, True)
+        else:
+            bisection.succeeded()
+            ends |= dict.fromkeys(part, False)
+    return ends, calls
+
+
+@given(st.integers(1, 300), st.data())
+def test_one_poisoned_message_fails_alone(count: int, data: st.DataObject) -> None:
+    poisoned = data.draw(st.integers(0, count - 1))
+    ends, calls = played(count, {poisoned})
+    assert ends == {place: place == poisoned for place in range(count)}
+    assert calls <= 2 * (count - 1).bit_length() + 1
+
+
+@given(st.integers(1, 300), st.data())
+def test_each_message_comes_to_one_end_and_the_poisoned_ones_fail(count: int, data: st.DataObject) -> None:
+    poisoned = data.draw(st.sets(st.integers(0, count - 1)))
+    ends, _ = played(count, poisoned)
+    assert ends.keys() == set(range(count))
+    assert all(ends[place] for place in poisoned)
+
+
+@given(st.integers(2, 1000))
+def test_where_nothing_works_it_is_soon_given_up(count: int) -> None:
+    ends, calls = played(count, set(range(count)))
+    assert all(ends.values())
+    assert calls <= (count - 1).bit_length() + 5
+
+
+def test_two_poisoned_neighbours_fail_alone() -> None:
+    for first in range(99):
+        assert [place for place, failed in played(100, {first, first + 1})[0].items() if failed] == [
+            first,
+            first + 1,
+        ]
+
+
+def test_a_failure_of_many_is_of_the_kind_that_was_raised() -> None:
+    def timed_out(documents: list[Document]) -> None:
+        raise TimeoutError("slow")
+
+    assert {end.kind for end in call(timed_out, 1, 2).ends} == {FailureKind.ERROR}

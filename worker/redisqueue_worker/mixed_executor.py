@@ -1,0 +1,114 @@
+"""Where handlers of several kinds run side by side, and those that take many messages at once."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_worker.executors import MIXED, TaskExecutor, ThreadExecutor, chosen_for, in_words
+from redisqueue_worker.in_flight import InFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from redisqueue_worker.batch_handlers import Called
+    from redisqueue_worker.batching import Batch, Collector
+    from redisqueue_worker.effective_policy import EffectivePolicy
+    from redisqueue_worker.executors import Done
+    from redisqueue_worker.handlers import Handler
+    from redisqueue_worker.health import Pulse
+    from redisqueue_worker.process_pool import ProcessPool
+
+
+class MixedExecutor(ThreadExecutor):
+    """Threads beside an event loop and processes: a thread reads which function a message is for.
+
+    There are as many threads as messages at once, so one is always free to hand over what runs elsewhere.
+
+    Args:
+        policies: what holds for each type, where handlers say that themselves.
+        processes: for those that want one.
+    """
+
+    kind = MIXED
+    can_cancel = True
+
+    def __init__(
+        self,
+        handler: Handler,
+        count: int,
+        done: Done,
+        pulse: Pulse,
+        policies: Mapping[str, EffectivePolicy] | None = None,
+        processes: ProcessPool | None = None,
+    ) -> None:
+        self._policies = policies or {}
+        self._processes = processes
+        if policies:
+            self.kind = in_words({policy.slots for policy in policies.values()})
+        self._tasks = TaskExecutor(handler, done, pulse)
+        self._collectors: dict[str, Collector] = {}
+        super().__init__(handler, count, done)
+        self.context = self._tasks.context
+        for name, policy in self._policies.items():
+            if policy.batching:
+                from redisqueue_worker.batching import Collector  # noqa: PLC0415  (few have any)
+
+                self._collectors[name] = Collector(policy.batching, partial(self._begin, policy))
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        return self._tasks.run(coroutine)
+
+    def close(self) -> None:
+        super().close()
+        self._tasks.close()
+        if self._processes:
+            self._processes.close()
+
+    def hurry(self) -> None:
+        """No more messages come: batches begin with what they have."""
+        for collector in self._collectors.values():
+            collector.flush()
+
+    def _begin(self, policy: EffectivePolicy, messages: list[InFlight]) -> None:
+        """Have a batch run where its handler does."""
+        from redisqueue_worker.batching import Batch  # noqa: PLC0415
+
+        first = messages[0].claim.payload
+        handler: Any = self.context.copy().run(chosen_for, self._handler, first)
+        batch = Batch(handler, messages, self._done)
+        if policy.slots == "processes" and self._processes:
+            self._processes.start_batch(batch)
+        elif handler.is_async:
+            self._tasks.start_batch(batch)
+        else:
+            self._work.put(batch)
+
+    def _handle_batch(self, batch: Batch) -> None:
+        from redisqueue_worker.batch_handlers import called  # noqa: PLC0415
+
+        def call(part: list[InFlight]) -> Called:
+            for message in part:
+                message.begin(None)
+            payloads = [message.claim.payload for message in part]
+            contexts = [message.context for message in part]
+            return self.context.copy().run(called, batch.handler, payloads, contexts)
+
+        batch.run(call)
+
+    def _handle(self, message: Any, handler: Handler) -> None:
+        if not isinstance(message, InFlight):
+            self._handle_batch(message)
+            return
+        chosen = self.context.copy().run(chosen_for, handler, message.claim.payload)
+        policy = self._policies.get(chosen.type)
+        if policy:
+            message.follow(policy)
+        if policy and (collector := self._collectors.get(chosen.type)):
+            collector.add(message, policy)
+        elif policy and policy.slots == "processes" and self._processes:
+            self._processes.start([message])
+        elif chosen.is_async:
+            self._tasks.start_with(chosen, [message])
+        else:
+            super()._handle(message, chosen)
