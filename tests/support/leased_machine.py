@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import hypothesis.strategies as st
@@ -29,9 +30,11 @@ from tests.support.queue_machine import (
 )
 from tests.support.queue_model import Granted, Lease, Note, QueueModel
 
-from redis_message_queue import QueueDrainedError, RetryBudgetExhaustedError, _batch
+from redis_message_queue import QueueDrainedError, RetryBudgetExhaustedError, _batch, envelope, results
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
+from redis_message_queue.cancelling import MARK_SECONDS
 from redis_message_queue.consumer import Claim, Consumer, Due, Outcome, Settlement
+from redis_message_queue.results import Result
 
 CONSUMERS = (Consumer, AsyncConsumer)
 END = st.sampled_from(Outcome)
@@ -41,6 +44,11 @@ ALL = 1_000_000
 IN_HAND = st.sampled_from([None, 0, 0, 2])
 DUE = st.sampled_from(Due)
 NOTES_MS = 2_678_400_000
+RESULTS = {
+    Outcome.DONE: results.completed,
+    Outcome.DEAD: partial(results.ended, "failed"),
+    Outcome.FAILED: partial(results.ended, "failed"),
+}
 
 
 @dataclass
@@ -62,9 +70,19 @@ class LeasedMachine(QueueMachine):
         decode=st.tuples(st.booleans(), st.booleans()),
         keep_completed=st.sampled_from([0, 1000]),
         large=st.booleans(),
+        results_ttl=st.sampled_from([0, 600]),
     )
-    def start(self, limit: int | None, decode: tuple[bool, bool], keep_completed: int, large: bool) -> None:
+    def start(
+        self,
+        limit: int | None,
+        decode: tuple[bool, bool],
+        keep_completed: int,
+        large: bool,
+        results_ttl: int,
+    ) -> None:
         self.begin(QueueModel(limit, KEEP_FAILED, KEEP_INFO), decode)
+        self.results_ttl = results_ttl
+        self.results: dict[str, Result] = {}
         self.keep_completed = keep_completed  # of workers; none is the quick way
         # Whether settlements name messages by their beginning, as they do large ones.
         _batch._LARGE_BYTES = 0 if large else 1024
@@ -79,6 +97,7 @@ class LeasedMachine(QueueMachine):
             "keep_completed": self.keep_completed,
             "keep_failed": KEEP_FAILED,
             "keep_dead_letter_info": KEEP_INFO,
+            "results_ttl_seconds": self.results_ttl,
         }
         return Worker(
             CONSUMERS[face](
@@ -123,7 +142,14 @@ class LeasedMachine(QueueMachine):
     def call(self, face: int, ends: list[tuple[Claim, Outcome]], count: int, fault: str, **how: Any) -> None:
         worker = self.workers[face]
         settlements = [
-            Settlement(claim, end, DELAY_SECONDS, "because", failed=end is Outcome.RETRY)
+            Settlement(
+                claim,
+                end,
+                DELAY_SECONDS,
+                "because",
+                failed=end is Outcome.RETRY,
+                result=result_of(claim, end),
+            )
             for claim, end in ends
         ]
         before = worker.unresolved.popleft() if count and worker.unresolved else []
@@ -176,10 +202,67 @@ class LeasedMachine(QueueMachine):
                 ((name_of(claim.stored), claim.token), end if keeps or end is not Outcome.DONE else None)
                 for claim, end in ends
             ]
-            worker.recorded[key] = self.model.settle(leases, "because", freeing=True)
+            late: list[str] = []
+            worker.recorded[key] = self.model.settle(leases, "because", freeing=True, late=late)
+            self.keep_results(ends, worker.recorded[key])
+        else:
+            late = []
         if before:
-            return worker.recorded[key], self.model.claim_again(before, count)
-        return worker.recorded[key], self.model.claim(count, promoting=count, **how)
+            granted = self.model.claim_again(before, count)
+        else:
+            granted = self.model.claim(count, promoting=count, **how)
+        for name in granted.given_up[: granted.dead_lettered] if self.results_ttl else ():
+            self.expect_result(self.id_of(name), Result("failed", None, "MaxDeliveries"))
+        self.note_endings()
+        return worker.recorded[key], replace(granted, given_up=(*granted.given_up, *late))
+
+    # -- results and cancelling --
+
+    def id_of(self, name: str) -> str:
+        """Its id now; empty for a value without envelope."""
+        return envelope.decode(self.stored[name]).id or ""
+
+    def expect_result(self, message_id: str | None, result: Result) -> None:
+        """This is the newest of its results, if it has an id."""
+        if message_id:
+            self.results[message_id] = result
+
+    def keep_results(self, ends: list[tuple[Claim, Outcome]], applied: list[bool]) -> None:
+        """What workers keep of how these ended."""
+        for (claim, end), current in zip(ends, applied, strict=True):
+            if current and claim.id and self.results_ttl and end in RESULTS:
+                self.results[claim.id] = results.read(result_of(claim, end))
+
+    def note_endings(self) -> None:
+        """What was cancelled has that as its result, whether or not workers keep any."""
+        for name, when in self.model.endings.items():
+            self.expect_result(self.id_of(name), Result("cancelled", None, f"cancelled {when}"))
+        self.model.endings.clear()
+
+    @precondition(lambda self: self.stored)
+    @rule(face=FACE, place=PLACE, later=st.integers(0, 2), faults=FAULTS)
+    def cancel(self, face: int, place: int, later: int, faults: tuple[str, ...]) -> None:
+        """Of what is alive: it is out, or will not come again. Each of its calls is repeated."""
+        known = [name for name in self.stored if self.id_of(name)]
+        if not known:
+            return
+        name = known[place % len(known)]
+        with self.wire.faults(self.clients[face], ("",) * later + faults):
+            answer = self.wire.wait(self.publishers[face, False].cancel(self.id_of(name)))
+        assert answer == self.model.cancel(name)
+        self.note_endings()
+
+    @precondition(lambda self: self.results)
+    @rule(face=FACE, place=PLACE)
+    def ask(self, face: int, place: int) -> None:
+        """A result is told; one that has it is not cancelled any more."""
+        message_id, result = [*self.results.items()][place % len(self.results)]
+        queue = self.publishers[face, True]
+        told = self.wire.wait(queue.result(message_id))
+        assert told == result, (told, result)
+        if message_id not in map(self.id_of, self.stored):
+            was_removed = result.reason.startswith("cancelled before ")
+            assert self.wire.wait(queue.cancel(message_id)) == ("removed" if was_removed else "finished")
 
     def found_by_name(self, settlement: Settlement) -> bool:
         """Whether the server finds this message, if only its name is sent."""
@@ -303,7 +386,9 @@ class LeasedMachine(QueueMachine):
 
     def claim_one(self) -> Granted:
         counting = self.model.limit is not None
-        return self.model.claim(1, promoting=100, counting=counting, telling=False)
+        granted = self.model.claim(1, promoting=100, counting=counting, telling=False)
+        self.note_endings()
+        return granted
 
     def recovered(self, processor: Processor) -> Granted:
         """The first claim of unknown outcome that still holds something; those before it held nothing."""
@@ -405,9 +490,10 @@ class LeasedMachine(QueueMachine):
         pipe.zrange(KEYS.lease_deadlines, 0, -1, withscores=True)
         pipe.hgetall(KEYS.lease_tokens).hgetall(KEYS.delivery_counts).get(KEYS.lease_token_counter)
         pipe.hkeys(KEYS.claim_result_refs).hkeys(KEYS.claim_result_ids).hgetall(KEYS.claim_result_backrefs)
+        pipe.hkeys(KEYS.cancelled).pttl(KEYS.cancelled)
 
     def check_leases(self, replies: list[Any], processing: list[bytes], now_ms: int) -> None:
-        notes, notes_ms, deadlines, tokens, counts, counter, refs, ids, backrefs = replies
+        notes, notes_ms, deadlines, tokens, counts, counter, refs, ids, backrefs, marks, marks_ms = replies
         model = self.model
         assert not notes or 0 < notes_ms <= NOTES_MS
         # What others than workers settle may leave a note behind; the whole of them goes after a month.
@@ -431,6 +517,16 @@ class LeasedMachine(QueueMachine):
         assert set(refs) <= live
         assert set(backrefs) <= live
         assert Counter(backrefs.values()) == Counter(ids)
+        # What others than workers settle may leave a mark behind.
+        alive = {mark.decode() for mark in marks} & {self.id_of(name) for name in self.stored}
+        assert alive == {self.id_of(name) for name in model.unwanted if name in self.stored}
+        assert not marks or 0 < marks_ms <= MARK_SECONDS * 1000
+
+
+def result_of(claim: Claim, end: Outcome) -> str:
+    """What a worker would keep of it."""
+    state = RESULTS.get(end)
+    return "" if state is None else state(name_of(claim.stored))
 
 
 def key_of(ends: list[tuple[Claim, Outcome]]) -> tuple[Any, ...]:

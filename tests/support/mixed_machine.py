@@ -71,7 +71,7 @@ class MixedMachine(LeasedMachine):
         if lost:
             queue.lose(lost)
         counting = self.model.limit is not None
-        granted = self.model.claim(1, promoting=0, counting=counting, telling=False)
+        granted = self.model.claim(1, promoting=0, counting=counting, telling=False, heeding=False)
         payload = queue.enter()
         assert [payload] == [name for name, _ in granted.leases] or (payload is None and not granted.claims)
         for lease in granted.leases:

@@ -63,7 +63,9 @@ class QueueModel:
     holders: dict[str, str] = field(default_factory=dict)  # mark → whose it is, where its marker tells
     keyed: set[str] = field(default_factory=set)  # whose envelope names the key
     published: list[str] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)  # handled and not kept, trimmed, purged
+    gone: list[str] = field(default_factory=list)  # handled and not kept, trimmed, purged, cancelled
+    unwanted: set[str] = field(default_factory=set)  # cancelled in hand, and not known to have ended
+    endings: dict[str, str] = field(default_factory=dict)  # of those that were cancelled: when
     tokens: int = 0
 
     # -- publishing --
@@ -114,11 +116,13 @@ class QueueModel:
         telling: bool = True,
         in_hand: int | None = None,
         due: Due = Due.FIRST,
+        heeding: bool = True,
     ) -> Granted:
         """Grant up to `count` leases: first what expired, then what is due, then the rest.
 
         `promoting` bounds how many due messages become pending; `counting` says whether deliveries are
-        counted, `telling` whether dead letters are explained, and trouble noted.
+        counted, `telling` whether dead letters are explained, and trouble noted, `heeding` whether what is
+        cancelled is left out.
         """
         if count <= 0:
             return Granted()
@@ -132,8 +136,15 @@ class QueueModel:
         self.pending = reclaimed + promoted + self.pending
         claims: list[tuple[str, str, int]] = []
         dead: list[str] = []
+        dropped: list[str] = []
         before = ""
         while self.pending and len(claims) < count:
+            if heeding and self.pending[0] in self.unwanted:
+                dropped.append(name := self.pending.pop(0))
+                self._cancelled(
+                    name, "before it came again" if self.counts.get(name) else "before it was started"
+                )
+                continue
             care = "" if in_hand is None else self._care(self.pending[0])
             if claims and care != before:
                 break
@@ -158,7 +169,7 @@ class QueueModel:
                 self.notes[name].kept = keep
             if care == "alone" or keep:
                 break
-        return Granted(tuple(claims), len(reclaimed), len(dead), tuple(dead))
+        return Granted(tuple(claims), len(reclaimed), len(dead), (*dead, *dropped))
 
     def _promoted(self, count: int, most: int, due: Due) -> int:
         if self.pending and self.sharing:
@@ -183,10 +194,12 @@ class QueueModel:
     def claim_again(self, leases: list[Lease], count: int) -> Granted:
         """The same claim once more: what is still held of it; what is beyond `count` is released."""
         held = [lease for lease in leases if self.holds(lease)]
-        self.settle([(lease, Outcome.RELEASE) for lease in held[count:]])
+        late: list[str] = []
+        self.settle([(lease, Outcome.RELEASE) for lease in held[count:]], late=late)
         for lease in held[:count]:
             self.renew(lease)
-        return Granted(tuple((name, token, self.counts.get(name, 0)) for name, token in held[:count]))
+        claims = tuple((name, token, self.counts.get(name, 0)) for name, token in held[:count])
+        return Granted(claims, given_up=tuple(late))
 
     def holds(self, lease: Lease) -> bool:
         """Whether this lease is the current one of its message."""
@@ -202,11 +215,17 @@ class QueueModel:
     # -- settling --
 
     def settle(
-        self, ends: list[tuple[Lease, Outcome | None]], reason: str = "", *, freeing: bool = False
+        self,
+        ends: list[tuple[Lease, Outcome | None]],
+        reason: str = "",
+        *,
+        freeing: bool = False,
+        late: list[str] | None = None,
     ) -> list[bool]:
         """True for each lease that was current; None as the outcome acknowledges and keeps nothing.
 
-        `freeing`: what is given up may be published again.
+        `freeing`: what is given up may be published again. `late` is given by workers: what is cancelled does
+        not come again then, and is added to it.
         """
         applied = [self.holds(lease) for lease, _ in ends]
         released = []
@@ -216,6 +235,14 @@ class QueueModel:
             name = lease[0]
             self.renew(lease)
             del self.leased[name]
+            if late is not None and name in self.unwanted:
+                self.unwanted.discard(name)
+                if outcome in (Outcome.RELEASE, Outcome.RETRY):
+                    late.append(name)
+                    self._cancelled(name, "while it was handled")
+                    continue
+                if outcome is Outcome.CANCELLED:
+                    self.endings[name] = "while it was handled"
             if outcome is Outcome.RELEASE:
                 released.append(name)
                 self.counts[name] = max(0, self.counts.get(name, 0) - 1)
@@ -225,7 +252,7 @@ class QueueModel:
                 note.failures, note.kept = note.failures + 1, False  # it was handled after all
             else:
                 self._end(name, outcome, reason)
-                if freeing and outcome in (Outcome.DEAD, Outcome.FAILED):
+                if freeing and outcome in (Outcome.DEAD, Outcome.FAILED, Outcome.CANCELLED):
                     self.free([name])
         self.pending = released + self.pending
         return applied
@@ -254,6 +281,27 @@ class QueueModel:
 
     def _tell(self, name: str, reason: str, deliveries: int) -> None:
         self.info = [*self.info, (name, reason, deliveries)][-self.keep_info :]
+
+    # -- cancelling --
+
+    def cancel(self, name: str) -> str:
+        """What waits is out, who has it in hand is told."""
+        if name in self.leased:
+            self.unwanted.add(name)
+            return "requested"
+        for place in (self.pending, self.delayed, self.due):
+            if name in place:
+                place.remove(name)
+        self._cancelled(name, "before it came again" if self.counts.get(name) else "before it was started")
+        self.free([name])
+        return "removed"
+
+    def _cancelled(self, name: str, when: str) -> None:
+        self.unwanted.discard(name)
+        self.counts.pop(name, None)
+        self.notes.pop(name, None)
+        self.gone.append(name)
+        self.endings[name] = when
 
     # -- repairing --
 

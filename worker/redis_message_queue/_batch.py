@@ -189,10 +189,13 @@ class ConsumerState:
         if len(answered) == 1:
             return self.done(*answered[0])
         applied: dict[int, bool] = {}
+        given_up: list[bytes] = []
         for places, (attempt, reply) in zip(requests, answered, strict=True):
             last = self.done(attempt, reply)
             applied.update(zip(places, last.applied, strict=True))
-        return SettleReply(tuple(applied[place] for place in range(len(applied))), last.claimed)
+            given_up += last.claimed.given_up
+        claimed = last.claimed._replace(given_up=tuple(given_up))
+        return SettleReply(tuple(applied[place] for place in range(len(applied))), claimed)
 
     def lost(self, attempt: Attempt) -> None:
         """Note that the call raised: the next claim repeats it under the same id."""

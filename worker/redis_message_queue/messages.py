@@ -144,7 +144,7 @@ class ClaimReply(NamedTuple):
     next_due_seconds: float | None = None
     next_expiry_seconds: float | None = None
     given_up: tuple[bytes, ...] = ()
-    """The stored form of those that were dead-lettered."""
+    """The stored form of those that were dead-lettered, or cancelled without being settled so."""
 
 
 @dataclass(slots=True, unsafe_hash=True)  # not frozen, which takes several times as long to make
