@@ -157,7 +157,9 @@ class ConsumerState:
         apart = 0 if in_hand is None else 1 if in_hand == 0 else 2
         when = 2 if due is Due.FIRST else _DUE[due]
         words = [
-            _settlement_args(one, marker_of(keys, one.claim.stored) if one.outcome in _GIVES_UP else "")
+            _settlement_args(
+                one, envelope.marker_of(keys, one.claim.stored) if one.outcome in _GIVES_UP else ""
+            )
             for one in settlements
         ]
         if self._results:
@@ -242,7 +244,11 @@ class ConsumerState:
 
     def free(self, given_up: Sequence[bytes]) -> Call[int] | None:
         """Forget the deduplication keys of messages that were given up; None where they can have none."""
-        held = [(marker, stored) for stored in given_up if (marker := marker_of(self.options.keys, stored))]
+        held = [
+            (marker, stored)
+            for stored in given_up
+            if (marker := envelope.marker_of(self.options.keys, stored))
+        ]
         ids = [envelope.decode(stored).id or "" for _, stored in held]
         return Call(script("free"), tuple(marker for marker, _ in held), tuple(ids), int) if held else None
 
@@ -301,24 +307,6 @@ class ConsumerState:
         return Claim(
             stored, token, content.id, content.payload, count, failures, lost, bool(kept), lease_end_ms
         )
-
-
-def marker_of(keys: QueueKeys, stored: Text) -> str:
-    """The name of the marker that a message has if it was deduplicated; "" where that cannot be told."""
-    message = envelope.decode(stored)
-    if message.id is None:
-        return ""
-    payload, key = message.payload, envelope.key_of(stored)
-    data = payload if isinstance(payload, bytes) else payload.encode("utf-8", "surrogatepass")
-    if key is None:
-        key = hashlib.sha256(data).hexdigest()
-    elif not key:  # the payload is the key
-        key = data.decode("utf-8", "replace")
-    try:
-        key.encode()
-    except UnicodeEncodeError:  # no marker of ours: a message must not fail its settlement
-        return ""
-    return keys.deduplication(key) if key else ""
 
 
 def leases_at_once(claims: Sequence[Claim]) -> Iterator[list[Claim]]:

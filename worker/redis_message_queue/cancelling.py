@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from redis_message_queue import results
-from redis_message_queue._batch import marker_of
+from redis_message_queue.envelope import marker_of
 from redis_message_queue.operations import Call, Text, as_text, script
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from redis_message_queue.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from redis_message_queue.keys import QueueKeys
     from redis_message_queue.messages import MessageData
 
 PREFIX = "\x1eRMQ1:"
@@ -218,6 +219,24 @@ def key_of(stored: str | bytes) -> str | None:
     """The key that an envelope names; None where it names none."""
     key = (_content(stored) or {}).get("key")
     return key if isinstance(key, str) else None
+
+
+def marker_of(keys: QueueKeys, stored: str | bytes) -> str:
+    """The name of the marker that a message has if it was deduplicated; "" where that cannot be told."""
+    message = decode(stored)
+    if message.id is None:
+        return ""
+    payload, key = message.payload, key_of(stored)
+    data = payload if isinstance(payload, bytes) else payload.encode("utf-8", "surrogatepass")
+    if key is None:
+        key = hashlib.sha256(data).hexdigest()
+    elif not key:  # the payload is the key
+        key = data.decode("utf-8", "replace")
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # no marker of ours: a message must not fail its settlement
+        return ""
+    return keys.deduplication(key) if key else ""
 
 
 def _two_texts(stored: str | bytes) -> Envelope | None:

@@ -238,7 +238,10 @@ class ThreadExecutor:
 
     def _serve(self) -> None:
         while (message := self._work.get()) is not None:
-            self._handle(message, self._handler)
+            if message.cancelled:  # before a slot began with it
+                self._done(message, failure_of(asyncio.CancelledError()))
+            else:
+                self._handle(message, self._handler)
 
     def _handle(self, message: Any, handler: Handler) -> None:
         own = self.context.copy()
@@ -311,7 +314,7 @@ class TaskExecutor:
             message.cancel = partial(self._loop.call_soon_threadsafe, task.cancel)
 
     async def _run(self, handler: Handler, message: InFlight) -> None:
-        if message.timed_out_at is None and not message.stopped:
+        if message.timed_out_at is None and not message.cancelled:
             failure = await failure_in_async(handler, message.claim.payload, message.context)
         else:  # before it began, as where the loop was blocked until its deadline had passed
             failure = failure_of(asyncio.CancelledError())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import logging
@@ -278,6 +279,9 @@ class ProcessPool:
         while (message := self._work.get()) is not None:
             if not isinstance(message, InFlight):
                 message.run(self._call_batch)
+                continue
+            if message.cancelled:  # before a slot began with it
+                self._done(message, failure_of(asyncio.CancelledError()))
                 continue
             self._find_policy(message)
             child = self._living_child()
