@@ -43,6 +43,7 @@ FAULT = st.sampled_from(["", "", CUT, LOST])
 ALL = 1_000_000
 IN_HAND = st.sampled_from([None, 0, 0, 2])
 DUE = st.sampled_from(Due)
+LARGE_BYTES = _batch._LARGE_BYTES
 NOTES_MS = 2_678_400_000
 RESULTS = {
     Outcome.DONE: results.completed,
@@ -85,12 +86,16 @@ class LeasedMachine(QueueMachine):
         self.results: dict[str, Result] = {}
         self.keep_completed = keep_completed  # of workers; none is the quick way
         # Whether settlements name messages by their beginning, as they do large ones.
-        _batch._LARGE_BYTES = 0 if large else 1024
+        _batch._LARGE_BYTES = 0 if large else LARGE_BYTES
         self.workers = [self.new_worker(face) for face in (0, 1)]
         self.processors = [Processor(self.new_queue(face, False)) for face in (0, 1)]
         self.history: list[Claim] = []  # every lease ever seen, newest first
         self.model.publish(names := self.fresh("xyzxyz"))
         self.wire.plain.lpush(KEYS.pending, *names)
+
+    def teardown(self) -> None:
+        _batch._LARGE_BYTES = LARGE_BYTES
+        super().teardown()
 
     def new_worker(self, face: int) -> Worker:
         options = {
