@@ -238,7 +238,7 @@ class ThreadExecutor:
 
     def _serve(self) -> None:
         while (message := self._work.get()) is not None:
-            if message.cancelled:  # before a slot began with it
+            if isinstance(message, InFlight) and message.cancelled:  # before a slot began with it
                 self._done(message, failure_of(asyncio.CancelledError()))
             else:
                 self._handle(message, self._handler)
