@@ -12,7 +12,7 @@ from tests.support.faces import FACES
 
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.acl import rules
-from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue.consumer import Consumer, Limits, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ pytestmark = pytest.mark.one_node  # a cluster keeps users on each node: the sam
 # What scripts do in rare cases alone: equal values without envelopes, a full list, lost replies, a purge of
 # what was delivered before.
 SELDOM = {
+    "zcard",
+    "zcount",
+    "zlexcount",
+    "zmscore",
+    "zrangebylex",
+    "zrem",
+    "zremrangebyscore",
+    "zrevrange",
     "hexists",
     "hkeys",
     "hmget",
@@ -93,6 +101,35 @@ async def test_a_caretaker_finds_a_message_in_every_state(
     await face.close()
     assert tuple(one.state for one in found) == states
     assert found[2].worker == "w1"
+
+
+@pytest.mark.parametrize("name", FACES)
+async def test_priorities_and_limit_keys_need_no_more(name: str, server: Server, users: redis.Redis) -> None:
+    producer, worker, caretaker = (
+        FACES[name](server.as_user(role)) for role in ("producer", "worker", "caretaker")
+    )
+    queue = producer.queue()
+    for number in range(3):
+        receipt = await producer.call(queue.enqueue, f"a{number}", limit_key="a", priority="high")
+        await producer.call(queue.enqueue, f"front {number}", limit_key="a", priority="low", at_front=True)
+    limits = Limits(rate_per_second=0.01, rate_burst=2, max_in_flight=1)
+    consumer = worker.consumer(
+        "{jobs}", limits=Limits(rate_per_second=900, max_in_flight=9), key_limits=limits
+    )
+    for _ in range(2):
+        claims = (await worker.call(consumer.claim, 3)).claims
+        assert len(claims) == 1
+        await worker.call(consumer.settle, [Settlement(claims[0], Outcome.DEAD)])
+    async with worker.process(worker.queue()) as payload:
+        assert payload is not None
+    looks = caretaker.queue()
+    assert (await caretaker.call(looks.find, receipt.message_id)).state in ("pending", "unknown")
+    assert len(await caretaker.call(looks.peek, 10)) == 3
+    assert (await caretaker.call(looks.redrive)).moved == 2
+    assert await caretaker.call(looks.purge, target="pending") == 5
+    for face in (producer, worker, caretaker):
+        await face.close()
+    assert {entry["object"] for entry in users.acl_log()} <= {"client", "client|setinfo", "info"}
 
 
 def test_a_producer_can_neither_read_nor_take_messages(server: Server, users: redis.Redis) -> None:

@@ -173,6 +173,14 @@ BAD: dict[str, Bad] = {
     "other separator": Bad(
         redis_queue(queue={"keySeparator": "/"}), "spec.queue.keySeparator", redis_queue()
     ),
+    "burst without a rate": Bad(
+        redis_queue(queue={"limits": {"rateBurst": 5}}), "spec.queue.limits.rateBurst"
+    ),
+    "burst that takes a month": Bad(
+        redis_queue(queue={"limits": {"perKey": {"ratePerSecond": 0.001, "rateBurst": 5000}}}),
+        "spec.queue.limits.perKey.rateBurst",
+    ),
+    "no rate": Bad(redis_queue(queue={"limits": {"ratePerSecond": 0}}), "spec.queue.limits.ratePerSecond"),
     # The worker.
     "handler and command": Bad(worker(command=["run"], image="a"), "spec.worker.handler"),
     "neither handler nor command": Bad(redis_queue(worker={}), "spec.worker.handler"),

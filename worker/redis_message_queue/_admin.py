@@ -10,13 +10,14 @@ from redis_message_queue import _bulk, _io
 from redis_message_queue._bulk import BYTES_AT_ONCE, PlacedLetter, Renewed, Tail, parts, size_of
 from redis_message_queue.envelope import decode, new_id
 from redis_message_queue.exceptions import PayloadTooLargeError
-from redis_message_queue.keys import keys_beside
+from redis_message_queue.keys import keys_beside, purged
 from redis_message_queue.looking import (
     LETTER_BYTES,
     LETTERS_AT_ONCE,
     Cursor,
     Letter,
     Location,
+    lane_told,
     letters,
     locate,
     records_of,
@@ -236,15 +237,25 @@ def _restore(gateway: RedisGateway, calls: _bulk.RepairCalls, length: int) -> in
 
 def purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -> int:
     """Empty the list or set `key`, which is the queue's `target`; how many messages there were."""
+    entries = _purge(gateway, keys, target, key)
+    waiting = keys.lanes.waiting
+    if target == "pending" and gateway._command("exists", waiting, purged(waiting)):  # noqa: SLF001
+        entries += _purge(gateway, keys, target, keys.lanes.waiting)
+    return entries
+
+
+def _purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -> int:
+    waiting = key == keys.lanes.waiting
     call = _bulk.purge(
         key=key,
         record=keys.leases.operation_result(new_id()),
         record_ttl_ms=gateway._options.replay_ttl_ms(0),  # noqa: SLF001
         delivery_counts=keys.delivery_counts,
         notes=keys.notes,
-        told=records_of(keys, key),
-        delayed=target == "delayed",
+        told=keys.lanes.turns if waiting else records_of(keys, key),
+        sorted_set=waiting or target == "delayed",
         delivered=target in ("pending", "delayed"),
+        waiting=waiting,
     )
     while True:
         done = gateway._call_retrying(call)  # noqa: SLF001
@@ -281,6 +292,12 @@ def give_new_ids(gateway: RedisGateway, source: str, pending: str, ids: Sequence
     return moved
 
 
+def peek_waiting(gateway: RedisGateway, keys: QueueKeys, count: int) -> list[str | bytes]:
+    """The stored form of messages that wait by priority and limit key, the oldest of each first."""
+    members: list[str | bytes] = gateway._command("zrange", keys.lanes.waiting, 0, count - 1)  # noqa: SLF001
+    return [one.split("\0", 2)[2] if isinstance(one, str) else one.split(b"\0", 2)[2] for one in members]
+
+
 def find(gateway: RedisGateway, keys: QueueKeys, dead_letters: str, message_id: str) -> Location:
     """Look through the queue, page by page, for one message."""
     found: Location | Cursor = Cursor()
@@ -300,7 +317,9 @@ def take_letters(
     taken: dict[str, str] = {}
     left = {*ids}
     while chosen := _search_letters(gateway, source, records, left):
-        renewed = [_bulk.renewed(one.letter, dry_run=not redrives) for one in chosen]
+        renewed = [
+            _bulk.renewed(one.letter, dry_run=not redrives, lane=lane_told(one.record)) for one in chosen
+        ]
         call = _bulk.redrive(
             source=source,
             pending=keys.pending,

@@ -14,6 +14,7 @@ from redis_message_queue import envelope
 from redis_message_queue._bulk import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import held_field
+from redis_message_queue.limits import limit_words
 from redis_message_queue.messages import (
     Claim,
     ClaimReply,
@@ -38,7 +39,6 @@ from redis_message_queue.operations import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from redis_message_queue.keys import QueueKeys
     from redis_message_queue.options import ConsumerOptions
 
 # A record has to outlive the repeats of its call; the next call removes it much earlier.
@@ -106,7 +106,7 @@ class ConsumerState:
         self.options = options
         self._decode = decode
         self._nonce = envelope.new_id().encode()
-        self._keys = _queue_keys(options.keys)
+        self._keys = encoded(*options.keys.of_consumers)
         self._settle_record = settle_record(options.keys.processing)
         self._claim_record = claim_record(options.keys.processing)
         lease_ms = milliseconds(options.visibility_timeout_seconds)
@@ -114,6 +114,7 @@ class ConsumerState:
         self._numbers = (
             f"{lease_ms} {options.max_delivery_count or 0} {self._kept_ms}"
             f" {options.keep_completed} {options.keep_failed} {options.keep_dead_letter_info}"
+            f" {limit_words(options.limits, options.key_limits)}"
         )
         self._results = options.keys.result_prefix if options.results_ttl_seconds else ""
         if self._results:
@@ -271,7 +272,8 @@ class ConsumerState:
 
     def _parse(self, reply: bytes | list[bytes]) -> tuple[SettleReply, int]:
         head, *messages = reply.split(b"\n", 1) if isinstance(reply, bytes) else reply
-        applied, retired, reclaimed, dead, due, expiry, version, end, *granted = head.decode().split(" ")
+        words = head.decode().split(" ")
+        applied, retired, reclaimed, dead, due, expiry, version, end, limited, *granted = words
         lease_end_ms = int(end)
         if isinstance(reply, bytes):
             messages = _cut(messages[0], granted[2::3])
@@ -289,6 +291,7 @@ class ConsumerState:
             _seconds(due),
             _seconds(expiry),
             tuple(given_up),
+            _seconds(limited),
         )
         answers = () if applied == "-" else tuple(map("1".__eq__, applied))
         return SettleReply(answers, claimed), int(version)
@@ -321,29 +324,6 @@ def _cut(messages: bytes, lengths: Sequence[str]) -> list[bytes]:
 
 def _seconds(text: str) -> float | None:
     return None if text == "-" else int(text) / 1000
-
-
-def _queue_keys(keys: QueueKeys) -> tuple[Text, ...]:
-    lease = keys.leases
-    return encoded(
-        keys.pending,
-        keys.processing,
-        lease.deadlines,
-        lease.tokens,
-        lease.token_counter,
-        lease.delivery_counts,
-        lease.claim_result_refs,
-        lease.claim_result_ids,
-        lease.claim_result_backrefs,
-        keys.delayed,
-        keys.completed,
-        keys.failed,
-        keys.dead_letter,
-        keys.dead_letter_info,
-        keys.workers,
-        keys.versions,
-        lease.notes,
-    )
 
 
 def _settlement_args(settlement: Settlement, marker: str = "") -> tuple[Text, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis_message_queue import envelope
 from redis_message_queue.keys import Marker, purged
-from redis_message_queue.operations import PENDING_FULL, Call, Text, as_text, milliseconds, script
+from redis_message_queue.operations import PENDING_FULL, Call, Text, as_text, lanes_of, milliseconds, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -97,20 +97,22 @@ def publish_many(
     overload_policy: str = "raise",
     where: str = "",
     named: bool = False,
+    lanes: Sequence[str] = (),
     answered: Sequence[str] = (),
 ) -> Call[tuple[bool, ...] | tuple[Published, ...] | int]:
     """Publish at most `MOST_AT_ONCE` messages, oldest first; True or False (a duplicate) for each.
 
     All or none: `PENDING_FULL` when the cap has no room for them. `target` is the delayed set where `where`
     is `after()` or `moment()`; with `FRONT` they come before those that wait. `named`: their markers tell
-    whose they are, and the answers are `Published`. `answered` are records of earlier calls, to be removed.
+    whose they are, and the answers are `Published`. `lanes` are the keys `waiting` and `turns`, for messages
+    that have a lane, or a cap that counts them. `answered` are records of earlier calls, to be removed.
     """
     cap = "" if max_pending_length is None else max_pending_length
     numbers = (deduplication_ttl_seconds, replay_ttl_ms, cap, overload_policy, where)
     return Call(
         script("publish_many"),
-        (target, replay_key, *markers, *answered),
-        (*numbers, "1" if named else "", len(markers), *stored),
+        (target, replay_key, *markers, *lanes, *answered),
+        (*numbers, "1" if named else "", len(markers), "1" if lanes else "", *stored),
         _published if named else _flags,
     )
 
@@ -221,14 +223,17 @@ def redrive(
     call_id = envelope.new_id()
     return Call(
         script("redrive"),
-        (source, pending, record, *(() if told is None else (told,))),
+        (source, pending, record, *lanes_of(pending), *(() if told is None else (told,))),
         (record_ttl_ms, call_id, "" if most is None else most, total, *parts),
         lambda reply: Redriven(*map(int, reply)),
     )
 
 
-def renewed(letter: PlacedLetter, *, dry_run: bool = False, message_id: str | None = None) -> Renewed:
+def renewed(
+    letter: PlacedLetter, *, dry_run: bool = False, message_id: str | None = None, lane: str | None = None
+) -> Renewed:
     """The letter, ready for another life: a new identity is a new delivery budget. A dry run sends nothing.
+    `lane` is where the script does not learn from a record which it was in.
 
     Bytes that are no text travel as hex. A letter may be large: no form of it is kept longer than needed.
     """
@@ -241,9 +246,9 @@ def renewed(letter: PlacedLetter, *, dry_run: bool = False, message_id: str | No
     try:
         text = payload.decode()
     except UnicodeDecodeError:
-        return Renewed(place, digest, envelope.encode(payload, message_id).encode())
+        return Renewed(place, digest, envelope.encode(payload, message_id, lane=lane).encode())
     del payload
-    return Renewed(place, digest, envelope.encode(text, message_id).encode())
+    return Renewed(place, digest, envelope.encode(text, message_id, lane=lane).encode())
 
 
 class Purged(NamedTuple):
@@ -261,18 +266,20 @@ def purge(
     delivery_counts: str,
     notes: str,
     told: str | None = None,
-    delayed: bool = False,
+    sorted_set: bool = False,
     delivered: bool,
+    waiting: bool = False,
 ) -> Call[Purged]:
-    """Empty a list or the delayed set; to be repeated until it is finished.
+    """Empty a list or a sorted set; to be repeated until it is finished.
 
     `delivered`: what is in it may have been before, and stand in `delivery_counts` and `notes`. `told` is the
-    list of what workers tell of its messages, which goes with them.
+    list of what workers tell of its messages, which goes with them. `waiting`: it is that of the lanes, and
+    `told` their turns.
     """
     return Call(
         script("purge"),
         (key, purged(key), record, delivery_counts, notes, *(() if told is None else (told,))),
-        (record_ttl_ms, "zset" if delayed else "list", int(delivered)),
+        (record_ttl_ms, "zset" if sorted_set else "list", int(delivered), int(waiting)),
         lambda reply: Purged(None if int(reply[0]) < 0 else int(reply[0]), bool(int(reply[1]))),
     )
 

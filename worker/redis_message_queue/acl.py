@@ -20,15 +20,19 @@ DUTIES: Mapping[Role, str] = {
     "caretaker": "looks, cancels, redrives, repairs and purges",
 }
 _COMMANDS: Mapping[Role, str] = {
-    "producer": "eval evalsha blmove type time get set del exists llen lpush rpush rpop lindex ltrim zadd",
+    "producer": "eval evalsha blmove type time get set del exists llen lpush rpush rpop lindex ltrim"
+    " zadd zcard zcount zlexcount zrem",
     "worker": "eval evalsha blmove type time get set del exists incr pexpire"
     " llen lpush rpush lpop rpop lmove lrange lrem lset ltrim"
-    " hget hmget hset hdel hexists hincrby hkeys hscan zadd zrem zrange zrangebyscore zscore",
+    " hget hmget hset hdel hexists hincrby hkeys hscan"
+    " zadd zcard zlexcount zmscore zrange zrangebylex zrangebyscore"
+    " zrem zremrangebyscore zscore",
     "operator": "eval evalsha type time get exists pexpire llen rpush rpop lrem zcard zcount zrange zrem"
     " hget hgetall hscan hset hdel hincrby",
     "caretaker": "eval evalsha blmove type time get set del exists pexpire rename"
     " llen lpush lpop lrange lindex lpos lset lrem ltrim unlink"
-    " hlen hexists hget hmget hgetall hscan hset hdel zadd zcard zcount zrange zrem zpopmin zscore",
+    " hlen hexists hget hmget hgetall hscan hset hdel"
+    " zadd zcard zcount zlexcount zpopmin zrange zrangebylex zrem zrevrange zscore",
 }
 _GLOB = re.compile(r"([\\*?\[\]^])")
 

@@ -14,6 +14,7 @@ from redis_message_queue._batch import RECOVER_ALL, ConsumerState, requests, set
 from redis_message_queue._clock import monotonic
 from redis_message_queue.client_checks import require_one_slot
 from redis_message_queue.keys import QueueKeys, held_field
+from redis_message_queue.limits import Limits
 from redis_message_queue.messages import (
     Claim,
     ClaimReply,
@@ -38,6 +39,7 @@ __all__ = [
     "ClaimReply",
     "Consumer",
     "Due",
+    "Limits",
     "Outcome",
     "SettleReply",
     "Settlement",
@@ -70,6 +72,8 @@ class Consumer:
         keep_dead_letter_info: records kept of why messages became dead letters, 0 = none.
         results_ttl_seconds: how long results are kept, of settlements that have one, 0 = not at all.
         worker: who claims; needed for `report` and for being retired.
+        limits: how fast, and how many at once, all consumers that say the same begin messages together.
+        key_limits: the same for each limit key that messages were enqueued with.
 
     Raises:
         ConfigurationError: a value that cannot work, named in the text.
@@ -89,6 +93,8 @@ class Consumer:
         keep_dead_letter_info: int = 1000,
         results_ttl_seconds: float = 0,
         worker: WorkerIdentity | None = None,
+        limits: Limits | None = None,
+        key_limits: Limits | None = None,
     ) -> None:
         keys = QueueKeys(name, key_separator)
         options = picked(ConsumerOptions, locals())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from redis_message_queue import _bulk, envelope
 from redis_message_queue.exceptions import ConfigurationError
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from redis_message_queue.envelope import PayloadLimits
     from redis_message_queue.keys import QueueKeys
 
+Priority = Literal["high", "normal", "low"]
+_LONGEST_LIMIT_KEY = 200
 # As the scripts find it in an envelope without reading JSON.
 _MESSAGE_ID = re.compile(r"[!#-\[\]-~]{1,128}")
 
@@ -58,10 +60,16 @@ class EnqueueOptions:
     at: datetime | None = None
     deduplication_seconds: int | None = None
     at_front: bool = False
+    priority: Priority = "normal"
+    limit_key: str | None = None
 
     def __post_init__(self) -> None:
         """Raise TypeError or ConfigurationError naming the first argument that cannot work."""
         check_fields(self)
+        checked_limit_key(self.limit_key)
+        if self.priority not in get_args(Priority):
+            choices = ", ".join(map(repr, get_args(Priority)))
+            raise ConfigurationError(f"'priority' must be one of {choices}, got {self.priority!r}")
         if self.at is not None and self.at.utcoffset() is None:
             raise ConfigurationError(
                 f"'at' must have a time zone, got {self.at.isoformat()}: use datetime.now(UTC) and what is"
@@ -84,9 +92,15 @@ class EnqueueOptions:
                 "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key'"
             )
 
-    def check_policy(self, overload_policy: str, *, keyed: bool) -> None:
+    def check_policy(self, overload_policy: str, *, keyed: bool, limited: bool = False) -> None:
         """Raise ConfigurationError for what a queue that drops the oldest cannot keep."""
         what = "'deduplication_key'" if keyed else "'at_front'" if self.at_front else ""
+        if overload_policy == "drop_oldest" and (limited or self.priority != "normal"):
+            name = "limit_key" if limited else "priority"
+            raise ConfigurationError(
+                f"'{name}' cannot be combined with drop_oldest: the oldest of all is not known among several"
+                " levels and keys"
+            )
         if what and overload_policy == "drop_oldest":
             raise ConfigurationError(
                 f"{what} cannot be combined with drop_oldest: "
@@ -115,6 +129,7 @@ def entry(
     keys: QueueKeys,
     deduplication_key: str | None,
     message_id: str | None = None,
+    lane: str | None = None,
 ) -> Entry:
     """One message, ready to be sent. Raises as `written` does, and for an id or a key that cannot be one."""
     check(message_id=message_id)
@@ -127,7 +142,7 @@ def entry(
         )
     salt = None if message_id is None else envelope.new_id()[:12]
     chosen = message_id or envelope.new_id()
-    stored = envelope.encode(written(payload, limits), chosen, key=deduplication_key, salt=salt)
+    stored = envelope.encode(written(payload, limits), chosen, key=deduplication_key, salt=salt, lane=lane)
     return Entry(chosen, stored, "" if deduplication_key is None else keys.deduplication(deduplication_key))
 
 
@@ -150,6 +165,52 @@ def several(
             f"'deduplication_keys' must have one for each payload, got {len(chosen)} for {len(many)}"
         )
     return many, chosen
+
+
+def checked_limit_key(limit_key: str | None) -> str | None:
+    """The key. Raises TypeError and ConfigurationError for what is none."""
+    check(limit_key=limit_key)
+    if limit_key is not None and len(limit_key) > _LONGEST_LIMIT_KEY:
+        raise ConfigurationError(
+            f"'limit_key' must have at most {_LONGEST_LIMIT_KEY} characters, got {len(limit_key)}: pass an id"
+            " or a digest"
+        )
+    return limit_key
+
+
+def limit_keys_of(
+    count: int, chosen: EnqueueOptions, limit_keys: Iterable[str | None] | None
+) -> Sequence[str | None]:
+    """A key, or None, for each of `count` payloads. Raises TypeError and ConfigurationError."""
+    if limit_keys is None:
+        return [chosen.limit_key] * count
+    if chosen.limit_key is not None:
+        raise ConfigurationError("'limit_key' cannot be combined with 'limit_keys': pass one")
+    if isinstance(limit_keys, (str, bytes)):
+        raise TypeError(f"'limit_keys' must be an iterable of texts, got {type(limit_keys).__name__}")
+    found = [*map(checked_limit_key, limit_keys)]
+    if len(found) != count:
+        raise ConfigurationError(
+            f"'limit_keys' must have one for each payload, got {len(found)} for {count}; None for none"
+        )
+    return found
+
+
+def entries_of(
+    payloads: Sequence[object],
+    keys: Sequence[str | None],
+    limit_keys: Sequence[str | None],
+    chosen: EnqueueOptions,
+    limits: PayloadLimits,
+    names: QueueKeys,
+    message_id: str | None,
+) -> list[Entry]:
+    """Each payload with its deduplication key and its limit key, ready to be sent. Raises as `entry`."""
+    lanes = [envelope.lane_of(chosen.priority, limit_key) for limit_key in limit_keys]
+    return [
+        entry(payload, limits, names, key, message_id, lane)
+        for payload, key, lane in zip(payloads, keys, lanes, strict=True)
+    ]
 
 
 def requests(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[str], Sequence[str]]]:

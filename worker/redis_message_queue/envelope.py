@@ -36,7 +36,9 @@ _unquoted: Callable[[str, int], tuple[str, int]] = json.decoder.scanstring  # ty
 _VERSION_BITS, _VERSION_4 = 0xF000C000 << 48, 0x40008000 << 48
 _SHOWN_KEYS = 3
 # Where the id and the payload begin in what `encode` writes.
-_AT_ID, _AT_PAYLOAD = PREFIX + '{"id":"', ',"payload":"'
+_AT_ID, _AT_LANE, _AT_PAYLOAD = PREFIX + '{"id":"', ',"lane":"', ',"payload":"'
+# The first digit of a lane.
+LEVELS = ("high", "normal", "low")
 _KEPT = "it stays in the processing list until its lease ends"
 _EXACT = frozenset((str, int, float, bool, type(None), list, dict))
 
@@ -150,20 +152,33 @@ class Envelope(NamedTuple):
 
 
 def encode(
-    payload: str | bytes, message_id: str | None = None, *, key: str | None = None, salt: str | None = None
+    payload: str | bytes,
+    message_id: str | None = None,
+    *,
+    key: str | None = None,
+    salt: str | None = None,
+    lane: str | None = None,
 ) -> str:
     """The stored form of `payload` under `message_id` (default: a fresh one, 32 hex characters).
 
     `key` is what it was deduplicated by, where that is not its content's digest. `salt` keeps apart what was
-    given the same id, and `payload` as bytes, which is no text, stands there in hex. Readers pass over what
-    they do not know.
+    given the same id, and `payload` as bytes, which is no text, stands there in hex. `lane` (see `lane_of`)
+    is where scripts find it without reading JSON. Readers pass over what they do not know.
     """
     told = "" if key is None else f',"key":{_quoted(key)}'
     told += "" if salt is None else f',"salt":"{salt}"'
     quoted_id = _quoted(message_id) if message_id else f'"{new_id()}"'
+    if lane is not None:
+        quoted_id += f',"lane":{_quoted(lane)}'
     if isinstance(payload, bytes):
         return f'{PREFIX}{{"id":{quoted_id},"payload_hex":"{payload.hex()}"{told}}}'
     return f'{PREFIX}{{"id":{quoted_id},"payload":{_quoted(payload)}{told}}}'
+
+
+def lane_of(priority: str, limit_key: str | None) -> str | None:
+    """Where messages of this priority and key wait for their turn; None for pending itself."""
+    level = LEVELS.index(priority)
+    return None if level == 1 and limit_key is None else f"{level}{limit_key or ''}"
 
 
 def new_id() -> str:
@@ -250,6 +265,8 @@ def _two_texts(stored: str | bytes) -> Envelope | None:
             return None
         if text.startswith(_AT_ID):
             message_id, end = _unquoted(text, len(_AT_ID))
+            if text.startswith(_AT_LANE, end):
+                _, end = _unquoted(text, end + len(_AT_LANE))
             if text.startswith(_AT_PAYLOAD, end):
                 payload, end = _unquoted(text, end + len(_AT_PAYLOAD))
                 if text[end:] == "}":

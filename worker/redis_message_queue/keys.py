@@ -63,6 +63,34 @@ class LeaseKeys:
         return f"{self.processing}:operation_result:{operation_id}"
 
 
+@dataclass(frozen=True)
+class LaneKeys:
+    """Keys that hang off a pending list: of messages with a priority or a limit key."""
+
+    pending: str
+
+    waiting = _name(
+        "{pending}:waiting", "Sorted set: those that wait, as lane, number and stored message; scores are 0."
+    )
+    turns = _name(
+        "{pending}:turns",
+        "Sorted set: lane with messages → its turn, or from when on (ms) its limit lets one go.",
+    )
+    rates = _name(
+        "{pending}:rates",
+        "Sorted set: limit key, or empty for the queue → when (ms) its rate has its whole burst again.",
+    )
+    held = _name(
+        "{pending}:held", "Sorted set: limit key and stored message in flight, where a limit counts them."
+    )
+
+
+@lru_cache(1024)
+def lane_keys(pending: str) -> LaneKeys:
+    """The same as `LaneKeys(pending)`, whose names were most likely put together before."""
+    return LaneKeys(pending)
+
+
 @lru_cache(1024)
 def lease_keys(processing: str) -> LeaseKeys:
     """The same as `LeaseKeys(processing)`, whose names were most likely put together before."""
@@ -130,9 +158,42 @@ class QueueKeys:
     notes = _lease_name("notes")
 
     @cached_property
+    def lanes(self) -> LaneKeys:
+        """The keys that hang off the pending list."""
+        return lane_keys(self.pending)
+
+    @cached_property
     def leases(self) -> LeaseKeys:
         """The keys that hang off the processing list."""
         return lease_keys(self.processing)
+
+    @cached_property
+    def of_consumers(self) -> tuple[str, ...]:
+        """All that a script of consumers is given, in its order."""
+        lease, lanes = self.leases, self.lanes
+        return (
+            self.pending,
+            self.processing,
+            lease.deadlines,
+            lease.tokens,
+            lease.token_counter,
+            lease.delivery_counts,
+            lease.claim_result_refs,
+            lease.claim_result_ids,
+            lease.claim_result_backrefs,
+            self.delayed,
+            self.completed,
+            self.failed,
+            self.dead_letter,
+            self.dead_letter_info,
+            self.workers,
+            self.versions,
+            lease.notes,
+            lanes.waiting,
+            lanes.turns,
+            lanes.rates,
+            lanes.held,
+        )
 
     def claim_result(self, claim_id: str) -> str:
         """See `LeaseKeys.claim_result`."""

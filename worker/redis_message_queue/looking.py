@@ -44,9 +44,10 @@ class Letter:
 class Location:
     """Where a message is; what belongs to another state is None or empty.
 
-    pending: `position` is how many are before it. delayed: it is `due` then. in_flight: the lease ends at
-    `lease_end` unless it is renewed, and `worker` has it, where workers keep account. completed, failed,
-    dead: `at`, `worker`, and but for completed ones `reason` and `traceback`.
+    pending: `position` is how many are before it, of its own priority and limit key if it has any. delayed:
+    it is `due` then. in_flight: the lease ends at `lease_end` unless renewed, and `worker` has it, where
+    workers keep account. completed, failed, dead: `at`, `worker`, and but for completed ones `reason` and
+    `traceback`.
     """
 
     message_id: str
@@ -82,11 +83,12 @@ def locate(keys: QueueKeys, dead_letters: str, message_id: str, cursor: Cursor) 
     names = (keys.delayed, keys.pending, keys.processing, dead_letters, keys.failed, keys.completed)
     records = (keys.dead_letter_info, keys.failed_info, keys.completed_info)
     leases = (keys.lease_deadlines, keys.lease_tokens, keys.delivery_counts, keys.workers)
+    waiting = keys.lanes.waiting
     told = message_id.encode(errors="replace")
     args = (told, json.dumps(message_id), *cursor, _ENTRIES_AT_ONCE, _BYTES_AT_ONCE)
     return Call(
         script("locate"),
-        (*names, *records, *leases),
+        (*names, *records, *leases, waiting),
         args,
         lambda reply: _located(message_id, *reply),
         raw=True,
@@ -147,6 +149,15 @@ def records_of(keys: QueueKeys, source: str) -> str | None:
         keys.completed: keys.completed_info,
     }
     return lists.get(source)
+
+
+def lane_told(record: bytes) -> str | None:
+    """The lane of the message that a record tells of, as scripts found it in its envelope."""
+    try:
+        lane = json.loads(record or b"{}").get("lane")
+        return None if lane is None else str(json.loads(f'"{lane}"'))
+    except (ValueError, AttributeError):
+        return None
 
 
 class LetterPage(NamedTuple):

@@ -133,8 +133,9 @@ class Claim(NamedTuple):
 class ClaimReply(NamedTuple):
     """What a claim answered.
 
-    `retired`: the operator asked this worker to stop claiming. The two times are None when there is no such
-    message, and when as many messages came as were asked for: then claim again rather than wait.
+    `retired`: the operator asked this worker to stop claiming. The times are None when there is no such
+    message, and when as many messages came as were asked for: then claim again rather than wait. What is
+    kept back by the limits of its key is due when they let it go.
     """
 
     claims: tuple[Claim, ...]
@@ -145,6 +146,8 @@ class ClaimReply(NamedTuple):
     next_expiry_seconds: float | None = None
     given_up: tuple[bytes, ...] = ()
     """The stored form of those that were dead-lettered, or cancelled without being settled so."""
+    limited_seconds: float | None = None
+    """Until the limits of the queue let it begin another one; None unless they kept some back."""
 
 
 @dataclass(slots=True, unsafe_hash=True)  # not frozen, which takes several times as long to make

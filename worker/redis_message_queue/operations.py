@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from redis_message_queue.keys import lease_keys
+from redis_message_queue.keys import lane_keys, lease_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,7 +161,7 @@ def publish(
         (deduplication_key, replay_key, *answered),
         (stored, cap, overload_policy, deduplication_ttl_seconds, replay_ttl_ms),
         int,
-        names=(pending,),
+        names=_publish_keys(pending),
     )
 
 
@@ -169,7 +169,19 @@ def add_bounded(
     *, pending: str, stored: Text, max_pending_length: int, overload_policy: str = "raise"
 ) -> Call[int]:
     """Publish into a list with a cap: 1 published, -1 (`PENDING_FULL`) nothing done."""
-    return Call(script("publish"), (pending,), (stored, max_pending_length, overload_policy), int)
+    args = (stored, max_pending_length, overload_policy)
+    return Call(script("publish"), (), args, int, names=_publish_keys(pending))
+
+
+def lanes_of(pending: str) -> tuple[str, str]:
+    """The keys of messages that wait beside pending, and of whose turn it is."""
+    lanes = lane_keys(pending)
+    return lanes.waiting, lanes.turns
+
+
+@lru_cache(_QUEUES)
+def _publish_keys(pending: str) -> tuple[Text, ...]:
+    return encoded(pending, lane_keys(pending).waiting)
 
 
 # -- claiming --
@@ -182,7 +194,7 @@ def claim_plain(
 
     What is due in `delayed` goes to pending first.
     """
-    lease = lease_keys(processing)
+    lease, lanes = lease_keys(processing), lane_keys(pending)
     return Call(
         script("claim_plain"),
         (
@@ -191,6 +203,8 @@ def claim_plain(
             lease.claim_result(claim_id),
             lease.claim_result_ids,
             lease.claim_result_backrefs,
+            lanes.waiting,
+            lanes.turns,
             *(() if delayed is None else (delayed,)),
         ),
         (record_ttl_ms, claim_id),
@@ -236,7 +250,7 @@ def settle_record(processing: str) -> str:
 
 @lru_cache(_QUEUES)
 def _claim_keys(pending: str, processing: str, dead_letter_queue: str | None) -> tuple[Text, ...]:
-    lease = lease_keys(processing)
+    lease, lanes = lease_keys(processing), lane_keys(pending)
     return encoded(
         pending,
         processing,
@@ -248,6 +262,8 @@ def _claim_keys(pending: str, processing: str, dead_letter_queue: str | None) ->
         lease.claim_result_refs,
         lease.claim_result_ids,
         lease.claim_result_backrefs,
+        lanes.waiting,
+        lanes.turns,
     )
 
 

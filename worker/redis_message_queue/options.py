@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import tenacity
 
+    from redis_message_queue.limits import Limits
     from redis_message_queue.messages import WorkerIdentity
 
     Check = Callable[[str, Any], None]
@@ -368,6 +369,8 @@ class ConsumerOptions:
     keep_dead_letter_info: int
     results_ttl_seconds: float
     worker: WorkerIdentity | None
+    limits: Limits | None
+    key_limits: Limits | None
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError naming the first argument that cannot work."""

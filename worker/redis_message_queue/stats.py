@@ -91,9 +91,10 @@ class Holder(NamedTuple):
 class QueueSample:
     """The numbers of one queue at the server's `time_ms`.
 
-    `next_due_seconds` and `next_expiry_seconds` are 0 for what is due or expired already, None without any.
-    `claims_total` is None when no leased claim was ever made. `workers` are those heard of in the last 60 s,
-    `versions` the configurations of workers in the last day, `holders` the processes with messages in hand.
+    `pending` counts those that wait by priority or limit key, too. `next_due_seconds` and
+    `next_expiry_seconds` are 0 for what is due or expired already, None without any. `claims_total` is None
+    when no leased claim was ever made. `workers` are those heard of in the last 60 s, `versions` the
+    configurations of workers in the last day, `holders` the processes with messages in hand.
     """
 
     pending: int
@@ -143,6 +144,7 @@ def sample_call(keys: QueueKeys) -> Call[QueueSample]:
         keys.delayed,
         keys.workers,
         keys.versions,
+        keys.lanes.waiting,
     )
     return Call(script("sample"), names, (), _queue_sample)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redisqueue_worker.settings import OPTIONS, Settings, read_settings, switch
+from redisqueue_worker.setting_values import switch
+from redisqueue_worker.settings import OPTIONS, Settings, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

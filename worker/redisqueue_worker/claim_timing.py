@@ -27,6 +27,10 @@ _SHORTEST_SECONDS = 0.01
 # The first and the longest pause, of which any part is taken.
 _RECONNECT_SECONDS = (0.1, 5.0)
 _FRUITLESS_SECONDS = (0.02, 0.25)
+# Of many workers that wait for the limit of their queue, who was late more often waits for more turns.
+_MOST_TURNS, _LONGEST_TURNS_SECONDS = 4, 0.25
+# The limit may be another by then, or the clock.
+_LONGEST_LIMITED_SECONDS = 30.0
 
 
 class ClaimTiming:
@@ -44,6 +48,7 @@ class ClaimTiming:
         self._held_until = 0.0
         self._report_at = 0.0
         self._fruitless = 0
+        self._limited = 0
         self._woken = False
 
     def failed(self, now: float) -> float:
@@ -83,6 +88,11 @@ class ClaimTiming:
             self._held_until = now + _jittered(RETIRED_SECONDS)
         elif len(reply.claims) == wanted:
             self._claim_at = now
+        elif reply.limited_seconds is not None:  # whatever comes before that has to wait as well
+            self._limited = min(self._limited + 1, _MOST_TURNS) if not reply.claims else 0
+            turn = reply.limited_seconds
+            pause = turn + min(_LONGEST_TURNS_SECONDS, spread(self._limited * turn))
+            self._claim_at = now + min(max(_SHORTEST_SECONDS, pause), _LONGEST_LIMITED_SECONDS)
         else:
             hints = (_jittered(POLL_SECONDS), reply.next_due_seconds, reply.next_expiry_seconds)
             self._claim_at = now + max(_SHORTEST_SECONDS, min(hint for hint in hints if hint is not None))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from redis_message_queue import RedisMessageQueue
     from redis_message_queue.connection import ConnectionSettings
     from redis_message_queue.consumer import Claim
-    from redis_message_queue.enqueue import Receipt
+    from redis_message_queue.enqueue import Priority, Receipt
     from redisqueue_worker.headers import Headers
     from redisqueue_worker.metrics import Metrics
     from redisqueue_worker.settings import Settings
@@ -255,6 +255,8 @@ class Context:
         deduplication_key: str | None = None,
         deduplication_seconds: int | None = None,
         at_front: bool = False,
+        priority: Priority = "normal",
+        limit_key: str | None = None,
         message_id: str | None = None,
     ) -> Receipt:
         """Enqueue whatever a handler can be given: see `RedisMessageQueue.enqueue`; `queue` as in `publish`.
@@ -269,6 +271,8 @@ class Context:
             deduplication_key=deduplication_key,
             deduplication_seconds=deduplication_seconds,
             at_front=at_front,
+            priority=priority,
+            limit_key=limit_key,
             message_id=message_id,
         )
 
@@ -282,6 +286,8 @@ class Context:
         deduplication_key: str | None = None,
         deduplication_seconds: int | None = None,
         at_front: bool = False,
+        priority: Priority = "normal",
+        limit_key: str | None = None,
         message_id: str | None = None,
     ) -> Receipt:
         """As `enqueue`, without blocking the event loop."""
@@ -294,6 +300,8 @@ class Context:
             deduplication_key=deduplication_key,
             deduplication_seconds=deduplication_seconds,
             at_front=at_front,
+            priority=priority,
+            limit_key=limit_key,
             message_id=message_id,
         )
 

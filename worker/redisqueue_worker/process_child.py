@@ -24,7 +24,7 @@ from redisqueue_worker.context import Context, Publisher
 from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, own_policies, run_to_end
 from redisqueue_worker.handlers import Handler, HandlerError, load
 from redisqueue_worker.hooks import HookError, hooks
-from redisqueue_worker.restart import Limits, Recycler
+from redisqueue_worker.restart import Recycler, RestartLimits
 from redisqueue_worker.shutdown import LEFTOVER_SECONDS, leave_at_once, leave_within, run_atexit
 from redisqueue_worker.signals import Takeovers
 
@@ -126,7 +126,7 @@ class ProcessChild:
         self._connection = connection
         self._publisher = Publisher(settings.connection, settings.queue, settings.key_separator)
         self._settings = settings
-        self._limits = Limits.of(settings, random.random())  # noqa: S311  (spreads load, hides nothing)
+        self._limits = RestartLimits.of(settings, random.random())  # noqa: S311  (spreads load, hides nothing)
         self._work: queue.SimpleQueue[Begin | BeginBatch | None] = queue.SimpleQueue()
         self._draining = threading.Event()
         self._contexts: tuple[Context, ...] = ()

@@ -32,7 +32,7 @@ LISTENER = "_REDISQUEUE_LISTENER"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RestartLimits:
     """What a process may do before it is replaced; None means no limit."""
 
     max_messages: int | None = None
@@ -40,7 +40,7 @@ class Limits:
     max_age_seconds: float | None = None
 
     @classmethod
-    def of(cls, settings: Settings, chance: float) -> Limits:
+    def of(cls, settings: Settings, chance: float) -> RestartLimits:
         """The limits of `settings`, those on work and age moved by up to a tenth; `chance` is from 0 to 1."""
         factor = 1 + JITTER * (2 * chance - 1)
         messages, age = settings.max_messages, settings.max_age_seconds
@@ -64,7 +64,7 @@ class Limits:
 class Recycler:
     """How much of its `limits` this process has used up, its age counted from now."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RestartLimits) -> None:
         self._limits = limits
         self._begun_at = monotonic()
         self._warned = False

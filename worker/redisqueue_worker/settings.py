@@ -13,10 +13,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue.client_checks import has_hash_tag
 from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.messages import WorkerIdentity
 from redisqueue_worker.identity import new_instance, own_name
+from redisqueue_worker.setting_values import (
+    limit_problems,
+    limits_of,
+    listed,
+    one_of,
+    rate,
+    seconds,
+    switch,
+    whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from redis_message_queue.limits import Limits
 
 ENVIRONMENT_PREFIX = "REDISQUEUE_"
 DEFAULT_RUN_DIR = Path("/run/redisqueue")
@@ -32,53 +45,6 @@ class SettingsError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-
-
-def _listed(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-# Lua counts it exactly, and no clock or timeout of Python overflows at it. As seconds, 31 years.
-_MOST = 10**9
-
-
-def _whole(minimum: int, maximum: int = _MOST) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = minimum - 1
-        if not minimum <= number <= maximum:
-            raise ValueError(f"must be a whole number from {minimum} to {maximum}")
-        return number
-
-    return parse
-
-
-def _seconds(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = 0.0
-    if not 0 < number <= _MOST:
-        raise ValueError(f"must be a number of seconds above 0, and at most {_MOST}")
-    return number
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return value
-
-    return parse
-
-
-def switch(value: str) -> bool:
-    """True or False from a word. Raises ValueError for any other."""
-    if value.lower() not in ("true", "1", "false", "0"):
-        raise ValueError("must be true or false")
-    return value.lower() in ("true", "1")
 
 
 class Option(NamedTuple):
@@ -107,83 +73,94 @@ OPTIONS = (
         None,
         "folders to import it from, separated by ':' (default /handler if it exists)",
     ),
-    Option("hooks", _listed, (), "modules with hooks to import before it, separated by ','"),
+    Option("hooks", listed, (), "modules with hooks to import before it, separated by ','"),
     Option("queue", str, None, "the queue's name (required)"),
     Option("key_separator", str, "::", "what separates the parts of the queue's keys"),
     Option("redis_url", str, None, "redis://, rediss:// or unix:// URL", secret=True),
     Option("redis_url_file", Path, None, "a file that holds the URL"),
     Option(
         "redis_mode",
-        _one_of("Standalone", "Sentinel", "Cluster"),
+        one_of("Standalone", "Sentinel", "Cluster"),
         "Standalone",
         "Standalone, Sentinel or Cluster",
     ),
-    Option("redis_database", _whole(0), None, "database number"),
+    Option("redis_database", whole(0), None, "database number"),
     Option("redis_username_file", Path, None, "a file that holds the user's name, read at each connect"),
     Option("redis_password_file", Path, None, "a file that holds the password, read at each connect"),
     Option("sentinel_master", str, None, "the master's name in Sentinel"),
-    Option("sentinel_addresses", _listed, (), "host:port of each Sentinel, separated by commas"),
+    Option("sentinel_addresses", listed, (), "host:port of each Sentinel, separated by commas"),
     Option("sentinel_username_file", Path, None, "a file that holds the user's name for Sentinel"),
     Option("sentinel_password_file", Path, None, "a file that holds the password for Sentinel"),
     Option("tls_ca_file", Path, None, "the authority that signed the server's certificate"),
     Option("tls_cert_file", Path, None, "the worker's own certificate"),
     Option("tls_key_file", Path, None, "the key of the worker's own certificate"),
     Option("tls_server_name", str, None, "the name that the server's certificate must bear"),
-    Option("visibility_timeout_seconds", _whole(1), 120, "a lease ends this long after its last renewal"),
+    Option("visibility_timeout_seconds", whole(1), 120, "a lease ends this long after its last renewal"),
     Option(
-        "heartbeat_seconds", _seconds, None, "time between lease renewals (default: a quarter of the lease)"
+        "heartbeat_seconds", seconds, None, "time between lease renewals (default: a quarter of the lease)"
     ),
-    Option("max_delivery_count", _whole(0), 10, "deliveries before a message is a dead letter; 0: no limit"),
-    Option("keep_completed", _whole(0), 0, "how many completed messages to keep"),
-    Option("keep_failed", _whole(0), 1000, "how many failed messages to keep"),
-    Option("results_ttl_seconds", _whole(0), 0, "how long results of handlers are kept; 0: not at all"),
+    Option("max_delivery_count", whole(0), 10, "deliveries before a message is a dead letter; 0: no limit"),
+    Option("keep_completed", whole(0), 0, "how many completed messages to keep"),
+    Option("keep_failed", whole(0), 1000, "how many failed messages to keep"),
+    Option("results_ttl_seconds", whole(0), 0, "how long results of handlers are kept; 0: not at all"),
     Option(
         "max_in_flight_seconds",
-        _seconds,
+        seconds,
         3600.0,
         "a handler without a timeout is reported as hung after this",
     ),
-    Option("concurrency", _whole(1, 1000), 1, "messages handled at once"),
+    Option(
+        "rate_per_second", rate, None, "messages that all workers of the queue begin in a second, on average"
+    ),
+    Option(
+        "rate_burst",
+        whole(1, 10**6),
+        None,
+        "how many of them at once (default: a tenth of a second's worth)",
+    ),
+    Option("max_in_flight", whole(1, 10**6), None, "messages that all workers of the queue handle at once"),
+    Option("key_rate_per_second", rate, None, "the same for each limit key that messages were enqueued with"),
+    Option("key_rate_burst", whole(1, 10**6), None, "how many of a limit key at once"),
+    Option("key_max_in_flight", whole(1, 10**6), None, "messages of a limit key that are handled at once"),
+    Option("concurrency", whole(1, 1000), 1, "messages handled at once"),
     Option(
         "slots",
-        _one_of("auto", "threads", "tasks", "processes"),
+        one_of("auto", "threads", "tasks", "processes"),
         "auto",
         "where handlers run: threads for sync ones and tasks for async ones (auto), or a process for each",
     ),
     Option(
-        "handler_timeout_seconds", _seconds, None, "a handler that runs longer is stopped (default: no limit)"
+        "handler_timeout_seconds", seconds, None, "a handler that runs longer is stopped (default: no limit)"
     ),
-    Option("max_attempts", _whole(1), 3, "failures before a message is a dead letter; 1: a failure is final"),
-    Option("retry_initial_seconds", _seconds, 1.0, "the first delay of the exponential backoff"),
-    Option("retry_max_seconds", _seconds, 300.0, "the longest delay of the exponential backoff"),
+    Option("max_attempts", whole(1), 3, "failures before a message is a dead letter; 1: a failure is final"),
+    Option("retry_initial_seconds", seconds, 1.0, "the first delay of the exponential backoff"),
+    Option("retry_max_seconds", seconds, 300.0, "the longest delay of the exponential backoff"),
     Option(
         "circuit_breaker_failures",
-        _whole(0),
+        whole(0),
         5,
         "failures in a row after which only one message is tried now and then; 0: never",
     ),
     Option(
-        "drain_timeout_seconds", _seconds, 300.0, "how long handlers may take to finish when the worker stops"
+        "drain_timeout_seconds", seconds, 300.0, "how long handlers may take to finish when the worker stops"
     ),
-    Option(
-        "grace_period_seconds", _seconds, None, "time between SIGTERM and SIGKILL, as the platform has it"
-    ),
+    Option("grace_period_seconds", seconds, None, "time between SIGTERM and SIGKILL, as the platform has it"),
     Option(
         "on_drain_timeout",
-        _one_of("ReturnToFront", "LeaveLease"),
+        one_of("ReturnToFront", "LeaveLease"),
         "ReturnToFront",
         "what becomes of messages that are still handled then: ReturnToFront or LeaveLease",
     ),
     Option("burst", switch, False, "leave with 0 when the queue is empty, as for a CronJob"),
     Option(
         "burst_patience_seconds",
-        _seconds,
+        seconds,
         20.0,
         "how long a burst waits for retries, or for Redis, while no message comes to an end",
     ),
-    Option("max_messages", _whole(1), None, "start afresh after about this many messages"),
-    Option("max_memory_mib", _whole(1), None, "start afresh when the process is larger than this"),
-    Option("max_age_seconds", _seconds, None, "start afresh after about this long"),
+    Option("max_messages", whole(1), None, "start afresh after about this many messages"),
+    Option("max_memory_mib", whole(1), None, "start afresh when the process is larger than this"),
+    Option("max_age_seconds", seconds, None, "start afresh after about this long"),
     Option("reload", switch, False, "start afresh when code was changed, for development"),
     Option(
         "worker_id",
@@ -196,12 +173,10 @@ OPTIONS = (
     Option("owner_uid", str, "", "the UID of the RedisQueue"),
     Option("config_hash", str, "", "identifies the configuration that the worker runs with"),
     Option("http_host", str, "", "address of /livez, /readyz and /metrics; empty: all, IPv4 and IPv6"),
-    Option("http_port", _whole(0, 65535), None, f"their port (default {DEFAULT_HTTP_PORT}); 0: none"),
+    Option("http_port", whole(0, 65535), None, f"their port (default {DEFAULT_HTTP_PORT}); 0: none"),
     Option("run_dir", Path, None, f"folder of the control socket (default {DEFAULT_RUN_DIR})"),
-    Option("log_format", _one_of("json", "text"), "json", "json, or text for people"),
-    Option(
-        "log_level", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "DEBUG, INFO, WARNING or ERROR"
-    ),
+    Option("log_format", one_of("json", "text"), "json", "json, or text for people"),
+    Option("log_level", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "DEBUG, INFO, WARNING or ERROR"),
 )
 
 
@@ -222,6 +197,8 @@ class Settings:
     keep_failed: int
     results_ttl_seconds: int
     max_in_flight_seconds: float
+    limits: Limits
+    key_limits: Limits
     concurrency: int
     slots: str
     handler_timeout_seconds: float | None
@@ -250,6 +227,18 @@ class Settings:
     run_dir_required: bool
     log_format: str
     log_level: str
+
+    @property
+    def identity(self) -> WorkerIdentity:
+        """Who claims, as Redis and the operator know it."""
+        return WorkerIdentity(
+            id=self.worker_id,
+            slots=self.concurrency,
+            pod_uid=self.pod_uid,
+            owner_uid=self.owner_uid,
+            config_hash=self.config_hash,
+            instance=self.instance,
+        )
 
 
 def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
@@ -323,6 +312,8 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             f"{_called('retry_initial_seconds')}: {values['retry_initial_seconds']:g} must not exceed "
             f"{_called('retry_max_seconds')} = {values['retry_max_seconds']:g}"
         )
+    wrong = limit_problems(values)
+    found += [f"{_called(name)}: {why}" for name, why in wrong]
     queue = values["queue"]
     if queue and "," in queue and not values["pod_uid"]:
         found.append(
@@ -385,6 +376,8 @@ def _assemble(values: dict[str, Any], connection: ConnectionSettings) -> Setting
     fields = {name: value for name, value in values.items() if name in Settings.__slots__}
     fields |= {
         "connection": connection,
+        "limits": limits_of(values),
+        "key_limits": limits_of(values, "key_"),
         "handler_path": tuple(given_path or default_path),
         "heartbeat_seconds": values["heartbeat_seconds"] or values["visibility_timeout_seconds"] / 4,
         "max_delivery_count": values["max_delivery_count"] or None,

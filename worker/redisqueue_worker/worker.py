@@ -31,7 +31,7 @@ from redisqueue_worker.health import Pulse, RefusalPulse, stalled
 from redisqueue_worker.hooks import hooks
 from redisqueue_worker.in_flight import HandlerTimeouts, InFlightTable
 from redisqueue_worker.lease_renewal import KeeperPulse, keep_leases
-from redisqueue_worker.restart import Limits, Recycler
+from redisqueue_worker.restart import Recycler, RestartLimits
 from redisqueue_worker.retry_policy import RetryPolicy
 from redisqueue_worker.shutdown import (
     EXIT_CRASHED,
@@ -96,11 +96,11 @@ class Worker:
             send=self._events.put,
             look=lambda: (self._state, len(self._in_flight)),
         )
-        self._recycler = Recycler(Limits())
+        self._recycler = Recycler(RestartLimits())
         self._burst: Burst | None = None
         self._timeouts = HandlerTimeouts(self._in_flight, metrics, settings.max_in_flight_seconds)
         self._loop = ConsumerLoop(
-            lambda: self._consumer(self._identity),
+            lambda: self._consumer(self._settings.identity),
             self._in_flight,
             keep_leases(self._keeper, settings, self._in_flight, metrics),
             slots=settings.concurrency,
@@ -233,24 +233,12 @@ class Worker:
             pulse.beat()
         if mixed_hurry or slots.kind != "processes":
             # Processes alone are replaced one by one, and this one stays.
-            self._recycler = Recycler(Limits.of(settings, random.random()))  # noqa: S311
+            self._recycler = Recycler(RestartLimits.of(settings, random.random()))  # noqa: S311
         if settings.burst:  # its patience is for messages, not for imports and hooks
             self._burst = Burst(settings.burst_patience_seconds, monotonic())
         self._started = True
         for thread in (self._wakeup, self._loop):
             thread.start()
-
-    @property
-    def _identity(self) -> WorkerIdentity:
-        settings = self._settings
-        return WorkerIdentity(
-            id=settings.worker_id,
-            slots=settings.concurrency,
-            pod_uid=settings.pod_uid,
-            owner_uid=settings.owner_uid,
-            config_hash=settings.config_hash,
-            instance=settings.instance,
-        )
 
     def _consumer(self, identity: WorkerIdentity | None = None) -> Consumer:
         settings = self._settings
@@ -264,6 +252,8 @@ class Worker:
             keep_failed=settings.keep_failed,
             results_ttl_seconds=settings.results_ttl_seconds,
             worker=identity,
+            limits=settings.limits,
+            key_limits=settings.key_limits,
         )
 
     def _ready(self) -> bool:

@@ -114,6 +114,21 @@ class Redis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimits:
+    rate_per_second: float | None = None
+    rate_burst: int | None = None
+    max_in_flight: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLimits:
+    rate_per_second: float | None = None
+    rate_burst: int | None = None
+    max_in_flight: int | None = None
+    per_key: KeyLimits | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
     """`name` and `heartbeat_seconds` are always set: parsing fills in what follows from other fields."""
 
@@ -126,6 +141,7 @@ class Queue:
     keep_completed: int
     keep_failed: int
     max_in_flight_seconds: int
+    limits: QueueLimits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

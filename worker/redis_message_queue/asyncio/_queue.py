@@ -18,7 +18,7 @@ from redis_message_queue.asyncio._claiming import ClaimLoop
 from redis_message_queue.asyncio._processing import Op, Out, Processing, QueueParts, Reporter, elapsed_ms
 from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.client_checks import check_cluster_keys, warn_of_small_pool
-from redis_message_queue.enqueue import EnqueueOptions, Receipt, entry, requests
+from redis_message_queue.enqueue import EnqueueOptions, Receipt, entries_of, limit_keys_of, requests
 from redis_message_queue.envelope import default_deduplication_key, text_digest
 from redis_message_queue.exceptions import (
     ConfigurationError,
@@ -217,11 +217,12 @@ class BaseQueue:
         keys: Sequence[str | None],
         chosen: EnqueueOptions,
         message_id: str | None = None,
+        limit_keys: Iterable[str | None] | None = None,
     ) -> list[Receipt]:
         gateway = self._built_in("enqueue()")
-        chosen.check_policy(gateway.pending_overload_policy, keyed=any(keys))
-        pairs = zip(payloads, keys, strict=True)
-        entries = [entry(payload, self._limits, self.key, key, message_id) for payload, key in pairs]
+        limited = limit_keys_of(len(payloads), chosen, limit_keys)
+        chosen.check_policy(gateway.pending_overload_policy, keyed=any(keys), limited=any(limited))
+        entries = entries_of(payloads, keys, limited, chosen, self._limits, self.key, message_id)
         answers = await self._send(
             gateway,
             chosen.target(self.key),
@@ -229,6 +230,7 @@ class BaseQueue:
             where=chosen.where,
             deduplication_seconds=chosen.deduplication_seconds,
             named=True,
+            laned=any(limited) or chosen.priority != "normal",
         )
         return [one.receipt(answer) for one, answer in zip(entries, answers, strict=True)]
 

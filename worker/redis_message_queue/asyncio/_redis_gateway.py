@@ -258,11 +258,16 @@ class RedisGateway(GatewayAdmin):
         where: str = "",
         deduplication_seconds: int | None = None,
         named: bool = False,
+        laned: bool = False,
     ) -> list[Any]:
         """Publish in order, each request (stored messages, markers) in a round trip of its own."""
         if self._sender.unprobed:
             await self._sender.probe()
         answers: list[Any] = []
+        immediate = where in ("", _bulk.FRONT)
+        lanes = (
+            operations.lanes_of(target) if immediate and (laned or self._options.max_pending_length) else ()
+        )
         for stored, markers in requests:
             record = f"{target}:publish_operation_result:{new_id()}"
             call = _bulk.publish_many(
@@ -276,6 +281,7 @@ class RedisGateway(GatewayAdmin):
                 overload_policy=self._options.pending_overload_policy,
                 where=where,
                 named=named,
+                lanes=lanes,
                 answered=self._answered.pop(target, ()),
             )
             answers.extend(

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from redis_message_queue import _bulk, envelope, options, validation
 from redis_message_queue._timer import AsyncLeaseHeartbeat
 from redis_message_queue.asyncio import _io
-from redis_message_queue.asyncio._admin import Redrive, purge, repair
+from redis_message_queue.asyncio._admin import Redrive, peek_waiting, purge, repair
 from redis_message_queue.asyncio._looking import LookingQueue, RedriveSource
-from redis_message_queue.enqueue import EnqueueOptions, Receipt, several
+from redis_message_queue.enqueue import (
+    EnqueueOptions,
+    Priority,
+    Receipt,
+    several,
+)
 from redis_message_queue.envelope import default_deduplication_key
 from redis_message_queue.redrive import RedriveOptions, RedriveProgress, RepairReport
 from redis_message_queue.stats import QueueStats, sample_call
@@ -142,6 +147,8 @@ class RedisMessageQueue(LookingQueue):
         deduplication_key: str | None = None,
         deduplication_seconds: int | None = None,
         at_front: bool = False,
+        priority: Priority = "normal",
+        limit_key: str | None = None,
         message_id: str | None = None,
     ) -> Receipt:
         """Enqueue a payload as handlers read it back; the receipt is false for a duplicate.
@@ -157,7 +164,10 @@ class RedisMessageQueue(LookingQueue):
             at: due at that time, which has a time zone, within ten years.
             deduplication_key: makes it a duplicate of what was enqueued or published with that key.
             deduplication_seconds: for how long (default: the gateway's, an hour).
-            at_front: before all that wait.
+            at_front: before all that wait; with a priority or a limit key, before those of the same.
+            priority: "high" ones come first, "low" ones last; while others wait they get one claim in eight.
+            limit_key: a tenant, a customer, a host to call. Keys take turns, whatever each has enqueued,
+                and consumers may limit what they begin of each.
             message_id: its id, if not a random one. It is not compared with those of other messages.
 
         Raises TypeError for what JSON cannot say, naming where in the payload it stands, ValueError for text
@@ -169,6 +179,8 @@ class RedisMessageQueue(LookingQueue):
             at=at,
             deduplication_seconds=deduplication_seconds,
             at_front=at_front,
+            priority=priority,
+            limit_key=limit_key,
         )
         chosen.check_keys(deduplication_key)
         receipts = await self._publish(self._enqueue_all, [payload], [deduplication_key], chosen, message_id)
@@ -182,18 +194,26 @@ class RedisMessageQueue(LookingQueue):
         at: datetime | None = None,
         deduplication_keys: Iterable[str] | None = None,
         deduplication_seconds: int | None = None,
+        priority: Priority = "normal",
+        limit_key: str | None = None,
+        limit_keys: Iterable[str | None] | None = None,
     ) -> list[Receipt]:
         """Enqueue payloads in order; for each what `enqueue()` would answer.
 
-        `deduplication_keys` has one for each payload. As with `publish_many()` 500 go in a round trip, or
-        512 KiB, and each round trip is all or nothing; nothing is sent unless every payload can be written.
+        `deduplication_keys` has one for each payload; `limit_keys` too, with None for none, and `limit_key`
+        is one for all. As with `publish_many()` 500 go in a round trip, or 512 KiB, and each round trip is
+        all or nothing; nothing is sent unless every payload can be written.
         """
         chosen = EnqueueOptions(
-            delay_seconds=delay_seconds, at=at, deduplication_seconds=deduplication_seconds
+            delay_seconds=delay_seconds,
+            at=at,
+            deduplication_seconds=deduplication_seconds,
+            priority=priority,
+            limit_key=limit_key,
         )
         many, keys = several(payloads, deduplication_keys)
         chosen.check_keys(*keys)
-        return await self._publish(self._enqueue_all, many, keys, chosen)
+        return await self._publish(self._enqueue_all, many, keys, chosen, None, limit_keys)
 
     @asynccontextmanager
     async def process_message(self) -> AsyncIterator[MessageData | None]:
@@ -262,11 +282,17 @@ class RedisMessageQueue(LookingQueue):
         )
 
     async def peek(self, count: int = 1, *, source: PeekSource = "pending") -> list[MessageData]:
-        """The payloads of up to `count` messages, oldest first, left where they are."""
+        """The payloads of up to `count` messages, oldest first, left where they are.
+
+        Of pending ones those come last that have a priority or a limit key, one such after the other.
+        """
         validation.check(count=count)
         key = self._list_named("source", source, get_args(PeekSource))
         call = _bulk.tail(key=key, count=count)
-        entries: list[MessageData] = (await self._built_in("peek()")._call(call)).entries  # noqa: SLF001
+        gateway = self._built_in("peek()")
+        entries: list[MessageData] = (await gateway._call(call)).entries  # noqa: SLF001
+        if source == "pending" and len(entries) < count:
+            entries += await peek_waiting(gateway, self.key, count - len(entries))
         if source in ("pending", "processing"):
             return [envelope.decode(entry).payload for entry in entries]
         return entries

@@ -13,10 +13,12 @@
 --#include result
 --#include cancelled
 --#include held_by
+--#include lane
 local DELAYED, PENDING, PROCESSING, TOKENS, WORKERS, MARKS, RESULT = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[7], KEYS[8], KEYS[9]
+local WAITING = PENDING .. ':waiting' -- see lanes
 local step, id, ttl, stored, where, before, marker = unpack(ARGV)
 local wrong = check({ DELAYED, 'zset', PENDING, 'list', PROCESSING, 'list', TOKENS, 'hash', KEYS[5], 'hash', KEYS[6], 'hash',
-  WORKERS, 'hash', MARKS, 'hash', RESULT, 'list' })
+  WORKERS, 'hash', MARKS, 'hash', RESULT, 'list', WAITING, 'zset' })
 if wrong then return wrong end
 
 -- Marks of messages that ended elsewhere, as in workers of 7.0.0, are left behind. Many are looked at in turns.
@@ -53,6 +55,16 @@ if where == 'delayed' then
   taken = call('ZREM', DELAYED, stored)
 else
   taken = call('LREM', PENDING, before * 2 < call('LLEN', PENDING) and -1 or 1, stored)
+end
+if taken == 0 and where == 'pending' and lane_of(stored) then
+  -- It is as far from the beginning of its lane as it was, or nearer.
+  --#include lanes
+  local lane, from = lane_of(stored), math.max(0, before - 100)
+  local first, last = run_of(lane)
+  for _, member in ipairs(call('ZRANGEBYLEX', WAITING, first, last, 'LIMIT', from, before - from + 1)) do
+    if string.sub(member, #lane + 19) == stored then taken = call('ZREM', WAITING, member) end
+  end
+  if call('ZLEXCOUNT', WAITING, first, last) == 0 then call('ZREM', PENDING .. ':turns', lane) end
 end
 if taken == 0 then return 'moved' end
 call('HDEL', KEYS[6], stored)

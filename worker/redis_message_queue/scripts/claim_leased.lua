@@ -1,6 +1,6 @@
 -- Put back what expired, then claim one message with a lease.
 -- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 dead letters or a placeholder, 8 refs,
---       9 ids, 10 backrefs, 11 claim record, then the delayed set when there is one, then records of earlier calls that
+--       9 ids, 10 backrefs, 11 waiting, 12 turns (see lanes), 13 claim record, then the delayed set when there is one, then records of earlier calls that
 --       nobody needs any more
 -- ARGV  1 lease ms, 2 delivery limit or 0, 3 '1' with a delayed set
 -- reply nil when there was nothing; 'token deliveries', a line feed and the stored message in one string, which clients
@@ -21,16 +21,18 @@
 --#include promote
 --#include reclaim
 --#include own_envelope
+--#include lane
 --#include claim
 local keys = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
   counts = KEYS[6], refs = KEYS[8], ids = KEYS[9], backrefs = KEYS[10], cancelled = KEYS[1] .. ':cancelled' }
-local dead_list, record, delayed = KEYS[7], KEYS[11], ARGV[3] == '1' and KEYS[12] or nil
+local lanes = { pending = KEYS[1], waiting = KEYS[11], turns = KEYS[12] }
+local dead_list, record, delayed = KEYS[7], KEYS[13], ARGV[3] == '1' and KEYS[14] or nil
 local limit, now = tonumber(ARGV[2]), now_ms()
 local deadline = now + ARGV[1]
 
 function keys.wrong(burying)
   return check_leases(keys) or check({ record, 'string' }) or (burying and limit > 0 and check({ dead_list, 'list' }))
-    or (delayed and check({ delayed, 'zset' }))
+    or check({ lanes.waiting, 'zset', lanes.turns, 'zset' }) or (delayed and check({ delayed, 'zset' }))
 end
 
 -- A repeat of this claim is answered from the record. The caller's next call removes it, or else the lease's end does.
@@ -50,16 +52,16 @@ end
 
 return guarded(keys.wrong, function()
   -- Each read fails for a key of another type, before anything is written.
-  local value, due, cancelled
-  if call('EXISTS', record, delayed or record, keys.cancelled) > 0 then
+  local value, due, cancelled, laned
+  if call('EXISTS', record, lanes.turns, delayed or record, keys.cancelled) > 0 then
     value = call('GET', record)
-    keys.cancels = call('EXISTS', keys.cancelled) == 1
+    keys.cancels, laned = call('EXISTS', keys.cancelled) == 1, call('EXISTS', lanes.turns) == 1
     due = delayed and call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 1)[1]
   end
   local again = value and replay(value)
   if again then return again end
   local late = call('ZRANGEBYSCORE', keys.deadlines, '-inf', now, 'LIMIT', 0, 1)[1]
-  admit(keys.refs, delayed and 13 or 12)
+  admit(keys.refs, delayed and 15 or 14)
   if due then promote(keys, delayed, now, 100, 1) end
   local reclaimed, dead, facts = late and reclaim(keys, now) or 0, 0, {}
   for i = reclaimed, 1, -1 do
@@ -69,6 +71,13 @@ return guarded(keys.wrong, function()
   local function buried(stored, deliveries)
     dead = dead + 1
     facts[#facts + 1], facts[#facts + 2] = id_of(stored), text(deliveries)
+  end
+  if due or reclaimed > 0 then laned = laned or lane_of(call('LRANGE', keys.pending, -1, -1)[1] or '') end
+  if laned then
+    --#include lanes
+    --#include stage
+    local time = call('TIME')
+    stage(lanes, 1, nil, time[1] * 1000000 + time[2], now, tonumber(call('GET', keys.counter)) or 0)
   end
   if keys.cancels then
     --#include result

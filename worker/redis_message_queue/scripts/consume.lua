@@ -1,11 +1,13 @@
 -- Settle what a worker finished, then claim its next messages: one round trip, atomic.
 -- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 refs, 8 ids, 9 backrefs, 10 delayed,
 --       11 completed, 12 failed, 13 dead letters, 14 dead-letter info, 15 workers, 16 versions, 17 notes,
---       18 settle record, 19 claim record, then records of earlier calls that nobody needs any more
+--       18 waiting, 19 turns, 20 rates, 21 held (see lanes), 22 settle record, 23 claim record, then records of earlier
+--       calls that nobody needs any more
 -- ARGV  1 numbers: messages to claim; 1 = new ones too, 0 = only what the claim record remembers; what comes back by an
 --       expired lease: 0 = as it comes, 1 = apart from others, 2 = the same, and the caller has others in hand; what is
 --       due: 2 = first, 1 = if nothing else waits, 0 = not now; lease ms; delivery limit or 0; record TTL ms; lengths
---       kept of completed, failed, dead-letter info; where results are kept, for how many ms, and the prefix of their keys
+--       kept of completed, failed, dead-letter info; limits for the queue and for each key: ms between two or 0, burst, most in
+--       flight or 0, with commas, or - for none; where results are kept, for how many ms, and the prefix of their keys
 --       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for what its process holds or '',
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), and of what is given up its
 --       deduplication marker or '', reason, detail (also of what was cancelled); where results are kept, `key text` or ''. Instead of a large message
@@ -15,8 +17,9 @@
 --       are large a list of the words and the messages, which the server puts together faster.
 --       Words: one digit for each settlement (1 applied, 0 the lease was lost) or -; 1 when the worker is retired;
 --       reclaimed; dead-lettered; ms to the next due message or -; ms to the next lease expiry or -; version of the
---       worker's state; end of the leases granted, ms; then token, delivery count and length of each claim, and
---       `- 0 length` of each dead-lettered one, then of each cancelled one that was not settled so; the count of a claim that had trouble is followed by :failures:lost
+--       worker's state; end of the leases granted, ms; ms until the limits of the queue let the next go or -; then token,
+--       delivery count and length of each claim, and `- 0 length` of each dead-lettered one, then of each cancelled one that
+--       was not settled so; the count of a claim that had trouble is followed by :failures:lost
 --       leases:kept, see notes. One that is kept is not to be handled, but released once nothing else is in hand
 -- cost  O(log N) for each message, O(distance from the nearer end of processing) to take it out
 --#include base
@@ -44,13 +47,15 @@ if settling then return redis.error_reply(type(answer) == 'table' and answer.err
 --#include find
 --#include result
 --#include cancelled
+--#include lane
 local keys = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
   counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9], notes = KEYS[17],
   cancelled = KEYS[1] .. ':cancelled' }
 local DELAYED, COMPLETED, FAILED, DEAD, INFO, WORKERS = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[18], KEYS[19]
-local count, fresh, apart, due, lease_ms, limit, record_ttl, keep_completed, keep_failed, keep_info, results_ttl, results =
-  string.match(ARGV[1], '^(%d+) (%d) (%d) (%d) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*) ?(.*)$')
+local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[22], KEYS[23]
+local lanes = { pending = KEYS[1], waiting = KEYS[18], turns = KEYS[19], rates = KEYS[20], held = KEYS[21], deadlines = KEYS[3] }
+local count, fresh, apart, due, lease_ms, limit, record_ttl, keep_completed, keep_failed, keep_info, limits, results_ttl, results =
+  string.match(ARGV[1], '^(%d+) (%d) (%d) (%d) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) ?(%d*) ?(.*)$')
 count, limit = tonumber(count), tonumber(limit)
 local worker, held, now = ARGV[2], ARGV[4], now_ms()
 local deadline = now + lease_ms
@@ -70,14 +75,14 @@ function keys.wrong(burying)
   if ends.failed and keep_failed ~= '0' then add(FAILED, infos.failed) end
   if ends.dead or burying then add(DEAD, INFO) end
   return check_leases(keys) or check({ DELAYED, 'zset', WORKERS, 'hash', keys.notes, 'hash', SETTLED, 'string',
-    CLAIMED, 'string' }) or check(lists)
+    CLAIMED, 'string', lanes.waiting, 'zset', lanes.turns, 'zset', lanes.rates, 'zset', lanes.held, 'zset' }) or check(lists)
 end
 
 -- Write a message that is settled to its next place; the reply undoes that, unless it was there before.
 local pushed, dropped = {}, {} -- dropped: cancelled ones, whose deduplication keys the caller frees
 local function place(one)
   local stored, outcome, delay = one[1], one[3], one[4]
-  if outcome == 'retry' and delay == '0' then
+  if outcome == 'retry' and delay == '0' and not lane_of(stored) then
     call('LPUSH', keys.pending, stored) -- behind those that wait
     return 'LPOP', keys.pending
   elseif outcome == 'retry' then
@@ -129,7 +134,7 @@ local function tell(outcome, stored, reason, detail, deliveries)
   local id, payload = unwrap(stored)
   deliveries = deliveries or tonumber(call('HGET', keys.counts, stored)) or 0
   call('LPUSH', infos[outcome], cjson.encode({ id = id, reason = reason, detail = detail, deliveries = deliveries, at = now,
-    digest = redis.sha1hex(payload), worker = worker }))
+    digest = redis.sha1hex(payload), worker = worker, lane = lane_of(stored) }))
   recorded[infos[outcome]] = keep
 end
 
@@ -244,7 +249,7 @@ end
 -- Each of these fails for a key of another type, before anything is written; the full check would take longer.
 -- Most calls find nothing delayed, due or remembered, and then there is nothing to check or to read there.
 local remembered = call('EXISTS', keys.refs, keys.ids, keys.backrefs, SETTLED, CLAIMED, DELAYED, keys.notes,
-  keys.cancelled) > 0
+  keys.cancelled, lanes.turns, lanes.held) > 0
 local probes = { pcall_redis('LLEN', keys.processing), pcall_redis('LLEN', keys.pending),
   pcall_redis('HGET', keys.counts, ''), pcall_redis('ZRANGEBYSCORE', keys.deadlines, '-inf', now, 'LIMIT', 0, 1),
   remembered and pcall_redis('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, 1),
@@ -255,12 +260,13 @@ end
 local late, waiting = probes[4][1], remembered and probes[5][1]
 keys.length, keys.noted = probes[1], remembered and probes[6] == 1
 keys.cancels = remembered and call('EXISTS', keys.cancelled) == 1
+local laned = remembered and call('EXISTS', lanes.turns, lanes.held) > 0
 remembered = remembered and call('EXISTS', keys.refs, keys.ids, keys.backrefs, SETTLED, CLAIMED) > 0
 if remembered or not fast or not ok then
   local alien = keys.wrong()
   if alien then return alien end
 end
-admit(keys.refs, 20) -- before the records are read: one that nobody needs any more answers no second call
+admit(keys.refs, 24) -- before the records are read: one that nobody needs any more answers no second call
 local applied, record = false, false
 if remembered then
   applied, record = all[1] and call('GET', SETTLED), call('GET', CLAIMED)
@@ -278,8 +284,15 @@ local change, known_state = 0, state ~= nil
 if worker ~= '' then state = state or cjson.decode(ARGV[3]) end
 if all[1] and not applied then
   settle_all(all, fast)
-  local answers = {}
-  for i = 1, #all do answers[i] = all[i].applied end
+  local answers, gone = {}, {}
+  for i = 1, #all do
+    answers[i] = all[i].applied
+    if laned and all[i].applied == 1 then gone[#gone + 1] = all[i][1] end
+  end
+  if laned then
+    --#include give_back
+    give_back(lanes, gone)
+  end
   applied, change = table.concat(answers), -#all
   call('SET', SETTLED, applied, 'PX', record_ttl)
   if state then count_outcomes(state.config, all) end
@@ -287,6 +300,7 @@ end
 
 local retired = is_retired(state, now)
 local claims, others, buried, reclaimed, problem = {}, {}, {}, 0, nil
+local lane_due, limited
 if count > 0 and record then
   claims, others = replay(record)
   settle_all(others, false)
@@ -295,6 +309,24 @@ elseif count > 0 and fresh == '1' and not retired then
   if waiting and due ~= '0' then promote(keys, DELAYED, now, count, due == '2' and count or 0) end
   keys.lost = lost_with_lease
   if late then reclaimed = reclaim(keys, now) end
+  for _, stored in ipairs((reclaimed > 0 or waiting) and call('LRANGE', keys.pending, -count, -1) or {}) do
+    laned = laned or lane_of(stored) ~= nil
+  end
+  local grant, complete, strange
+  if laned or limits ~= '-' then
+    --#include lanes
+    --#include limits
+    --#include give_back
+    --#include prepare
+    if reclaimed > 0 then give_back(lanes, keys.returned) end
+    local time = call('TIME')
+    lanes.used = laned
+    grant = prepare(lanes, limits, count, time[1] * 1000000 + time[2], deadline, tonumber(call('GET', keys.counter)) or 0, 0)
+    complete = conclude
+    function strange(stored)
+      return grant.key and not grant.owners[stored] and #(lane_of(stored) or '') > 1
+    end
+  end
   local function bury_told(stored, deliveries)
     buried[#buried + 1] = stored
     if keys.noted then call('HDEL', keys.notes, stored) end
@@ -309,9 +341,14 @@ elseif count > 0 and fresh == '1' and not retired then
     return drops
   end
   -- What was lost with a worker comes apart from the others, so that the one whose fault it is shows itself.
-  claims, problem = claim(keys, { count = count, deadline = deadline, counted = true, limit = limit, dead = DEAD,
+  claims, problem = claim(keys, { count = grant and grant.want or count, strange = strange, deadline = deadline, counted = true, limit = limit, dead = DEAD,
     delayed = DELAYED, unique = CLAIMED, buried = bury_told, care = keys.noted and apart ~= '0' and care,
     granted = keys.noted and granted, cancelled = keys.cancels and drop })
+  if grant then
+    local begun = {}
+    for i = 1, #claims do begun[i] = claims[i][1] end
+    lane_due, limited = complete(lanes, grant, count, begun, now)
+  end
   change = change + #claims
   if claims[1] then -- what was claimed before a write was refused stays claimed
     local tokens = {}
@@ -344,17 +381,18 @@ if problem and not claims[1] then
   return keys.wrong(true) or redis.error_reply('ERR a claim could not be stored: ' .. problem)
 end
 
--- How long until the first is due, or '-'.
-local function until_first(zset)
-  local first = #claims < count and call('ZRANGE', zset, 0, 0, 'WITHSCORES') or {}
-  return first[2] and text(math.max(0, tonumber(first[2]) - now)) or '-'
+-- How long until the first is due, or '-'; `other` is how long until something else is.
+local function until_first(zset, other)
+  local first = #claims < count and call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2] or nil
+  local left = math.min(first and math.max(0, tonumber(first) - now) or math.huge, other or math.huge)
+  return left < math.huge and text(left) or '-'
 end
 
-local header = { (applied or '-') .. ' 0 0 0 - - 0 ' .. text(deadline) }
+local header = { (applied or '-') .. ' 0 0 0 - - 0 ' .. text(deadline) .. ' -' }
 if state or retired or reclaimed + #buried > 0 or #claims < count then
-  header[1] = table.concat({ applied or '-', retired and 1 or 0, reclaimed, #buried, until_first(DELAYED),
+  header[1] = table.concat({ applied or '-', retired and 1 or 0, reclaimed, #buried, until_first(DELAYED, lane_due),
     until_first(keys.deadlines), text(state and tonumber(state.n) or 0),
-    text(deadline) }, ' ')
+    text(deadline), limited and text(limited) or '-' }, ' ')
 end
 local messages = {}
 for i = 1, #claims do

@@ -1,9 +1,10 @@
 -- Publish many messages at once, now or for later, all or none; duplicates are left out.
 -- KEYS  1 pending, or the delayed set for later, 2 replay record of this call, then one deduplication marker for each
---       message, or none at all, then records of earlier calls that nobody needs any more
+--       message, or none at all, then waiting and turns (see lanes) if ARGV 8 says so, then records of earlier calls that nobody needs any more
 -- ARGV  1 marker TTL s, 2 replay TTL ms, 3 cap of pending or '', 4 overload policy, 5 where: '' behind those that wait,
 --       'front' before them, a number of ms: later by so much, '@' and a number: when the server's clock says so (ms since
---       the epoch), 6 whether to tell who holds a key: '1' or '', 7 how many markers there are,
+--       the epoch), 6 whether to tell who holds a key: '1' or '', 7 how many markers there are, 8 '1' with
+--       waiting and turns: for messages with a lane, or because the cap counts them; or '',
 --       then the stored messages, oldest first
 -- reply one digit for each message: 1 published, 0 duplicate; if that is to be told, then for each duplicate a line feed and
 --       the id that its marker holds, '' where it holds none; '-1' pending has no room for all of them
@@ -11,13 +12,19 @@
 --#include base
 --#include types
 --#include holder
-local FIRST = 8 -- of ARGV: the oldest message
+--#include lane
+local FIRST = 9 -- of ARGV: the oldest message
 local target, record, named, count = KEYS[1], KEYS[2], ARGV[6] == '1', tonumber(ARGV[7])
 local front = ARGV[5] == 'front'
 local later, moment = not front and tonumber(ARGV[5]), tonumber(string.match(ARGV[5], '^@(%d+)$') or '')
 local types = { target, (later or moment) and 'zset' or 'list', record, 'string' }
 for i = 3, 2 + count do
   types[#types + 1], types[#types + 2] = KEYS[i], 'string'
+end
+local waiting, turns, answered = nil, nil, 3 + count
+if ARGV[8] == '1' then
+  waiting, turns, answered = KEYS[answered], KEYS[answered + 1], answered + 2
+  for _, key in ipairs({ waiting, turns }) do types[#types + 1], types[#types + 2] = key, 'zset' end
 end
 local wrong = check(types)
 if wrong then return wrong end
@@ -45,18 +52,24 @@ for i = FIRST, #ARGV do
 end
 
 local cap = not due and tonumber(ARGV[3])
-if #values > 0 and cap and ARGV[4] ~= 'drop_oldest' and call('LLEN', target) + #values > cap then
+if #values > 0 and cap and ARGV[4] ~= 'drop_oldest' and call('LLEN', target) + call('ZCARD', waiting) + #values > cap then
   return '-1'
 end
 
 -- Memory may refuse the first write, an ACL any: then nothing of this call stays.
-local refused
+local refused, entries, numbers = nil, {}, {}
+if waiting and not due and #values > 0 then
+  --#include lanes
+  --#include enter
+  values, entries, numbers = enter(target, waiting, turns, values, front)
+end
 local function write(...)
   local reply = not refused and pcall_redis(...)
   if type(reply) == 'table' and reply.err then
     refused = reply.err
     call('DEL', record)
     for i = 1, #markers, 2 do call('DEL', markers[i]) end
+    for i = 2, #entries, 2 do call('ZREM', waiting, entries[i]) end
   end
 end
 
@@ -65,11 +78,13 @@ write('SET', record, answer, 'PX', ARGV[2])
 for i = 1, #markers, 2 do
   write('SET', markers[i], markers[i + 1], 'EX', ARGV[1])
 end
+if entries[1] then write('ZADD', waiting, unpack(entries)) end
+if numbers[1] then write('ZADD', turns, 'NX', unpack(numbers)) end
 if #values > 0 then write(due and 'ZADD' or front and 'RPUSH' or 'LPUSH', target, unpack(values)) end
 if refused then
   local err, left = refused, 'nothing was written'
   --#include refused
 end
 if cap and ARGV[4] == 'drop_oldest' then call('LTRIM', target, 0, cap - 1) end
-if KEYS[3 + count] then call('DEL', unpack(KEYS, 3 + count)) end
+if KEYS[answered] then call('DEL', unpack(KEYS, answered)) end
 return answer

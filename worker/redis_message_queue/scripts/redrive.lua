@@ -1,7 +1,7 @@
 -- Give letters another life: each goes to the head of pending in an envelope of its own, those beside it stay.
 -- KEYS  1 dead or failed letters, 2 pending, 3 record of the redrive: hash of the last call, what it moved, what all
---       calls moved, how many letters there were at the start, then the records of why letters were given up, if they
---       are to go with them
+--       calls moved, how many letters there were at the start, 4 waiting, 5 turns (see lanes), then the records of why
+--       letters were given up, if they are to go with them
 -- ARGV  1 TTL of the record ms, 2 id of this call, 3 most letters to move in all calls, or '', 4 letters at the start,
 --       then for each letter, oldest first: its place from the tail (0 is the tail), the SHA-1 of its payload, which is
 --       not sent twice, its new stored form, or '' to remove it
@@ -10,8 +10,10 @@
 -- cost  O(N) in the place of the last letter, for the removal; O(1) at the tail
 --#include base
 --#include types
-local LETTERS, PENDING, RECORD, INFO, CALL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[2]
-local wrong = check({ LETTERS, 'list', PENDING, 'list', RECORD, 'hash', INFO or RECORD, INFO and 'list' or 'hash' })
+--#include lane
+local LETTERS, PENDING, RECORD, WAITING, TURNS_KEY, INFO, CALL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[2]
+local wrong = check({ LETTERS, 'list', PENDING, 'list', RECORD, 'hash', WAITING, 'zset', TURNS_KEY, 'zset',
+  INFO or RECORD, INFO and 'list' or 'hash' })
 if wrong then return wrong end
 local before = call('HMGET', RECORD, 'call', 'now', 'moved', 'total')
 local total = tonumber(before[4] or ARGV[4])
@@ -26,23 +28,45 @@ if not before[4] then -- a login that may not have it expire leaves no record fo
   end
 end
 
-local places, payloads, stored, digests = {}, {}, {}, {}
+local places, payloads, stored, records = {}, {}, {}, {}
 local before_all, recorded = call('LLEN', LETTERS), INFO and call('LLEN', INFO) or 0
 for i = 5, #ARGV, 3 do
   local place = -1 - ARGV[i]
   local payload = moved + #places < most and call('LINDEX', LETTERS, place)
   if not payload or redis.sha1hex(payload) ~= ARGV[i + 1] then break end
-  places[#places + 1], payloads[#payloads + 1], digests[#places + 1] = place, payload, ARGV[i + 1]
-  if ARGV[i + 2] ~= '' then stored[#stored + 1] = ARGV[i + 2] end
+  places[#places + 1], payloads[#payloads + 1] = place, payload
+  -- What tells of a letter stands as far from the head as the letter does. Beside letters that nothing tells of (of 7.0.0) it
+  -- may not: then it stays, until the last letter has gone.
+  local record = before_all + place < recorded and call('LINDEX', INFO, before_all + place) or ''
+  if string.match(record, '"digest":"(%x+)"') == ARGV[i + 1] then records[#places] = record end
+  if ARGV[i + 2] ~= '' then
+    local ok, known = pcall(cjson.decode, records[#places] or '')
+    local head, rest = string.match(ARGV[i + 2], '^(' .. PREFIX .. '{"id":"[^"]+")(.*)$')
+    local lane = ok and type(known) == 'table' and known.lane -- of the same priority and limit key as before
+    stored[#stored + 1] = type(lane) == 'string' and head and head .. ',"lane":"' .. lane .. '"' .. rest or ARGV[i + 2]
+  end
+end
+
+local entries, numbers = {}, {}
+for i = 1, #stored do
+  if lane_of(stored[i]) then
+    --#include lanes
+    --#include enter
+    stored, entries, numbers = enter(PENDING, WAITING, TURNS_KEY, stored)
+    break
+  end
 end
 
 -- Each letter is marked in its place by a word that no payload has, then all marks go at once.
 local function undo(problem, marked)
   for i = 1, marked do call('LSET', LETTERS, places[i], payloads[i]) end
   for _ = 1, #stored do call('LPOP', PENDING) end
+  for i = 2, #entries, 2 do call('ZREM', WAITING, entries[i]) end
   error(problem.err, 0)
 end
 if #places > 0 then
+  if numbers[1] then call('ZADD', TURNS_KEY, 'NX', unpack(numbers)) end
+  if entries[1] then call('ZADD', WAITING, unpack(entries)) end
   if stored[1] then call('LPUSH', PENDING, unpack(stored)) end
   for i = 1, #places do
     local marked = pcall_redis('LSET', LETTERS, places[i], CALL)
@@ -51,15 +75,9 @@ if #places > 0 then
   local removed = pcall_redis('LREM', LETTERS, -#places, CALL)
   if type(removed) == 'table' then undo(removed, #places) end
 end
--- What tells of a letter stands as far from the head as the letter did. Beside letters that nothing tells of (of 7.0.0) it
--- may not: then it stays, until the last letter has gone.
 local forgotten = 0
-for i = 1, #places do
-  local from_head = before_all + places[i]
-  local record = from_head < recorded and call('LINDEX', INFO, from_head) or ''
-  if string.match(record, '"digest":"(%x+)"') == digests[i] and not pcall_redis('LSET', INFO, from_head, CALL).err then
-    forgotten = forgotten + 1
-  end
+for i in pairs(records) do
+  if not pcall_redis('LSET', INFO, before_all + places[i], CALL).err then forgotten = forgotten + 1 end
 end
 if forgotten > 0 then pcall_redis('LREM', INFO, -forgotten, CALL) end
 if recorded > 0 and before_all == #places then pcall_redis('UNLINK', INFO) end

@@ -1,14 +1,14 @@
 -- All numbers of one queue at one moment. Writes nothing.
 -- KEYS  1 pending, 2 processing, 3 completed, 4 failed, 5 dead letters, 6 deadlines, 7 counter, 8 delayed, 9 workers,
---       10 versions
--- reply { time ms, pending, processing, completed, failed, dead letters, in flight, expired, next deadline or '',
+--       10 versions, 11 waiting (see lanes)
+-- reply { time ms, pending and waiting, processing, completed, failed, dead letters, in flight, expired, next deadline or '',
 --       delayed, due, next due or '', counter or '', all of versions, then worker id and state of each worker, and
 --       for each process that holds some the field that tells which, and their number }
 -- cost  O(log N) and O(workers)
 --#include base
 local now = text(now_ms())
-local reply = { now }
-for i = 1, 5 do
+local reply = { now, text(call('LLEN', KEYS[1]) + call('ZCARD', KEYS[11])) }
+for i = 2, 5 do
   reply[#reply + 1] = text(call('LLEN', KEYS[i]))
 end
 for _, zset in ipairs({ KEYS[6], KEYS[8] }) do

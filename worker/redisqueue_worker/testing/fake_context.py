@@ -34,6 +34,8 @@ class Enqueued:
     payload: object
     queue: str
     message_id: str | None = None
+    priority: str = "normal"
+    limit_key: str | None = None
     delay_seconds: float | None = None
     at: datetime | None = None
     deduplication_key: str | None = None

@@ -6,8 +6,9 @@ Exit code 3: at least one was a duplicate.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from redis_message_queue.enqueue import Priority
 from redisqueue_operator.cli.address import located
 from redisqueue_operator.cli.commands.publish import lines_of_input
 from redisqueue_operator.cli.options import (
@@ -42,6 +43,17 @@ def add_to(subcommands: Subcommands) -> None:
         "--at", metavar="TIME", help="it is due then: ISO 8601 with an offset, as 2026-01-31T08:00+01:00"
     )
     parser.add_argument("--front", action="store_true", help="before all that wait")
+    parser.add_argument(
+        "--priority",
+        choices=get_args(Priority),
+        default="normal",
+        help="high ones are claimed first, low ones last",
+    )
+    parser.add_argument(
+        "--limit-key",
+        metavar="KEY",
+        help="a tenant, a customer, a host: keys take turns, and have limits of their own",
+    )
     parser.add_argument(
         "--id", metavar="ID", help="of the message, in place of a random one; for one message"
     )
@@ -83,6 +95,8 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
         "delay_seconds": options.delay,
         "at": at,
         "at_front": options.front,
+        "priority": options.priority,
+        "limit_key": options.limit_key,
         "message_id": options.id,
         "deduplication_key": options.deduplication_key,
         "deduplication_seconds": options.deduplication_seconds,

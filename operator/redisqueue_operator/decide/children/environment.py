@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.api.model import KeyLimits
+
 if TYPE_CHECKING:
-    from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.api.model import QueueLimits, RedisQueue
 
 RUN_DIR = "/run/redisqueue"
 HTTP_PORT = 8080
@@ -27,6 +29,7 @@ def worker_environment(rq: RedisQueue) -> dict[str, str]:
             "REDISQUEUE_KEEP_COMPLETED": queue.keep_completed,
             "REDISQUEUE_KEEP_FAILED": queue.keep_failed,
             "REDISQUEUE_MAX_IN_FLIGHT_SECONDS": queue.max_in_flight_seconds,
+            **_limits(queue.limits),
             "REDISQUEUE_CONCURRENCY": worker.concurrency,
             "REDISQUEUE_HANDLER_TIMEOUT_SECONDS": worker.handler_timeout_seconds,
             "REDISQUEUE_MAX_ATTEMPTS": worker.retry.max_attempts,
@@ -36,6 +39,20 @@ def worker_environment(rq: RedisQueue) -> dict[str, str]:
             "REDISQUEUE_ON_DRAIN_TIMEOUT": drain.on_timeout,
         }
     )
+
+
+def _limits(limits: QueueLimits | None) -> dict[str, float | None]:
+    if limits is None:
+        return {}
+    of_each = limits.per_key or KeyLimits()
+    return {
+        "REDISQUEUE_RATE_PER_SECOND": limits.rate_per_second,
+        "REDISQUEUE_RATE_BURST": limits.rate_burst,
+        "REDISQUEUE_MAX_IN_FLIGHT": limits.max_in_flight,
+        "REDISQUEUE_KEY_RATE_PER_SECOND": of_each.rate_per_second,
+        "REDISQUEUE_KEY_RATE_BURST": of_each.rate_burst,
+        "REDISQUEUE_KEY_MAX_IN_FLIGHT": of_each.max_in_flight,
+    }
 
 
 def connection_environment(rq: RedisQueue) -> dict[str, str]:

@@ -63,13 +63,17 @@ end
 -- count, deadline; counted (whether deliveries are), limit (0: none), dead (the list of dead letters); delayed (a set, or
 -- nil); unique (a text that no other claim has). Of its functions buried(stored, deliveries) is told of each dead letter;
 -- those claimed together have the same care(stored); granted(claim, care) says whether none may follow; and what is
--- cancelled(stored) is out.
+-- cancelled(stored) is out, what is strange(stored) is left where it is, with all behind it.
 local function claim(keys, want)
   local claims, refusal, before = {}, nil, nil
   for _ = 1, want.count + 100 do
     local at = #claims + 1
     local stored = at <= want.count and next_pending(keys, want)
     if not stored then break end
+    if want.strange and want.strange(stored) then
+      call('LMOVE', keys.processing, keys.pending, 'LEFT', 'RIGHT')
+      break
+    end
     local care = want.care and want.care(stored)
     if at > 1 and care ~= before then
       call('LMOVE', keys.processing, keys.pending, 'LEFT', 'RIGHT')

@@ -5,8 +5,8 @@ local claims, moved, stage, settling = {}, nil, 0, false -- stage: 1 counted, 2 
 
 local function usual()
   local pending, processing, deadlines, tokens, counter, counts = unpack(KEYS, 1, 6)
-  local want, fresh, due, lease_ms, limit, ttl, kept, results =
-    string.match(ARGV[1], '^(%d+) (%d) %d (%d) (%d+) (%d+) (%d+) (%d+) %d+ %d+ ?(%d*)')
+  local want, fresh, due, lease_ms, limit, ttl, kept, limits, results =
+    string.match(ARGV[1], '^(%d+) (%d) %d (%d) (%d+) (%d+) (%d+) (%d+) %d+ %d+ (%S+) ?(%d*)')
   local worker, held = ARGV[2], ARGV[4]
   want, limit = tonumber(want), tonumber(limit)
   if want > 500 or want > 0 and fresh == '0' or ARGV[5] and kept ~= '0' then return end
@@ -31,9 +31,12 @@ local function usual()
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local delayed, noted = false, false
   local cancelled = pending .. ':cancelled'
-  if call('EXISTS', KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[17], KEYS[18], KEYS[19], cancelled) > 0 then
-    if call('EXISTS', KEYS[7], KEYS[8], KEYS[9], KEYS[18], KEYS[19], cancelled) > 0 then return end
+  local known = call('EXISTS', KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[17], KEYS[19], KEYS[21], KEYS[22], KEYS[23], cancelled)
+  local lanes = false -- whether any are in use, and then their keys
+  if known > 0 then
+    if call('EXISTS', KEYS[7], KEYS[8], KEYS[9], KEYS[22], KEYS[23], cancelled) > 0 then return end
     delayed, noted = call('EXISTS', KEYS[10]) == 1, call('EXISTS', KEYS[17]) == 1
+    lanes = known > (delayed and 1 or 0) + (noted and 1 or 0)
     if delayed and call('ZRANGEBYSCORE', KEYS[10], '-inf', now, 'LIMIT', 0, 1)[1] then return end
   end
   if call('ZRANGEBYSCORE', deadlines, '-inf', now, 'LIMIT', 0, 1)[1] and want > 0 then return end
@@ -62,6 +65,24 @@ local function usual()
   for i = 1, n do
     if places[done[i]] then return end
     places[done[i]] = i
+  end
+
+  local asked, grant = want, nil
+  if lanes or limits ~= '-' and want > 0 then
+    --#include lane
+    --#include lanes
+    --#include limits
+    --#include prepare
+    lanes = { used = lanes, pending = pending, waiting = KEYS[18], turns = KEYS[19], rates = KEYS[20], held = KEYS[21], deadlines = deadlines }
+    call('HDEL', KEYS[7], '') -- see admit
+    if n > 0 and limits ~= '-' then
+      --#include give_back
+      give_back(lanes, done)
+    end
+    if want > 0 then
+      grant = prepare(lanes, limits, want, time[1] * 1000000 + time[2], now + lease_ms, tonumber(call('GET', counter)) or 0, n)
+      want, grant.conclude = grant.want, conclude
+    end
   end
 
   -- What is claimed, the oldest first. One is simply moved, several are looked at before anything is written.
@@ -115,7 +136,7 @@ local function usual()
   end
 
   -- From here on it writes, and first what frees memory: see admit.
-  if KEYS[20] then call('DEL', unpack(KEYS, 20)) elseif want > 0 then call('HDEL', KEYS[7], '') end
+  if KEYS[24] then call('DEL', unpack(KEYS, 24)) elseif want > 0 then call('HDEL', KEYS[7], '') end
   local deadline = string.format('%d', now + lease_ms)
   local granted, grants = '', '' -- tokens; what is said of each claim
   if one_by_one then
@@ -201,7 +222,7 @@ local function usual()
         if string.sub(answers, i, i) == '1' then keep_result(ARGV[4 + 3 * i], results) end
       end
     end
-    call('SET', KEYS[18], answers, 'PX', ttl)
+    call('SET', KEYS[22], answers, 'PX', ttl)
     if gone[1] and (config or '') ~= '' then
       local total = pcall_redis('HINCRBY', KEYS[16], config .. ':done', #gone)
       if total == #gone then call('PEXPIRE', KEYS[16], 86400000) end
@@ -213,7 +234,9 @@ local function usual()
     call('LTRIM', pending, 0, -1 - m)
   end
   moved, stage, settling = nil, 0, true
-  if m > 0 then call('SET', KEYS[19], granted, 'PX', ttl) end
+  if m > 0 then call('SET', KEYS[23], granted, 'PX', ttl) end
+  local lane_due, limited
+  if grant then lane_due, limited = grant.conclude(lanes, grant, asked, claims, now) end
 
   local version, left = '0', nil
   if state then
@@ -247,13 +270,14 @@ local function usual()
     end
   end
   local next_due, next_expiry = '-', '-'
-  if m < want then
+  if m < asked then
     local due_first = delayed and call('ZRANGE', KEYS[10], 0, 0, 'WITHSCORES')[2]
+    if lane_due then due_first = math.min(due_first or math.huge, now + lane_due) end
     local expires_first = call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')[2]
     next_due = due_first and string.format('%d', math.max(0, due_first - now)) or '-'
     next_expiry = expires_first and string.format('%d', math.max(0, expires_first - now)) or '-'
   end
-  local header = answers .. ' 0 0 0 ' .. next_due .. ' ' .. next_expiry .. ' ' .. version .. ' ' .. deadline .. grants
+  local header = answers .. ' 0 0 0 ' .. next_due .. ' ' .. next_expiry .. ' ' .. version .. ' ' .. deadline .. ' ' .. (limited and string.format('%d', limited) or '-') .. grants
   if m > 0 and #claims[1] > 1024 then return { header, unpack(claims) } end -- the server takes long over large texts
   return header .. '\n' .. table.concat(claims)
 end

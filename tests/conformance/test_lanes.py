@@ -1,0 +1,227 @@
+"""Priorities and limit keys: who is claimed before whom, and that nothing of them is lost on any way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.queues import let_delayed_be_due, let_leases_expire
+
+from redis_message_queue import ConfigurationError, envelope
+from redis_message_queue.consumer import Consumer, Limits, Outcome, Settlement
+from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    import redis
+    from tests.support.faces import Face
+
+KEYS = QueueKeys("{jobs}")
+
+
+def end(client: redis.Redis, claims: Any, outcome: Outcome = Outcome.DONE, **more: Any) -> None:
+    Consumer(client, "{jobs}").settle([Settlement(claim, outcome, **more) for claim in claims])
+
+
+def one_by_one(client: redis.Redis, count: int, **options: Any) -> list[str]:
+    """The payloads of so many claims of one message each, which is done at once."""
+    consumer, found = Consumer(client, "{jobs}", **options), []
+    for _ in range(count):
+        claims = consumer.claim(1).claims
+        end(client, claims)
+        found += [claim.payload.decode() for claim in claims]
+    return found
+
+
+def left(client: redis.Redis) -> set[bytes]:
+    """What is left of an empty queue, but for what expires."""
+    return {key for key in client.scan_iter("*") if client.ttl(key) == -1} - {
+        KEYS.lease_token_counter.encode()
+    }
+
+
+async def test_high_ones_come_first_and_low_ones_last(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    for priority in ("low", "normal", "high"):
+        for number in range(2):
+            await face.call(queue.enqueue, f"{priority} {number}", priority=priority)
+    assert (await face.call(queue.stats)).pending == 6
+    assert one_by_one(redis_client, 7) == [
+        *("high 0", "high 1", "normal 0", "normal 1", "low 0", "low 1"),
+    ]
+    assert left(redis_client) == set()
+
+
+async def test_process_message_has_the_same_order(face: Face, redis_client: redis.Redis) -> None:
+    without_leases = {"visibility_timeout_seconds": None, "max_delivery_count": None}
+    for options in ({}, without_leases):
+        queue, handled = face.queue(**options), []
+        await face.call(queue.enqueue, "low", priority="low")
+        await face.call(queue.enqueue, "normal")
+        await face.call(queue.enqueue, "high", priority="high")
+        for _ in range(3):
+            async with face.process(queue) as payload:
+                handled.append(payload)
+        if (
+            options
+        ):  # nothing counts claims without leases: which of them is one in eight is a matter of chance
+            assert sorted(handled) == [b"high", b"low", b"normal"]
+        else:
+            assert handled == [b"high", b"normal", b"low"]
+    assert left(redis_client) == set()
+
+
+def test_low_ones_get_a_claim_in_eight_of_a_flood(redis_client: redis.Redis) -> None:
+    queue = face_sync(redis_client)
+    queue.enqueue_many(["high"] * 100, priority="high")
+    queue.enqueue_many(["normal"] * 100)
+    queue.enqueue_many(["low"] * 100, priority="low")
+    assert Counter(one_by_one(redis_client, 64)) == {"high": 48, "normal": 8, "low": 8}
+    batch = Consumer(redis_client, "{jobs}").claim(16).claims
+    assert Counter(claim.payload for claim in batch) == {b"high": 14, b"normal": 1, b"low": 1}
+
+
+def face_sync(client: redis.Redis) -> Any:
+    from redis_message_queue import RedisMessageQueue
+
+    return RedisMessageQueue("{jobs}", client=client)
+
+
+def test_keys_take_turns_and_each_keeps_its_order(redis_client: redis.Redis) -> None:
+    queue = face_sync(redis_client)
+    queue.enqueue_many([f"a{n}" for n in range(50)], limit_key="a")
+    queue.enqueue_many([f"b{n}" for n in range(5)], limit_key="b")
+    queue.enqueue("c0", limit_key="c")
+    found = one_by_one(redis_client, 56)
+    assert set(found[:3]) == {"a0", "b0", "c0"}
+    assert {name[0] for name in found[3:11]} == {"a", "b"}
+    for key, count in (("a", 50), ("b", 5)):
+        assert [name for name in found if name[0] == key] == [f"{key}{n}" for n in range(count)]
+    assert left(redis_client) == set()
+
+
+def test_what_has_no_key_takes_every_other_turn(redis_client: redis.Redis) -> None:
+    queue = face_sync(redis_client)
+    queue.enqueue_many(["none"] * 40)
+    queue.enqueue_many(["a"] * 40, limit_key="a")
+    queue.enqueue_many(["b"] * 40, limit_key="b")
+    assert Counter(one_by_one(redis_client, 40)) == {"none": 20, "a": 10, "b": 10}
+    assert Counter(claim.payload for claim in Consumer(redis_client, "{jobs}").claim(16).claims) == {
+        b"none": 8,
+        b"a": 4,
+        b"b": 4,
+    }
+
+
+@pytest.mark.parametrize("limited", [True, False])
+@pytest.mark.parametrize("way", ["retry", "retry at once", "release", "expiry", "delay", "front"])
+def test_a_message_keeps_its_priority_and_key(redis_client: redis.Redis, way: str, limited: bool) -> None:
+    queue = face_sync(redis_client)
+    consumer = Consumer(redis_client, "{jobs}", key_limits=Limits(max_in_flight=5) if limited else None)
+    options: dict[str, Any] = {"delay": {"delay_seconds": 60}, "front": {"at_front": True}}.get(way, {})
+    receipt = queue.enqueue("it", priority="high", limit_key="Zoë \"&'", **options)
+    for number in range(10):
+        queue.enqueue(f"other {number}", priority="normal", limit_key="Zoë \"&'")
+    queue.enqueue("unkeyed")
+    if way not in ("delay", "front"):
+        claims = consumer.claim(1).claims
+        assert claims[0].id == receipt.message_id
+        if way == "expiry":
+            let_leases_expire(redis_client, KEYS)
+        elif way == "release":
+            consumer.settle([Settlement(claims[0], Outcome.RELEASE)])
+        else:
+            delay = 60 if way == "retry" else 0
+            consumer.settle([Settlement(claims[0], Outcome.RETRY, delay_seconds=delay)])
+    let_delayed_be_due(redis_client, KEYS)
+    claims = consumer.claim(1).claims
+    if claims[0].id != receipt.message_id:  # what is due takes every other turn
+        assert "delay" in (way, way.replace("retry", "delay"))
+        end(redis_client, claims)
+        claims = consumer.claim(1).claims
+    assert claims[0].id == receipt.message_id
+    assert b'"lane":"0Zo' in claims[0].stored
+    assert redis_client.zcard(KEYS.lanes.held) == limited
+
+
+@pytest.mark.parametrize("which", ["redrive", "redrive_letters"])
+def test_a_letter_that_is_redriven_keeps_them_too(redis_client: redis.Redis, which: str) -> None:
+    queue = face_sync(redis_client)
+    receipt = queue.enqueue("it", priority="high", limit_key="Zoë")
+    claims = Consumer(redis_client, "{jobs}").claim(1).claims
+    end(redis_client, claims, Outcome.DEAD, reason="Gone")
+    queue.enqueue_many(["other"] * 3)
+    if which == "redrive":
+        assert queue.redrive().moved == 1
+    else:
+        assert [*queue.redrive_letters([receipt.message_id])] == [receipt.message_id]
+    claim = Consumer(redis_client, "{jobs}").claim(1).claims[0]
+    assert (claim.payload, b'"lane":"0Zo\\u00eb"' in claim.stored) == (b"it", True)
+
+
+def test_they_are_found_seen_and_purged(redis_client: redis.Redis) -> None:
+    queue = face_sync(redis_client)
+    receipts = queue.enqueue_many([f"a{n}" for n in range(3)], limit_key="a", priority="low")
+    queue.enqueue("none")
+    assert queue.stats().pending == 4
+    assert sorted(queue.peek(10)) == [b"a0", b"a1", b"a2", b"none"]
+    assert queue.find(receipts[2].message_id).state == "pending"
+    assert queue.find(receipts[1].message_id).position in (0, 1)  # the first may stand in pending itself
+    claims = Consumer(redis_client, "{jobs}").claim(2).claims
+    end(redis_client, claims, Outcome.RETRY)
+    # What has a key and is retried at once goes that way to its place.
+    assert queue.purge(target="delayed") == sum(b'"lane"' in claim.stored for claim in claims)
+    assert queue.purge(target="pending") == 4 - sum(b'"lane"' in claim.stored for claim in claims)
+    assert queue.stats().pending == 0
+    assert not Consumer(redis_client, "{jobs}").claim(1).claims
+
+
+def test_what_waits_in_a_lane_is_cancelled_there(redis_client: redis.Redis) -> None:
+    queue = face_sync(redis_client)
+    receipts = queue.enqueue_many([f"a{n}" for n in range(4)], limit_key="a", priority="low")
+    for receipt in receipts[1:]:
+        assert queue.cancel(receipt.message_id) == "removed"
+        assert queue.find(receipt.message_id).state == "unknown"
+    assert one_by_one(redis_client, 2) == ["a0"]
+    assert left(redis_client) == set()
+
+
+def test_a_full_queue_counts_those_that_wait_by_key(redis_client: redis.Redis) -> None:
+    from redis_message_queue import QueueBackpressureError, RedisMessageQueue
+
+    queue = RedisMessageQueue("{jobs}", client=redis_client, max_pending_length=3, deduplication=False)
+    queue.enqueue_many(["x"] * 2, limit_key="a")
+    queue.publish("x")
+    for more in (lambda: queue.publish("x"), lambda: queue.enqueue("x", priority="high")):
+        with pytest.raises(QueueBackpressureError):
+            more()
+    assert queue.stats().pending == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"priority": "urgent"}, "'priority' must be one of 'high', 'normal', 'low', got 'urgent'"),
+        ({"limit_key": ""}, "'limit_key' must be a non-empty string"),
+        ({"limit_key": "k" * 201}, "'limit_key' must have at most 200 characters, got 201"),
+    ],
+)
+async def test_what_cannot_be_is_refused(face: Face, options: dict[str, Any], words: str) -> None:
+    queue = face.queue()
+    with pytest.raises(ConfigurationError, match=words):
+        await face.call(queue.enqueue, "x", **options)
+    with pytest.raises(ConfigurationError, match="'limit_keys' must have one for each payload, got 1 for 2"):
+        await face.call(queue.enqueue_many, ["x", "y"], limit_keys=["a"])
+    with pytest.raises(ConfigurationError, match="'limit_key' cannot be combined with 'limit_keys'"):
+        await face.call(queue.enqueue_many, ["x"], limit_keys=["a"], limit_key="b")
+    with pytest.raises(TypeError, match="'limit_key' must be a str or None, got int"):
+        await face.call(queue.enqueue, "x", limit_key=7)
+
+
+async def test_each_of_many_may_have_its_own_key(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    await face.call(queue.enqueue_many, ["a", "b", "none"], limit_keys=["a", "b", None])
+    claims = Consumer(redis_client, "{jobs}").claim(9).claims
+    lanes = {claim.payload: envelope.decode(claim.stored).id is not None for claim in claims}
+    assert lanes == {b"a": True, b"b": True, b"none": True}
+    assert sum(b'"lane":"1' in claim.stored for claim in claims) == 2

@@ -1,0 +1,16 @@
+-- A limit is { every (ms between two, 0: no rate), burst, most (in flight, 0: any number) }. How many more it lets go:
+-- `full_at` is when its bucket has the whole burst again (ms).
+local function room_of(limit, now, full_at, in_flight)
+  local room = math.huge
+  if limit.every > 0 then room = math.floor(limit.burst - (full_at - now) / limit.every + 1e-6) end
+  if limit.most > 0 then room = math.min(room, limit.most - in_flight) end
+  return math.max(0, room)
+end
+
+-- When it lets another one go, after those that were `taken`.
+local function free_at(limit, state, now, later)
+  local at = now
+  if limit.every > 0 then at = state.full_at + (state.taken + 1 - limit.burst) * limit.every end
+  if limit.most > 0 and state.in_flight + state.taken >= limit.most then at = math.max(at, later) end
+  return math.ceil(at)
+end

@@ -1,0 +1,73 @@
+-- Before a claim: what limits let it begin (`limits`: every, burst and most for the queue, then for each key; '-' for none), of
+-- whom; `leaving` are in flight no more. `later` is when to look again at a key that has all in flight that it may have.
+local function prepare(lanes, limits, want, now_us, later, number, leaving)
+  local grant, now, key = { want = want, owners = {} }, math.floor(now_us / 1000), nil
+  if limits ~= '-' then
+    local every, burst, most, key_every, key_burst, key_most = string.match(limits, '^([^,]+),([^,]+),([^,]+),([^,]+),([^,]+),([^,]+)$')
+    if every ~= '0' or most ~= '0' then
+      local whole = { every = tonumber(every), burst = tonumber(burst), most = tonumber(most) }
+      local full_at = whole.every > 0 and call('ZSCORE', lanes.rates, '')
+      local state = { full_at = math.max(now, tonumber(full_at or 0)), taken = 0 }
+      state.in_flight = whole.most > 0 and call('ZCARD', lanes.deadlines) - leaving or 0
+      state.room = room_of(whole, now, state.full_at, state.in_flight)
+      grant.whole, grant.state, lanes.known, grant.want = whole, state, full_at, math.min(want, state.room)
+    end
+    if key_every ~= '0' or key_most ~= '0' then
+      key = { every = tonumber(key_every), burst = tonumber(key_burst), most = tonumber(key_most) }
+    end
+  end
+  grant.key = key
+  if grant.want > 0 and (key or lanes.used) then
+    --#include undo
+    --#include stage
+    local ready
+    ready, grant.owners, grant.more = stage(lanes, grant.want, key, now_us, later, number)
+    grant.laned = true
+    if not ready then grant.want = 0 end
+  end
+  return grant
+end
+
+-- After it: count what was begun. Reply, where fewer than `asked` were, the ms until a lane lets the next go, and until the
+-- limits of the queue do: each nil where nothing waits for that.
+local function conclude(lanes, grant, asked, claimed, now)
+  local whole, key, due, limited = grant.whole, grant.key, nil, nil
+  local rates, held, begun = {}, {}, {}
+  for i = 1, key and #claimed or 0 do
+    local state = grant.owners[claimed[i]]
+    if state then
+      begun[state] = (begun[state] or 0) + 1
+      held[#held + 1], held[#held + 2] = 0, state.key .. '\0' .. claimed[i]
+    end
+  end
+  if key and key.every > 0 then
+    for state, count in pairs(begun) do
+      rates[#rates + 1], rates[#rates + 2] = string.format('%.3f', state.full_at + count * key.every), state.key
+    end
+  end
+  if whole then grant.state.taken = #claimed end
+  if whole and whole.every > 0 and claimed[1] then
+    rates[#rates + 1], rates[#rates + 2] = string.format('%.3f', grant.state.full_at + #claimed * whole.every), ''
+  end
+  local now_and_then = now % 16 == 0
+  if rates[1] then
+    call('ZADD', lanes.rates, unpack(rates))
+    if now_and_then or not lanes.known then
+      call('ZREMRANGEBYSCORE', lanes.rates, '-inf', '(' .. text(now)) -- they have their whole burst, as unknown ones
+      call('PEXPIRE', lanes.rates, 2678400000)
+    end
+  end
+  if held[1] and key.most > 0 then
+    call('ZADD', lanes.held, unpack(held))
+    if now_and_then or call('ZCARD', lanes.held) == #held / 2 then call('PEXPIRE', lanes.held, 2678400000) end
+  end
+  if #claimed == asked then return end
+  if whole and #claimed == grant.state.room then limited = free_at(whole, grant.state, now, now + 1000) - now end
+  if grant.more then
+    due = 0
+  elseif grant.laned then
+    local first = call('ZRANGEBYSCORE', lanes.turns, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    due = first and math.max(0, first - now)
+  end
+  return due, limited
+end
