@@ -197,6 +197,26 @@ def test_the_sync_service_says_that_redis_is_away_and_recovers(tmp_path: Path) -
             assert client.get("/exports/nobody").status_code == 404
 
 
+def test_no_tenant_takes_all_slots(tmp_path: Path, redis_url: str) -> None:
+    with exports(tmp_path, redis_url) as (service, client):
+        (large := tmp_path / "files" / "large").mkdir(parents=True)
+        names = [str(number) for number in range(4)]
+        for name in names:
+            os.mkfifo(large / f"{name}.csv")  # whoever writes it is held up until it is read
+        places = [export(client, "large", name) for name in names]
+        with service.worked_on("work:write", "--concurrency", "3", "--key-max-in-flight", "2"):
+            for number in range(3):  # each time the others might take its slot
+                small = export(client, "small", f"{number}")
+                done = eventually(lambda small=small: fetched(client, small), "the small one is done")
+                assert done == {"state": "completed", "file": f"small/{number}.csv", "reason": ""}
+            assert not any(fetched(client, place) for place in places)
+            with ThreadPoolExecutor() as pool:
+                texts = pool.map(lambda name: (large / f"{name}.csv").read_text(), names)
+                assert {*texts} == {"id,name\n"}
+            for place in places:
+                eventually(lambda place=place: fetched(client, place), f"{place} is done")
+
+
 def fetched(client: httpx.Client, place: str) -> dict[str, str]:
     """The answer, once there is one; empty before."""
     answer = client.get(place)

@@ -42,7 +42,7 @@ def try_again(error: Exception) -> ResponseReturnValue:
 def ask(tenant: str) -> ResponseReturnValue:
     """Ask for an export; a click too many asks for the same one."""
     export = Export(tenant, str(request.get_json()["name"]))
-    receipt = exports().enqueue(export, deduplication_key=f"{tenant}/{export.name}")
+    receipt = exports().enqueue(export, limit_key=tenant, deduplication_key=f"{tenant}/{export.name}")
     message_id = receipt.message_id if receipt else receipt.first_id
     return {"id": message_id}, 202, {"Location": f"/exports/{message_id}"}
 
