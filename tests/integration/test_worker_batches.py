@@ -70,6 +70,10 @@ async def asynchronous(items: list[dict], context: BatchContext):
     return end(items, context)
 
 KIND = LIMITS.pop("kind")
+@batch_handler(max_size=4, max_wait_seconds=0.2)
+def texts(payloads: list[str]):
+    note("called", json.dumps([int(text) for text in payloads]))
+
 many = batch_handler("many", retry=SOON, **LIMITS, slots="processes" if KIND == "processes" else None)
 many(asynchronous if KIND == "tasks" else sync)
 
@@ -325,6 +329,25 @@ def test_a_service_that_is_away_is_not_asked_for_each_message(
     ) as running:
         eventually(lambda: redis_client.llen(KEYS.failed) == 64, "all have failed")
         assert len(noted(running, "called")) <= 11
+
+
+def test_a_queue_of_one_kind_needs_no_type(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    publish(redis_client, *map(str, range(6)))
+    running = worker(tmp_path, redis_url, "threads", {})
+    running.settings["handler"] = "media:texts"
+    with running:
+        eventually(lambda: sorted(noted(running, "called")) == [[0, 1, 2, 3], [4, 5]], "all are handled")
+        settled(redis_client)
+        assert "handler  media:texts: batches of 4 within 0.2 s" in running.command("check").communicate()[0]
+
+
+def test_a_burst_waits_for_no_more_than_there_is(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, kind: str
+) -> None:
+    send(redis_client, *range(7))
+    running = worker(tmp_path, redis_url, kind, {"max_wait_seconds": 3600}, burst="true").start()
+    assert running.wait() == 0
+    assert done(running) == [*range(7)]
 
 
 def test_a_batch_larger_than_the_concurrency_ends_the_start(

@@ -57,7 +57,7 @@ def _print_handler(handler: Handler, settings: Settings) -> None:
         kind = in_words({policy.slots for policy in policies.values()})
     print(f"handler  ok: {settings.handler} ({kind})")
     for name, policy in policies.items():
-        print(f"handler  {name}: {policy}")
+        print(f"handler  {name or settings.handler}: {policy}")
     if around:
         print(f"hooks    around each handler: {', '.join(hook.name for hook in around)}")
 

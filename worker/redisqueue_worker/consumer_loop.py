@@ -49,8 +49,8 @@ class ConsumerLoop(threading.Thread):
     Args:
         connect: a Consumer on a connection of this thread's own; may raise what `trouble.AWAY` names.
         changed: called when something happened that a drain may be waiting for.
-        emptied: called when a claim brought nothing and nothing is in hand, with the seconds until something
-            delayed is due.
+        emptied: called when a claim brought nothing, with the seconds until something delayed is due, and how
+            many messages are in hand.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ConsumerLoop(threading.Thread):
         metrics: Metrics,
         pulse: Pulse,
         changed: Callable[[], None],
-        emptied: Callable[[float | None], None],
+        emptied: Callable[[float | None, int], None],
     ) -> None:
         super().__init__(name="redisqueue-consumer-loop", daemon=True)
         self._in_flight = in_flight
@@ -317,8 +317,8 @@ class ConsumerLoop(threading.Thread):
         self._prefetch.saturated = len(reply.claims) == wanted
         if reply.retired and not self._timing.was_held(now):
             log.info("retired by the operator: not claiming")
-        if not self._running and not reply.claims and not reply.retired:
-            self._emptied(reply.next_due_seconds)
+        if not reply.claims and not reply.retired:
+            self._emptied(reply.next_due_seconds, self._running)
         if reply.next_due_seconds is not None and self._circuit.state.due(now) is Due.LATER:
             later = max(reply.next_due_seconds, self._circuit.state.resume_at - now)
             reply = reply._replace(next_due_seconds=later)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from redisqueue_worker.executors import kind_of, kind_problem
 from redisqueue_worker.handlers import HandlerError
+from redisqueue_worker.registry import called_by
 from redisqueue_worker.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
@@ -81,8 +82,7 @@ def policies_of(by_type: Mapping[str, OneHandler], settings: WorkerLimits) -> di
             said.batching if said else None,
         )
         told = _contradictions(said, found[name], handler, settings)
-        decorator = "@batch_handler" if found[name].batching else "@handler"
-        problems += [f"{decorator}({name!r}): {problem}" for problem in told]
+        problems += [f"{called_by(name, found[name].batching)}: {problem}" for problem in told]
     if problems:
         raise HandlerError("; ".join(problems))
     return found

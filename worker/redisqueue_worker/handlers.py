@@ -18,7 +18,7 @@ from redisqueue_worker.headers import sparing
 from redisqueue_worker.hooks import around
 from redisqueue_worker.logs import shown, text_of, type_name
 from redisqueue_worker.payload import Decode, decoder_for, parse
-from redisqueue_worker.registry import Registry, handler
+from redisqueue_worker.registry import Registry, batch_policy_of, handler
 from redisqueue_worker.signals import BY_SIGNALS, forks_end_here
 from redisqueue_worker.signatures import call_style_of, finished
 from redisqueue_worker.tracing import traced
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from redisqueue_worker.around_hooks import Around
+    from redisqueue_worker.batch_handlers import BatchHandler
     from redisqueue_worker.context import Context
     from redisqueue_worker.handler_policy import HandlerPolicy
 
@@ -115,7 +116,10 @@ async def _awaited(coroutine: Awaitable[Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class TypedHandlers:
-    """Several functions; the `type` field of the payload says which one a message is for."""
+    """Several functions; the `type` field of the payload says which one a message is for.
+
+    Or one for all of them, which has no type.
+    """
 
     by_type: Mapping[str, OneHandler]
     type: str = ""
@@ -132,7 +136,7 @@ class TypedHandlers:
 
     def chosen_for(self, payload: str | bytes) -> Handler:
         """See `Handler.chosen_for`."""
-        kind = type_of(payload)
+        kind = "" if "" in self.by_type else type_of(payload)
         if kind not in self.by_type:
             raise UnknownType(f"unknown type {shown(kind)}; there are {', '.join(self.by_type)}")
         return self.by_type[kind]
@@ -186,6 +190,8 @@ def handler_of(target: object, reference: str) -> Handler:
     """A function or a registry, ready to be called; `reference` is for its errors. Raises HandlerError."""
     if isinstance(target, Registry):
         return traced(_of_types(target, reference))
+    if policy := batch_policy_of(target):
+        return traced(TypedHandlers({"": _of_many(target, reference, policy, [*around], typed=False)}))
     return traced(_surrounded(inspected(target, reference), [*around], reference))
 
 
@@ -237,18 +243,22 @@ def _of_types(registry: Registry, reference: str) -> TypedHandlers:
     for name, function in registry.items():
         policy = registry.policy_of(name)
         if policy and policy.batching:
-            from redisqueue_worker.batch_handlers import of_many  # noqa: PLC0415  (few have any)
-
             place = f"{reference} @batch_handler({name!r})"
-            found, read_one = _inspected(function, place, typed=True, in_list=True)
-            many = of_many(found, read_one)
-            many = replace(many, function=_surrounded(many.function, hooks, place))
-            by_type[name] = replace(many, type=name, policy=policy)
+            by_type[name] = replace(_of_many(function, place, policy, hooks), type=name)
         else:
             place = f"{reference} @handler({name!r})"
             one = _surrounded(inspected(function, place, typed=True), hooks, place)
             by_type[name] = replace(one, type=name, policy=policy)
     return TypedHandlers(by_type)
+
+
+def _of_many(
+    function: Any, reference: str, policy: HandlerPolicy, hooks: Sequence[Around], *, typed: bool = True
+) -> BatchHandler:
+    from redisqueue_worker.batch_handlers import of_many  # noqa: PLC0415  (few have any)
+
+    many = of_many(*_inspected(function, reference, typed=typed, in_list=True))
+    return replace(many, function=_surrounded(many.function, hooks, reference), policy=policy)
 
 
 def inspected(function: Any, reference: str, *, typed: bool = False) -> FunctionHandler:

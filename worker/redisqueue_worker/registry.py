@@ -56,7 +56,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
 
     def batch(
         self,
-        name: str,
+        name: str | None = None,
         *,
         max_size: int = 100,
         max_wait_seconds: float = 0.5,
@@ -73,19 +73,21 @@ class Registry(Mapping[str, Callable[..., Any]]):
         that fails is alone. A second argument is a `BatchContext`.
 
         Args:
+            name: the type; without one the function is for a queue that has nothing else, and is named to the
+                worker as "module:function".
             max_size: how many messages at most, at most the worker's concurrency.
             max_wait_seconds: how long the first of them waits for others.
             timeout_seconds: of each call.
 
         All else is as for `@handler`, for each message, and so are the errors.
         """
-        self._check(name)
+        if name is not None:
+            self._check(name)
         from redisqueue_worker.handler_policy import Batching  # noqa: PLC0415  (few have any)
 
         batching = Batching(max_size, max_wait_seconds)
-        return self._registering(
-            name, _policy(name, max_attempts, timeout_seconds, retry, slots, batching=batching)
-        )
+        policy = _policy(name, max_attempts, timeout_seconds, retry, slots, batching=batching)
+        return _marking(policy) if name is None else self._registering(name, policy)
 
     def _registering(self, name: str, policy: HandlerPolicy | None) -> Callable[[AnyFunction], AnyFunction]:
         def register(function: AnyFunction) -> AnyFunction:
@@ -115,7 +117,29 @@ class Registry(Mapping[str, Callable[..., Any]]):
         return self._policies[name]
 
 
-def _policy(name: str, *said: Any, batching: Batching | None = None) -> HandlerPolicy | None:
+_MARK = "__redisqueue_batch__"
+
+
+def _marking(policy: HandlerPolicy | None) -> Callable[[AnyFunction], AnyFunction]:
+    def mark(function: AnyFunction) -> AnyFunction:
+        setattr(function, _MARK, policy)
+        return function
+
+    return mark
+
+
+def batch_policy_of(function: object) -> HandlerPolicy | None:
+    """What `@batch_handler` without a type has said of this function; None when it has no such decorator."""
+    found: HandlerPolicy | None = getattr(function, "__dict__", {}).get(_MARK)
+    return found
+
+
+def called_by(name: str | None, batching: Batching | None) -> str:
+    """The decorator, as errors name it."""
+    return f"@{'batch_' if batching else ''}handler" + (f"({name!r})" if name else "")
+
+
+def _policy(name: str | None, *said: Any, batching: Batching | None = None) -> HandlerPolicy | None:
     """What was said beside the type `name`; None when nothing was. Raises ValueError that names the type."""
     if batching is None and all(limit is None for limit in said):
         return None
@@ -124,8 +148,7 @@ def _policy(name: str, *said: Any, batching: Batching | None = None) -> HandlerP
     try:
         return replace(HandlerPolicy(*said), batching=batching)
     except ValueError as error:
-        decorator = "@batch_handler" if batching else "@handler"
-        raise ValueError(f"{decorator}({name!r}): {error}") from None
+        raise ValueError(f"{called_by(name, batching)}: {error}") from None
 
 
 handler = Registry()

@@ -190,8 +190,8 @@ class Worker:
     ) -> Executor:
         from redisqueue_worker.mixed_executor import MixedExecutor  # noqa: PLC0415  (few need it)
 
-        pulse = self._pulses["event-loop"] = Pulse()
-        count = self._settings.concurrency
+        pulse, count = Pulse(), self._settings.concurrency
+        self._pulses["event-loop"] = pulse
         return MixedExecutor(handler, count, self._loop.finish, pulse, policies, processes)
 
     def _make_processes(self, warm: int) -> ProcessPool:
@@ -202,8 +202,7 @@ class Worker:
     def _begin(self, slots: Executor) -> None:
         settings = self._settings
         self._loop.attach(slots.start, self._wakeup, self._doors.succession)
-        mixed_hurry = getattr(slots, "hurry", None)
-        self._hurry = mixed_hurry or self._hurry
+        self._hurry = getattr(slots, "hurry", self._hurry)
         self._timeouts.can_cancel = slots.can_cancel
         self._metrics.slots = settings.concurrency
         grace = settings.grace_period_seconds
@@ -231,7 +230,7 @@ class Worker:
             log.warning("the client is too small", extra={"reason": problem})
         for pulse in self._pulses.values():  # a slow import is not a stall
             pulse.beat()
-        if mixed_hurry or slots.kind != "processes":
+        if hasattr(slots, "hurry") or slots.kind != "processes":
             # Processes alone are replaced one by one, and this one stays.
             self._recycler = Recycler(RestartLimits.of(settings, random.random()))  # noqa: S311
         if settings.burst:  # its patience is for messages, not for imports and hooks
@@ -333,8 +332,10 @@ class Worker:
             log.info("time to start afresh", extra={"reason": reason})
         return bool(reason)
 
-    def _on_empty(self, next_due_seconds: float | None) -> None:
-        if self._burst and not self._burst.waits_for(next_due_seconds):
+    def _on_empty(self, next_due_seconds: float | None, in_hand: int) -> None:
+        if self._burst and in_hand:
+            self._hurry()  # no batch waits for more
+        elif self._burst and not self._burst.waits_for(next_due_seconds):
             self._events.put(Event.EMPTY)
 
     def _is_impatient(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Sequence  # noqa: TC003 - read at run time
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redisqueue_worker import BatchContext, Context, DeadLetter, Registry, Retry, around
+from redisqueue_worker import BatchContext, Context, DeadLetter, Registry, Retry, around, batch_handler
 from redisqueue_worker.batch_handlers import called, called_async
 from redisqueue_worker.batching import Bisection
 from redisqueue_worker.effective_policy import policies_of
 from redisqueue_worker.handlers import HandlerError, handler_of
 from redisqueue_worker.retry_policy import FailureKind
-from redisqueue_worker.testing import FakeContext, deliver
+from redisqueue_worker.testing import FakeContext, deliver, deliver_batch
 from redisqueue_worker.testing.delivery import _Worker
 
 
@@ -356,3 +357,38 @@ def test_a_failure_of_many_is_of_the_kind_that_was_raised() -> None:
         raise TimeoutError("slow")
 
     assert {end.kind for end in call(timed_out, 1, 2).ends} == {FailureKind.ERROR}
+
+
+# ---- without a type ----
+
+
+def test_one_without_a_type_takes_whatever_is_on_its_queue() -> None:
+    @batch_handler(max_size=3, max_attempts=7)
+    def lines(texts: list[str]) -> list[str]:
+        return [text.upper() for text in texts]
+
+    handler = handler_of(lines, "tests:lines")
+    told = policies_of(handler.by_type, _Worker(max_delivery_count=9))
+    assert str(told[""]).startswith("batches of 3 within 0.5 s, threads, no timeout, 7 attempts")
+    assert [one.value for one in deliver_batch(lines, ["a", "b"])] == ["A", "B"]
+    assert deliver(lines, "c").value == "C"
+    with pytest.raises(
+        HandlerError, match="@batch_handler: max_size: 3 must not exceed REDISQUEUE_CONCURRENCY"
+    ):
+        policies_of(handler.by_type, _Worker(concurrency=2))
+
+
+def test_its_limits_are_checked_where_it_stands() -> None:
+    with pytest.raises(ValueError, match="@batch_handler: max_size: 0 must be a whole number"):
+        batch_handler(max_size=0)
+    with pytest.raises(TypeError, match=r"the type must be a text.*got <function plain"):
+        batch_handler(plain)  # type: ignore[arg-type]
+
+
+def test_a_decorator_keeps_it_a_handler_of_many() -> None:
+    @functools.wraps(plain)
+    def outer(*arguments: Any) -> Any:
+        return plain(*arguments)
+
+    batch_handler(max_size=2)(outer)
+    assert deliver_batch(functools.wraps(outer)(outer), ["a"])[0].state == "done"
