@@ -1,4 +1,4 @@
-"""Script calls go over a connection that is kept: nobody may notice, except by the time it takes."""
+"""Calls go over a connection that is kept: nobody may notice, except by the time it takes."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ def in_use(client: Any) -> int:
     return len(client.connection_pool._in_use_connections)
 
 
-async def test_calls_that_follow_one_another_share_a_connection_of_the_pool(face: Face) -> None:
+@pytest.mark.parametrize("plain", [False, True])
+async def test_calls_that_follow_one_another_share_a_connection_of_the_pool(face: Face, plain: bool) -> None:
     client = face.client()
-    queue, other = face.queue(client=client), face.queue("{other}", client=client)
+    queue = face.queue(client=client)
+    other = face.queue("{other}", client=client, deduplication=not plain)
     for number in range(5):
         await face.call(queue.publish, str(number))
         await face.call(other.publish, str(number))
@@ -59,8 +61,13 @@ async def test_side_by_side_each_call_has_a_connection_of_its_own(face: Face) ->
     assert await face.call(queue.publish, "7") is False
 
 
-async def test_a_connection_that_the_server_closed_is_replaced(face: Face, redis_client: redis.Redis) -> None:
-    queue = face.queue()
+@pytest.mark.parametrize("deduplication", [True, False])
+async def test_a_connection_that_the_server_closed_is_replaced(
+    face: Face, redis_client: redis.Redis, deduplication: bool
+) -> None:
+    # An event loop has not yet heard of the end, and redis-py repeats a command that found it.
+    repeats = int(face.name == "async")
+    queue = face.queue(client=face.client(retry=face.retry(repeats)), deduplication=deduplication)
     await face.call(queue.publish, "x")
     redis_client.client_kill_filter(_type="normal", skipme=True)
     await face.call(queue.publish, "y")
@@ -93,6 +100,32 @@ async def test_whoever_replaces_execute_command_sees_each_call(
     assert seen.count("EVALSHA") == 3
 
 
+@pytest.mark.parametrize("where", ["object", "class", "subclass"])
+async def test_whoever_replaces_lpush_sees_each_publish_without_deduplication(
+    face: Face, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = face.client()
+    await face.call(face.queue(client=client, deduplication=False).publish, "w")
+    seen: list[str] = []
+    kind = type(client)
+    own = kind.lpush
+
+    def spy(self: Any, name: str, *values: str) -> Any:
+        seen.append(name)
+        return own(self, name, *values)
+
+    if where == "object":
+        monkeypatch.setattr(client, "lpush", spy.__get__(client))
+    elif where == "class":
+        monkeypatch.setattr(kind, "lpush", spy, raising=False)
+    else:
+        client.__class__ = type("Tracing", (kind,), {"lpush": spy})
+    queue = face.queue(client=client, deduplication=False)
+    await face.call(queue.publish, "x")
+    assert [await consume(face, queue), await consume(face, queue)] == [b"w", b"x"]
+    assert seen == [queue.key.pending]
+
+
 @contextmanager
 def paused(client: Any) -> Iterator[None]:
     """The server answers no script meanwhile."""
@@ -108,8 +141,11 @@ async def test_a_reply_that_nobody_waited_for_is_not_taken_for_the_next_one(
 ) -> None:
     client = face.client(socket_timeout=2, retry=face.retry(0))
     gateway = face.gateway(redis_client=client, retry_budget_seconds=0)
-    queue = face.queue(gateway=gateway)
+    queue, plain = face.queue(gateway=gateway), face.queue(gateway=gateway, deduplication=False)
     assert await face.call(queue.publish, "x") is True
+    with paused(redis_client), pytest.raises(redis.TimeoutError):
+        await face.call(plain.publish, "v")
+    assert await face.call(queue.publish, "x") is False
     with paused(redis_client), pytest.raises(redis.TimeoutError):
         await face.call(queue.publish, "y")
     assert await face.call(queue.publish, "x") is False

@@ -386,7 +386,13 @@ OPERATIONS = {
     "claim a batch": Operation(
         claim_batch, a_mixed_queue, kept=MIXED, reply=[("expired", 2), ("due", 1), ("fresh", 1)]
     ),
-    "settle a batch and claim": Operation(settle_batch, hold_batch, kept=BATCH, reply=(True,) * len(Outcome)),
+    "settle a batch and claim": Operation(
+        settle_batch,
+        hold_batch,
+        kept=[one for one in BATCH if one != Outcome.CANCELLED],
+        gone=[Outcome.CANCELLED],
+        reply=(True,) * len(Outcome),
+    ),
     "settle one and claim": Operation(
         settle_and_claim, hold_one_worked, kept=("x", "y"), gone=("a",), reply=(True,)
     ),

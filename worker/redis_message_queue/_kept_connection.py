@@ -7,6 +7,7 @@ kept for the next call. It belongs to its pool all the while: closing the client
 
 from __future__ import annotations
 
+import select
 from functools import lru_cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from redis.exceptions import ResponseError
 
 from redis_message_queue._clock import NEVER, check_deadline, deadline_at, monotonic
 from redis_message_queue._local_state import ForgottenAtFork
+from redis_message_queue.operations import Push
 from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ _LARGE_POOL = 50
 # How many requests stay packed as far as they are the same in each call: a few for each queue.
 _HEADS = 4096
 _UTF8 = "utf-8", "strict"
+_Poll = getattr(select, "poll", None)  # there is none on Windows
 _POOLS = (redis.ConnectionPool, redis.asyncio.ConnectionPool)
 _NAME = "_redis_message_queue_kept"
 # How redis-py itself sends a command, unless something that traces commands has replaced it already.
@@ -41,6 +44,7 @@ _OWN_WAYS = {
     if type(kind.execute_command) is FunctionType
     and kind.execute_command.__code__.co_filename == module.__file__
 }
+_OWN_PUSH = redis.Redis.lpush
 
 
 class KeptConnection(ForgottenAtFork):
@@ -90,6 +94,13 @@ def kept_by(client: Any) -> KeptConnection | None:
     return kept or None
 
 
+def pushes_by(client: Any) -> KeptConnection | None:
+    """What a plain client keeps, unless somebody wants to see each `lpush` of it."""
+    if type(client).lpush is not _OWN_PUSH or "lpush" in vars(client):
+        return None
+    return kept_by(client)
+
+
 def kept_of(pool: Any) -> KeptConnection | None:
     """What is kept of a pool, if anything was."""
     return vars(pool).get(_NAME) or None
@@ -113,15 +124,21 @@ def _measured() -> bool:
     return bool(get_observability_instance().is_enabled())
 
 
-def _packed(call: Call[Any], connection: Any) -> bytes:
-    """The EVALSHA of a call, in the encoding of the connection."""
+def _packed(call: Call[Any] | Push, connection: Any) -> bytes:
+    """What is sent of a call, in the encoding of the connection."""
     encoder = connection.encoder
     encoding = encoder.encoding, encoder.encoding_errors
-    names, own, args = call.names, call.own_keys, call.args
-    head = _head(call.script.sha, names, len(names) + len(own), encoding)
-    bulks = [b"*%d\r\n%b" % (3 + len(names) + len(own) + len(args), head)]
+    parts: tuple[Any, ...]
+    if isinstance(call, Push):
+        parts = (call.stored,)
+        bulks = [b"*3\r\n%b" % _head(("LPUSH", call.queue), encoding)]
+    else:
+        names, own, args = call.names, call.own_keys, call.args
+        parts = (*own, *args)
+        head = _head_of_call(call.script.sha, names, len(names) + len(own), encoding)
+        bulks = [b"*%d\r\n%b" % (3 + len(names) + len(parts), head)]
     is_utf8 = encoding == _UTF8
-    for part in (*own, *args):
+    for part in parts:
         if is_utf8 and type(part) is str:
             part = part.encode()  # noqa: PLW2901 - as it is sent
         elif type(part) is not bytes:
@@ -131,16 +148,20 @@ def _packed(call: Call[Any], connection: Any) -> bytes:
 
 
 @lru_cache(_HEADS)
-def _head(sha: str, names: tuple[Text, ...], keys: int, encoding: tuple[str, str]) -> bytes:
-    parts = ("EVALSHA", sha, str(keys), *names)
+def _head_of_call(sha: str, names: tuple[Text, ...], keys: int, encoding: tuple[str, str]) -> bytes:
+    return _head(("EVALSHA", sha, str(keys), *names), encoding)
+
+
+@lru_cache(_HEADS)
+def _head(parts: tuple[Text, ...], encoding: tuple[str, str]) -> bytes:
     coded = [part if isinstance(part, bytes) else part.encode(*encoding) for part in parts]
     return b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in coded)
 
 
-async def ask_async(kept: KeptConnection, call: Call[Any]) -> Any:
+async def ask_async(kept: KeptConnection, call: Call[Any] | Push) -> Any:
     """The reply to a call over the connection that is kept, or one of its pool."""
     connection, fresh = kept.take()
-    if not fresh:
+    if not fresh or (type(call) is Push and await _is_over_async(connection)):
         if connection is not None:
             await kept.pool.release(connection)
         connection = await kept.pool.get_connection()
@@ -182,8 +203,23 @@ async def _repeated_async(connection: Any, request: list[bytes], raw: bool, fail
     return await connection.retry.call_with_retry(once, lambda _: connection.disconnect())
 
 
+async def _is_over_async(connection: Any) -> bool:
+    """Whether the server has closed it. What is sent once must not be sent there; all else is repeated."""
+    reader = getattr(connection, "_reader", None)
+    return reader is not None and reader.at_eof()
+
+
 async def _hang_up_async(connection: Any) -> None:
     await connection.disconnect(nowait=True)
+
+
+def _is_over(connection: Any) -> bool:
+    line = getattr(connection, "_sock", None)
+    if line is None or _Poll is None:
+        return bool(connection.can_read())
+    poll = _Poll()  # redis-py's own look takes four times as long
+    poll.register(line, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _hang_up(connection: Any) -> None:
@@ -193,10 +229,10 @@ def _hang_up(connection: Any) -> None:
 # -- The sync face, written by worker/sync_face.py from what is above: change that. --
 
 
-def ask(kept: KeptConnection, call: Call[Any]) -> Any:
+def ask(kept: KeptConnection, call: Call[Any] | Push) -> Any:
     """The reply to a call over the connection that is kept, or one of its pool."""
     connection, fresh = kept.take()
-    if not fresh:
+    if not fresh or (type(call) is Push and _is_over(connection)):
         if connection is not None:
             kept.pool.release(connection)
         connection = kept.pool.get_connection()

@@ -86,12 +86,12 @@ class Sender:
         """Push what must not be pushed twice: again only while it is certain that nothing was done."""
         began = monotonic(), time.monotonic()
         try:
-            _transport.send(self.client, "lpush", queue, stored)
+            _transport.push(self.client, operations.Push(queue, stored))
         except Exception as error:
             failure = error
         else:
             return
-        again = partial(_transport.send, self.client, "lpush", queue, stored)
+        again = partial(_transport.push, self.client, operations.Push(queue, stored))
         self._repeated(f"lpush on {queue}", again, failure, Moment(*began), (), did_nothing)
 
     def _repeated(

@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError
 
 from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._clock import NEVER, check_deadline, deadline_at
-from redis_message_queue._kept_connection import ask, ask_async, kept_by, kept_of
+from redis_message_queue._kept_connection import ask, ask_async, kept_by, kept_of, pushes_by
 from redis_message_queue.client_checks import is_cluster
 from redis_message_queue.exceptions import GatewayContractError
 from redis_message_queue.operations import as_text
@@ -26,7 +26,7 @@ from redis_message_queue.trouble import AWAY, explain, is_elsewhere
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from redis_message_queue.operations import Call
+    from redis_message_queue.operations import Call, Push
 
 T = TypeVar("T")
 _BLOCKING = (redis.Redis, redis.RedisCluster)
@@ -98,6 +98,15 @@ async def send_async(client: Any, command: str, /, *args: object, **options: obj
             raise
         await drop_idle(client)
         return await _told_async(client, command, args, options)
+
+
+async def push_async(client: Any, what: Push) -> None:
+    """Send an LPUSH once, but for what the client itself repeats. Raises as `send_async`."""
+    kept = pushes_by(client) if isinstance(client, _ASYNCIO) else None
+    if kept is None:
+        await send_async(client, "lpush", what.queue, what.stored)
+        return
+    await over_fresh_async(client, lambda: ask_async(kept, what))
 
 
 async def _told_async(client: Any, command: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -278,6 +287,15 @@ def send(client: Any, command: str, /, *args: object, **options: object) -> Any:
             raise
         drop_idle(client)
         return _told(client, command, args, options)
+
+
+def push(client: Any, what: Push) -> None:
+    """Send an LPUSH once, but for what the client itself repeats. Raises as `send_async`."""
+    kept = pushes_by(client) if isinstance(client, _BLOCKING) else None
+    if kept is None:
+        send(client, "lpush", what.queue, what.stored)
+        return
+    over_fresh(client, lambda: ask(kept, what))
 
 
 def over_fresh(client: Any, action: Callable[[], T]) -> T:

@@ -75,6 +75,14 @@ class Call(NamedTuple, Generic[T_co]):
         return self.names + self.own_keys
 
 
+class Push(NamedTuple):
+    """An LPUSH, which is no script: what is sent once and nothing else. `raw` as in a call."""
+
+    queue: str
+    stored: str
+    raw: bool = False
+
+
 class Passed(NamedTuple):
     """A message that a claim put back or gave up on its way; None where it is not known."""
 

@@ -86,12 +86,12 @@ class Sender:
         """Push what must not be pushed twice: again only while it is certain that nothing was done."""
         began = monotonic(), time.monotonic()
         try:
-            await _transport.send_async(self.client, "lpush", queue, stored)
+            await _transport.push_async(self.client, operations.Push(queue, stored))
         except Exception as error:
             failure = error
         else:
             return
-        again = partial(_transport.send_async, self.client, "lpush", queue, stored)
+        again = partial(_transport.push_async, self.client, operations.Push(queue, stored))
         await self._repeated(f"lpush on {queue}", again, failure, Moment(*began), (), did_nothing)
 
     async def _repeated(
