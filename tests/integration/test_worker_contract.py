@@ -58,6 +58,7 @@ SHOWN_BY = {
     "An async handler that overruns": "handling.an_async_handler_that_overruns_is_cancelled",
     "A thread cannot be stopped": "ending.what_cannot_be_stopped_is_not_handled_twice_at_once",
     "A process slot is killed": "children.a_slot_that_is_killed_takes_along_what_its_handler_started",
+    "`redisqueue-worker stacks` tells": "stacks.the_stack_of_each_handler_is_told",
     "When somebody [cancels]": "cancel.a_running_handler_ends_and_its_message_does_not_come_again",
     "A thread that returns without having looked": "cancel.a_thread_that_never_looked_has_done_its_work",
     "A handler that ends its process slot": (

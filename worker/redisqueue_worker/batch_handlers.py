@@ -223,6 +223,8 @@ def called(handler: BatchTarget, payloads: Payloads, contexts: Sequence[Context]
 async def called_async(handler: BatchTarget, payloads: Payloads, contexts: Sequence[Context]) -> Called:
     """The same of an async one."""
     call = _Call(handler, payloads, contexts)
+    for context in contexts:
+        context.task = asyncio.current_task()
     try:
         with forks_end_here(), own_state():
             if values := call.read():

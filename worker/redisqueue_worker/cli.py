@@ -1,4 +1,4 @@
-"""The command line `redisqueue-worker`: run, drain, resume, check.
+"""The command line `redisqueue-worker`: run, drain, resume, stacks, check.
 
 Exit codes: 0 drained, 1 crash (or, for `check`, Redis does not answer), 2 wrong settings or handler,
 3 a start-up hook failed, 4 forced to stop with messages in hand.
@@ -23,6 +23,7 @@ usage: redisqueue-worker COMMAND [options]
   drain    ask the worker of this container to stop claiming, wait until it has nothing in hand
            (--status: only look; --run-dir FOLDER; --timeout SECONDS)
   resume   take a drain by command back (--run-dir FOLDER)
+  stacks   where the handler of each message in hand stands (--json; --run-dir FOLDER; --timeout SECONDS)
   check    import the handler, reach Redis, and say what is wrong
 
 Every option of run and check is also an environment variable: redisqueue-worker run --help
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one sub-command; the exit code."""
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     match command:
-        case "drain" | "resume":
+        case "drain" | "resume" | "stacks":
             return _control(command, rest)
         case "run" | "check":
             return _worker(command, rest)
@@ -51,11 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _control(command: str, rest: list[str]) -> int:
-    """drain and resume parse by hand: they must start at once, and argparse alone would double their time."""
+    """These parse by hand: they must start at once, and argparse alone would double their time."""
     from redisqueue_worker import control_client  # noqa: PLC0415
 
     run_dir: str | None = None
     timeout: float | None = None
+    as_json = False
     words = iter(rest)
     for word in words:
         name, _, value = word.partition("=")
@@ -64,6 +66,8 @@ def _control(command: str, rest: list[str]) -> int:
             return 0
         if word == "--status" and command == "drain":
             command = "status"
+        elif word == "--json" and command == "stacks":
+            as_json = True
         elif name == "--run-dir" and (value := value or next(words, "")):
             run_dir = value
         elif name == "--timeout" and (value := value or next(words, "")).replace(".", "", 1).isdigit():
@@ -75,7 +79,7 @@ def _control(command: str, rest: list[str]) -> int:
                 file=sys.stderr,
             )
             return EXIT_WRONG
-    return control_client.main(command, run_dir=run_dir, timeout_seconds=timeout)
+    return control_client.main(command, run_dir=run_dir, timeout_seconds=timeout, as_json=as_json)
 
 
 def _worker(command: str, rest: list[str]) -> int:

@@ -95,6 +95,7 @@ class Context:
     Attributes:
         id: the message's id; None for a message that was published without one.
         delivery_count: how often this message was handed out, this time included.
+        task: for the worker: where an async handler runs.
         has_seen_cancellation: for the worker: `cancelled` was true when the handler asked.
         result: for the worker: the text of what the handler returned, where results are kept.
     """
@@ -118,6 +119,7 @@ class Context:
         self._lease_lost = False
         self._cancelled = False
         self.has_seen_cancellation = False
+        self.task: asyncio.Task[Any] | None = None
         self._keeps_result = keeps_result
         self.result = ""
         self._timeout_seconds = timeout_seconds

@@ -1,4 +1,4 @@
-"""The worker's end of the control socket: drain, resume and status for whoever may enter the pod.
+"""The worker's end of the control socket: drain, resume, status and stacks for whoever may enter the pod.
 
 A Unix socket and not HTTP, so that nobody on the network can stop a worker. One word comes in, lines of
 plain text go out until there is no more to tell; see `control_client` for the other end.
@@ -32,16 +32,22 @@ class ControlServer:
         folder: created if it is not there.
         send: hands an event to the worker's main loop.
         look: where the worker stands, and how many messages it has in flight.
+        stacks: tells where its handlers stand.
 
     Raises OSError when the socket cannot be had, for instance because another worker owns it.
     """
 
     def __init__(
-        self, folder: Path, send: Callable[[Event], None], look: Callable[[], tuple[Drain, int]]
+        self,
+        folder: Path,
+        send: Callable[[Event], None],
+        look: Callable[[], tuple[Drain, int]],
+        stacks: Callable[[], Iterator[str]],
     ) -> None:
         self.path = folder / "worker.sock"
         self._send = send
         self._look = look
+        self._stacks = stacks
         self._listener = _listen(self.path)
         threading.Thread(target=self._serve, name="control", daemon=True).start()
 
@@ -64,8 +70,14 @@ class ControlServer:
         with connection, contextlib.suppress(OSError):  # the client may leave at any time
             connection.settimeout(5)
             word = connection.recv(64).decode(errors="replace").strip()
-            answer = {"drain": self._drain, "resume": self._resume, "status": self._status}.get(word)
-            lines = answer() if answer else iter((f"error: {word!r} is none of drain, resume, status",))
+            answers = {
+                "drain": self._drain,
+                "resume": self._resume,
+                "status": self._status,
+                "stacks": self._stacks,
+            }
+            answer = answers.get(word)
+            lines = answer() if answer else iter((f"error: {word!r} is none of {', '.join(answers)}",))
             for line in lines:
                 connection.sendall(f"{line}\n".encode())
 

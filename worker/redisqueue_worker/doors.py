@@ -13,7 +13,7 @@ from redisqueue_worker.restart import inherited_listener
 from redisqueue_worker.succession import Succession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import ExitStack
 
     from redisqueue_worker.metrics import Metrics
@@ -35,6 +35,7 @@ class Doors:
     Args:
         send: hands an event to the worker's main loop.
         look: where the worker stands, and how many messages it has in flight.
+        stacks: tells where its handlers stand.
 
     Attributes:
         health: None where there is no port.
@@ -50,6 +51,7 @@ class Doors:
         ready: Callable[[], bool],
         send: Callable[[Event], None],
         look: Callable[[], tuple[Drain, int]],
+        stacks: Callable[[], Iterator[str]],
     ) -> None:
         self._settings = settings
         self._metrics = metrics
@@ -57,6 +59,7 @@ class Doors:
         self._ready = ready
         self._send = send
         self._look = look
+        self._stacks = stacks
         self.health: HealthServer | None = None
         self.succession: Succession | None = None
 
@@ -112,7 +115,7 @@ class Doors:
     def _open_control(self, exits: ExitStack) -> None:
         settings = self._settings
         try:
-            control = ControlServer(settings.run_dir, self._send, self._look)
+            control = ControlServer(settings.run_dir, self._send, self._look, self._stacks)
         except OSError as error:
             problem = f"REDISQUEUE_RUN_DIR (--run-dir): '{settings.run_dir}': {error.strerror or error}"
             if settings.run_dir_required:

@@ -94,6 +94,7 @@ def failure_in(handler: Target, payload: str | bytes, context: Context) -> Failu
 
 async def failure_in_async(handler: Target, payload: str | bytes, context: Context) -> Failure | None:
     """The same of an async handler. The event loop never sees what it raised, and so asks it nothing."""
+    context.task = asyncio.current_task()
     try:
         with forks_end_here(), own_state():
             context.keep(await handler.call(payload, context))

@@ -11,13 +11,14 @@ from redis_message_queue._clock import monotonic
 from redisqueue_worker.retry_policy import unless_unwanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from redis_message_queue.consumer import Claim
     from redisqueue_worker.context import Context
     from redisqueue_worker.effective_policy import EffectivePolicy
     from redisqueue_worker.metrics import Metrics
     from redisqueue_worker.retry_policy import Failure, RetryPolicy
+    from redisqueue_worker.stacks import Question
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class InFlight:
         finished: the handler has ended, the outcome is not settled yet.
         lost: somebody else holds the lease.
         cancelled: somebody wants it to end; `stopped` once its handler was told to.
+        pid: of the process slot that is at it; what its handler is at can be asked by a `question`.
         epoch: the circuit breaker's when it was claimed.
         retries: its handler's own; None for the worker's.
     """
@@ -52,6 +54,8 @@ class InFlight:
     lost: bool = False
     cancelled: bool = False
     stopped: bool = False
+    pid: int | None = None
+    question: Question | None = None
     epoch: int = 0
     retries: RetryPolicy | None = None
 
@@ -138,6 +142,12 @@ class InFlightTable:
                 message.cancelled = True
                 message.context.mark_cancelled()
                 log.info("cancelled: its handler is told", extra={"message_id": message.claim.id})
+
+    def stacks(self) -> Iterator[str]:
+        """Where their handlers stand: see `stacks.stacks`."""
+        from redisqueue_worker.stacks import stacks  # noqa: PLC0415  (few ask)
+
+        return stacks(self.running())
 
     def oldest_age_seconds(self) -> float | None:
         """The age of the oldest running handler; None when none runs."""

@@ -27,9 +27,10 @@ from redisqueue_worker.hooks import HookError, hooks
 from redisqueue_worker.restart import Recycler, RestartLimits
 from redisqueue_worker.shutdown import LEFTOVER_SECONDS, leave_at_once, leave_within, run_atexit
 from redisqueue_worker.signals import Takeovers
+from redisqueue_worker.stacks import stack_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from redisqueue_worker.effective_policy import EffectivePolicy
     from redisqueue_worker.retry_policy import Failure
@@ -92,6 +93,16 @@ class Ended(NamedTuple):
     result: str = ""
     called: Called | None = None
     results: tuple[str, ...] = ()
+
+
+class TellStacks(NamedTuple):
+    """To the process: tell where its handler is. It answers with Stacks, if it can."""
+
+
+class Stacks(NamedTuple):
+    """From the process: the stack of its handler, for each message in hand."""
+
+    stacks: tuple[Sequence[str], ...]
 
 
 _PR_SET_PDEATHSIG = 1
@@ -211,6 +222,9 @@ class ProcessChild:
             while (word := self._connection.recv()) is not None:
                 if isinstance(word, (Begin, BeginBatch)):
                     self._work.put(word)
+                    continue
+                if isinstance(word, TellStacks):
+                    self._send(Stacks(tuple([stack_of(context) or () for context in self._contexts])))
                     continue
                 (self._draining.set if word.draining else self._draining.clear)()
                 told = zip(self._contexts, word.lease_lost, word.cancelled, strict=False)

@@ -24,7 +24,16 @@ from redisqueue_worker.hooks import HookError
 from redisqueue_worker.in_flight import InFlight
 from redisqueue_worker.metrics import VARIABLE
 from redisqueue_worker.orphans import marks
-from redisqueue_worker.process_child import Begin, BeginBatch, Ended, Extended, Ready, Update
+from redisqueue_worker.process_child import (
+    Begin,
+    BeginBatch,
+    Ended,
+    Extended,
+    Ready,
+    Stacks,
+    TellStacks,
+    Update,
+)
 from redisqueue_worker.retry_policy import Failure, FailureKind, HandlerTimeout, failure_of
 from redisqueue_worker.signals import warn_of
 
@@ -122,6 +131,7 @@ class ChildProcess:
             self._messages = messages
             for message in messages:
                 message.begin(lambda: self._kill_over(messages))
+                message.pid = self.pid
             ended = self._converse(messages, begin())
         except (HandlerError, HookError, ProcessDied) as problem:  # from `wait_until_ready`
             return failure_of(problem)
@@ -132,6 +142,8 @@ class ChildProcess:
         finally:
             with self._lock:
                 self._messages = None
+            for message in messages:
+                message.pid = None
         self.recycle_reason = ended.recycle_reason
         return ended
 
@@ -153,6 +165,11 @@ class ChildProcess:
         told = Update(draining=False, lease_lost=no, cancelled=no)
         self._connection.send(begin)
         while not isinstance(word := self._next_word(), Ended):
+            if isinstance(word, Stacks):
+                for message, stack in zip(messages, word.stacks, strict=True):
+                    if message.question:
+                        message.question.answer(stack)
+            self._ask(messages)
             if isinstance(word, Extended):
                 for context in contexts:
                     context.extend(word.seconds)
@@ -165,6 +182,14 @@ class ChildProcess:
                 self._connection.send(news)
                 told = news
         return word
+
+    def _ask(self, messages: list[InFlight]) -> None:
+        """Have the process tell where its handler is, if somebody wants to know."""
+        asked = [message.question for message in messages if message.question and not message.question.sent]
+        for question in asked:
+            question.sent = True
+        if asked:
+            self._connection.send(TellStacks())
 
     def _next_word(self) -> Any:
         """The next word, or None after a while. Raises EOFError when none can come, or a start's problem."""

@@ -95,6 +95,7 @@ class Worker:
             ready=self._ready,
             send=self._events.put,
             look=lambda: (self._state, len(self._in_flight)),
+            stacks=self._in_flight.stacks,
         )
         self._recycler = Recycler(RestartLimits())
         self._burst: Burst | None = None
