@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from redis import ResponseError
 
-from redis_message_queue import results
 from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Due, Outcome, settlements_at_once
 from redis_message_queue.trouble import described, is_final
@@ -200,6 +199,8 @@ def tell_outcome(
 
 def result_of(settlement: Settlement, returned: str) -> str:
     """The text that is kept of how a message has ended; "" of one that comes again."""
+    from redis_message_queue import results  # noqa: PLC0415  (few workers keep results)
+
     if settlement.outcome is Outcome.DONE:
         return returned or results.completed(None)
     if settlement.outcome in (Outcome.FAILED, Outcome.DEAD):
