@@ -73,6 +73,25 @@ async def test_a_delayed_one_is_removed(face: Face, redis_client: redis.Redis) -
     assert await face.call(queue.result, "a") == NEVER
 
 
+@pytest.mark.parametrize("options", [{"priority": "high"}, {"priority": "low"}, {"limit_key": "tenant"}])
+async def test_one_that_waits_in_a_lane_is_removed_or_does_not_come_again(
+    face: Face, redis_client: redis.Redis, options: dict[str, Any]
+) -> None:
+    queue = face.queue()
+    for one in ("a", "b", "c", "d"):
+        await face.call(queue.enqueue, one, message_id=one, **options)
+    assert await face.call(queue.cancel, "b") == "removed"
+    assert await face.call(queue.result, "b") == NEVER
+    consumer = worker(redis_client)
+    assert ids(consumer, 1) == ["a"]
+    assert await face.call(queue.cancel, "a") == "requested"
+    assert await face.call(queue.cancel, "d") == "removed"
+    let_leases_expire(redis_client, KEYS)
+    assert ids(consumer) == ["c"]
+    assert await face.call(queue.result, "a") == AGAIN
+    assert (await face.call(queue.stats)).pending == 0
+
+
 async def test_what_has_ended_or_never_was_says_so(face: Face, redis_client: redis.Redis) -> None:
     queue = await enqueued(face, "a", "b")
     consumer = worker(redis_client, keep_completed=10)
