@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.histories import TIMEOUT_SECONDS, run_histories
+from tests.support.lane_machine import LaneMachine
 from tests.support.leased_machine import LeasedMachine
 from tests.support.mixed_machine import MixedMachine
 from tests.support.plain_machine import PlainMachine
@@ -23,6 +24,17 @@ def test_leased_work_of_all_kinds_of_consumers(wire: Wire) -> None:
 
 def test_plain_work(wire: Wire) -> None:
     run_histories(PlainMachine, wire, steps=2_500)
+
+
+def test_priorities_and_limit_keys(wire: Wire) -> None:
+    run_histories(LaneMachine, wire, steps=1_500)
+
+
+@pytest.mark.interop
+def test_priorities_and_limit_keys_beside_7(wire: Wire) -> None:
+    require_v7()
+    with Peer("v7", wire.url) as peer:
+        run_histories(LaneMachine, wire, steps=700, peer=peer)
 
 
 @pytest.mark.interop
