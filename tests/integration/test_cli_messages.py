@@ -108,9 +108,18 @@ def test_enqueue_says_where_and_when(run: Run, ask: Any) -> None:
     assert ask("show", "jobs", "d")[1]["state"] == "delayed"
 
 
+def test_enqueue_takes_a_priority_and_a_limit_key(run: Run, ask: Any, redis_client: redis.Redis) -> None:
+    run("enqueue", "jobs", "a", "--priority", "low")
+    run("enqueue", "jobs", "b", "--id", "b", "--limit-key", "tenant-7", "--priority", "high")
+    assert ask("show", "jobs", "b")[1]["state"] == "pending"
+    claims = Consumer(redis_client, "jobs").claim(2).claims
+    assert [claim.payload for claim in claims] == [b"b", b"a"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["a", "--limit-key", ""], "'limit_key' must be a non-empty string"),
         (["a", "--at", "soon"], "--at: Invalid isoformat string"),
         (["a", "--at", "2040-01-31T08:00"], "'at' must have a time zone"),
         (["a", "--delay", "5", "--front"], "cannot be combined with 'at_front'"),

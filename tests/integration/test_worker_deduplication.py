@@ -30,7 +30,8 @@ def once(payload: str, context):
     assert first and not second and second.first_id == first.message_id, (first, second)
 
 async def once_async(payload: str, context):
-    assert await context.enqueue_async(["a"], queue="enqueued", at_front=True, message_id="mine")
+    assert await context.enqueue_async(["a"], queue="enqueued", at_front=True, message_id="mine",
+                                       priority="high", limit_key="tenant-7")
     assert await context.publish_async("first", queue="told", deduplication_key="k")
     assert not await context.publish_async("second", queue="told", deduplication_key="k")
 """

@@ -18,7 +18,6 @@ from redisqueue_worker.circuit_breaker import CircuitBreaker
 from redisqueue_worker.claim_timing import ClaimTiming, Quarantine
 from redisqueue_worker.in_flight import InFlight, InFlightTable
 from redisqueue_worker.outbox import CLAIM, DEREGISTER, Calls, Outbox, count_settled, tell_outcome
-from redisqueue_worker.prefetch import Prefetch
 from redisqueue_worker.retry_policy import HandlerTimeout, failure_of
 from redisqueue_worker.shutdown import Load
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from redisqueue_worker.context import Contexts
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.metrics import Metrics
+    from redisqueue_worker.prefetch import Prefetch
     from redisqueue_worker.retry_policy import Failure, RetryPolicy
     from redisqueue_worker.succession import Succession
     from redisqueue_worker.wakeup import WakeUp
@@ -59,7 +59,7 @@ class ConsumerLoop(threading.Thread):
         in_flight: InFlightTable,
         leases: Leases,
         *,
-        slots: int,
+        prefetch: Prefetch,
         policy: RetryPolicy,
         breaker: Breaker,
         contexts: Contexts,
@@ -94,7 +94,7 @@ class ConsumerLoop(threading.Thread):
         self._quarantine = Quarantine()
         self._calls = Calls(connect, self.outbox, self._timing, metrics)
         self._running = 0
-        self._prefetch = Prefetch(slots)
+        self._prefetch = prefetch
         self.settled_total = self.ended_total = 0
         self.has_claimed = False  # or was told that there is nothing
 

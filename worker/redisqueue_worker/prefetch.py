@@ -28,13 +28,15 @@ class Prefetch:
 
     Args:
         slots: how many there are, all of them free.
+        ahead: False where what begins is counted by limits, so that nothing is to wait for a slot.
 
     Attributes:
         saturated: whether the last claim brought all that it was to bring.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, *, ahead: bool = True) -> None:
         self.saturated = False
+        self._ahead = ahead
         self._slots = slots
         self._mean_seconds: float | None = None
         self._call_seconds = 0.0
@@ -73,7 +75,7 @@ class Prefetch:
     def _beyond(self) -> int:
         """How many messages to have beyond the slots: what these get through until a call is answered."""
         mean = self._mean_seconds
-        if not self.saturated or mean is None or mean > _LONGEST_HANDLER_SECONDS:
+        if not (self._ahead and self.saturated) or mean is None or mean > _LONGEST_HANDLER_SECONDS:
             return 0
         away_seconds = self._call_seconds + min(0.002, mean / 5)
         begun = math.ceil(self._slots * away_seconds / max(mean, _SHORTEST_HANDLER_SECONDS)) + 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue.client_checks import has_hash_tag
 from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.limits import Limits
 from redis_message_queue.messages import WorkerIdentity
 from redisqueue_worker.identity import new_instance, own_name
 from redisqueue_worker.setting_values import (
@@ -29,7 +30,6 @@ from redisqueue_worker.setting_values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from redis_message_queue.limits import Limits
 
 ENVIRONMENT_PREFIX = "REDISQUEUE_"
 DEFAULT_RUN_DIR = Path("/run/redisqueue")
@@ -227,6 +227,11 @@ class Settings:
     run_dir_required: bool
     log_format: str
     log_level: str
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether what begins is counted."""
+        return not self.limits == self.key_limits == Limits()
 
     @property
     def identity(self) -> WorkerIdentity:

@@ -31,6 +31,7 @@ from redisqueue_worker.health import Pulse, RefusalPulse, stalled
 from redisqueue_worker.hooks import hooks
 from redisqueue_worker.in_flight import HandlerTimeouts, InFlightTable
 from redisqueue_worker.lease_renewal import KeeperPulse, keep_leases
+from redisqueue_worker.prefetch import Prefetch
 from redisqueue_worker.restart import Recycler, RestartLimits
 from redisqueue_worker.retry_policy import RetryPolicy
 from redisqueue_worker.shutdown import (
@@ -104,7 +105,7 @@ class Worker:
             lambda: self._consumer(self._settings.identity),
             self._in_flight,
             keep_leases(self._keeper, settings, self._in_flight, metrics),
-            slots=settings.concurrency,
+            prefetch=Prefetch(settings.concurrency, ahead=not settings.is_limited),
             policy=RetryPolicy(
                 settings.max_attempts, settings.retry_initial_seconds, settings.retry_max_seconds
             ),

@@ -46,6 +46,19 @@ def test_what_comes_due_sooner_is_looked_for_sooner(hint: str) -> None:
     assert timing.patience(100, could_claim=True) == pytest.approx(0.3)
 
 
+def test_what_the_limits_of_the_queue_hold_back_is_claimed_when_they_let_it_go() -> None:
+    timing = fresh()
+    assert timing.claimed(100, ClaimReply((CLAIM,), limited_seconds=0.3), wanted=2) is False, "no wake-up"
+    assert timing.patience(100, could_claim=True) == pytest.approx(0.3)
+    assert timing.may_claim(100.1, calling=True)
+    for _ in range(50):  # who is late all the time is so for a few turns more
+        timing.claimed(100, ClaimReply((), limited_seconds=0.02), wanted=2)
+        assert 0.0199 <= timing.patience(100, could_claim=True) <= 0.1001
+    timing.claimed(100, ClaimReply((), limited_seconds=86_400.0), wanted=2)
+    assert not timing.may_claim(129, calling=False)
+    assert timing.may_claim(130, calling=False)
+
+
 def test_wake_ups_that_bring_nothing_slow_it_down_until_one_brings_something() -> None:
     timing = fresh()
     pauses = []

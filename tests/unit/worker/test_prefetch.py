@@ -58,3 +58,12 @@ def test_messages_are_prefetched_that_slots_get_through_during_a_call(
     assert prefetch(slots, handled, saturated=False).room(0) == slots, "there is no backlog"
     assert prefetch(slots).room(0) == slots, "nothing is known of handlers yet"
     assert prefetch(slots).room(slots + 1) == 0
+
+
+def test_nothing_is_claimed_ahead_where_limits_count_what_begins() -> None:
+    for ahead in (True, False):
+        known = Prefetch(4, ahead=ahead)
+        known.saturated = True
+        known.called(0.001)
+        known.took(0.001)
+        assert (known.room(0) > 4) is ahead
