@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ from redisqueue_worker.executors import MIXED, TaskExecutor, ThreadExecutor, cho
 from redisqueue_worker.in_flight import InFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from redisqueue_worker.batch_handlers import Called
     from redisqueue_worker.batching import Batch, Collector
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from redisqueue_worker.handlers import Handler
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.process_pool import ProcessPool
+
+
+GATHERER = "redisqueue-batches"
 
 
 class MixedExecutor(ThreadExecutor):
@@ -55,11 +60,33 @@ class MixedExecutor(ThreadExecutor):
                 from redisqueue_worker.batching import Collector  # noqa: PLC0415  (few have any)
 
                 self._collectors[name] = Collector(policy.batching, partial(self._begin, policy))
+        self._incoming: queue.SimpleQueue[Sequence[InFlight] | None] = queue.SimpleQueue()
+        if self._collectors:
+            threading.Thread(target=self._gather, name=GATHERER, daemon=True).start()
+
+    def start(self, messages: Sequence[InFlight]) -> None:
+        if self._collectors:
+            self._incoming.put(messages)
+        else:
+            super().start(messages)
+
+    def _gather(self) -> None:
+        """Give each collector its messages, in their order, and the slots all others."""
+        while (messages := self._incoming.get()) is not None:
+            for message in messages:
+                chosen = self.context.copy().run(chosen_for, self._handler, message.claim.payload)
+                if collector := self._collectors.get(chosen.type):
+                    policy = self._policies[chosen.type]
+                    message.follow(policy)
+                    collector.add(message, policy)
+                else:
+                    self._work.put(message)
 
     def run(self, coroutine: Coroutine[Any, Any, object]) -> object:
         return self._tasks.run(coroutine)
 
     def close(self) -> None:
+        self._incoming.put(None)
         super().close()
         self._tasks.close()
         if self._processes:
@@ -104,9 +131,7 @@ class MixedExecutor(ThreadExecutor):
         policy = self._policies.get(chosen.type)
         if policy:
             message.follow(policy)
-        if policy and (collector := self._collectors.get(chosen.type)):
-            collector.add(message, policy)
-        elif policy and policy.slots == "processes" and self._processes:
+        if policy and policy.slots == "processes" and self._processes:
             self._processes.start([message])
         elif chosen.is_async:
             self._tasks.start_with(chosen, [message])

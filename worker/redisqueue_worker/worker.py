@@ -66,7 +66,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-_LOOPS = ("redisqueue-consumer-loop", THREAD_NAME, "redisqueue-wakeup", "redisqueue-event-loop")
+_LOOPS = (
+    "redisqueue-consumer-loop",
+    THREAD_NAME,
+    "redisqueue-wakeup",
+    "redisqueue-event-loop",
+    "redisqueue-batches",
+)
 
 
 class Worker:
