@@ -14,13 +14,11 @@
 --#include holder
 --#include lane
 local FIRST = 9 -- of ARGV: the oldest message
+local AT_ONCE = 1000 -- so many values Lua gives to a command
 local target, record, named, count = KEYS[1], KEYS[2], ARGV[6] == '1', tonumber(ARGV[7])
 local front = ARGV[5] == 'front'
 local later, moment = not front and tonumber(ARGV[5]), tonumber(string.match(ARGV[5], '^@(%d+)$') or '')
 local types = { target, (later or moment) and 'zset' or 'list', record, 'string' }
-for i = 3, 2 + count do
-  types[#types + 1], types[#types + 2] = KEYS[i], 'string'
-end
 local waiting, turns, answered = nil, nil, 3 + count
 if ARGV[8] == '1' then
   waiting, turns, answered = KEYS[answered], KEYS[answered + 1], answered + 2
@@ -29,6 +27,24 @@ end
 local wrong = check(types)
 if wrong then return wrong end
 
+-- Markers are looked at together: MGET finds nothing in a key of another type, EXISTS finds that there is one.
+local held, absent = {}, {}
+for from = 1, count, AT_ONCE do
+  local last = math.min(count, from + AT_ONCE - 1)
+  for i, holder in ipairs(call('MGET', unpack(KEYS, from + 2, last + 2))) do
+    held[from + i - 1] = holder
+    if not holder then absent[#absent + 1] = KEYS[from + i + 1] end
+  end
+end
+for from = 1, #absent, AT_ONCE do
+  if call('EXISTS', unpack(absent, from, math.min(#absent, from + AT_ONCE - 1))) > 0 then
+    for i = from, #absent do
+      wrong = wrong or check({ absent[i], 'string' })
+    end
+    return wrong
+  end
+end
+
 local before = call('GET', record)
 if before then return before end
 
@@ -36,7 +52,7 @@ local due = moment or later and now_ms() + later
 local digits, values, markers, seen, holders = {}, {}, {}, {}, {}
 for i = FIRST, #ARGV do
   local marker = count > 0 and KEYS[i - FIRST + 3]
-  local holder = marker and (seen[marker] or call('GET', marker))
+  local holder = marker and (seen[marker] or held[i - FIRST + 1])
   digits[#digits + 1] = holder and '0' or '1'
   if holder then
     holders[#holders + 1] = '\n' .. (string.match(holder, '^[!-~]+$') or '')
