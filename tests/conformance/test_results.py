@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from tests.support.faces import until
 from tests.support.queues import let_leases_expire
 
@@ -17,7 +18,6 @@ from redis_message_queue.keys import QueueKeys
 from redis_message_queue.results import Result
 
 if TYPE_CHECKING:
-    import redis
     from tests.support.faces import Face
 
 KEYS = QueueKeys("{jobs}")
@@ -122,6 +122,44 @@ async def test_all_who_wait_are_told_at_once(
     await together
     assert found == [Result("completed", 7)] * 3
     assert redis_client.llen(KEYS.result("a")) == 1
+
+
+@pytest.mark.one_node
+@pytest.mark.parametrize("trouble", ["cut", "short timeout", "no right"])
+async def test_a_wait_outlasts_trouble(
+    face: Face, redis_client: redis.Redis, node: redis.Redis, trouble: str
+) -> None:
+    options: dict[str, Any] = {"retry": face.retry(0)}
+    if trouble == "short timeout":  # shorter than a blocking read
+        options["socket_timeout"] = 0.5
+    client = face.client(**options)
+    queue = face.queue(client=client)
+    await enqueued(face, "a")
+
+    async def wait() -> Any:
+        return await face.call(queue.result, "a", timeout_seconds=60)
+
+    if trouble == "no right":
+        refused = redis.exceptions.NoPermissionError("this user has no permissions to run 'blmove'")
+
+        def refuse(*_: Any) -> Any:
+            raise refused
+
+        client.blmove = refuse
+    blocks = trouble == "cut"
+    together = asyncio.gather(
+        asyncio.to_thread(lambda: asyncio.run(wait())) if face.name == "sync" else wait()
+    )
+    if blocks:
+        await until(lambda: node.info("clients")["blocked_clients"] == 1)
+        waiting = [one for one in node.client_list() if one["cmd"] == "blmove"]
+        node.client_kill_filter(_id=waiting[0]["id"])
+    else:
+        await asyncio.sleep(0)
+    consumer = worker(redis_client)
+    (claim,) = consumer.claim(1).claims
+    consumer.settle([done(claim, 7)])
+    assert await together == [Result("completed", 7)]
 
 
 async def test_who_lost_the_lease_writes_no_result(face: Face, redis_client: redis.Redis) -> None:
