@@ -248,7 +248,7 @@ class LeasedMachine(QueueMachine):
     @rule(face=FACE, place=PLACE, later=st.integers(0, 2), faults=FAULTS)
     def cancel(self, face: int, place: int, later: int, faults: tuple[str, ...]) -> None:
         """Of what is alive: it is out, or will not come again. Each of its calls is repeated."""
-        known = [name for name in self.stored if self.id_of(name)]
+        known = sorted(name for name in self.stored if self.id_of(name))
         if not known:
             return
         name = known[place % len(known)]
