@@ -70,7 +70,7 @@ async def asynchronous(items: list[dict], context: BatchContext):
     return end(items, context)
 
 KIND = LIMITS.pop("kind")
-@batch_handler(max_size=4, max_wait_seconds=0.2)
+@batch_handler(max_size=4, max_wait_seconds=2)
 def texts(payloads: list[str]):
     note("called", json.dumps([int(text) for text in payloads]))
 
@@ -122,7 +122,7 @@ def test_a_full_batch_begins_at_once_and_one_that_is_not_when_its_time_is_over(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis, kind: str
 ) -> None:
     send(redis_client, *range(7))
-    with worker(tmp_path, redis_url, kind, {"max_wait_seconds": 0.5}) as running:
+    with worker(tmp_path, redis_url, kind, {"max_wait_seconds": 2}) as running:
         eventually(lambda: len(done(running)) == 7, "all are handled")
         assert sorted(noted(running, "called")) == [[0, 1, 2, 3, 4], [5, 6]], "in the order of the queue"
         settled(redis_client)
@@ -183,7 +183,8 @@ def test_one_is_retried_and_another_does_not_fit(
     send(redis_client, 1, do="retry")
     publish(redis_client, '{"type": "many", "n": 2}x')
     send(redis_client, 3)
-    with worker(tmp_path, redis_url, kind, {}, results_ttl_seconds=600) as running:
+    limits = {"max_size": 4, "max_wait_seconds": 2}
+    with worker(tmp_path, redis_url, kind, limits, results_ttl_seconds=600) as running:
         eventually(lambda: len(noted(running, "finished")) == 2, "two batches")
         settled(redis_client)
         assert noted(running, "finished") == [[0, 1, 3], [1]]
@@ -325,7 +326,11 @@ def test_a_service_that_is_away_is_not_asked_for_each_message(
 ) -> None:
     send(redis_client, *range(64), do="raise")
     with worker(
-        tmp_path, redis_url, "threads", {"max_size": 64, "max_attempts": 1}, concurrency=64
+        tmp_path,
+        redis_url,
+        "threads",
+        {"max_size": 64, "max_attempts": 1, "max_wait_seconds": 3600},
+        concurrency=64,
     ) as running:
         eventually(lambda: redis_client.llen(KEYS.failed) == 64, "all have failed")
         assert len(noted(running, "called")) <= 11
@@ -338,7 +343,7 @@ def test_a_queue_of_one_kind_needs_no_type(tmp_path: Path, redis_url: str, redis
     with running:
         eventually(lambda: sorted(noted(running, "called")) == [[0, 1, 2, 3], [4, 5]], "all are handled")
         settled(redis_client)
-        assert "handler  media:texts: batches of 4 within 0.2 s" in running.command("check").communicate()[0]
+        assert "handler  media:texts: batches of 4 within 2 s" in running.command("check").communicate()[0]
 
 
 def test_a_burst_waits_for_no_more_than_there_is(
@@ -371,7 +376,7 @@ def test_one_that_is_cancelled_stops_no_other(
     queue = RedisMessageQueue("jobs", client=redis_client)
     send(redis_client, 0, do="wait")
     send(redis_client, 1, 2)
-    with worker(tmp_path, redis_url, kind, {}) as running:
+    with worker(tmp_path, redis_url, kind, {"max_size": 3, "max_wait_seconds": 2}) as running:
         running.until_noted("called", 1)
         queue.cancel("m1")
         running.logged("cancelled: its handler is told")
