@@ -176,6 +176,18 @@ def test_they_are_found_seen_and_purged(redis_client: redis.Redis) -> None:
     assert not Consumer(redis_client, "{jobs}").claim(1).claims
 
 
+def test_a_claim_of_very_many_takes_a_thousand(redis_client: redis.Redis) -> None:
+    queue = face_sync(redis_client)
+    queue.enqueue_many(["x"] * 2500, limit_keys=[f"k{number % 1200}" for number in range(2500)])
+    consumer, counts = Consumer(redis_client, "{jobs}", key_limits=Limits(max_in_flight=5)), []
+    while claims := (reply := consumer.claim(20_000)).claims:
+        counts.append(len(claims))
+        assert reply.next_due_seconds == 0 or sum(counts) == 2500
+        consumer.settle([Settlement(claim, Outcome.DONE) for claim in claims])
+    assert counts == [1000, 1000, 500]
+    assert left(redis_client) == set()
+
+
 def test_what_waits_in_a_lane_is_cancelled_there(redis_client: redis.Redis) -> None:
     queue = face_sync(redis_client)
     receipts = queue.enqueue_many([f"a{n}" for n in range(4)], limit_key="a", priority="low")

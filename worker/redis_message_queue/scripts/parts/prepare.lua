@@ -20,8 +20,10 @@ local function prepare(lanes, limits, want, now_us, later, number, leaving)
   if grant.want > 0 and (key or lanes.used) then
     --#include undo
     --#include stage
-    local ready
+    local ready, cut = nil, grant.want > 1000 -- more values than Lua can pass to a command
+    grant.want = math.min(grant.want, 1000)
     ready, grant.owners, grant.more = stage(lanes, grant.want, key, now_us, later, number)
+    grant.more = grant.more or cut
     grant.laned = true
     if not ready then grant.want = 0 end
   end
