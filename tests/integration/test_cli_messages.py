@@ -20,6 +20,7 @@ from redis_message_queue.keys import QueueKeys
 from redis_message_queue.looking import State
 from redis_message_queue.results import ResultState
 from redisqueue_operator.cli import main
+from redisqueue_operator.cli.commands.top import STATS_SHAPE, WORKER_SHAPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -325,6 +326,57 @@ def test_a_purge_asks_first(run: Run, ask: Any, dead: Any, redis_client: redis.R
     assert run("dlq", "purge", "jobs", "--yes", "--failed") == (0, "0 failed messages are removed\n", "")
 
 
+def test_stats_are_the_numbers_of_each_queue(
+    run: Run, ask: Any, dead: Any, redis_client: redis.Redis
+) -> None:
+    dead(("one", "a"), ("two", "b"))
+    RedisMessageQueue("jobs", client=redis_client).enqueue("c", delay_seconds=60)
+    RedisMessageQueue("mails", client=redis_client).enqueue("d")
+    code, (jobs, mails) = ask("stats", "jobs", "mails")
+    assert code == 0
+    assert (list(jobs), list(mails)) == ([*STATS_SHAPE],) * 2
+    assert (jobs["queue"], jobs["dead_letter"], jobs["delayed"], jobs["pending"]) == ("jobs", 2, 1, 0)
+    assert 50 < jobs["next_due_seconds"] <= 60
+    assert jobs["claims_total"] == 2
+    assert (mails["pending"], mails["claims_total"], mails["next_due_seconds"]) == (1, None, None)
+    every = ask("stats")[1]
+    assert sorted(one["queue"] for one in every) == ["jobs", "mails"]
+    header, row = run("stats", "mails")[1].splitlines()
+    assert (header.split()[:3], row.split()[:3]) == (["QUEUE", "PENDING", "DELAYED"], ["mails", "1", "0"])
+
+
+def test_stats_of_no_queue_are_an_empty_list_and_of_an_unknown_one_a_mistake(run: Run, ask: Any) -> None:
+    assert ask("stats") == (0, [])
+    code, _, told = run("stats", "nowhere")
+    assert (code, "nowhere" in told) == (1, True)
+
+
+def test_workers_are_told_as_they_told_of_themselves(run: Run, ask: Any, redis_client: redis.Redis) -> None:
+    for number in range(3):
+        RedisMessageQueue("jobs", client=redis_client).enqueue(number)
+    assert ask("workers", "jobs") == (0, [])
+    assert run("workers", "jobs")[1] == "no worker was heard of in the last minute\n"
+    idle = Consumer(redis_client, "jobs", worker=WorkerIdentity("idle", 4))
+    busy = Consumer(
+        redis_client, "jobs", worker=WorkerIdentity("busy", 2, pod_uid="uid-1", config_hash="abc")
+    )
+    busy.claim(2)
+    busy.report(busy=2, oldest_start_age_seconds=5, draining=True)
+    idle.report(busy=0, oldest_start_age_seconds=None, draining=False)
+    code, (first, second) = ask("workers", "jobs")
+    assert code == 0
+    assert [*first] == [*WORKER_SHAPE]
+    assert (first["worker"], first["busy"], first["slots"], first["draining"]) == ("busy", 2, 2, True)
+    assert (first["pod_uid"], first["config_hash"], second["pod_uid"]) == ("uid-1", "abc", None)
+    assert first["oldest_seconds"] >= 5
+    assert (second["busy"], second["oldest_seconds"], second["tripped"]) == (0, None, False)
+    heard = datetime.fromisoformat(first["heard"])
+    assert abs((datetime.now(UTC) - heard).total_seconds()) < 60
+    lines = run("workers", "jobs")[1].splitlines()
+    assert lines[0].split()[:4] == ["WORKER", "SLOTS", "BUSY", "OLDEST"]
+    assert lines[1].split()[0] == "busy"
+
+
 def test_wrong_usage_and_a_shell(redis_url: str, run: Run) -> None:
     assert run("dlq", "jobs")[0] == 2
     assert run("dlq", "redrive", "jobs")[0] == 2
@@ -346,6 +398,8 @@ def test_the_readme_names_all_that_is_printed() -> None:
     page = (ROOT / "operator" / "README.md").read_text().split("\n## For scripts\n")[1].split("\n## ")[0]
     rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
     named = {command: set(re.findall(r"`(\w+)`", row.split(" | ", 1)[1])) for command, row in rows.items()}
+    assert named["stats [QUEUE …]"] == set(STATS_SHAPE)
+    assert named["workers QUEUE"] == set(WORKER_SHAPE)
     assert named["show QUEUE ID"] == LOCATION | set(get_args(State))
     assert named["result QUEUE ID"] == {"state", "value", "reason"} | set(get_args(ResultState))
     assert named["cancel QUEUE ID"] == {"message_id", "cancelled"} | set(get_args(Cancellation))

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.cli.options import Subcommands
 
 COMMANDS = (
-    *("local", "lint", "enqueue", "publish", "top", "message", "peek", "dlq", "redrive", "repair", "explain"),
-    *("drain", "acl"),
+    *("local", "lint", "enqueue", "publish", "top", "message", "peek", "dlq", "redrive", "repair"),
+    *("explain", "drain", "acl"),
 )
 EXTRA = "local"
 EPILOG = """\
@@ -35,6 +35,8 @@ examples:
   redisqueue enqueue emails '{"to": "ann@example.com"}' --delay 60
   tail -f jobs.jsonl | redisqueue publish jobs    one message per line
   redisqueue top                                  all queues of a Redis, live
+  redisqueue stats --json                         the same once, for a script
+  redisqueue workers emails                       who consumes it, and how busy each is
   redisqueue peek emails --of dead-letters        look, without taking anything out
   redisqueue show emails ID                       where a message is
   redisqueue result emails ID --timeout-seconds 30  what its handler returned, once it has
