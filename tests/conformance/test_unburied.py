@@ -64,11 +64,11 @@ async def test_a_queue_claims_the_others(face: Face, redis_client: redis.Redis, 
 async def test_only_what_needs_a_list_is_refused_with_it(
     face: Face, redis_client: redis.Redis, list_of: str
 ) -> None:
-    redis_client.lpush(KEYS.pending, *[encode(str(number)) for number in range(5)])
+    redis_client.lpush(KEYS.pending, *[encode(str(number)) for number in range(len(Outcome))])
     redis_client.hset(KEYS.claim_result_refs, "a peer's", "record")
     redis_client.set(getattr(KEYS, list_of), "somebody else's")
     consumer = face.consumer("{jobs}", keep_completed=5)
-    claims = (await face.call(consumer.claim, 5)).claims
+    claims = (await face.call(consumer.claim, len(Outcome))).claims
     refused = {"dead_letter": Outcome.DEAD, "failed": Outcome.FAILED, "completed": Outcome.DONE}[list_of]
     for claim, outcome in zip(claims, Outcome, strict=True):
         settlement = Settlement(claim, outcome)
