@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.one_node  # a cluster keeps users on each node: the sam
 SELDOM = {
     "zcard",
     "zcount",
+    "mget",
     "zlexcount",
     "zmscore",
     "zrangebylex",
@@ -143,3 +144,27 @@ def test_a_producer_can_neither_read_nor_take_messages(server: Server, users: re
         with pytest.raises(redis.exceptions.NoPermissionError):
             RedisMessageQueue("{others}", client=client).publish("x")
     assert users.llen("{jobs}::pending") == 1
+
+
+@pytest.mark.parametrize("name", FACES)
+@pytest.mark.parametrize("pending", [0, 1])
+async def test_a_handler_may_enqueue_whatever_a_producer_may(
+    name: str, server: Server, users: redis.Redis, pending: int
+) -> None:
+    worker = FACES[name](server.as_user("worker"))
+    queue, consumer = worker.queue(), worker.consumer("{jobs}")
+    ways: list[dict[str, Any]] = [
+        {},
+        {"priority": "high"},
+        {"limit_key": "a", "priority": "low"},
+        {"limit_key": "a", "at_front": True},
+        {"delay_seconds": 0.001, "limit_key": "b"},
+        {"deduplication_key": "k", "priority": "high"},
+    ]
+    for way in ways:
+        for _ in range(pending):
+            await worker.call(queue.enqueue, "before", **way)
+        assert await worker.call(queue.enqueue, "it", **way) or way.get("deduplication_key")
+        claims = (await worker.call(consumer.claim, 2)).claims
+        await worker.call(consumer.settle, [Settlement(claim, Outcome.DONE) for claim in claims])
+    await worker.close()

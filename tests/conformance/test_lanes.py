@@ -237,3 +237,23 @@ async def test_each_of_many_may_have_its_own_key(face: Face, redis_client: redis
     lanes = {claim.payload: envelope.decode(claim.stored).id is not None for claim in claims}
     assert lanes == {b"a": True, b"b": True, b"none": True}
     assert sum(b'"lane":"1' in claim.stored for claim in claims) == 2
+
+
+@pytest.mark.parametrize("way", ["cancel", "purge", "7.0.0"])
+async def test_who_waits_is_woken_by_the_next_after_the_first_has_gone(
+    face: Face, redis_client: redis.Redis, way: str
+) -> None:
+    queue = face.queue()
+    first = await face.call(queue.enqueue, "first", priority="high")
+    if way == "cancel":
+        assert await face.call(queue.cancel, first.message_id) == "removed"
+    elif way == "purge":
+        assert await face.call(queue.purge, target="pending") == 1
+    else:  # which reads that list alone
+        redis_client.rpop(KEYS.pending)
+    if way != "7.0.0":
+        assert left(redis_client) == set()
+    await face.call(queue.enqueue, "second", priority="high")
+    assert Consumer(redis_client, "{jobs}").wait(0.01)
+    assert one_by_one(redis_client, 2) == ["second"]
+    assert left(redis_client) == set()

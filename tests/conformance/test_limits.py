@@ -202,3 +202,42 @@ def test_a_waiting_consumer_is_woken_by_what_has_a_key(server: Server, redis_cli
     waiter.join(30)
     assert woken == [True]
     assert [claim.payload for claim in consumer.claim(1).claims] == [b"y"]
+
+
+@pytest.mark.parametrize("fate", ["cancelled", "a dead letter"])
+@pytest.mark.parametrize("many", [1, 4])
+def test_what_ends_instead_of_beginning_holds_up_no_other_of_its_key(
+    redis_client: redis.Redis, fate: str, many: int
+) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    receipts = [queue.enqueue(f"a{number}", limit_key="a") for number in range(3)]
+    queue.enqueue("other level", limit_key="a", priority="low")
+    consumer = consumer_of(redis_client, key_limits=Limits(max_in_flight=1), max_delivery_count=1)
+    assert [claim.payload for claim in consumer.claim(many).claims] == [b"a0"]
+    assert not consumer.claim(many).claims  # now all of the key wait for the end of what is in flight
+    if fate == "cancelled":
+        assert queue.cancel(receipts[0].message_id) == "requested"
+    let_leases_expire(redis_client, KEYS)  # of a worker that was killed
+    found: list[bytes] = []
+    for _ in range(8):
+        reply = consumer.claim(many)
+        assert reply.claims or len(found) == 3 or reply.next_due_seconds == 0
+        found += [claim.payload for claim in reply.claims]
+        consumer.settle(done(reply.claims))
+    assert found == [b"a1", b"a2", b"other level"]
+    assert not redis_client.exists(KEYS.lanes.waiting, KEYS.lanes.turns, KEYS.lanes.held)
+
+
+def test_what_a_worker_without_limits_took_over_is_given_back(redis_client: redis.Redis) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    queue.enqueue_many(["a0", "a1"], limit_key="a")
+    identity = WorkerIdentity("w", 4, instance="i")
+    limited = consumer_of(redis_client, key_limits=Limits(max_in_flight=1), worker=identity)
+    unlimited = consumer_of(redis_client)
+    assert len(limited.claim(5).claims) == 1
+    assert expire_leases(redis_client, KEYS, "i") == 1
+    taken = unlimited.claim(1).claims
+    assert [claim.payload for claim in taken] == [b"a0"]
+    assert not limited.claim(5).claims
+    unlimited.settle(done(taken))
+    assert [claim.payload for claim in limited.claim(5).claims] == [b"a1"]

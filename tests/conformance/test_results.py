@@ -260,3 +260,7 @@ def test_what_can_be_kept_of_a_value(value: object, told: Result | None) -> None
         assert (read.state, read.value) == (told.state, told.value)
         assert told.reason.removeprefix("… ") in read.reason
         assert bool(read.reason) is bool(told.reason)
+
+
+async def test_of_an_id_that_no_key_can_have_nothing_is_known(face: Face) -> None:
+    assert await face.call(face.queue().result, "\ud800", timeout_seconds=0) is None

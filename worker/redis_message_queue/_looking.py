@@ -56,7 +56,7 @@ class LookingQueue(BaseQueue):
         _check_id(message_id)
         validation.check(timeout_seconds=timeout_seconds)
         gateway = self._built_in("result()")
-        text = wait_for_result(gateway, self.key.result(message_id), timeout_seconds)
+        text = wait_for_result(gateway, self.key.result(results.sayable(message_id)), timeout_seconds)
         return None if text is None else results.read(text)
 
     def cancel(self, message_id: str) -> Cancellation:

@@ -20,12 +20,12 @@ DUTIES: Mapping[Role, str] = {
     "caretaker": "looks, cancels, redrives, repairs and purges",
 }
 _COMMANDS: Mapping[Role, str] = {
-    "producer": "eval evalsha blmove type time get set del exists llen lpush rpush rpop lindex ltrim"
+    "producer": "eval evalsha blmove type time get mget set del exists llen lpush rpush rpop lindex ltrim"
     " zadd zcard zcount zlexcount zrem",
-    "worker": "eval evalsha blmove type time get set del exists incr pexpire"
+    "worker": "eval evalsha blmove type time get mget set del exists incr pexpire"
     " llen lpush rpush lpop rpop lmove lrange lrem lset ltrim"
     " hget hmget hset hdel hexists hincrby hkeys hscan"
-    " zadd zcard zlexcount zmscore zrange zrangebylex zrangebyscore"
+    " zadd zcard zcount zlexcount zmscore zrange zrangebylex zrangebyscore"
     " zrem zremrangebyscore zscore",
     "operator": "eval evalsha type time get exists pexpire llen rpush rpop lrem zcard zcount zrange zrem"
     " hget hgetall hscan hset hdel hincrby",

@@ -65,6 +65,11 @@ def _without_value(error: BaseException) -> str:
     )
 
 
+def sayable(message_id: str) -> str:
+    """The id as a key can have it: no message has one that is not, and whoever asks for it is told so."""
+    return message_id.encode(errors="replace").decode()
+
+
 def read(text: Text) -> Result:
     """The result that a text tells. Raises ValueError for what is none."""
     told = json.loads(text)

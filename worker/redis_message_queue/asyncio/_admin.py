@@ -238,9 +238,9 @@ async def _restore(gateway: RedisGateway, calls: _bulk.RepairCalls, length: int)
 async def purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -> int:
     """Empty the list or set `key`, which is the queue's `target`; how many messages there were."""
     entries = await _purge(gateway, keys, target, key)
-    waiting = keys.lanes.waiting
-    if target == "pending" and await gateway._command("exists", waiting, purged(waiting)):  # noqa: SLF001
-        entries += await _purge(gateway, keys, target, keys.lanes.waiting)
+    waiting, turns = keys.lanes.waiting, keys.lanes.turns
+    if target == "pending" and await gateway._command("exists", waiting, purged(waiting), turns):  # noqa: SLF001
+        entries += await _purge(gateway, keys, target, waiting)
     return entries
 
 

@@ -56,12 +56,13 @@ if where == 'delayed' then
 else
   taken = call('LREM', PENDING, before * 2 < call('LLEN', PENDING) and -1 or 1, stored)
 end
-if taken == 0 and where == 'pending' and lane_of(stored) then
+if where == 'pending' and lane_of(stored) then
   -- It is as far from the beginning of its lane as it was, or nearer.
   --#include lanes
   local lane, from = lane_of(stored), math.max(0, before - 100)
   local first, last = run_of(lane)
-  for _, member in ipairs(call('ZRANGEBYLEX', WAITING, first, last, 'LIMIT', from, before - from + 1)) do
+  local members = taken == 0 and call('ZRANGEBYLEX', WAITING, first, last, 'LIMIT', from, before - from + 1) or {}
+  for _, member in ipairs(members) do
     if string.sub(member, #lane + 19) == stored then taken = call('ZREM', WAITING, member) end
   end
   if call('ZLEXCOUNT', WAITING, first, last) == 0 then call('ZREM', PENDING .. ':turns', lane) end

@@ -5,7 +5,9 @@
 local function enter(pending, waiting, turns, messages, front)
   local others, entries, numbers, empty, time = {}, {}, {}, {}, call('TIME')
   local now_us = time[1] * 1000000 + time[2]
-  local idle = not front and call('LLEN', pending) == 0 and call('ZCOUNT', turns, '-inf', '(0') == 0
+  -- A lane may have its turn and be empty: its first message stood in pending, and somebody else has taken it.
+  local idle = not front and call('LLEN', pending) == 0
+    and (call('ZCOUNT', turns, '-inf', '(0') == 0 or call('ZCARD', waiting) == 0)
   for i, stored in ipairs(messages) do
     local lane = lane_of(stored)
     if lane and empty[lane] == nil then

@@ -42,6 +42,15 @@ local function conclude(lanes, grant, asked, claimed, now)
       held[#held + 1], held[#held + 2] = 0, state.key .. '\0' .. claimed[i]
     end
   end
+  -- What was brought for a key and not begun, being cancelled or a dead letter by now, holds up no other of that key.
+  local again, seen = {}, {}
+  for _, state in pairs(grant.owners) do
+    if state.taken > (begun[state] or 0) and not seen[state] then
+      seen[state] = true
+      for level = 0, 2 do again[#again + 1], again[#again + 2] = 0, level .. state.key end
+    end
+  end
+  if again[1] then call('ZADD', lanes.turns, 'XX', 'LT', unpack(again)) end
   if key and key.every > 0 then
     for state, count in pairs(begun) do
       rates[#rates + 1], rates[#rates + 2] = string.format('%.3f', state.full_at + count * key.every), state.key

@@ -75,7 +75,7 @@ local function usual()
     --#include prepare
     lanes = { used = lanes, pending = pending, waiting = KEYS[18], turns = KEYS[19], rates = KEYS[20], held = KEYS[21], deadlines = deadlines }
     call('HDEL', KEYS[7], '') -- see admit
-    if n > 0 and limits ~= '-' then
+    if n > 0 and (limits ~= '-' or call('EXISTS', KEYS[21]) == 1) then -- a worker with limits may have had it before
       --#include give_back
       give_back(lanes, done)
     end
