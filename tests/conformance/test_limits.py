@@ -241,3 +241,35 @@ def test_what_a_worker_without_limits_took_over_is_given_back(redis_client: redi
     assert not limited.claim(5).claims
     unlimited.settle(done(taken))
     assert [claim.payload for claim in limited.claim(5).claims] == [b"a1"]
+
+
+@pytest.mark.parametrize("many", [1, 5])
+def test_a_limit_that_was_raised_holds_from_the_next_start(redis_client: redis.Redis, many: int) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    queue.enqueue_many(["x"] * 4)
+    slow, fast = (consumer_of(redis_client, limits=Limits(rate_per_second=rate)) for rate in (0.001, 100_000))
+    assert len(slow.claim(2).claims) == 1
+    assert slow.claim(many).limited_seconds > 900
+    eventually(lambda: fast.claim(many).claims, "a message that the new rate lets begin")
+
+
+@pytest.mark.parametrize("many", [1, 5])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Limits(rate_per_second=0.001), Limits(rate_per_second=100_000)),
+        (Limits(rate_per_second=0.001), Limits(max_in_flight=5)),
+        (Limits(max_in_flight=1), Limits(max_in_flight=2)),
+    ],
+)
+def test_a_limit_of_keys_that_was_raised_holds_from_the_next_start(
+    redis_client: redis.Redis, before: Limits, after: Limits, many: int
+) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    for key in ("a", "b"):
+        queue.enqueue_many(["x"] * 4, limit_key=key)
+    old, new = (consumer_of(redis_client, key_limits=limits) for limits in (before, after))
+    assert len(old.claim(5).claims) == 2
+    assert old.claim(many).next_due_seconds > 900
+    begun: list[Any] = []
+    eventually(lambda: begun.extend(new.claim(many).claims) or len(begun) >= 2, "one of each key")

@@ -14,7 +14,7 @@ from redis_message_queue import envelope
 from redis_message_queue._bulk import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import held_field
-from redis_message_queue.limits import limit_words
+from redis_message_queue.limits import Limits, limit_words
 from redis_message_queue.messages import (
     Claim,
     ClaimReply,
@@ -111,14 +111,16 @@ class ConsumerState:
         self._claim_record = claim_record(options.keys.processing)
         lease_ms = milliseconds(options.visibility_timeout_seconds)
         self._kept_ms = max(lease_ms, _SHORTEST_RECORD_MS)
-        self._numbers = (
+        numbers = (
             f"{lease_ms} {options.max_delivery_count or 0} {self._kept_ms}"
             f" {options.keep_completed} {options.keep_failed} {options.keep_dead_letter_info}"
             f" {limit_words(options.limits, options.key_limits)}"
         )
         self._results = options.keys.result_prefix if options.results_ttl_seconds else ""
-        if self._results:
-            self._numbers += f" {milliseconds(options.results_ttl_seconds)} {self._results}"
+        kept = f" {milliseconds(options.results_ttl_seconds)} {self._results}" if self._results else ""
+        self._numbers = numbers + kept
+        # Keys may be waiting for what other limits said: the first claim has these looked at.
+        self._first_numbers = f"{numbers},1{kept}" if options.key_limits not in (None, Limits()) else ""
         worker = options.worker
         self._identity: tuple[str | bytes, ...] = (
             (worker.id, _worker_json(worker, busy=0, draining=False), held_field(worker.instance))
@@ -166,7 +168,8 @@ class ConsumerState:
         if self._results:
             words = [(*said, self._result(one)) for said, one in zip(words, settlements, strict=True)]
         records = ((settled,) if settlements else ()) + ((claimed,) if claim_id else ())
-        asked = f"{max(0, count)} {int(fresh)} {apart} {when} {self._numbers}", *self._identity
+        numbers = self._first_numbers or self._numbers
+        asked = f"{max(0, count)} {int(fresh)} {apart} {when} {numbers}", *self._identity
         args = (*asked, *chain.from_iterable(words))
         own = (settled, claimed, *answered)
         whole = Call(script("consume"), own, args, self._parse, raw=True, names=self._keys)
@@ -181,6 +184,8 @@ class ConsumerState:
         """Note that the reply arrived: nobody will repeat this call, so its records may go."""
         with self._lock:
             self._answered.extend(attempt.records)
+            if attempt.claim_id:
+                self._first_numbers = ""
             if reply[1]:
                 self._seen = reply[1]
         return reply[0]

@@ -7,7 +7,7 @@
 --       expired lease: 0 = as it comes, 1 = apart from others, 2 = the same, and the caller has others in hand; what is
 --       due: 2 = first, 1 = if nothing else waits, 0 = not now; lease ms; delivery limit or 0; record TTL ms; lengths
 --       kept of completed, failed, dead-letter info; limits for the queue and for each key: ms between two or 0, burst, most in
---       flight or 0, with commas, or - for none; where results are kept, for how many ms, and the prefix of their keys
+--       flight or 0, and 1 at the first claim, with commas, or - for none; where results are kept, for how many ms, and the prefix of their keys
 --       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for what its process holds or '',
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), and of what is given up its
 --       deduplication marker or '', reason, detail (also of what was cancelled); where results are kept, `key text` or ''. Instead of a large message

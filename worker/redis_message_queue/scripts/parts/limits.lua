@@ -7,6 +7,13 @@ local function room_of(limit, now, full_at, in_flight)
   return math.max(0, room)
 end
 
+-- When its bucket is full again. What is later than an empty one would be was written under a slower rate, and holds no
+-- more; nor a second beyond that, by which clocks may differ.
+local function full_at(limit, now, known)
+  known = tonumber(known or 0)
+  return known > now + limit.burst * limit.every + 1000 and now or math.max(now, known)
+end
+
 -- When it lets another one go, after those that were `taken`.
 local function free_at(limit, state, now, later)
   local at = now

@@ -1,19 +1,25 @@
--- Before a claim: what limits let it begin (`limits`: every, burst and most for the queue, then for each key; '-' for none), of
--- whom; `leaving` are in flight no more. `later` is when to look again at a key that has all in flight that it may have.
+-- Before a claim: what limits let it begin (`limits`: every, burst and most for the queue, then for each key, and 1 from who
+-- claims for the first time; '-' for none), of whom; `leaving` are in flight no more. `later` is when to look again at a key that has all in flight that it may have.
 local function prepare(lanes, limits, want, now_us, later, number, leaving)
   local grant, now, key = { want = want, owners = {} }, math.floor(now_us / 1000), nil
   if limits ~= '-' then
-    local every, burst, most, key_every, key_burst, key_most = string.match(limits, '^([^,]+),([^,]+),([^,]+),([^,]+),([^,]+),([^,]+)$')
+    local every, burst, most, key_every, key_burst, key_most, new = string.match(limits, '^([^,]+),([^,]+),([^,]+),([^,]+),([^,]+),([^,]+),?(1?)$')
     if every ~= '0' or most ~= '0' then
       local whole = { every = tonumber(every), burst = tonumber(burst), most = tonumber(most) }
-      local full_at = whole.every > 0 and call('ZSCORE', lanes.rates, '')
-      local state = { full_at = math.max(now, tonumber(full_at or 0)), taken = 0 }
+      local known = whole.every > 0 and call('ZSCORE', lanes.rates, '')
+      local state = { full_at = full_at(whole, now, known), taken = 0 }
       state.in_flight = whole.most > 0 and call('ZCARD', lanes.deadlines) - leaving or 0
       state.room = room_of(whole, now, state.full_at, state.in_flight)
-      grant.whole, grant.state, lanes.known, grant.want = whole, state, full_at, math.min(want, state.room)
+      grant.whole, grant.state, lanes.known, grant.want = whole, state, known, math.min(want, state.room)
     end
     if key_every ~= '0' or key_most ~= '0' then
       key = { every = tonumber(key_every), burst = tonumber(key_burst), most = tonumber(key_most) }
+      -- Lanes wait as long as other limits said, perhaps: those that would wait longest are looked at now.
+      local again, last = {}, new == '1' and call('ZRANGE', lanes.turns, -1000, -1, 'WITHSCORES') or {}
+      for i = 1, #last, 2 do
+        if tonumber(last[i + 1]) > now then again[#again + 1], again[#again + 2] = 0, last[i] end
+      end
+      if again[1] then call('ZADD', lanes.turns, 'XX', unpack(again)) end
     end
   end
   grant.key = key

@@ -40,7 +40,7 @@ local function stage(lanes, want, limit, now_us, later, number)
     for i = 1, #keys do
       local state, in_flight = states[keys[i]], 0
       if limit.most > 0 then in_flight = call('ZLEXCOUNT', lanes.held, run_of(keys[i])) end
-      state.full_at, state.in_flight = math.max(now, tonumber(known[i] or 0)), in_flight
+      state.full_at, state.in_flight = full_at(limit, now, known[i]), in_flight
       if limit.most > 0 and in_flight >= limit.most then
         --#include forget_gone
         state.in_flight = in_flight - forget_gone(lanes, keys[i])
