@@ -67,9 +67,11 @@ async def test_each_role_has_the_rights_that_its_work_needs_and_no_others(
         face = FACES[name](server.as_user(role))
         users.script_flush()
         users.config_resetstat()
-        await duty(face, face.client())
-        used = {name.removeprefix("cmdstat_") for name in users.info("commandstats")}
-        await face.close()
+        try:
+            await duty(face, face.client())
+        finally:
+            used = {name.removeprefix("cmdstat_") for name in users.info("commandstats")}
+            await face.close()
         granted = {rule[1:] for rule in rules(role, QueueKeys("{jobs}")) if rule.startswith("+")}
         assert granted - used <= SELDOM | (OF_OPERATOR if role == "operator" else set()), role
     # A client introduces itself (CLIENT SETINFO), and a queue asks once whether this is a cluster.

@@ -442,7 +442,7 @@ async def test_a_key_of_another_type_is_named(face: Face, redis_client: redis.Re
 async def test_what_cannot_be_asked_is_named(face: Face) -> None:
     queue = face.queue()
     for wrong in (None, 7):
-        with pytest.raises(TypeError, match="'message_id' must be a str"):
+        with pytest.raises(TypeError, match="'message_id' must be a str, got"):
             await face.call(queue.find, wrong)
     for method in (queue.redrive_letters, queue.delete_letters):
         with pytest.raises(TypeError, match="'message_ids' must be an iterable of ids"):

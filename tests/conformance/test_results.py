@@ -224,7 +224,7 @@ async def test_a_wait_ends_in_time(face: Face, redis_client: redis.Redis) -> Non
     assert await face.call(queue.result, "a", timeout_seconds=0.05) is None
     with pytest.raises(ConfigurationError, match="'timeout_seconds' must not be below 0, got -1"):
         await face.call(queue.result, "a", timeout_seconds=-1)
-    with pytest.raises(TypeError, match="'message_id' must be a str"):
+    with pytest.raises(TypeError, match="'message_id' must be a str, got"):
         await face.call(queue.result, None)
     redis_client.rpush(KEYS.result("b"), "mine")
     redis_client.expire(KEYS.result("b"), 60)

@@ -139,6 +139,6 @@ class LookingQueue(BaseQueue):
 
 
 def _check_id(message_id: str) -> None:
+    if not isinstance(message_id, str):
+        raise TypeError(f"'message_id' must be a str, got {type(message_id).__name__}")
     validation.check(message_id=message_id)
-    if message_id is None:
-        raise TypeError("'message_id' must be a str, got NoneType")
