@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
 import sys
 import threading
 from contextlib import closing, contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.local_mode import local_mode
+from tests.support.programs import output_of
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redis_message_queue import RedisMessageQueue
@@ -29,16 +29,7 @@ TYPED = {"archive": ["."], "moving": ["shop.py", "with_redisqueue"], "reports": 
 
 def python(folder: Path, *words: str) -> str:
     """What Python prints there; it has to end well."""
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS * 2,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(sys.executable, *words, folder=folder)
 
 
 def copy_of(app: str, folder: Path) -> Path:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.environments import Unavailable, python_with
+from tests.support.programs import output_of, running
 from tests.support.readmes import ROOT, blocks
 from tests.support.required import missing
-from tests.support.waiting import PATIENCE_SECONDS, eventually
+from tests.support.waiting import eventually
 
 from redis_message_queue import RedisMessageQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     import redis
 
@@ -52,42 +51,12 @@ class Shop:
 
     def run(self, *words: str) -> str:
         """What Python prints there; it has to end well."""
-        done = subprocess.run(
-            [self.python, *words],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_SECONDS * 2,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return output_of(self.python, *words, folder=self.folder, environment=self.environment)
 
-    @contextmanager
-    def worker(self, *words: str) -> Iterator[None]:
+    def worker(self, *words: str) -> AbstractContextManager[None]:
         """A program that runs on beside the test."""
         log = self.journal.with_suffix(".log")
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [self.python, *words],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield
-        except BaseException as error:
-            error.add_note(log.read_text()[-4000:])
-            raise
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE_SECONDS)
-            finally:
-                process.kill()
-                process.wait()
+        return running(self.python, *words, folder=self.folder, environment=self.environment, log=log)
 
     def noted(self) -> list[str]:
         """The lines of the journal once all are there, sorted; the picture's alone is not told."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -13,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+from tests.support.programs import paused, running
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     import redis
 
@@ -45,30 +45,11 @@ class Service:
             "EXPORTS_FOLDER": str(folder / "files"),
         }
 
-    @contextmanager
-    def running(self, *words: str) -> Iterator[None]:
-        """A module of Python as a program; a failure shows what it said."""
+    def running(self, *words: str) -> AbstractContextManager[None]:
+        """A module of Python as a program."""
+        command = (sys.executable, "-m", *words)
         log = self.folder / f"{words[0]}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *words],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield
-        except BaseException as error:
-            error.add_note(f"{words}: {log.read_text()[-4000:]}")
-            raise
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE_SECONDS)
-            finally:
-                process.kill()
-                process.wait()
+        return running(*command, folder=self.folder, environment=self.environment, log=log)
 
     @contextmanager
     def served(self, *words: str) -> Iterator[httpx.Client]:
@@ -132,17 +113,6 @@ def test_a_report_is_asked_for_waited_for_and_fetched(
         assert client.post("/reports", json={"customer": "ada", "month": "soon"}).status_code == 422
 
 
-@contextmanager
-def held_up(server: EmbeddedRedis) -> Iterator[None]:
-    """It accepts connections and says nothing."""
-    assert server.process is not None
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.process.send_signal(signal.SIGCONT)
-
-
 def sees_redis_away(client: httpx.Client, ask: str, question: dict[str, str], fetch: str) -> None:
     with ThreadPoolExecutor() as pool:
         asked, got = pool.submit(client.post, ask, json=question), pool.submit(client.get, fetch)
@@ -162,7 +132,7 @@ def test_without_redis_a_service_says_so_lives_on_and_recovers(tmp_path: Path) -
             assert asked.status_code == 202
             done = client.get(asked.headers["Location"], params={"wait": 60})
             assert done.json()["state"] == "completed"
-            with held_up(server):
+            with paused(server):
                 sees_redis_away(client, "/reports", january, "/reports/any")
 
 
@@ -189,7 +159,7 @@ def test_the_sync_service_says_that_redis_is_away_and_recovers(tmp_path: Path) -
         ask, question = "/tenants/small/exports", {"name": "all"}
         sees_redis_away(client, ask, question, "/exports/any")
         with server, service.worked_on("work:write"):
-            with held_up(server):
+            with paused(server):
                 sees_redis_away(client, ask, question, "/exports/any")
             place = export(client, "small", "all")
             assert export(client, "small", "all") == place

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.support.programs import paused
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redisqueue_worker.embedded_redis import EmbeddedRedis
@@ -40,17 +41,6 @@ def server() -> Iterator[EmbeddedRedis]:
 def client(server: EmbeddedRedis) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(server.url) as connected:
         yield connected
-
-
-@contextmanager
-def paused(server: EmbeddedRedis) -> Iterator[None]:
-    """The server hears everything and answers nothing."""
-    assert server.process is not None
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.process.send_signal(signal.SIGCONT)
 
 
 def elapse(seconds: float) -> None:

@@ -61,14 +61,7 @@ def _look(keys: QueueKeys, instance: str, cursor: str, count: int) -> Call[_Part
     lease = keys.leases
     names = (
         keys.pending,
-        keys.processing,
-        lease.deadlines,
-        lease.tokens,
-        lease.token_counter,
-        lease.delivery_counts,
-        lease.claim_result_refs,
-        lease.claim_result_ids,
-        lease.claim_result_backrefs,
+        *lease.names,
         lease.notes,
         keys.workers,
     )

@@ -54,6 +54,20 @@ class LeaseKeys:
         "Never written: stands in for a dead-letter list where none is configured.",
     )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Processing and what tells of its claims, in the order in which scripts are given them."""
+        return (
+            self.processing,
+            self.deadlines,
+            self.tokens,
+            self.token_counter,
+            self.delivery_counts,
+            self.claim_result_refs,
+            self.claim_result_ids,
+            self.claim_result_backrefs,
+        )
+
     def claim_result(self, claim_id: str) -> str:
         """String: what the claim with this id was given, so that a lost reply can be repeated."""
         return f"{self.processing}:claim_result:{claim_id}"
@@ -173,14 +187,7 @@ class QueueKeys:
         lease, lanes = self.leases, self.lanes
         return (
             self.pending,
-            self.processing,
-            lease.deadlines,
-            lease.tokens,
-            lease.token_counter,
-            lease.delivery_counts,
-            lease.claim_result_refs,
-            lease.claim_result_ids,
-            lease.claim_result_backrefs,
+            *lease.names,
             self.delayed,
             self.completed,
             self.failed,

@@ -353,17 +353,7 @@ def move(
 
 @lru_cache(_QUEUES)
 def _finish_keys(processing: str) -> tuple[Text, ...]:
-    lease = lease_keys(processing)
-    return encoded(
-        processing,
-        lease.deadlines,
-        lease.tokens,
-        lease.token_counter,
-        lease.delivery_counts,
-        lease.claim_result_refs,
-        lease.claim_result_ids,
-        lease.claim_result_backrefs,
-    )
+    return encoded(*lease_keys(processing).names)
 
 
 def renew(*, processing: str, stored: Text, lease_token: str, visibility_timeout_ms: int) -> Call[bool]:
