@@ -243,6 +243,28 @@ def test_what_a_worker_without_limits_took_over_is_given_back(redis_client: redi
     assert [claim.payload for claim in limited.claim(5).claims] == [b"a1"]
 
 
+@pytest.mark.parametrize("expired", [False, True])
+async def test_what_process_message_took_over_counts_no_more(
+    face: Face, redis_client: redis.Redis, expired: bool
+) -> None:
+    queue = face.queue()
+    await face.call(queue.enqueue_many, ["a0", "a1"], limit_keys=["a", "a"])
+    identity = WorkerIdentity("w", 4, instance="i")
+    limited = consumer_of(redis_client, key_limits=Limits(max_in_flight=1), worker=identity)
+    (begun,) = limited.claim(5).claims
+    if expired:
+        redis_client.zadd(KEYS.lease_deadlines, {begun.stored: 1})
+    else:
+        assert expire_leases(redis_client, KEYS, "i") == 1
+    async with face.process(queue) as payload:
+        assert payload == b"a0"
+        assert not redis_client.exists(KEYS.lanes.held)
+        (following,) = limited.claim(5).claims
+        assert following.payload == b"a1"
+    limited.settle(done([following]))
+    assert not redis_client.exists(KEYS.lanes.waiting, KEYS.lanes.turns, KEYS.lanes.held)
+
+
 @pytest.mark.parametrize("many", [1, 5])
 def test_a_limit_that_was_raised_holds_from_the_next_start(redis_client: redis.Redis, many: int) -> None:
     queue = RedisMessageQueue("{jobs}", client=redis_client)

@@ -87,6 +87,11 @@ return guarded(keys.wrong, function()
   local claims, refused = claim(keys, { count = 1, deadline = deadline, counted = limit > 0, limit = limit,
     dead = dead_list, delayed = delayed, unique = record, buried = buried, cancelled = cancelled })
   local stored, token, deliveries = unpack(claims[1] or { '', '', '' })
+  if lane_of(stored) then -- taken over, it may still be counted for its limit key
+    --#include lanes
+    --#include give_back
+    give_back({ turns = lanes.turns, held = KEYS[1] .. ':held' }, { stored })
+  end
   if claims[1] then
     remember(stored, token)
     refused, deliveries = '', limit > 0 and text(deliveries) or ''
