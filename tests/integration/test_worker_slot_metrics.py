@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.waiting import PATIENCE_SECONDS
-from tests.support.worker_process import WorkerProcess, eventually, publish
+from tests.support.worker_process import WorkerProcess, counters, eventually, publish
 
 from redisqueue_worker.embedded_redis import free_port
 
@@ -154,6 +154,8 @@ def test_a_fresh_worker_begins_with_none(tmp_path: Path, redis_url: str, redis_c
     with page.worker as worker:
         publish(redis_client, "7")
         eventually(lambda: page.value("rows_total", table="a") == 7, "told")
+        # What is in hand when it is killed would be handled again by the next.
+        eventually(lambda: counters(redis_client).processing == 0, "settled")
         worker.signal(signal.SIGKILL)
         worker.wait()
     with page.worker as worker:
