@@ -131,7 +131,7 @@ def _packed(call: Call[Any] | Push, connection: Any) -> bytes:
     parts: tuple[Any, ...]
     if isinstance(call, Push):
         parts = (call.stored,)
-        bulks = [b"*3\r\n%b" % _head(("LPUSH", call.queue), encoding)]
+        bulks = [b"*3\r\n%b" % _head_of_push(call.queue, encoding)]
     else:
         names, own, args = call.names, call.own_keys, call.args
         parts = (*own, *args)
@@ -149,11 +149,15 @@ def _packed(call: Call[Any] | Push, connection: Any) -> bytes:
 
 @lru_cache(_HEADS)
 def _head_of_call(sha: str, names: tuple[Text, ...], keys: int, encoding: tuple[str, str]) -> bytes:
-    return _head(("EVALSHA", sha, str(keys), *names), encoding)
+    return _bulks(("EVALSHA", sha, str(keys), *names), encoding)
 
 
 @lru_cache(_HEADS)
-def _head(parts: tuple[Text, ...], encoding: tuple[str, str]) -> bytes:
+def _head_of_push(queue: str, encoding: tuple[str, str]) -> bytes:
+    return _bulks(("LPUSH", queue), encoding)
+
+
+def _bulks(parts: tuple[Text, ...], encoding: tuple[str, str]) -> bytes:
     coded = [part if isinstance(part, bytes) else part.encode(*encoding) for part in parts]
     return b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in coded)
 

@@ -21,6 +21,8 @@ _SHORTEST_HANDLER_SECONDS = 1e-6
 _MOST_MESSAGES = 64
 # What is shorter than this is not worth a pause: the consumer loop itself takes as long.
 _SHORTEST_LINGER_SECONDS = 0.0002
+# At most so long, and such a part of a handler's time: where slots wait for the call, and where none does.
+_LINGER, _LINGER_PREFETCHING = (0.001, 1 / 16), (0.002, 1 / 5)
 
 
 class Prefetch:
@@ -67,8 +69,7 @@ class Prefetch:
         A millisecond at most, and a sixteenth of what a handler takes; 2 ms and a fifth where no slot waits
         meanwhile, since messages were prefetched. 0 for short handlers.
         """
-        longest, part = (0.002, 1 / 5) if self._beyond else (0.001, 1 / 16)
-        wanted = min(longest, part * (self._mean_seconds or 0.0))
+        wanted = _lingered(_LINGER_PREFETCHING if self._beyond else _LINGER, self._mean_seconds or 0.0)
         return wanted if wanted >= _SHORTEST_LINGER_SECONDS else 0.0
 
     @property
@@ -77,7 +78,7 @@ class Prefetch:
         mean = self._mean_seconds
         if not (self._ahead and self.saturated) or mean is None or mean > _LONGEST_HANDLER_SECONDS:
             return 0
-        away_seconds = self._call_seconds + min(0.002, mean / 5)
+        away_seconds = self._call_seconds + _lingered(_LINGER_PREFETCHING, mean)
         begun = math.ceil(self._slots * away_seconds / max(mean, _SHORTEST_HANDLER_SECONDS)) + 1
         return min(begun, self._slots, _MOST_MESSAGES)
 
@@ -118,3 +119,8 @@ class Prefetch:
             return LONGEST_WAIT_SECONDS - self._waiting[0].age_seconds
         except IndexError:
             return math.inf
+
+
+def _lingered(most: tuple[float, float], mean_seconds: float) -> float:
+    longest, part = most
+    return min(longest, part * mean_seconds)

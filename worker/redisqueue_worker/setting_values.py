@@ -39,13 +39,7 @@ def whole(minimum: int, maximum: int = _MOST) -> Callable[[str], int]:
 
 def seconds(value: str) -> float:
     """A number of seconds. Raises ValueError."""
-    try:
-        number = float(value)
-    except ValueError:
-        number = 0.0
-    if not 0 < number <= _MOST:
-        raise ValueError(f"must be a number of seconds above 0, and at most {_MOST}")
-    return number
+    return _above_zero(value, "a number of seconds", _MOST)
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -68,12 +62,16 @@ def switch(value: str) -> bool:
 
 def rate(value: str) -> float:
     """Messages a second. Raises ValueError."""
+    return _above_zero(value, "a number", _HIGHEST_RATE)
+
+
+def _above_zero(value: str, what: str, most: float) -> float:
     try:
         number = float(value)
     except ValueError:
         number = 0.0
-    if not 0 < number <= _HIGHEST_RATE:
-        raise ValueError(f"must be a number above 0, and at most {_HIGHEST_RATE}")
+    if not 0 < number <= most:
+        raise ValueError(f"must be {what} above 0, and at most {most}")
     return number
 
 

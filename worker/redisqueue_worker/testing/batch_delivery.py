@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.consumer import Claim
 from redisqueue_worker.batch_handlers import BatchContext, Called, called, called_async
 from redisqueue_worker.batching import Batch, is_alone
-from redisqueue_worker.executors import run_to_end
 from redisqueue_worker.in_flight import InFlight
 from redisqueue_worker.retry_policy import Failure, FailureKind
 from redisqueue_worker.testing.delivery import Message, known_facts
@@ -109,19 +107,12 @@ class _Deliveries:
     def call(self, part: list[InFlight]) -> Called:
         """One call of the handler."""
         call = _WatchedCall([self._of(one.context) for one in part])
-        if call.is_async:
-            with asyncio.Runner() as runner:
-                failure = run_to_end(runner, call.in_a_task(), interruptible=True)
-        elif call.context.remaining_seconds is None:
-            failure = contextvars.copy_context().run(call.handle)
-        else:
-            failure = call.in_a_thread()
-        return call.ended(failure)
+        return call.ended(call.handled())
 
     async def call_async(self, part: list[InFlight]) -> Called:
         """The same on the loop that runs here."""
         call = _WatchedCall([self._of(one.context) for one in part])
-        return call.ended(await (call.in_a_task() if call.is_async else call.in_an_awaited_thread()))
+        return call.ended(await call.handled_async())
 
     @property
     def told(self) -> list[Delivery]:

@@ -124,21 +124,13 @@ def deliver(handler: AnyHandler, payload: object, **facts: Unpack[Facts]) -> Del
     if asyncio._get_running_loop() is not None:  # noqa: SLF001  (the public one raises where there is none)
         raise RuntimeError("deliver() would block the event loop that runs here; use: await deliver_async(…)")
     message = Message(handler, payload, **known_facts(facts))
-    if message.is_async:
-        with asyncio.Runner() as runner:
-            failure = run_to_end(runner, message.in_a_task(), interruptible=True)
-    elif message.context.remaining_seconds is None:
-        failure = contextvars.copy_context().run(message.handle)
-    else:
-        failure = message.in_a_thread()
-    return message.delivery(failure)
+    return message.delivery(message.handled())
 
 
 async def deliver_async(handler: AnyHandler, payload: object, **facts: Unpack[Facts]) -> Delivery:
     """As `deliver`, on the event loop that runs here; a `def` runs in a thread of its own."""
     message = Message(handler, payload, **known_facts(facts))
-    failure = await (message.in_a_task() if message.is_async else message.in_an_awaited_thread())
-    return message.delivery(failure)
+    return message.delivery(await message.handled_async())
 
 
 def known_facts(facts: Facts) -> Facts:
@@ -251,6 +243,19 @@ class Message:
             raise
 
     # ---- where it runs -------------------------------------------------------------
+
+    def handled(self) -> Failure | None:
+        """Call the handler as a worker would, where no event loop runs; how it failed."""
+        if self.is_async:
+            with asyncio.Runner() as runner:
+                return run_to_end(runner, self.in_a_task(), interruptible=True)
+        if self.context.remaining_seconds is None:
+            return contextvars.copy_context().run(self.handle)
+        return self.in_a_thread()
+
+    async def handled_async(self) -> Failure | None:
+        """The same on the loop that runs here; a `def` runs in a thread of its own."""
+        return await (self.in_a_task() if self.is_async else self.in_an_awaited_thread())
 
     def handle(self) -> Failure | None:
         """Call the handler to its end, here."""
