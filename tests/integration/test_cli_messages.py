@@ -20,7 +20,7 @@ from redis_message_queue.keys import QueueKeys
 from redis_message_queue.looking import State
 from redis_message_queue.results import ResultState
 from redisqueue_operator.cli import main
-from redisqueue_operator.cli.commands.top import STATS_SHAPE, WORKER_SHAPE
+from redisqueue_operator.cli.commands.queues.stats import STATS_SHAPE, WORKER_SHAPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

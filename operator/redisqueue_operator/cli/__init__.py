@@ -7,26 +7,17 @@ import os
 import sys
 from functools import partial
 from importlib import import_module
-from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import redis
-
-from redis_message_queue.exceptions import ConfigurationError
-from redis_message_queue.trouble import described
+from redisqueue_operator.cli.commands import COMMANDS
 from redisqueue_operator.cli.options import UserError, check_texts
 from redisqueue_operator.extras import way_out
-from redisqueue_worker.embedded_redis import NoServerFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redisqueue_operator.cli.options import Subcommands
 
-COMMANDS = (
-    *("local", "lint", "enqueue", "publish", "top", "message", "peek", "dlq", "redrive", "repair"),
-    *("explain", "drain", "acl"),
-)
 EXTRA = "local"
 EPILOG = """\
 examples:
@@ -51,33 +42,45 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+class ShowVersion(argparse.Action):
+    """--version: looked up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print it and end."""
+        from importlib.metadata import version  # noqa: PLC0415 - nothing else needs it
+
+        print(f"redisqueue {version('redis-queue-operator')}")
+        parser.exit()
+
+
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The whole command line: of this command all that it takes, of others what they are for."""
     result = argparse.ArgumentParser(
         prog="redisqueue",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    result.add_argument(
-        "--version", action="version", version=f"redisqueue {version('redis-queue-operator')}"
-    )
+    result.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     subcommands = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        add(command, subcommands)
+    called = COMMANDS.get(command, ("", ""))[0]
+    for name, (module, summary) in COMMANDS.items():
+        if module != called:
+            subcommands.add_parser(name, help=summary)
+    if called:
+        add(command, called, subcommands)
     return result
 
 
-def add(command: str, subcommands: Subcommands) -> None:
-    """Declare one command; where its extra is not installed, one that says so whatever follows it."""
+def add(command: str, module: str, subcommands: Subcommands) -> None:
+    """Declare the commands of a module; where its extra is not installed, one that says so."""
     try:
-        import_module(f"redisqueue_operator.cli.commands.{command}").add_to(subcommands)
+        import_module(f"redisqueue_operator.cli.commands.{module}").add_to(subcommands)
     except ModuleNotFoundError as missing:
-        problem = way_out(missing, EXTRA)
-        # Without prefix characters nothing that follows is an option.
-        stand_in = subcommands.add_parser(command, help=problem, prefix_chars="\0", add_help=False)
+        # Without prefix characters whatever follows is no option.
+        stand_in = subcommands.add_parser(command, prefix_chars="\0", add_help=False)
         stand_in.add_argument("anything", nargs="*")
-        stand_in.set_defaults(run=partial(refuse, f"{command} {problem}"))
+        stand_in.set_defaults(run=partial(refuse, f"{command} {way_out(missing, EXTRA)}"))
 
 
 def refuse(problem: str, _: argparse.Namespace) -> int:
@@ -90,13 +93,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     argparse ends a list of words at the first flag: the words after it are put where the command wants them.
     """
-    everything = parser()
-    options, rest = everything.parse_known_args(argv)
-    words = getattr(options, getattr(options, "words", ""), None)
-    if rest and (words is None or any(word.startswith("-") for word in rest)):
+    words = sys.argv[1:] if argv is None else argv
+    everything = parser(*words[:1])
+    options, rest = everything.parse_known_args(words)
+    more = getattr(options, getattr(options, "words", ""), None)
+    if rest and (more is None or any(word.startswith("-") for word in rest)):
         everything.error(f"unrecognized arguments: {' '.join(rest)}")
-    if words is not None:
-        words.extend(rest)
+    if more is not None:
+        more.extend(rest)
     return options
 
 
@@ -110,21 +114,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_texts(options)
         result: int = options.run(options)
         sys.stdout.flush()
-    except (UserError, ConfigurationError, NoServerFound) as error:
-        print(f"redisqueue: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as missing:
-        print(f"redisqueue: this {way_out(missing, EXTRA)}", file=sys.stderr)
-        return 1
-    except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
-        print(
-            f"redisqueue: Redis: {described(error)} (its address: --redis-url or REDISQUEUE_REDIS_URL)",
-            file=sys.stderr,
-        )
-        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Exception as error:
+        problem = described(error)
+        if problem is None:
+            raise
+        print(f"redisqueue: {problem}", file=sys.stderr)
+        return 1
     return result
+
+
+def described(error: Exception) -> str | None:
+    """What a person is told of it; None for a fault of this program."""
+    # Whoever asks for help, or misspells a command, does not wait for a Redis client.
+    from redis.exceptions import RedisClusterException, RedisError  # noqa: PLC0415
+
+    from redis_message_queue import trouble  # noqa: PLC0415
+    from redis_message_queue.exceptions import ConfigurationError  # noqa: PLC0415
+    from redisqueue_worker.embedded_redis import NoServerFound  # noqa: PLC0415
+
+    if isinstance(error, (UserError, ConfigurationError, NoServerFound)):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"this {way_out(error, EXTRA)}"
+    if isinstance(error, (RedisError, RedisClusterException)):
+        return f"Redis: {trouble.described(error)} (its address: --redis-url or REDISQUEUE_REDIS_URL)"
+    return None

@@ -27,9 +27,7 @@ SOURCES = {"dead-letter": "dead_letter", "failed": "failed"}
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser(
-        "redrive", help="dead or failed letters back to pending", description=__doc__
-    )
+    parser = subcommands.add_parser("redrive", description=__doc__)
     parser.add_argument("queue", metavar="QUEUE", nargs="?", help=QUEUE_HELP)
     parser.add_argument(
         "--from", dest="source", choices=SOURCES, default="dead-letter", help="(default: dead-letter)"

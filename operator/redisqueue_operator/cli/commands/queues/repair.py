@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser(
-        "repair", help="messages without a lease get one, and so come back", description=__doc__
-    )
+    parser = subcommands.add_parser("repair", description=__doc__)
     parser.add_argument("queue", metavar="QUEUE", nargs="?", help=QUEUE_HELP)
     parser.add_argument(
         "--grace",

@@ -25,7 +25,7 @@ SELECTOR = "redisqueue.dev/queue="
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser("drain", help="stop the workers, losing nothing", description=__doc__)
+    parser = subcommands.add_parser("drain", description=__doc__)
     parser.add_argument("name", metavar="NAME", help="the RedisQueue's name")
     parser.add_argument("--resume", action="store_true", help="let the rules choose the number again")
     parser.add_argument(

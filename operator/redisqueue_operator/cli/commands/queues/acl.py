@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser("acl", help="the least rights in Redis", description=__doc__)
+    parser = subcommands.add_parser("acl", description=__doc__)
     parser.add_argument("queue", metavar="QUEUE", nargs="?", help=QUEUE_HELP)
     parser.add_argument(
         "--role",

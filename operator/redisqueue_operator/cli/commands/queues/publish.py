@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser("publish", help="put messages into a queue", description=__doc__)
+    parser = subcommands.add_parser("publish", description=__doc__)
     parser.add_argument("queue", metavar="QUEUE", help=QUEUE_HELP)
     parser.add_argument(
         "messages", nargs="*", metavar="MESSAGE", help="text of a message; none: lines of standard input"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser("lint", help="check RedisQueue files", description=__doc__)
+    parser = subcommands.add_parser("lint", description=__doc__)
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="YAML of one or more documents; - is standard input"
     )

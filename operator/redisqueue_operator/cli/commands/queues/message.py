@@ -54,10 +54,10 @@ def add_to(subcommands: Subcommands) -> None:
 
 
 def declared(
-    subcommands: Subcommands, name: str, run: Callable[[argparse.Namespace], int], summary: str, text: str
+    subcommands: Subcommands, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
     """A command on one message."""
-    parser = subcommands.add_parser(name, help=summary, description=text)
+    parser = subcommands.add_parser(name, description=text)
     parser.add_argument("queue", metavar="QUEUE", help=QUEUE_HELP)
     parser.add_argument("id", metavar="ID", help="of the message, as `enqueue` and logs tell it")
     add_place(parser)
@@ -82,7 +82,7 @@ def seconds(text: str) -> float:
 def add_show(subcommands: Subcommands) -> None:
     """Declare `show`."""
     add_json(
-        declared(subcommands, "show", show, "where a message is", SHOW),
+        declared(subcommands, "show", show, SHOW),
         "an object: message_id, state, position, due, lease_end, deliveries, worker, at, reason, traceback",
     )
 
@@ -108,7 +108,7 @@ def told(location: Location) -> list[str]:
 
 def add_result(subcommands: Subcommands) -> None:
     """Declare `result`."""
-    parser = declared(subcommands, "result", result, "what became of a message", RESULT)
+    parser = declared(subcommands, "result", result, RESULT)
     add_json(parser, "an object: state, value, reason; null while nothing is known")
     parser.add_argument(
         "--timeout-seconds",
@@ -153,7 +153,7 @@ ANSWERS: Mapping[Cancellation, str] = {
 
 def add_cancel(subcommands: Subcommands) -> None:
     """Declare `cancel`."""
-    parser = declared(subcommands, "cancel", cancel, "cancel a message", CANCEL)
+    parser = declared(subcommands, "cancel", cancel, CANCEL)
     add_json(parser, "an object: message_id, cancelled (removed, requested, finished, unknown)")
 
 

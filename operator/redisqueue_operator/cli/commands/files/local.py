@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator import interruptible
 from redisqueue_operator.api import parse
-from redisqueue_operator.cli.commands.lint import problem_lines
+from redisqueue_operator.cli.commands.files.lint import problem_lines
 from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.cli.screen import LogLine, Screen, ScreenHandler, table
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
@@ -35,7 +35,7 @@ HEADER = ("QUEUE", "PENDING", "DELAYED", "IN FLIGHT", "FAILED", "DLQ", "REPLICAS
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser("local", help="run a RedisQueue on this machine", description=__doc__)
+    parser = subcommands.add_parser("local", description=__doc__)
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="YAML with RedisQueues and their handlers' ConfigMaps"
     )

@@ -21,7 +21,7 @@ PLACES = ("pending", "processing", "delayed", "failed", "completed", "dead-lette
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser("peek", help="look at messages", description=__doc__)
+    parser = subcommands.add_parser("peek", description=__doc__)
     parser.add_argument("queue", metavar="QUEUE", nargs="?", help=QUEUE_HELP)
     parser.add_argument(
         "--of", choices=PLACES, default="pending", help="which messages (default: pending, next one first)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from redis_message_queue.enqueue import Priority
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.commands.publish import lines_of_input
+from redisqueue_operator.cli.commands.queues.publish import lines_of_input
 from redisqueue_operator.cli.options import (
     NOT_DONE,
     QUEUE_HELP,
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser(
-        "enqueue", help="put messages into a queue, for later too, and say their ids", description=__doc__
-    )
+    parser = subcommands.add_parser("enqueue", description=__doc__)
     parser.add_argument("queue", metavar="QUEUE", help=QUEUE_HELP)
     parser.add_argument(
         "messages", nargs="*", metavar="MESSAGE", help="text of a message; none: lines of standard input"

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.commands.peek import printable
+from redisqueue_operator.cli.commands.queues.peek import printable
 from redisqueue_operator.cli.options import (
     NOT_DONE,
     QUEUE_HELP,
@@ -38,9 +38,7 @@ LETTER = "payload (payload_hex where it is no text), message_id, reason, deliver
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command and what it does."""
-    parser = subcommands.add_parser(
-        "dlq", help="dead letters: list, show, redrive, delete, purge", description=__doc__
-    )
+    parser = subcommands.add_parser("dlq", description=__doc__)
     actions = parser.add_subparsers(title="what to do", metavar="ACTION", required=True)
     one = declare(actions, "list", run_list, "newest first", f"a list of objects: {LETTER}")
     one.add_argument("--count", type=count, default=20, metavar="N", help="at most so many (default: 20)")

@@ -23,7 +23,7 @@ PORT = 8080
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser("explain", help="why so many workers", description=__doc__)
+    parser = subcommands.add_parser("explain", description=__doc__)
     parser.add_argument("name", metavar="NAME", help="the RedisQueue's name")
     parser.add_argument(
         "--operator-port", type=int, default=PORT, metavar="N", help=f"its HTTP port (default: {PORT})"

@@ -1,0 +1,1 @@
+"""Commands on files, and what needs neither a Redis nor a cluster."""

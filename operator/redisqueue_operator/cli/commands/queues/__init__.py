@@ -1,0 +1,1 @@
+"""Commands that ask a Redis: the queue is named, or a RedisQueue names it."""

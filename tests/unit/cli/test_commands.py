@@ -1,0 +1,38 @@
+"""The table of commands: what `redisqueue --help` says without importing any."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from redisqueue_operator.cli.commands import COMMANDS
+
+HEAVY = ("redis", "redis_message_queue", "asyncio", "yaml", "rich", "subprocess", "importlib.metadata")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["nonsense"]])
+def test_who_asks_for_help_waits_for_no_command(words: list[str]) -> None:
+    code = f"""
+import sys
+from redisqueue_operator.cli import main
+try:
+    main({words})
+except SystemExit:
+    pass
+modules = [f"redisqueue_operator.cli.commands.{{module}}" for module, _ in {list(COMMANDS.values())}]
+print([name for name in (*{HEAVY}, *modules) if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert all(f"  {name} " in done.stdout for name in COMMANDS if words == ["--help"])
+
+
+@pytest.mark.parametrize("module", sorted({module for module, _ in COMMANDS.values()}))
+def test_a_module_declares_the_commands_that_the_table_says_of_it(module: str) -> None:
+    declared = argparse.ArgumentParser().add_subparsers()
+    import_module(f"redisqueue_operator.cli.commands.{module}").add_to(declared)
+    assert list(declared.choices) == [name for name, (its, _) in COMMANDS.items() if its == module]
