@@ -197,7 +197,7 @@ def _of_numbers(
         memory = _with_deletion(memory, observation)
         why = may_go(rq, observation, memory.deletion_seen_ms or 0, now.wall)
         if why and not _is_barred("finalizer", memory, now.clock, failed):
-            vanished = workers_vanished(observation) if memory.attempt("finalizer").error is None else None
+            vanished = None if memory.farewell_told else workers_vanished(observation)
             return Plan(memory, events=(vanished,) if vanished else (), finalizer=False, why=why)
         again = min(again, DELETION_LOOK_SECONDS)
     before = memory.rollout
@@ -338,6 +338,8 @@ def remembered(plan: Plan, done: Done, now: Now) -> Memory:
         memory = _after_failure(memory, done, now)
     elif plan.finalizer is not None:
         memory = memory.after("finalizer")
+    if plan.finalizer is False and plan.events:
+        memory = replace(memory, farewell_told=True)
     if plan.remark is not None and not done.failed:
         memory = replace(memory, remark=plan.remark)
     if plan.scale is not None and done.scaled is not None:

@@ -355,6 +355,21 @@ def test_what_was_scaled_is_told_by_the_next_plan_and_once() -> None:
     assert remembered(told, Done(failed="status"), NOW).scaled is not None, "as long as it is not told"
 
 
+@pytest.mark.parametrize(
+    "done",
+    [
+        pytest.param(Done(), id="the finalizer is off, and the watch does not say so yet"),
+        pytest.param(Done(failed="finalizer", error=Conflict("x")), id="the finalizer could not be taken off"),
+    ],
+)
+def test_that_the_workers_vanished_is_told_once(done: Done) -> None:
+    look = Look(**HELD, of=queue(3), deleted=True, made=False)
+    first = plan_of(look.seen(), memory(), NOW)
+    assert steps(first) == {"events": ("WorkersVanished",), "finalizer": False}
+    later = replace(NOW, clock=START + 60)
+    assert steps(plan_of(look.seen(), remembered(first, done, NOW), later)) == {"finalizer": False}
+
+
 def test_while_many_statuses_are_written_another_one_waits_a_moment() -> None:
     plan = plan_of(Look().seen(), memory(), replace(NOW, crowded=True))
     assert (steps(plan), plan.again) == ({}, 1.5)
