@@ -102,7 +102,7 @@ class Memory:
     deletion_seen_ms: int | None = None
     """Redis' time at the last sample when the deletion was first seen: only newer ones say what is left."""
     farewell_told: bool = False
-    """The Events of its end were told: a look that does not see yet that it is over tells them no second time."""
+    """The Events of its end were told: a look that does not see that end yet tells them no second time."""
 
     def attempt(self, step: str) -> Attempt:
         """How that kind of write went lately."""

@@ -359,7 +359,7 @@ def test_what_was_scaled_is_told_by_the_next_plan_and_once() -> None:
     "done",
     [
         pytest.param(Done(), id="the finalizer is off, and the watch does not say so yet"),
-        pytest.param(Done(failed="finalizer", error=Conflict("x")), id="the finalizer could not be taken off"),
+        pytest.param(Done(failed="finalizer", error=Conflict("x")), id="the finalizer cannot be taken off"),
     ],
 )
 def test_that_the_workers_vanished_is_told_once(done: Done) -> None:
