@@ -27,6 +27,12 @@ def binary(name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def one(items: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:
+    """The only manifest of that kind (and name)."""
+    (found,) = [item for item in items if item["kind"] == kind and name in (None, item["metadata"]["name"])]
+    return found
+
+
 class HelmError(Exception):
     """helm refused; the text is its output."""
 

@@ -8,22 +8,46 @@
 {{ include "operator.name" . }}:{{ .Release.Namespace }}
 {{- end }}
 
+{{- /* What finds the operator's pods. A Deployment's selector cannot be changed, so nothing else goes in here. */}}
 {{- define "operator.selector" -}}
 app.kubernetes.io/name: redis-queue-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "operator.labels" -}}
-{{ include "operator.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/part-of: redisqueue
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- /* What finds the pod of `helm test`, and no selector of the operator does. */}}
+{{- define "operator.testSelector" -}}
+app.kubernetes.io/name: redis-queue-operator-test
+app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- /* registry/repository:tag of (dict "image" values "default" version). */}}
+{{- /* Labels of an object: the release's own, over the commonLabels. */}}
+{{- define "operator.labels" -}}
+{{- $own := include "operator.selector" . | fromYaml }}
+{{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion }}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) }}
+{{- toYaml (merge $own .Values.commonLabels (dict "app.kubernetes.io/part-of" "redisqueue")) }}
+{{- end }}
+
+{{- /* Labels of the operator's pods: of these alone, since a new one rolls them out. */}}
+{{- define "operator.podLabels" -}}
+{{- toYaml (merge (include "operator.selector" . | fromYaml) .Values.podLabels .Values.commonLabels) }}
+{{- end }}
+
+{{- define "operator.serviceAccount" -}}
+{{- if .Values.serviceAccount.name }}
+{{- .Values.serviceAccount.name }}
+{{- else if .Values.serviceAccount.create }}
+{{- include "operator.name" . }}
+{{- else }}
+{{- fail "serviceAccount.name is empty: with serviceAccount.create=false it names the ServiceAccount that is there already" }}
+{{- end }}
+{{- end }}
+
+{{- /* registry/repository:tag of (dict "image" values "default" version), or @digest in place of the tag. */}}
 {{- define "operator.image" -}}
-{{ with .image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ .image.repository }}:{{ .image.tag | default .default }}
+{{- with .image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .default }}{{ end }}
 {{- end }}
 
 {{- /* The watched namespaces, with their templates filled in, as a comma-separated text. A name that came out empty
@@ -51,36 +75,47 @@ would mean all namespaces, with a ClusterRole that reads every Secret: nobody ge
 
 {{- /* What the operator does to RedisQueues and their workers; it deletes nothing but finished redrives, and lists no Secret. */}}
 {{- define "operator.rules" -}}
+# Serves RedisQueues: reads them, and takes its finalizer off one that is deleted.
 - apiGroups: [redisqueue.dev]
   resources: [redisqueues]
   verbs: [get, list, watch, patch]
+# Says in their status how things are.
 - apiGroups: [redisqueue.dev]
   resources: [redisqueues/status, redisqueueredrives/status]
   verbs: [patch]
+# Carries out RedisQueueRedrives, and deletes finished ones when spec.ttlSecondsAfterFinished is over.
 - apiGroups: [redisqueue.dev]
   resources: [redisqueueredrives]
   verbs: [get, list, watch, delete]
+# Runs the workers: a Deployment for each RedisQueue, and one beside it while a new template is on trial.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
+# Scales them.
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
+# Tells the workers of a new template from those of the one before.
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [list, watch]
+# Sees which workers are ready, busy or dead, and marks the idle ones that are to go first.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch]
+# Reads the handlers that worker.source names, and keeps copies of them for the workers that mount them.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, create, patch, delete]
+# Reads the Secrets that a RedisQueue names for its Redis; without list and watch, no other can be found.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
+# Keeps evictions from taking too many workers at once.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [list, create, patch, delete]
+# Tells each change of the number of workers with its reason.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
@@ -92,4 +127,55 @@ allowPrivilegeEscalation: false
 capabilities:
   drop: [ALL]
 readOnlyRootFilesystem: true
+{{- end }}
+
+{{- /* What the chart itself tells the operator. */}}
+{{- define "operator.environment" -}}
+- name: REDISQUEUE_WORKER_IMAGE
+  value: {{ include "operator.image" (dict "image" .Values.workerImage "default" .Chart.AppVersion) | quote }}
+- name: REDISQUEUE_WATCH_NAMESPACES
+  value: {{ include "operator.watchNamespaces" . | quote }}
+- name: REDISQUEUE_WATCH_SELECTOR
+  value: {{ .Values.watchSelector | quote }}
+# The release's, whatever it watches: an upgrade that changes that has one leader all the time.
+- name: REDISQUEUE_LEASE_NAME
+  value: {{ include "operator.name" . }}
+- name: REDISQUEUE_ALLOWED_REDIS_HOSTS
+  value: {{ join "," .Values.allowedRedisHosts | quote }}
+- name: REDISQUEUE_LOG_LEVEL
+  value: {{ .Values.logLevel }}
+- name: REDISQUEUE_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
+
+{{- /* Fails the render for what a schema cannot see: names that the chart has taken itself. */}}
+{{- define "operator.checkNames" -}}
+{{- range $value, $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels "service.labels" .Values.service.labels }}
+{{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
+{{- if hasKey $labels $key }}
+{{- fail (printf "%s: %s is the chart's own, by which the operator and its release are found: choose another label" $value $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $taken := list }}
+{{- range include "operator.environment" . | fromYamlArray }}
+{{- $taken = append $taken .name }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if has .name $taken }}
+{{- fail (printf "extraEnv: %s is there twice, or set by the chart from another value: use that one" .name) }}
+{{- end }}
+{{- $taken = append $taken .name }}
+{{- end }}
+{{- range .Values.extraVolumes }}
+{{- if eq .name "tmp" }}
+{{- fail "extraVolumes: tmp is the chart's own, an empty one for /tmp: choose another name" }}
+{{- end }}
+{{- end }}
 {{- end }}

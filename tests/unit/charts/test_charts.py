@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support.helm import CHARTS, Helm, HelmError
+from tests.support.helm import CHARTS, Helm, HelmError, one
 
 from redisqueue_operator.api import definition
 
@@ -18,12 +18,6 @@ CRD_COPIES = [
     for kind, file in definition.FILES.items()
     for chart in (OPERATOR, CRDS)
 ]
-
-
-def one(items: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:
-    """The only object of that kind (and name)."""
-    (found,) = [item for item in items if item["kind"] == kind and name in (None, item["metadata"]["name"])]
-    return found
 
 
 def crd_of(items: list[dict[str, Any]], kind: str) -> dict[str, Any]:
@@ -103,7 +97,7 @@ def test_rights_of_the_operator(helm: Helm) -> None:
 
 def test_rights_end_at_the_watched_namespaces(helm: Helm) -> None:
     names = 'watchNamespaces=["{{ .Release.Namespace }}", "shop"]'
-    items = helm.template(OPERATOR, names, "rbac.aggregate=false")
+    items = helm.template(OPERATOR, names)
     roles = [i for i in items if i["kind"] == "Role" and i["metadata"]["name"] == "redisqueue-operator"]
     assert [role["metadata"]["namespace"] for role in roles] == ["system", "shop"]
     assert all("secrets" in permissions(role) for role in roles)
@@ -114,6 +108,67 @@ def test_rights_end_at_the_watched_namespaces(helm: Helm) -> None:
     assert {item["subjects"][0]["namespace"] for item in bindings} == {"system"}
     assert not [item for item in items if item["kind"].startswith("ClusterRole")]
     assert environment(items)["REDISQUEUE_WATCH_NAMESPACES"] == "system,shop"
+
+
+@pytest.mark.parametrize(
+    ("values", "made"),
+    [
+        ([], True),
+        (["rbac.aggregate=false"], False),
+        (['watchNamespaces=["shop"]'], False),
+        (['watchNamespaces=["shop"]', "rbac.aggregate=true"], True),
+    ],
+)
+def test_the_built_in_roles_see_queues_where_that_is_wanted(
+    helm: Helm, values: list[str], made: bool
+) -> None:
+    roles = [item for item in helm.template(OPERATOR, *values) if item["kind"] == "ClusterRole"]
+    aggregated = {
+        label.removeprefix("rbac.authorization.k8s.io/aggregate-to-"): permissions(role)
+        for role in roles
+        for label in role["metadata"]["labels"]
+        if label.startswith("rbac.authorization.k8s.io/")
+    }
+    assert set(aggregated) == ({"view", "edit", "admin"} if made else set())
+    if made:
+        kinds = ("redisqueue.dev/redisqueues", "redisqueue.dev/redisqueueredrives")
+        assert all(aggregated["view"][kind] == {"get", "list", "watch"} for kind in kinds)
+        assert all("delete" in aggregated["edit"][kind] for kind in kinds)
+
+
+def test_each_right_is_explained(helm: Helm) -> None:
+    """In what a reviewer reads: the rendered manifests."""
+    for values in ((), ("--set", "watchNamespaces={shop}")):
+        text = helm.run("template", "redisqueue", CHARTS / OPERATOR, "--kube-version=1.34.0", *values)
+        lines = text.splitlines()
+        rules = [number for number, line in enumerate(lines) if line.startswith("  - apiGroups:")]
+        assert len(rules) > 10
+        assert [lines[at] for at in rules if not lines[at - 1].startswith("  # ")] == []
+
+
+def test_rights_and_account_may_be_made_by_somebody_else(helm: Helm) -> None:
+    given = ("rbac.create=false", "serviceAccount.create=false", 'serviceAccount.name="given"')
+    items = helm.template(OPERATOR, *given, "rbac.aggregate=false")
+    kinds = {item["kind"] for item in items}
+    assert not kinds & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount"}
+    assert one(items, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == "given"
+    bound = helm.template(OPERATOR, *given[1:])
+    subjects = [item["subjects"] for item in bound if item["kind"].endswith("Binding")]
+    assert subjects == [[{"kind": "ServiceAccount", "name": "given", "namespace": "system"}]] * 2
+    with pytest.raises(HelmError, match=r"serviceAccount\.name is empty"):
+        helm.template(OPERATOR, "serviceAccount.create=false")
+
+
+def test_releases_of_one_name_in_two_namespaces_share_nothing(helm: Helm) -> None:
+    first, second = (
+        {
+            (item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"])
+            for item in helm.template(OPERATOR, "crds.install=false", namespace=namespace)
+        }
+        for namespace in ("one", "two")
+    )
+    assert len(first) == len(second) > 5
+    assert not first & second
 
 
 def test_a_share_of_the_fleet_has_a_lease_of_its_own(helm: Helm) -> None:
@@ -141,11 +196,24 @@ def test_images(helm: Helm) -> None:
     )
 
 
+def test_a_digest_wins_over_the_tag(helm: Helm) -> None:
+    digests = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    items = helm.template(
+        OPERATOR,
+        f'image={{"tag": "1", "digest": "{digests[0]}"}}',
+        f'workerImage={{"registry": "r.example.com", "tag": "1", "digest": "{digests[1]}"}}',
+    )
+    for item in (one(items, "Deployment")["spec"]["template"], one(items, "Pod")):
+        assert item["spec"]["containers"][0]["image"] == f"redisqueue-operator@{digests[0]}"
+    assert environment(items)["REDISQUEUE_WORKER_IMAGE"] == f"r.example.com/redisqueue-worker@{digests[1]}"
+
+
 def test_pods_meet_the_restricted_standard(helm: Helm) -> None:
-    deployments = [i for i in helm.template(OPERATOR, "valkey.enabled=true") if i["kind"] == "Deployment"]
-    assert len(deployments) == 2
-    for deployment in deployments:
-        spec = deployment["spec"]["template"]["spec"]
+    items = helm.template(OPERATOR, "valkey.enabled=true")
+    specs = [i["spec"]["template"]["spec"] for i in items if i["kind"] == "Deployment"]
+    specs.append(one(items, "Pod")["spec"])
+    assert len(specs) == 3
+    for spec in specs:
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in spec["containers"]:
@@ -188,7 +256,7 @@ def test_the_user_of_the_pods_may_be_the_clusters_to_choose(
 
 
 def test_valkey_is_there_on_demand(helm: Helm) -> None:
-    assert "Service" not in {item["kind"] for item in helm.template(OPERATOR)}
+    assert "redisqueue-valkey" not in {item["metadata"]["name"] for item in helm.template(OPERATOR)}
     items = helm.template(OPERATOR, "valkey.enabled=true", 'valkey.image="mirror/valkey:1"')
     service = one(items, "Service", "redisqueue-valkey")
     valkey = one(items, "Deployment", "redisqueue-valkey")["spec"]["template"]
@@ -207,6 +275,27 @@ def test_valkey_is_there_on_demand(helm: Helm) -> None:
         ('watchSelector="shard="a""', "watchSelector"),
         ("valkey.enable=true", "enable"),
         ('allowedRedisHosts=["redis://host"]', "allowedRedisHosts"),
+        ('image.digest="latest"', "digest"),
+        ('workerImage.pullPolicy="Always"', "pullPolicy"),
+        ('commonLabels={"team": "a b"}', "team"),
+        ('podAnnotations={"a": 1}', "podAnnotations"),
+        ("podDisruptionBudget.maxUnavailable=0", "maxUnavailable"),
+        ('podDisruptionBudget.maxUnavailable="0%"', "maxUnavailable"),
+        ('networkPolicy.redisPorts=["redis"]', "redisPorts"),
+        ("networkPolicy.dnsPorts=[]", "dnsPorts"),
+        ('networkPolicy.metricsFrom=[{"namespace": "x"}]', "metricsFrom"),
+        ('topologySpreadConstraints=[{"maxSkew": 1}]', "topologyKey"),
+        ('affinity={"nodeAfinity": {}}', "nodeAfinity"),
+        ('extraEnv=[{"name": "A", "value": 1}]', "extraEnv"),
+        ('extraVolumeMounts=[{"name": "a", "mountPath": "a"}]', "mountPath"),
+        ('rbac.aggregate="yes"', "aggregate"),
+        ("service.port=0", "port"),
+        # What the schema cannot see, the templates refuse.
+        ('extraEnv=[{"name": "REDISQUEUE_LOG_LEVEL", "value": "DEBUG"}]', "REDISQUEUE_LOG_LEVEL"),
+        ('extraEnv=[{"name": "A", "value": ""}, {"name": "A", "value": ""}]', "extraEnv: A is there twice"),
+        ('extraVolumes=[{"name": "tmp", "emptyDir": {}}]', "extraVolumes: tmp"),
+        ('podLabels={"app.kubernetes.io/name": "mine"}', "podLabels: app.kubernetes.io/name"),
+        ('commonLabels={"app.kubernetes.io/instance": "mine"}', "commonLabels: app.kubernetes.io/instance"),
     ],
 )
 def test_wrong_values_are_refused(helm: Helm, value: str, field: str) -> None:

@@ -1,0 +1,69 @@
+"""Each value of a chart has its comment, its row in helm/README.md, and its place in the schema."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.chart_values import schema_at, schema_of, table, values
+from tests.support.helm import CHARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMES = ("redis-queue-operator", "redis-queue-crds")
+README = CHARTS / "README.md"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_says_what_values_yaml_says(name: str, pytestconfig: pytest.Config) -> None:
+    text, expected = README.read_text(), table(CHARTS / name)
+    section = re.compile(rf"(<!-- values of {name}: .*? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+    if pytestconfig.getoption("--update-golden", default=False):
+        text = section.sub(lambda found: f"{found[1]}\n{expected}\n\n{found[3]}", text)
+        README.write_text(text)
+    found = section.search(text)
+    assert found is not None
+    assert found[2].strip() == expected, "pytest tests/golden --update-golden writes it anew"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_value_is_explained(name: str) -> None:
+    """A comment above it; one that ends in the middle of a sentence was cut by an empty line."""
+    told = {value.path: value.meaning for value in values(CHARTS / name)}
+    assert told
+    assert [path for path, meaning in told.items() if not re.search(r"[.!)\]]$", meaning)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schema_knows_each_value_and_no_other(name: str) -> None:
+    schema = schema_of(CHARTS / name)
+    for value in values(CHARTS / name):
+        assert schema_at(schema, value.path)
+    paths = {value.path for value in values(CHARTS / name)}
+    # `global` is there for charts that have this one as a dependency.
+    assert {path for path in leaves(schema) if not covered(path, paths)} == {"global"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_misspelt_value_is_refused_wherever_it_stands(name: str) -> None:
+    schema = schema_of(CHARTS / name)
+    groups = {"", *(value.path.rpartition(".")[0] for value in values(CHARTS / name))}
+    for group in groups:
+        part = schema_at(schema, group) if group else schema
+        assert part["additionalProperties"] is False, group or "the whole"
+
+
+def leaves(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, part in schema.get("properties", {}).items():
+        if part.get("properties"):
+            yield from leaves(part, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def covered(path: str, paths: set[str]) -> bool:
+    """Whether that value, or the whole that it belongs to, has a row."""
+    parts = path.split(".")
+    return any(".".join(parts[:length]) in paths for length in range(1, len(parts) + 1))
