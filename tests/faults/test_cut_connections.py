@@ -6,16 +6,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from tests.support.fault_cases import OPERATIONS, Operation
+from tests.support.fault_cases import OPERATIONS
 from tests.support.fault_proxy import At, Fault, nothing
+from tests.support.lane_fault_cases import LANE_OPERATIONS
 
 if TYPE_CHECKING:
     from tests.faults.conftest import OpenBench
     from tests.support.fault_bench import Bench
+    from tests.support.fault_operation import Operation
 
 CUTS = (Fault.CUT_BEFORE, Fault.CUT_IN_REQUEST, Fault.CUT_AFTER, Fault.CUT_IN_REPLY, Fault.HALF_CLOSE)
 
 REPEATABLE = {name: operation for name, operation in OPERATIONS.items() if operation.repeatable}
+
+# How a request breaks is the same for all scripts: those of lanes are cut in the two ways that differ for it.
+CUT = {
+    f"{name}-{fault.name}": (operation, fault)
+    for table, faults in ((OPERATIONS, CUTS), (LANE_OPERATIONS, (Fault.CUT_BEFORE, Fault.CUT_AFTER)))
+    for name, operation in table.items()
+    for fault in faults
+}
 
 over_operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 over_repeatable_operations = pytest.mark.parametrize("operation", REPEATABLE.values(), ids=REPEATABLE)
@@ -40,8 +50,7 @@ def check_once(bench: Bench, operation: Operation, *, worked: bool) -> None:
     operation.check_end(bench)
 
 
-@over_operations
-@pytest.mark.parametrize("fault", CUTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(("operation", "fault"), CUT.values(), ids=CUT)
 async def test_any_connection_may_break_at_any_request(
     operation: Operation, fault: Fault, open_bench: OpenBench, subtests: pytest.Subtests
 ) -> None:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from tests.support.fault_cases import OPERATIONS, Operation
+from tests.support.fault_cases import OPERATIONS
 from tests.support.fault_proxy import Answer, At, nothing
 
 if TYPE_CHECKING:
     from tests.faults.conftest import OpenBench
+    from tests.support.fault_operation import Operation
     from tests.support.fault_proxy import Request
 
 # What a server says that is not, or no more, the one to talk to: a demoted master, a replaced node, a login

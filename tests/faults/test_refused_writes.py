@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.fault_bench import KEYS, USER
-from tests.support.fault_cases import OPERATIONS, Operation
+from tests.support.fault_cases import OPERATIONS
 from tests.support.fault_proxy import nothing
+from tests.support.lane_fault_cases import LANE_OPERATIONS
 from tests.support.queues import lease_sets
 
 from redis_message_queue.operations import script
@@ -19,6 +20,7 @@ from redis_message_queue.operations import script
 if TYPE_CHECKING:
     import redis
     from tests.faults.conftest import OpenBench
+    from tests.support.fault_operation import Operation
     from tests.support.fault_proxy import Request, Rule
 
 NAMES = [
@@ -43,7 +45,8 @@ local wrapped = { call = refusing(redis.call), pcall = refusing(redis.pcall) }
 local redis = setmetatable(wrapped, { __index = redis })
 """
 
-over_operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+EVERY = OPERATIONS | LANE_OPERATIONS
+over_operations = pytest.mark.parametrize("operation", EVERY.values(), ids=EVERY)
 
 
 def write_commands(client: redis.Redis) -> list[str]:
@@ -106,8 +109,10 @@ async def test_any_command_may_be_forbidden(
             async with open_bench() as bench:
                 await operation.ready(bench)
                 redis_client.execute_command("ACL", "SETUSER", USER, f"-{command}")
-                failure = await operation.attempt(bench) and await operation.attempt(bench)
-                redis_client.execute_command("ACL", "SETUSER", USER, f"+{command}")
+                try:
+                    failure = await operation.attempt(bench) and await operation.attempt(bench)
+                finally:
+                    redis_client.execute_command("ACL", "SETUSER", USER, f"+{command}")
                 operation.check(bench)
                 if failure:
                     await operation.perform(bench)

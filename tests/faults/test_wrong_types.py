@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from tests.support.fault_cases import OPERATIONS, Operation
+from tests.support.fault_cases import OPERATIONS
 from tests.support.fault_proxy import nothing
 
 if TYPE_CHECKING:
     from tests.faults.conftest import OpenBench
+    from tests.support.fault_operation import Operation
     from tests.support.fault_proxy import Request
 
 pytestmark = [

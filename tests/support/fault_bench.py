@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.queues import let_delayed_be_due, let_leases_expire
 
-from redis_message_queue import envelope
-from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue import RedisMessageQueue, envelope
+from redis_message_queue.consumer import Consumer, Limits, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 KEYS = QueueKeys("jobs")
 LIMIT = 3
+# High enough for every operation: what waits for them is not what is looked at here.
+LIMITS = Limits(rate_per_second=1e6, rate_burst=1000, max_in_flight=20)
+KEY_LIMITS = Limits(rate_per_second=1e6, rate_burst=1000, max_in_flight=2)
 USER = "subject"  # the client that meets the faults logs in as this one
 
 
@@ -34,16 +37,19 @@ class Bench:
         self.reply: Any = None
         self.client = face.client(retry=face.retry(retries), **options)
         self._gateways: dict[str, Any] = {}
-        self.consumer, self.forgetful = [
-            face.consumer(
-                KEYS.name,
-                client=self.client,
-                max_delivery_count=LIMIT,
-                keep_completed=keep_completed,
-                worker=WorkerIdentity("w", 4, config_hash="v1", instance="i"),
-            )
-            for keep_completed in (1000, 0)
-        ]
+        self.consumer = self._consumer("i")
+        self.forgetful = self._consumer("i", keep_completed=0)
+        self.limited = self._consumer("l", limits=LIMITS, key_limits=KEY_LIMITS)
+        self.telling = self._consumer("t", keep_completed=0, results_ttl_seconds=60)
+
+    def _consumer(self, instance: str, **options: Any) -> Any:
+        return self.face.consumer(
+            KEYS.name,
+            client=self.client,
+            max_delivery_count=LIMIT,
+            worker=WorkerIdentity("w", 4, config_hash="v1", instance=instance),
+            **{"keep_completed": 1000, **options},
+        )
 
     async def call(self, function: Any, *args: Any, **options: Any) -> Any:
         """Call a method of the face."""
@@ -80,6 +86,7 @@ class Bench:
         for key in (KEYS.pending, KEYS.processing, KEYS.completed, KEYS.failed, KEYS.dead_letter):
             found += self.direct.lrange(key, 0, -1)
         found += self.direct.zrange(KEYS.delayed, 0, -1)
+        found += [member.split(b"\0", 2)[2] for member in self.direct.zrange(KEYS.lanes.waiting, 0, -1)]
         return Counter(str(envelope.decode(stored.decode()).payload) for stored in found)
 
     def finish(self) -> None:
@@ -89,5 +96,20 @@ class Bench:
         consumer = Consumer(self.direct, "jobs", max_delivery_count=None, keep_completed=1000)
         while claims := consumer.claim(100).claims:
             ends = [Settlement(claim, Outcome.DONE) for claim in claims]
-            assert all(consumer.settle(ends).applied)
+            applied = consumer.settle(ends).applied
+            assert all(applied), (claims, applied)
             let_delayed_be_due(self.direct, KEYS)
+
+    def check_limits(self) -> None:
+        """A key that still counts what has ended lets as many go as others, when it is looked at again."""
+        counted = self.direct.zrange(KEYS.lanes.held, 0, -1)
+        queue = RedisMessageQueue(KEYS.name, client=self.direct, deduplication=False)
+        limited = Consumer(self.direct, KEYS.name, key_limits=KEY_LIMITS)
+        for key in {member.split(b"\0")[0].decode() for member in counted}:
+            queue.enqueue_many(range(3), limit_key=key)
+            claims = [*limited.claim(3).claims]
+            self.direct.zadd(KEYS.lanes.turns, {f"1{key}": 0}, xx=True)
+            claims += limited.claim(3).claims
+            assert len(claims) == KEY_LIMITS.max_in_flight, key
+            limited.settle([Settlement(claim, Outcome.DONE) for claim in claims])
+            queue.purge(target="pending")

@@ -20,6 +20,7 @@ local step, id, ttl, stored, where, before, marker = unpack(ARGV)
 local wrong = check({ DELAYED, 'zset', PENDING, 'list', PROCESSING, 'list', TOKENS, 'hash', KEYS[5], 'hash', KEYS[6], 'hash',
   WORKERS, 'hash', MARKS, 'hash', RESULT, 'list', WAITING, 'zset' })
 if wrong then return wrong end
+call('HDEL', MARKS, '') -- see admit
 
 -- Marks of messages that ended elsewhere, as in workers of 7.0.0, are left behind. Many are looked at in turns.
 local function prune(now)

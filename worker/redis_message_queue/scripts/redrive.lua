@@ -67,7 +67,11 @@ end
 if #places > 0 then
   if numbers[1] then call('ZADD', TURNS_KEY, 'NX', unpack(numbers)) end
   if entries[1] then call('ZADD', WAITING, unpack(entries)) end
-  if stored[1] then call('LPUSH', PENDING, unpack(stored)) end
+  local pushed = stored[1] and pcall_redis('LPUSH', PENDING, unpack(stored))
+  if type(pushed) == 'table' then
+    stored = {}
+    undo(pushed, 0)
+  end
   for i = 1, #places do
     local marked = pcall_redis('LSET', LETTERS, places[i], CALL)
     if marked.err then undo(marked, i - 1) end

@@ -70,13 +70,13 @@ local function conclude(lanes, grant, asked, claimed, now)
   if rates[1] then
     call('ZADD', lanes.rates, unpack(rates))
     if now_and_then or not lanes.known then
-      call('ZREMRANGEBYSCORE', lanes.rates, '-inf', '(' .. text(now)) -- they have their whole burst, as unknown ones
-      call('PEXPIRE', lanes.rates, 2678400000)
+      pcall_redis('PEXPIRE', lanes.rates, 2678400000)
+      pcall_redis('ZREMRANGEBYSCORE', lanes.rates, '-inf', '(' .. text(now)) -- they have their whole burst, as unknown ones
     end
   end
   if held[1] and key.most > 0 then
     call('ZADD', lanes.held, unpack(held))
-    if now_and_then or call('ZCARD', lanes.held) == #held / 2 then call('PEXPIRE', lanes.held, 2678400000) end
+    if now_and_then or call('ZCARD', lanes.held) == #held / 2 then pcall_redis('PEXPIRE', lanes.held, 2678400000) end
   end
   if #claimed == asked then return end
   if whole and #claimed == grant.state.room then limited = free_at(whole, grant.state, now, now + 1000) - now end
