@@ -23,6 +23,7 @@ EPILOG = """\
 examples:
   redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
   redisqueue lint queue.yaml                      what the API server would say, without one
+  redisqueue import scaledobject keda.yaml        KEDA's ScaledObject and its Deployment as a RedisQueue
   redisqueue enqueue emails '{"to": "ann@example.com"}' --delay 60
   tail -f jobs.jsonl | redisqueue publish jobs    one message per line
   redisqueue top                                  all queues of a Redis, live

@@ -6,6 +6,7 @@ A module is imported when one of its commands is called: `redisqueue --help` nee
 COMMANDS = {
     "local": ("files.local", "run a RedisQueue on this machine"),
     "lint": ("files.lint", "check RedisQueue files"),
+    "import": ("files.import_scaledobject", "make RedisQueues of what KEDA scales"),
     "enqueue": ("queues.enqueue", "put messages into a queue, for later too, and say their ids"),
     "publish": ("queues.publish", "put messages into a queue"),
     "top": ("queues.top", "show queues, live"),
