@@ -26,7 +26,7 @@ from redisqueue_operator.observe.upgrades import Upgrades
 from redisqueue_operator.platform import Fleet, Mark, SetFinalizer, SetNumber, World, WriteStatus, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
@@ -47,6 +47,7 @@ class KubernetesPlatform:
         scope: what is watched.
         coverage: what of it can be seen.
         worker_image: the image where a spec names none.
+        worker_pull_secrets: names of the Secrets by which that one is pulled.
         version: the operator's own, written on children.
         operator: what tells this operator from others beside it, written on children; its replicas share it.
     """
@@ -60,6 +61,7 @@ class KubernetesPlatform:
         connections: Connections,
         *,
         worker_image: str,
+        worker_pull_secrets: Sequence[str] = (),
         version: str,
         operator: str = "",
         scope: Scope,
@@ -71,6 +73,7 @@ class KubernetesPlatform:
         self._references = references
         self._connections = connections
         self._worker_image = worker_image
+        self._worker_pull_secrets = tuple(worker_pull_secrets)
         self._version = version
         self._operator = operator
         self._coverage = coverage or Coverage(scope)
@@ -196,6 +199,7 @@ class KubernetesPlatform:
             manifests = children(
                 rq,
                 default_image=self._worker_image,
+                default_pull_secrets=self._worker_pull_secrets,
                 operator_version=self._version,
                 operator=self._operator,
                 secret_versions=versions,

@@ -131,6 +131,7 @@ class Operator:
             references,
             connections,
             worker_image=options.worker_image,
+            worker_pull_secrets=options.worker_pull_secrets,
             version=version("redis-queue-operator"),
             operator=f"{options.own_namespace}/{options.lease_name}",
             scope=options.scope,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.kubernetes_api import SERVICE_ACCOUNT
 from redisqueue_operator.loop.leader import LEASE_NAME
 from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
-from redisqueue_operator.scope import Scope, check_namespace, names_in
+from redisqueue_operator.scope import Scope, check_namespace, check_secret, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ class Options:
     """What the process is told by flags or environment."""
 
     worker_image: str
+    worker_pull_secrets: tuple[str, ...]
     scope: Scope
     own_namespace: str
     lease_name: str
@@ -45,6 +46,12 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         "--worker-image",
         default=env.get("REDISQUEUE_WORKER_IMAGE", f"redisqueue-worker:{version('redis-queue-operator')}"),
         help="image of workers whose spec names none (REDISQUEUE_WORKER_IMAGE)",
+    )
+    parser.add_argument(
+        "--worker-image-pull-secrets",
+        default=env.get("REDISQUEUE_WORKER_IMAGE_PULL_SECRETS", ""),
+        help="comma-separated Secrets of the RedisQueue's namespace, by which that image is pulled; its own "
+        "win (REDISQUEUE_WORKER_IMAGE_PULL_SECRETS)",
     )
     parser.add_argument(
         "--watch-namespaces",
@@ -110,6 +117,13 @@ def read_options(arguments: Sequence[str] | None) -> Options:
     except ValueError as error:
         parser.error(f"--watch-namespaces: {error}")
     try:
+        told = given.worker_image_pull_secrets
+        pull_secrets = tuple(dict.fromkeys(name.strip() for name in told.split(",") if told))
+        for name in pull_secrets:
+            check_secret(name)
+    except ValueError as error:
+        parser.error(f"--worker-image-pull-secrets: {error}")
+    try:
         scope = Scope(namespaces, given.watch_selector.strip())
     except ValueError as error:
         parser.error(f"--watch-selector: {error}")
@@ -128,6 +142,7 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         parser.error(f"--resync-seconds: {given.resync_seconds} must be from 2 to 600")
     return Options(
         worker_image=given.worker_image,
+        worker_pull_secrets=pull_secrets,
         scope=scope,
         own_namespace=given.namespace or _own_namespace(),
         lease_name=given.lease_name or LEASE_NAME,

@@ -41,6 +41,15 @@ def check_namespace(name: str) -> None:
         )
 
 
+def check_secret(name: str) -> None:
+    """Raises ValueError for what can be no Secret's name."""
+    if len(name) > 253 or not all(_NAMESPACE.fullmatch(part) for part in name.split(".")):
+        raise ValueError(
+            f"{name!r} is no Secret's name: at most 253 of a-z, 0-9, '-' and '.', each part with a letter or "
+            "digit at its ends"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What to watch. Raises ValueError when the selector is none.

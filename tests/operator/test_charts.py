@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.helm import CHARTS
-from tests.support.operator_process import OperatorProcess, until
+from tests.support.operator_process import Cluster, OperatorProcess, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +27,10 @@ class Releases:
         self._target = ("--kubeconfig", server.kubeconfig, "--namespace", namespace)
         self.namespace = namespace
 
-    def upgrade(self, release: str, chart: str, *settings: str) -> str:
-        flags = [part for setting in settings for part in ("--set-json", setting)]
-        target = (*self._target, "--create-namespace")
-        return self._helm.run("upgrade", "--install", release, CHARTS / chart, *target, *flags)
+    def upgrade(self, release: str, chart: str, *settings: str, flags: tuple[str, ...] = ()) -> str:
+        values = [part for setting in settings for part in ("--set-json", setting)]
+        target = (*self._target, "--create-namespace", *flags)
+        return self._helm.run("upgrade", "--install", release, CHARTS / chart, *target, *values)
 
     def uninstall(self, release: str) -> None:
         self._helm.run("uninstall", release, *self._target)
@@ -97,3 +97,47 @@ def test_an_upgrade_while_nobody_leads(releases: Releases, tmp_path: Path) -> No
 def holder(releases: Releases) -> str:
     lease = releases.get("lease", "one-operator") or {}
     return str((lease.get("spec") or {}).get("holderIdentity") or "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told", "not_told"),
+    [
+        (
+            [],
+            ["all namespaces", "any Secret by name", "valkey.enabled=true", "rq --all-namespaces"],
+            ["get crd"],
+        ),
+        (
+            ['watchNamespaces=["shop"]', 'watchSelector="a=b"', "crds.install=false"],
+            ["RedisQueues of shop", '"a=b"', "get crd", "rq --namespace shop"],
+            ["all namespaces", "any Secret"],
+        ),
+        (
+            [
+                "valkey.enabled=true",
+                "networkPolicy.enabled=true",
+                'allowedRedisHosts=["*.svc"]',
+                "rbac.create=false",
+            ],
+            ["redis://redisqueue-valkey.charts:6379", "*.svc", "6379, 26379", "charts:one-operator"],
+            ["HOST", "redisTo"],
+        ),
+    ],
+    ids=["defaults", "a share", "with a Valkey"],
+)
+def test_the_notes_tell_the_next_commands(
+    api_server: ApiServer, helm: Helm, settings: list[str], told: list[str], not_told: list[str]
+) -> None:
+    Cluster(api_server).install()
+    releases = Releases(helm, api_server, "charts")
+    notes = releases.upgrade("one", "redis-queue-operator", *settings, flags=("--dry-run=server",)).partition(
+        "NOTES:\n"
+    )[2]
+    assert [each for each in told if each not in notes] == []
+    assert [each for each in not_told if each in notes] == []
+    _, _, manifests = notes.partition("<<'EOF'\n")
+    manifests, end, _ = manifests.partition("\nEOF\n")
+    assert end, "as a shell has it, at the beginning of a line"
+    strictly = ("apply", "--dry-run=server", "--validate=strict", "--namespace=default", "-f", "-")
+    code, output = api_server.kubectl(*strictly, stdin=manifests)
+    assert code == 0, output

@@ -29,16 +29,17 @@ def python_with(name: str, *requirements: str) -> Path:
     return _kept(name, "bin/python", "\n".join(requirements), _venv(requirements))
 
 
-def go_program(name: str, source: Path) -> Path:
+def go_program(name: str, source: Path, package: str = ".") -> Path:
     """The program that Go builds of the folder `source`, whose go.sum holds the sums of all modules.
 
+    `package` is one of a module that its go.mod names, where the program is not in the folder itself.
     Needs Go and its module proxy, once. Raises Unavailable.
     """
     if not (go := shutil.which("go")):
         raise Unavailable("no go on PATH")
 
     def build(home: Path) -> None:
-        command = [go, "build", "-mod=readonly", "-trimpath", "-o", str(home / name), "."]
+        command = [go, "build", "-mod=readonly", "-trimpath", "-o", str(home / name), package]
         # The Go that is here, or none: it would fetch another one.
         environment = {**os.environ, "GOTOOLCHAIN": "local"}
         _run(command, f"go could not build {name}", cwd=source, env=environment)

@@ -133,6 +133,10 @@ readOnlyRootFilesystem: true
 {{- define "operator.environment" -}}
 - name: REDISQUEUE_WORKER_IMAGE
   value: {{ include "operator.image" (dict "image" .Values.workerImage "default" .Chart.AppVersion) | quote }}
+{{- with .Values.workerImage.pullSecrets }}
+- name: REDISQUEUE_WORKER_IMAGE_PULL_SECRETS
+  value: {{ join "," . | quote }}
+{{- end }}
 - name: REDISQUEUE_WATCH_NAMESPACES
   value: {{ include "operator.watchNamespaces" . | quote }}
 - name: REDISQUEUE_WATCH_SELECTOR

@@ -208,6 +208,13 @@ def test_a_digest_wins_over_the_tag(helm: Helm) -> None:
     assert environment(items)["REDISQUEUE_WORKER_IMAGE"] == f"r.example.com/redisqueue-worker@{digests[1]}"
 
 
+def test_the_operator_is_told_by_what_secrets_its_default_image_is_pulled(helm: Helm) -> None:
+    name = "REDISQUEUE_WORKER_IMAGE_PULL_SECRETS"
+    assert name not in environment(helm.template(OPERATOR))
+    items = helm.template(OPERATOR, 'workerImage.pullSecrets=["one", "two"]')
+    assert environment(items)[name] == "one,two"
+
+
 def test_pods_meet_the_restricted_standard(helm: Helm) -> None:
     items = helm.template(OPERATOR, "valkey.enabled=true")
     specs = [i["spec"]["template"]["spec"] for i in items if i["kind"] == "Deployment"]
@@ -277,6 +284,7 @@ def test_valkey_is_there_on_demand(helm: Helm) -> None:
         ('allowedRedisHosts=["redis://host"]', "allowedRedisHosts"),
         ('image.digest="latest"', "digest"),
         ('workerImage.pullPolicy="Always"', "pullPolicy"),
+        ('workerImage.pullSecrets=[{"name": "login"}]', "pullSecrets"),
         ('commonLabels={"team": "a b"}', "team"),
         ('podAnnotations={"a": 1}', "podAnnotations"),
         ("podDisruptionBudget.maxUnavailable=0", "maxUnavailable"),

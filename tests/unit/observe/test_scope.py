@@ -58,6 +58,8 @@ def test_what_is_no_selector_is_told_with_its_place(selector: str, rest: str) ->
         (["--watch-namespaces= "], ["--watch-namespaces", "empty name"]),
         (["--watch-namespaces=shop,Mail"], ["--watch-namespaces", "'Mail'"]),
         (["--watch-namespaces=*"], ["--watch-namespaces", "'*'"]),
+        (["--worker-image-pull-secrets=login,"], ["--worker-image-pull-secrets", "'' is no Secret's name"]),
+        (["--worker-image-pull-secrets=My_login"], ["--worker-image-pull-secrets", "'My_login'"]),
         (["--allowed-redis-hosts=,"], ["--allowed-redis-hosts", "empty name"]),
     ],
 )
@@ -75,3 +77,6 @@ def test_options_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDISQUEUE_LEASE_NAME", "shard-a")
     options = read_options([])
     assert (options.scope, options.lease_name) == (Scope(("mail", "shop"), "shard=a"), "shard-a")
+    assert options.worker_pull_secrets == ()
+    monkeypatch.setenv("REDISQUEUE_WORKER_IMAGE_PULL_SECRETS", "login, mirror.login")
+    assert read_options([]).worker_pull_secrets == ("login", "mirror.login")

@@ -9,7 +9,7 @@ from redisqueue_operator.decide.children.environment import worker_environment
 from redisqueue_operator.decide.children.source_snapshot import SourceMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from redisqueue_operator.api.model import RedisQueue
 
@@ -20,6 +20,7 @@ def children(
     rq: RedisQueue,
     *,
     default_image: str,
+    default_pull_secrets: Sequence[str] = (),
     operator_version: str,
     operator: str = "",
     secret_versions: Mapping[str, str] | None = None,
@@ -30,6 +31,7 @@ def children(
 
     Args:
         default_image: the worker image where the spec names none.
+        default_pull_secrets: names of the Secrets by which that one is pulled, where the spec names none.
         operator_version: written on each child, so that an older operator leaves it alone.
         operator: written on each child, so that another one beside it leaves it alone.
         secret_versions: by Secret name, what identifies its content (uid and resourceVersion, never a hash);
@@ -49,9 +51,18 @@ def children(
         deployment.manifest(
             rq,
             image=rq.spec.worker.image or default_image,
+            pull_secrets=_pull_secrets(rq, default_pull_secrets),
             operator_version=operator_version,
             secret_versions=secret_versions or {},
             source_name=snapshot["metadata"]["name"] if snapshot else None,
         ),
     ]
     return [identity.sealed(child, operator) for child in ordered if child is not None]
+
+
+def _pull_secrets(rq: RedisQueue, default: Sequence[str]) -> list[dict[str, Any]]:
+    worker = rq.spec.worker
+    # An image of the user's own comes from a registry of which the default says nothing.
+    if worker.image_pull_secrets or worker.image:
+        return list(worker.image_pull_secrets)
+    return [{"name": name} for name in default]

@@ -13,7 +13,7 @@ from redisqueue_operator.decide.children import identity
 from redisqueue_operator.decide.children.pod_template import pod_template
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from redisqueue_operator.api.model import RedisQueue
 
@@ -22,6 +22,7 @@ def manifest(
     rq: RedisQueue,
     *,
     image: str,
+    pull_secrets: Sequence[dict[str, Any]],
     operator_version: str,
     secret_versions: Mapping[str, str],
     source_name: str | None,
@@ -40,7 +41,11 @@ def manifest(
             # New workers first, at least one (25 % is rounded up), so that no capacity is missing.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
             "template": pod_template(
-                rq, image=image, secret_versions=secret_versions, source_name=source_name
+                rq,
+                image=image,
+                pull_secrets=pull_secrets,
+                secret_versions=secret_versions,
+                source_name=source_name,
             ),
         },
     }

@@ -20,7 +20,7 @@ from redisqueue_operator.decide.children.environment import (
 from redisqueue_operator.decide.children.merge import merged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from redisqueue_operator.api.model import Auth, Redis, RedisQueue, Tls
 
@@ -29,7 +29,12 @@ USER_ID = 65532  # the user of the worker image
 
 
 def pod_template(
-    rq: RedisQueue, *, image: str, secret_versions: Mapping[str, str], source_name: str | None
+    rq: RedisQueue,
+    *,
+    image: str,
+    pull_secrets: Sequence[Manifest],
+    secret_versions: Mapping[str, str],
+    source_name: str | None,
 ) -> Manifest:
     """The whole template. Its annotation `redisqueue.dev/config-hash` is the hash of all the rest of it."""
     volumes, mounts = volumes_and_mounts(rq, source_name)
@@ -40,7 +45,11 @@ def pod_template(
         annotations[identity.URL_VERSION] = version
     generated = {
         "metadata": {"annotations": annotations},
-        "spec": {**_pod_spec(rq), "containers": [_container(rq, image, mounts)], "volumes": volumes},
+        "spec": {
+            **_pod_spec(rq, pull_secrets),
+            "containers": [_container(rq, image, mounts)],
+            "volumes": volumes,
+        },
     }
     result: Manifest = merged(generated, rq.spec.worker.template)
     # After the merge: the selector must match, and the hash must cover what the user added.
@@ -50,7 +59,7 @@ def pod_template(
     return result
 
 
-def _pod_spec(rq: RedisQueue) -> Manifest:
+def _pod_spec(rq: RedisQueue, pull_secrets: Sequence[Manifest]) -> Manifest:
     worker = rq.spec.worker
     spec: Manifest = {
         "automountServiceAccountToken": False,
@@ -67,8 +76,8 @@ def _pod_spec(rq: RedisQueue) -> Manifest:
     }
     if worker.service_account_name:
         spec["serviceAccountName"] = worker.service_account_name
-    if worker.image_pull_secrets:
-        spec["imagePullSecrets"] = list(worker.image_pull_secrets)
+    if pull_secrets:
+        spec["imagePullSecrets"] = list(pull_secrets)
     return spec
 
 

@@ -47,6 +47,22 @@ def test_children_are_owned_unless_they_shall_outlive_the_resource() -> None:
         assert child["metadata"]["annotations"]["redisqueue.dev/owner-uid"] == "u1"
 
 
+@pytest.mark.parametrize(
+    ("spec", "used"),
+    [
+        ({}, ["default"]),
+        ({"imagePullSecrets": [{"name": "own"}]}, ["own"]),
+        ({"image": "registry.example.com/mine:1"}, []),
+        ({"image": "registry.example.com/mine:1", "imagePullSecrets": [{"name": "own"}]}, ["own"]),
+    ],
+)
+def test_the_default_image_has_its_secrets_unless_the_spec_names_some(
+    spec: dict[str, Any], used: list[str]
+) -> None:
+    template = pod(worker(**spec), default_pull_secrets=("default",))
+    assert [each["name"] for each in template["spec"].get("imagePullSecrets", ())] == used
+
+
 def test_an_operator_upgrade_alone_rolls_nothing() -> None:
     assert pod(redis_queue(), version="1.0") == pod(redis_queue(), version="2.0")
 
