@@ -9,6 +9,7 @@ import pytest
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import envelope
+from redis_message_queue.stats import retire
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,76 @@ def test_a_drain_gives_back_in_order_what_no_slot_has_begun_with(
     assert sorted(handled) == sent[: len(handled)], "each was handled once"
     after = counters(redis_client)
     assert (after.processing, after.in_flight, redis_client.hlen(KEYS.delivery_counts)) == (0, 0, 0)
+
+
+def waiting(client: redis.Redis) -> list[str] | None:
+    """What waits, the next one first, once nothing is in hand; None before."""
+    with client.pipeline() as pipe:
+        in_hand, stored = pipe.llen(KEYS.processing).lrange(KEYS.pending, 0, -1).execute()
+    return None if in_hand else [str(envelope.decode(one.decode()).payload) for one in reversed(stored)]
+
+
+@pytest.mark.parametrize("handler", ["brief_unless_bad", "brief_unless_bad_async"])
+def test_an_open_circuit_breaker_gives_back_in_order_what_no_slot_has_begun_with(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, handler: str
+) -> None:
+    sent = [f"{'bad' if 400 <= number < 500 else 'good'} {number:05}" for number in range(2_000)]
+    publish(redis_client, *sent)
+    settings = {"circuit_breaker_failures": 3, "max_attempts": 10, "concurrency": SLOTS}
+    with WorkerProcess(tmp_path, redis_url, handler, **settings) as worker:
+        worker.logged("failures in a row: claiming nothing for a while, then one message")
+        left = eventually(lambda: waiting(redis_client), "all is given back")
+        begun = {*worker.noted("begun")}
+        untouched = [payload for payload in left if payload not in begun]
+        assert untouched == [payload for payload in sent if payload not in begun]
+        (tmp_path / "fixed").touch()
+        worker.until_noted("tally", len(sent))
+        eventually(lambda: counters(redis_client).processing == 0, "all is settled")
+    assert sorted(worker.noted("tally")) == sorted(sent), "each was handled once"
+    after = counters(redis_client)
+    assert (after.pending, after.delayed, after.dead_letter) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("limit", [{"max_messages": 600}, {"reload": True}], ids=str)
+def test_a_process_that_starts_afresh_gives_back_in_order_what_no_slot_has_begun_with(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, limit: dict[str, object]
+) -> None:
+    sent = [f"{number:05}" for number in range(20_000)]
+    publish(redis_client, *sent)
+    with WorkerProcess(tmp_path, redis_url, "brief", concurrency=SLOTS, **limit) as worker:
+        worker.until_noted("tally", 400)
+        if "reload" in limit:
+            eventually(lambda: counters(redis_client).in_flight > SLOTS, "more in hand than slots")
+            (tmp_path / "changed.py").touch()
+        worker.logged("started", count=2)
+        worker.until_noted("tally", len(worker.noted("tally")) + 100)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    handled = worker.noted("tally")
+    assert waiting(redis_client) == sent[len(handled) :], "none was begun out of turn"
+    assert sorted(handled) == sent[: len(handled)], "each was handled once"
+    assert redis_client.hlen(KEYS.delivery_counts) == 0
+
+
+def test_a_worker_that_is_busy_with_what_it_prefetched_is_not_retired(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    """A worker is retired while it has nothing in hand: what waits for a slot counts as in hand."""
+    sent = [f"{number:05}" for number in range(20_000)]
+    publish(redis_client, *sent)
+    with WorkerProcess(tmp_path, redis_url, "brief", concurrency=SLOTS) as worker:
+        eventually(lambda: counters(redis_client).in_flight > SLOTS, "more in hand than slots")
+        assert retire(redis_client, KEYS, ["worker-1"], ttl_seconds=600) == ()
+        redis_client.delete(KEYS.pending)
+        eventually(lambda: retire(redis_client, KEYS, ["worker-1"], ttl_seconds=600), "idle, so retired")
+        assert waiting(redis_client) == []
+        publish(redis_client, "later")
+        handled = worker.noted("tally")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    assert worker.noted("tally") == handled
+    assert sorted(handled) == sent[: len(handled)], "each was handled once"
+    assert waiting(redis_client) == ["later"]
 
 
 @pytest.mark.parametrize("handler", ["brief", "brief_async"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.batch_machine import BatchMachine
 from tests.support.histories import TIMEOUT_SECONDS, run_histories
 from tests.support.lane_machine import LaneMachine
 from tests.support.leased_machine import LeasedMachine
@@ -28,6 +29,10 @@ def test_plain_work(wire: Wire) -> None:
 
 def test_priorities_and_limit_keys(wire: Wire) -> None:
     run_histories(LaneMachine, wire, steps=1_500)
+
+
+def test_batches(wire: Wire) -> None:
+    run_histories(BatchMachine, wire, steps=1_000)
 
 
 @pytest.mark.interop

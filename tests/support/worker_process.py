@@ -240,6 +240,22 @@ async def brief_async(payload: str):
     await tally_async(payload)
     RUNNING.discard(payload)
 
+BEGUN = open(FOLDER / "begun", "a", buffering=1)
+
+def brief_unless_bad(payload: str):
+    BEGUN.write(payload + "\\n")
+    time.sleep(0.002)
+    if payload.startswith("bad") and not (FOLDER / "fixed").exists():
+        raise RuntimeError("broken")
+    TALLY.write(payload + "\\n")
+
+async def brief_unless_bad_async(payload: str):
+    BEGUN.write(payload + "\\n")
+    await asyncio.sleep(0.002)
+    if payload.startswith("bad") and not (FOLDER / "fixed").exists():
+        raise RuntimeError("broken")
+    TALLY.write(payload + "\\n")
+
 LEAK = []
 
 def leak(payload: str):
