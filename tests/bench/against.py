@@ -94,10 +94,11 @@ def worker_runs(folder: Path, url: str) -> Iterator[tuple[str, list[Result]]]:
 
 
 def _both(present: Contestant, before: Contestant, measure: Any, url: str) -> list[Result]:
-    """Present and older, measured in random order, told in this one."""
+    """Present and older, measured in random order, told in this one. Raises Unavailable."""
     pair = [present, before]
     results: dict[str, Result] = {}
     for one in random.sample(pair, 2):
+        one.provide()
         with redis.Redis.from_url(url) as client:
             client.flushall()
         results[one.name] = measure(one)

@@ -34,8 +34,13 @@ class Contestant:
     programs: Path = PROGRAMS
 
     def provide(self) -> None:
-        """Install it, where that was not done before. Raises Unavailable."""
-        python_with(self.environment, *self.requirements)
+        """Install it, where that was not done before. Raises Unavailable.
+
+        Its source has its bytecode, as pip and the image make it: compiling is no part of a start.
+        """
+        python = python_with(self.environment, *self.requirements)
+        if source := self.extra_environment.get("PYTHONPATH"):
+            subprocess.run([python, "-m", "compileall", "-q", source], check=True)
 
     def command(self, starter: str, scenario: str, url: str, amount: float, **options: Any) -> list[str]:
         """What does a scenario, by `run.py` or `work.py`. Raises Unavailable."""

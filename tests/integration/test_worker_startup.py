@@ -215,10 +215,11 @@ LATE = {
     *("prometheus_client", "http.server", "argparse", "difflib", "multiprocessing", "urllib.request"),
     *("redisqueue_worker.metrics_page", "redisqueue_worker.process_pool", "redisqueue_worker.check"),
     *("redis_message_queue.redis_message_queue", "redis_message_queue.redrive", "redis_message_queue.stats"),
-    *("tenacity", "email.parser"),
+    *("redis_message_queue.options", "redis_message_queue._bulk", "redis_message_queue.holders"),
+    *("tenacity", "email.parser", "importlib.resources.readers"),
 }
 # Beyond those of the Redis client, which others make.
-MOST_MODULES = 80
+MOST_MODULES = 78
 
 
 def modules_after(code: str) -> set[str]:

@@ -7,7 +7,8 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from redis_message_queue import _bulk, _io
-from redis_message_queue._bulk import BYTES_AT_ONCE, PlacedLetter, Renewed, Tail, parts, size_of
+from redis_message_queue._bulk import PlacedLetter, Renewed, Tail
+from redis_message_queue._request_size import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.envelope import decode, new_id
 from redis_message_queue.exceptions import PayloadTooLargeError
 from redis_message_queue.keys import keys_beside, purged

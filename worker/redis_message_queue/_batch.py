@@ -11,7 +11,7 @@ from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
-from redis_message_queue._bulk import BYTES_AT_ONCE, parts, size_of
+from redis_message_queue._request_size import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import held_field
 from redis_message_queue.limits import Limits, limit_words
@@ -39,7 +39,7 @@ from redis_message_queue.operations import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from redis_message_queue.options import ConsumerOptions
+    from redis_message_queue.consumer_options import ConsumerOptions
 
 # A record has to outlive the repeats of its call; the next call removes it much earlier.
 _SHORTEST_RECORD_MS = 60_000

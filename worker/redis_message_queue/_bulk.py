@@ -1,7 +1,4 @@
-"""Operations on many messages as plain data: publishing together, looking, redriving, purging, repairing.
-
-And what one request may carry: servers, and proxies before them, refuse one that is too large.
-"""
+"""Operations on many messages as plain data: publishing together, looking, redriving, purging, repairing."""
 
 from __future__ import annotations
 
@@ -9,43 +6,21 @@ import hashlib
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
+from redis_message_queue._request_size import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.keys import Marker, purged
 from redis_message_queue.operations import PENDING_FULL, Call, Text, as_text, lanes_of, milliseconds, script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from redis_message_queue.keys import QueueKeys
 
-T = TypeVar("T")
-# Some refuse a megabyte. A script call with so much holds up Redis for little more than a millisecond.
-BYTES_AT_ONCE = 1 << 19
 # Lua can only pass so many values to one command; more messages take another round trip.
 MOST_AT_ONCE = 500
-
-
-def size_of(text: str | bytes) -> int:
-    """Bytes on the wire."""
-    return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode(errors="replace"))
-
-
-def parts(items: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
-    """Cut into what a request may carry: `most` items and 512 KiB; what is larger than that goes alone."""
-    part: list[T] = []
-    total = 0
-    for item in items:
-        bytes_of_it = size(item)
-        if part and (len(part) == most or total + bytes_of_it > BYTES_AT_ONCE):
-            yield part
-            part, total = [], 0
-        part.append(item)
-        total += bytes_of_it
-    if part:
-        yield part
 
 
 def publish_requests(

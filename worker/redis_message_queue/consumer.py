@@ -13,6 +13,7 @@ from redis_message_queue import _io, _transport
 from redis_message_queue._batch import RECOVER_ALL, ConsumerState, requests, settlements_at_once
 from redis_message_queue._clock import monotonic
 from redis_message_queue.client_checks import require_one_slot
+from redis_message_queue.consumer_options import ConsumerOptions
 from redis_message_queue.keys import QueueKeys, held_field
 from redis_message_queue.limits import Limits
 from redis_message_queue.messages import (
@@ -25,7 +26,6 @@ from redis_message_queue.messages import (
     WorkerIdentity,
 )
 from redis_message_queue.operations import decodes
-from redis_message_queue.options import ConsumerOptions
 from redis_message_queue.trouble import AWAY
 from redis_message_queue.validation import picked
 

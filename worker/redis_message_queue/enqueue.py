@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from redis_message_queue import _bulk, envelope
+from redis_message_queue._request_size import parts, size_of
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.payload import is_several, written
 from redis_message_queue.validation import LONGEST_DELAY_SECONDS, check, check_fields
@@ -215,9 +216,9 @@ def entries_of(
 
 def requests(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
     """Stored messages and the names of their markers, cut into what goes in one request each."""
-    for part in _bulk.parts(entries, _size_of, _bulk.MOST_AT_ONCE):
+    for part in parts(entries, _size_of, _bulk.MOST_AT_ONCE):
         yield [one.stored for one in part], [one.marker for one in part if one.marker]
 
 
 def _size_of(one: Entry) -> int:
-    return len(one.stored) + _bulk.size_of(one.marker)  # an envelope is ASCII
+    return len(one.stored) + size_of(one.marker)  # an envelope is ASCII

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue.exceptions import (
@@ -43,8 +42,7 @@ _KEPT = "it stays in the processing list until its lease ends"
 _EXACT = frozenset((str, int, float, bool, type(None), list, dict))
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadLimits:
+class PayloadLimits(NamedTuple):
     """Bounds on published payloads; None means none. `strict_types` refuses what JSON would change unseen."""
 
     max_bytes: int | None = None

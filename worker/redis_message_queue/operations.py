@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
+from pkgutil import get_data
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redis.exceptions import OutOfMemoryError, ResponseError
@@ -31,8 +30,7 @@ _UNKNOWN_COMMAND = re.compile(r"Unknown (Redis )?command called from")
 _INCLUDE = re.compile(r"^ *--#include (\w+)\n", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A script as the server gets it: `sha` names `text` in EVALSHA."""
 
     name: str
@@ -40,12 +38,13 @@ class Script:
     sha: str
 
 
-def _read(*path: str) -> str:
-    return files(__package__).joinpath("scripts", *path).read_text("utf-8")
+def _read(path: str) -> str:
+    text: Any = get_data(__package__, f"scripts/{path}")  # importlib.resources takes as long as the claim
+    return str(text, "utf-8")
 
 
 def _with_parts(text: str) -> str:
-    return _INCLUDE.sub(lambda part: _with_parts(_read("parts", f"{part[1]}.lua")), text)
+    return _INCLUDE.sub(lambda part: _with_parts(_read(f"parts/{part[1]}.lua")), text)
 
 
 @cache

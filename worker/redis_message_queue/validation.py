@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 from redis_message_queue._callbacks import is_async_callable, promises_awaitable
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
@@ -35,8 +35,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What one argument may be.
 
     `above` and `least` are the exclusive and the inclusive lower bound, `most` is the inclusive upper one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from redis_message_queue._callbacks import is_async_callable
@@ -109,9 +109,9 @@ def surrounded(handler: FunctionHandler, hooks: Sequence[Around], reference: str
         raise HandlerError(f"{reference!r}: {problem}")
     if not mine:
         return handler
-    inner = replace(handler, decode=lambda payload: payload)  # by then it has been read
+    inner = handler._replace(decode=lambda payload: payload)  # by then it has been read
     function: Callable[..., Any] = _all_async(inner, mine) if handler.is_async else _all_sync(inner, mine)
-    return replace(handler, function=function, takes_context=True, wraps_async=False)
+    return handler._replace(function=function, takes_context=True, wraps_async=False)
 
 
 def _all_sync(handler: FunctionHandler, hooks: Sequence[Around]) -> _Call:

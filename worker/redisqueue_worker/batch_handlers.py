@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from redisqueue_worker.context import Context
@@ -165,7 +165,7 @@ class BatchHandler:
 
 def of_many(function: FunctionHandler, read_one: Decode) -> BatchHandler:
     """The function as a handler of many messages, which are read one by one."""
-    return BatchHandler(replace(function, decode=lambda values: values), read_one)
+    return BatchHandler(function._replace(decode=lambda values: values), read_one)
 
 
 def item_of(annotation: Any) -> Any:

@@ -12,9 +12,9 @@ behind many bad ones. Only after QUICK_TRIES of those nothing at all is tried wi
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis_message_queue._clock import monotonic
 from redis_message_queue.consumer import Due, Outcome
@@ -41,8 +41,7 @@ class Circuit(StrEnum):
     HALF_OPEN = "half-open"  # claims one message at a time
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(NamedTuple):
     """Where the breaker stands. Times are on the caller's clock, in seconds.
 
     Attributes:
@@ -109,23 +108,23 @@ class Breaker:
         """A handler returned."""
         if not (self.failures or self.pauses):
             return self
-        return replace(self, failures=0, pauses=0, quick_tries=0)
+        return self._replace(failures=0, pauses=0, quick_tries=0)
 
     def failed(self, epoch: int, now: float, *, again: bool = False) -> Breaker:
         """A handler of a message claimed in `epoch` raised, timed out or died; `again` if it had before."""
         if self.threshold == 0 or self.excuses(epoch):
             return self
-        failed = replace(self, failures=self.failures + 1, next_at=now + QUICK_PAUSE_SECONDS)
+        failed = self._replace(failures=self.failures + 1, next_at=now + QUICK_PAUSE_SECONDS)
         if not self.tripped and failed.failures < self.threshold:
             return failed
         quick = self.tripped and self.quick_tries < QUICK_TRIES
         if quick and not again:
-            return replace(failed, quick_tries=self.quick_tries + 1)
+            return failed._replace(quick_tries=self.quick_tries + 1)
         pauses = self.pauses + 1
         pause = doubled(SHORTEST_PAUSE_SECONDS, pauses, LONGEST_PAUSE_SECONDS)
         resume_at = now + pause + spread(pause / 4)
-        opened = replace(failed, pauses=pauses, resume_at=resume_at, epoch=self.epoch + 1)
-        return opened if quick else replace(opened, next_at=resume_at)
+        opened = failed._replace(pauses=pauses, resume_at=resume_at, epoch=self.epoch + 1)
+        return opened if quick else opened._replace(next_at=resume_at)
 
 
 class CircuitBreaker:

@@ -8,8 +8,10 @@ Each sub-command imports what it needs and no more: `drain` must start at once.
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
+from types import ModuleType
 
 TYPE_CHECKING = False  # as type checkers know it, see the package
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _control(command, rest)
         case "run" | "check":
             return _worker(command, rest)
+        case "slot":  # which a worker with process slots starts for itself
+            return _imported(command)(rest, os.environ)
         case "-h" | "--help" | "help":
             print(_USAGE, end="")
             return 0
@@ -103,16 +107,46 @@ def _imported(command: str) -> Callable[[list[str], Mapping[str, str]], int]:
     """The sub-command, imported without the garbage collector: what an import makes mostly stays for good."""
     gc.disable()
     try:
+        _import_client()
         if command == "run":
             from redisqueue_worker.commands import run  # noqa: PLC0415
 
             return run
+        if command == "slot":
+            from redisqueue_worker.process_child import slot  # noqa: PLC0415
+
+            return slot
         from redisqueue_worker.check import check  # noqa: PLC0415
 
         return check
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _import_client() -> None:
+    """Import redis-py without `importlib.metadata`, which it would ask for its own version, and never has to.
+
+    That module brings e-mail, archives and temporary files along: a tenth of a start, and 2 MiB. Who imports
+    it later gets the real one, and so does redis-py should it ask after all.
+    """
+    name = "importlib.metadata"
+    if name in sys.modules:
+        return
+
+    def real(attribute: str) -> object:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
+
+    stand_in = ModuleType(name)
+    vars(stand_in)["__getattr__"] = real
+    sys.modules[name] = importlib.metadata = stand_in
+    try:
+        import redis  # noqa: F401, PLC0415
+    finally:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name], importlib.metadata
 
 
 if __name__ == "__main__":

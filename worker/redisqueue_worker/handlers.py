@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import typing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +78,7 @@ class OneHandler(Handler, typing.Protocol):
         """What was said beside its type."""
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionHandler:
+class FunctionHandler(typing.NamedTuple):
     """A user's function, ready to be called."""
 
     function: Callable[..., Any]
@@ -114,8 +113,7 @@ async def _awaited(coroutine: Awaitable[Any]) -> Any:
     return finished(await coroutine)
 
 
-@dataclass(frozen=True, slots=True)
-class TypedHandlers:
+class TypedHandlers(typing.NamedTuple):
     """Several functions; the `type` field of the payload says which one a message is for.
 
     Or one for all of them, which has no type.
@@ -248,7 +246,7 @@ def _of_types(registry: Registry, reference: str) -> TypedHandlers:
         else:
             place = f"{reference} @handler({name!r})"
             one = _surrounded(inspected(function, place, typed=True), hooks, place)
-            by_type[name] = replace(one, type=name, policy=policy)
+            by_type[name] = one._replace(type=name, policy=policy)
     return TypedHandlers(by_type)
 
 

@@ -1,6 +1,6 @@
 """The process of one slot: it handles one message at a time, and ends with the worker that started it.
 
-Run as `python -m redisqueue_worker.process_child FD`, where FD is its end of the pipe to the worker.
+Run as `redisqueue-worker slot FD`, where FD is its end of the pipe to the worker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import queue
 import random
 import signal
-import sys
 import threading
 from functools import partial
 from multiprocessing.connection import Connection
@@ -238,13 +237,20 @@ class ProcessChild:
             os._exit(1)
 
 
-def main() -> int:
+def slot(arguments: Sequence[str], _: Mapping[str, str]) -> int:
     """Serve the pipe whose descriptor is the first argument; the exit code."""
+    try:
+        return _serve(int(arguments[0]))
+    except (EOFError, OSError):  # the worker left
+        return 0
+
+
+def _serve(descriptor: int) -> int:
     _end_with_the_worker()
     takeovers = Takeovers(lambda _number, _frame: None)  # the worker decides when a slot ends
     takeovers.undo()
-    os.set_inheritable(int(sys.argv[1]), False)  # a handler's own processes must not keep the pipe open
-    connection = Connection(int(sys.argv[1]))
+    os.set_inheritable(descriptor, False)  # a handler's own processes must not keep the pipe open
+    connection = Connection(descriptor)
     settings = connection.recv()
     logs.configure(settings.log_level, settings.log_format)
     try:
@@ -264,10 +270,3 @@ def _end_with_the_worker() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(EOFError, OSError):  # the worker left
-        from redisqueue_worker.process_child import main  # so that both ends mean the same words
-
-        sys.exit(main())

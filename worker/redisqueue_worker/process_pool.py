@@ -69,7 +69,7 @@ class ChildProcess:
         self._metrics = metrics
         self._connection, theirs = multiprocessing.Pipe()
         with theirs:
-            command = [sys.executable, "-m", "redisqueue_worker.process_child", str(theirs.fileno())]
+            command = [sys.executable, "-m", "redisqueue_worker.cli", "slot", str(theirs.fileno())]
             self._process = subprocess.Popen(  # noqa: S603  (ourselves)
                 command,
                 pass_fds=(theirs.fileno(), *marks()),

@@ -11,9 +11,8 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis_message_queue._clock import monotonic
 from redisqueue_worker.signals import STOP_SIGNALS
@@ -31,8 +30,7 @@ JITTER = 0.1
 LISTENER = "_REDISQUEUE_LISTENER"
 
 
-@dataclass(frozen=True, slots=True)
-class RestartLimits:
+class RestartLimits(NamedTuple):
     """What a process may do before it is replaced; None means no limit."""
 
     max_messages: int | None = None
@@ -160,8 +158,7 @@ _LIMITS = tuple(sorted({value for name, value in vars(resource).items() if name.
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSnapshot:
+class ProcessSnapshot(NamedTuple):
     """What to put back before an exec; `now` at the start of the process, before any code of a handler.
 
     An exec keeps more than one would like: what a handler did to its process would be its successor's start.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -111,8 +110,7 @@ def _failed(error: BaseException, kind: FailureKind = FailureKind.ERROR) -> Fail
 MAX_DETAIL_CHARACTERS = 4000
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """How failures are repeated.
 
     Attributes:

@@ -7,7 +7,6 @@ stops the reading, so that one start names everything that is wrong.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -180,8 +179,7 @@ OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """The settings of one worker, checked. Times are in seconds; None means no limit."""
 
     handler: str
@@ -378,7 +376,7 @@ def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSet
 def _assemble(values: dict[str, Any], connection: ConnectionSettings) -> Settings:
     default_path = [Path("/handler")] if Path("/handler").is_dir() else []
     given_path = [Path(part) for part in (values["handler_path"] or "").split(":") if part]
-    fields = {name: value for name, value in values.items() if name in Settings.__slots__}
+    fields = {name: value for name, value in values.items() if name in Settings._fields}
     fields |= {
         "connection": connection,
         "limits": limits_of(values),

@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -88,8 +88,7 @@ class Load(NamedTuple):
     running: int
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(NamedTuple):
     """Where the worker stands. The deadlines are on the caller's clock, in seconds.
 
     Attributes:
@@ -142,11 +141,11 @@ def step(state: Drain, event: Event, *, now: float, load: Load) -> Step:
 
 def _signal(state: Drain, cause: Cause, now: float, load: Load) -> Step:
     if state.signalled:
-        return replace(state, phase=Phase.STOPPED), (Effect.FORCE_EXIT,)
-    state = replace(state, signalled=True)
+        return state._replace(phase=Phase.STOPPED), (Effect.FORCE_EXIT,)
+    state = state._replace(signalled=True)
     if state.phase is Phase.RUNNING or state.cause is Cause.RECYCLE:
         return _begin(state, cause, now, load)
-    return _progress(replace(state, phase=Phase.DRAINING), now, load)
+    return _progress(state._replace(phase=Phase.DRAINING), now, load)
 
 
 def _begin(state: Drain, cause: Cause, now: float, load: Load) -> Step:
@@ -155,7 +154,7 @@ def _begin(state: Drain, cause: Cause, now: float, load: Load) -> Step:
     if state.phase is not Phase.RUNNING and not may_change:
         return state, ()
     deadline = now + state.timeout_seconds if state.deadline is None else state.deadline
-    begun = replace(state, phase=Phase.DRAINING, cause=cause, deadline=deadline)
+    begun = state._replace(phase=Phase.DRAINING, cause=cause, deadline=deadline)
     after, effects = _progress(begun, now, load)
     return after, (Effect.STOP_CLAIMING, *effects)
 
@@ -163,7 +162,7 @@ def _begin(state: Drain, cause: Cause, now: float, load: Load) -> Step:
 def _resume(state: Drain) -> Step:
     if state.signalled or state.cause is not Cause.COMMAND:
         return state, ()
-    running = replace(state, phase=Phase.RUNNING, cause=None, deadline=None, settle_deadline=None)
+    running = state._replace(phase=Phase.RUNNING, cause=None, deadline=None, settle_deadline=None)
     return running, (Effect.START_CLAIMING,)
 
 
@@ -173,18 +172,18 @@ def _progress(state: Drain, now: float, load: Load) -> Step:
     recycling = state.cause is Cause.RECYCLE
     if load.in_flight == 0:
         if recycling:
-            return replace(state, phase=Phase.STOPPED), (Effect.RECYCLE,)
+            return state._replace(phase=Phase.STOPPED), (Effect.RECYCLE,)
         if state.signalled or state.cause in (Cause.EMPTY, Cause.IMPATIENCE):
-            return replace(state, phase=Phase.STOPPED), (Effect.EXIT,)
-        return replace(state, phase=Phase.DRAINED, settle_deadline=None), ()
+            return state._replace(phase=Phase.STOPPED), (Effect.EXIT,)
+        return state._replace(phase=Phase.DRAINED, settle_deadline=None), ()
     if load.running:
-        state = replace(state, settle_deadline=None)
+        state = state._replace(settle_deadline=None)
     elif recycling:  # nobody waits for its end: it stays until Redis knows every result
-        return replace(state, deadline=None), ()
+        return state._replace(deadline=None), ()
     elif state.settle_deadline is None:
-        state = replace(state, settle_deadline=now + min(state.timeout_seconds, SETTLE_SECONDS))
+        state = state._replace(settle_deadline=now + min(state.timeout_seconds, SETTLE_SECONDS))
     if state.remaining_seconds(now) == 0:
-        return replace(state, phase=Phase.STOPPED), (Effect.RECYCLE if recycling else Effect.FORCE_EXIT,)
+        return state._replace(phase=Phase.STOPPED), (Effect.RECYCLE if recycling else Effect.FORCE_EXIT,)
     return state, ()
 
 

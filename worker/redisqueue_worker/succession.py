@@ -7,9 +7,6 @@ import fcntl
 import logging
 from typing import TYPE_CHECKING
 
-from redis_message_queue.holders import expire_leases
-from redis_message_queue.keys import QueueKeys
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -45,6 +42,9 @@ class Succession:
         """Have what they held come again at once. Raises one of `trouble.AWAY`."""
         if not self._ended:
             return
+        from redis_message_queue.holders import expire_leases  # noqa: PLC0415  (most begin after nobody)
+        from redis_message_queue.keys import QueueKeys  # noqa: PLC0415
+
         settings = self._settings
         keys = QueueKeys(settings.queue, settings.key_separator)
         with contextlib.closing(settings.connection.connect()) as client:
