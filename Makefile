@@ -10,7 +10,7 @@ ARGS ?=
 JOBS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker bench-against bench-operator simulate sync-face test-pythons images cluster-up cluster-down clean
+.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker bench-against bench-operator simulate sync-face dashboards test-pythons images cluster-up cluster-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,10 +69,14 @@ lint: $(VENV)/.dev ## Check style, formatting and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/python worker/sync_face.py --check
+	@$(BIN)/python -m helm.dashboards --check
 	@$(BIN)/mypy
 
 sync-face: $(VENV)/.dev ## Write the library's sync face from its asyncio face
 	@$(BIN)/python worker/sync_face.py
+
+dashboards: $(VENV)/.dev ## Write the dashboards of the chart
+	@$(BIN)/python -m helm.dashboards
 
 format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	@$(BIN)/ruff format

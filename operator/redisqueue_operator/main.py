@@ -146,6 +146,7 @@ class Operator:
         )
         self._metrics.follow(lambda: replace(engine.vitals(), unreadable=coverage.unseen_count))
         redrives = RedriveController(api, writer, store, connections, connect, options.scope)
+        self._metrics.follow_redrives(redrives.counted)
         election = Election(
             KubernetesLease(api, options.own_namespace, options.lease_name),
             options.identity,

@@ -88,7 +88,7 @@ class Doors:
     def _page(self) -> Callable[[], tuple[str, str]]:
         from redisqueue_worker.metrics_page import Page  # noqa: PLC0415  (it takes long)
 
-        return Page(self._metrics)
+        return Page(self._metrics, queue=self._settings.queue)
 
     def _open_health(self, exits: ExitStack) -> None:
         settings = self._settings

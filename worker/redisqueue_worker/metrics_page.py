@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 import threading
+from importlib.metadata import version
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,10 +40,16 @@ _PREFIX = "redisqueue_worker_"
 
 
 class Page:
-    """The page; the worker's own metrics are in the default registry, beside those of its handler."""
+    """The page; the worker's own metrics are in the default registry, beside those of its handler.
 
-    def __init__(self, metrics: Metrics, registry: CollectorRegistry = REGISTRY) -> None:
-        registry.register(WorkerCollector(metrics))
+    Args:
+        metrics: the worker's own.
+        registry: where the handler's are.
+        queue: the name of the queue that the worker serves.
+    """
+
+    def __init__(self, metrics: Metrics, registry: CollectorRegistry = REGISTRY, *, queue: str = "") -> None:
+        registry.register(WorkerCollector(metrics, queue))
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_OneOfEachName(registry))
 
@@ -52,7 +59,10 @@ class Page:
 
 
 class _OneOfEachName(Collector):
-    """Adds up what the same metric of a handler says in this process and in process slots."""
+    """Adds up what the same metric of a handler says in this process and in process slots.
+
+    Without when a counter or histogram was created, which the text format would make a series of its own.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -60,21 +70,30 @@ class _OneOfEachName(Collector):
     def collect(self) -> Iterable[Metric]:
         """All of the registry."""
         found: dict[str, Metric] = {}
-        for metric in self._registry.collect():
+        for metric in map(_without_created, self._registry.collect()):
             known = found.get(metric.name)
             found[metric.name] = metric if known is None else _added_up(known, metric)
         return found.values()
 
 
+def _without_created(metric: Metric) -> Metric:
+    """It, without the time at which it began; a gauge may have that name itself."""
+    created = f"{metric.name}_created"
+    if metric.type == "gauge" or not any(sample.name == created for sample in metric.samples):
+        return metric
+    bare = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+    bare.samples = [sample for sample in metric.samples if sample.name != created]
+    return bare
+
+
 def _added_up(one: Metric, other: Metric) -> Metric:
-    """Both in one; of a gauge that both have the larger, and of the time at which it began the earlier."""
+    """Both in one; of a gauge that both have the larger."""
     merge: Callable[[float, float], float] = max if one.type == "gauge" else add
     found: dict[tuple[str, tuple[tuple[str, str], ...]], Sample] = {}
     for sample in (*one.samples, *other.samples):
         key = sample.name, tuple(sorted(sample.labels.items()))
         known = found.get(key)
-        choose = min if sample.name.endswith("_created") else merge
-        found[key] = sample if known is None else sample._replace(value=choose(known.value, sample.value))
+        found[key] = sample if known is None else sample._replace(value=merge(known.value, sample.value))
     both = Metric(one.name, one.documentation, one.type, one.unit)
     both.samples = [*found.values()]
     return both
@@ -83,8 +102,9 @@ def _added_up(one: Metric, other: Metric) -> Metric:
 class WorkerCollector(Collector):
     """Tells Prometheus the numbers of one worker."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, queue: str = "") -> None:
         self._metrics = metrics
+        self._about = {"queue": queue, "version": version("redis-queue-operator")}
 
     def collect(self) -> Iterator[Metric]:
         """All of them, as they are now."""
@@ -130,6 +150,11 @@ class WorkerCollector(Collector):
         )
         yield _by("lease_renewals", "Lease renewals, by result.", "result", now.lease_renewals)
         yield _by("redis_errors", "Failed calls to Redis, by loop.", "loop", {"consumer": now.redis_errors})
+        build = GaugeMetricFamily(
+            f"{_PREFIX}build_info", "Always 1; the version, and the queue it serves.", labels=[*self._about]
+        )
+        build.add_metric([*self._about.values()], 1)
+        yield build
 
 
 def _counter(name: str, text: str, value: float) -> Metric:

@@ -208,7 +208,14 @@ class Engine:
             tracked.settings, tracked.settings_at = None, LONG_AGO
         if plan.shown is not None and self._metrics is not None:
             memory = plan.memory
-            self._metrics.observe(key, memory.observation, memory.decision, plan.shown["conditions"])
+            scaling = tracked.rq.spec.scaling if tracked.rq is not None else None
+            self._metrics.observe(
+                key,
+                memory.observation,
+                memory.decision,
+                plan.shown["conditions"],
+                limits=(scaling.min_replicas, scaling.max_replicas) if scaling is not None else None,
+            )
         self._telling += plan.status is not None
         try:
             done = await execute(rq, plan, self._platform, self._sampler, now.clock)

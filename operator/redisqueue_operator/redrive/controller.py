@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.api.model import Key
 from redisqueue_operator.apply.writer import TokenBucket
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of, version_of
@@ -25,7 +27,6 @@ from redisqueue_operator.redrive.status import FINISHED, Stand, build_status, se
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.observe.redis.settings import Connections
@@ -88,6 +89,18 @@ class RedriveController:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def counted(self) -> Counter[tuple[Key, str]]:
+        """How many there are of each RedisQueue, by phase.
+
+        With a selector those alone whose RedisQueue is watched here: of others another operator tells.
+        """
+        found: Counter[tuple[Key, str]] = Counter()
+        for obj in self._objects.values():
+            queue = Key(obj["metadata"]["namespace"], obj["spec"]["queueRef"]["name"])
+            if not self._scope.selector or self._store.get(REDISQUEUES, queue) is not None:
+                found[queue, (obj.get("status") or {}).get("phase", "Pending")] += 1
+        return found
 
     # -- which there are --
 

@@ -38,6 +38,8 @@ _RATES = {
     "eta_seconds": "Until the backlog is gone at these rates; no series while it does not shrink.",
 }
 _WORKERS = {
+    "min": "Workers that there are at least, as the spec says.",
+    "max": "Workers that there are at most, as the spec says.",
     "desired": "Workers that are wanted.",
     "wanted": "Workers that the rules ask for, whoever chooses: what another autoscaler follows.",
     "replicas": "Workers that the Deployment asks for.",
@@ -48,21 +50,23 @@ _WORKERS = {
 
 
 class LastSeen(NamedTuple):
-    """A RedisQueue as it was last seen. `conditions` as in its status."""
+    """A RedisQueue as it was last seen: `conditions` as in its status, `limits` of its workers if known."""
 
     observation: Observation | None
     decision: Decision | None
     conditions: tuple[Mapping[str, Any], ...]
+    limits: tuple[int, int] | None
 
 
 Rows = list[tuple[list[str], LastSeen]]
 
 
 class QueueMetrics(Collector):
-    """Turns `seen` into series."""
+    """Turns `seen`, and what `redrives` tells at the scrape, into series."""
 
     def __init__(self) -> None:
         self.seen: dict[Key, LastSeen] = {}
+        self.redrives: Callable[[], Mapping[tuple[Key, str], int]] = dict
 
     def collect(self) -> Iterator[Metric]:
         """All series of all queues."""
@@ -72,6 +76,8 @@ class QueueMetrics(Collector):
         yield from _gauges("redisqueue_queue", _RATES, rows, _rates)
         yield from _gauges("redisqueue_workers", _WORKERS, rows, _workers)
         yield _conditions(rows)
+        yield _reasons(rows)
+        yield _redrives(self.redrives())
 
 
 def _gauges(prefix: str, texts: Mapping[str, str], rows: Rows, values_of: Any) -> Iterator[Metric]:
@@ -95,12 +101,14 @@ def _rates(each: LastSeen) -> dict[str, float | None]:
     return {name: getattr(each.decision.rates, name) for name in _RATES}
 
 
-def _workers(each: LastSeen) -> dict[str, int | None]:
+def _workers(each: LastSeen) -> Mapping[str, int | None]:
     observation, decision = each.observation, each.decision
+    limits = dict(zip(("min", "max"), each.limits, strict=True)) if each.limits else {}
     if observation is None:
-        return {}
+        return limits
     busy = sum(worker.busy > 0 for worker in observation.workers if worker.is_fresh)
     return {
+        **limits,
         "desired": decision.to_replicas if decision else None,
         "wanted": decision.wanted_replicas if decision else None,
         "replicas": observation.replicas,
@@ -131,6 +139,27 @@ def _conditions(rows: Rows) -> Metric:
         for condition in each.conditions:
             if condition["status"] != "Unknown":
                 gauge.add_metric([*labels, condition["type"]], condition["status"] == "True")
+    return gauge
+
+
+def _reasons(rows: Rows) -> Metric:
+    gauge = GaugeMetricFamily(
+        "redisqueue_condition_reason",
+        "1 for the reason that each condition has now, whether it is True, False or Unknown.",
+        labels=[*LABELS, "type", "reason"],
+    )
+    for labels, each in rows:
+        for condition in each.conditions:
+            gauge.add_metric([*labels, condition["type"], condition["reason"]], 1)
+    return gauge
+
+
+def _redrives(counted: Mapping[tuple[Key, str], int]) -> Metric:
+    gauge = GaugeMetricFamily(
+        "redisqueue_redrives", "RedisQueueRedrives that exist, by phase.", labels=[*LABELS, "phase"]
+    )
+    for (key, phase), count in counted.items():
+        gauge.add_metric([key.namespace, key.name, phase], count)
     return gauge
 
 
@@ -196,9 +225,15 @@ class OperatorMetrics:
         observation: Observation | None,
         decision: Decision | None,
         conditions: Iterable[Mapping[str, Any]] = (),
+        *,
+        limits: tuple[int, int] | None = None,
     ) -> None:
-        """Show this RedisQueue from now on as it was seen. `conditions` as in its status."""
-        self._queues.seen[key] = LastSeen(observation, decision, tuple(conditions))
+        """Show this RedisQueue from now on as it was seen.
+
+        `conditions` as in its status; `limits`: how many workers it has at least and at most, None where its
+        spec is not valid.
+        """
+        self._queues.seen[key] = LastSeen(observation, decision, tuple(conditions), limits)
 
     def forget(self, key: Key) -> None:
         """The RedisQueue is gone, and its series with it."""
@@ -213,6 +248,10 @@ class OperatorMetrics:
     def follow(self, vitals: Callable[[], Vitals]) -> None:
         """Show from now on what this says of the control loop at each scrape."""
         self._vitals.now = vitals
+
+    def follow_redrives(self, counted: Callable[[], Mapping[tuple[Key, str], int]]) -> None:
+        """Show from now on what this says of redrives at each scrape: how many of a RedisQueue, by phase."""
+        self._queues.redrives = counted
 
     def reconciled(self, outcome: Literal["ok", "conflict", "error"], seconds: float) -> None:
         """One reconcile ended."""

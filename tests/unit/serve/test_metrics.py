@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from redisqueue_operator.serve.metrics import OperatorMetrics
 
 README = Path(__file__).parents[3] / "operator" / "README.md"
 EMAILS = Key("shop", "emails")
+READY = {"type": "Ready", "status": "True", "reason": "Applied"}
 LABELS = {"namespace": "shop", "name": "emails"}
 
 
@@ -79,9 +81,9 @@ def test_what_is_unknown_has_no_series(metrics: OperatorMetrics) -> None:
 
 def test_conditions(metrics: OperatorMetrics) -> None:
     conditions = [
-        {"type": "Ready", "status": "True"},
-        {"type": "Degraded", "status": "False"},
-        {"type": "RedisReachable", "status": "Unknown"},
+        {"type": "Ready", "status": "True", "reason": "Applied"},
+        {"type": "Degraded", "status": "False", "reason": "Healthy"},
+        {"type": "RedisReachable", "status": "Unknown", "reason": "NotObserved"},
     ]
     metrics.observe(EMAILS, None, None, conditions)
     values = [
@@ -89,12 +91,35 @@ def test_conditions(metrics: OperatorMetrics) -> None:
         for kind in ("Ready", "Degraded", "RedisReachable")
     ]
     assert values == [1, 0, None]
+    reasons = [
+        _value(metrics, "redisqueue_condition_reason", **LABELS, type=each["type"], reason=each["reason"])
+        for each in conditions
+    ]
+    assert reasons == [1, 1, 1], "what is unknown has a reason, too"
+
+
+def test_the_limits_of_the_workers_are_those_of_a_valid_spec(metrics: OperatorMetrics) -> None:
+    observation = seen(None, [pod("a")])
+    for known in (observation, None):
+        metrics.observe(EMAILS, known, None, limits=(0, 20))
+        assert [_value(metrics, f"redisqueue_workers_{end}") for end in ("min", "max")] == [0, 20]
+    metrics.observe(EMAILS, observation, None)
+    assert _value(metrics, "redisqueue_workers_max") is None
+
+
+def test_redrives_are_counted_at_the_scrape(metrics: OperatorMetrics) -> None:
+    counted = Counter({(EMAILS, "Failed"): 2})
+    metrics.follow_redrives(lambda: counted)
+    name = "redisqueue_redrives"
+    assert _value(metrics, name, **LABELS, phase="Failed") == 2
+    counted.clear()
+    assert _value(metrics, name, **LABELS, phase="Failed") is None
 
 
 def test_the_series_go_with_the_object(metrics: OperatorMetrics) -> None:
     other = Key("shop", "bills")
     for key in (EMAILS, other):
-        metrics.observe(key, fleet(queue(1), idle=1), None, [{"type": "Ready", "status": "True"}])
+        metrics.observe(key, fleet(queue(1), idle=1), None, [READY])
     assert b'name="emails"' in generate_latest(metrics.registry)
     metrics.forget(EMAILS)
     metrics.forget(EMAILS)
@@ -157,7 +182,8 @@ def test_the_documented_table_is_the_registry() -> None:
     for second in (0, 5):
         observation = fleet(queue(10 - second, claims=second, at=1000.0 + second), busy=1)
         decision = story.at(float(second), observation)
-    metrics.observe(EMAILS, fleet(of, busy=1), decision, [{"type": "Ready", "status": "True"}])
+    metrics.observe(EMAILS, fleet(of, busy=1), decision, [READY], limits=(0, 20))
+    metrics.follow_redrives(lambda: {(EMAILS, "Failed"): 1})
     metrics.api_call("GET", 200)
     metrics.returned(EMAILS, 16)
     wanted = []

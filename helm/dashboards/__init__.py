@@ -1,0 +1,1 @@
+"""The dashboards of the chart, written by Grafana's own library: `make dashboards`."""
