@@ -46,11 +46,9 @@ def test_the_operator_is_scraped_with_the_namespaces_that_its_series_name(helm: 
     (monitor,) = of_kind(items, "ServiceMonitor")
     (endpoint,) = monitor["spec"]["endpoints"]
     assert (endpoint["honorLabels"], endpoint["interval"]) == (True, "15s")
-    (deployment,) = of_kind(items, "Deployment")
-    pods = deployment["spec"]["template"]["metadata"]["labels"]
-    assert monitor["spec"]["selector"]["matchLabels"].items() <= pods.items()
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert endpoint["port"] in [port["name"] for port in container["ports"]]
+    (service,) = of_kind(items, "Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
 
 
 @pytest.mark.parametrize(
