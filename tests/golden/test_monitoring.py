@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
 import yaml
 from tests.support.helm import MISSING, Helm, binary
 from tests.support.required import required
+
+if TYPE_CHECKING:
+    import pytest
 
 EXPECTED = Path(__file__).parent / "monitoring.yaml"
 PARTS = ("serviceMonitor", "podMonitor", "prometheusRule", "dashboards")
@@ -18,7 +21,7 @@ def test_monitoring(pytestconfig: pytest.Config) -> None:
     items = helm.template("redis-queue-operator", *(f"monitoring.{part}.enabled=true" for part in PARTS))
     found = [item for item in items if item["kind"].endswith(("Monitor", "Rule", "ConfigMap"))]
     for item in found:  # what is in them is tested as it is
-        item["data"] = {name: "" for name in item["data"]} if "data" in item else None
+        item["data"] = dict.fromkeys(item["data"], "") if "data" in item else None
         for group in item["spec"].get("groups", ()) if "spec" in item else ():
             group["rules"] = [rule["alert"] for rule in group["rules"]]
         for label in ("app.kubernetes.io/version", "helm.sh/chart"):
