@@ -3,80 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from helm.dashboards.__main__ import rendered
 from tests.support.prometheus import MONITORING, READMES, documented, promtool
+from tests.support.promql import BOARDS, alerts, asked, board, metrics_in, panels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-BOARDS = ("fleet", "queue")
 # What every process tells, and Prometheus itself.
 OTHERS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "ALERTS"}
-VARIABLES = {"$__rate_interval": "5m", "$namespace": "shop", "$name": "emails"}
-WORDS = {
-    "by",
-    "on",
-    "and",
-    "or",
-    "unless",
-    "ignoring",
-    "without",
-    "group_left",
-    "group_right",
-    "bool",
-    "offset",
-}
-
-
-def board(name: str) -> Any:
-    return json.loads((MONITORING / f"{name}.json").read_text())
-
-
-def panels(of: Any) -> Iterator[Any]:
-    for panel in of["panels"]:
-        yield panel
-        yield from panel.get("panels") or ()
-
-
-def asked(name: str) -> dict[str, str]:
-    """The expressions of a dashboard as Grafana sends them, by panel; and what its variables ask for."""
-    found: dict[str, str] = {}
-    for panel in panels(board(name)):
-        for target in panel.get("targets") or ():
-            found[f"{panel['title']} ({panel['type']}) {target['refId']}"] = target["expr"]
-    for variable in board(name)["templating"]["list"]:
-        if match := re.match(r"label_values\((.*), \w+\)", str(variable.get("query"))):
-            found[f"variable {variable['name']}"] = match[1]
-    for text, value in VARIABLES.items():
-        found = {where: expression.replace(text, value) for where, expression in found.items()}
-    assert "$" not in "".join(found.values())
-    return found
-
-
-def alerts() -> dict[str, str]:
-    groups = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"]
-    return {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
 
 
 def everything_asked() -> dict[str, str]:
     boards = {f"{name}: {where}": text for name in BOARDS for where, text in asked(name).items()}
     return boards | alerts()
-
-
-def metrics_in(expression: str) -> set[str]:
-    """The names of series: all that is no function, no label, no word of the language, no number."""
-    bare = re.sub(r"\{.*?\}|\[.*?\]|\"[^\"]*\"", "", expression, flags=re.DOTALL)
-    bare = re.sub(r"\b(by|on|without|ignoring)\s*\([^)]*\)", "", bare)
-    names = re.findall(r"(?<![\w.])([A-Za-z_:]\w*)\b(?!\s*\()", bare)
-    return set(names) - WORDS
 
 
 def test_the_names_of_series_are_found_in_an_expression() -> None:
