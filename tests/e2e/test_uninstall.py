@@ -1,34 +1,30 @@
-"""Trying it out with the chart's own Valkey, and leaving: nothing stays behind, and no namespace hangs."""
+"""The chart with every optional part, and leaving: nothing stays behind, and no namespace hangs."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.e2e.conftest import HELM, VALUES
-from tests.support.cluster import Cluster, wait_until
+from tests.e2e.conftest import NAMESPACE as OTHER
+from tests.support.cluster import REPOSITORY, Cluster, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NAMESPACE = "redisqueue-trial"
+CHART = HELM / "redis-queue-operator"
+EVERYTHING = REPOSITORY / "tests" / "golden" / "charts" / "everything.values.yaml"
+INSTANCE = "app.kubernetes.io/instance"
 HANDLER = "import time\n\ndef handle(payload: str) -> None:\n    time.sleep(0.05)\n"
 
 
 @pytest.fixture
 def trial(installed: Cluster) -> Iterator[Cluster]:
-    """A second operator with the in-cluster Valkey, in a namespace of its own."""
+    """A second release beside the first, with all that is optional, in a namespace of its own."""
     installed.helm(
-        *(
-            "install",
-            "trial",
-            HELM / "redis-queue-operator",
-            "--values",
-            VALUES,
-            "--set",
-            "valkey.enabled=true",
-        ),
+        *("install", "trial", CHART, "--values", EVERYTHING, "--values", VALUES),
         *("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"),
     )
     yield installed
@@ -65,16 +61,42 @@ def start_worker(trial: Cluster, **spec: Any) -> None:
     kubectl(trial, "rollout", "status", "deployment/jobs-worker", "--timeout=60s")
 
 
-def test_nothing_is_left(trial: Cluster) -> None:
+def helm(trial: Cluster, *arguments: str | Path) -> str:
+    """helm in the namespace of the trial; it waits until the objects are as they are to be."""
+    return trial.helm(*arguments, "--namespace", NAMESPACE, "--wait", "--timeout", "120s")
+
+
+def operators(trial: Cluster) -> Any:
+    """How many operators are ready, of how many that are wanted."""
+    (deployment,) = trial.list("deployments", NAMESPACE, "app.kubernetes.io/name=redis-queue-operator")
+    return deployment["status"].get("readyReplicas"), deployment["spec"]["replicas"]
+
+
+def test_upgrade_and_rollback_and_nothing_is_left(trial: Cluster) -> None:
     start_worker(trial)
+    wait_until(lambda: operators(trial) == (2, 2), 60, "two operators are ready")
+    for release, namespace in (("trial", NAMESPACE), ("redisqueue", OTHER)):
+        told = trial.helm("test", release, "--namespace", namespace, "--timeout", "120s")
+        assert "Succeeded" in told
+    wait_until(lambda: "Pod/trial-operator-test" not in _left(trial), 60, "its pod is gone")
+
+    helm(
+        trial, "upgrade", "trial", CHART, "--reuse-values", "--set", "replicas=1,networkPolicy.enabled=false"
+    )
+    wait_until(lambda: operators(trial) == (1, 1), 60, "one operator is there")
+    assert not trial.list("networkpolicies", NAMESPACE)
+    helm(trial, "rollback", "trial", "1")
+    wait_until(lambda: operators(trial) == (2, 2), 60, "two operators are ready again")
+    assert len(trial.list("networkpolicies", NAMESPACE)) == 1
+    kubectl(trial, "wait", "--for=condition=Ready", "rq/jobs", "--timeout=60s")
 
     kubectl(trial, "delete", "rq", "jobs", "--timeout=60s")
     wait_until(lambda: not _owned(trial), 90, "the children of the RedisQueue are gone")
     trial.helm("uninstall", "trial", "--namespace", NAMESPACE, "--wait", "--timeout", "60s")
     kept = ["ConfigMap/handler", "Lease/trial-operator"]  # the Lease is the operator's, not the release's
     wait_until(lambda: _left(trial) == kept, 60, "only what the user made is left, and the Lease")
-    cluster_wide = json.loads(trial.kubectl("get", "clusterroles,clusterrolebindings", "-o", "json"))["items"]
-    assert not [one for one in cluster_wide if "trial" in one["metadata"]["name"]]
+    assert _of_the_release(trial, "trial") == []
+    assert "deployment.apps/redisqueue-operator" in _of_the_release(trial, "redisqueue")
     trial.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
 
 
@@ -98,7 +120,18 @@ def _owned(cluster: Cluster) -> list[str]:
 
 def _left(cluster: Cluster) -> list[str]:
     """What is in the namespace beyond what Kubernetes itself puts into each."""
-    kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,networkpolicies,pdb"
-    text = cluster.kubectl("-n", NAMESPACE, "get", kinds, "-o", "json")
-    names = [f"{one['kind']}/{one['metadata']['name']}" for one in json.loads(text)["items"]]
+    items = cluster.list(_kinds(cluster, "--namespaced"), NAMESPACE)
+    names = [f"{one['kind']}/{one['metadata']['name']}" for one in items]
     return [name for name in names if name not in ("ConfigMap/kube-root-ca.crt", "ServiceAccount/default")]
+
+
+def _of_the_release(cluster: Cluster, release: str) -> list[str]:
+    """All that bears its labels, of every kind and in every namespace."""
+    kinds = _kinds(cluster)
+    return cluster.kubectl("get", kinds, "-A", "-l", f"{INSTANCE}={release}", "-o", "name").split()
+
+
+def _kinds(cluster: Cluster, *which: str) -> str:
+    """All kinds that can be listed; Events are about what was."""
+    names = cluster.kubectl("api-resources", "--verbs=list", "-o", "name", *which).split()
+    return ",".join(name for name in names if name.partition(".")[0] != "events")

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from tests.support.api_server import ApiServer
     from tests.support.helm import Helm
 
+EVERYTHING = CHARTS.parent / "tests" / "golden" / "charts" / "everything.values.yaml"
+OPTIONAL = {
+    "clusterrole.rbac.authorization.k8s.io",
+    "configmap",
+    "networkpolicy.networking.k8s.io",
+    "poddisruptionbudget.policy",
+    "service",
+}
 CRDS = CRD, OTHER_CRD = "crd/redisqueues.redisqueue.dev", "crd/redisqueueredrives.redisqueue.dev"
 
 
@@ -31,6 +39,21 @@ class Releases:
         values = [part for setting in settings for part in ("--set-json", setting)]
         target = (*self._target, "--create-namespace", *flags)
         return self._helm.run("upgrade", "--install", release, CHARTS / chart, *target, *values)
+
+    def helm(self, *arguments: str) -> str:
+        """Any other command of helm."""
+        return self._helm.run(*arguments, *self._target)
+
+    def all_of(self, release: str) -> set[str]:
+        """What bears the release's labels, of every kind and in every namespace."""
+        _, text = self._server.kubectl("api-resources", "--verbs=list", "-o", "name")
+        kinds = ",".join(name for name in text.split() if name.partition(".")[0] != "events")
+        labels = f"app.kubernetes.io/instance={release}"
+        code, found = self._server.kubectl(
+            "get", kinds, "-A", "-l", labels, "-o", "name", "--ignore-not-found"
+        )
+        assert code == 0, found
+        return {line for line in found.splitlines() if not line.startswith("Warning: ")}
 
     def uninstall(self, release: str) -> None:
         self._helm.run("uninstall", release, *self._target)
@@ -92,6 +115,33 @@ def test_an_upgrade_while_nobody_leads(releases: Releases, tmp_path: Path) -> No
     assert releases.get("lease", "one-operator") == released
     releases.uninstall("one")
     assert releases.upgrade("one", "redis-queue-operator"), "one that was left behind is no obstacle"
+
+
+def test_every_option_is_upgraded_rolled_back_and_removed(api_server: ApiServer, helm: Helm) -> None:
+    """Beside another release of the same name, in another namespace, which is not touched."""
+    Cluster(api_server).install()
+    first, second = (Releases(helm, api_server, f"side-{name}") for name in "ab")
+    everything = ("--values", str(EVERYTHING), "--set=crds.install=false")
+    for each in (first, second):
+        each.upgrade("side", "redis-queue-operator", flags=everything)
+    installed = first.all_of("side")
+    assert {name.partition("/")[0] for name in installed} >= OPTIONAL
+    first.upgrade(
+        "side",
+        "redis-queue-operator",
+        'logLevel="INFO"',
+        "podDisruptionBudget.enabled=false",
+        flags=everything,
+    )
+    assert first.get("pdb", "side-operator") is None
+    first.helm("rollback", "side", "1")
+    assert first.get("pdb", "side-operator")
+    assert first.all_of("side") == installed
+    deployment = second.get("deployment", "side-operator")
+    first.uninstall("side")
+    assert second.get("deployment", "side-operator") == deployment
+    second.uninstall("side")
+    assert first.all_of("side") == set()
 
 
 def holder(releases: Releases) -> str:
