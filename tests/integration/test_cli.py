@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
-import os
-import pty
-import select
-import signal
-import struct
-import subprocess
-import sys
-import termios
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
-from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redis_message_queue import RedisMessageQueue
 from redisqueue_operator.cli import main
-from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    import redis
 
 QUEUE = """
 apiVersion: redisqueue.dev/v1alpha1
@@ -156,44 +145,6 @@ def test_who_may_not_ask_is_told_what_is_there(redis_client: redis.Redis, redis_
         assert main(["peek", "emails", "--redis-url", url]) == 0
     finally:
         redis_client.execute_command("ACL", "DELUSER", "blind")
-
-
-def test_top_outlives_a_redis_that_goes_away_and_marks_what_it_cuts() -> None:
-    """On a terminal of 40 columns."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    seen = ""
-
-    def shows(text: str) -> Callable[[], bool]:
-        def look() -> bool:
-            nonlocal seen
-            if select.select([master], [], [], 0)[0]:
-                seen += os.read(master, 65536).decode()
-            return text in seen
-
-        return look
-
-    with EmbeddedRedis() as server:
-        with redis.Redis.from_url(server.url) as client:
-            RedisMessageQueue("emails", client=client).publish("one")
-        command = [sys.executable, "-m", "redisqueue_operator.cli", "top", "--redis-url", server.url]
-        environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-        with subprocess.Popen(command, stdout=slave, stderr=slave, env=environment) as top:
-            try:
-                eventually(shows("QUEUE   PENDING  DELAYED  IN FLIGHT  FA…"), "a table, cut with a mark")
-                server.stop(kill=True)
-                eventually(shows("Redis: "), "that Redis is away")
-                seen = ""
-                server.start()
-                with redis.Redis.from_url(server.url) as client:
-                    RedisMessageQueue("later", client=client).publish("two")
-                eventually(shows("later "), "it is back")
-                assert top.poll() is None
-            finally:
-                top.send_signal(signal.SIGINT)
-                assert top.wait(PATIENCE_SECONDS) == 130
-    os.close(master)
-    os.close(slave)
 
 
 @pytest.mark.parametrize(

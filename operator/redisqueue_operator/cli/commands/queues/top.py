@@ -1,133 +1,144 @@
-"""`redisqueue top`, `stats` and `workers`: the numbers of queues and who consumes them, read from Redis."""
+"""`redisqueue top`: the queues of a Redis, read from Redis itself, once a second.
+
+On a terminal it is drawn until q or Ctrl-C: how many messages wait, their number in the last minutes, how
+long the oldest waits (> where it was there before), what comes and goes in a second, how long until the queue
+is empty at these rates, and the workers. While Redis is away the last numbers stay, marked as old. Elsewhere,
+and with --once or --json, it looks once.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
-import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from redis import RedisError
-from redis.exceptions import RedisClusterException
-
-from redis_message_queue.server import server_facts
-from redis_message_queue.stats import QueueSample, sample
-from redis_message_queue.trouble import described
-from redisqueue_operator.cli.address import at_url, discover, located
-from redisqueue_operator.cli.options import UserError, add_place
+from redisqueue_operator.cli.address import at_url, located
+from redisqueue_operator.cli.commands.queues.stats import stats_of
+from redisqueue_operator.cli.live.looks import LookingThread, Looks
+from redisqueue_operator.cli.options import UserError, add_json, add_place
 from redisqueue_operator.cli.screen import Screen, table
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
-    from redisqueue_operator.cli.address import Client, Place
+    from redisqueue_operator.cli.live.looks import Seen, SeenQueue
     from redisqueue_operator.cli.options import Subcommands
 
-TOP = "The queues of a Redis, read from Redis itself, once a second."
 INTERVAL_SECONDS = 1.0
+REDRAW_SECONDS = 0.5
 HEADER = ("QUEUE", "PENDING", "DELAYED", "IN FLIGHT", "FAILED", "DLQ", "WORKERS", "BUSY", "SLOTS", "CLAIMS/S")
+NOTHING = "no queue found: name one, or look at another database"
+WITHOUT_RICH = "bars, trends and times: pip install 'redis-queue-operator[local]'"
 
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
-    parser = subcommands.add_parser("top", description=TOP)
+    parser = subcommands.add_parser("top", description=__doc__)
     parser.add_argument(
         "queues", nargs="*", metavar="QUEUE", help="names of queues, or rq/NAME; none: all that are found"
     )
     parser.add_argument(
         "--once", action="store_true", help="print once and end; so does output to a file or pipe"
     )
+    add_json(parser, "once, an object: at, redis, queues (as `stats` has them, or queue and problem)")
     add_place(parser)
     parser.set_defaults(run=run, words="queues")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw until Ctrl-C, or once. A Redis that goes away meanwhile is waited for, with what was seen last."""
-    screen = Screen()
+    """Draw until q or Ctrl-C, or print once."""
     with ExitStack() as stack:
         named = options.queues or ([None] if options.file else [])
         places = [stack.enter_context(located(options, name)) for name in named]
         place = places[0] if places else at_url(options, "all")
         if any(each.settings.redacted != place.settings.redacted for each in places):
             raise UserError("these queues are not on one Redis: look at them one by one")
-        view = View(stack.enter_context(place.connect()), places, place.keys.separator)
+        looks = Looks(stack.enter_context(place.connect()), places, place.keys.separator)
+        if options.once or options.json or not sys.stdout.isatty():
+            seen = looks.look()
+            print(*seen.remarks, sep="\n", end="\n" * bool(seen.remarks), file=sys.stderr)
+            print(as_json(seen, place.settings.redacted) if options.json else "\n".join(plain(seen)))
+        else:
+            watch(looks, place.settings.redacted)
+    return 0
+
+
+def watch(looks: Looks, where: str) -> None:
+    """Draw until q, Ctrl-C or SIGTERM."""
+    thread = LookingThread(looks, INTERVAL_SECONDS)
+    thread.start()
+    try:
+        from rich.live import Live  # noqa: F401, PLC0415 - whoever has the base alone sees a plain table
+    except ModuleNotFoundError:
+        watch_plainly(thread)
+    else:
+        watch_in_colour(thread, where)
+
+
+def watch_in_colour(thread: LookingThread, where: str) -> None:
+    """The whole terminal, which has its text back afterwards."""
+    # The library and its terminal are loaded by whoever looks.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+
+    from redisqueue_operator.cli.live.picture import picture  # noqa: PLC0415
+    from redisqueue_operator.cli.live.terminal import keys  # noqa: PLC0415
+
+    console, first = Console(highlight=False, soft_wrap=True), 0
+    ascii_only = not console.encoding.startswith("utf")
+    with keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            try:
-                view.look()
-                trouble = []
-            except (RedisError, RedisClusterException) as error:
-                if options.once or not screen.live:
-                    raise
-                trouble = [f"Redis: {described(error)}; trying again"]
-            if screen.live:
-                screen.draw([*view.lines, *view.remarks, *trouble])
-            else:
-                print(*view.remarks, sep="\n", end="\n" * bool(view.remarks), file=sys.stderr)
-                screen.draw(view.lines)
-            if options.once or not screen.live:
-                return 0
-            time.sleep(INTERVAL_SECONDS)
+            seen, size = thread.seen(), (console.width, console.height)
+            now = datetime.now(UTC)
+            live.update(picture(seen, where, now, size, first=first, ascii_only=ascii_only), refresh=True)
+            key = pressed.wait(REDRAW_SECONDS)
+            if key == "quit":
+                return
+            first = min(max(first + {"up": -1, "down": 1}.get(key, 0), 0), max(len(seen.queues) - 1, 0))
 
 
-class View:
-    """What was seen last."""
+def watch_plainly(thread: LookingThread) -> None:
+    """A table that is redrawn in place."""
+    from redisqueue_operator.cli.live.terminal import keys  # noqa: PLC0415
 
-    def __init__(self, client: Client, places: Sequence[Place], separator: str) -> None:
-        self.lines: list[str] = []
-        self.remarks: list[str] = []
-        self._client = client
-        self._places = places
-        self._separator = separator
-        self._before: dict[str, QueueSample] = {}
-        self._begun = False
-
-    def look(self) -> None:
-        """Look again. Raises UserError for a queue that never was, RedisError for a Redis that is away."""
-        if not self._begun:
-            for place in self._places:
-                place.must_exist(self._client)
-            self.remarks = remarks_on(self._client)
-            self._begun = True
-        found = [each.keys for each in self._places] or discover(self._client, self._separator)
-        samples = sample(self._client, found) if found else []
-        seen = dict(zip((keys.name for keys in found), samples, strict=True))
-        rows = [row(name, queue, self._before.get(name)) for name, queue in seen.items()]
-        nothing = ["no queue found: name one, or look at another database"]
-        self.lines = table(HEADER, rows) if rows else nothing
-        self._before = {name: queue for name, queue in seen.items() if isinstance(queue, QueueSample)}
+    screen = Screen()
+    with keys() as pressed:
+        while True:
+            seen = thread.seen()
+            trouble = [f"Redis: {seen.trouble}; trying again"] if seen.trouble else []
+            old = [f"OLD: numbers of {seen.at:%H:%M:%SZ}"] if seen.trouble and seen.at else []
+            screen.draw([*(plain(seen) if seen.at else []), *seen.remarks, *old, *trouble, WITHOUT_RICH])
+            if pressed.wait(REDRAW_SECONDS) == "quit":
+                return
 
 
-def remarks_on(client: Client) -> list[str]:
-    """What is wrong, or not known, of a server that shall keep messages."""
-    facts = server_facts(client)
-    remarks = [f"warning: {concern.reason}: {concern.text}" for concern in facts.concerns]
-    if facts.unknown:
-        remarks.append(f"unknown: this Redis does not tell {', '.join(facts.unknown)} (INFO, CONFIG GET)")
-    return remarks
+def plain(seen: Seen) -> list[str]:
+    """A table of words."""
+    return table(HEADER, [row(queue) for queue in seen.queues]) if seen.queues else [NOTHING]
 
 
-def row(name: str, queue: QueueSample | Exception, before: QueueSample | None) -> tuple[object, ...]:
+def row(queue: SeenQueue) -> tuple[object, ...]:
     """The cells of one queue; None where something is not known."""
-    if isinstance(queue, Exception):
-        return (name, *[None] * (len(HEADER) - 2), str(queue))
+    sample, rate = queue.sample, queue.rates.claims_per_second
+    if sample is None:
+        return (queue.name, *[None] * (len(HEADER) - 2), queue.problem)
     return (
-        name,
-        queue.pending,
-        queue.delayed,
-        queue.in_flight,
-        queue.failed,
-        queue.dead_letter,
-        len(queue.workers),
-        sum(worker.busy for worker in queue.workers),
-        sum(worker.slots for worker in queue.workers),
-        claims_per_second(queue, before),
+        queue.name,
+        *(sample.pending, sample.delayed, sample.in_flight, sample.failed, sample.dead_letter),
+        *(len(sample.workers), queue.busy, queue.slots),
+        None if rate is None else f"{rate:.1f}",
     )
 
 
-def claims_per_second(queue: QueueSample, before: QueueSample | None) -> str | None:
-    """From the counter of claims; None for the first look, or after the counter was reset."""
-    if before is None or queue.claims_total is None or before.claims_total is None:
-        return None
-    claims, seconds = queue.claims_total - before.claims_total, (queue.time_ms - before.time_ms) / 1000
-    return f"{claims / seconds:.1f}" if claims >= 0 and seconds > 0 else None
+def as_json(seen: Seen, where: str) -> str:
+    """One line for a program."""
+    queues: list[dict[str, Any]] = [
+        {"queue": queue.name, "problem": queue.problem}
+        if queue.sample is None
+        else stats_of(queue.name, queue.sample)
+        for queue in seen.queues
+    ]
+    at = None if seen.at is None else seen.at.isoformat(timespec="milliseconds")
+    return json.dumps({"at": at, "redis": where, "queues": queues}, ensure_ascii=False)
