@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from redis_message_queue.stats import QueueSample
-from redisqueue_operator.cli.live.looks import Seen, SeenQueue
+from redisqueue_operator.cli.live.looks import LiveQueue, LiveView
 from redisqueue_operator.cli.live.picture import COLUMNS, ago, bar, empty_in, oldest, picture, trend
 from redisqueue_operator.decide.scaling.decision import Rates
 
@@ -30,11 +30,11 @@ SAMPLE = QueueSample(
     time_ms=0,
     workers=(),
 )
-QUEUE = SeenQueue("emails", SAMPLE, "", Rates(1.0, 3.0, 6.0, 12, 4.0), pending=(1, 5, 12))
+QUEUE = LiveQueue("emails", SAMPLE, "", Rates(1.0, 3.0, 6.0, 12, 4.0), pending=(1, 5, 12))
 
 
 def lines(
-    seen: Seen, columns: int = 80, height: int = 24, *, now: datetime = AT, ascii_only: bool = False
+    seen: LiveView, columns: int = 80, height: int = 24, *, now: datetime = AT, ascii_only: bool = False
 ) -> list[str]:
     return picture(seen, "redis://r:6379/0", now, (columns, height), ascii_only=ascii_only).plain.splitlines()
 
@@ -42,8 +42,10 @@ def lines(
 @pytest.mark.parametrize("name", ["emails", "x" * 200, "メール" * 9, "a\x1b[2Jb"])
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_no_line_is_wider_than_the_terminal(name: str, ascii_only: bool) -> None:
-    lost = SeenQueue("lost", None, "NOPERM no permission" * 9)
-    seen = Seen((replace(QUEUE, name=name), lost), ("warning: " + "w" * 400,), AT, "Connection refused" * 9)
+    lost = LiveQueue("lost", None, "NOPERM no permission" * 9)
+    seen = LiveView(
+        (replace(QUEUE, name=name), lost), ("warning: " + "w" * 400,), AT, "Connection refused" * 9
+    )
     for columns in range(20, 301):
         shown = lines(seen, columns, ascii_only=ascii_only)
         assert max(map(cell_len, shown)) <= columns
@@ -53,14 +55,14 @@ def test_no_line_is_wider_than_the_terminal(name: str, ascii_only: bool) -> None
 
 
 def test_the_wider_the_more_columns_until_all_are_there() -> None:
-    counts = [len(lines(Seen((QUEUE,), (), AT), columns)[1].split()) for columns in range(20, 301)]
+    counts = [len(lines(LiveView((QUEUE,), (), AT), columns)[1].split()) for columns in range(20, 301)]
     assert counts == sorted(counts)
     # The bar has no header, EMPTY IN and IN FLIGHT have two words each, and QUEUE is no column of numbers.
     assert counts[-1] == len(COLUMNS) - 1 + 2 + 1
 
 
 def test_no_picture_is_higher_than_the_terminal() -> None:
-    seen = Seen(tuple(replace(QUEUE, name=f"q{number}") for number in range(50)), ("remark",), AT)
+    seen = LiveView(tuple(replace(QUEUE, name=f"q{number}") for number in range(50)), ("remark",), AT)
     for height in range(4, 60):
         assert len(lines(seen, height=height)) <= height
 
@@ -69,15 +71,15 @@ def test_no_picture_is_higher_than_the_terminal() -> None:
     ("trouble", "seconds", "old"), [("", 1, False), ("", 20, True), ("refused", 0, True)]
 )
 def test_old_numbers_are_marked_whatever_the_reason(trouble: str, seconds: int, old: bool) -> None:
-    shown = "\n".join(lines(Seen((QUEUE,), (), AT, trouble), now=AT + timedelta(seconds=seconds)))
+    shown = "\n".join(lines(LiveView((QUEUE,), (), AT, trouble), now=AT + timedelta(seconds=seconds)))
     assert ("OLD: numbers of 08:00:00Z" in shown) is old
     assert "emails" in shown
 
 
 def test_before_the_first_look_nothing_is_claimed() -> None:
-    assert lines(Seen()) == ["redis://r:6379/0", "looking…"]
-    assert "no queue found" in "".join(lines(Seen(at=AT)))
-    assert lines(Seen(trouble="refused"))[1] == "Redis: refused; trying again"
+    assert lines(LiveView()) == ["redis://r:6379/0", "looking…"]
+    assert "no queue found" in "".join(lines(LiveView(at=AT)))
+    assert lines(LiveView(trouble="refused"))[1] == "Redis: refused; trying again"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ _COUNTERS = [field.name for field in dataclasses.fields(QueueObservation)]
 
 
 @dataclass(frozen=True)
-class SeenQueue:
+class LiveQueue:
     """One queue as it was seen last; `sample` is None where it could not be read, and `problem` says why."""
 
     name: str
@@ -56,10 +56,10 @@ class SeenQueue:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LiveView:
     """What the last look that succeeded brought, and what keeps the next one from it."""
 
-    queues: tuple[SeenQueue, ...] = ()
+    queues: tuple[LiveQueue, ...] = ()
     remarks: tuple[str, ...] = ()
     at: datetime | None = None
     """None before the first."""
@@ -77,7 +77,7 @@ class Looks:
         self._pending: dict[str, deque[int]] = {}
         self._remarks: tuple[str, ...] | None = None
 
-    def look(self) -> Seen:
+    def look(self) -> LiveView:
         """Look again. Raises UserError for a queue that never was, RedisError for a Redis that is away."""
         if self._remarks is None:
             for place in self._places:
@@ -86,11 +86,11 @@ class Looks:
         found = [each.keys for each in self._places] or discover(self._client, self._separator)
         samples = sample(self._client, found) if found else []
         queues = tuple(self._seen(keys.name, one) for keys, one in zip(found, samples, strict=True))
-        return Seen(queues, self._remarks, datetime.now(UTC))
+        return LiveView(queues, self._remarks, datetime.now(UTC))
 
-    def _seen(self, name: str, one: QueueSample | Exception) -> SeenQueue:
+    def _seen(self, name: str, one: QueueSample | Exception) -> LiveQueue:
         if isinstance(one, Exception):
-            return SeenQueue(name, None, str(one))
+            return LiveQueue(name, None, str(one))
         observation = QueueObservation(**{name: getattr(one, name) for name in _COUNTERS})
         busy = sum(worker.busy for worker in one.workers)
         history = self._rates[name] = self._rates.get(name, RateHistory()).add(observation, busy)
@@ -98,7 +98,7 @@ class Looks:
         pending.append(one.pending)
         points = history.points
         bound = bool(points) and points[0].arrived > points[-1].claims
-        return SeenQueue(name, one, "", history.rates(), bound, tuple(pending))
+        return LiveQueue(name, one, "", history.rates(), bound, tuple(pending))
 
 
 def remarks_on(client: Client) -> list[str]:
@@ -118,9 +118,9 @@ class LookingThread(threading.Thread):
         self._looks = looks
         self._interval_seconds = interval_seconds
         self._error: Exception | None = None
-        self._seen = Seen()
+        self._seen = LiveView()
 
-    def seen(self) -> Seen:
+    def seen(self) -> LiveView:
         """The last look. Raises what ended the looking: a mistake of the user, or a fault of ours."""
         if self._error is not None:
             raise self._error

@@ -16,7 +16,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from redisqueue_operator.cli.live.looks import Seen, SeenQueue
+    from redisqueue_operator.cli.live.looks import LiveQueue, LiveView
 
 GAP = "  "
 CUT = "…"
@@ -35,12 +35,12 @@ class Column:
 
     header: str
     rank: int
-    text: Callable[[SeenQueue], str]
-    style: Callable[[SeenQueue], str] = lambda _: ""
+    text: Callable[[LiveQueue], str]
+    style: Callable[[LiveQueue], str] = lambda _: ""
 
 
 def picture(
-    seen: Seen, where: str, now: datetime, size: tuple[int, int], *, first: int = 0, ascii_only: bool
+    seen: LiveView, where: str, now: datetime, size: tuple[int, int], *, first: int = 0, ascii_only: bool
 ) -> Text:
     """All lines of a terminal of (columns, lines), from the queue of number `first` on."""
     width, height = max(size[0], 4), max(size[1], 3)
@@ -66,7 +66,7 @@ def picture(
     return Text("\n").join(lines[:height])
 
 
-def trouble(seen: Seen, age: float | None) -> str:
+def trouble(seen: LiveView, age: float | None) -> str:
     """Why the numbers are old, and how old they are."""
     why = f"Redis: {seen.trouble}; trying again" if seen.trouble else "Redis does not answer"
     return (
@@ -76,14 +76,14 @@ def trouble(seen: Seen, age: float | None) -> str:
     )
 
 
-def counted(seen: Seen) -> str:
+def counted(seen: LiveView) -> str:
     """How many queues, and what all of them have waiting."""
     number = len(seen.queues)
     waiting = sum(queue.sample.pending for queue in seen.queues if queue.sample)
     return f"{number} queue{'s' * (number != 1)}, {waiting} pending"
 
 
-def table(queues: Sequence[SeenQueue], width: int, *, ascii_only: bool, is_old: bool) -> list[Text]:
+def table(queues: Sequence[LiveQueue], width: int, *, ascii_only: bool, is_old: bool) -> list[Text]:
     """The header and a line for each queue, none wider than that."""
     name_width, widths = fitted(queues, width)
     columns = [column for column in COLUMNS if column.header in widths]
@@ -109,7 +109,7 @@ def table(queues: Sequence[SeenQueue], width: int, *, ascii_only: bool, is_old: 
     return rows
 
 
-def fitted(queues: Sequence[SeenQueue], width: int) -> tuple[int, dict[str, int]]:
+def fitted(queues: Sequence[LiveQueue], width: int) -> tuple[int, dict[str, int]]:
     """The width of the names, and of each column that there is room for, by its header."""
     longest = max(cell_len(queue.name) for queue in queues)
     name_width = min(longest, max(NARROWEST_NAME, width // 3))
@@ -129,7 +129,7 @@ def fitted(queues: Sequence[SeenQueue], width: int) -> tuple[int, dict[str, int]
     return name_width + more, widths
 
 
-def widest(column: Column, queues: Sequence[SeenQueue]) -> int:
+def widest(column: Column, queues: Sequence[LiveQueue]) -> int:
     """Columns of a terminal that it needs."""
     texts = [column.text(queue) for queue in queues if queue.sample]
     return max(len(column.header), *(len(text) for text in texts)) if texts else len(column.header)
@@ -187,7 +187,7 @@ def per_second(value: float | None) -> str:
     return "?" if value is None else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def oldest(queue: SeenQueue) -> str:
+def oldest(queue: LiveQueue) -> str:
     """How long the message waits that waits longest."""
     rates = queue.rates
     if rates.oldest_age_seconds is None:
@@ -197,7 +197,7 @@ def oldest(queue: SeenQueue) -> str:
     return f"{'>' * queue.oldest_is_at_least}{ago(rates.oldest_age_seconds)}"
 
 
-def empty_in(queue: SeenQueue) -> str:
+def empty_in(queue: LiveQueue) -> str:
     """How long until nothing waits, at the present rates."""
     rates = queue.rates
     if rates.arrivals_per_second is None or rates.claims_per_second is None:
@@ -209,12 +209,12 @@ def empty_in(queue: SeenQueue) -> str:
     return "grows" if rates.arrivals_per_second > rates.claims_per_second else "stays"
 
 
-def counter(name: str) -> Callable[[SeenQueue], str]:
+def counter(name: str) -> Callable[[LiveQueue], str]:
     """One of the sample's numbers."""
     return lambda queue: str(getattr(queue.sample, name))
 
 
-def warned(name: str, style: str) -> Callable[[SeenQueue], str]:
+def warned(name: str, style: str) -> Callable[[LiveQueue], str]:
     """This style while the number is not zero."""
     return lambda queue: style if getattr(queue.sample, name) else "dim"
 

@@ -23,7 +23,7 @@ from redisqueue_operator.cli.screen import Screen, table
 if TYPE_CHECKING:
     import argparse
 
-    from redisqueue_operator.cli.live.looks import Seen, SeenQueue
+    from redisqueue_operator.cli.live.looks import LiveQueue, LiveView
     from redisqueue_operator.cli.options import Subcommands
 
 INTERVAL_SECONDS = 1.0
@@ -114,12 +114,12 @@ def watch_plainly(thread: LookingThread) -> None:
                 return
 
 
-def plain(seen: Seen) -> list[str]:
+def plain(seen: LiveView) -> list[str]:
     """A table of words."""
     return table(HEADER, [row(queue) for queue in seen.queues]) if seen.queues else [NOTHING]
 
 
-def row(queue: SeenQueue) -> tuple[object, ...]:
+def row(queue: LiveQueue) -> tuple[object, ...]:
     """The cells of one queue; None where something is not known."""
     sample, rate = queue.sample, queue.rates.claims_per_second
     if sample is None:
@@ -132,7 +132,7 @@ def row(queue: SeenQueue) -> tuple[object, ...]:
     )
 
 
-def as_json(seen: Seen, where: str) -> str:
+def as_json(seen: LiveView, where: str) -> str:
     """One line for a program."""
     queues: list[dict[str, Any]] = [
         {"queue": queue.name, "problem": queue.problem}
