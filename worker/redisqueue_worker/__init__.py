@@ -3,7 +3,8 @@
 A handler's module imports from here what it needs: `Retry` and `DeadLetter` to raise, `Context` for its
 annotation, `handler` to handle several types and `batch_handler` to handle many messages at once, `Backoff`
 for the retries of one of them, `on_startup` and `on_shutdown` for what is done once per process, `around` for
-what is done around each call of a handler. A producer may `stamp` what it publishes.
+what is done around each call of a handler. A producer may `stamp` what it publishes; a
+`traced_producer` does, in a span of its own.
 """
 
 from importlib import import_module
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from redisqueue_worker.handler_policy import Backoff
     from redisqueue_worker.headers import stamp
     from redisqueue_worker.hooks import around, on_shutdown, on_startup
+    from redisqueue_worker.producer_tracing import traced_producer
     from redisqueue_worker.registry import Registry, batch_handler, handler
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "on_shutdown",
     "on_startup",
     "stamp",
+    "traced_producer",
 ]
 
 _HOMES = {
@@ -49,6 +52,7 @@ _HOMES = {
     "on_shutdown": "hooks",
     "on_startup": "hooks",
     "stamp": "headers",
+    "traced_producer": "producer_tracing",
 }
 
 

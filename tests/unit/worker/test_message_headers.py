@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tests.support.spans import exporter
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_worker import Context, DeadLetter, Retry, stamp
@@ -25,30 +23,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-@pytest.fixture(scope="module")
-def exporter() -> InMemorySpanExporter:
-    """The process has one provider of spans, which can be set once."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
-
-
 @pytest.fixture
-def spans(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
-    exporter.clear()
-    return exporter
+def spans() -> InMemorySpanExporter:
+    exporter().clear()
+    return exporter()
 
 
-def a_context(payload: str) -> Context:
+def a_context(payload: str, delivery_count: int = 2) -> Context:
     return Context(
         id="m1",
-        delivery_count=2,
+        delivery_count=delivery_count,
         timeout_seconds=None,
         draining=threading.Event(),
         publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
@@ -105,18 +94,33 @@ def test_a_stamped_message_continues_its_producers_trace(spans: InMemorySpanExpo
     with trace.get_tracer("producer").start_as_current_span("request") as request:
         payload = json.dumps(stamp({"order": 7}))
     handler = TracedHandler(inspected(lambda payload: payload, "x"))
-    handler.call(payload, a_context(payload))
-    _, span = finished(spans)
-    assert span.parent is not None
-    assert span.parent.span_id == request.get_span_context().span_id
+    handler.call(payload, a_context(payload, delivery_count=1))
+    _, wait, span = finished(spans)
+    sent = request.get_span_context()
+    assert [one.parent and one.parent.span_id for one in (wait, span)] == [sent.span_id] * 2
+    assert [link.context.span_id for link in span.links] == [sent.span_id]
     assert (span.name, span.kind) == ("process jobs", trace.SpanKind.CONSUMER)
-    assert dict(span.attributes or {}) == {
+    attributes = dict(span.attributes or {})
+    waited = attributes.pop("redisqueue.queue_wait_seconds")
+    assert attributes == {
         "messaging.system": "redisqueue",
+        "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.destination.name": "jobs",
         "messaging.message.id": "m1",
-        "redisqueue.delivery_count": 2,
+        "redisqueue.delivery_count": 1,
     }
+    assert (wait.name, wait.kind) == ("wait jobs", trace.SpanKind.INTERNAL)
+    assert wait.start_time is not None
+    assert wait.end_time is not None
+    assert waited == pytest.approx((wait.end_time - wait.start_time) / 1e9)
+
+
+def test_the_time_in_the_queue_is_told_of_the_first_delivery(spans: InMemorySpanExporter) -> None:
+    with trace.get_tracer("producer").start_as_current_span("request"):
+        payload = json.dumps(stamp({"order": 7}))
+    TracedHandler(inspected(lambda payload: payload, "x")).call(payload, a_context(payload))
+    assert [span.name for span in finished(spans)] == ["request", "process jobs"]
 
 
 async def test_an_async_handlers_span_lasts_as_long_as_it_does(spans: InMemorySpanExporter) -> None:
