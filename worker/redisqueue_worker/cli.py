@@ -87,11 +87,12 @@ def _control(command: str, rest: list[str]) -> int:
 
 
 def _worker(command: str, rest: list[str]) -> int:
-    if command == "run" and os.getpid() == 1:
-        from redisqueue_worker.orphans import become_init  # noqa: PLC0415
+    if command == "run":
+        from redisqueue_worker import orphans  # noqa: PLC0415
 
-        if (code := become_init()) is not None:
+        if os.getpid() == 1 and (code := orphans.become_init()) is not None:
             return code
+        orphans.end_children_with_me()  # while there is little to fork
     from importlib.util import find_spec  # noqa: PLC0415
 
     if find_spec("prometheus_client") is None:

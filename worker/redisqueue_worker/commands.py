@@ -15,7 +15,6 @@ from redisqueue_worker.handlers import HandlerError
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.identity import leave_instance, leave_last_words
 from redisqueue_worker.metrics import Metrics, folder_problem
-from redisqueue_worker.orphans import end_children_with_me
 from redisqueue_worker.restart import ProcessSnapshot, Reloader
 from redisqueue_worker.settings import Settings, SettingsError, unknown_variables
 from redisqueue_worker.shutdown import leave_within, start_over
@@ -46,7 +45,6 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     for name in unknown_variables(environment):
         log.warning("unknown variable", extra={"reason": name})
     snapshot = ProcessSnapshot.now()
-    end_children_with_me()
     leave_instance(settings.instance)
     try:
         return _work(settings, snapshot)

@@ -63,6 +63,7 @@ ROUND_SECONDS = 0.02
 
 
 _marks: list[int] = []
+_own_marks: set[str] = set()
 
 
 def marks() -> tuple[int, ...]:
@@ -95,7 +96,13 @@ def end_children_with_me() -> None:
     os.waitpid(child, 0)
     _Lifeline(held)
     _marks.append(listened_to)
+    _own_marks.add(mark)
     os.environ[mark] = "1"
+
+
+def unmarked_environment() -> dict[str, str]:
+    """The environment without this process's mark: whoever takes its place does not end with it."""
+    return {name: value for name, value in os.environ.items() if name not in _own_marks}
 
 
 def _become_guard(command: list[str], listened_to: int, held: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from redis_message_queue._clock import monotonic
+from redisqueue_worker.orphans import unmarked_environment
 from redisqueue_worker.signals import STOP_SIGNALS
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class ProcessSnapshot(NamedTuple):
         return cls(
             folder=_folder(),
             mask=mask,
-            environment=dict(os.environ),
+            environment=unmarked_environment(),
             ignored=frozenset(_ignored()),
             blocked=frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, ())) - set(STOP_SIGNALS),
             limits={number: resource.getrlimit(number) for number in _LIMITS},
