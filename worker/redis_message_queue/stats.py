@@ -277,16 +277,16 @@ def _check_master(hello: Any) -> None:
 
 
 def _queue_sample(reply: Sequence[Any]) -> QueueSample:
-    numbers = [as_text(value) for value in reply[:13]]
-    time_ms, pending, processing, completed, failed, dead = map(int, numbers[:6])
-    in_flight, expired, deadline, delayed, delayed_due, due, counter = numbers[6:]
-    fields = [(as_text(field), value) for field, value in zip(reply[14::2], reply[15::2], strict=True)]
+    words = as_text(reply[0]).split(" ")
+    time_ms, pending, processing, completed, failed, dead, in_flight, expired = map(int, words[:8])
+    deadline, delayed, delayed_due, due, counter = words[8:]
+    fields = [(as_text(field), value) for field, value in zip(reply[2::2], reply[3::2], strict=True)]
     held = [(field, value) for field, value in fields if field.startswith(HELD)]
     workers = (_worker_state(field, value, time_ms) for field, value in fields if not field.startswith(HELD))
     return QueueSample(
         pending=pending,
-        in_flight=int(in_flight),
-        expired=int(expired),
+        in_flight=in_flight,
+        expired=expired,
         processing=processing,
         completed=completed,
         failed=failed,
@@ -295,10 +295,10 @@ def _queue_sample(reply: Sequence[Any]) -> QueueSample:
         delayed_due=int(delayed_due),
         next_due_seconds=_seconds_until(due, time_ms),
         next_expiry_seconds=_seconds_until(deadline, time_ms),
-        claims_total=int(counter) if counter else None,
+        claims_total=None if counter == "-" else int(counter),
         time_ms=time_ms,
         workers=tuple(sorted((w for w in workers if w is not None), key=lambda worker: worker.id)),
-        versions=_versions(reply[13]),
+        versions=_versions(reply[1]),
         holders=tuple(sorted(Holder(field.removeprefix(HELD), int(value)) for field, value in held)),
     )
 
@@ -319,7 +319,7 @@ def _versions(reply: Sequence[Text]) -> tuple[VersionOutcomes, ...]:
 
 
 def _seconds_until(moment: str, time_ms: int) -> float | None:
-    return max(0, int(moment) - time_ms) / 1000 if moment else None
+    return None if moment == "-" else max(0, int(moment) - time_ms) / 1000
 
 
 def _worker_state(worker: str, text: Text, time_ms: int) -> WorkerState | None:

@@ -1,24 +1,28 @@
 -- All numbers of one queue at one moment. Writes nothing.
 -- KEYS  1 pending, 2 processing, 3 completed, 4 failed, 5 dead letters, 6 deadlines, 7 counter, 8 delayed, 9 workers,
 --       10 versions, 11 waiting (see lanes)
--- reply { time ms, pending and waiting, processing, completed, failed, dead letters, in flight, expired, next deadline or '',
---       delayed, due, next due or '', counter or '', all of versions, then worker id and state of each worker, and
---       for each process that holds some the field that tells which, and their number }
+-- reply { words, all of versions, then worker id and state of each worker, and for each process that holds some the field
+--       that tells which, and their number }. Words: time ms, pending and waiting, processing, completed, failed, dead
+--       letters, in flight, expired, next deadline or -, delayed, due, next due or -, counter or -
 -- cost  O(log N) and O(workers)
 --#include base
-local now = text(now_ms())
-local reply = { now, text(call('LLEN', KEYS[1]) + call('ZCARD', KEYS[11])) }
-for i = 2, 5 do
-  reply[#reply + 1] = text(call('LLEN', KEYS[i]))
+local now = now_ms()
+
+-- How many there are, how many of them have had their time, and the first time.
+local function timed(zset)
+  local first = tonumber(call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2])
+  if not first then return '0 0 -' end
+  return string.format('%d %d %d', call('ZCARD', zset), first <= now and call('ZCOUNT', zset, '-inf', now) or 0, first)
 end
-for _, zset in ipairs({ KEYS[6], KEYS[8] }) do
-  local first = call('ZRANGE', zset, 0, 0, 'WITHSCORES')
-  reply[#reply + 1] = text(call('ZCARD', zset))
-  reply[#reply + 1] = text(call('ZCOUNT', zset, '-inf', now))
-  reply[#reply + 1] = first[2] and text(tonumber(first[2])) or ''
+
+local pending, completed, failed, dead, delayed = call('LLEN', KEYS[1]), 0, 0, 0, '0 0 -'
+-- Most queues have none of these.
+if call('EXISTS', KEYS[3], KEYS[4], KEYS[5], KEYS[8], KEYS[11]) > 0 then
+  completed, failed, dead, delayed = call('LLEN', KEYS[3]), call('LLEN', KEYS[4]), call('LLEN', KEYS[5]), timed(KEYS[8])
+  pending = pending + call('ZCARD', KEYS[11])
 end
-reply[#reply + 1] = call('GET', KEYS[7]) or ''
-reply[#reply + 1] = call('HGETALL', KEYS[10])
+local reply = { string.format('%d %d %d %d %d %d %s %s %s', now, pending, call('LLEN', KEYS[2]), completed, failed, dead,
+  timed(KEYS[6]), delayed, call('GET', KEYS[7]) or '-'), call('HGETALL', KEYS[10]) }
 local fields = call('HGETALL', KEYS[9])
 for i = 1, #fields, 2 do
   local id, value = fields[i], fields[i + 1]
