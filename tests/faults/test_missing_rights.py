@@ -91,7 +91,7 @@ WORK: dict[str, tuple[Callable[[redis.Redis], None], str]] = {
     "lease": (claim, "zadd"),
     "wait": (wait, "blmove"),
     "report": (report, "hset"),
-    "sample": (look, "zcount"),
+    "sample": (look, "zrange"),
     "retire": (mark, "hget"),
     "expire": (end, "hscan"),
 }
