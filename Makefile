@@ -10,7 +10,7 @@ ARGS ?=
 JOBS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker bench-against bench-operator simulate sync-face dashboards test-pythons images cluster-up cluster-down clean
+.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker bench-against bench-limits bench-operator simulate sync-face dashboards test-pythons images cluster-up cluster-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-worker: $(VENV)/.dev ## Measure whole workers, ours beside the peers' (ARG
 
 bench-against: $(VENV)/.dev ## Measure the library and the worker beside an older build of ours (REV=a commit, ARGS="--only worker")
 	@$(BIN)/python -m tests.bench.against $(REV) $(ARGS)
+
+bench-limits: $(VENV)/.dev ## Watch limits for a minute, how tenants wait for each other, what a claim costs then (ARGS="--only cost")
+	@$(BIN)/python -m tests.bench.limits $(ARGS)
 
 bench-operator: $(VENV)/.dev ## Measure the operator: reaction, burst, fleets of 300 and 1,000 (ARGS="--quick --json FILE")
 	@$(BIN)/python -m tests.bench.fleet $(ARGS)

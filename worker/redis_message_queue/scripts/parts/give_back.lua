@@ -3,16 +3,18 @@ local function give_back(lanes, ended)
   for from = 1, #ended, 300 do
     local members, again, seen = {}, {}, {}
     for i = from, math.min(#ended, from + 299) do
-      local key = string.sub(lane_of(ended[i]) or '', 2)
-      if key ~= '' then
-        members[#members + 1] = key .. '\0' .. ended[i]
-        if not seen[key] then
-          seen[key] = true
-          for level = 0, 2 do again[#again + 1], again[#again + 2] = 0, level .. key end
-        end
+      local lane = lane_of(ended[i])
+      if lane and #lane > 1 then
+        local key = string.sub(lane, 2)
+        members[#members + 1], seen[key] = key .. '\0' .. ended[i], true
       end
     end
-    if members[1] and call('ZREM', lanes.held, unpack(members)) > 0 then
+    -- None has to be looked at where none waits for a limit.
+    if members[1] and call('ZREM', lanes.held, unpack(members)) > 0
+        and call('ZCOUNT', lanes.turns, '0', '+inf') > 0 then
+      for key in pairs(seen) do
+        for level = 0, 2 do again[#again + 1], again[#again + 2] = '0', level .. key end
+      end
       call('ZADD', lanes.turns, 'XX', 'LT', unpack(again))
     end
   end

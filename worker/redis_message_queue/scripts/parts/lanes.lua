@@ -11,5 +11,5 @@ end
 
 -- Behind all lanes of its level that may go.
 local function turn_of(lane, now_us)
-  return text((string.byte(lane) - 51) * TURNS + now_us)
+  return (string.byte(lane) - 51) * TURNS + now_us
 end

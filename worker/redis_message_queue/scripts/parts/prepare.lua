@@ -45,7 +45,7 @@ local function conclude(lanes, grant, asked, claimed, now)
     local state = grant.owners[claimed[i]]
     if state then
       begun[state] = (begun[state] or 0) + 1
-      held[#held + 1], held[#held + 2] = 0, state.key .. '\0' .. claimed[i]
+      held[#held + 1], held[#held + 2] = '0', state.key .. '\0' .. claimed[i]
     end
   end
   -- What was brought for a key and not begun, being cancelled or a dead letter by now, holds up no other of that key.
@@ -59,12 +59,12 @@ local function conclude(lanes, grant, asked, claimed, now)
   if again[1] then call('ZADD', lanes.turns, 'XX', 'LT', unpack(again)) end
   if key and key.every > 0 then
     for state, count in pairs(begun) do
-      rates[#rates + 1], rates[#rates + 2] = string.format('%.3f', state.full_at + count * key.every), state.key
+      rates[#rates + 1], rates[#rates + 2] = state.full_at + count * key.every, state.key
     end
   end
   if whole then grant.state.taken = #claimed end
   if whole and whole.every > 0 and claimed[1] then
-    rates[#rates + 1], rates[#rates + 2] = string.format('%.3f', grant.state.full_at + #claimed * whole.every), ''
+    rates[#rates + 1], rates[#rates + 2] = grant.state.full_at + #claimed * whole.every, ''
   end
   local now_and_then = now % 16 == 0
   if rates[1] then

@@ -26,14 +26,19 @@ local function stage(lanes, want, limit, now_us, later, number)
 
   -- The lanes of each level, in their turn: as many as may be needed at first, and more of a level when its own do not do.
   local ready, states, looked, more = { [0] = {}, {}, {} }, {}, {}, false
+  local nothing, ceil, sub = {}, math.ceil, string.sub
   local function add(names)
     local keys = {}
     for i = 1, #names do
       local lane = names[i]
-      local key, level = string.sub(lane, 2), string.byte(lane) - 48
-      local here = ready[level]
-      here[#here + 1] = { lane = lane, key = key, taken = 0, at = 0, members = {} }
-      if limit and key ~= '' and not states[key] then keys[#keys + 1], states[key] = key, { key = key, taken = 0 } end
+      local here = ready[string.byte(lane) - 48]
+      local one = { lane = lane, key = nil, taken = 0, at = 0, got = 0, members = nothing, whole = false, looked = false }
+      here[#here + 1] = one
+      if limit then
+        local key = sub(lane, 2)
+        one.key = key
+        if key ~= '' and not states[key] then keys[#keys + 1], states[key] = key, { key = key, taken = 0 } end
+      end
     end
     if not keys[1] then return end
     local known = limit.every > 0 and call('ZMSCORE', lanes.rates, unpack(keys)) or {}
@@ -52,10 +57,10 @@ local function stage(lanes, want, limit, now_us, later, number)
   local all = #first < want
   add(first)
 
-  local staged, members, owners = { [0] = {}, {}, {} }, {}, {}
+  local staged, members, owners, taken = { [0] = {}, {}, {} }, {}, {}, 0
   -- Up to `most` of a level, one after another of its lanes.
   local function take(level, most)
-    local here, got, pages = ready[level], 0, 0
+    local here, to_claim, got, pages = ready[level], staged[level], 0, 0
     here.head = here.head or 1
     while got < most do
       local one = here[here.head]
@@ -71,22 +76,22 @@ local function stage(lanes, want, limit, now_us, later, number)
         pages, here.read, here.all = pages + 1, here.read + #names, #names < 32
         add(names)
       else
-        local state = states[one.key]
+        local state = limit and states[one.key]
         here.head = here.head + 1
         if not one.looked then looked[#looked + 1], one.looked = one, true end
         if not state or state.taken < state.room then
-          if one.at == #one.members and not one.whole then
-            local share = math.ceil((most - got) / math.max(1, #here - here.head + 2)) + 1
-            local from, to = run_of(one.lane)
-            one.members, one.at = call('ZRANGEBYLEX', waiting, from, to, 'LIMIT', one.taken, share), 0
-            one.whole = #one.members < share
+          if one.at == one.got and not one.whole then
+            local lane, share = one.lane, ceil((most - got) / (#here - here.head + 2)) + 1
+            local found = call('ZRANGEBYLEX', waiting, '[' .. lane .. '\0', '(' .. lane .. '\1', 'LIMIT', one.taken, share)
+            one.members, one.at, one.got = found, 0, #found
+            one.whole = one.got < share
           end
-          local member = one.members[one.at + 1]
-          if member then
-            one.at, one.taken, got = one.at + 1, one.taken + 1, got + 1
+          if one.at < one.got then
+            local member = one.members[one.at + 1]
+            one.at, one.taken, got, taken = one.at + 1, one.taken + 1, got + 1, taken + 1
             here[#here + 1] = one
-            local stored = string.sub(member, #one.lane + 19)
-            members[#members + 1], staged[level][#staged[level] + 1] = member, stored
+            local stored = sub(member, #one.lane + 19)
+            members[taken], to_claim[#to_claim + 1] = member, stored
             if state then state.taken, owners[stored] = state.taken + 1, state end
           end
         end
@@ -124,8 +129,8 @@ local function stage(lanes, want, limit, now_us, later, number)
   local emptied = {}
   for i = 1, #looked do
     local one, at = looked[i], nil
-    local state = states[one.key]
-    if one.at == #one.members and (one.whole or call('ZLEXCOUNT', waiting, run_of(one.lane)) == 0) then
+    local state = limit and states[one.key]
+    if one.at == one.got and (one.whole or call('ZLEXCOUNT', waiting, run_of(one.lane)) == 0) then
       emptied[#emptied + 1] = one.lane
     else
       at = state and state.taken >= state.room and free_at(limit, state, now, later) or turn_of(one.lane, now_us + i)
