@@ -59,6 +59,45 @@ async def test_the_value_comes_back(face: Face, redis_client: redis.Redis) -> No
     assert redis_client.llen(KEYS.result("a")) == 1
 
 
+async def test_the_value_is_of_the_type_that_is_asked_for(face: Face, redis_client: redis.Redis) -> None:
+    queue = await enqueued(face, "a", "b", "c")
+    consumer, size = worker(redis_client), Size(3, datetime(2030, 1, 2, tzinfo=UTC))
+    first, second, third = consumer.claim(3).claims
+    consumer.settle([done(first, size), done(second, [size, size])])
+    consumer.settle([Settlement(third, Outcome.DEAD, result=results.ended("failed", "why"))])
+    for message_id, kind, value in (
+        ("a", Size, size),
+        ("a", Size | None, size),
+        ("b", list[Size], [size, size]),
+        ("a", dict, {"width": 3, "taken": "2030-01-02T00:00:00+00:00"}),
+    ):
+        assert await face.call(queue.result, message_id, type=kind) == Result("completed", value)
+    assert await face.call(queue.result, "c", type=Size) == Result("failed", None, "why")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "text"),
+    [
+        (list[Size], ValueError, "handler returned: a JSON object where a list belongs"),
+        (
+            Size,
+            ValueError,
+            "handler returned: field width is a JSON str where int belongs",
+        ),
+        (object(), TypeError, "JSON cannot fill"),
+        (bytes, TypeError, "JSON cannot fill bytes"),
+    ],
+    ids=str,
+)
+async def test_a_type_that_does_not_fit_is_told(
+    face: Face, redis_client: redis.Redis, kind: Any, error: type[Exception], text: str
+) -> None:
+    queue, consumer = await enqueued(face, "a"), worker(redis_client)
+    consumer.settle([done(consumer.claim(1).claims[0], {"width": "3"})])
+    with pytest.raises(error, match=text):
+        await face.call(queue.result, "a", type=kind)
+
+
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.DEAD])
 async def test_who_gave_it_up_says_why(face: Face, redis_client: redis.Redis, outcome: Outcome) -> None:
     queue = await enqueued(face, "a")

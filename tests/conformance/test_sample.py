@@ -313,3 +313,21 @@ def test_a_worker_says_that_failures_have_stopped_it(redis_client: redis.Redis) 
     assert not look(redis_client).workers[0].tripped
     consumer.report(busy=0, oldest_start_age_seconds=None, draining=False, tripped=True)
     assert look(redis_client).workers[0].tripped
+
+
+def test_a_worker_that_begins_under_an_id_is_not_busy_with_what_the_one_before_had(
+    redis_client: redis.Redis,
+) -> None:
+    publish(redis_client, KEYS, "a", "b", "c")
+    before, after = [
+        Consumer(redis_client, KEYS.name, worker=WorkerIdentity("w1", 4, instance=instance))
+        for instance in ("first", "second")
+    ]
+    assert len(before.claim(2).claims) == 2
+    assert look(redis_client).workers[0].busy == 2
+    after.report(busy=0, oldest_start_age_seconds=None, draining=False)
+    assert look(redis_client).workers[0].busy == 0
+    assert len(after.claim(4).claims) == 1
+    assert look(redis_client).workers[0].busy == 1
+    after.report(busy=1, oldest_start_age_seconds=None, draining=False)
+    assert look(redis_client).workers[0].busy == 1

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from redis_message_queue import results, validation
 from redis_message_queue._admin import find, read_letters, take_letters
@@ -39,7 +39,13 @@ class LookingQueue(BaseQueue):
         _check_id(message_id)
         return find(self._built_in("find()"), self.key, self._dead_letters(), message_id)
 
-    def result(self, message_id: str, *, timeout_seconds: float = 0) -> Result | None:
+    def result(
+        self,
+        message_id: str,
+        *,
+        timeout_seconds: float = 0,
+        type: Any = None,  # noqa: A002
+    ) -> Result | None:
         """What became of the message with this id, and what its handler returned; None if that is not known.
 
         It is known once the message has ended in a worker (a `Consumer`) that keeps results, and for as long
@@ -49,15 +55,18 @@ class LookingQueue(BaseQueue):
             message_id: of its receipt.
             timeout_seconds: wait so long for its end. Redis tells at once; until then a connection of the
                 client is in use, and trouble that may pass is waited out. Any number may wait for the same.
+            type: what `value` is to be, as a handler's parameter would be annotated: a dataclass, a pydantic
+                model, `list[UUID]`. By default it is as JSON has it.
 
-        Raises TypeError or ConfigurationError for an argument, ValueError for what is no result, redis-py's
-        errors.
+        Raises TypeError or ConfigurationError for an argument, ValueError for what is no result or has a
+        value of another type, redis-py's errors.
         """
         _check_id(message_id)
         validation.check(timeout_seconds=timeout_seconds)
+        read = results.reader_for(type)
         gateway = self._built_in("result()")
         text = wait_for_result(gateway, self.key.result(results.sayable(message_id)), timeout_seconds)
-        return None if text is None else results.read(text)
+        return None if text is None else read(text)
 
     def cancel(self, message_id: str) -> Cancellation:
         """Cancel the message with this id.

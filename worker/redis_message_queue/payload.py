@@ -16,10 +16,10 @@ import pathlib
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis_message_queue.pydantic_fields import lost
+from redis_message_queue.pydantic_fields import holds_anything, lost, secret_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,13 +244,25 @@ def _of_pydantic(value: Any, kind: Any) -> Any:
     """As the model itself says it, by the names that it reads."""
     if problem := lost(kind):
         raise _Refused(f"{kind.__name__} would not come back as it is: {problem}")
-    chosen = {"mode": "json", "by_alias": True, "round_trip": True}
+    if callable(dump := getattr(value, "model_dump", None)):
+        of_value = partial(dump, by_alias=True, round_trip=True)
+    else:
+        adapter = sys.modules["pydantic"].TypeAdapter(kind)
+        of_value = partial(adapter.dump_python, value, by_alias=True, round_trip=True)
     try:
-        if callable(getattr(value, "model_dump", None)):
-            return value.model_dump(**chosen)
-        return sys.modules["pydantic"].TypeAdapter(kind).dump_python(value, **chosen)
+        told = of_value(mode="json")
+        secret = secret_in(of_value(), told) if holds_anything(kind) else None
     except (ValueError, TypeError) as error:  # pydantic's own are ValueErrors
         raise _Refused(f"{kind.__name__} cannot be said in JSON: {error}") from None
+    if secret is not None:
+        raise _of_secret(secret)
+    return told
+
+
+def _of_secret(path: Sequence[str | int]) -> _Refused:
+    refused = _Refused("a secret is written as asterisks; send its get_secret_value()")
+    refused.path += path
+    return refused
 
 
 def _of_struct(value: Any) -> Any:

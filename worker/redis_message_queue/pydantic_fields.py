@@ -5,6 +5,7 @@ Pydantic is never imported here: whoever has a value of such a type has imported
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ _ASIDE = frozenset(
         "fields",  # these by `_fields`
     )
 )
+# Schemas of values whose type is not known before they are there.
+_OF_ANYTHING = frozenset(("any", "is-instance", "function-plain", "generator", "callable"))
 # How the name of what writes a secret begins, without case and underscores, from pydantic 2.7 to 2.14.
 _OF_SECRETS = ("pydantic.types.secret", "pydantic.types.serializesecret")
 
@@ -35,6 +38,49 @@ def lost(kind: Any) -> str | None:
     What validators and serializers of one's own make of the fields is theirs, and not looked at.
     """
     return next(_losses(kind.__pydantic_core_schema__, _Owner(kind.__name__, {}), kind.__name__), None)
+
+
+@lru_cache(256)
+def holds_anything(kind: Any) -> bool:
+    """Whether it, or what it holds, may have a value of a type that its schema does not name."""
+    return any(_unnamed(kind.__pydantic_core_schema__))
+
+
+def _unnamed(schema: Any) -> Iterator[bool]:
+    if isinstance(schema, (list, tuple)):
+        for one in schema:
+            yield from _unnamed(one)
+    if not isinstance(schema, Mapping):
+        return
+    extra = (schema.get("config") or {}).get("extra_fields_behavior") or schema.get("extra_behavior")
+    yield extra == "allow" or schema.get("type") in _OF_ANYTHING
+    for name in (name for name in schema if name not in _ASIDE or name == "fields"):
+        value = schema[name]
+        for one in value.values() if name == "fields" and isinstance(value, Mapping) else (value,):
+            yield from _unnamed(one)
+
+
+def secret_in(value: object, told: object) -> tuple[str | int, ...] | None:
+    """The path of a secret that is told as asterisks; None if there is none.
+
+    Args:
+        value: what a model gives as Python's own values.
+        told: the same as JSON has it.
+    """
+    if callable(getattr(type(value), "get_secret_value", None)):
+        hidden = isinstance(told, str) and told and not told.strip("*")
+        return () if hidden else None  # a serializer of one's own may tell it
+    pairs: Iterable[tuple[Any, Any, Any]] = ()
+    if isinstance(value, Mapping) and isinstance(told, Mapping):
+        # In the same order; the names that JSON has are texts.
+        pairs = ((name, one, told[name]) for one, name in zip(value.values(), told, strict=False))
+    elif isinstance(value, (list, tuple, set, frozenset, deque)) and isinstance(told, list):
+        pairs = ((place, one, other) for place, (one, other) in enumerate(zip(value, told, strict=False)))
+    for place, one, other in pairs:
+        path = secret_in(one, other)
+        if path is not None:
+            return (place, *path)
+    return None
 
 
 class _Owner(NamedTuple):

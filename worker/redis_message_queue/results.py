@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from redis_message_queue.envelope import PayloadLimits
@@ -11,6 +11,8 @@ from redis_message_queue.exceptions import PayloadTooLargeError
 from redis_message_queue.payload import json_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis_message_queue.operations import Text
 
 ResultState = Literal["completed", "failed", "cancelled"]
@@ -27,9 +29,9 @@ _BEGINNING = '{"state":'
 class Result:
     """What became of a message.
 
-    completed: `value` is what its handler returned, as JSON has it; None where that cannot be told, and then
-    `reason` says why. failed: it was given up, or failed for good, for this `reason`. cancelled: `cancel()`
-    ended it.
+    completed: `value` is what its handler returned, as JSON has it or of the type that was asked for; None
+    where that cannot be told, and then `reason` says why. failed: it was given up, or failed for good, for
+    this `reason`. cancelled: `cancel()` ended it.
     """
 
     state: ResultState
@@ -68,6 +70,32 @@ def _without_value(error: BaseException) -> str:
 def sayable(message_id: str) -> str:
     """The id as a key can have it: no message has one that is not, and whoever asks for it is told so."""
     return message_id.encode(errors="replace").decode()
+
+
+def reader_for(kind: Any) -> Callable[[Text], Result]:
+    """What reads the text of a result; a value that was returned becomes one of `kind`, unless that is None.
+
+    The reader raises ValueError for what is no result, and for a value that does not fit. Raises TypeError
+    for a type that JSON can never fill.
+    """
+    if kind is None:
+        return read
+    # The table is the one of handlers, which only who asks for a type has to import.
+    from redisqueue_worker.exceptions import InvalidPayload  # noqa: PLC0415
+    from redisqueue_worker.payload import converter_for  # noqa: PLC0415
+
+    convert = converter_for(kind)
+
+    def reading(text: Text) -> Result:
+        result = read(text)
+        if result.state != "completed" or result.reason:
+            return result
+        try:
+            return replace(result, value=convert(result.value))
+        except InvalidPayload as misfit:
+            raise ValueError(f"the value that the handler returned: {misfit}") from None
+
+    return reading
 
 
 def read(text: Text) -> Result:

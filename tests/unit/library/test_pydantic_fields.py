@@ -189,6 +189,46 @@ def test_what_would_not_come_back_is_refused(value: Any, said: str) -> None:
         assert str(refused.value) == f"it[0]: {type(value).__name__} would not come back as it is: {said}"
 
 
+class Told(BaseModel):
+    word: SecretStr
+
+    @pydantic.field_serializer("word", when_used="json")
+    def tell(self, word: SecretStr) -> str:
+        return word.get_secret_value()
+
+
+class Anything(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    one: Any = None
+    several: list[Told | Any] = []
+
+
+class Untyped(BaseModel):
+    row: dict = {}  # type: ignore[type-arg]
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (Anything(one=SecretStr("w")), "one"),
+        (Anything(one={"k": [1, pydantic.SecretBytes(b"w")]}), "one.k[1]"),
+        (Anything(one=Anything(other=SecretStr("w"))), "one.other"),
+        (Anything(several=[1, SecretStr("w")]), "several[1]"),
+        (Untyped(row={"key": SecretStr("w")}), "row.key"),
+    ],
+    ids=str,
+)
+def test_a_secret_where_any_value_may_be_is_refused_by_its_path(value: Any, path: str) -> None:
+    with pytest.raises(TypeError) as refused:
+        written({"it": value}, PayloadLimits())
+    assert str(refused.value) == (f"it.{path}: a secret is written as asterisks; send its get_secret_value()")
+
+
+def test_a_secret_that_its_own_serializer_tells_is_no_secret() -> None:
+    text = written(Anything(one=1, several=[Told(word=SecretStr("w"))]), PayloadLimits())
+    assert text == '{"one": 1, "several": [{"word": "w"}]}'
+
+
 class Open(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
     a: int = Field(alias="theA")
@@ -205,14 +245,6 @@ class Open(BaseModel):
 class Camel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
     unit_price: int
-
-
-class Told(BaseModel):
-    word: SecretStr
-
-    @pydantic.field_serializer("word", when_used="json")
-    def tell(self, word: SecretStr) -> str:
-        return word.get_secret_value()
 
 
 class ByItself(BaseModel):

@@ -15,8 +15,9 @@ local now = now_ms()
 local before, state = worker_state(call('HGET', KEYS[1], ARGV[1])), cjson.decode(ARGV[3])
 state.n = tonumber(ARGV[2])
 if before then
-  -- A claim or settlement that the reporter has not seen yet counted busy better than the reporter could.
-  if tonumber(before.n) ~= state.n then state.busy = tonumber(before.busy) or state.busy end
+  -- A claim or settlement that the reporter has not seen yet counted busy better than the reporter could: its own, not
+  -- of a process that had this id before and is gone.
+  if tonumber(before.n) ~= state.n and before.instance == state.instance then state.busy = tonumber(before.busy) or state.busy end
   state.n = tonumber(before.n) or state.n
   if is_retired(before, now) then state.retire = before.retire end
 end
