@@ -38,6 +38,7 @@ examples:
   redisqueue repair emails --dry-run              messages in processing that nobody would take back
   kubectl redisqueue redrive rq/emails -n shop --rate 50 --field type=invoice
   kubectl redisqueue explain emails -n shop       why it has as many workers as it has
+  kubectl redisqueue stacks rq/emails -n shop     where the handler of each message in hand stands
   redisqueue acl -f queue.yaml --role worker      the least rights in Redis
   kubectl redisqueue drain emails -n shop         no workers until --resume; what runs finishes
 """

@@ -20,6 +20,7 @@ COMMANDS = {
     "redrive": ("queues.redrive", "dead or failed letters back to pending"),
     "repair": ("queues.repair", "messages without a lease get one, and so come back"),
     "explain": ("cluster.explain", "why so many workers"),
+    "stacks": ("cluster.stacks", "where handlers stand"),
     "drain": ("cluster.drain", "stop the workers, losing nothing"),
     "acl": ("queues.acl", "the least rights in Redis"),
 }
