@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from redis_message_queue import _bulk, envelope
 from redis_message_queue._request_size import parts, size_of
@@ -87,7 +88,8 @@ class EnqueueOptions:
     def check_keys(self, *keys: str | None) -> None:
         """Raise for a key that cannot be one, or `deduplication_seconds` of messages that have none."""
         for key in keys:
-            check(deduplication_key=key)
+            if key is not None:
+                check(deduplication_key=key)
         if self.deduplication_seconds is not None and keys and not any(keys):
             raise ConfigurationError(
                 "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key'"
@@ -124,6 +126,21 @@ class EnqueueOptions:
         return keys.pending if self.where in ("", _bulk.FRONT) else keys.delayed
 
 
+def checked(**options: Any) -> EnqueueOptions:
+    """The same as `EnqueueOptions(**options)`; what most calls have in common is checked once."""
+    if options.get("limit_key") is not None:  # there may be any number of them
+        return EnqueueOptions(**options)
+    try:
+        return _remembered(**options)
+    except TypeError:  # one that has no hash, or that is refused: in the words of the check
+        return EnqueueOptions(**options)
+
+
+@lru_cache(64, typed=True)
+def _remembered(**options: Any) -> EnqueueOptions:
+    return EnqueueOptions(**options)
+
+
 def entry(
     payload: object,
     limits: PayloadLimits,
@@ -133,15 +150,15 @@ def entry(
     lane: str | None = None,
 ) -> Entry:
     """One message, ready to be sent. Raises as `written` does, and for an id or a key that cannot be one."""
-    check(message_id=message_id)
-    if message_id is not None and (
-        not _MESSAGE_ID.fullmatch(message_id) or message_id.startswith(envelope.RAW_ID)
-    ):
-        raise ConfigurationError(
-            f"'message_id' must be 1 to 128 visible ASCII characters without quotes and backslashes, and not"
-            f" begin with {envelope.RAW_ID!r}, got {message_id!r}"
-        )
-    salt = None if message_id is None else envelope.new_id()[:12]
+    salt = None
+    if message_id is not None:
+        check(message_id=message_id)
+        if not _MESSAGE_ID.fullmatch(message_id) or message_id.startswith(envelope.RAW_ID):
+            raise ConfigurationError(
+                f"'message_id' must be 1 to 128 visible ASCII characters without quotes and backslashes, and"
+                f" not begin with {envelope.RAW_ID!r}, got {message_id!r}"
+            )
+        salt = envelope.new_id()[:12]
     chosen = message_id or envelope.new_id()
     stored = envelope.encode(written(payload, limits), chosen, key=deduplication_key, salt=salt, lane=lane)
     return Entry(chosen, stored, "" if deduplication_key is None else keys.deduplication(deduplication_key))
@@ -216,7 +233,7 @@ def entries_of(
 
 def requests(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
     """Stored messages and the names of their markers, cut into what goes in one request each."""
-    for part in parts(entries, _size_of, _bulk.MOST_AT_ONCE):
+    for part in (entries,) if len(entries) == 1 else parts(entries, _size_of, _bulk.MOST_AT_ONCE):
         yield [one.stored for one in part], [one.marker for one in part if one.marker]
 
 

@@ -11,9 +11,9 @@ from redis_message_queue._admin import Redrive, peek_waiting, purge, repair
 from redis_message_queue._looking import LookingQueue, RedriveSource
 from redis_message_queue._timer import LeaseHeartbeat
 from redis_message_queue.enqueue import (
-    EnqueueOptions,
     Priority,
     Receipt,
+    checked,
     several,
 )
 from redis_message_queue.envelope import default_deduplication_key
@@ -174,7 +174,7 @@ class RedisMessageQueue(LookingQueue):
         that is not UTF-8, ConfigurationError for arguments, QueueBackpressureError when the queue is full,
         QueueDrainedError after `drain()`, RetryBudgetExhaustedError when Redis stays away.
         """
-        chosen = EnqueueOptions(
+        chosen = checked(
             delay_seconds=delay_seconds,
             at=at,
             deduplication_seconds=deduplication_seconds,
@@ -204,7 +204,7 @@ class RedisMessageQueue(LookingQueue):
         is one for all. As with `publish_many()` 500 go in a round trip, or 512 KiB, and each round trip is
         all or nothing; nothing is sent unless every payload can be written.
         """
-        chosen = EnqueueOptions(
+        chosen = checked(
             delay_seconds=delay_seconds,
             at=at,
             deduplication_seconds=deduplication_seconds,
