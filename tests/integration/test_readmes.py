@@ -18,6 +18,8 @@ import pytest
 import redis
 import yaml
 from tests.support.helm import MISSING, Helm, binary
+from tests.support.prometheus import READMES, documented, promtool
+from tests.support.promql import alerts, metrics_in
 from tests.support.readmes import ROOT, Block, blocks, needs_cluster, pages
 from tests.support.required import required
 from tests.support.waiting import PATIENCE_SECONDS, eventually
@@ -149,6 +151,8 @@ def play(block: Block, story: Story, page: Path) -> None:
         story.run(sys.executable, "-c", block.text)
     elif block.language == "yaml":
         read(block, story)
+    elif block.language == "promql":
+        of_documented_metrics(block)
     elif block.language == "crontab":
         for line in block.text.splitlines():
             story.run("sh", "-c", line.split(maxsplit=5)[5].replace(r"\%", "%"))
@@ -168,7 +172,14 @@ def play(block: Block, story: Story, page: Path) -> None:
 def read(block: Block, story: Story) -> None:
     """A resource of ours is valid; one of others scales ours, or runs a command at some time."""
     manifest: dict[str, Any] = yaml.safe_load(block.text)
-    if manifest["kind"] in FILES:
+    if "scrape_configs" in manifest:
+        file = story.folder / "prometheus.yml"
+        # Debian's Prometheus knows no Kubernetes; tests/operator/test_monitoring.py scrapes by these jobs.
+        file.write_text(block.text.replace("kubernetes_sd_configs: [{role: pod}]", "static_configs: []"))
+        promtool("check", "config", file)
+    elif "inhibit_rules" in manifest:
+        of_known_alerts(manifest["inhibit_rules"])
+    elif manifest["kind"] in FILES:
         file = story.folder / "resource.yaml"
         file.write_text(block.text)
         assert main(["lint", str(file)]) == 0, block.where
@@ -180,6 +191,27 @@ def read(block: Block, story: Story) -> None:
             story.run(*(re.sub(rf"\$\(({'|'.join(names)})\)", r"\1-1", word) for word in words))
     else:
         assert manifest["spec"]["scaleTargetRef"]["kind"] in FILES
+
+
+def of_documented_metrics(block: Block) -> None:
+    """Prometheus understands it, and each metric in it is in a table."""
+    rules = {"groups": [{"name": "asked", "rules": [{"record": "it", "expr": block.text}]}]}
+    promtool("check", "rules", "/dev/stdin", stdin=yaml.safe_dump(rules))
+    known = {name for side in READMES for name in documented(side)}
+    names = {re.sub("_(bucket|sum|count)$", "", name) for name in metrics_in(block.text)}
+    assert names, block.where
+    assert names <= known, block.where
+
+
+def of_known_alerts(rules: list[dict[str, Any]]) -> None:
+    """Alertmanager matches alerts that there are: every alternative of each matcher is one."""
+    matchers = [text for rule in rules for part in ("source", "target") for text in rule[f"{part}_matchers"]]
+    for text in matchers:
+        pattern = re.fullmatch(r'alertname=~?"(.*)"', text)
+        assert pattern, text
+        alternatives = re.fullmatch(r"(\w+)\((.*)\)", pattern[1])
+        head, ends = (alternatives[1], alternatives[2].split("|")) if alternatives else (pattern[1], [""])
+        assert {f"{head}{end}" for end in ends} <= alerts().keys()
 
 
 def of_the_image(block: Block) -> None:

@@ -40,9 +40,9 @@ def cluster(api_server: ApiServer, redis_url: str) -> Cluster:
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
     shown = [block.text for page in pages() for block in blocks(page) if block.language == "yaml"]
     for item in map(yaml.safe_load, shown):
-        if item["kind"] == "RedisQueue":
+        if item.get("kind") == "RedisQueue":
             item["spec"]["redis"]["url"] = redis_url
-        if item["kind"].startswith("RedisQueue"):
+        if item.get("kind", "").startswith("RedisQueue"):
             for namespace in NAMESPACES:
                 item["metadata"]["namespace"] = namespace
                 cluster.apply(item)

@@ -84,7 +84,7 @@ def test_letters_move_as_the_spec_says(
     cluster: Cluster, letters: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
     keys = QueueKeys(letters)
-    with operator(cluster, tmp_path):
+    with operator(cluster, tmp_path) as process:
         cluster.apply(redrive("count", letters, dryRun=True, match={"field": "type", "equals": "a"}))
         until(lambda: phase(cluster, "count") == "Succeeded", "counted")
         assert {name: status(cluster, "count")[name] for name in ("moved", "skipped", "remaining")} == {
@@ -115,6 +115,8 @@ def test_letters_move_as_the_spec_says(
         cluster.apply(redrive("failed", letters, **{"from": "Failed"}, ttlSecondsAfterFinished=0))
         until(lambda: redis_client.llen(keys.failed) == 0, "the failed ones moved")
         until(lambda: cluster.get("rqr", "failed") is None, "removed when its time was over")
+        labels = f'name="{letters}",namespace="default",phase="Succeeded"'
+        process.shows(f"redisqueue_redrives{{{labels}}} 3.0")
 
 
 def test_a_restart_goes_on_and_nothing_moves_twice(

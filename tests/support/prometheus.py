@@ -70,26 +70,16 @@ class Prometheus:
     Args:
         folder: where it keeps what it knows.
         rules: files of rules, checked every second.
-        targets: `host:port` of what to scrape, with the labels that its series get.
+        jobs: what to scrape, as `scrape_configs` has it.
     """
 
-    def __init__(
-        self, folder: Path, rules: Iterable[Path], targets: Iterable[tuple[str, dict[str, str]]]
-    ) -> None:
+    def __init__(self, folder: Path, rules: Iterable[Path], jobs: list[dict[str, Any]]) -> None:
         self.port = free_port()
         self.log = folder / "prometheus.log"
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(path) for path in rules],
-            "scrape_configs": [
-                {
-                    "job_name": "redisqueue",
-                    "honor_labels": True,
-                    "static_configs": [
-                        {"targets": [address], "labels": labels} for address, labels in targets
-                    ],
-                }
-            ],
+            "scrape_configs": jobs,
         }
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(config))

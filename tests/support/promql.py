@@ -16,7 +16,19 @@ BOARDS = ("fleet", "queue")
 VARIABLES = {"$__rate_interval": "5m", "$namespace": "shop", "$name": "emails"}
 _LABELS = re.compile(r"\{.*?\}|\[.*?\]|\"[^\"]*\"", re.DOTALL)
 _GROUPS = re.compile(r"\b(by|on|without|ignoring)\s*\([^)]*\)")
-_WORDS = {"by", "on", "and", "or", "unless", "ignoring", "without", "group_left", "group_right", "offset"}
+_WORDS = {
+    "by",
+    "on",
+    "and",
+    "or",
+    "unless",
+    "ignoring",
+    "without",
+    "group_left",
+    "group_right",
+    "offset",
+    "bool",
+}
 
 
 def board(name: str) -> Any:
