@@ -10,7 +10,18 @@ ARGS ?=
 JOBS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-cluster test-servers lint format types bench-library bench-worker bench-against bench-limits bench-operator simulate sync-face dashboards test-pythons images cluster-up cluster-down clean
+.PHONY: help demo clean
+.PHONY: test test-unit test-cluster test-servers test-pythons
+.PHONY: bench-library bench-worker bench-against bench-limits bench-operator simulate
+.PHONY: lint format types sync-face
+.PHONY: dashboards
+.PHONY: images
+.PHONY: cluster-up
+.PHONY: cluster-down
+.PHONY: locks
+.PHONY: version
+.PHONY: release
+.PHONY: release-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +96,20 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 	@$(BIN)/python worker/sync_face.py
+
+locks: $(VENV)/.dev ## Pin what the images install, by hash (ARGS="--upgrade" for the newest)
+	@for part in worker operator; do $(BIN)/uv pip compile --quiet --generate-hashes --universal --no-annotate \
+	  --python-version 3.11 --extra $$part --custom-compile-command "make locks" $(ARGS) \
+	  --output-file $$part/requirements.txt pyproject.toml || exit 1; done
+
+version: $(VENV)/.dev ## Tell the version, or write it to every place (NEW=1.2.3)
+	@$(BIN)/python -m tests.release version $(NEW)
+
+release-check: $(VENV)/.dev ## Check all of a release that this machine can (ARGS="--tag v1.2.3")
+	@$(BIN)/python -m tests.release check $(ARGS)
+
+release: $(VENV)/.dev ## Build wheel, source distribution and charts into dist/
+	@$(BIN)/python -m tests.release build dist
 
 images: $(VENV)/.dev ## Build the worker's and the operator's image (BASE_IMAGE=python:3.13-slim)
 	@tests/cluster/cluster images

