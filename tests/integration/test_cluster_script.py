@@ -43,7 +43,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_times_and_packages_are_told_before_they_are_spent(bare: Path) -> None:
     told = cluster("plan", bare)
-    assert re.search(r"lacks 8 parts, about \d+ min", told)
+    assert re.search(r"lacks 9 parts, about \d+ min", told)
     assert len(re.findall(r"^  .*: \d+ (?:s|min)", told, re.MULTILINE)) == 8
     assert "GB" in told
     packages = next(line for line in told.splitlines() if "apt-get" in line)
