@@ -44,7 +44,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_times_and_packages_are_told_before_they_are_spent(bare: Path) -> None:
     told = cluster("plan", bare)
     assert re.search(r"lacks 9 parts, about \d+ min", told)
-    assert len(re.findall(r"^  .*: \d+ (?:s|min)", told, re.MULTILINE)) == 8
+    assert len(re.findall(r"^  .*: \d+ (?:s|min)", told, re.MULTILINE)) == 9
     assert "GB" in told
     packages = next(line for line in told.splitlines() if "apt-get" in line)
     for package in ("containerd", "runc", "buildah", "debootstrap", "iptables", "gcc"):
@@ -56,7 +56,7 @@ def test_times_and_packages_are_told_before_they_are_spent(bare: Path) -> None:
 
 def test_what_is_there_is_not_told_and_what_was_measured_counts(bare: Path) -> None:
     cluster("plan", bare)
-    for name in ("kubelet", "helm", "helm-4", "etcd"):
+    for name in ("kubelet", "helm", "helm-4", "etcd", "actionlint"):
         (bare / "cluster" / "bin" / name).touch(0o755)
     (bare / "cluster" / "times").write_text("build coredns=3000\n")
     told = cluster("plan", bare)
