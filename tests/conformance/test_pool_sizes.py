@@ -44,7 +44,7 @@ def test_all_handlers_of_a_worker_may_publish_at_once(
 ) -> None:
     # Each waits until all have connected, which takes a while with TLS.
     patient = f"{redis_url}{'&' if '?' in redis_url else '?'}socket_timeout=60"
-    publisher = Publisher(ConnectionSettings(url=patient), KEYS.name, "::")
+    publisher = Publisher(ConnectionSettings(url=patient).connect, KEYS.name, "::")
     with ThreadPoolExecutor(MANY) as threads:
         with held(node, MANY):
             sent = [threads.submit(publisher.publish, f"message {number}") for number in range(MANY)]

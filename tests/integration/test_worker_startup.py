@@ -254,6 +254,34 @@ def test_little_is_imported_before_the_first_claim(
     assert not uncompiled
 
 
+SLIM = """
+import sys
+from pathlib import Path
+
+seen = []
+
+def handle(payload, context):
+    seen.append("redis" in sys.modules)
+    if payload == "first":
+        context.publish("second")
+    else:
+        Path(__file__).with_name("told").write_text(str(seen))
+        Path(__file__).with_name("told").rename(Path(__file__).with_name("seen"))
+"""
+
+
+def test_a_process_slot_has_no_client_before_its_handler_publishes(
+    tmp_path: Path, redis_client: redis.Redis, redis_url: str
+) -> None:
+    """Nor its memory: the worker alone speaks with Redis."""
+    (tmp_path / "slim.py").write_text(SLIM)
+    worker = WorkerProcess(tmp_path, redis_url, "", slots="processes")
+    worker.settings["handler"] = "slim:handle"
+    publish(redis_client, "first")
+    with worker:
+        assert worker.until_noted("seen", 1) == ["[False, True]"]
+
+
 @pytest.mark.parametrize("command", ["drain", "resume"])
 def test_every_command_has_help(tmp_path: Path, command: str) -> None:
     asked = WorkerProcess(tmp_path, "", "gated").command(command, "--help")

@@ -20,10 +20,11 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from redis_message_queue._local_state import ForgottenAtFork
-from redis_message_queue.exceptions import RetryBudgetExhaustedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from redis_message_queue.exceptions import RetryBudgetExhaustedError
 
 T = TypeVar("T")
 Job: TypeAlias = "Callable[[], Callable[[], object]]"
@@ -150,6 +151,8 @@ def deadline_passes_within(seconds: float) -> bool:
 def check_deadline() -> None:
     """Before anything is sent: raise RetryBudgetExhaustedError if nobody waits for it any longer."""
     if deadline_at.get() is not NEVER and deadline_passes_within(0.0):
+        from redis_message_queue.exceptions import RetryBudgetExhaustedError  # noqa: PLC0415 - see there
+
         raise RetryBudgetExhaustedError("nobody waits for this call any longer: it is not sent")
 
 
@@ -241,6 +244,8 @@ async def in_task(seconds: float, action: Callable[[], Any]) -> Any:
 
 
 def _given_up(seconds: float) -> RetryBudgetExhaustedError:
+    from redis_message_queue.exceptions import RetryBudgetExhaustedError  # noqa: PLC0415
+
     return RetryBudgetExhaustedError(
         f"publish gave up after 'publish_timeout_seconds' {seconds:g}: Redis, or the way to it, does not"
         " answer; the message may be enqueued or not"

@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from redis_message_queue._callbacks import is_async_callable, warn
 from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.keys import has_hash_tag
 
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
@@ -151,13 +152,6 @@ def can_block(client: object) -> bool:
         return False
     timeout = cast("Any", client).get_connection_kwargs().get("socket_timeout")
     return timeout is None or (isinstance(timeout, (int, float)) and timeout >= _SHORTEST_SOCKET_TIMEOUT)
-
-
-def has_hash_tag(name: str) -> bool:
-    """Whether the first `{` of `name` is followed by a non-empty tag, as the cluster reads it."""
-    _, opened, rest = name.partition("{")
-    tag, closed, _ = rest.partition("}")
-    return bool(opened and closed and tag)
 
 
 def require_one_slot(client: object, keys: QueueKeys) -> None:

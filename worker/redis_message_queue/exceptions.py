@@ -5,9 +5,32 @@ Wrong argument *types* are plain `TypeError`s; wrong values and combinations are
 
 from __future__ import annotations
 
-from typing import TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar
 
-import redis.exceptions
+if TYPE_CHECKING:
+    from redis_message_queue._redis_errors import (
+        ClaimStoreFailedError,
+        LuaScriptError,
+        RetryBudgetExhaustedError,
+    )
+
+__all__ = [
+    "ClaimStoreFailedError",
+    "CleanupFailedError",
+    "ConfigurationError",
+    "DrainFailedError",
+    "GatewayContractError",
+    "LuaScriptError",
+    "MalformedStoredMessageError",
+    "PayloadTooDeepError",
+    "PayloadTooLargeError",
+    "QueueBackpressureError",
+    "QueueDrainedError",
+    "RedisMessageQueueError",
+    "RetryBudgetExhaustedError",
+]
+_LATE = ("ClaimStoreFailedError", "LuaScriptError", "RetryBudgetExhaustedError")
 
 _E = TypeVar("_E", bound="RedisMessageQueueError")
 
@@ -59,18 +82,6 @@ class DrainFailedError(RedisMessageQueueError):
     """A drain ended with something left; `drain()` answers False, and its event carries this error."""
 
 
-class LuaScriptError(redis.exceptions.ResponseError, RedisMessageQueueError):
-    """A script refused to run: a key has the wrong type, or memory ran out during a publish."""
-
-
-class ClaimStoreFailedError(LuaScriptError):
-    """A claim could not be recorded (out of memory, a counter that is no integer); the message is pending."""
-
-
-class RetryBudgetExhaustedError(redis.exceptions.RedisError, RedisMessageQueueError):
-    """Redis stayed unreachable for the whole retry budget; `__cause__` is the last redis-py error."""
-
-
 def with_context(
     error: _E,
     *,
@@ -83,3 +94,11 @@ def with_context(
     error.message_id = error.message_id or message_id
     error.operation = error.operation or operation
     return error
+
+
+def __getattr__(name: str) -> object:
+    """Those that are errors of redis-py too, imported with it: a process slot has this module alone."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module("redis_message_queue._redis_errors"), name)
+    return found

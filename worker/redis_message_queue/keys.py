@@ -233,6 +233,13 @@ def keys_beside(key: str) -> QueueKeys:
     return QueueKeys(key)
 
 
+def has_hash_tag(name: str) -> bool:
+    """Whether the first `{` of `name` is followed by a non-empty tag, as the cluster reads it."""
+    _, opened, rest = name.partition("{")
+    tag, closed, _ = rest.partition("}")
+    return bool(opened and closed and tag)
+
+
 HELD = "held:"
 
 

@@ -108,15 +108,15 @@ def _imported(command: str) -> Callable[[list[str], Mapping[str, str]], int]:
     """The sub-command, imported without the garbage collector: what an import makes mostly stays for good."""
     gc.disable()
     try:
+        if command == "slot":  # which needs no client
+            from redisqueue_worker.process_child import slot  # noqa: PLC0415
+
+            return slot
         _import_client()
         if command == "run":
             from redisqueue_worker.commands import run  # noqa: PLC0415
 
             return run
-        if command == "slot":
-            from redisqueue_worker.process_child import slot  # noqa: PLC0415
-
-            return slot
         from redisqueue_worker.check import check  # noqa: PLC0415
 
         return check

@@ -15,11 +15,10 @@ from redisqueue_worker.headers import enqueued_at_of, headers_of
 from redisqueue_worker.logs import STANDARD, free_names
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
     from typing import Any
 
     from redis_message_queue import RedisMessageQueue
-    from redis_message_queue.connection import ConnectionSettings
     from redis_message_queue.consumer import Claim
     from redis_message_queue.enqueue import Priority, Receipt
     from redisqueue_worker.headers import Headers
@@ -47,9 +46,9 @@ class Publishes(Protocol):
 class Publisher:
     """Publishes to any queue of the Redis that the worker's own queue is on. Threads may share it."""
 
-    def __init__(self, connection: ConnectionSettings, queue: str, key_separator: str) -> None:
+    def __init__(self, connect: Callable[[], Any], queue: str, key_separator: str) -> None:
         self.queue = queue
-        self._connection = connection
+        self._connect = connect
         self._key_separator = key_separator
         self._lock = threading.Lock()
         self._client: Any = None
@@ -68,7 +67,7 @@ class Publisher:
         from redis_message_queue import RedisMessageQueue  # noqa: PLC0415  (few handlers publish)
 
         with self._lock:
-            self._client = self._client or self._connection.connect()
+            self._client = self._client or self._connect()
         return RedisMessageQueue(
             name, client=self._client, deduplication=False, key_separator=self._key_separator
         )

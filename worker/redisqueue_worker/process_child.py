@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import pickle
 import queue
 import random
 import signal
@@ -31,9 +32,34 @@ from redisqueue_worker.stacks import stack_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import redis
+
+    from redis_message_queue.connection import ConnectionSettings
     from redisqueue_worker.effective_policy import EffectivePolicy
     from redisqueue_worker.retry_policy import Failure
     from redisqueue_worker.settings import Settings
+
+
+class Start(NamedTuple):
+    """To the process, the first word: what to be.
+
+    Attributes:
+        settings: without the connection.
+        connection: pickled: to read it would import the client, which only handlers that publish need.
+    """
+
+    settings: Settings
+    connection: bytes
+
+    @classmethod
+    def of(cls, settings: Settings) -> Start:
+        nothing: Any = None
+        return cls(settings._replace(connection=nothing), pickle.dumps(settings.connection))
+
+    def connect(self) -> redis.Redis | redis.RedisCluster:
+        """A client for what handlers publish."""
+        found: ConnectionSettings = pickle.loads(self.connection)  # noqa: S301  (the worker's own)
+        return found.connect()
 
 
 class Begin(NamedTuple):
@@ -132,9 +158,10 @@ class _ChildContext(Context):
 class ProcessChild:
     """The loop of the process: the main thread runs handlers, a second one listens to the worker."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
+    def __init__(self, connection: Connection, start: Start) -> None:
+        settings = start.settings
         self._connection = connection
-        self._publisher = Publisher(settings.connection, settings.queue, settings.key_separator)
+        self._publisher = Publisher(start.connect, settings.queue, settings.key_separator)
         self._settings = settings
         self._limits = RestartLimits.of(settings, random.random())  # noqa: S311  (spreads load, hides nothing)
         self._work: queue.SimpleQueue[Begin | BeginBatch | None] = queue.SimpleQueue()
@@ -251,11 +278,12 @@ def _serve(descriptor: int) -> int:
     takeovers.undo()
     os.set_inheritable(descriptor, False)  # a handler's own processes must not keep the pipe open
     connection = Connection(descriptor)
-    settings = connection.recv()
+    start: Start = connection.recv()
+    settings = start.settings
     logs.configure(settings.log_level, settings.log_format)
     try:
         handler = load(settings.handler, settings.handler_path, settings.hooks)
-        ProcessChild(connection, settings).serve(handler, takeovers)
+        ProcessChild(connection, start).serve(handler, takeovers)
     except (HandlerError, HookError) as error:
         connection.send(Ready(type(error)(str(error))))
         return 1

@@ -31,6 +31,7 @@ from redisqueue_worker.process_child import (
     Extended,
     Ready,
     Stacks,
+    Start,
     TellStacks,
     Update,
 )
@@ -84,7 +85,7 @@ class ChildProcess:
         self.policies: Mapping[str, EffectivePolicy] = {}
         self.recycle_reason = ""
         with contextlib.suppress(OSError):  # it died at once: whoever waits for it will notice
-            self._connection.send(settings)
+            self._connection.send(Start.of(settings))
 
     @property
     def pid(self) -> int:

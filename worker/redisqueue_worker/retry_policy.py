@@ -12,7 +12,7 @@ import random
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from redis_message_queue.consumer import Claim, Outcome, Settlement
+from redis_message_queue.messages import Claim, Outcome, Settlement
 from redisqueue_worker.exceptions import (
     LONGEST_DELAY_SECONDS,
     DeadLetter,

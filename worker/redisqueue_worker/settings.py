@@ -10,8 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis_message_queue.client_checks import has_hash_tag
-from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.keys import has_hash_tag
 from redis_message_queue.limits import Limits
 from redis_message_queue.messages import WorkerIdentity
 from redisqueue_worker.identity import new_instance, own_name
@@ -28,6 +27,8 @@ from redisqueue_worker.setting_values import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from redis_message_queue.connection import ConnectionSettings
 
 
 ENVIRONMENT_PREFIX = "REDISQUEUE_"
@@ -342,6 +343,8 @@ def _unreadable(path: Path) -> str | None:
 
 def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSettings | None:
     """Where Redis is; appends to `problems` and gives None when that cannot be told."""
+    from redis_message_queue.connection import ConnectionSettings  # noqa: PLC0415  (a process slot needs none)
+
     url = values["redis_url"]
     if url and values["redis_url_file"]:
         problems.append(f"{_called('redis_url')} and {_called('redis_url_file')}: give one of them, not both")

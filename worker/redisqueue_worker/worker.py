@@ -118,7 +118,7 @@ class Worker:
             breaker=Breaker(settings.circuit_breaker_failures),
             contexts=Contexts(
                 settings.handler_timeout_seconds,
-                Publisher(settings.connection, settings.queue, settings.key_separator),
+                Publisher(settings.connection.connect, settings.queue, settings.key_separator),
                 metrics,
                 keeps_results=settings.results_ttl_seconds > 0,
             ),

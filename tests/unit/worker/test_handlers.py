@@ -38,7 +38,7 @@ def a_context(timeout_seconds: float | None = None) -> Context:
         delivery_count=1,
         timeout_seconds=timeout_seconds,
         draining=threading.Event(),
-        publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
+        publisher=Publisher(ConnectionSettings(url="redis://localhost").connect, "jobs", "::"),
         payload="",
     )
 

@@ -40,7 +40,7 @@ def a_context(payload: str, delivery_count: int = 2) -> Context:
         delivery_count=delivery_count,
         timeout_seconds=None,
         draining=threading.Event(),
-        publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
+        publisher=Publisher(ConnectionSettings(url="redis://localhost").connect, "jobs", "::"),
         payload=payload,
     )
 

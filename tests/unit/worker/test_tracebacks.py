@@ -21,7 +21,7 @@ CONTEXT = Context(
     delivery_count=1,
     timeout_seconds=None,
     draining=threading.Event(),
-    publisher=Publisher(ConnectionSettings(url="redis://localhost"), "jobs", "::"),
+    publisher=Publisher(ConnectionSettings(url="redis://localhost").connect, "jobs", "::"),
     payload="",
 )
 
