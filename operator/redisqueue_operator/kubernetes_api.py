@@ -18,10 +18,10 @@ from urllib.parse import quote, urlencode
 from urllib.request import getproxies
 
 import aiohttp
-import kopf
 from yarl import URL
 
 from redisqueue_operator.errors import PlatformError
+from redisqueue_operator.kopf_alone import kopf
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

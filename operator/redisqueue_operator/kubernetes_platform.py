@@ -19,6 +19,7 @@ from redisqueue_operator.decide.upgrade_budget import operator_version_of
 from redisqueue_operator.errors import Conflict, PlatformError, SettingsUnavailable
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import DEPLOYMENTS, REDISQUEUES, Store, fleet_of, has_rolled
+from redisqueue_operator.observe.compact import compact
 from redisqueue_operator.observe.coverage import Coverage, Listing
 from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen
 from redisqueue_operator.observe.references import References, identity_of
@@ -206,7 +207,7 @@ class KubernetesPlatform:
                 source=(source or {}).get("data"),
                 binary_source=(source or {}).get("binaryData"),
             )
-            known = self._manifests[rq.key] = (inputs, tuple(manifests), _digest(manifests))
+            known = self._manifests[rq.key] = (inputs, tuple(map(compact, manifests)), _digest(manifests))
         return known
 
     async def execute(self, rq: RedisQueue, step: Step) -> Written | None:

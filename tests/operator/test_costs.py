@@ -1,4 +1,4 @@
-"""What a fleet costs, in counts: writes to the API server, connections to Redis."""
+"""What a fleet costs, in counts: writes to the API server, connections to Redis, modules in memory."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 NAMESPACE = "costs"
 NAMES = [f"costs-{number}" for number in range(MOST_SLEEPERS + 16)]
 
+# At its end, the operator says whether it had the Kubernetes client in memory.
+TELLS_OF_THE_CLIENT = """
+import atexit
+tell = lambda: print("client:", "there" if "kubernetes" in sys.modules else "absent", file=sys.stderr)
+atexit.register(tell)
+"""
+
 
 def states(cluster: Cluster) -> set[str]:
     listed = json.loads(cluster.run("get", "rq", "-n", NAMESPACE, "-o", "json"))["items"]
@@ -39,12 +46,15 @@ def test_in_counts(api_server: ApiServer, tmp_path: Path, redis_url: str, redis_
         item["spec"]["scaling"] = {"maxReplicas": 20, "backlogPerSlot": 5}
         items.append(item)
     flags = (f"--namespace={NAMESPACE}", f"--watch-namespaces={NAMESPACE}")
-    with OperatorProcess(api_server, tmp_path / "log", *flags):
+    with OperatorProcess(api_server, tmp_path / "log", *flags, before=TELLS_OF_THE_CLIENT):
+        kinds = ("deployments", "poddisruptionbudgets")
+        made = {kind: cluster.writes_to(kind) + len(NAMES) for kind in kinds}
         cluster.run(
             "create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
         )
         until(lambda: states(cluster) == {"Idle"}, "all are idle", seconds=90)
         quiet(cluster.writes, "no write of an idle fleet", 4)
+        assert {kind: cluster.writes_to(kind) for kind in kinds} == made, "each is made in one write"
         mine = lambda: sum(one["name"] == CLIENT_NAME for one in redis_client.client_list())  # noqa: E731
         # The sample's own, and one for what is asked seldom: a sleeper takes that one only where it is free.
         until(lambda: mine() <= MOST_SLEEPERS + 2, "two connections, and one for each of the few sleepers")
@@ -57,4 +67,5 @@ def test_in_counts(api_server: ApiServer, tmp_path: Path, redis_url: str, redis_
             until(lambda name=name: cluster.replicas(name, NAMESPACE) == 20, f"20 workers for {name}")
         until(lambda: cluster.scale_writes() >= scaled + len(woken), "all writes are counted")
         assert cluster.scale_writes() == scaled + len(woken), "from 0 to 20 in one write"
+    assert "client: absent" in (tmp_path / "log").read_text()
     cluster.run("delete", "rq", "--all", "-n", NAMESPACE)

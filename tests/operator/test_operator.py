@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,6 +101,11 @@ def test_a_changed_template_is_applied_and_the_number_of_workers_stays(
     cluster.apply(rq)
     until(lambda: cluster.replicas("edited") == 0, "a Deployment")
     assert "COLOUR" in cluster.environment("edited")
+
+    rq["spec"]["worker"]["image"] = "example.org/worker:3"
+    cluster.apply(rq)  # when nobody has set their number yet
+    until(lambda: cluster.container("edited")["image"] == "example.org/worker:3", "the newer image")
+    assert owners_of_replicas(cluster, "edited-worker") == {"redisqueue-operator-scale"}
     publish(redis_client, QueueKeys("edited"), *(str(n) for n in range(15)))
     until(lambda: cluster.replicas("edited") == 3, "3 workers")
 
@@ -109,6 +115,13 @@ def test_a_changed_template_is_applied_and_the_number_of_workers_stays(
     assert "COLOUR" not in cluster.environment("edited")
     assert cluster.replicas("edited") == 3
     cluster.run("delete", "rq", "edited")
+
+
+def owners_of_replicas(cluster: Cluster, name: str) -> set[str]:
+    """Who has set a Deployment's number of replicas, as the API server has noted it."""
+    found = json.loads(cluster.run("get", "deployment", name, "--show-managed-fields", "-o", "json"))
+    managed = found["metadata"]["managedFields"]
+    return {each["manager"] for each in managed if "f:replicas" in each["fieldsV1"].get("f:spec", {})}
 
 
 def test_what_somebody_else_breaks_is_mended(

@@ -131,12 +131,16 @@ class Cluster:
         found = (match for match in map(_WRITE.match, text.splitlines()) if match)
         return sum(int(float(each["count"])) for each in found if 'resource="leases"' not in each["labels"])
 
-    def scale_writes(self) -> int:
-        """Writes to the /scale of Deployments so far."""
+    def writes_to(self, resource: str, subresource: str = "") -> int:
+        """Writes to objects of that kind so far, or to that part of them."""
         text = self.run("get", "--raw", "/metrics")
         found = (match for match in map(_WRITE.match, text.splitlines()) if match)
-        ours = ('resource="deployments"', 'subresource="scale"')
-        return sum(int(float(each["count"])) for each in found if all(o in each["labels"] for o in ours))
+        wanted = (f'resource="{resource}"', f'subresource="{subresource}"')
+        return sum(int(float(each["count"])) for each in found if all(w in each["labels"] for w in wanted))
+
+    def scale_writes(self) -> int:
+        """Writes to the /scale of Deployments so far."""
+        return self.writes_to("deployments", "scale")
 
 
 class OperatorProcess:

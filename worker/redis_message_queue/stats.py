@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from redis_message_queue import _transport
@@ -209,7 +210,10 @@ async def sample_async(
 
     replies = await over_fresh_async(client, ask)
     if any(isinstance(reply, NoScriptError) for reply in replies):
-        await _transport.execute_async(client, sample_call(keys[0]))
+        # Over the pool, as the pipeline: a single call would keep a connection that nobody uses again.
+        first = sample_call(keys[0])
+        words = ("EVAL", first.script.text, len(first.keys), *first.keys)
+        await _transport.send_async(client, "execute_command", *words, **{NEVER_DECODE: True})
         replies = await ask()
     return [
         reply if isinstance(reply, Exception) else sample_call(each).parse(reply)

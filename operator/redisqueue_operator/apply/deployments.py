@@ -19,7 +19,7 @@ from redisqueue_operator.decide.children.identity import (
 from redisqueue_operator.decide.children.plan import name_conflict
 from redisqueue_operator.errors import Conflict
 from redisqueue_operator.kubernetes_api import OVERLOADED, ApiError, KubernetesApi, Object
-from redisqueue_operator.observe.cache import DEPLOYMENTS, Store, version_of
+from redisqueue_operator.observe.cache import DEPLOYMENTS, Store, owns_replicas, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +86,8 @@ class Deployments:
             metadata["annotations"] = {**metadata["annotations"], OPERATOR: author}  # no news, no generation
         pinned = {**manifest, "metadata": metadata}
         try:
+            if owns_replicas(live):
+                await self._writer.hand_over_replicas(live, manifest)
             return self._remember(key, manifest, await self._dependents.write(pinned))
         except ApiError as error:
             raise await self._conflict(error, key) from error

@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
-from redisqueue_operator.observe.cache import DELETION_COST, DEPLOYMENTS, FIRST_TO_GO, PODS, REDISQUEUES
+from redisqueue_operator.observe.cache import (
+    DELETION_COST,
+    DEPLOYMENTS,
+    FIRST_TO_GO,
+    MANAGER,
+    PODS,
+    REDISQUEUES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -18,9 +25,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.observe.cache import Resource
 
-MANAGER = "redisqueue-operator"
 SCALE_MANAGER = "redisqueue-operator-scale"
-WRITES_PER_SECOND, BURST = 150.0, 200
+WRITES_PER_SECOND, BURST = 400.0, 800
 # /scale is what people wait for: it never queues up behind status and Events.
 SCALES_PER_SECOND, SCALE_BURST = 200.0, 400
 LONGEST_PAUSE_SECONDS = 30.0
@@ -85,21 +91,20 @@ class Writer:
             return await self._api.merge(path_of_manifest(obj), patch, MANAGER)
 
     async def create_scaled_to_zero(self, manifest: Object) -> Object:
-        """A new Deployment with 0 replicas that a later apply, without replicas, leaves at whatever they are.
+        """A new Deployment with 0 replicas. An apply without them needs `hand_over_replicas` before it."""
+        return await self.apply({**manifest, "spec": {**manifest["spec"], "replicas": 0}})
 
-        Who applied `replicas` once and leaves it out later resets it, unless somebody else owns it too:
-        so the scale manager takes it over before the template's manager lets it go.
+    async def hand_over_replicas(self, live: Object, manifest: Object) -> None:
+        """Have the scale manager own the number that a Deployment was created with, if it is as it was read.
+
+        Who applied `replicas` once and leaves it out later resets it, unless somebody else owns it too.
         """
-        zero = {"spec": {"replicas": 0}}
         identity = {name: manifest[name] for name in ("apiVersion", "kind")}
-        metadata = {name: manifest["metadata"][name] for name in ("name", "namespace")}
-        path = path_of_manifest(manifest)
+        names = ("name", "namespace", "uid", "resourceVersion")
+        metadata = {name: live["metadata"][name] for name in names}
+        taken_over = {**identity, "metadata": metadata, "spec": {"replicas": live["spec"]["replicas"]}}
         async with self._turn(self._bucket):
-            whole = {**manifest, "spec": {**manifest["spec"], **zero["spec"]}}
-            await self._api.apply(path, whole, MANAGER)
-        async with self._turn(self._bucket):
-            await self._api.apply(path, {**identity, "metadata": metadata, **zero}, SCALE_MANAGER)
-        return await self.apply(manifest)
+            await self._api.apply(path_of_manifest(manifest), taken_over, SCALE_MANAGER)
 
     async def delete(self, manifest: Object) -> None:
         """Delete an object, where its uid is given only that very one. That it is gone already is as good."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
+MANAGER = "redisqueue-operator"
+"""Who applies children, as the API server notes it of each field."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FIRST_TO_GO = "-1000"
 MANAGED = QUEUE_LABEL
@@ -37,6 +39,7 @@ REPLICA_FAILURE = "ReplicaFailure"
 """The condition of Deployments and ReplicaSets whose pods the API server refuses."""
 MOST_WORDS = 1000
 """Characters of a cause: every pod of a fleet has one in memory."""
+_OWNS_REPLICAS = "redisqueue.dev/owns-replicas"
 # What a container waits for when it does not get better by waiting a moment.
 _HARMLESS = {"", "ContainerCreating", "PodInitializing"}
 
@@ -208,6 +211,8 @@ def _slim(resource: Resource, obj: Object) -> Object:
         owner = owner_of(PODS, obj)
         slim = {"metadata": _bare(obj["metadata"], owner.name if owner else None), "seen": pod_of(obj)}
         return {**slim, "ended": ended} if (ended := tuple(ended_in(obj))) else slim
+    if resource is DEPLOYMENTS:
+        return {**compact(obj), _OWNS_REPLICAS: _applied_replicas(obj)}
     obj = compact(obj)
     if resource is REPLICASETS:
         spec = obj.get("spec") or {}
@@ -218,6 +223,21 @@ def _slim(resource: Resource, obj: Object) -> Object:
         refused = conditions_of(obj.get("status")).get(REPLICA_FAILURE)
         return {**slim, "status": {"conditions": [refused]}} if refused else slim
     return obj
+
+
+def owns_replicas(deployment: Object) -> bool:
+    """Whether the number of a stored Deployment is still the one that it was created with."""
+    return bool(deployment.get(_OWNS_REPLICAS))
+
+
+def _applied_replicas(deployment: Object) -> bool:
+    """Whether `replicas` is a field that we applied, and nobody has set since."""
+    return any(
+        entry["manager"] == MANAGER
+        and entry["operation"] == "Apply"
+        and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+        for entry in deployment["metadata"].get("managedFields") or ()
+    )
 
 
 def _bare(metadata: Object, queue: str | None) -> Object:

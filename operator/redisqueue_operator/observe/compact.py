@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import lru_cache
 from typing import Any
 
+MOST_PARTS = 2048
+"""Parts that are known again: what all say is met all the time, and what one alone says soon falls out."""
+
+Part = dict[str, Any] | list[Any]
+
 
 def compact(obj: dict[str, Any]) -> dict[str, Any]:
-    """An object to keep: who manages which field is read by nobody, and what all say is kept once."""
-    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
-    kept: dict[str, Any] = _with_shared_texts({**obj, "metadata": metadata})
-    return kept
+    """An object to keep: who manages which field is read by nobody, and what all say is kept once.
+
+    What its fields, and those of its metadata, hold may be part of other objects, too: it is never changed.
+    """
+    metadata = {name: part for name, part in obj["metadata"].items() if name != "managedFields"}
+    return _with_kept_parts({**obj, "metadata": {}}) | {"metadata": _with_kept_parts(metadata)}
 
 
-def _with_shared_texts(value: Any) -> Any:
-    """The same: each answer of the server has strings of its own."""
+def _with_kept_parts(fields: dict[str, Any]) -> dict[str, Any]:
+    return {shared(name): _kept(part) for name, part in fields.items()}
+
+
+def _kept(value: Any) -> Any:
+    """The same: each answer of the server has texts, maps and lists of its own."""
+    if isinstance(value, str):
+        return shared(value)
     if isinstance(value, dict):
-        return {shared(name): _with_shared_texts(part) for name, part in value.items()}
+        fields = _with_kept_parts(value)
+        return _first_like(fields, (*fields, *map(_known_by, fields.values())))
     if isinstance(value, list):
-        return [_with_shared_texts(part) for part in value]
-    return shared(value) if isinstance(value, str) else value
+        items = [_kept(part) for part in value]
+        return _first_like(items, (None, *map(_known_by, items)))
+    return value
+
+
+def _known_by(part: Any) -> object:
+    """What equal parts have in common: of those that were met before it is the very object."""
+    if isinstance(part, str):
+        return part
+    return (id(part),) if isinstance(part, (dict, list)) else (type(part), part)
+
+
+_first: OrderedDict[tuple[object, ...], Part] = OrderedDict()
+"""Each keeps what it is made of, so no identity in its key is ever that of something else."""
+
+
+def _first_like(part: Part, key: tuple[object, ...]) -> Part:
+    """The equal one that came first, of those that were met lately."""
+    if (known := _first.get(key)) is not None:
+        _first.move_to_end(key)
+        return known
+    _first[key] = part
+    if len(_first) > MOST_PARTS:
+        _first.popitem(last=False)
+    return part
 
 
 @lru_cache(maxsize=8192)

@@ -44,5 +44,6 @@ class Upgrades:
 
     def started(self, key: Key) -> None:
         """Its rollout was written, or failed: the Deployment itself tells how it goes on."""
-        self.starting.discard(key)
-        self._counted_at = -math.inf
+        if key in self.starting:  # else it is no upgrade, and to count at each write would be quadratic
+            self.starting.discard(key)
+            self._counted_at = -math.inf

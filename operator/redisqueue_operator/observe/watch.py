@@ -11,8 +11,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import kopf
 
+from redisqueue_operator.kopf_alone import kopf
 from redisqueue_operator.kubernetes_api import PAGE, credentials, session
 from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource, Store, key_of
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BACKOFF_SECONDS = (0.5, 1, 2, 3)
 WATCH_SECONDS = 300
 OPENED_AT_ONCE = 32
+IDLE_SECONDS = 0.5
 
 
 class Forever:
@@ -140,6 +141,8 @@ def settings(scope: Scope) -> kopf.OperatorSettings:
     result.networking.request_timeout = 60
     result.networking.connect_timeout = 5
     result.networking.error_backoffs = Forever()
+    # Whoever was told of lately has a task with its last version, as it came: few at a time.
+    result.queueing.idle_timeout = IDLE_SECONDS
     result.watching.connect_timeout = 5
     result.watching.chunk_size = PAGE
     result.watching.server_timeout = WATCH_SECONDS

@@ -50,11 +50,14 @@ _WORKERS = {
 
 
 class LastSeen(NamedTuple):
-    """A RedisQueue as it was last seen: `conditions` as in its status, `limits` of its workers if known."""
+    """A RedisQueue as it was last seen.
+
+    `conditions`: of each the type, the status and the reason; `limits` of its workers if known.
+    """
 
     observation: Observation | None
     decision: Decision | None
-    conditions: tuple[Mapping[str, Any], ...]
+    conditions: tuple[tuple[str, str, str], ...]
     limits: tuple[int, int] | None
 
 
@@ -136,9 +139,9 @@ def _conditions(rows: Rows) -> Metric:
         labels=[*LABELS, "type"],
     )
     for labels, each in rows:
-        for condition in each.conditions:
-            if condition["status"] != "Unknown":
-                gauge.add_metric([*labels, condition["type"]], condition["status"] == "True")
+        for kind, status, _ in each.conditions:
+            if status != "Unknown":
+                gauge.add_metric([*labels, kind], status == "True")
     return gauge
 
 
@@ -149,8 +152,8 @@ def _reasons(rows: Rows) -> Metric:
         labels=[*LABELS, "type", "reason"],
     )
     for labels, each in rows:
-        for condition in each.conditions:
-            gauge.add_metric([*labels, condition["type"], condition["reason"]], 1)
+        for kind, _, reason in each.conditions:
+            gauge.add_metric([*labels, kind, reason], 1)
     return gauge
 
 
@@ -233,7 +236,8 @@ class OperatorMetrics:
         `conditions` as in its status; `limits`: how many workers it has at least and at most, None where its
         spec is not valid.
         """
-        self._queues.seen[key] = LastSeen(observation, decision, tuple(conditions), limits)
+        short = tuple((each["type"], each["status"], each["reason"]) for each in conditions)
+        self._queues.seen[key] = LastSeen(observation, decision, short, limits)
 
     def forget(self, key: Key) -> None:
         """The RedisQueue is gone, and its series with it."""

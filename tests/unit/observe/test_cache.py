@@ -6,6 +6,8 @@ import json
 import tracemalloc
 from typing import Any
 
+import pytest
+
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.observe.cache import (
     DEPLOYMENTS,
@@ -16,6 +18,7 @@ from redisqueue_operator.observe.cache import (
     Store,
     fleet_of,
     has_rolled,
+    owns_replicas,
 )
 
 OWNER = Key("shop", "mails")
@@ -28,7 +31,7 @@ def obj(name: str, version: int, **more: Any) -> dict[str, Any]:
     metadata |= {
         "labels": {"redisqueue.dev/queue": "mails"},
         "creationTimestamp": CREATED,
-        "managedFields": [1],
+        "managedFields": [{"manager": "somebody", "operation": "Update", "fieldsV1": {}}],
     }
     metadata |= more.pop("metadata", {})
     return {"metadata": metadata, "spec": {}, "status": {}, **more}
@@ -235,7 +238,45 @@ def test_what_all_objects_say_is_in_memory_once() -> None:
     one, two = store.all(DEPLOYMENTS)
     assert one["spec"]["strategy"][0]["type"] is two["spec"]["strategy"][0]["type"]
     assert {id(key) for key in one["metadata"]} == {id(key) for key in two["metadata"]}
+    assert one["spec"] is two["spec"], "the whole of what both say"
     assert "managedFields" not in one["metadata"]
+
+
+def test_what_looks_alike_stays_what_it_is() -> None:
+    store = Store()
+    for name, value in (("one", True), ("two", 1), ("three", 1.0), ("four", "1")):
+        store.put(DEPLOYMENTS, obj(name, 5, spec={"a": {"b": [value]}, "c": [{}, [], None]}))
+    kept = [each["spec"] for each in store.all(DEPLOYMENTS)]
+    assert [repr(spec) for spec in kept] == [
+        f"{{'a': {{'b': [{value}]}}, 'c': [{{}}, [], None]}}" for value in ("True", "1", "1.0", "'1'")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "owned"),
+    [
+        ([("redisqueue-operator", "Apply", {"f:spec": {"f:replicas": {}}})], True),
+        ([("redisqueue-operator", "Apply", {"f:spec": {"f:paused": {}}})], False),
+        ([("redisqueue-operator-scale", "Update", {"f:spec": {"f:replicas": {}}})], False),
+        (
+            [("redisqueue-operator", "Apply", {}), ("kubectl", "Update", {"f:spec": {"f:replicas": {}}})],
+            False,
+        ),
+    ],
+)
+def test_a_number_is_as_created_until_somebody_sets_it(
+    entries: list[tuple[str, str, dict[str, Any]]], owned: bool
+) -> None:
+    store, key = Store(), Key("shop", "mails-worker")
+    managed = [dict(zip(("manager", "operation", "fieldsV1"), each, strict=True)) for each in entries]
+    store.put(DEPLOYMENTS, obj(key.name, 1, metadata={"managedFields": managed}))
+    found = store.get(DEPLOYMENTS, key)
+    assert found is not None
+    assert owns_replicas(found) is owned
+    store.put(DEPLOYMENTS, {**found, "metadata": {**found["metadata"], "resourceVersion": "2"}})
+    scaled = store.get(DEPLOYMENTS, key)
+    assert scaled is not None
+    assert not owns_replicas(scaled)
 
 
 def test_what_no_object_says_any_more_is_forgotten() -> None:

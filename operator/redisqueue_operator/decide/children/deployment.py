@@ -5,7 +5,6 @@ Those that try a new template have its twin with a label more.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.objects import annotation_of
@@ -60,12 +59,20 @@ def canary_of(deployment: dict[str, Any], name: str) -> dict[str, Any]:
     Its pods bear the labels of all workers, so that budget, counters and selectors find them; the ReplicaSets
     of the two Deployments are kept apart by their owners. The config hash is that of the template to come.
     """
-    canary = copy.deepcopy(deployment)
-    canary["metadata"]["name"] = identity.canary_name(name)
-    canary["metadata"]["labels"] |= _TRACK
-    canary["spec"]["selector"]["matchLabels"] |= _TRACK
-    canary["spec"]["template"]["metadata"]["labels"] |= _TRACK
+    spec = deployment["spec"]
+    selector, template = spec["selector"], spec["template"]
+    labels = {"matchLabels": {**selector["matchLabels"], **_TRACK}}
+    of_pods = _tracked(template["metadata"])
+    canary = {
+        **deployment,
+        "metadata": {**_tracked(deployment["metadata"]), "name": identity.canary_name(name)},
+        "spec": {**spec, "selector": {**selector, **labels}, "template": {**template, "metadata": of_pods}},
+    }
     return identity.sealed(canary, canary["metadata"]["annotations"].get(identity.OPERATOR, ""))
+
+
+def _tracked(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {**metadata, "labels": {**metadata["labels"], **_TRACK}}
 
 
 def config_hash(deployment: dict[str, Any] | None) -> str:

@@ -53,10 +53,12 @@ def pod_template(
     }
     result: Manifest = merged(generated, rq.spec.worker.template)
     # After the merge: the selector must match, and the hash must cover what the user added.
-    result["metadata"]["labels"] = result["metadata"].get("labels", {}) | identity.labels(rq.key.name)
-    result["metadata"]["annotations"].pop(identity.CONFIG_HASH, None)
-    result["metadata"]["annotations"][identity.CONFIG_HASH] = identity.digest(result)
-    return result
+    metadata = result["metadata"]
+    labels = {**metadata.get("labels", {}), **identity.labels(rq.key.name)}
+    others = {name: text for name, text in metadata["annotations"].items() if name != identity.CONFIG_HASH}
+    hashed = {**result, "metadata": {**metadata, "labels": labels, "annotations": others}}
+    marked = {**others, identity.CONFIG_HASH: identity.digest(hashed)}
+    return {**hashed, "metadata": {**hashed["metadata"], "annotations": marked}}
 
 
 def _pod_spec(rq: RedisQueue, pull_secrets: Sequence[Manifest]) -> Manifest:
