@@ -73,6 +73,10 @@ bench-operator: $(VENV)/.dev ## Measure the operator: reaction, burst, fleets of
 simulate: $(VENV)/.dev ## Play loads against our scaling and a model of KEDA (ARGS="--load burst --json FILE")
 	@$(BIN)/python -m tests.simulate $(ARGS)
 
+.PHONY: pictures
+pictures: $(VENV)/.dev ## Draw the pictures of the docs, with a Chromium of this machine (ARGS="page --folder FOLDER")
+	@$(BIN)/python -m tests.pictures $(ARGS)
+
 test-pythons: ## Run a smoke set on each other supported Python that is installed
 	@tests/support/each_python $(ARGS)
 

@@ -33,9 +33,12 @@ from redisqueue_operator.options import Options, read_options
 from redisqueue_operator.redrive.controller import RedriveController
 from redisqueue_operator.serve.http import HealthServer
 from redisqueue_operator.serve.metrics import OperatorMetrics
+from redisqueue_operator.serve.page.history import PageHistory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from redisqueue_operator.observe.redis.letters import Letters
 
 log = logging.getLogger("redisqueue_operator")
 
@@ -75,6 +78,8 @@ class Operator:
         self._waits_for = "the API server was not asked yet"
         self._coverage: Coverage | None = None
         self._metrics = OperatorMetrics(REGISTRY, version=version("redis-queue-operator"))
+        self._page = PageHistory() if options.page_port else None
+        self._election: Election | None = None
 
     async def run(self) -> int:
         """The exit status."""
@@ -92,7 +97,31 @@ class Operator:
             # First of all: who waits for an API server that is away is alive, and needs no new start.
             async with health:
                 log.info("serving /livez, /readyz and /metrics on port %d", health.bound_port)
-                return await self._lead(api) if await self._until_served(api) else 0
+                async with self._page_served():
+                    return await self._lead(api) if await self._until_served(api) else 0
+
+    @contextlib.asynccontextmanager
+    async def _page_served(self) -> AsyncIterator[None]:
+        """The page to look at, where it is wanted."""
+        options = self._options
+        if self._page is None:
+            yield
+            return
+        from redisqueue_operator.serve.page.server import PageServer  # noqa: PLC0415 - off, it costs nothing
+
+        server = PageServer(
+            options.page_port,
+            hosts=options.page_hosts,
+            history=self._page,
+            explain=lambda key: self._explain(key.namespace, key.name),
+            letters=self._letters,
+            unready=self._shows_nothing,
+            foot=f"redisqueue-operator {version('redis-queue-operator')}, {options.identity}",
+        )
+        async with server:
+            reach = ", ".join(options.page_hosts) or "the loopback address alone"
+            log.info("serving the page on port %d, for %s", server.bound_port, reach)
+            yield
 
     def _catch_signals(self) -> None:
         """Also before there is anything to end: process 1 has no default action for a signal."""
@@ -142,12 +171,13 @@ class Operator:
             wall=api.now,
             resync_seconds=options.resync_seconds,
             metrics=self._metrics,
+            page=self._page,
             connect=connect,
         )
         self._metrics.follow(lambda: replace(engine.vitals(), unreadable=coverage.unseen_count))
         redrives = RedriveController(api, writer, store, connections, connect, options.scope)
         self._metrics.follow_redrives(redrives.counted)
-        election = Election(
+        election = self._election = Election(
             KubernetesLease(api, options.own_namespace, options.lease_name),
             options.identity,
             LeaseTimes.lasting(options.lease_seconds),
@@ -201,6 +231,24 @@ class Operator:
 
     def _explain(self, namespace: str, name: str) -> list[str] | None:
         return self._engine.explain(Key(namespace, name)) if self._engine is not None else None
+
+    async def _letters(self, key: Key) -> Mapping[str, Letters]:
+        return await self._engine.letters(key) if self._engine is not None else {}
+
+    def _shows_nothing(self) -> str:
+        """Why this process has nothing to show; empty while it leads."""
+        if self._election is None:
+            return f"The operator starts: {self._waits_for or 'the watches have not started'}."
+        if self._election.holding:
+            return ""
+        pod = self._election.holder.rpartition("_")[0]
+        if not pod:
+            return "No operator leads yet: this one waits for the Lease."
+        namespace, port = self._options.own_namespace, self._options.page_port
+        return (
+            f"This operator stands by, {pod} leads and has the page: "
+            f"kubectl port-forward -n {namespace} pod/{pod} {port}"
+        )
 
     def _live(self) -> str:
         return why_dead(self._engine.vitals()) if self._engine is not None else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +18,9 @@ from redisqueue_operator.scope import Scope, check_namespace, check_secret, name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_HOST = re.compile(r"(?=.{1,253}\Z)\w(?:[\w-]*\w)?(?:\.\w(?:[\w-]*\w)?)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,9 @@ class Options:
     identity: str
     allowed_redis_hosts: AllowedHosts
     port: int
+    page_port: int
+    """0: no page."""
+    page_hosts: tuple[str, ...]
     log_level: str
 
 
@@ -104,6 +111,18 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         help="of /livez, /readyz and /metrics (REDISQUEUE_HTTP_PORT)",
     )
     parser.add_argument(
+        "--page-port",
+        type=int,
+        default=env.get("REDISQUEUE_PAGE_PORT", "0"),
+        help="of the page to look at, read-only; 0 serves none (REDISQUEUE_PAGE_PORT)",
+    )
+    parser.add_argument(
+        "--page-hosts",
+        default=env.get("REDISQUEUE_PAGE_HOSTS", ""),
+        help="comma-separated names by which browsers reach that page from elsewhere, without any login; "
+        "empty serves it on the loopback address, for kubectl port-forward (REDISQUEUE_PAGE_HOSTS)",
+    )
+    parser.add_argument(
         "--log-level",
         default=env.get("REDISQUEUE_LOG_LEVEL", "INFO").upper(),
         choices=["DEBUG", "INFO", "WARNING", "ERROR"],
@@ -131,6 +150,7 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         allowed = AllowedHosts(names_in(given.allowed_redis_hosts))
     except ValueError as error:
         parser.error(f"--allowed-redis-hosts: {error}")
+    page_hosts = _page_hosts(parser, given)
     if scope.selector and not given.lease_name:
         parser.error(
             f"--watch-selector={scope.selector!r} needs a --lease-name of its own: "
@@ -151,8 +171,31 @@ def read_options(arguments: Sequence[str] | None) -> Options:
         identity=f"{given.pod_name}_{uuid.uuid4().hex[:8]}",
         allowed_redis_hosts=allowed,
         port=given.http_port,
+        page_port=given.page_port,
+        page_hosts=page_hosts,
         log_level=given.log_level,
     )
+
+
+def _page_hosts(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[str, ...]:
+    hosts: tuple[str, ...] = ()
+    try:
+        hosts = names_in(given.page_hosts)
+    except ValueError as error:
+        parser.error(f"--page-hosts: {error}")
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            parser.error(
+                f"--page-hosts: {host!r} is no host's name: write it without https:// and without a port, "
+                "as in queues.example.com"
+            )
+    if not 0 <= given.page_port <= 65535 or (given.page_port and given.page_port == given.http_port):
+        parser.error(
+            f"--page-port: {given.page_port} must be from 1 to 65535 and not --http-port's; 0 serves no page"
+        )
+    if hosts and not given.page_port:
+        parser.error(f"--page-hosts={given.page_hosts!r} is for a page that is off: give it a --page-port")
+    return hosts
 
 
 def _own_namespace() -> str:

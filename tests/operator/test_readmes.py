@@ -1,7 +1,7 @@
 """The commands of the READMEs that ask an API server, as they are written.
 
-`kubectl redisqueue explain` asks the operator's pod: tests/e2e/test_kubectl.py. What needs nodes is in
-tests/e2e/test_readme.py.
+`kubectl redisqueue explain` and `kubectl port-forward` ask the operator's pod: tests/e2e/test_kubectl.py and
+test_page.py. What needs nodes is in tests/e2e/test_readme.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def commands(page: Path) -> list[list[str]]:
     """Those of a page."""
     shells = [block for block in blocks(page) if not block.needs_pods]
     found = [words for block in shells for words in block.commands if needs_cluster(words)]
-    return [words for words in found if words[:2] != ["kubectl", "redisqueue"]]
+    return [
+        words for words in found if words[:2] not in (["kubectl", "redisqueue"], ["kubectl", "port-forward"])
+    ]
 
 
 @pytest.fixture

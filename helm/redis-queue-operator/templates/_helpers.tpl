@@ -148,6 +148,12 @@ readOnlyRootFilesystem: true
   value: {{ join "," .Values.allowedRedisHosts | quote }}
 - name: REDISQUEUE_LOG_LEVEL
   value: {{ .Values.logLevel }}
+{{- if .Values.page.enabled }}
+- name: REDISQUEUE_PAGE_PORT
+  value: {{ .Values.page.port | quote }}
+- name: REDISQUEUE_PAGE_HOSTS
+  value: {{ join "," .Values.page.hosts | quote }}
+{{- end }}
 - name: REDISQUEUE_NAMESPACE
   valueFrom:
     fieldRef:

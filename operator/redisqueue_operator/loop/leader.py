@@ -51,6 +51,8 @@ class Election:
     def __init__(self, store: LeaseStore, identity: str, times: LeaseTimes | None = None) -> None:
         self.identity = identity
         self.holding = False
+        self.holder = ""
+        """Who had the Lease when it was last looked at."""
         self._store = store
         self._times = times or LeaseTimes()
         self._seen_version = ""
@@ -117,6 +119,7 @@ class Election:
         )
 
     def _see(self, lease: dict[str, Any]) -> None:
+        self.holder = lease["spec"].get("holderIdentity") or ""
         version = lease["metadata"]["resourceVersion"]
         if version != self._seen_version:
             self._seen_version, self._seen_at = version, time.monotonic()

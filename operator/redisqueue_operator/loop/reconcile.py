@@ -29,11 +29,12 @@ from redisqueue_operator.loop.rows import row_of
 from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.loop.workqueue import WorkQueue
 from redisqueue_operator.observe.facts import NOT_IN_FORCE
+from redisqueue_operator.observe.redis.letters import LetterReasons
 from redisqueue_operator.observe.redis.reading import Reading, settings_for
 from redisqueue_operator.observe.redis.sampler import Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.decide.look import Done, Plan
@@ -42,8 +43,10 @@ if TYPE_CHECKING:
     from redisqueue_operator.loop.rows import QueueRow
     from redisqueue_operator.observe.facts import Observation
     from redisqueue_operator.observe.redis.endpoint import Connect
+    from redisqueue_operator.observe.redis.letters import Letters
     from redisqueue_operator.platform import Platform
     from redisqueue_operator.serve.metrics import OperatorMetrics
+    from redisqueue_operator.serve.page.history import PageHistory
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ class Engine:
         wall: seconds since the epoch by the clock that dates the objects: for deadlines and for status.
         resync_seconds: how often every object is looked at whether or not anything was told.
         metrics: told of every reconcile; None tells nobody.
+        page: told what is seen and changed, for plots; None keeps nothing.
         connect: makes the clients that read Redis.
     """
 
@@ -73,12 +77,14 @@ class Engine:
         wall: Callable[[], float] = time.time,
         resync_seconds: float = RESYNC_SECONDS,
         metrics: OperatorMetrics | None = None,
+        page: PageHistory | None = None,
         connect: Connect = ConnectionSettings.connect_async,
     ) -> None:
         self._platform = platform
         self._clock = clock
         self._wall = wall
         self._metrics = metrics
+        self._page = page
         self._queue: WorkQueue[Key] = WorkQueue(clock=clock)
         self._tracked: dict[Key, Tracked] = {}
         self._claimants: dict[str, Claimant] = {}
@@ -86,6 +92,7 @@ class Engine:
             self._queue.add, metrics.sampled if metrics else None, clock, connect=connect
         )
         self._reading = Reading(platform, self._sampler, clock)
+        self._letters = LetterReasons(self._sampler, clock)
         self._telling = 0
         self._resync = Resync(platform, self._look_at, resync_seconds, clock)
         self._running = False
@@ -134,6 +141,10 @@ class Engine:
             trouble.append(f"{hindrance.reason}: {hindrance.message}")
         decided = explain(memory.decision, memory.observation, Policy.of(tracked.rq.spec))
         return [*trouble, *decided, *trial.explained(memory.rollout)]
+
+    async def letters(self, key: Key) -> Mapping[str, Letters]:
+        """Why the latest letters of the queue were given up, by `SOURCES`: asked of Redis now."""
+        return await self._letters.of(key)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises what no retry can mend."""
@@ -206,16 +217,19 @@ class Engine:
         if not plan.sampled:
             self._sampler.unwatch(key)
             tracked.settings, tracked.settings_at = None, LONG_AGO
-        if plan.shown is not None and self._metrics is not None:
+        if (shown := plan.shown) is not None:
             memory = plan.memory
-            scaling = tracked.rq.spec.scaling if tracked.rq is not None else None
-            self._metrics.observe(
-                key,
-                memory.observation,
-                memory.decision,
-                plan.shown["conditions"],
-                limits=(scaling.min_replicas, scaling.max_replicas) if scaling is not None else None,
-            )
+            if self._metrics is not None:
+                scaling = tracked.rq.spec.scaling if tracked.rq is not None else None
+                self._metrics.observe(
+                    key,
+                    memory.observation,
+                    memory.decision,
+                    shown["conditions"],
+                    limits=(scaling.min_replicas, scaling.max_replicas) if scaling is not None else None,
+                )
+            if self._page is not None:
+                self._page.observe(key, memory.observation, memory.decision, shown)
         self._telling += plan.status is not None
         try:
             done = await execute(rq, plan, self._platform, self._sampler, now.clock)
@@ -236,6 +250,8 @@ class Engine:
 
     def _tell_scaled(self, key: Key, decision: Decision, to: int, observation: Observation | None) -> None:
         log.info("%s: %d → %d (%s)", key, decision.from_replicas, to, decision.reason)
+        if self._page is not None:
+            self._page.scaled(key, decision.from_replicas, to, decision.reason)
         read = observation is not None and observation.queue is not None
         if self._metrics is not None and to > decision.from_replicas and read:
             self._metrics.reacted(self._sampler.age_of_news(key))
@@ -287,7 +303,8 @@ class Engine:
     async def _forget(self, key: Key) -> None:
         self._sampler.unwatch(key)
         self._queue.forget(key)
-        if self._metrics is not None:
-            self._metrics.forget(key)
+        for told in (self._metrics, self._page):
+            if told is not None:
+                told.forget(key)
         if self._drop(key):
             await self._platform.forget(key)

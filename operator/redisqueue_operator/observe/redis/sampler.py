@@ -121,6 +121,12 @@ class Sampler(Generic[K]):
         """Seconds since a sample last said something new about the queue."""
         return self._clock() - self._at[key].queues[key].news_at
 
+    async def reach(self, key: K) -> tuple[Any, QueueKeys, ConnectionSettings] | None:
+        """The client by which the queue is read, its keys, and where that is; None when it is not read."""
+        if (endpoint := self._at.get(key)) is None:
+            return None
+        return await endpoint.client(), endpoint.queues[key].watched.keys, endpoint.settings
+
     @property
     def endpoints(self) -> int:
         """How many Redis servers, by user, are sampled."""

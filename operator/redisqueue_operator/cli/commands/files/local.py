@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import time
@@ -18,12 +19,11 @@ from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.platform import LocalPlatform
 from redisqueue_operator.local.template import ignored_fields
 from redisqueue_operator.loop.reconcile import Engine
+from redisqueue_operator.serve.page.history import PageHistory
 from redisqueue_worker.embedded_redis import BY_DESIGN, EmbeddedRedis
 from redisqueue_worker.orphans import end_children_with_me
 
 if TYPE_CHECKING:
-    import argparse
-
     from redisqueue_operator.cli.options import Subcommands
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.loop.rows import QueueRow
@@ -46,6 +46,14 @@ def add_to(subcommands: Subcommands) -> None:
         "--port", type=int, metavar="N", help="port of the embedded server (default: a free one)"
     )
     parser.add_argument(
+        "--page",
+        type=page_port,
+        nargs="?",
+        const=0,
+        metavar="PORT",
+        help="show the queues in a browser: --page takes a free port, --page=8081 that one",
+    )
+    parser.add_argument(
         "--handler-path",
         type=Path,
         action="append",
@@ -60,6 +68,13 @@ def run(options: argparse.Namespace) -> int:
     definitions = read_checked(options.file)
     end_children_with_me()
     return interruptible.run(LocalRun(options, definitions).play())
+
+
+def page_port(text: str) -> int:
+    """A port that was given by name. Raises ArgumentTypeError, also for a FILE that was taken for one."""
+    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: write FILE before --page, or --page=8081")
 
 
 def read_checked(path: Path) -> Definitions:
@@ -83,6 +98,7 @@ class LocalRun:
         self.port: int | None = options.port
         self.handler_path = options.handler_path or [self.file.parent, Path.cwd()]
         self.definitions = definitions
+        self.page_port: int | None = options.page
         self.screen = Screen()
         self._changed_at = self.file.stat().st_mtime_ns
         self._next_plain = 0.0
@@ -102,7 +118,11 @@ class LocalRun:
                 tell=self._tell,
             )
             stack.push_async_callback(self._drain, platform)
-            engine = Engine(platform)
+            expected = BY_DESIGN if self.url is None else ()
+            history = PageHistory(expected=expected) if self.page_port is not None else None
+            engine = Engine(platform, page=history)
+            if history is not None:
+                await self._serve(stack, engine, history)
             platform.changed = engine.notify
             stop = asyncio.Event()
             task = asyncio.create_task(engine.run(stop), name="engine")
@@ -110,6 +130,23 @@ class LocalRun:
             self._greet(url)
             await self._watch(platform, engine, task)
         return 0
+
+    async def _serve(self, stack: AsyncExitStack, engine: Engine, history: PageHistory) -> None:
+        """The page, on this machine alone. Raises UserError when its port is taken."""
+        from redisqueue_operator.serve.page.server import LOOPBACK, PageServer  # noqa: PLC0415 - takes long
+
+        server = PageServer(
+            self.page_port or 0,
+            history=history,
+            explain=engine.explain,
+            letters=engine.letters,
+            foot=f"redisqueue local {self.file.name}",
+        )
+        try:
+            await stack.enter_async_context(server)
+        except OSError as error:
+            raise UserError(f"--page: cannot listen on port {self.page_port}: {error.strerror}") from error
+        self.screen.say(f"the page: http://{LOOPBACK}:{server.bound_port}/")
 
     async def _watch(self, platform: LocalPlatform, engine: Engine, task: asyncio.Task[None]) -> None:
         while not task.done():
