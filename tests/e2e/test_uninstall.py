@@ -79,9 +79,16 @@ def test_upgrade_and_rollback_and_nothing_is_left(trial: Cluster) -> None:
         told = trial.helm("test", release, "--namespace", namespace, "--timeout", "120s")
         assert "Succeeded" in told
     wait_until(lambda: "Pod/trial-operator-test" not in _left(trial), 60, "its pod is gone")
+    _check_network_policy(trial)
 
     helm(
-        trial, "upgrade", "trial", CHART, "--reuse-values", "--set", "replicas=1,networkPolicy.enabled=false"
+        trial,
+        "upgrade",
+        "trial",
+        CHART,
+        "--reset-then-reuse-values",
+        "--set",
+        "replicas=1,networkPolicy.enabled=false",
     )
     wait_until(lambda: operators(trial) == (1, 1), 60, "one operator is there")
     assert not trial.list("networkpolicies", NAMESPACE)
@@ -98,6 +105,34 @@ def test_upgrade_and_rollback_and_nothing_is_left(trial: Cluster) -> None:
     assert _of_the_release(trial, "trial") == []
     assert "deployment.apps/redisqueue-operator" in _of_the_release(trial, "redisqueue")
     trial.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
+
+
+def _check_network_policy(trial: Cluster) -> None:
+    """It is the operators', it accepts at their port, and they send to no port that it does not name."""
+    (policy,) = trial.list("networkpolicies", NAMESPACE)
+    selector = ",".join(
+        f"{key}={value}" for key, value in policy["spec"]["podSelector"]["matchLabels"].items()
+    )
+    pods = trial.list("pods", NAMESPACE, selector)
+    assert len(pods) == 2
+    (accepted,) = policy["spec"]["ingress"]
+    sent = {each["port"] for rule in policy["spec"]["egress"] for each in rule["ports"]}
+    seen = set()
+    for pod in pods:
+        (container,) = pod["spec"]["containers"]
+        listening = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert {each["port"] for each in accepted["ports"]} == {*listening}
+        connections = _connections(trial, pod["metadata"]["name"])
+        seen |= {theirs for ours, theirs in connections if ours not in listening.values()}
+    assert {443, 6379} <= seen <= sent, "the API server and Redis, and nothing else"
+
+
+def _connections(trial: Cluster, pod: str) -> list[tuple[int, int]]:
+    """The ports at both ends of each connection of that pod, those that listen left out."""
+    tables = kubectl(trial, "exec", pod, "--", "cat", "/proc/net/tcp", "/proc/net/tcp6")
+    rows = [line.split() for line in tables.splitlines() if "local_address" not in line]
+    ends = [[int(end.rpartition(":")[2], 16) for end in row[1:3]] for row in rows]
+    return [(ours, theirs) for ours, theirs in ends if theirs]
 
 
 def test_namespace_deleted_while_the_operator_is_away(trial: Cluster) -> None:

@@ -35,6 +35,12 @@ def test_manifests(helm: Helm, name: str, pytestconfig: pytest.Config) -> None:
     assert not difference, f"as intended? pytest tests/golden --update-golden\n{difference}"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_lint(helm: Helm, name: str) -> None:
+    told = helm.run("lint", "--strict", CHART, "--values", FOLDER / f"{name}.values.yaml")
+    assert "0 chart(s) failed" in told
+
+
 def test_nothing_is_expected_of_values_that_are_gone() -> None:
     of_values = {f"{name}.values.yaml" for name in NAMES}
     assert {path.name for path in FOLDER.iterdir()} - of_values == {f"{name}.yaml" for name in NAMES}

@@ -146,6 +146,9 @@ readOnlyRootFilesystem: true
   value: {{ include "operator.name" . }}
 - name: REDISQUEUE_ALLOWED_REDIS_HOSTS
   value: {{ join "," .Values.allowedRedisHosts | quote }}
+# The port that probes, Service and policies name.
+- name: REDISQUEUE_HTTP_PORT
+  value: "8080"
 - name: REDISQUEUE_LOG_LEVEL
   value: {{ .Values.logLevel }}
 {{- if .Values.page.enabled }}

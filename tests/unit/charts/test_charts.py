@@ -300,6 +300,7 @@ def test_valkey_is_there_on_demand(helm: Helm) -> None:
         ("service.port=0", "port"),
         # What the schema cannot see, the templates refuse.
         ('extraEnv=[{"name": "REDISQUEUE_LOG_LEVEL", "value": "DEBUG"}]', "REDISQUEUE_LOG_LEVEL"),
+        ('extraEnv=[{"name": "REDISQUEUE_HTTP_PORT", "value": "80"}]', "REDISQUEUE_HTTP_PORT"),
         ('extraEnv=[{"name": "A", "value": ""}, {"name": "A", "value": ""}]', "extraEnv: A is there twice"),
         ('extraVolumes=[{"name": "tmp", "emptyDir": {}}]', "extraVolumes: tmp"),
         ('podLabels={"app.kubernetes.io/name": "mine"}', "podLabels: app.kubernetes.io/name"),

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.helm import one
+from tests.support.helm import CHARTS, one
 
 if TYPE_CHECKING:
     from tests.support.helm import Helm
@@ -142,6 +142,8 @@ def test_the_network_policy_lets_through_what_the_operator_needs(helm: Helm) -> 
     (accepted,) = spec["ingress"]
     assert "from" not in accepted
     (container,) = pod(items)["spec"]["containers"]
+    told = {each["name"]: each.get("value") for each in container["env"]}
+    assert [*container_ports(pod(items)).values()] == [int(told["REDISQUEUE_HTTP_PORT"])]
     probed = {container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("startup", "readiness", "liveness")}
     assert {port["port"] for port in accepted["ports"]} == probed == {*container_ports(pod(items))}
 
@@ -193,6 +195,13 @@ def test_the_network_policy_may_name_who_is_at_the_other_end(helm: Helm) -> None
 def test_more_objects_are_templates(helm: Helm, given: Any) -> None:
     items = helm.template(CHART, f"extraObjects={json.dumps([given, given])}")
     assert [i["metadata"]["name"] for i in items if i["kind"] == "ConfigMap"] == ["redisqueue-more"] * 2
+
+
+def test_what_is_applied_without_helm_may_leave_the_test_out(helm: Helm) -> None:
+    words = ("template", "redisqueue", CHARTS / CHART, "--kube-version=1.34.0", "--skip-tests")
+    text = helm.run(*words)
+    assert "kind: Deployment" in text
+    assert "kind: Pod\n" not in text
 
 
 def test_helm_test_asks_the_operator_with_its_own_image(helm: Helm) -> None:
