@@ -16,6 +16,7 @@ from helm.dashboards.panels import (
     Line,
     Number,
     blank,
+    condition_table,
     filled,
     number_panel,
     queue_table,
@@ -166,6 +167,7 @@ ROWS = {
         ),
     ),
 }
+NOT_AS_WISHED = f"max by (namespace, name, type, reason) (redisqueue_condition_reason{{{ALL}}})"
 
 
 def rendered() -> str:
@@ -178,4 +180,5 @@ def rendered() -> str:
     for number in NUMBERS:
         fleet = fleet.with_panel(number_panel(number, WIDTH // len(NUMBERS)))
     fleet = fleet.with_row(dashboard.Row("RedisQueues")).with_panel(queue_table(COLUMNS))
+    fleet = fleet.with_panel(condition_table(NOT_AS_WISHED))
     return filled(fleet, ROWS)

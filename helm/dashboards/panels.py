@@ -137,27 +137,43 @@ def graph_panel(graph: Graph) -> timeseries.Panel:
 
 
 def queue_table(columns: tuple[Column, ...]) -> table.Panel:
-    """A row for each queue; its name leads to its own dashboard."""
-    found = table.Panel().title("All queues").description("Click a name to see one.").datasource(SOURCE)
-    found = found.span(WIDTH).height(10)
-    names = {"namespace": "Namespace", "name": "Name"}
+    """A row for each queue."""
+    found, names = table.Panel().title("All queues"), {}
     for number, column in enumerate(columns):
         found = found.with_target(query(Line(column.expression, ""), number=number, instant=True, rows=True))
         letter = chr(ord("A") + number)
         names[f"Value #{letter}"] = column.title
         found = found.override_by_name(column.title, [DynamicConfigValue(id_val="unit", value=column.unit)])
+    return _of_queues(found.height(10), names, ("Time",))
+
+
+def condition_table(expression: str) -> table.Panel:
+    """A row for each condition that is not as one wishes."""
+    found = table.Panel().title("What is not as one wishes").no_value("all is well").height(6)
+    found = found.with_target(query(Line(expression, ""), instant=True, rows=True))
+    return _of_queues(found, {"type": "Condition", "reason": "Reason"}, ("Time", "Value"))
+
+
+def _of_queues(found: table.Panel, names: Mapping[str, str], left_out: tuple[str, ...]) -> table.Panel:
+    """Its rows are of queues, of which each name leads to its own dashboard."""
     chosen = "var-namespace=${__data.fields.Namespace}&var-name=${__data.fields.Name}"
-    link = f"/d/redisqueue-queue?{chosen}&${{__url_time_range}}"
-    found = found.override_by_name(
-        "Name", [DynamicConfigValue(id_val="links", value=[{"title": "This queue", "url": link}])]
-    )
-    return found.transformations(
-        [
-            DataTransformerConfig(id_val="merge", options={}),
-            DataTransformerConfig(
-                id_val="organize", options={"excludeByName": {"Time": True}, "renameByName": names}
-            ),
-        ]
+    link = {"title": "This queue", "url": f"/d/redisqueue-queue?{chosen}&${{__url_time_range}}"}
+    organized = {
+        "excludeByName": dict.fromkeys(left_out, True),
+        "indexByName": {"namespace": 0, "name": 1},
+        "renameByName": {"namespace": "Namespace", "name": "Name", **names},
+    }
+    return (
+        found.description("Click a name to see one.")
+        .datasource(SOURCE)
+        .span(WIDTH)
+        .override_by_name("Name", [DynamicConfigValue(id_val="links", value=[link])])
+        .transformations(
+            [
+                DataTransformerConfig(id_val="merge", options={}),
+                DataTransformerConfig(id_val="organize", options=organized),
+            ]
+        )
     )
 
 

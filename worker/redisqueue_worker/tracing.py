@@ -34,6 +34,8 @@ def traced(handler: Handler) -> Handler:
 class TracedHandler:
     """Calls a handler in a consumer span, child of the producer's where the message carries its trace."""
 
+    is_of_many = False
+
     def __init__(self, handler: Handler) -> None:
         from opentelemetry import propagate, trace  # noqa: PLC0415  (optional)
 
@@ -103,7 +105,7 @@ class TracedHandler:
         }
         if context.id:
             attributes["messaging.message.id"] = context.id
-        if isinstance(self, TracedBatch):
+        if self.is_of_many:
             attributes["messaging.batch.message_count"] = len(messages)
         if context.enqueued_at is not None:
             waited = (began - context.enqueued_at).total_seconds()
@@ -139,6 +141,8 @@ class TracedHandler:
 
 class TracedBatch(TracedHandler):
     """Calls a batch handler in one span, which is linked to the producer's of each message."""
+
+    is_of_many = True
 
     def __init__(self, handler: Any) -> None:
         super().__init__(handler)

@@ -145,15 +145,25 @@ def _conditions(rows: Rows) -> Metric:
     return gauge
 
 
+_WISHED = dict.fromkeys(("Ready", "RedisReachable", "RedisDurable", "ScalingActive"), "True")
+_WISHED |= dict.fromkeys(("Degraded", "Paused", "Reconciling", "Stalled"), "False")
+
+
+def _is_as_wished(kind: str, status: str, reason: str) -> bool:
+    """Whether there is nothing to tell: a fleet that is well has no series for it."""
+    return reason == "Stable" if kind == "Progressing" else status == _WISHED[kind]
+
+
 def _reasons(rows: Rows) -> Metric:
     gauge = GaugeMetricFamily(
         "redisqueue_condition_reason",
-        "1 for the reason that each condition has now, whether it is True, False or Unknown.",
+        "1 for the reason of each condition that is not as one wishes, or Unknown.",
         labels=[*LABELS, "type", "reason"],
     )
     for labels, each in rows:
-        for kind, _, reason in each.conditions:
-            gauge.add_metric([*labels, kind, reason], 1)
+        for kind, status, reason in each.conditions:
+            if not _is_as_wished(kind, status, reason):
+                gauge.add_metric([*labels, kind, reason], 1)
     return gauge
 
 

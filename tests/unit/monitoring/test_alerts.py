@@ -24,34 +24,39 @@ def _series(given: dict[str, str]) -> list[dict[str, str]]:
     return [{"series": name, "values": values} for name, values in given.items()]
 
 
-def _tests(alert: str) -> Iterator[dict[str, Any]]:
-    """What promtool shall look at: that it fires, but not at once, and each case in which it is quiet."""
-    fires, annotations = CASES[alert]["fires"], ALERTS[alert]["annotations"]
-    expected = {
-        "exp_labels": {**fires["labels"], **ALERTS[alert]["labels"]},
-        "exp_annotations": {
-            "summary": fires["summary"],
-            "description": fires["description"],
-            "runbook_url": annotations["runbook_url"],
-        },
+def _fires(alert: str, case: dict[str, Any]) -> dict[str, Any]:
+    """That it fires, with its words, but not before its time."""
+    rule = ALERTS[alert]
+    annotations = {
+        "summary": case["summary"],
+        "description": case["description"],
+        "runbook_url": rule["annotations"]["runbook_url"],
     }
-    yield {
+    expected = {"exp_labels": {**case["labels"], **rule["labels"]}, "exp_annotations": annotations}
+    too_early = int(rule["for"].removesuffix("m")) - 1
+    return {
         "interval": "1m",
-        "input_series": _series(fires["series"]),
+        "input_series": _series(case["series"]),
         "alert_rule_test": [
-            {"alertname": alert, "eval_time": "0m", "exp_alerts": []},
-            {"alertname": alert, "eval_time": fires["at"], "exp_alerts": [expected]},
+            {"alertname": alert, "eval_time": f"{too_early}m", "exp_alerts": []},
+            {"alertname": alert, "eval_time": case["at"], "exp_alerts": [expected]},
         ],
     }
+
+
+def _is_quiet(alert: str, series: dict[str, str]) -> dict[str, Any]:
+    """That it does not fire at any minute."""
+    times = [f"{minute}m" for minute in range(minutes(series) + 1)]
+    looks = [{"alertname": alert, "eval_time": time, "exp_alerts": []} for time in times]
+    return {"interval": "1m", "input_series": _series(series), "alert_rule_test": looks}
+
+
+def _tests(alert: str) -> Iterator[dict[str, Any]]:
+    """What promtool shall look at."""
+    for case in CASES[alert]["fires"].values():
+        yield _fires(alert, case)
     for series in CASES[alert]["quiet"].values():
-        yield {
-            "interval": "1m",
-            "input_series": _series(series),
-            "alert_rule_test": [
-                {"alertname": alert, "eval_time": f"{minute}m", "exp_alerts": []}
-                for minute in range(minutes(series) + 1)
-            ],
-        }
+        yield _is_quiet(alert, series)
 
 
 def minutes(series: dict[str, str]) -> int:

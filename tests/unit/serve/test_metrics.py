@@ -10,12 +10,14 @@ from prometheus_client import generate_latest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, worker
 
 from redisqueue_operator.api import Key
+from redisqueue_operator.decide.status.build import KINDS
 from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.serve.metrics import OperatorMetrics
 
 README = Path(__file__).parents[3] / "operator" / "README.md"
 EMAILS = Key("shop", "emails")
 READY = {"type": "Ready", "status": "True", "reason": "Applied"}
+REFUSED = {"type": "Stalled", "status": "True", "reason": "InvalidSpec"}
 LABELS = {"namespace": "shop", "name": "emails"}
 
 
@@ -91,11 +93,35 @@ def test_conditions(metrics: OperatorMetrics) -> None:
         for kind in ("Ready", "Degraded", "RedisReachable")
     ]
     assert values == [1, 0, None]
-    reasons = [
-        _value(metrics, "redisqueue_condition_reason", **LABELS, type=each["type"], reason=each["reason"])
-        for each in conditions
-    ]
-    assert reasons == [1, 1, 1], "what is unknown has a reason, too"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "reason", "told"),
+    [
+        ("Ready", "True", "Applied", False),
+        ("Ready", "False", "InvalidSpec", True),
+        ("RedisDurable", "Unknown", "NotTold", True),
+        ("Degraded", "False", "Healthy", False),
+        ("Degraded", "True", "PodsFailing", True),
+        ("Progressing", "False", "Stable", False),
+        ("Progressing", "False", "RolledBack", True),
+        ("Progressing", "True", "Canary", True),
+        ("Stalled", "True", "InvalidSpec", True),
+    ],
+)
+def test_a_reason_is_told_of_what_is_not_as_one_wishes(
+    metrics: OperatorMetrics, kind: str, status: str, reason: str, told: bool
+) -> None:
+    metrics.observe(EMAILS, None, None, [{"type": kind, "status": status, "reason": reason}])
+    value = _value(metrics, "redisqueue_condition_reason", **LABELS, type=kind, reason=reason)
+    assert value == (1 if told else None)
+
+
+def test_a_reason_can_be_told_of_each_condition(metrics: OperatorMetrics) -> None:
+    conditions = [{"type": kind, "status": "Unknown", "reason": "NotObserved"} for kind in KINDS]
+    metrics.observe(EMAILS, None, None, conditions)
+    for kind in KINDS:
+        assert _value(metrics, "redisqueue_condition_reason", **LABELS, type=kind, reason="NotObserved") == 1
 
 
 def test_the_limits_of_the_workers_are_those_of_a_valid_spec(metrics: OperatorMetrics) -> None:
@@ -182,7 +208,7 @@ def test_the_documented_table_is_the_registry() -> None:
     for second in (0, 5):
         observation = fleet(queue(10 - second, claims=second, at=1000.0 + second), busy=1)
         decision = story.at(float(second), observation)
-    metrics.observe(EMAILS, fleet(of, busy=1), decision, [READY], limits=(0, 20))
+    metrics.observe(EMAILS, fleet(of, busy=1), decision, [READY, REFUSED], limits=(0, 20))
     metrics.follow_redrives(lambda: {(EMAILS, "Failed"): 1})
     metrics.api_call("GET", 200)
     metrics.returned(EMAILS, 16)
