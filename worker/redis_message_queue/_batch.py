@@ -265,12 +265,12 @@ class ConsumerState:
 
     def _settle_id(self, settlements: Sequence[Settlement]) -> str:
         # The same settlements give the same id, so a caller repeats a call by calling again.
-        digest = hashlib.sha1(self._nonce, usedforsecurity=False)
-        for settlement in settlements:
-            stored = settlement.claim.stored
-            digest.update(f"|{settlement.claim.token}|{settlement.outcome}|".encode())
-            digest.update(stored if isinstance(stored, bytes) else stored.encode())
-        return digest.hexdigest()
+        ends = "|".join([one.claim.token + one.outcome for one in settlements])
+        parts = [self._nonce, ends.encode()]
+        for one in settlements:
+            stored = one.claim.stored
+            parts.append(stored if isinstance(stored, bytes) else stored.encode())
+        return hashlib.sha1(b"|".join(parts), usedforsecurity=False).hexdigest()
 
     def _parse_if_found(self, reply: bytes | list[bytes] | None) -> tuple[SettleReply, int] | None:
         return None if reply is None else self._parse(reply)

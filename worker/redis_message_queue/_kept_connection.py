@@ -20,11 +20,11 @@ from redis.exceptions import ResponseError
 
 from redis_message_queue._clock import NEVER, check_deadline, deadline_at, monotonic
 from redis_message_queue._local_state import ForgottenAtFork
-from redis_message_queue.operations import Push
+from redis_message_queue.operations import Call, Push
 from redis_message_queue.trouble import is_elsewhere
 
 if TYPE_CHECKING:
-    from redis_message_queue.operations import Call, Text
+    from redis_message_queue.operations import Text
 
 # Later, the pool has to look whether the server has closed it.
 _KEPT_SECONDS = 0.01
@@ -136,7 +136,7 @@ def _packed(call: Call[Any] | Push, connection: Any) -> bytes:
         names, own, args = call.names, call.own_keys, call.args
         parts = (*own, *args)
         head = _head_of_call(call.script.sha, names, len(names) + len(own), encoding)
-        bulks = [b"*%d\r\n%b" % (3 + len(names) + len(parts), head)]
+        bulks = [b"*%d\r\n%b" % (3 + len(names) + len(parts) + len(call.tail), head)]
     is_utf8 = encoding == _UTF8
     for part in parts:
         if is_utf8 and type(part) is str:
@@ -144,7 +144,14 @@ def _packed(call: Call[Any] | Push, connection: Any) -> bytes:
         elif type(part) is not bytes:
             part = str(part).encode(*encoding)  # noqa: PLW2901
         bulks.append(b"$%d\r\n%b\r\n" % (len(part), part))
+    if type(call) is Call and call.tail:
+        bulks.append(_tail(call.tail, encoding))
     return b"".join(bulks)
+
+
+@lru_cache(_HEADS)
+def _tail(words: tuple[str | int, ...], encoding: tuple[str, str]) -> bytes:
+    return _bulks(tuple(map(str, words)), encoding)
 
 
 @lru_cache(_HEADS)

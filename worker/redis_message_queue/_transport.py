@@ -46,7 +46,7 @@ async def execute_async(client: Any, call: Call[T]) -> T:
     """
     if not isinstance(client, _ASYNCIO):
         keys = call.keys
-        words = call.script.text, len(keys), *map(as_text, keys), *call.args
+        words = call.script.text, len(keys), *map(as_text, keys), *call.args, *call.tail
         return call.parse(await send_async(client, "eval", *words))
     kept = kept_by(client)
     try:
@@ -83,7 +83,7 @@ def _command(client: Any, call: Call[Any], *, by_text: bool = False) -> Any:
     source, keys = call.script, call.keys
     options: dict[str, Any] = {NEVER_DECODE: True} if call.raw else {}
     script = ("EVAL", source.text) if by_text else ("EVALSHA", source.sha)
-    return client.execute_command(*script, len(keys), *keys, *call.args, **options)
+    return client.execute_command(*script, len(keys), *keys, *call.args, *call.tail, **options)
 
 
 # -- commands --
@@ -256,7 +256,7 @@ def execute(client: Any, call: Call[T]) -> T:
     """
     if not isinstance(client, _BLOCKING):
         keys = call.keys
-        words = call.script.text, len(keys), *map(as_text, keys), *call.args
+        words = call.script.text, len(keys), *map(as_text, keys), *call.args, *call.tail
         return call.parse(send(client, "eval", *words))
     kept = kept_by(client)
     try:

@@ -78,13 +78,16 @@ class LeaseBook:
     def __len__(self) -> int:
         return len(self._leases)
 
-    def add(self, claim: Claim, claimed_at: float) -> None:
-        """Keep a lease that began at `claimed_at`, or a little later."""
-        self._leases[claim.lease] = _Lease(claim, claimed_at + self.visibility_timeout_seconds)
+    def add(self, *claims: Claim, claimed_at: float) -> None:
+        """Keep leases that began at `claimed_at`, or a little later."""
+        end = claimed_at + self.visibility_timeout_seconds
+        for claim in claims:
+            self._leases[claim.lease] = _Lease(claim, end)
 
-    def remove(self, claim: Claim) -> None:
-        """Keep it no longer. Harmless when it was not kept."""
-        self._leases.pop(claim.lease, None)
+    def remove(self, *claims: Claim) -> None:
+        """Keep them no longer. Harmless where they were not kept."""
+        for claim in claims:
+            self._leases.pop(claim.lease, None)
 
     def clear(self) -> None:
         """Keep nothing any more."""
@@ -120,7 +123,7 @@ class LeaseBook:
         for claim, ok in known:
             self.remove(claim)
             if ok:
-                self.add(claim, asked_at)
+                self.add(claim, claimed_at=asked_at)
         return [claim for claim, ok in known if not ok]
 
     def failed(self, now: float) -> None:
@@ -168,8 +171,7 @@ class Leases:
         with self._keeper.lock:
             self._keeper.check_open()
             try:
-                for claim in claims:
-                    self.book.add(claim, since)
+                self.book.add(*claims, claimed_at=since)
                 if claims:
                     timers.by(self._keeper, since + self.book.interval_seconds)
             except BaseException:
@@ -183,8 +185,7 @@ class Leases:
         a settled message finds its lease taken.
         """
         with self._keeper.lock:
-            for claim in claims:
-                self.book.remove(claim)
+            self.book.remove(*claims)
 
     def remaining_seconds(self, claim: Claim) -> float:
         """How long the lease certainly lasts without renewal; not above 0 when it counts as lost.

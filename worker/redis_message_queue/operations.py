@@ -58,7 +58,8 @@ def script(name: str) -> Script:
 class Call(NamedTuple, Generic[T_co]):
     """One script call. `raw` asks for a reply in bytes whatever the client decodes.
 
-    Of its keys `names` come first: those of the queue, the same in call after call, and so packed once.
+    Of its keys `names` come first, and after its arguments `tail`: those of the queue, the same in call after
+    call, and so packed once.
     """
 
     script: Script
@@ -67,6 +68,7 @@ class Call(NamedTuple, Generic[T_co]):
     parse: Callable[[Any], T_co]
     raw: bool = False
     names: tuple[Text, ...] = ()
+    tail: tuple[str | int, ...] = ()
 
     @property
     def keys(self) -> tuple[Text, ...]:
@@ -166,9 +168,10 @@ def publish(
     return Call(
         script("publish"),
         (deduplication_key, replay_key, *answered),
-        (stored, cap, overload_policy, deduplication_ttl_seconds, replay_ttl_ms),
+        (stored,),
         int,
         names=_publish_keys(pending),
+        tail=(cap, overload_policy, deduplication_ttl_seconds, replay_ttl_ms),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import typing
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -212,7 +213,7 @@ def called(handler: BatchTarget, payloads: Payloads, contexts: Sequence[Context]
     """Call a batch handler with all of them; what it says of each. Never raises."""
     call = _Call(handler, payloads, contexts)
     try:
-        with forks_end_here(), own_state():
+        with forks_end_here(), own_state() or nullcontext():
             if values := call.read():
                 call.took(handler.call_all(values, call.context))
     except BaseException as error:
@@ -226,7 +227,7 @@ async def called_async(handler: BatchTarget, payloads: Payloads, contexts: Seque
     for context in contexts:
         context.task = asyncio.current_task()
     try:
-        with forks_end_here(), own_state():
+        with forks_end_here(), own_state() or nullcontext():
             if values := call.read():
                 call.took(await handler.call_all(values, call.context))
     except BaseException as error:

@@ -141,10 +141,11 @@ class Quarantine:
 
     def admit(self, claims: Sequence[Claim]) -> list[Claim]:
         """Those of one claim that may begin now; the others are kept."""
-        self.kept += [claim for claim in claims if claim.kept]
         begun = [claim for claim in claims if not claim.kept]
+        if len(begun) < len(claims):
+            self.kept += [claim for claim in claims if claim.kept]
         if begun:
-            self._apart = any(claim.lost_leases for claim in begun)
+            self._apart = max([claim.lost_leases for claim in begun]) > 0
         if self._apart and begun:
             log.info(
                 "came back by an expired lease: nothing is handled beside",

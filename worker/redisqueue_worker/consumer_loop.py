@@ -241,7 +241,8 @@ class ConsumerLoop(threading.Thread):
         if succession := self._succession:  # before the first claim
             self._calls.unless_refused("expire", lambda _: succession.give_back())
             self._succession = None
-        self._release(self._quarantine.over(running=0 if self._draining.is_set() else self._running))
+        if self._quarantine.kept:
+            self._release(self._quarantine.over(running=0 if self._draining.is_set() else self._running))
         batch = self.outbox.next(now)
         wanted = self._wanted(now, calling=bool(batch))
         if batch or wanted:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redis_message_queue._clock import monotonic
 from redisqueue_worker.exceptions import checked_seconds
-from redisqueue_worker.headers import enqueued_at_of, headers_of
+from redisqueue_worker.headers import headers_of, tells_when
 from redisqueue_worker.logs import STANDARD, free_names
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class Context:
         delivery_count: how often this message was handed out, this time included.
         task: for the worker: where an async handler runs.
         has_seen_cancellation: for the worker: `cancelled` was true when the handler asked.
+        keeps_result: for the worker: whether to `keep` what the handler returns.
         result: for the worker: the text of what the handler returned, where results are kept.
     """
 
@@ -119,11 +120,10 @@ class Context:
         self._cancelled = False
         self.has_seen_cancellation = False
         self.task: asyncio.Task[Any] | None = None
-        self._keeps_result = keeps_result
+        self.keeps_result = keeps_result
         self.result = ""
         self._timeout_seconds = timeout_seconds
-        self._deadline: float | None = None
-        self.restart_clock()
+        self._deadline = None if timeout_seconds is None else monotonic() + timeout_seconds
 
     # What few handlers ask for is made when one does.
 
@@ -318,7 +318,7 @@ class Context:
 
     def keep(self, value: object) -> None:
         """Called by the worker with what the handler returned."""
-        if self._keeps_result:
+        if self.keeps_result:
             from redis_message_queue.results import completed  # noqa: PLC0415  (few workers keep results)
 
             self.result = completed(value)
@@ -366,7 +366,7 @@ class Contexts:
 
     def of(self, claim: Claim, draining: threading.Event) -> Context:
         """The context of a message that was claimed just now."""
-        if claim.delivery_count == 1:  # a retry's wait is mostly the backoff
+        if claim.delivery_count == 1 and tells_when(claim.payload):  # a retry's wait is mostly the backoff
             self._count_wait(claim)
         return Context(
             id=claim.id,
@@ -379,6 +379,6 @@ class Contexts:
         )
 
     def _count_wait(self, claim: Claim) -> None:
-        if enqueued_at := enqueued_at_of(claim.payload):
+        if enqueued_at := headers_of(claim.payload).enqueued_at:
             waited = datetime.now(UTC) - enqueued_at
             self._metrics.queue_wait_seconds.observe(max(0.0, waited.total_seconds()))

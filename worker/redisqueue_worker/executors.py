@@ -11,7 +11,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -37,11 +37,10 @@ log = logging.getLogger(__name__)
 
 # The variable of the standard library that holds a decimal context.
 _DECIMALS = "decimal_context"
-_NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
-def own_state() -> AbstractContextManager[Any]:
-    """Give the current context a decimal context of its own, and for the `with` block a Sentry scope.
+def own_state() -> AbstractContextManager[Any] | None:
+    """Give the current context a decimal context of its own; a Sentry scope for what runs in it, if any.
 
     Each message is handled in a copy of its slots' context, in which start-up hooks ran. A copy shares the
     objects that variables hold, though, and some libraries keep one that is meant to be changed.
@@ -50,7 +49,7 @@ def own_state() -> AbstractContextManager[Any]:
         if variable.name == _DECIMALS:  # else each message gets one of its own when it first needs it
             decimal.setcontext(decimal.getcontext().copy())
     scope = getattr(sys.modules.get("sentry_sdk"), "isolation_scope", None)
-    return scope() if scope else _NOTHING
+    return scope() if scope else None
 
 
 BEAT_SECONDS = 1.0
@@ -85,8 +84,14 @@ class Executor(Protocol):
 def failure_in(handler: Target, payload: str | bytes, context: Context) -> Failure | None:
     """Call the handler to its end; how it failed. Never raises."""
     try:
-        with forks_end_here(), own_state():
-            context.keep(handler.call(payload, context))
+        with forks_end_here():
+            if scope := own_state():
+                with scope:
+                    returned = handler.call(payload, context)
+            else:
+                returned = handler.call(payload, context)
+            if context.keeps_result:
+                context.keep(returned)
     except BaseException as error:
         return failure_of(error)
     return None
@@ -96,8 +101,14 @@ async def failure_in_async(handler: Target, payload: str | bytes, context: Conte
     """The same of an async handler. The event loop never sees what it raised, and so asks it nothing."""
     context.task = asyncio.current_task()
     try:
-        with forks_end_here(), own_state():
-            context.keep(await handler.call(payload, context))
+        with forks_end_here():
+            if scope := own_state():
+                with scope:
+                    returned = await handler.call(payload, context)
+            else:
+                returned = await handler.call(payload, context)
+            if context.keeps_result:
+                context.keep(returned)
     except BaseException as error:
         return failure_of(error)
     return None
@@ -219,6 +230,7 @@ class ThreadExecutor:
         self._work: queue.SimpleQueue[InFlight | Batch | None] = queue.SimpleQueue()
         self.context = contextvars.copy_context()
         self._runner = asyncio.Runner()  # one loop: what a start-up hook opens, a shut-down hook can close
+        self._slot = threading.local()
         self._threads = [
             threading.Thread(target=self._serve, name=f"slot-{index}", daemon=True) for index in range(count)
         ]
@@ -226,6 +238,9 @@ class ThreadExecutor:
             thread.start()
 
     def start(self, messages: Sequence[InFlight]) -> None:
+        if getattr(self._slot, "is_free", False):  # its message has just ended, and this one takes its place
+            self._slot.following = messages[0]
+            return
         for message in messages:
             self._work.put(message)
 
@@ -238,15 +253,22 @@ class ThreadExecutor:
             self._work.put(None)
 
     def _serve(self) -> None:
-        while (message := self._work.get()) is not None:
+        slot = self._slot
+        slot.following = None
+        while (message := slot.following or self._work.get()) is not None:
+            slot.following = None
             if isinstance(message, InFlight) and message.cancelled:  # before a slot began with it
                 self._done(message, failure_of(asyncio.CancelledError()))
             else:
                 self._handle(message, self._handler)
 
     def _handle(self, message: Any, handler: Handler) -> None:
-        own = self.context.copy()
-        self._done(message, own.run(failure_in, handler, message.claim.payload, message.context))
+        failure = self.context.copy().run(failure_in, handler, message.claim.payload, message.context)
+        self._slot.is_free = True
+        try:
+            self._done(message, failure)
+        finally:
+            self._slot.is_free = False
 
 
 class TaskExecutor:

@@ -20,7 +20,7 @@ from redisqueue_worker.logs import shown, text_of, type_name
 from redisqueue_worker.payload import Decode, decoder_for, parse
 from redisqueue_worker.registry import Registry, batch_policy_of, handler
 from redisqueue_worker.signals import BY_SIGNALS, forks_end_here
-from redisqueue_worker.signatures import call_style_of, finished
+from redisqueue_worker.signatures import PLAIN, call_style_of, finished
 from redisqueue_worker.tracing import traced
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class FunctionHandler(typing.NamedTuple):
             return _awaited(result)
         if self.wraps_async and inspect.iscoroutine(result):  # its wrapper did not await it
             result = asyncio.run(result)
-        return finished(result)
+        return result if type(result) in PLAIN else finished(result)
 
 
 async def _awaited(coroutine: Awaitable[Any]) -> Any:

@@ -66,13 +66,9 @@ def _holding(names: Collection[str]) -> Callable[[str | bytes], bool]:
     return holds
 
 
-_tells_when = _holding((ENQUEUED_AT,))
+tells_when = _holding((ENQUEUED_AT,))
+"""Whether a payload may say when it was published."""
 _is_stamped = _holding((ENQUEUED_AT, TRACE_FIELDS[0]))
-
-
-def enqueued_at_of(payload: str | bytes) -> datetime | None:
-    """When it was published; None unless its producer told."""
-    return headers_of(payload).enqueued_at if _tells_when(payload) else None
 
 
 def headers_of(payload: str | bytes) -> Headers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import selectors
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from redis_message_queue._clock import monotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from redisqueue_worker.probes import Answer
 
@@ -40,14 +39,15 @@ class Pulse:
     def beat(self) -> None:
         self._due = self._clock() + GRACE_SECONDS
 
-    @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        """Within it the loop waits for Redis, which is not the loop's fault."""
+    def away(self) -> Pulse:
+        """For a `with` block in which the loop waits for Redis, which is not the loop's fault."""
+        return self
+
+    def __enter__(self) -> None:
         self._due = self._clock() + AWAY_GRACE_SECONDS
-        try:
-            yield
-        finally:
-            self.beat()
+
+    def __exit__(self, *_problem: object) -> None:
+        self.beat()
 
     @property
     def late_seconds(self) -> float:

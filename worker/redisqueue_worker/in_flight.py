@@ -71,7 +71,7 @@ class InFlight:
     def end(self, failure: Failure | None) -> Failure | None:
         """Its handler has ended; how that counts."""
         self.finished = True
-        return unless_unwanted(failure, self.context)
+        return unless_unwanted(failure, self.context) if self.cancelled else failure
 
     def begin(self, cancel: Callable[[], object] | None) -> None:
         """A slot begins with it only now: from here its handler's time counts."""
@@ -90,7 +90,8 @@ class InFlightTable:
 
     def add(self, *messages: InFlight) -> None:
         with self._lock:
-            self._by_lease.update((message.claim.lease, message) for message in messages)
+            for message in messages:
+                self._by_lease[message.claim.lease] = message
 
     def remove(self, *claims: Claim) -> None:
         """Forget the messages of `claims`, where there are any."""

@@ -99,9 +99,9 @@ class Outbox:
     def taken(self, settlements: Sequence[Settlement], now: float) -> None:
         """Redis has answered for these."""
         for settlement in settlements:
-            lease = settlement.claim.lease
-            self._refused.pop(lease, None)
-            self._since.pop(lease, None)
+            self._since.pop(settlement.claim.lease, None)
+        for settlement in settlements if self._refused else ():
+            self._refused.pop(settlement.claim.lease, None)
         self._sent, self._taken_at = [], now
 
     def refuse(self, now: float, *, claiming: bool) -> Refused | None:
@@ -140,7 +140,9 @@ class Outbox:
     @property
     def next_at(self) -> float | None:
         """When to try the next that was refused."""
-        return min((one.next_at for one in self._refused.values()), default=None)
+        if not self._refused:
+            return None
+        return min([one.next_at for one in self._refused.values()])
 
     def untried(self, since: float) -> bool:
         """Whether there is something that Redis was not asked to take since then."""

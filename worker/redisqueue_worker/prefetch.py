@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from redis_message_queue._clock import monotonic
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -87,8 +89,11 @@ class Prefetch:
     def add(self, messages: Sequence[InFlight]) -> Sequence[InFlight]:
         """Those that slots are free for, to be begun; the others wait for one."""
         with self._lock:
+            if len(messages) <= self._free:
+                self._free -= len(messages)
+                return messages
             begun, waiting = messages[: self._free], messages[self._free :]
-            self._free -= len(begun)
+            self._free = 0
             for message in waiting:
                 message.queued = True
             self._waiting.extend(waiting)
@@ -97,13 +102,16 @@ class Prefetch:
     def next(self, *, draining: bool) -> InFlight | None:
         """A slot has become free: what it is to begin with, if anything."""
         with self._lock:
-            if draining or not self._waiting or self.patience_seconds <= 0:
+            waiting = self._waiting
+            if draining or not waiting or monotonic() - waiting[0].started >= LONGEST_WAIT_SECONDS:
                 self._free += 1
                 return None
-            return self._waiting.popleft()
+            return waiting.popleft()
 
     def take_back(self, *, held: bool) -> list[InFlight]:
         """What no slot is to begin with, since the worker is held up or the first has waited for too long."""
+        if not self._waiting:
+            return []
         with self._lock:
             if not self._waiting or not (held or self.patience_seconds <= 0):
                 return []

@@ -175,7 +175,8 @@ def _scope(function: Any) -> dict[str, Any]:
 
 T = TypeVar("T")
 
-_PLAIN = (types.NoneType, bool, int, float, str, bytes, dict)
+PLAIN = frozenset((types.NoneType, bool, int, float, str, bytes, dict))
+"""What holds no work that is left to do."""
 _SERIES = (list, tuple)
 _MOST_OF_SERIES = 1000
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
@@ -188,7 +189,7 @@ class NotDone(Exception):
 
 def finished(result: T, who: str = "the handler") -> T:
     """`result`, if the work is done. Raises NotDone if somebody would have to go on with it."""
-    if type(result) not in _PLAIN and (problem := _problem(result)):
+    if type(result) not in PLAIN and (problem := _problem(result)):
         raise NotDone(f"{who} returned {problem}")
     return result
 

@@ -63,7 +63,7 @@ def test_claim_reply_is_read_as_bytes_or_text_short_or_long(
 
 async def test_duck_typed_clients_get_exactly_one_plain_eval() -> None:
     call = claim()
-    expected = (call.script.text, len(call.keys), *map(operations.as_text, call.keys), *call.args)
+    expected = (call.script.text, len(call.keys), *map(operations.as_text, call.keys), *call.args, *call.tail)
     blocking, loop_bound = CannedClient(None), CannedAsyncClient(None)
     _transport.execute(blocking, call)
     await _transport.execute_async(loop_bound, call)

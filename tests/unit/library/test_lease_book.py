@@ -23,7 +23,7 @@ def claim(number: int) -> Claim:
 def test_leases_that_came_at_different_times_are_soon_renewed_together() -> None:
     book = LeaseBook(TIMEOUT, INTERVAL)
     for number in range(30):
-        book.add(claim(number), number / 10)
+        book.add(claim(number), claimed_at=number / 10)
     calls: list[tuple[float, int]] = []
     while len(calls) < 6:
         now = book.renews_at
@@ -36,8 +36,8 @@ def test_leases_that_came_at_different_times_are_soon_renewed_together() -> None
 def test_two_messages_under_one_token_are_two_leases() -> None:
     book = LeaseBook(TIMEOUT, INTERVAL)
     old, new = claim(1), claim(1)._replace(stored="another")
-    book.add(old, 0.0)
-    book.add(new, 1.0)
+    book.add(old, claimed_at=0.0)
+    book.add(new, claimed_at=1.0)
     book.remove(old)
     assert (book.ends_at(old), book.ends_at(new)) == (None, 1.0 + TIMEOUT)
     assert book.due(4.0) == [new]
@@ -46,7 +46,7 @@ def test_two_messages_under_one_token_are_two_leases() -> None:
 
 def test_a_failure_is_repeated_sooner_and_the_end_stays() -> None:
     book = LeaseBook(TIMEOUT, INTERVAL)
-    book.add(claim(1), 0.0)
+    book.add(claim(1), claimed_at=0.0)
     assert book.renews_at == 3.0
     assert book.due(3.0) == [claim(1)]
     book.failed(3.5)
@@ -56,7 +56,7 @@ def test_a_failure_is_repeated_sooner_and_the_end_stays() -> None:
 
 def test_an_expired_lease_is_told_once_and_may_still_be_saved() -> None:
     book = LeaseBook(TIMEOUT, INTERVAL)
-    book.add(claim(1), 0.0)
+    book.add(claim(1), claimed_at=0.0)
     book.failed(11.0)
     assert book.expired(11.9) == []
     assert book.expired(12.0) == [claim(1)]
@@ -71,7 +71,7 @@ def test_an_expired_lease_is_told_once_and_may_still_be_saved() -> None:
 def test_a_lost_lease_is_kept_no_longer_and_a_removed_one_is_never_lost() -> None:
     book = LeaseBook(TIMEOUT, INTERVAL)
     for number in (1, 2):
-        book.add(claim(number), 0.0)
+        book.add(claim(number), claimed_at=0.0)
     asked = book.due(3.0)
     book.remove(claim(1))
     assert book.renewed(asked, [False, False], 3.0) == [claim(2)]
@@ -114,7 +114,7 @@ class Keeping(RuleBasedStateMachine):
     @rule(ago=st.integers(0, 8).map(eighths))
     def add(self, ago: float) -> None:
         self.numbers += 1
-        self.book.add(claim(self.numbers), self.now - ago)
+        self.book.add(claim(self.numbers), claimed_at=self.now - ago)
         self.ends[str(self.numbers)] = self.now - ago + TIMEOUT
 
     @precondition(lambda self: self.ends)

@@ -211,11 +211,12 @@ class RedisGateway(GatewayAdmin):
             )
         if self._sender.unprobed:
             await self._sender.probe()
-        record = f"{dedup_key}:publish_operation_result:{new_id()}"
+        message_id = new_id()
+        record = f"{dedup_key}:publish_operation_result:{message_id}"
         call = operations.publish(
             pending=queue,
             deduplication_key=str(dedup_key),
-            stored=envelope.encode(message, key=getattr(dedup_key, "key", None)),
+            stored=envelope.encode(message, message_id, key=getattr(dedup_key, "key", None)),
             deduplication_ttl_seconds=self._deduplication_seconds,
             replay_key=record,
             replay_ttl_ms=self._publish_record_ms,
