@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Makes the terminal the program's own, so that ^C and a new size reach it as signals.
 _OWN = (
     "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    " os.execv(sys.argv[1], sys.argv[1:])"
+    " os.execvp(sys.argv[1], sys.argv[1:])"
 )
 _HOME = "\x1b[H"
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")

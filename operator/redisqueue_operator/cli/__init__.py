@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.cli.options import Subcommands
 
 EXTRA = "local"
+COMPLETE = "__complete"
 EPILOG = """\
 examples:
   redisqueue local queue.yaml                     run its workers here, on an embedded Valkey
@@ -37,10 +38,13 @@ examples:
   redisqueue redrive emails --dry-run             dead letters that would become pending again
   redisqueue repair emails --dry-run              messages in processing that nobody would take back
   kubectl redisqueue redrive rq/emails -n shop --rate 50 --field type=invoice
-  kubectl redisqueue explain emails -n shop       why it has as many workers as it has
+  kubectl redisqueue explain rq/emails -n shop    why it has as many workers as it has
   kubectl redisqueue stacks rq/emails -n shop     where the handler of each message in hand stands
   redisqueue acl -f queue.yaml --role worker      the least rights in Redis
-  kubectl redisqueue drain emails -n shop         no workers until --resume; what runs finishes
+  kubectl redisqueue pause rq/emails -n shop      keep the number of workers; resume, scale, drain
+  kubectl redisqueue logs rq/emails -n shop -f    what all its workers say, also those to come
+  kubectl redisqueue support-bundle -A            all that helps to look at a trouble, without secrets
+  source <(redisqueue completion bash)            TAB completes; zsh, fish
 """
 
 
@@ -90,12 +94,11 @@ def refuse(problem: str, _: argparse.Namespace) -> int:
     raise UserError(problem)
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options; exits with 2 for wrong usage.
 
     argparse ends a list of words at the first flag: the words after it are put where the command wants them.
     """
-    words = sys.argv[1:] if argv is None else argv
     everything = parser(*words[:1])
     options, rest = everything.parse_known_args(words)
     more = getattr(options, getattr(options, "words", ""), None)
@@ -111,7 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     4: the message that was asked for has failed; 128 + n: a signal.
     """
-    options = parse(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == [COMPLETE]:
+        from redisqueue_operator.cli.completing import complete  # noqa: PLC0415 - a shell asks for it alone
+
+        print(*complete(parser, words[1:]), sep="\n")
+        return 0
+    options = parse(words)
     try:
         check_texts(options)
         result: int = options.run(options)
@@ -146,3 +155,8 @@ def described(error: Exception) -> str | None:
     if isinstance(error, (RedisError, RedisClusterException)):
         return f"Redis: {trouble.described(error)} (its address: --redis-url or REDISQUEUE_REDIS_URL)"
     return None
+
+
+def complete_for_kubectl() -> int:
+    """`kubectl_complete-redisqueue`: what kubectl runs for `kubectl redisqueue TAB`."""
+    return main([COMPLETE, *sys.argv[1:]])

@@ -22,6 +22,14 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", metavar="NAME", help="as for kubectl (default: the current one)")
 
 
+def plain_name(name: str) -> str:
+    """Of a RedisQueue that may be given as rq/NAME, or as kubectl prints it."""
+    kind, slash, rest = name.rpartition("/")
+    return (
+        rest if slash and kind in ("rq", "redisqueue", "redisqueues", "redisqueue.redisqueue.dev") else name
+    )
+
+
 class Kubectl:
     """Runs kubectl in the context and namespace of the options. Raises UserError when it cannot be run."""
 
@@ -29,18 +37,29 @@ class Kubectl:
         found = shutil.which("kubectl")
         if found is None:
             raise UserError("kubectl is not on PATH: this command asks the cluster through it")
-        self._command = [found, f"--request-timeout={TIMEOUT_SECONDS}s"]
-        self._command += [f"--context={options.context}"] if options.context else []
+        self._program = found
+        self._context = [f"--context={options.context}"] if options.context else []
         self._namespace = options.namespace
 
     def run(self, *arguments: str, namespace: str | None = None) -> str:
         """Its output. Raises UserError with its own words when it fails."""
-        place = namespace or self._namespace
-        command = [*self._command, *([f"--namespace={place}"] if place else []), *arguments]
+        command = self._command(namespace, f"--request-timeout={TIMEOUT_SECONDS}s", *arguments)
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode != 0:
             raise UserError(done.stderr.strip() or f"kubectl ended with {done.returncode}")
         return done.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """One that goes on by itself, with pipes for what it says."""
+        pipe = subprocess.PIPE
+        command = self._command(None, *arguments)
+        return subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace"
+        )
+
+    def _command(self, namespace: str | None, *arguments: str) -> list[str]:
+        place = namespace or self._namespace
+        return [self._program, *self._context, *([f"--namespace={place}"] if place else []), *arguments]
 
     def get(self, *arguments: str, namespace: str | None = None) -> dict[str, Any]:
         """What `kubectl get … -o json` says."""

@@ -21,7 +21,13 @@ COMMANDS = {
     "repair": ("queues.repair", "messages without a lease get one, and so come back"),
     "explain": ("cluster.explain", "why so many workers"),
     "stacks": ("cluster.stacks", "where handlers stand"),
-    "drain": ("cluster.drain", "stop the workers, losing nothing"),
+    "pause": ("cluster.control", "keep the number of workers as it is"),
+    "resume": ("cluster.control", "let the rules choose the number of workers again"),
+    "scale": ("cluster.control", "fix the number of workers"),
+    "drain": ("cluster.control", "stop the workers, losing nothing"),
+    "logs": ("cluster.logs", "what all workers say, each line with its pod"),
+    "support-bundle": ("cluster.support_bundle", "all that helps to look at a trouble, without secrets"),
     "acl": ("queues.acl", "the least rights in Redis"),
+    "completion": ("files.completion", "completion for bash, zsh and fish"),
 }
 """Of each: its module, below this one, and what `redisqueue --help` says of it."""

@@ -1,15 +1,17 @@
 """`redisqueue explain`: why a RedisQueue has as many workers as it has, with every number that counted.
 
 The operator that leads is asked, through the API server, for the decision it has just made. Where that is not
-possible (no right to `pods/proxy`, no operator at work) the last change in the status is shown instead.
+possible (no right to `pods/proxy`, no operator at work) the last change in the status is shown instead. What
+the status says to be wrong follows, in either case.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.cli.kubectl import Kubectl, add_cluster
-from redisqueue_operator.cli.options import UserError
+from redisqueue_operator.cli.kubectl import Kubectl, add_cluster, plain_name
+from redisqueue_operator.cli.options import UserError, add_json
 
 if TYPE_CHECKING:
     import argparse
@@ -19,14 +21,25 @@ if TYPE_CHECKING:
 
 LEASES = "app.kubernetes.io/name=redis-queue-operator"
 PORT = 8080
+GOOD = {
+    "Ready": "True",
+    "RedisReachable": "True",
+    "RedisDurable": "True",
+    "Degraded": "False",
+    "Stalled": "False",
+}
+"""What these conditions say of a RedisQueue of which there is nothing to tell."""
 
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
     parser = subcommands.add_parser("explain", description=__doc__)
-    parser.add_argument("name", metavar="NAME", help="the RedisQueue's name")
+    parser.add_argument("name", metavar="NAME", help="rq/NAME, or the RedisQueue's name")
     parser.add_argument(
         "--operator-port", type=int, default=PORT, metavar="N", help=f"its HTTP port (default: {PORT})"
+    )
+    add_json(
+        parser, "an object: name, namespace, source (operator, status), problem, lines, decision, conditions"
     )
     add_cluster(parser)
     parser.set_defaults(run=run)
@@ -35,24 +48,41 @@ def add_to(subcommands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the live arithmetic, else the last decision."""
     kubectl = Kubectl(options)
-    rq = kubectl.get("redisqueue", options.name)
+    rq = kubectl.get("redisqueue", plain_name(options.name))
+    metadata, status = rq["metadata"], rq.get("status") or {}
+    conditions = status.get("conditions") or []
     try:
-        print(live(kubectl, rq["metadata"], options.operator_port), end="")
+        lines, problem = live(kubectl, metadata, options.operator_port).splitlines(), None
     except UserError as error:
-        print(f"(from the status: the operator could not be asked: {error})")
-        for line in recorded(rq.get("status") or {}):
-            print(line)
+        lines, problem = list(recorded(status)), str(error)
+    if options.json:
+        facts = {"name": metadata["name"], "namespace": metadata["namespace"]}
+        facts |= {"source": "status" if problem else "operator", "problem": problem, "lines": lines}
+        facts |= {"decision": status.get("decision"), "conditions": conditions}
+        print(json.dumps(facts, ensure_ascii=False))
+        return 0
+    if problem:
+        print(f"(from the status: the operator could not be asked: {problem})")
+    shown = conditions if problem else [one for one in conditions if is_wrong(one)]
+    print(*lines, *map(spelled_condition, shown), sep="\n")
     return 0
+
+
+def is_wrong(condition: dict[str, Any]) -> bool:
+    """Whether somebody should look at it."""
+    return bool(GOOD.get(condition["type"], condition["status"]) != condition["status"])
+
+
+def spelled_condition(condition: dict[str, Any]) -> str:
+    """In one line."""
+    return f"{condition['type']}={condition['status']} ({condition['reason']}): {condition['message']}"
 
 
 def live(kubectl: Kubectl, metadata: dict[str, Any], port: int) -> str:
     """What the leader says. Raises UserError when nobody can be asked, or nobody knows the RedisQueue."""
     problem = "no operator holds a Lease"
-    for lease in kubectl.items("lease", f"--selector={LEASES}"):
-        pod = (lease["spec"].get("holderIdentity") or "").rpartition("_")[0]
-        if not pod:
-            continue
-        place = f"/api/v1/namespaces/{lease['metadata']['namespace']}/pods/{pod}:{port}/proxy"
+    for namespace, pod in leaders(kubectl):
+        place = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy"
         try:
             return kubectl.run("get", "--raw", f"{place}/explain/{metadata['namespace']}/{metadata['name']}")
         except UserError as error:  # another operator may serve this one
@@ -60,8 +90,16 @@ def live(kubectl: Kubectl, metadata: dict[str, Any], port: int) -> str:
     raise UserError(problem)
 
 
+def leaders(kubectl: Kubectl) -> Iterator[tuple[str, str]]:
+    """Namespace and name of each operator's pod that leads. Raises UserError where Leases cannot be read."""
+    for lease in kubectl.items("lease", f"--selector={LEASES}"):
+        pod = (lease["spec"].get("holderIdentity") or "").rpartition("_")[0]
+        if pod:
+            yield lease["metadata"]["namespace"], pod
+
+
 def recorded(status: dict[str, Any]) -> Iterator[str]:
-    """The last change and what is said of the present, from a status."""
+    """The last change, from a status."""
     decision = status.get("decision")
     if decision:
         yield f"{decision['at']}: from {decision['from']} to {decision['to']} workers: {decision['reason']}"
@@ -73,5 +111,3 @@ def recorded(status: dict[str, Any]) -> Iterator[str]:
             yield f"held back by {decision['blockedBy']}"
     else:
         yield "the number of workers has not been changed yet"
-    for each in status.get("conditions") or ():
-        yield f"{each['type']}={each['status']} ({each['reason']}): {each['message']}"
