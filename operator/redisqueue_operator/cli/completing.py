@@ -30,8 +30,8 @@ _Subcommands = argparse._SubParsersAction  # noqa: SLF001 - it has no public nam
 
 
 @dataclass
-class Place:
-    """Where on the command line one is: the parser that reads on, and what was given so far."""
+class CommandLine:
+    """What was typed so far: the parser that reads on, and what was given."""
 
     parser: argparse.ArgumentParser
     given: dict[str, str] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Place:
 def complete(parser: Callable[[str], argparse.ArgumentParser], words: Sequence[str]) -> list[str]:
     """The lines to print for these words, the last of which is to be completed."""
     *before, last = words or [""]
-    place = Place(parser(before[0] if before else ""))
+    place = CommandLine(parser(before[0] if before else ""))
     for word in before:
         step(place, word)
     head, candidates = "", []
@@ -66,7 +66,7 @@ def complete(parser: Callable[[str], argparse.ArgumentParser], words: Sequence[s
     return [*lines, FILES if is_file(action) else NO_FILES]
 
 
-def step(place: Place, word: str) -> None:
+def step(place: CommandLine, word: str) -> None:
     """Take in one word before the last."""
     if place.expects is not None:
         place.given[place.expects.dest] = word
@@ -98,13 +98,13 @@ def option(parser: argparse.ArgumentParser, name: str) -> argparse.Action | None
     return next((one for one in parser._actions if name in one.option_strings), None)  # noqa: SLF001
 
 
-def positional(place: Place) -> argparse.Action | None:
+def positional(place: CommandLine) -> argparse.Action | None:
     """What the next word is that is no option; None where none may follow."""
     found = [one for one in place.parser._actions if not one.option_strings]  # noqa: SLF001
     return found[place.positionals] if place.positionals < len(found) else None
 
 
-def options(place: Place) -> list[Candidate]:
+def options(place: CommandLine) -> list[Candidate]:
     """The options that were not given yet, by their long names."""
     return [
         (one.option_strings[-1], summary(one.help))
@@ -125,7 +125,7 @@ def is_file(action: argparse.Action | None) -> bool:
     return action is not None and (action.type is Path or action.dest == "files")
 
 
-def values(action: argparse.Action | None, place: Place, begun: str) -> list[Candidate]:
+def values(action: argparse.Action | None, place: CommandLine, begun: str) -> list[Candidate]:
     """What it may be; empty where anything may stand there."""
     if action is None:
         return []
@@ -142,14 +142,14 @@ def values(action: argparse.Action | None, place: Place, begun: str) -> list[Can
     return [(name, "") for name in names]
 
 
-def queues(place: Place, begun: str) -> list[str]:
+def queues(place: CommandLine, begun: str) -> list[str]:
     """RedisQueues of the cluster where the word begins so, else the queues of a Redis."""
     if begun.startswith(("rq/", "rq")) and "/" in begun:
         return [f"rq/{name}" for name in resources(place, "")]
     return queues_of_redis(place)
 
 
-def queues_of_redis(place: Place) -> list[str]:
+def queues_of_redis(place: CommandLine) -> list[str]:
     """Those that are found, where that is cheap."""
     from redis_message_queue.connection import ConnectionSettings  # noqa: PLC0415 - only here
     from redisqueue_operator.cli.address import discover  # noqa: PLC0415
@@ -162,26 +162,26 @@ def queues_of_redis(place: Place) -> list[str]:
         return [keys.name for keys in discover(client, place.given.get("key_separator") or "::")]
 
 
-def resources(place: Place, _: str) -> list[str]:
+def resources(place: CommandLine, _: str) -> list[str]:
     """The RedisQueues of the namespace."""
     chosen = [f"--{name}={place.given[name]}" for name in ("namespace", "context") if name in place.given]
     found = kubectl("get", "redisqueues", "--output=name", *chosen)
     return [line.partition("/")[2] for line in found]
 
 
-def names(place: Place, begun: str) -> list[str]:
+def names(place: CommandLine, begun: str) -> list[str]:
     """RedisQueues by their names, with the `rq/` that one may have begun with."""
     head = "rq/" if begun.startswith("rq/") else ""
     return [f"{head}{name}" for name in resources(place, "")]
 
 
-def namespaces(place: Place, _: str) -> list[str]:
+def namespaces(place: CommandLine, _: str) -> list[str]:
     """Of the cluster."""
     chosen = [f"--context={place.given['context']}"] if "context" in place.given else []
     return [line.partition("/")[2] for line in kubectl("get", "namespaces", "--output=name", *chosen)]
 
 
-def contexts(_: Place, __: str) -> list[str]:
+def contexts(_: CommandLine, __: str) -> list[str]:
     """Of the kubeconfig: no server is asked."""
     return kubectl("config", "get-contexts", "--output=name")
 
