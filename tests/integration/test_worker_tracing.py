@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -171,3 +172,30 @@ async def test_texts_go_as_they_are_and_the_rest_is_the_queues_own(redis_server:
         with pytest.raises(TypeError, match="payloads"):
             producer.enqueue_many("one text")
         producer.purge(target="pending")
+
+
+async def test_a_duplicate_is_told_with_the_message_that_is_there(redis_server: Any) -> None:
+    exporter().clear()
+    with redis.Redis.from_url(redis_server.url) as client:
+        producer = traced_producer(RedisMessageQueue("plain", client=client))
+        first = producer.enqueue({"n": 1}, deduplication_key="order 1")
+        assert not producer.enqueue({"n": 1}, deduplication_key="order 1")
+        producer.purge(target="pending")
+    new, again = (dict(span.attributes or {}) for span in sent())
+    assert new["messaging.message.id"] == again["messaging.message.id"] == first.message_id
+    assert (new.get("redisqueue.duplicate"), again.get("redisqueue.duplicate")) == (None, True)
+
+
+async def test_without_opentelemetry_a_message_tells_its_time_alone(
+    redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter().clear()
+    for name in ("opentelemetry", "opentelemetry.propagate"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with redis.Redis.from_url(redis_server.url) as client:
+        producer = traced_producer(RedisMessageQueue("plain", client=client))
+        assert producer.enqueue({"n": 1})
+        (payload,) = producer.peek()
+        producer.purge(target="pending")
+    assert json.loads(payload).keys() == {"n", "enqueued_at"}
+    assert sent() == []

@@ -90,8 +90,11 @@ class _Traced:
 
 
 def _told(span: Any, receipt: Any) -> Any:
+    """The receipt, told to its span: of a duplicate the message that is there already, where it is known."""
     if span is not None:
-        span.set_attribute("messaging.message.id", receipt.message_id)
+        message_id = receipt.message_id if receipt.enqueued else receipt.first_id
+        if message_id is not None:
+            span.set_attribute("messaging.message.id", message_id)
         if not receipt.enqueued:
             span.set_attribute("redisqueue.duplicate", True)
     return receipt
