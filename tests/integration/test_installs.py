@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.required import required
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,3 +162,25 @@ def test_a_producers_install_is_small(install: Callable[[str], Installed]) -> No
     code = "from importlib.metadata import distributions as d; print(*sorted(x.name.lower() for x in d()))"
     done = install(BASE).run("python", "-c", code)
     assert set(done.stdout.split()) <= {"redis", "redis-queue-operator", "tenacity", "async-timeout"}
+
+
+def test_local_mode_brings_all_that_its_page_needs(
+    install: Callable[[str], Installed], queue_file: str, redis_url: str
+) -> None:
+    command = [install(LOCAL).bin / "redisqueue", "local", queue_file, "--redis-url", redis_url, "--page"]
+    environment = {"PATH": str(install(LOCAL).bin), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            url = next((line.split()[-1] for line in process.stdout if line.startswith("the page: ")), "")
+
+            def shown() -> str:
+                with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+                    return str(answer.read().decode())
+
+            eventually(lambda: 'href="queues/default/mails"' in shown(), "its queue is on the page")
+            assert "<style>" in shown()
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.stdout.read() if process.stdout else None
+        assert process.wait(PATIENCE_SECONDS) == 130

@@ -131,7 +131,14 @@ async def test_an_operator_that_is_gone_is_told_and_so_is_that_it_is_back(browse
         told.unready = "The operator starts."
         await page.clock.run_for(5100)
         await page.get_by_text("The operator starts.").wait_for()
+        await page.get_by_role("heading", name="Nothing to show here").wait_for()
         await lost.wait_for(state="hidden")
+        told.unready = ""
+        told.now += 1
+        await page.clock.run_for(5100)
+        await page.get_by_role("heading", name="RedisQueue").wait_for()
+        assert await page.get_by_label("Name").count() == 1
+        assert (await cells(page))[2] == "1"
     await context.close()
 
 

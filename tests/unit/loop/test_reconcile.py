@@ -20,6 +20,7 @@ from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.observe.redis import sampler
 from redisqueue_operator.platform import Fleet
+from redisqueue_operator.serve.page.history import Gauge, PageHistory
 from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
@@ -95,6 +96,26 @@ async def test_from_nothing_to_the_whole_need_in_one_write(
     row = next(row for row in engine.snapshot() if row.key == key)
     await until(lambda: platform.status(key)["decision"]["to"] == 5, "the decision in status")
     assert (row.pending, row.wanted) == (23, 5)
+
+
+async def test_the_page_is_told_what_was_seen_and_changed_until_the_queue_is_gone(
+    platform: FakePlatform, redis_client: redis.Redis
+) -> None:
+    history, stop = PageHistory(), asyncio.Event()
+    engine = Engine(platform, page=history)
+    task = asyncio.create_task(engine.run(stop))
+    key = await sampled(platform, engine, "jobs")
+    redis_client.lpush(QueueKeys("jobs").pending, *(f"m{n}" for n in range(23)))
+    await until(lambda: history.queues[key].changes, "a change")
+    (change,) = history.queues[key].changes
+    assert (change.before, change.after, change.reason) == (0, 5, "BacklogPerSlot")
+    now = history.clock()
+    await until(lambda: history.queues[key].ring.series(now, Gauge.WAITING)[-1] == 23, "what waits")
+    del platform.objects[key]
+    engine.notify(key)
+    await until(lambda: not history.queues, "nothing of what is gone")
+    stop.set()
+    await task
 
 
 async def test_the_first_message_of_a_sleeping_queue_is_answered_at_once(

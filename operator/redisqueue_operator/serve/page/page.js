@@ -33,6 +33,8 @@
     request.timeout = 10000;
     request.onload = () => {
       const fresh = request.response?.getElementById("live");
+      // Another page stands here now: there is no operator that leads yet, or the queue is gone.
+      if (fresh && request.response.title !== document.title) return location.reload();
       if (fresh) show(fresh);
       tell(fresh ? "" : `it answers ${request.status}`);
     };
