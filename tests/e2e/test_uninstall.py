@@ -25,6 +25,7 @@ def trial(installed: Cluster) -> Iterator[Cluster]:
     """A second release beside the first, with all that is optional, in a namespace of its own."""
     installed.helm(
         *("install", "trial", CHART, "--values", EVERYTHING, "--values", VALUES),
+        *("--set", "monitoring.dashboards.enabled=true"),
         *("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"),
     )
     yield installed
@@ -108,20 +109,22 @@ def test_upgrade_and_rollback_and_nothing_is_left(trial: Cluster) -> None:
 
 
 def _check_network_policy(trial: Cluster) -> None:
-    """It is the operators', it accepts at their port, and they send to no port that it does not name."""
+    """It is the operators', it accepts at their ports, and they send to no port that it does not name."""
     (policy,) = trial.list("networkpolicies", NAMESPACE)
     selector = ",".join(
         f"{key}={value}" for key, value in policy["spec"]["podSelector"]["matchLabels"].items()
     )
     pods = trial.list("pods", NAMESPACE, selector)
     assert len(pods) == 2
-    (accepted,) = policy["spec"]["ingress"]
-    sent = {each["port"] for rule in policy["spec"]["egress"] for each in rule["ports"]}
+    accepted, sent = (
+        {each["port"] for rule in policy["spec"][way] for each in rule["ports"]}
+        for way in ("ingress", "egress")
+    )
     seen = set()
     for pod in pods:
         (container,) = pod["spec"]["containers"]
         listening = {port["name"]: port["containerPort"] for port in container["ports"]}
-        assert {each["port"] for each in accepted["ports"]} == {*listening}
+        assert accepted == {*listening}
         connections = _connections(trial, pod["metadata"]["name"])
         seen |= {theirs for ours, theirs in connections if ours not in listening.values()}
     assert {443, 6379} <= seen <= sent, "the API server and Redis, and nothing else"

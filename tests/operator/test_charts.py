@@ -121,7 +121,8 @@ def test_every_option_is_upgraded_rolled_back_and_removed(api_server: ApiServer,
     """Beside another release of the same name, in another namespace, which is not touched."""
     Cluster(api_server).install()
     first, second = (Releases(helm, api_server, f"side-{name}") for name in "ab")
-    everything = ("--values", str(EVERYTHING), "--set=crds.install=false")
+    more = "--set=crds.install=false,monitoring.dashboards.enabled=true"
+    everything = ("--values", str(EVERYTHING), more)
     for each in (first, second):
         each.upgrade("side", "redis-queue-operator", flags=everything)
     installed = first.all_of("side")
