@@ -11,6 +11,7 @@ import pytest
 import redis
 from tests.support.fault_cases import OPERATIONS
 from tests.support.fault_proxy import nothing
+from tests.support.lane_fault_cases import LANE_OPERATIONS
 
 if TYPE_CHECKING:
     from tests.faults.conftest import OpenBench
@@ -22,9 +23,8 @@ pytestmark = [
     pytest.mark.foreign_keys("a key of each script is replaced by something else"),
 ]
 
-SCRIPTED = {
-    name: operation for name, operation in OPERATIONS.items() if name != "publish without deduplication"
-}
+EVERY = OPERATIONS | LANE_OPERATIONS
+SCRIPTED = {name: operation for name, operation in EVERY.items() if name != "publish without deduplication"}
 
 
 class Spoiler:

@@ -262,7 +262,7 @@ keys.length, keys.noted = probes[1], remembered and probes[6] == 1
 keys.cancels = remembered and call('EXISTS', keys.cancelled) == 1
 local laned = remembered and call('EXISTS', lanes.turns, lanes.held) > 0
 remembered = remembered and call('EXISTS', keys.refs, keys.ids, keys.backrefs, SETTLED, CLAIMED) > 0
-if remembered or not fast or not ok then
+if remembered or not fast or not ok or laned or limits ~= '-' then
   local alien = keys.wrong()
   if alien then return alien end
 end
