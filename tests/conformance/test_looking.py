@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,14 @@ import pytest
 from tests.conformance.test_queue_exactly_once import flaky
 from tests.support.queues import let_leases_expire, publish
 
-from redis_message_queue import ConfigurationError, Letter, Location, LuaScriptError, envelope
+from redis_message_queue import (
+    ConfigurationError,
+    Letter,
+    Location,
+    LuaScriptError,
+    RetryBudgetExhaustedError,
+    envelope,
+)
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.trouble import AWAY
@@ -470,3 +478,24 @@ async def test_a_replica_is_looked_at_and_takes_nothing(
     finally:
         node.replicaof("NO", "ONE")
     assert redis_client.llen(KEYS.pending) == 1
+
+
+@pytest.mark.one_node  # a cluster's client connects before anything is looked for
+async def test_a_search_ends_in_time_where_redis_takes_the_call_and_never_answers(face: Face) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = type(face.client()).from_url(f"redis://127.0.0.1:{silent.getsockname()[1]}")
+        queue = face.queue(client=client)
+        with pytest.raises(RetryBudgetExhaustedError) as refused:
+            await face.call(queue.find, "anything", timeout_seconds=0.3)
+    assert str(refused.value) == (
+        "find() gave up after 'timeout_seconds' 0.3: Redis, or the way to it, does not answer"
+    )
+
+
+async def test_a_search_that_is_in_time_is_as_ever(face: Face) -> None:
+    queue = face.queue()
+    receipt = await face.call(queue.enqueue, "x")
+    found = await face.call(queue.find, receipt.message_id, timeout_seconds=60)
+    assert found == await face.call(queue.find, receipt.message_id)
+    with pytest.raises(ConfigurationError, match="timeout_seconds"):
+        await face.call(queue.find, "x", timeout_seconds=-1)

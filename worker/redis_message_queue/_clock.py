@@ -127,6 +127,7 @@ MOST_AT_ONCE = 64
 _IDLE_SECONDS = 1.0
 NEVER = math.inf
 _NAME = "redis-message-queue-publish"
+_PUBLISH = "publish gave up after 'publish_timeout_seconds'; the message may be enqueued or not"
 deadline_at: contextvars.ContextVar[float] = contextvars.ContextVar(
     "redis_message_queue_deadline", default=NEVER
 )
@@ -196,14 +197,14 @@ class _Threads(ForgottenAtFork):
 _threads = _Threads()
 
 
-def in_thread(seconds: float, action: Callable[[], T]) -> T:
-    """Call `action`. Raises RetryBudgetExhaustedError when it takes longer than that.
+def in_thread(seconds: float, action: Callable[[], T], what: str = _PUBLISH) -> T:
+    """Call `action`. Raises RetryBudgetExhaustedError when it takes longer than that, telling `what` gave up.
 
     RuntimeError when no thread can be started.
     """
     ends, free = monotonic() + seconds, _threads.free
     if not free.acquire(timeout=seconds):
-        raise _given_up(seconds)
+        raise _given_up(seconds, what)
     outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def work() -> Callable[[], object]:
@@ -224,14 +225,17 @@ def in_thread(seconds: float, action: Callable[[], T]) -> T:
     try:
         value, error = outcome.get(timeout=max(0.0, ends - monotonic()))
     except queue.Empty:
-        raise _given_up(seconds) from None
+        raise _given_up(seconds, what) from None
     if error is not None:
         raise error
     return value  # type: ignore[return-value]
 
 
-async def in_task(seconds: float, action: Callable[[], Any]) -> Any:
-    """Await what `action` gives. Raises RetryBudgetExhaustedError when it takes longer, and cancels it."""
+async def in_task(seconds: float, action: Callable[[], Any], what: str = _PUBLISH) -> Any:
+    """Await what `action` gives. Raises RetryBudgetExhaustedError when it takes longer, and cancels it.
+
+    The error tells `what` gave up.
+    """
     try:
         with deadline(seconds):
             async with timeout(seconds) as limit:
@@ -239,14 +243,14 @@ async def in_task(seconds: float, action: Callable[[], Any]) -> Any:
                 return await result if inspect.isawaitable(result) else result
     except TimeoutError:
         if limit.expired():
-            raise _given_up(seconds) from None
+            raise _given_up(seconds, what) from None
         raise
 
 
-def _given_up(seconds: float) -> RetryBudgetExhaustedError:
+def _given_up(seconds: float, what: str) -> RetryBudgetExhaustedError:
     from redis_message_queue.exceptions import RetryBudgetExhaustedError  # noqa: PLC0415
 
+    name, _, rest = what.partition("; ")
     return RetryBudgetExhaustedError(
-        f"publish gave up after 'publish_timeout_seconds' {seconds:g}: Redis, or the way to it, does not"
-        " answer; the message may be enqueued or not"
+        f"{name} {seconds:g}: Redis, or the way to it, does not answer{'; ' if rest else ''}{rest}"
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from redis_message_queue import results, validation
+from redis_message_queue.asyncio import _io
 from redis_message_queue.asyncio._admin import find, read_letters, take_letters
 from redis_message_queue.asyncio._cancelling import cancel
 from redis_message_queue.asyncio._processing import Op, Out, elapsed_ms
@@ -27,16 +29,29 @@ RedriveSource = Literal["dead_letter", "failed"]
 class LookingQueue(BaseQueue):
     """A queue object that finds its messages, and takes single letters out."""
 
-    async def find(self, message_id: str) -> Location:
+    async def find(self, message_id: str, *, timeout_seconds: float | None = None) -> Location:
         """Where the message with this id is, and since when or until when; "unknown" if it is nowhere.
 
         Completed, failed and dead ones are known while they are kept, and among the last 1000 that workers (a
         `Consumer`) have put there. It reads the queue until it has found the message, so an unknown one costs
         most: a thousand entries or 1 MiB in a round trip, each about a millisecond of the server. In a queue
         that takes several, what goes back to a place that was looked at, as by a retry, may be missed.
+
+        Args:
+            message_id: of its receipt.
+            timeout_seconds: look for so long at most, whatever the client is still trying; by default each
+                round trip is repeated as long as any other call.
+
+        Raises TypeError or ConfigurationError for an argument, redis-py's errors, RetryBudgetExhaustedError
+        when Redis does not answer in time.
         """
         _check_id(message_id)
-        return await find(self._built_in("find()"), self.key, self._dead_letters(), message_id)
+        search = partial(find, self._built_in("find()"), self.key, self._dead_letters(), message_id)
+        if timeout_seconds is None:
+            return await search()
+        validation.check(timeout_seconds=timeout_seconds)
+        found: Location = await _io.in_time(timeout_seconds, search, "find() gave up after 'timeout_seconds'")
+        return found
 
     async def result(
         self,
