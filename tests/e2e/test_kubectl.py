@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from tests.support.cluster import run, wait_until
@@ -38,6 +39,12 @@ def test_scale_get_explain_wait_describe(story: Story) -> None:
 
     for words in ("3 workers wanted, 3 ready", "stays at 3 (ManualReplicas)"):
         wait_until(lambda words=words: words in redisqueue(story, "explain"), 60, words)
+
+    def a_handler_is_shown() -> bool:
+        story.publish([{"id": f"shown-{time.time()}", "seconds": 3}])  # whatever has ended since
+        return "in handle" in redisqueue(story, "stacks")
+
+    wait_until(a_handler_is_shown, 60, "stacks tell where a handler stands")
 
 
 def test_drain_stops_the_workers_and_resume_brings_them_back(story: Story) -> None:
