@@ -14,10 +14,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import redis
-import redis.asyncio.connection
-import redis.connection
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -29,6 +25,9 @@ class Sends:
     """Counts the requests that redis-py sends: a pipeline is one."""
 
     def __init__(self) -> None:
+        import redis.asyncio.connection
+        import redis.connection
+
         self.count = 0
         for kind in (redis.connection.AbstractConnection, redis.asyncio.connection.AbstractConnection):
             self._watch(kind)
@@ -47,6 +46,8 @@ class Meter:
     """Reads all clocks at once; the difference of two readings is one measurement."""
 
     def __init__(self, url: str) -> None:
+        import redis  # a start is not measured by this, and a worker imports it in its own way
+
         self._server = redis.Redis.from_url(url)
         self._server.ping()
         self.sends = Sends()

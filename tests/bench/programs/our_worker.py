@@ -7,10 +7,10 @@ import random
 import tempfile
 import time
 import uuid
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import peer_tasks
-import redis
 from measure import PAYLOAD
 
 from redis_message_queue import envelope
@@ -32,8 +32,14 @@ class Threads:
 
     def __init__(self, url: str, meter: Meter, amount: float) -> None:
         self.url = url
-        self.client = redis.Redis.from_url(url)
         self.options: Mapping[str, Any] = {}
+
+    @cached_property
+    def client(self) -> Any:
+        """Who enqueues. A worker that starts does not: it imports redis-py in its own way."""
+        import redis
+
+        return redis.Redis.from_url(self.url)
 
     def send(self, payload: str) -> None:
         """Enqueue, as a producer of any version does."""
