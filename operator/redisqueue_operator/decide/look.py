@@ -169,6 +169,8 @@ class Plan:
     """Have a deletion wait for us (True), or no longer (False)."""
     again: float = math.inf
     """Seconds until the next look, if nothing happens before."""
+    untold: bool = False
+    """There is a status to write, for which there is no room now."""
     remark: str | None = None
     """What of `Memory.remark` the Events tell; None where they tell nothing of it."""
     shown: Object | None = None

@@ -46,6 +46,8 @@ SOONEST_SECONDS = 0.05
 DELETION_LOOK_SECONDS = 0.5
 LOOK_SECONDS = 1.0
 """The status of a busy queue is looked at this often."""
+UNTOLD_SECONDS = 5.0
+"""Who waits until there is room for its status looks at the latest after that time."""
 SPREAD_SECONDS = 10.0
 """Queues that began together shall not write their counters together for ever."""
 SETTLE_SECONDS = 2.0
@@ -298,7 +300,8 @@ def _told(facts: Facts, memory: Memory, now: Now, again: float, failed: Collecti
     if (attempt := memory.attempt("status")).waits(now.clock):
         return replace(plan, again=min(again, attempt.until - now.clock))
     if now.crowded:
-        return replace(plan, again=min(again, (1 + now.chance) * LOOK_SECONDS))
+        again = min(again, (1 + now.chance) * UNTOLD_SECONDS)
+        return replace(plan, memory=replace(plan.memory, looked_at=LONG_AGO), again=again, untold=True)
     return replace(plan, status=status, events=(*plan.events, *events_between(previous, status)))
 
 

@@ -7,6 +7,7 @@ here is a cache or a history, and is rebuilt after a restart.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -24,6 +25,7 @@ from redisqueue_operator.decide.scaling import History, Policy, explain
 from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.interruptible import cancelled
 from redisqueue_operator.loop.memory import LONG_AGO, Tracked, stand_in
+from redisqueue_operator.loop.reports import Reports
 from redisqueue_operator.loop.resync import Resync
 from redisqueue_operator.loop.rows import row_of
 from redisqueue_operator.loop.vitals import Vitals
@@ -52,8 +54,6 @@ log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 300.0
 AT_ONCE = 16
-TOLD_AT_ONCE = 8
-"""Statuses wait for the rate limiter. The other half of the workers is free for what somebody waits for."""
 
 
 class Engine:
@@ -93,7 +93,7 @@ class Engine:
         )
         self._reading = Reading(platform, self._sampler, clock)
         self._letters = LetterReasons(self._sampler, clock)
-        self._telling = 0
+        self._reports = Reports(self._queue)
         self._resync = Resync(platform, self._look_at, resync_seconds, clock)
         self._running = False
         if metrics is not None:
@@ -186,6 +186,7 @@ class Engine:
                 log.warning("%s: %s; again in %.1f s", key, error, seconds, exc_info=None if known else error)
             else:
                 self._queue.done(key)
+            self._reports.call_next()
             if self._metrics is not None:
                 self._metrics.reconciled(outcome, self._clock() - started)
 
@@ -197,9 +198,10 @@ class Engine:
             return
         tracked = self._track(key, raw)
         failed: dict[str, Done] = {}
+        crowded = self._reports.is_crowded(key)
         while True:
             facts = await self._look(key, tracked, raw, failed)
-            now = Now(self._clock(), self._wall(), random.random(), self._telling >= TOLD_AT_ONCE)  # noqa: S311
+            now = Now(self._clock(), self._wall(), random.random(), crowded)  # noqa: S311
             plan = plan_of(facts, tracked.memory, now, failed)
             done = await self._carry_out(key, tracked, plan, facts.rq, now)
             if not done.failed or done.failed in failed:
@@ -230,14 +232,13 @@ class Engine:
                 )
             if self._page is not None:
                 self._page.observe(key, memory.observation, memory.decision, shown)
-        self._telling += plan.status is not None
-        try:
+        with self._reports.writing() if plan.status is not None else contextlib.nullcontext():
             done = await execute(rq, plan, self._platform, self._sampler, now.clock)
-        finally:
-            self._telling -= plan.status is not None
         tracked.memory = remembered(plan, done, now)
         if plan.again < math.inf and not done.failed:
             self._queue.add(key, after_seconds=plan.again)
+        if plan.untold:
+            self._reports.wait(key)
         if done.returned:
             log.info("%s: %d messages of workers that had ended are pending again", key, done.returned)
             if self._metrics is not None:
@@ -306,5 +307,6 @@ class Engine:
         for told in (self._metrics, self._page):
             if told is not None:
                 told.forget(key)
+        self._reports.forget(key)
         if self._drop(key):
             await self._platform.forget(key)

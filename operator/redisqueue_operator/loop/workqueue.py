@@ -51,6 +51,10 @@ class WorkQueue(Generic[K]):
         now = self._clock()
         return sum(due <= now for due in self._due.values())
 
+    def is_behind(self) -> bool:
+        """Whether a key is due. It costs nothing, and may still be true of one that was due a moment ago."""
+        return bool(self._timers) and self._timers[0][0] <= self._clock()
+
     def stuck_seconds(self) -> float:
         """How long the slowest work takes already, or how long none has begun although some is due."""
         now = self._clock()

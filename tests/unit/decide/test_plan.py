@@ -370,9 +370,11 @@ def test_that_the_workers_vanished_is_told_once(done: Done) -> None:
     assert steps(plan_of(look.seen(), remembered(first, done, NOW), later)) == {"finalizer": False}
 
 
-def test_while_many_statuses_are_written_another_one_waits_a_moment() -> None:
+def test_while_many_statuses_are_written_another_one_waits_and_is_written_when_it_is_called() -> None:
     plan = plan_of(Look().seen(), memory(), replace(NOW, crowded=True))
-    assert (steps(plan), plan.again) == ({}, 1.5)
+    assert (steps(plan), plan.untold, plan.again) == ({}, True, 7.5)
+    called = plan_of(Look().seen(), remembered(plan, Done(), NOW), NOW)
+    assert (called.status is not None, called.untold) == (True, False)
 
 
 def test_before_the_first_sample_nothing_is_told() -> None:

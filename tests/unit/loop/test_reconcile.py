@@ -519,3 +519,12 @@ async def test_reports_that_wait_keep_no_queue_from_its_workers(
     await asyncio.sleep(0.5)
     redis_client.lpush(QueueKeys("jobs").pending, "message")
     await until(lambda: platform.scales(key) == [1], "a worker, although all reports wait")
+
+
+async def test_of_many_new_ones_everybody_is_told(platform: FakePlatform, engine: Engine) -> None:
+    keys = [platform.put(f"queue-{number}") for number in range(60)]
+    for key in keys:
+        engine.notify(key)
+    await until(
+        lambda: all(platform.condition(key, "Ready").get("status") == "True" for key in keys), "all are told"
+    )

@@ -138,12 +138,13 @@ async def test_a_forgotten_key_is_not_served(queue: WorkQueue[str], clock: Clock
 
 async def test_how_many_wait_and_how_long_nothing_moved(queue: WorkQueue[str], clock: Clock) -> None:
     clock.now += 50
-    assert (queue.waiting(), queue.stuck_seconds()) == (0, 0)
+    assert (queue.waiting(), queue.stuck_seconds(), queue.is_behind()) == (0, 0, False)
     queue.add("a")
     queue.add("b")
     queue.add("later", after_seconds=30)
     clock.now += 5
     assert (queue.waiting(), queue.stuck_seconds()) == (2, 5), "due, and nobody takes it"
+    assert queue.is_behind()
     assert await taken(queue) == "a"
     clock.now += 7
     assert (queue.waiting(), queue.stuck_seconds()) == (1, 7), "the work on one takes long"
@@ -153,7 +154,7 @@ async def test_how_many_wait_and_how_long_nothing_moved(queue: WorkQueue[str], c
     assert queue.stuck_seconds() == 2, "a long queue that moves is not stuck"
     queue.done("b")
     clock.now += 1
-    assert (queue.waiting(), queue.stuck_seconds()) == (0, 0)
+    assert (queue.waiting(), queue.stuck_seconds(), queue.is_behind()) == (0, 0, False)
 
 
 async def test_news_that_come_while_work_fails_are_looked_at_at_once(
