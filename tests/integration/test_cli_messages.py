@@ -394,8 +394,8 @@ def test_wrong_usage_and_a_shell(redis_url: str, run: Run) -> None:
     assert done.stdout.startswith("enqueued ")
 
 
-def test_the_readme_names_all_that_is_printed() -> None:
-    page = (ROOT / "operator" / "README.md").read_text().split("\n## For scripts\n")[1].split("\n## ")[0]
+def test_the_page_names_all_that_is_printed() -> None:
+    page = (ROOT / "operator" / "docs" / "command-line.md").read_text().split("\n## For scripts\n")[1]
     rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
     named = {command: set(re.findall(r"`(\w+)`", row.split(" | ", 1)[1])) for command, row in rows.items()}
     assert named["stats [QUEUE …]"] == set(STATS_SHAPE)

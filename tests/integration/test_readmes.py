@@ -51,7 +51,7 @@ class Story:
         (folder / "site").mkdir()
         port = redis_url.rpartition(":")[2].partition("/")[0]
         (folder / "site" / "sitecustomize.py").write_text(REDIRECT.replace("PORT", port))
-        for name in ("crds", "helm"):
+        for name in ("crds", "helm", "operator"):
             (folder / name).symlink_to(ROOT / name)
         self.environment = {
             **os.environ,

@@ -59,9 +59,11 @@ def cluster(api_server: ApiServer, redis_url: str) -> Cluster:
 
 @pytest.mark.parametrize("page", [page for page in pages() if commands(page)], ids=str)
 def test_every_command_works_as_it_is_written(
-    cluster: Cluster, page: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str
+    cluster: Cluster, page: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(ROOT)
+    for name in ("crds", "helm"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)  # some write a file
     monkeypatch.setenv("KUBECONFIG", str(cluster.server.kubeconfig))
     monkeypatch.setenv("PATH", f"{cluster.server.folder}:{os.environ['PATH']}")
     main(["publish", "emails", "one", "--redis-url", redis_url])

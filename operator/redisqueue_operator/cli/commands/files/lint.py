@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import validate
 from redisqueue_operator.api.definition import FILES
-from redisqueue_operator.cli.options import UserError
+from redisqueue_operator.cli.options import UserError, add_json
 from redisqueue_operator.local.definitions import DefinitionError, objects_in
 
 if TYPE_CHECKING:
@@ -24,12 +27,15 @@ def add_to(subcommands: Subcommands) -> None:
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="YAML of one or more documents; - is standard input"
     )
+    add_json(
+        parser, "an object: checked (how many of each kind), problems (file, name, field, message, value)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every problem, one per line; 0 when there is none, 1 otherwise."""
-    problems: list[str] = []
+    problems: list[Finding] = []
     checked: list[str] = []
     for name in options.files:
         try:
@@ -38,10 +44,16 @@ def run(options: argparse.Namespace) -> int:
         except (OSError, UnicodeDecodeError, DefinitionError) as error:
             raise UserError(str(error)) from error
         if not found:
-            problems.append(f"{name}: no RedisQueue in it")
+            problems.append(Finding(name, None, None, "no RedisQueue in it", None))
         checked += [str(item["kind"]) for item in found]
-        problems += [f"{name}: {line}" for item in found for line in problem_lines(item)]
-    print(*problems, sep="\n") if problems else print(f"{', '.join(counted(checked))}: no problem found")
+        problems += [one for item in found for one in findings(name, item)]
+    if options.json:
+        told = [dataclasses.asdict(one) for one in problems]
+        print(json.dumps({"checked": Counter(checked), "problems": told}, ensure_ascii=False, default=str))
+    elif problems:
+        print(*(f"{one.file}: {one.line}" for one in problems), sep="\n")
+    else:
+        print(f"{', '.join(counted(checked))}: no problem found")
     return 1 if problems else 0
 
 
@@ -50,12 +62,30 @@ def counted(kinds: list[str]) -> list[str]:
     return [f"{number} {kind}{'s' * (number != 1)}" for kind, number in Counter(kinds).items()]
 
 
-def problem_lines(item: dict[str, Any]) -> list[str]:
-    """One line per problem of an object: its name, the field, what is wrong, the value."""
+@dataclass(frozen=True)
+class Finding:
+    """A problem of one object of a file; of the file itself where there is no name."""
+
+    file: str
+    name: str | None
+    field: str | None
+    message: str
+    value: Any
+
+    @property
+    def line(self) -> str:
+        """For a person: the object's name, the field, what is wrong, the value."""
+        places = "".join(f"{one}: " for one in (self.name, self.field) if one is not None)
+        return f"{places}{self.message}" + ("" if self.value is None else f" (it is {self.value!r})")
+
+
+def findings(file: str, item: dict[str, Any]) -> list[Finding]:
+    """All problems of an object."""
     metadata = item.get("metadata")
     name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
-    return [
-        f"{name}: {problem.field}: {problem.message}"
-        + ("" if problem.value is None else f" (it is {problem.value!r})")
-        for problem in validate(item)
-    ]
+    return [Finding(file, str(name), one.field, one.message, one.value) for one in validate(item)]
+
+
+def problem_lines(item: dict[str, Any]) -> list[str]:
+    """One line per problem of an object."""
+    return [one.line for one in findings("", item)]

@@ -11,7 +11,7 @@ from redis_message_queue.acl import DUTIES, ROLES, rules, set_user
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.cli.address import resource
-from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place
+from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_json, add_place, as_json
 
 if TYPE_CHECKING:
     import argparse
@@ -34,6 +34,7 @@ def add_to(subcommands: Subcommands) -> None:
     parser.add_argument(
         "--user", metavar="NAME", help="one user for these roles (default: one named as each)"
     )
+    add_json(parser, "a list of objects: user, roles, rules, command")
     add_place(parser)
     parser.set_defaults(run=run)
 
@@ -53,10 +54,21 @@ def run(options: argparse.Namespace) -> int:
         role: rules(role, keys, cluster=cluster, selects=selects, names_itself=True)
         for role in options.role or ROLES
     }
+    users = {role: ([role], words) for role, words in granted.items()}
     if options.user:
-        print(set_user(options.user, *dict.fromkeys(word for words in granted.values() for word in words)))
+        every = tuple(dict.fromkeys(word for words in granted.values() for word in words))
+        users = {options.user: ([*granted], every)}
+    if options.json:
+        print(
+            as_json(
+                [
+                    {"user": user, "roles": roles, "rules": [*words], "command": set_user(user, *words)}
+                    for user, (roles, words) in users.items()
+                ]
+            )
+        )
     else:
-        print(*(set_user(role, *words) for role, words in granted.items()), sep="\n")
+        print(*(set_user(user, *words) for user, (_, words) in users.items()), sep="\n")
     return 0
 
 

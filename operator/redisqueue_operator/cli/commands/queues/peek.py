@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from redis_message_queue.envelope import decode
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.options import QUEUE_HELP, add_place, count
+from redisqueue_operator.cli.options import QUEUE_HELP, add_json, add_place, as_json, count
 
 if TYPE_CHECKING:
     import argparse
@@ -27,6 +28,7 @@ def add_to(subcommands: Subcommands) -> None:
         "--of", choices=PLACES, default="pending", help="which messages (default: pending, next one first)"
     )
     parser.add_argument("--count", type=count, default=10, metavar="N", help="at most so many (default: 10)")
+    add_json(parser, "a list of objects: message_id, due, payload (payload_hex where it is no text)")
     add_place(parser)
     parser.set_defaults(run=run)
 
@@ -40,31 +42,49 @@ def run(options: argparse.Namespace) -> int:
             if options.of == "delayed"
             else listed(client, queue.keys, options)
         )
-    for remark, stored in found:
-        envelope = decode(stored)
-        print("  ".join([envelope.id or "-", *remark, printable(envelope.payload)]))
-    if not found:
+    messages = [Peeked.of(due, stored) for due, stored in found]
+    if options.json:
+        print(as_json(messages))
+        return 0
+    for one in messages:
+        due = [one.due.isoformat(timespec="seconds")] if one.due else []
+        print("  ".join([one.message_id or "-", *due, printable(one.payload)]))
+    if not messages:
         print(f"{queue.keys.name}: no {options.of} messages")
     return 0
 
 
-def listed(client: Client, keys: QueueKeys, options: argparse.Namespace) -> list[tuple[list[str], bytes]]:
+@dataclass(frozen=True)
+class Peeked:
+    """One message as it is stored; `due` is None unless it is delayed."""
+
+    message_id: str = ""
+    due: datetime | None = None
+    payload: str | bytes = b""
+
+    @staticmethod
+    def of(due: datetime | None, stored: bytes) -> Peeked:
+        """From what Redis has."""
+        envelope = decode(stored)
+        return Peeked(envelope.id or "", due, envelope.payload)
+
+
+def listed(
+    client: Client, keys: QueueKeys, options: argparse.Namespace
+) -> list[tuple[datetime | None, bytes]]:
     """Messages of a list; pending ones in the order in which they will be claimed, others newest first."""
     name = getattr(keys, options.of.replace("dead-letters", "dead_letter"))
     if options.of == "pending":
         found = cast("list[bytes]", client.lrange(name, -options.count, -1))[::-1]
     else:
         found = cast("list[bytes]", client.lrange(name, 0, options.count - 1))
-    return [([], stored) for stored in found]
+    return [(None, stored) for stored in found]
 
 
-def delayed(client: Client, keys: QueueKeys, most: int) -> list[tuple[list[str], bytes]]:
+def delayed(client: Client, keys: QueueKeys, most: int) -> list[tuple[datetime | None, bytes]]:
     """Delayed messages with their due time, soonest first."""
     found = cast("list[tuple[bytes, float]]", client.zrange(keys.delayed, 0, most - 1, withscores=True))
-    return [
-        ([datetime.fromtimestamp(due / 1000, UTC).isoformat(timespec="seconds")], stored)
-        for stored, due in found
-    ]
+    return [(datetime.fromtimestamp(due / 1000, UTC), stored) for stored, due in found]
 
 
 def printable(payload: str | bytes) -> str:

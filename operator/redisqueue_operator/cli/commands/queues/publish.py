@@ -7,7 +7,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place, check_text, count
+from redisqueue_operator.cli.options import (
+    QUEUE_HELP,
+    UserError,
+    add_json,
+    add_place,
+    as_json,
+    check_text,
+    count,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -39,6 +47,7 @@ def add_to(subcommands: Subcommands) -> None:
         metavar="N",
         help="how long a message is remembered, with either of them (default: 3600)",
     )
+    add_json(parser, "an object: queue, published, skipped")
     add_place(parser)
     parser.set_defaults(run=run, words="messages")
 
@@ -58,9 +67,11 @@ def run(options: argparse.Namespace) -> int:
                 published += 1
             else:
                 skipped += 1
-    print(
-        f"published {published} to {place.keys.name}" + (f", skipped {skipped} duplicates" if skipped else "")
-    )
+    name = place.keys.name
+    if options.json:
+        print(as_json({"queue": name, "published": published, "skipped": skipped}))
+    else:
+        print(f"published {published} to {name}" + (f", skipped {skipped} duplicates" if skipped else ""))
     return 0
 
 

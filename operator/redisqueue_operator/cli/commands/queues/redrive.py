@@ -7,12 +7,12 @@ apply.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place, count, rate
+from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_json, add_place, as_json, count, rate
 from redisqueue_operator.cli.screen import Screen
 from redisqueue_operator.redrive.match import Match
 
@@ -48,6 +48,9 @@ def add_to(subcommands: Subcommands) -> None:
         help="only dead letters in whose record a worker gave such a reason; the last 1000 have one",
     )
     parser.add_argument("--dry-run", action="store_true", help="count what would move, and move nothing")
+    add_json(
+        parser, "an object: queue, from, dry_run, moved, skipped (do not match), remaining (not looked at)"
+    )
     add_place(parser)
     parser.set_defaults(run=run)
 
@@ -67,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         place.must_exist(client)
         if match.reason is not None:
             records = cast("list[bytes]", client.lrange(place.keys.dead_letter_info, 0, -1))
-            match = replace(match, records=records)
+            match = dataclasses.replace(match, records=records)
         try:
             done = place.queue(client).redrive(
                 SOURCES[options.source],  # type: ignore[arg-type]  # one of the two
@@ -82,7 +85,11 @@ def run(options: argparse.Namespace) -> int:
             print(f"{told}; interrupted: start it again to go on", file=sys.stderr)
             return 130
     screen.leave()
-    print(summary(options, name, done))
+    if options.json:
+        facts = {"queue": name, "from": options.source, "dry_run": options.dry_run}
+        print(as_json({**facts, **dataclasses.asdict(done)}))
+    else:
+        print(summary(options, name, done))
     return 0
 
 

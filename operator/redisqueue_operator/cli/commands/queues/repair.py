@@ -6,12 +6,13 @@ hand may still settle it, and when the new lease ends a consumer takes it back. 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from redis_message_queue import ConfigurationError
 from redis_message_queue.options import DEFAULT_GRACE_SECONDS, DEFAULT_VISIBILITY_TIMEOUT_SECONDS
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_place, rate
+from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_json, add_place, as_json, rate
 
 if TYPE_CHECKING:
     import argparse
@@ -33,6 +34,10 @@ def add_to(subcommands: Subcommands) -> None:
         f" while they work, so more than the longest handler takes (default: {DEFAULT_GRACE_SECONDS:g})",
     )
     parser.add_argument("--dry-run", action="store_true", help="count them, and change nothing")
+    add_json(
+        parser,
+        "an object: queue, dry_run, looked_at, without_deadline, without_lease, without_message",
+    )
     add_place(parser)
     parser.set_defaults(run=run)
 
@@ -46,7 +51,11 @@ def run(options: argparse.Namespace) -> int:
             report = queue.repair(grace_seconds=options.grace, dry_run=options.dry_run)
         except ConfigurationError as error:
             raise UserError(f"--grace: {error}") from error
-    print(*summary(place.keys.name, report, options), sep="\n")
+    if options.json:
+        facts = {"queue": place.keys.name, "dry_run": options.dry_run}
+        print(as_json({**facts, **dataclasses.asdict(report)}))
+    else:
+        print(*summary(place.keys.name, report, options), sep="\n")
     return 0
 
 
