@@ -65,8 +65,9 @@ def test_a_support_bundle_has_the_operators_words_and_no_secret(story: Story, tm
         "kind": "Secret",
         "metadata": {"name": story.name, "namespace": story.namespace},
     }
-    story.cluster.apply({**login, "stringData": {"password": CANARY}})
-    auth = {"secretRef": {"name": story.name}}
+    story.client.execute_command("ACL", "SETUSER", "canary", "reset", "on", f">{CANARY}", "~*", "&*", "+@all")
+    story.cluster.apply({**login, "stringData": {"user": "canary", "password": CANARY}})
+    auth = {"secretRef": {"name": story.name, "usernameKey": "user"}}
     worker = story.manifest()["spec"]["worker"]
     environment = [*worker["env"], {"name": "API_TOKEN", "value": CANARY}]
     story.apply(redis={"auth": auth}, worker={"env": environment}, scaling={"minReplicas": 1})

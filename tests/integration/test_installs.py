@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tarfile
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.release import krew
 from tests.support.required import required
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
@@ -156,6 +158,36 @@ def test_help_is_there_for_everybody(install: Callable[[str], Installed], extras
     assert "usage:" in done.stdout
     asked = install(extras).run("kubectl-redisqueue", "explain", "mails")
     assert asked.stderr == "redisqueue: kubectl is not on PATH: this command asks the cluster through it\n"
+
+
+def test_the_plugin_for_krew_brings_all_that_it_needs(
+    wheel: Path | None, redis_url: str, tmp_path: Path
+) -> None:
+    """As krew unpacks and links it, with a Python that has nothing else."""
+    built = required(wheel, "the wheel cannot be built: it needs a package index")
+    archive, _ = krew.pack(ROOT, built, tmp_path, "0.0.0", "https://example.com", moment=0)
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "store", filter="data")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "kubectl-redisqueue").symlink_to(tmp_path / "store" / krew.NAME)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    surroundings = {"PATH": str(tmp_path / "bare" / "bin"), "PYTHONDONTWRITEBYTECODE": "1"}
+    for words, code, said in (
+        (["--version"], 0, "redisqueue "),
+        (["publish", "mails", "hello", "--redis-url", redis_url], 0, "published 1 to mails"),
+        (["top", "--once", "--redis-url", redis_url], 0, "mails"),
+        (["peek", "rq/mails"], 1, "kubectl is not on PATH"),
+        (["lint", "absent.yaml"], 1, "absent.yaml"),
+    ):
+        done = subprocess.run(
+            [tmp_path / "bin" / "kubectl-redisqueue", *words],
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, said in done.stdout + done.stderr) == (code, True), (words, done)
+        assert "Traceback" not in done.stderr
 
 
 def test_a_producers_install_is_small(install: Callable[[str], Installed]) -> None:

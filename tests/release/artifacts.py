@@ -1,4 +1,4 @@
-"""Wheel, source distribution and charts, byte for byte the same each time they are built from one commit."""
+"""Wheel, source distribution, charts and krew's plugin, byte for byte the same each time from one commit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from tests.release.versions import CHARTS
+from tests.release import krew
+from tests.release.versions import CHARTS, stated
 from tests.support.helm import NAMES, Helm, binary
+
+SOURCE = f"https://github.com/{os.environ.get('GITHUB_REPOSITORY', 'redisqueue/redisqueue')}"
+"""Where a release is to be found."""
 
 
 def build(root: Path, folder: Path) -> list[Path]:
@@ -32,6 +36,8 @@ def build(root: Path, folder: Path) -> list[Path]:
                 helm.run("package", root / "helm" / chart, "--destination", packed)
             for archive in Path(packed).iterdir():
                 (folder / archive.name).write_bytes(without_times(archive.read_bytes(), moment))
+    version = stated(root)["pyproject.toml: version"]
+    krew.pack(root, next(folder.glob("*.whl")), folder, version, SOURCE, moment)
     return sorted(folder.iterdir())
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SECONDS = 300
+KREW, KREW_VERSION = "sigs.k8s.io/krew/cmd", "v0.4.3"
 
 
 class Verdict(NamedTuple):
@@ -34,12 +35,14 @@ class Verdict(NamedTuple):
     unknown: str = ""
 
 
-def run_all(root: Path, tag: str | None, *, images: bool) -> int:
+def run_all(root: Path, tag: str | None, *, images: bool, krew: bool) -> int:
     """Run every check and print its verdict; the exit code."""
     failed = False
     chosen = _checks(root, tag)
     if images:
         chosen["each image is the same when built twice"] = lambda: images_twice(root)
+    if krew:
+        chosen["krew takes its plugin"] = lambda: plugin(root)
     for name, check in chosen.items():
         verdict = check()
         lacks = bool(verdict.missing) and os.environ.get("CI") == "true"
@@ -105,6 +108,28 @@ def twice(root: Path) -> Verdict:
         wrong += _said_by([sys.executable, "-m", "twine", "check", "--strict", *map(str, python)])
         lacks = "" if any(binary(name) for name in NAMES) else "helm, for the charts"
         return Verdict(wrong, lacks)
+
+
+def plugin(root: Path) -> Verdict:
+    """krew's own judgement of the manifest, and its installation of the archive, which then runs."""
+    if shutil.which("go") is None:
+        return Verdict([], "go, which builds krew")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        environment = {**os.environ, "GOBIN": place, "KREW_ROOT": f"{place}/root"}
+        artifacts.build(root, folder / "dist")
+        manifest = str(folder / "dist" / "redisqueue.yaml")
+        archive = next(path for path in (folder / "dist").glob("kubectl-*.tar.gz"))
+        commands = (
+            ["go", "install", f"{KREW}/krew@{KREW_VERSION}", f"{KREW}/validate-krew-manifest@{KREW_VERSION}"],
+            [f"{place}/validate-krew-manifest", "--manifest", manifest, "--skip-install"],
+            [f"{place}/krew", "install", f"--manifest={manifest}", f"--archive={archive}"],
+            [f"{place}/root/bin/kubectl-redisqueue", "--version"],
+        )
+        for command in commands:
+            if wrong := _said_by(command, environment):
+                return Verdict(wrong)
+    return Verdict([])
 
 
 def images_twice(root: Path) -> Verdict:
@@ -180,7 +205,9 @@ def audit(root: Path) -> Verdict:
     return Verdict(wrong, unknown="the package index in use tells of no vulnerabilities" if silent else "")
 
 
-def _said_by(command: list[str]) -> list[str]:
+def _said_by(command: list[str], environment: dict[str, str] | None = None) -> list[str]:
     """What a command that failed has said; nothing where it succeeded."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=_SECONDS
+    )
     return [] if done.returncode == 0 else [(done.stdout + done.stderr).strip()]

@@ -141,6 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def described(error: Exception) -> str | None:
     """What a person is told of it; None for a fault of this program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"this {way_out(error, EXTRA)}"
     # Whoever asks for help, or misspells a command, does not wait for a Redis client.
     from redis.exceptions import RedisClusterException, RedisError  # noqa: PLC0415
 
@@ -148,10 +152,8 @@ def described(error: Exception) -> str | None:
     from redis_message_queue.exceptions import ConfigurationError  # noqa: PLC0415
     from redisqueue_worker.embedded_redis import NoServerFound  # noqa: PLC0415
 
-    if isinstance(error, (UserError, ConfigurationError, NoServerFound)):
+    if isinstance(error, (ConfigurationError, NoServerFound)):
         return str(error)
-    if isinstance(error, ModuleNotFoundError):
-        return f"this {way_out(error, EXTRA)}"
     if isinstance(error, (RedisError, RedisClusterException)):
         return f"Redis: {trouble.described(error)} (its address: --redis-url or REDISQUEUE_REDIS_URL)"
     return None
