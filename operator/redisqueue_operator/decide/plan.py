@@ -46,8 +46,8 @@ SOONEST_SECONDS = 0.05
 DELETION_LOOK_SECONDS = 0.5
 LOOK_SECONDS = 1.0
 """The status of a busy queue is looked at this often."""
-UNTOLD_SECONDS = 5.0
-"""Who waits until there is room for its status looks at the latest after that time."""
+UNTOLD_SECONDS = 30.0
+"""Who waits for room for its status is called when there is some, and looks by itself after that time."""
 SPREAD_SECONDS = 10.0
 """Queues that began together shall not write their counters together for ever."""
 SETTLE_SECONDS = 2.0

@@ -186,7 +186,7 @@ class Engine:
                 log.warning("%s: %s; again in %.1f s", key, error, seconds, exc_info=None if known else error)
             else:
                 self._queue.done(key)
-            self._reports.call_next()
+            self._reports.call_next(after=key)
             if self._metrics is not None:
                 self._metrics.reconciled(outcome, self._clock() - started)
 

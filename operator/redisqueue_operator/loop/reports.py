@@ -47,9 +47,10 @@ class Reports:
         """Have this one looked at again when there is room; those who wait are served in order."""
         self._waiting[key] = None
 
-    def call_next(self) -> None:
-        """Have as many looked at as there is room for, once those are who were called before."""
-        room = 0 if self._called else self._most() - self._under_way
+    def call_next(self, after: Key) -> None:
+        """The look at `after` is over: have as many others looked at as there is room for."""
+        self._called.discard(after)
+        room = self._most() - self._under_way - len(self._called)
         for key in tuple(itertools.islice(self._waiting, max(0, room))):
             del self._waiting[key]
             self._called.add(key)

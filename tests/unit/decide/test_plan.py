@@ -372,7 +372,7 @@ def test_that_the_workers_vanished_is_told_once(done: Done) -> None:
 
 def test_while_many_statuses_are_written_another_one_waits_and_is_written_when_it_is_called() -> None:
     plan = plan_of(Look().seen(), memory(), replace(NOW, crowded=True))
-    assert (steps(plan), plan.untold, plan.again) == ({}, True, 7.5)
+    assert (steps(plan), plan.untold, plan.again) == ({}, True, 45)
     called = plan_of(Look().seen(), remembered(plan, Done(), NOW), NOW)
     assert (called.status is not None, called.untold) == (True, False)
 

@@ -51,13 +51,13 @@ async def test_who_waits_is_called_in_order_and_nobody_twice(queue: WorkQueue[Ke
     for key in KEYS:
         reports.wait(key)
     reports.wait(KEYS[0])
-    reports.call_next()
-    reports.call_next()  # those who were called have not been looked at yet
+    reports.call_next(OTHER)
+    reports.call_next(OTHER)  # those who were called have not been looked at yet
     called = await served(queue)
     assert called == KEYS[:AT_ONCE]
     assert [key for key in called if reports.is_crowded(key)] == []
     with reports.writing():
-        reports.call_next()
+        reports.call_next(OTHER)
         assert await served(queue) == KEYS[AT_ONCE:]
 
 
@@ -67,7 +67,7 @@ async def test_a_few_are_called_while_others_wait_to_be_looked_at(
     queue.add(OTHER)
     for key in KEYS:
         reports.wait(key)
-    reports.call_next()
+    reports.call_next(OTHER)
     assert await served(queue) == [OTHER, *KEYS[:AT_ONCE_MEANWHILE]]
 
 
@@ -75,7 +75,7 @@ async def test_who_was_called_has_a_place_although_others_wait(
     queue: WorkQueue[Key], reports: Reports
 ) -> None:
     reports.wait(KEYS[0])
-    reports.call_next()
+    reports.call_next(OTHER)
     queue.add(OTHER)
     with contextlib.ExitStack() as stack:
         for _ in range(AT_ONCE_MEANWHILE):
@@ -84,15 +84,28 @@ async def test_who_was_called_has_a_place_although_others_wait(
         assert reports.is_crowded(KEYS[0]), "the place was for one look"
 
 
+async def test_a_look_that_failed_before_it_could_ask_leaves_its_place(
+    queue: WorkQueue[Key], reports: Reports
+) -> None:
+    for key in KEYS:
+        reports.wait(key)
+    reports.call_next(OTHER)
+    later = []
+    for key in await served(queue):
+        reports.call_next(key)
+        later += await served(queue)
+    assert later == KEYS[AT_ONCE:]
+
+
 async def test_one_that_is_gone_is_not_called_and_holds_nobody_up(
     queue: WorkQueue[Key], reports: Reports
 ) -> None:
     for key in KEYS[:2]:
         reports.wait(key)
     reports.forget(KEYS[0])
-    reports.call_next()
+    reports.call_next(OTHER)
     reports.forget(KEYS[1])  # called, and gone before the look
     queue.forget(KEYS[1])
     reports.wait(KEYS[2])
-    reports.call_next()
+    reports.call_next(OTHER)
     assert await served(queue) == [KEYS[2]]
