@@ -17,6 +17,7 @@ from tests.support.redisqueue_cases import redis_queue
 
 from redis_message_queue import RedisMessageQueue
 from redisqueue_operator.cli import main
+from redisqueue_operator.cli.commands.cluster.logs import NEWS, news_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,6 +157,41 @@ def test_names_of_the_cluster_are_completed(
         assert capsys.readouterr().out.splitlines() == [f"{name}\t", ":4"], words
 
 
+def test_news_of_pods_are_what_kubectl_prints_of_them(cluster: Cluster) -> None:
+    """Those that `logs -f` reads: before the first container, while it runs, and when it has ended."""
+    pod("news", cluster, {})
+    began = {"startedAt": "2026-01-31T08:00:00Z"}
+    ended = {**began, "finishedAt": "2026-01-31T08:00:01Z", "exitCode": 0, "containerID": ""}
+    states = ({}, {"waiting": {"reason": "ContainerCreating"}}, {"running": began}, {"terminated": ended})
+    seen = []
+    for state in states:
+        if state:
+            container_is(cluster, "news", state)
+        line = cluster.run("get", "pod", "news", "-n", NAMESPACE, "-o", NEWS)
+        seen.append(news_of(line.rstrip("\n")))
+    assert [begun for _, begun, _ in seen] == ["", "", *["0 2026-01-31T08:00:00Z"] * 2]
+    assert [has_ended for _, _, has_ended in seen] == [False, False, False, True]
+    assert {name for name, _, _ in seen} == {"news"}
+
+
+def pod(name: str, cluster: Cluster, labels: dict[str, str]) -> None:
+    account = {"name": "default", "namespace": NAMESPACE}
+    cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": labels}
+    containers = [{"name": "worker", "image": "i", "env": [{"name": "X", "value": CANARY}]}]
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}}
+    )
+
+
+def container_is(cluster: Cluster, name: str, state: dict[str, Any], **more: Any) -> None:
+    container = {"name": "worker", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+    status = {"containerStatuses": [{**container, "state": state, **more}]}
+    patch = json.dumps({"status": status})
+    words = ("-n", NAMESPACE, "--subresource=status", "--type=merge", f"--patch={patch}")
+    cluster.run("patch", "pod", name, *words)
+
+
 # -- support-bundle --
 
 CANARY = "c4n4ry-s3cr3t-0f-y0urs"
@@ -185,8 +221,7 @@ def test_a_bundle_tells_all_that_helps_and_no_secret(
     }
     cluster.apply(queue)
     until(lambda: cluster.condition("bundled", "RedisReachable", NAMESPACE), "it has a status")
-    pod = pod_that_failed(cluster)
-    event(cluster, pod)
+    event(cluster, pod_that_failed(cluster))
     file = tmp_path / "bundle.tar.gz"
     answer = ask("support-bundle", "-o", str(file), "--stats")
     assert [*answer] == ["file", "files", "missing"]
@@ -221,36 +256,21 @@ def test_a_bundle_tells_all_that_helps_and_no_secret(
 def pod_that_failed(cluster: Cluster) -> str:
     """A worker's pod whose container has ended with the canary as its last words."""
     name = "bundled-worker-1"
-    account = {"name": "default", "namespace": NAMESPACE}
-    cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
-    labels = {"redisqueue.dev/queue": "bundled"}
-    metadata = {"name": name, "namespace": NAMESPACE, "labels": labels}
-    containers = [{"name": "worker", "image": "i", "env": [{"name": "X", "value": CANARY}]}]
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}}
-    )
-    ended = {
-        "exitCode": 3,
-        "reason": "Error",
-        "message": f"Traceback\n  ValueError: bad payload {CANARY} here",
-    }
-    container = {"name": "worker", "image": "i", "imageID": "", "ready": False, "restartCount": 1}
-    status = {"containerStatuses": [{**container, "lastState": {"terminated": ended}}]}
-    patch = json.dumps({"status": status})
-    cluster.run(
-        "patch", "pod", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", f"--patch={patch}"
-    )
+    pod(name, cluster, {"redisqueue.dev/queue": "bundled"})
+    words = f"Traceback\n  ValueError: bad payload {CANARY} here"
+    ended = {"exitCode": 3, "reason": "Error", "message": words}
+    container_is(cluster, name, {}, lastState={"terminated": ended})
     return name
 
 
-def event(cluster: Cluster, pod: str) -> None:
+def event(cluster: Cluster, about: str) -> None:
     """One that quotes the container's last words."""
     cluster.apply(
         {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": "quoting", "namespace": NAMESPACE},
-            "involvedObject": {"kind": "Pod", "name": pod, "namespace": NAMESPACE},
+            "involvedObject": {"kind": "Pod", "name": about, "namespace": NAMESPACE},
             "reason": "Quoting",
             "message": f"it said: ValueError: bad payload {CANARY} here, and ended",
             "type": "Warning",

@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
 SELECTOR = "redisqueue.dev/queue="
 CONTAINER = "worker"
-_STATUS = f'.status.containerStatuses[?(@.name=="{CONTAINER}")]'
-_BEGUN = "{.restartCount}{.state.running.startedAt}{.state.terminated.startedAt}"
-_ENDED = '{"\\t"}{.state.terminated.exitCode}'
-NEWS = 'jsonpath={.metadata.name}{"\\t"}{range ' + _STATUS + "}" + _BEGUN + _ENDED + '{end}{"\\n"}'
-"""A line for each news of a pod: its name, which start of its container it is (empty before the first), and
-how that has ended."""
+NEWS = 'jsonpath={.metadata.name}{"\\t"}{.status.containerStatuses}{"\\n"}'
+"""A line for each news of a pod: its name, and what is known of its containers, in JSON; empty at first.
+
+No deeper: kubectl takes a key that is missing there for an error.
+"""
 AGAIN_SECONDS = 1.0
 
 
@@ -115,6 +114,15 @@ def trouble_of(process: subprocess.Popen[str]) -> str:
     return words.splitlines()[-1] if words else f"kubectl ended with {process.returncode}"
 
 
+def news_of(line: str) -> tuple[str, str, bool]:
+    """Of a pod its name, the start of its container (empty before the first), and whether that ended."""
+    pod, _, statuses = line.partition("\t")
+    mine = [one for one in json.loads(statuses or "[]") if one["name"] == CONTAINER]
+    state = (mine[0].get("state") or {}) if mine else {}
+    began = (state.get("running") or state.get("terminated") or {}).get("startedAt")
+    return pod, f"{mine[0]['restartCount']} {began}" if began else "", "terminated" in state
+
+
 class Followers:
     """A kubectl for each container that runs, one that watches for others, and a thread that reads each.
 
@@ -156,8 +164,8 @@ class Followers:
 
     def _heed(self, news: str) -> None:
         """Follow a container that has begun, unless it is followed already, or was until it ended."""
-        pod, begun, ended = [*news.split("\t"), "", ""][:3]
-        is_done = bool(ended) and self._heard_until.get(pod, ("", ""))[0] == begun
+        pod, begun, has_ended = news_of(news)
+        is_done = has_ended and self._heard_until.get(pod, ("", ""))[0] == begun
         if begun and self._begun.get(pod) != begun and not is_done:
             self._begun[pod] = begun
             threading.Thread(target=self._follow, args=(pod, begun), daemon=True).start()
