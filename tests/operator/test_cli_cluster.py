@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import tarfile
 from typing import TYPE_CHECKING, Any
 
@@ -167,8 +168,12 @@ def test_news_of_pods_are_what_kubectl_prints_of_them(cluster: Cluster) -> None:
     for state in states:
         if state:
             container_is(cluster, "news", state)
-        line = cluster.run("get", "pod", "news", "-n", NAMESPACE, "-o", NEWS)
-        seen.append(news_of(line.rstrip("\n")))
+        words = ("get", "pods", "--field-selector=metadata.name=news", "-n", NAMESPACE, "--watch", "-o", NEWS)
+        command = [cluster.server.folder / "kubectl", "--kubeconfig", cluster.server.kubeconfig, *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+            assert watch.stdout is not None
+            seen.append(news_of(watch.stdout.readline().rstrip("\n")))
+            watch.terminate()
     assert [begun for _, begun, _ in seen] == ["", "", *["0 2026-01-31T08:00:00Z"] * 2]
     assert [has_ended for _, _, has_ended in seen] == [False, False, False, True]
     assert {name for name, _, _ in seen} == {"news"}

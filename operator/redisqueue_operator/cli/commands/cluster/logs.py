@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 SELECTOR = "redisqueue.dev/queue="
 CONTAINER = "worker"
-NEWS = 'jsonpath={.metadata.name}{"\\t"}{.status.containerStatuses}{"\\n"}'
+NEWS = 'jsonpath={.metadata.name}{" "}{.status.containerStatuses}{"\\n"}'
 """A line for each news of a pod: its name, and what is known of its containers, in JSON; empty at first.
 
-No deeper: kubectl takes a key that is missing there for an error.
+No deeper: kubectl takes a key that is missing there for an error. No tab: a watch makes spaces of it.
 """
 AGAIN_SECONDS = 1.0
 
@@ -116,7 +116,7 @@ def trouble_of(process: subprocess.Popen[str]) -> str:
 
 def news_of(line: str) -> tuple[str, str, bool]:
     """Of a pod its name, the start of its container (empty before the first), and whether that ended."""
-    pod, _, statuses = line.partition("\t")
+    pod, _, statuses = line.partition(" ")
     mine = [one for one in json.loads(statuses or "[]") if one["name"] == CONTAINER]
     state = (mine[0].get("state") or {}) if mine else {}
     began = (state.get("running") or state.get("terminated") or {}).get("startedAt")
