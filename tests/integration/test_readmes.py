@@ -241,11 +241,13 @@ def shell(words: list[str], story: Story, page: Path) -> None:
             eventually(lambda: words[3] in log.read_text().partition("redisqueue publish ")[2], "handled")
         case ["redisqueue" | "pytest", *_] | ["redisqueue-worker", "check" | "run", *_]:
             story.run(*words)
-        case ["helm", "install", *rest]:
+        case ["helm", "install" | "upgrade", *rest]:
             helm = Helm(required(binary("helm"), MISSING.format("helm")))
             ours = ("helm/", "tests/")
             places = (str(ROOT / word) if word.startswith(ours) else word for word in rest)
-            helm.run("template", "--kube-version=1.35", *places)
+            helm.run("template", "--kube-version=1.35", *(each for each in places if "reuse" not in each))
+        case ["helm", "uninstall", *rest]:  # tests/e2e/test_uninstall.py does
+            assert rest[0].startswith("redisqueue")
         case ["python", "-m", module, *_]:
             story.run(sys.executable, "-m", module, "--help", cwd=ROOT)
         case ["./cluster", command]:

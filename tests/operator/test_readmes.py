@@ -43,7 +43,7 @@ def cluster(api_server: ApiServer, redis_url: str) -> Cluster:
     shown = [block.text for page in pages() for block in blocks(page) if block.language == "yaml"]
     for item in map(yaml.safe_load, shown):
         if item.get("kind") == "RedisQueue":
-            item["spec"]["redis"]["url"] = redis_url
+            item["spec"]["redis"] = {"url": redis_url}
         if item.get("kind", "").startswith("RedisQueue"):
             for namespace in NAMESPACES:
                 item["metadata"]["namespace"] = namespace
@@ -61,9 +61,13 @@ def cluster(api_server: ApiServer, redis_url: str) -> Cluster:
 def test_every_command_works_as_it_is_written(
     cluster: Cluster, page: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in ("crds", "helm"):
         (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)  # some write a file
+    for block in blocks(page):
+        if block.file:
+            (tmp_path / block.file).parent.mkdir(exist_ok=True)
+            (tmp_path / block.file).write_text(block.text)
     monkeypatch.setenv("KUBECONFIG", str(cluster.server.kubeconfig))
     monkeypatch.setenv("PATH", f"{cluster.server.folder}:{os.environ['PATH']}")
     main(["publish", "emails", "one", "--redis-url", redis_url])

@@ -42,8 +42,8 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The name of the module that the first line says this is; empty when it is a program."""
-        found = re.match(r"# (\S+\.py)\n", self.text)
+        """The name of the file that the first line says this is; empty when it is a program."""
+        found = re.match(r"# (\S+\.(?:py|yaml))\n", self.text)
         return found[1] if found else ""
 
 

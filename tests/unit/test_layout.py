@@ -208,7 +208,8 @@ def test_each_link_of_a_page_leads_somewhere() -> None:
     assert lost == []
 
 
-def test_the_index_of_the_pages_names_each_of_them() -> None:
-    docs = ROOT / "worker" / "docs"
+@pytest.mark.parametrize("part", ["operator", "worker"])
+def test_the_index_of_the_pages_names_each_of_them(part: str) -> None:
+    docs = ROOT / part / "docs"
     named = {*LINK.findall((docs / "README.md").read_text())}
     assert {path.name for path in docs.glob("*.md")} - {"README.md"} <= named
