@@ -222,6 +222,17 @@ def of_the_image(block: Block) -> None:
         assert needed in ours
 
 
+def of_helm(command: str, rest: list[str]) -> None:
+    """What installs is rendered; tests/e2e/test_uninstall.py plays the whole."""
+    if command == "uninstall":
+        assert rest[0].startswith("redisqueue")
+        return
+    assert command in ("install", "upgrade")
+    places = (str(ROOT / word) if word.startswith(("helm/", "tests/")) else word for word in rest)
+    helm = Helm(required(binary("helm"), MISSING.format("helm")))
+    helm.run("template", "--kube-version=1.35", *(each for each in places if "reuse" not in each))
+
+
 def shell(words: list[str], story: Story, page: Path) -> None:
     """One command. Those that ask an API server are run by tests/operator/test_readmes.py."""
     match words:
@@ -241,13 +252,8 @@ def shell(words: list[str], story: Story, page: Path) -> None:
             eventually(lambda: words[3] in log.read_text().partition("redisqueue publish ")[2], "handled")
         case ["redisqueue" | "pytest", *_] | ["redisqueue-worker", "check" | "run", *_]:
             story.run(*words)
-        case ["helm", "install" | "upgrade", *rest]:
-            helm = Helm(required(binary("helm"), MISSING.format("helm")))
-            ours = ("helm/", "tests/")
-            places = (str(ROOT / word) if word.startswith(ours) else word for word in rest)
-            helm.run("template", "--kube-version=1.35", *(each for each in places if "reuse" not in each))
-        case ["helm", "uninstall", *rest]:  # tests/e2e/test_uninstall.py does
-            assert rest[0].startswith("redisqueue")
+        case ["helm", command, *rest]:
+            of_helm(command, rest)
         case ["python", "-m", module, *_]:
             story.run(sys.executable, "-m", module, "--help", cwd=ROOT)
         case ["./cluster", command]:

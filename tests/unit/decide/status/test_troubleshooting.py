@@ -16,7 +16,7 @@ CONDITIONS = ("ready.py", "conditions.py")
 
 
 def said_in_code() -> set[str]:
-    """The second word of each `Condition(status, reason, message)`, and the first of each list of problems."""
+    """The second word of each `Condition(status, reason, message)`, and the first of each problem."""
     found = set()
     for name in CONDITIONS:
         tree = ast.parse((PACKAGE / "decide" / "status" / name).read_text("utf-8"))
