@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.pictures.page import draw as draw_page
+from tests.pictures.top import draw as draw_top
 from tests.support.browser import MISSING, chromium
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ FOLDER = ROOT / "operator" / "docs" / "pictures"
 LARGEST_BYTES = 150_000
 SUBJECTS: dict[str, Callable[[Path, Path], object]] = {
     "page": lambda browser, folder: asyncio.run(draw_page(browser, folder)),
+    "top": lambda browser, folder: asyncio.run(draw_top(browser, folder)),
 }
 """By name: a function of the browser's path and the folder to write to."""
 

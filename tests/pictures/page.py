@@ -45,13 +45,28 @@ async def draw(chromium: Path, folder: Path) -> None:
 
 
 async def shot(browser: Browser, url: str, options: dict[str, Any]) -> bytes:
+    """The whole page behind this URL, as PNG."""
     context = await browser.new_context(**options)
     page = await context.new_page()
     await page.goto(url)
-    shot = await page.screenshot(full_page=True)
+    taken = await page.screenshot(full_page=True)
     await context.close()
-    small = io.BytesIO()
-    Image.open(io.BytesIO(shot)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
-        small, "PNG", optimize=True
+    return small(taken)
+
+
+async def shot_of(browser: Browser, content: str) -> bytes:
+    """The first `pre` of this page, as PNG."""
+    page = await browser.new_page(viewport={"width": 1280, "height": 400})
+    await page.set_content(content)
+    taken = await page.locator("pre").screenshot()
+    await page.close()
+    return small(taken)
+
+
+def small(png: bytes) -> bytes:
+    """The same with few colours."""
+    packed = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
+        packed, "PNG", optimize=True
     )
-    return small.getvalue()
+    return packed.getvalue()
