@@ -87,7 +87,7 @@ async def test_the_value_is_of_the_type_that_is_asked_for(face: Face, redis_clie
         (object(), TypeError, "JSON cannot fill"),
         (bytes, TypeError, "JSON cannot fill bytes"),
     ],
-    ids=str,
+    ids=["list", "field", "no type", "bytes"],
 )
 async def test_a_type_that_does_not_fit_is_told(
     face: Face, redis_client: redis.Redis, kind: Any, error: type[Exception], text: str
