@@ -28,7 +28,7 @@ def side_by_side(config: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if addressed := next((item.nodeid for item in items if " at 0x" in item.nodeid), None):
-        raise pytest.UsageError(f"{addressed}: side by side each process would give it another name: set ids=")
+        raise pytest.UsageError(f"{addressed}: it has another name in each process: set ids=")
     if side_by_side(config):
         items.sort(key=lambda item: (*FOLDERS, item.path.parts[-2]).index(item.path.parts[-2]))
 
