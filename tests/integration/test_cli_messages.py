@@ -286,13 +286,18 @@ def test_a_result_is_told_or_waited_for(run: Run, ask: Any, redis_client: redis.
     good, bad, odd = consumer.claim(3).claims
     consumer.settle(
         [
-            Settlement(good, Outcome.DONE, result=results.completed({"sum": "ü"})),
+            Settlement(good, Outcome.DONE, result=results.completed({"sum": "ü", "half": "\ud83d"})),
             Settlement(bad, Outcome.DEAD, result=results.ended("failed", "Boom")),
             Settlement(odd, Outcome.DONE, result=results.completed(b"x")),
         ]
     )
-    assert run("result", "jobs", "good", "--timeout-seconds", "30") == (0, '{"sum": "ü"}\n', "")
-    assert ask("result", "jobs", "good") == (0, {"state": "completed", "value": {"sum": "ü"}, "reason": None})
+    assert run("result", "jobs", "good", "--timeout-seconds", "30") == (
+        0,
+        '{"half": "\\ud83d", "sum": "ü"}\n',
+        "",
+    )
+    value = {"sum": "ü", "half": "\ud83d"}
+    assert ask("result", "jobs", "good") == (0, {"state": "completed", "value": value, "reason": None})
     assert run("result", "jobs", "bad") == (4, "", "bad: failed: Boom\n")
     assert ask("result", "jobs", "bad") == (4, {"state": "failed", "value": None, "reason": "Boom"})
     code, out, err = run("result", "jobs", "odd")

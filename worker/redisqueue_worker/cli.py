@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _control(command, rest)
         case "run" | "check":
             return _worker(command, rest)
-        case "slot":  # which a worker with process slots starts for itself
+        case "slot" if rest and rest[0].isdecimal():  # which a worker with process slots starts for itself
             return _imported(command)(rest, os.environ)
         case "-h" | "--help" | "help":
             print(_USAGE, end="")
@@ -74,11 +74,12 @@ def _control(command: str, rest: list[str]) -> int:
             as_json = True
         elif name == "--run-dir" and (value := value or next(words, "")):
             run_dir = value
-        elif name == "--timeout" and (value := value or next(words, "")).replace(".", "", 1).isdigit():
+        elif name == "--timeout" and (value := value or next(words, "")).replace(".", "", 1).isdecimal():
             timeout = float(value)
         else:
+            wrong = word if "=" in word or not value else f"{word} {value}"
             print(
-                f"redisqueue-worker {command}: cannot make sense of {word!r}\n\n{_USAGE}",
+                f"redisqueue-worker {command}: cannot make sense of {wrong!r}\n\n{_USAGE}",
                 end="",
                 file=sys.stderr,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.cli.commands import COMMANDS
 from redisqueue_operator.cli.options import UserError, check_texts
+from redisqueue_operator.cli.screen import harmless
 from redisqueue_operator.extras import way_out
 
 if TYPE_CHECKING:
@@ -121,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(*complete(parser, words[1:]), sep="\n")
         return 0
     options = parse(words)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # half a surrogate pair in JSON, a terminal that is no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         check_texts(options)
         result: int = options.run(options)
@@ -134,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         problem = described(error)
         if problem is None:
             raise
-        print(f"redisqueue: {problem}", file=sys.stderr)
+        print(f"redisqueue: {harmless(problem)}", file=sys.stderr)
         return 1
     return result
 

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from redisqueue_operator.cli.screen import harmless
+
 # What add_subparsers returns has no public name.
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
@@ -119,4 +121,4 @@ def spelled(value: object) -> str:
 def known(record: object, *names: str) -> list[str]:
     """A line for each of these fields that is known, for a person."""
     facts = ((name.replace("_", " "), getattr(record, name)) for name in names)
-    return [f"{name}: {spelled(value)}" for name, value in facts if value not in (None, "")]
+    return [f"{name}: {harmless(spelled(value))}" for name, value in facts if value not in (None, "")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -14,11 +15,29 @@ if TYPE_CHECKING:
 
 CUT = "…"
 UP_AND_CLEAR = "\x1b[{}F\x1b[J"
+# What would move the cursor, name the window or have text read in another order; lines and tabs are left.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def harmless(text: str) -> str:
+    """Text of others for a terminal: what it would heed is escaped; lines and tabs are kept."""
+    return _UNSEEN.sub(lambda found: _escaped(found[0]), text)
+
+
+def one_line(text: str | bytes) -> str:
+    """The same on one line; bytes that are no text are escaped, too."""
+    if isinstance(text, bytes):
+        text = text.decode(errors="backslashreplace")
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Aligned lines, numbers to the right; None is shown as `?`: unknown is never zero."""
-    cells = [["?" if cell is None else str(cell) for cell in row] for row in rows]
+    """Aligned lines, numbers to the right; None is shown as `?`: unknown is never zero. A row is a line."""
+    cells = [["?" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
     right = [bool(cells) and all(is_numeric(row[column]) for row in cells) for column in range(len(header))]
 
@@ -110,10 +129,10 @@ class LogLine:
 
     @staticmethod
     def read(line: str) -> LogLine:
-        """From what a worker printed."""
+        """From what a worker printed. What JSON had escaped for a terminal stays so."""
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # too deep is no record
             return LogLine(line)
         if not isinstance(record, dict) or "message" not in record:
             return LogLine(line)
@@ -126,4 +145,4 @@ class LogLine:
         words = [] if level == "info" else [f"{level}:"]
         text = " ".join([*words, str(record["message"]), *extra])
         lines = [text, *str(record.get("traceback", "")).splitlines()]
-        return LogLine("\n".join(lines), level in LOUD, str(record.get("reason", "")))
+        return LogLine(harmless("\n".join(lines)), level in LOUD, str(record.get("reason", "")))

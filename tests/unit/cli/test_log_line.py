@@ -21,6 +21,11 @@ from redisqueue_operator.cli.screen import LogLine
             '{"level": "error", "message": "failed", "traceback": "one\\ntwo"}',
             LogLine("error: failed\none\ntwo", loud=True),
         ),
+        (
+            r'{"message": "\u001b]0;name\u0007 \u202e \u009b \ud800", "traceback": "a\tb\n\u001b[2Jc"}',
+            LogLine("\\x1b]0;name\\x07 \\u202e \\x9b \\ud800\na\tb\n\\x1b[2Jc"),
+        ),
+        ("[" * 100_000, LogLine("[" * 100_000)),
     ],
 )
 def test_a_line_is_short_and_says_whether_it_matters(line: str, shown: LogLine) -> None:

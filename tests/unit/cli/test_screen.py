@@ -24,6 +24,10 @@ def test_the_unknown_is_not_shown_as_zero() -> None:
     assert table(("QUEUE", "PENDING"), [("a", None)])[1].split() == ["a", "?"]
 
 
+def test_names_of_others_move_no_cursor_and_begin_no_line() -> None:
+    assert table(("QUEUE", "PENDING"), [("a\x1b[2J\nb\ud800", 5)])[1:] == ["a\\x1b[2J\\nb\\ud800        5"]
+
+
 def test_a_table_without_rows_is_its_header() -> None:
     assert table(("QUEUE", "PENDING"), []) == ["QUEUE  PENDING"]
 

@@ -103,7 +103,7 @@ def record(line: str) -> dict[str, Any] | None:
     """What a worker logged; None for what is no record."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.commands.queues.peek import printable
 from redisqueue_operator.cli.options import (
     NOT_DONE,
     QUEUE_HELP,
@@ -22,7 +21,7 @@ from redisqueue_operator.cli.options import (
     known,
     spelled,
 )
-from redisqueue_operator.cli.screen import table
+from redisqueue_operator.cli.screen import one_line, table
 
 if TYPE_CHECKING:
     import argparse
@@ -178,11 +177,11 @@ def missing(options: argparse.Namespace, ids: set[str]) -> int:
 
 def cut(payload: str | bytes) -> str:
     """As much of a payload as a line has room for."""
-    text = printable(payload[: CUT + 1])
+    text = one_line(payload[: CUT + 1])
     return text if len(text) <= CUT else f"{text[: CUT - 1]}…"
 
 
 def told(letter: Letter) -> list[str]:
     """Lines for a person: what is known, then the payload."""
     names = ("message_id", "reason", "deliveries", "at", "worker", "traceback")
-    return [*known(letter, *names), printable(letter.payload)]
+    return [*known(letter, *names), one_line(letter.payload)]

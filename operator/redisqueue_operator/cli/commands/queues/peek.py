@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from redis_message_queue.envelope import decode
 from redisqueue_operator.cli.address import located
 from redisqueue_operator.cli.options import QUEUE_HELP, add_json, add_place, as_json, count
+from redisqueue_operator.cli.screen import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for one in messages:
         due = [one.due.isoformat(timespec="seconds")] if one.due else []
-        print("  ".join([one.message_id or "-", *due, printable(one.payload)]))
+        print("  ".join([one_line(one.message_id) or "-", *due, one_line(one.payload)]))
     if not messages:
         print(f"{queue.keys.name}: no {options.of} messages")
     return 0
@@ -85,9 +86,3 @@ def delayed(client: Client, keys: QueueKeys, most: int) -> list[tuple[datetime |
     """Delayed messages with their due time, soonest first."""
     found = cast("list[tuple[bytes, float]]", client.zrange(keys.delayed, 0, most - 1, withscores=True))
     return [(datetime.fromtimestamp(due / 1000, UTC), stored) for stored, due in found]
-
-
-def printable(payload: str | bytes) -> str:
-    """One line of text; control characters and bytes that are no text are escaped."""
-    text = payload.decode(errors="backslashreplace") if isinstance(payload, bytes) else payload
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
