@@ -66,8 +66,8 @@ def check(value: Any, schema: Schema, path: str) -> Iterator[Problem]:
 def _is_a(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "boolean"
-    if kind == "integer" and isinstance(value, float):
-        return value.is_integer()
+    if kind == "integer" and isinstance(value, int | float):
+        return -(2**63) <= value < 2**63 and value == int(value)
     return isinstance(value, _TYPES[kind])
 
 

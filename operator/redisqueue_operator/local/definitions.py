@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GROUP = "redisqueue.dev/"
+DEEPEST, MOST_VALUES = 200, 10_000_000
+"""No object that an API server takes is nested so deep or holds so much; aliases (`*name`) can be without end."""
 Object = dict[str, Any]
 
 
@@ -58,7 +60,7 @@ class Definitions:
             if kind[1] == "RedisQueue" and kind[0].startswith(GROUP):
                 found.queues[place] = with_identity(item, place)
             elif kind == ("v1", "ConfigMap"):
-                texts, others = item.get("data") or {}, item.get("binaryData") or {}
+                texts, others = (_mapping(item, part, where) for part in ("data", "binaryData"))
                 found.config_maps[place] = {
                     **{str(name): str(text) for name, text in texts.items()},
                     **{str(name): _decoded(text, name) for name, text in others.items()},
@@ -68,6 +70,13 @@ class Definitions:
                 f"{where}: no RedisQueue in it (apiVersion: {GROUP}v1alpha1, kind: RedisQueue)"
             )
         return found
+
+
+def _mapping(item: Object, part: str, where: str) -> dict[str, Any]:
+    found = item.get(part) or {}
+    if not isinstance(found, dict):
+        raise DefinitionError(f"{where}: {part} of a ConfigMap must be a mapping, got {found!r}")
+    return found
 
 
 def _decoded(text: Any, name: str) -> bytes:
@@ -81,7 +90,7 @@ def objects_in(text: str, where: str) -> Iterator[Object]:
     """Each object of a YAML stream, those inside a List included. Raises DefinitionError."""
     try:
         documents = load_all(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # too many digits, no text
         raise DefinitionError(f"{where}: not YAML: {error}") from error
     for document in documents:
         if document is None:
@@ -90,8 +99,38 @@ def objects_in(text: str, where: str) -> Iterator[Object]:
             raise DefinitionError(
                 f"{where}: a document is a {type(document).__name__}, not a Kubernetes object"
             )
-        items = document.get("items") if document.get("kind") == "List" else [document]
-        yield from (item for item in items or [] if isinstance(item, dict))
+        _check_size(document, where)
+        items = (document.get("items") or []) if document.get("kind") == "List" else [document]
+        if not isinstance(items, list):
+            raise DefinitionError(f"{where}: items of a List must be a list, got {items!r}")
+        for item in items:
+            if isinstance(item, dict):
+                _check_kind(item, where)
+                yield item
+
+
+def _check_kind(item: Object, where: str) -> None:
+    kind = item.get("kind")
+    if kind is not None and not isinstance(kind, str):
+        raise DefinitionError(f"{where}: kind must be a text, got {kind!r}")
+
+
+def _check_size(document: Object, where: str) -> None:
+    """Raise for what nobody could walk through: each level is looked at as one list."""
+    level: list[dict[str, Any] | list[Any]] = [document]
+    seen = 0
+    for _ in range(DEEPEST):
+        seen += sum(map(len, level))
+        if not level:
+            return
+        if seen > MOST_VALUES:
+            break
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+    raise DefinitionError(
+        f"{where}: an object is nested deeper than {DEEPEST} levels, or larger than {MOST_VALUES} values:"
+        " write out its aliases (*NAME)"
+    )
 
 
 def with_identity(item: Object, place: tuple[str, str]) -> Object:

@@ -50,6 +50,14 @@ def test_problem_shows_field_value_and_way_out() -> None:
     assert str(problem) == "spec.worker.concurrency: 0: must be at least 1"
 
 
+@pytest.mark.parametrize("number", [2**63, 1e30, -(10**30)])
+def test_a_number_that_is_no_64_bit_integer_is_named(number: float) -> None:
+    problems = api.validate(redis_queue(rollout={"strategy": "Versioned", "gate": {"minMessages": number}}))
+    assert [(one.field, one.message) for one in problems] == [
+        ("spec.rollout.gate.minMessages", "must be of type integer")
+    ]
+
+
 def test_the_default_name_may_be_written_out() -> None:
     named = redis_queue(name="emails", queue={"name": "emails"})
     assert api.validate(named, old=redis_queue(name="emails")) == []

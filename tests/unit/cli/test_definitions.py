@@ -45,6 +45,13 @@ def test_the_items_of_a_list_count() -> None:
     ("text", "expected"),
     [
         (CONFIG_MAP, "no RedisQueue in it"),
+        ("kind: [RedisQueue]", r"kind must be a text, got \['RedisQueue'\]"),
+        ("{kind: List, items: 5}", "items of a List must be a list, got 5"),
+        ("{kind: ConfigMap, apiVersion: v1, metadata: {name: a}, data: 5}", "data of a ConfigMap must be a mapping, got 5"),
+        ("a: " + "9" * 5000, "not YAML: .*digits"),
+        ("kind: RedisQueue\nspec: &a {b: *a}", "nested deeper than 200"),
+        ("kind: RedisQueue\nspec: &a [" + "*a, " * 1000 + "]", "larger than 10000000"),
+        ("a: " + "{a: " * 300 + "}" * 300, "nested deeper than 200"),
         ("a: [", "not YAML"),
         ("- a", "is a list, not a Kubernetes object"),
         ("kind: RedisQueue\napiVersion: redisqueue.dev/v1alpha1", "a RedisQueue has no metadata.name"),

@@ -318,12 +318,34 @@ def test_a_password_in_plain_is_neither_taken_over_nor_told(converted: Import, w
         ([yaml.safe_load(DEPLOYMENT), trigger(listName="l")], "the trigger names no address"),
         ([yaml.safe_load(DEPLOYMENT), trigger(address="a:1")], "no list and no stream"),
         ([yaml.safe_load(DEPLOYMENT), trigger("redis-cluster", listName="l")], "addresses of Cluster"),
+        ([yaml.safe_load(DEPLOYMENT), trigger(listName="l", address="a:b")], "address is none (Port could"),
+        ([yaml.safe_load(DEPLOYMENT), trigger(listName="l", address="[a]:1")], "address is none ('a' does"),
     ],
 )
 def test_what_cannot_be_converted_is_told_with_the_way_out(
     refused: Callable[..., str], objects: list[dict[str, Any]], said: str
 ) -> None:
     assert said in refused(*objects)
+
+
+@pytest.mark.parametrize(
+    ("deployed", "said"),
+    [
+        ({"spec": [1]}, "Deployment mailer: spec must be a mapping, and is a list"),
+        ({"spec": {"template": {"spec": {"containers": {"app": {}}}}}}, "containers must be a list, and is a"),
+        ({"spec": {"template": {"spec": {"containers": [None]}}}}, "spec.containers[0] is empty: fill it in"),
+        (
+            {"spec": {"template": {"spec": {"containers": [{"env": {"PASSWORD": CANARY}}]}}}},
+            "spec.template.spec.containers[0].env must be a list, and is a mapping: correct it",
+        ),
+    ],
+)
+def test_a_part_that_has_another_shape_is_named_without_what_is_in_it(
+    refused: Callable[..., str], deployed: dict[str, Any], said: str
+) -> None:
+    told = refused({**yaml.safe_load(DEPLOYMENT), **deployed}, scaled())
+    assert said in told
+    assert CANARY not in told
 
 
 def test_without_a_command_somebody_has_to_say_what_runs(refused: Callable[..., str]) -> None:

@@ -153,11 +153,15 @@ def addresses(given: Parameters, mode: str) -> list[str]:
 
 
 def hosted(address: str) -> str:
-    """host:port of an address, with what else a URL has cut off."""
+    """host:port of an address, with what else a URL has cut off. Raises NotConvertible for what is none."""
     text = address.strip()
-    parts = urlsplit(text if "://" in text else f"//{text}")
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+        port = parts.port
+    except ValueError as error:
+        raise NotConvertible(f"the trigger's address is none ({error}): write it as host:port") from None
     place = parts.netloc.rpartition("@")[2]
-    return place if parts.port else f"{place}:6379"
+    return place if port else f"{place}:6379"
 
 
 def login(

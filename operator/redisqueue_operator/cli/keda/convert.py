@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import API_VERSION
 from redisqueue_operator.cli.keda.connection import Parameters, connection
-from redisqueue_operator.cli.keda.fields import Fields, NotConvertible, Note, Object, pruned
+from redisqueue_operator.cli.keda.fields import Fields, NotConvertible, Note, Object, check_shape, pruned
 from redisqueue_operator.cli.keda.scaling import scaling
 from redisqueue_operator.cli.keda.workload import worker
 
@@ -44,6 +44,7 @@ def convert(objects: Sequence[Object], handler: str = "") -> Converted:
         kind = str(item.get("kind"))
         if kind == "ScaledObject":
             try:
+                check_shape(item)
                 result.queues.append(Conversion(item, objects, handler, result.notes).queue())
             except NotConvertible as error:
                 raise NotConvertible(f"{named(item)}: {error}") from error
@@ -54,7 +55,8 @@ def convert(objects: Sequence[Object], handler: str = "") -> Converted:
 
 def named(item: Object) -> str:
     """`Kind name`, for a person."""
-    return f"{item.get('kind')} {(item.get('metadata') or {}).get('name', '?')}"
+    metadata = item.get("metadata")
+    return f"{item.get('kind')} {metadata.get('name', '?') if isinstance(metadata, dict) else '?'}"
 
 
 class Conversion:
@@ -139,11 +141,17 @@ class Conversion:
 
     def _find(self, kinds: Sequence[str], name: str) -> Object | None:
         for item in self._objects:
+            if item.get("kind") not in kinds:
+                continue
+            try:
+                check_shape(item)
+            except NotConvertible as error:
+                raise NotConvertible(f"{named(item)}: {error}") from None
             metadata = item.get("metadata") or {}
             here = "Cluster" in str(item.get("kind")) or same_namespace(
                 metadata.get("namespace"), self._namespace
             )
-            if item.get("kind") in kinds and metadata.get("name") == name and here:
+            if metadata.get("name") == name and here:
                 return item
         return None
 

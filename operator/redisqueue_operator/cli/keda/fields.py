@@ -54,7 +54,7 @@ class Fields:
             return None
         try:
             number = math.ceil(float(value))
-        except (ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError):
             self.note(name, f"{value!r} is no number, and left out: correct it")
             return None
         within = min(max(number, low), high)
@@ -108,6 +108,33 @@ class Fields:
         """Note what is left."""
         for name in self.rest():
             self.note(name, UNKNOWN)
+
+
+_CONTAINER = {"env": [{}], "envFrom": [{}], "resources": {}}
+_POD = {"metadata": {"labels": {}, "annotations": {}}, "spec": {"containers": [_CONTAINER]}}
+SHAPE = {
+    "metadata": {"labels": {}, "annotations": {}},
+    "spec": {"triggers": [{"metadata": {}}], "template": _POD, "secretTargetRef": [{}], "env": [{}]},
+}
+"""What is a mapping and what a list of mappings, of all kinds that are read."""
+
+
+def check_shape(value: Any, shape: Any = SHAPE, path: str = "") -> None:
+    """Raise NotConvertible naming the first part that is neither missing nor of its shape."""
+    if value is None:
+        return
+    kind = "list" if isinstance(shape, list) else "mapping"
+    if not isinstance(value, list if kind == "list" else dict):
+        said = {dict: "mapping", list: "list", str: "text"}.get(type(value), type(value).__name__)
+        raise NotConvertible(f"{path} must be a {kind}, and is a {said}: correct it")  # values may be secret
+    if isinstance(shape, list):
+        for index, one in enumerate(value):
+            if one is None:
+                raise NotConvertible(f"{path}[{index}] is empty: fill it in, or leave it out")
+            check_shape(one, shape[0], f"{path}[{index}]")
+        return
+    for name, inner in shape.items():
+        check_shape(value.get(name), inner, f"{path}.{name}" if path else name)
 
 
 def pruned(value: Any) -> Any:
