@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GROUP = "redisqueue.dev/"
 DEEPEST, MOST_VALUES = 200, 10_000_000
-"""No object that an API server takes is nested so deep or holds so much; aliases (`*name`) can be without end."""
+"""No object of an API server is nested so deep or holds so much; aliases (`*name`) can be without end."""
 Object = dict[str, Any]
 
 

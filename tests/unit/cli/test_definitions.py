@@ -47,7 +47,10 @@ def test_the_items_of_a_list_count() -> None:
         (CONFIG_MAP, "no RedisQueue in it"),
         ("kind: [RedisQueue]", r"kind must be a text, got \['RedisQueue'\]"),
         ("{kind: List, items: 5}", "items of a List must be a list, got 5"),
-        ("{kind: ConfigMap, apiVersion: v1, metadata: {name: a}, data: 5}", "data of a ConfigMap must be a mapping, got 5"),
+        (
+            "{kind: ConfigMap, apiVersion: v1, metadata: {name: a}, data: 5}",
+            "data of a ConfigMap must be a mapping, got 5",
+        ),
         ("a: " + "9" * 5000, "not YAML: .*digits"),
         ("kind: RedisQueue\nspec: &a {b: *a}", "nested deeper than 200"),
         ("kind: RedisQueue\nspec: &a [" + "*a, " * 1000 + "]", "larger than 10000000"),

@@ -332,7 +332,10 @@ def test_what_cannot_be_converted_is_told_with_the_way_out(
     ("deployed", "said"),
     [
         ({"spec": [1]}, "Deployment mailer: spec must be a mapping, and is a list"),
-        ({"spec": {"template": {"spec": {"containers": {"app": {}}}}}}, "containers must be a list, and is a"),
+        (
+            {"spec": {"template": {"spec": {"containers": {"app": {}}}}}},
+            "containers must be a list, and is a",
+        ),
         ({"spec": {"template": {"spec": {"containers": [None]}}}}, "spec.containers[0] is empty: fill it in"),
         (
             {"spec": {"template": {"spec": {"containers": [{"env": {"PASSWORD": CANARY}}]}}}},

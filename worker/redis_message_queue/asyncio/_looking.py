@@ -51,7 +51,7 @@ class LookingQueue(BaseQueue):
             return await search()
         validation.check(timeout_seconds=timeout_seconds)
         if not timeout_seconds:
-            raise ConfigurationError("'timeout_seconds' must be above 0, got 0: leave it out to have no limit")
+            raise ConfigurationError("'timeout_seconds' must be above 0, got 0: leave it out for no limit")
         found: Location = await _io.in_time(timeout_seconds, search, "find() gave up after 'timeout_seconds'")
         return found
 
