@@ -49,10 +49,30 @@ def test_it_is_taken_out_wherever_secrets_may_stand(item: Any) -> None:
         f'{{"api_key": "{CANARY}"}}',
         f"Authorization: Bearer {CANARY}",
         f"REDIS_PASSWORD: {CANARY}, retrying",
+        f"redis://user:p@{CANARY}@redis:6379",
+        f'{{"password": "two words {CANARY}"}}',
+        json.dumps({"message": json.dumps({"password": f'a"b {CANARY}'})}),
+        json.dumps({"message": json.dumps({"Authorization": f"Bearer {CANARY}"})}),
+        f"pwd='not closed {CANARY}",
+        f"password=a,{CANARY}",
+        f"AWS_SECRET_ACCESS_KEY={CANARY}",
+        f"--redis-password {CANARY}",
+        f"-----BEGIN RSA PRIVATE KEY-----\nMII\n{CANARY}\n-----END RSA PRIVATE KEY-----",
     ],
 )
 def test_what_looks_like_a_password_is_taken_out_of_any_text(text: str) -> None:
     assert CANARY not in redacted({}, text)[1][0]
+
+
+def test_what_stands_around_a_password_stays() -> None:
+    said = [
+        "rediss://u:a@one:1,rediss://:b@two:2 to ann@example.com",
+        '{"message": "got {\\"token\\": \\"a b\\", \\"to\\": \\"ann\\"}"}',
+    ]
+    assert redacted({}, *said)[1] == [
+        f"rediss://{REMOVED}@one:1,rediss://{REMOVED}@two:2 to ann@example.com",
+        said[1].replace("a b", REMOVED),
+    ]
 
 
 def test_what_is_removed_once_is_removed_everywhere() -> None:

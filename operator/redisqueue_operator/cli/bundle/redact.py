@@ -20,12 +20,23 @@ KEPT_ANNOTATIONS = (
 _WORDS = ("command", "args")
 _NAMED_VALUES = ("env", "httpHeaders")
 _DROPPED = ("managedFields", "data", "stringData", "binaryData")
-_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]*:[^\s@]*@", re.IGNORECASE)
+_NAMES = (
+    r"(?:passw(?:or)?d|passphrase|pwd|token|secret(?:[_-]?(?:access[_-]?)?key)?|(?:api|access|private)[_-]?key"
+    r"|credentials?)"
+)
+_QUOTE = r"\\*[\"']"
+"""Also in JSON that is a text of JSON, as a message that a handler logs."""
+_URL = re.compile(r"""(://)[^\s/@]{0,256}:(?:(?!://)[^\s"'<>]){0,4096}@""")
+"""A password may hold an @: it ends at the last one before another URL."""
 _ASSIGNED = re.compile(
-    r"""(\b[\w.-]*(?:passw(?:or)?d|pwd|token|secret|api[_-]?key|credentials?)["']?\s*[:=]\s*["']?)[^\s"',;&]+""",
+    rf"({_NAMES}(?:{_QUOTE})?\s*(?:=>|[:=])\s*)(?:({_QUOTE})(?:.*?(?<!\\)\2|[^\n]*)|[^\s\"'\\]+)",
     re.IGNORECASE,
 )
-_AUTHORIZATION = re.compile(r"(\bauthorization[\"']?\s*[:=]\s*[\"']?)[^\"'\n]+", re.IGNORECASE)
+_FLAG = re.compile(rf"(--[\w-]{{0,64}}{_NAMES}[ \t]+)[^\s\"'\\]+", re.IGNORECASE)
+_AUTHORIZATION = re.compile(
+    rf"(\bauthorization(?:{_QUOTE})?\s*[:=]\s*(?:{_QUOTE})?)[^\"'\\\n]+", re.IGNORECASE
+)
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END|\Z)", re.DOTALL)
 _PARTS = re.compile(r"[\s=:@/,;&?'\"<>()\[\]{}|]+")
 _SHORTEST_VALUE, _SHORTEST_PART = 4, 8
 
@@ -81,8 +92,10 @@ class Redactor:
         for value in sorted(self._removed - self._known, key=len, reverse=True):
             text = text.replace(value, REMOVED)
         text = _URL.sub(rf"\1{REMOVED}@", text)
+        text = _PRIVATE_KEY.sub(REMOVED, text)
         text = _AUTHORIZATION.sub(rf"\1{REMOVED}", text)
-        return _ASSIGNED.sub(rf"\1{REMOVED}", text)
+        text = _FLAG.sub(rf"\1{REMOVED}", text)
+        return _ASSIGNED.sub(lambda found: f"{found[1]}{found[2] or ''}{REMOVED}{found[2] or ''}", text)
 
     def _named(self, one: Any, *, is_operator: bool) -> Any:
         if not isinstance(one, dict) or "value" not in one:
