@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from redisqueue_operator.serve.runner import runner_of
 from redisqueue_worker.health import listening
 
 Answer = Callable[[web.Request], Awaitable[web.Response]]
@@ -41,7 +42,7 @@ class HealthServer:
         application.router.add_get("/readyz", _probe(ready, remark))
         application.router.add_get("/metrics", _metrics(registry))
         application.router.add_get("/explain/{namespace}/{name}", _explanation(explain))
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = runner_of(application)
 
     async def __aenter__(self) -> HealthServer:
         await self._runner.setup()

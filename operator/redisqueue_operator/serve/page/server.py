@@ -16,6 +16,7 @@ from redisqueue_operator.serve.page.frame import POLICY, framed, link
 from redisqueue_operator.serve.page.history import BIN_SECONDS, BINS
 from redisqueue_operator.serve.page.model import Query, QueryError, fleet_view, queue_view
 from redisqueue_operator.serve.page.queue_page import queue_page
+from redisqueue_operator.serve.runner import runner_of
 from redisqueue_worker.health import listening
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class PageServer:
         application.router.add_get("/", self._fleet)
         application.router.add_get("/queues/{namespace}/{name}", self._queue)
         application.on_response_prepare.append(_with_headers)
-        self._runner = web.AppRunner(application, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
+        self._runner = runner_of(application, keepalive_timeout=KEEPALIVE_SECONDS)
 
     async def __aenter__(self) -> PageServer:
         await self._runner.setup()
