@@ -55,6 +55,21 @@ def test_a_misspelt_value_is_refused_wherever_it_stands(name: str) -> None:
         assert part["additionalProperties"] is False, group or "the whole"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_that_means_something_cannot_be_emptied(name: str) -> None:
+    """Helm takes `ports:` with nothing after it as null, and drops the default: a policy would allow them all.
+
+    A map that is null is as good as an empty one, or left to Kubernetes as a whole.
+    """
+    schema = schema_of(CHARTS / name)
+    for value in values(CHARTS / name):
+        parts = value.path.split(".")
+        matters = value.default not in ("", [], None) and not isinstance(value.default, dict)
+        for length in range(1, len(parts) + matters):
+            group = schema_at(schema, ".".join(parts[: length - 1])) if length > 1 else schema
+            assert parts[length - 1] in group.get("required", ()), ".".join(parts[:length])
+
+
 def leaves(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, part in schema.get("properties", {}).items():
         if part.get("properties"):

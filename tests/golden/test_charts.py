@@ -44,3 +44,15 @@ def test_lint(helm: Helm, name: str) -> None:
 def test_nothing_is_expected_of_values_that_are_gone() -> None:
     of_values = {f"{name}.values.yaml" for name in NAMES}
     assert {path.name for path in FOLDER.iterdir()} - of_values == {f"{name}.yaml" for name in NAMES}
+
+
+def test_maps_may_be_null_as_a_file_has_them_of_which_all_is_commented_out(helm: Helm) -> None:
+    monitors = ("serviceMonitor", "podMonitor", "prometheusRule", "dashboards")
+    maps = ["commonLabels", "podLabels", "podAnnotations", "deploymentAnnotations", "nodeSelector"]
+    maps += ["service.labels", "service.annotations", "serviceAccount.annotations", "resources"]
+    maps += [f"monitoring.{name}.labels" for name in monitors]
+    maps += ["monitoring.prometheusRule.alertLabels", "monitoring.dashboards.annotations"]
+    enabled = [f"monitoring.{name}.enabled=true" for name in monitors]
+    made = helm.template("redis-queue-operator", *enabled, *(f"{path}=null" for path in maps))
+    assert {"ServiceMonitor", "PodMonitor", "PrometheusRule", "Service"} <= {item["kind"] for item in made}
+    assert all(item["metadata"]["labels"] for item in made if item["kind"] == "Deployment")

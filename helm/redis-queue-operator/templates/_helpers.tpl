@@ -26,12 +26,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) }}
-{{- toYaml (merge $own .Values.commonLabels (dict "app.kubernetes.io/part-of" "redisqueue")) }}
+{{- toYaml (merge $own (default dict .Values.commonLabels) (dict "app.kubernetes.io/part-of" "redisqueue")) }}
 {{- end }}
 
 {{- /* Labels of the operator's pods: of these alone, since a new one rolls them out. */}}
 {{- define "operator.podLabels" -}}
-{{- toYaml (merge (include "operator.selector" . | fromYaml) .Values.podLabels .Values.commonLabels) }}
+{{- toYaml (merge (include "operator.selector" . | fromYaml) (default dict .Values.podLabels) (default dict .Values.commonLabels)) }}
 {{- end }}
 
 {{- define "operator.serviceAccount" -}}
@@ -171,7 +171,7 @@ readOnlyRootFilesystem: true
 {{- define "operator.checkNames" -}}
 {{- range $value, $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels "service.labels" .Values.service.labels }}
 {{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
-{{- if hasKey $labels $key }}
+{{- if hasKey (default dict $labels) $key }}
 {{- fail (printf "%s: %s is the chart's own, by which the operator and its release are found: choose another label" $value $key) }}
 {{- end }}
 {{- end }}
