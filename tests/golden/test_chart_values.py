@@ -57,7 +57,7 @@ def test_a_misspelt_value_is_refused_wherever_it_stands(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_value_that_means_something_cannot_be_emptied(name: str) -> None:
-    """Helm takes `ports:` with nothing after it as null, and drops the default: a policy would allow them all.
+    """Helm takes `ports:` with nothing after it as null, and drops the default: a policy allowed all.
 
     A map that is null is as good as an empty one, or left to Kubernetes as a whole.
     """
