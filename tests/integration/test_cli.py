@@ -67,6 +67,22 @@ def test_top_finds_the_queues(
     assert row.split()[:3] == ["emails", "1", "0"]
 
 
+def test_a_queue_that_cannot_be_read_hides_no_other(
+    redis_client: redis.Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RedisMessageQueue("emails", client=redis_client).publish("one")
+    redis_client.set("wrong::pending", "no list")
+    for named in ([], ["wrong", "emails"]):
+        assert main(["stats", *named, "--redis-url", redis_url]) == 1
+        told = capsys.readouterr()
+        rows = {row.split()[0]: row.split()[1:3] for row in told.out.splitlines()[1:]}
+        assert rows == {"emails": ["1", "0"], "wrong": ["?", "?"]}
+        assert told.err.startswith("redisqueue: wrong: WRONGTYPE")
+    assert main(["stats", "--json", "--redis-url", redis_url]) == 1
+    emails, wrong = sorted(json.loads(capsys.readouterr().out), key=lambda one: str(one["queue"]))
+    assert (emails["pending"], sorted(wrong)) == (1, ["problem", "queue"])
+
+
 def test_lint_accepts_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "queue.yaml"
     file.write_text(QUEUE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue.stats import QueueSample, sample
 from redisqueue_operator.cli.address import at_url, discover, located
 from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_json, add_place, spelled
-from redisqueue_operator.cli.screen import table
+from redisqueue_operator.cli.screen import harmless, table
 
 if TYPE_CHECKING:
     import argparse
@@ -62,7 +63,7 @@ def add_to(subcommands: Subcommands) -> None:
         "queues", nargs="*", metavar="QUEUE", help="names of queues, or rq/NAME; none: all that are found"
     )
     add_place(parser)
-    add_json(parser, f"a list of objects: {', '.join(STATS_SHAPE)}")
+    add_json(parser, f"a list of objects: {', '.join(STATS_SHAPE)}; or queue and problem")
     parser.set_defaults(run=run_stats, words="queues")
 
     parser = subcommands.add_parser("workers", description=WORKERS)
@@ -73,7 +74,7 @@ def add_to(subcommands: Subcommands) -> None:
 
 
 def run_stats(options: argparse.Namespace) -> int:
-    """Print the numbers of each queue, on whichever Redis it is."""
+    """Print the numbers of each queue, on whichever Redis it is; 1 where one of them cannot be read."""
     found: list[dict[str, Any]] = []
     named = options.queues or ([None] if options.file else [])
     with ExitStack() as stack:
@@ -82,20 +83,23 @@ def run_stats(options: argparse.Namespace) -> int:
             client = stack.enter_context(place.connect())
             every = discover(client, place.keys.separator)
             for keys, seen in zip(every, sample(client, every) if every else [], strict=True):
-                found.append(stats_of(keys.name, seen))
+                found.append(stats_or_problem(keys.name, seen))
         for name in named:
             place = stack.enter_context(located(options, name))
             client = stack.enter_context(place.connect())
             place.must_exist(client)
-            found.append(stats_of(place.keys.name, sample(client, [place.keys])[0]))
+            found.append(stats_or_problem(place.keys.name, sample(client, [place.keys])[0]))
     if options.json:
         print(json.dumps(found))
     elif found:
         header = [name.replace("_", " ").upper() for name in STATS_SHAPE]
-        print("\n".join(table(header, [[one[name] for name in STATS_SHAPE] for one in found])))
+        print("\n".join(table(header, [[one.get(name) for name in STATS_SHAPE] for one in found])))
     else:
         print("no queue found: name one, or look at another database")
-    return 0
+    wrong = [one for one in found if "problem" in one]
+    for one in wrong:
+        print(harmless(f"redisqueue: {one['queue']}: {one['problem']}"), file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def run_workers(options: argparse.Namespace) -> int:
@@ -129,6 +133,11 @@ def told_by(name: str, seen: QueueSample | Exception) -> QueueSample:
     if isinstance(seen, Exception):
         raise UserError(f"{name}: {seen}") from seen
     return seen
+
+
+def stats_or_problem(name: str, seen: QueueSample | Exception) -> dict[str, Any]:
+    """The numbers of one queue, or why they cannot be read: that hides no other queue."""
+    return {"queue": name, "problem": str(seen)} if isinstance(seen, Exception) else stats_of(name, seen)
 
 
 def stats_of(name: str, seen: QueueSample | Exception) -> dict[str, Any]:
