@@ -90,7 +90,8 @@ def test_a_server_that_is_away_or_full_completes_nothing(
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    RedisMessageQueue("emails", client=redis_client).publish("one")
+    for name in ("emails", "two\nlines", "a\ttab"):  # what is no word of a shell is not offered
+        RedisMessageQueue(name, client=redis_client).publish("one")
     assert completed(capsys, "peek", "--redis-url", redis_url, "") == (["emails"], ":4")
     assert completed(capsys, "peek", "--redis-url", "redis://127.0.0.1:1", "") == ([], ":4")
     monkeypatch.setattr("redisqueue_operator.cli.completing.FEW_KEYS", 0)

@@ -62,7 +62,8 @@ def complete(parser: Callable[[str], argparse.ArgumentParser], words: Sequence[s
     else:
         action = positional(place)
         candidates = values(action, place, last)
-    lines = [f"{head}{value}\t{text}" for value, text in candidates if f"{head}{value}".startswith(last)]
+    shown = [(value, text) for value, text in candidates if value.isprintable()]  # a line each, without a tab
+    lines = [f"{head}{value}\t{text}" for value, text in shown if f"{head}{value}".startswith(last)]
     return [*lines, FILES if is_file(action) else NO_FILES]
 
 

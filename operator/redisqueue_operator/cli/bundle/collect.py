@@ -91,7 +91,7 @@ class Collector:
     def _try(self, what: str, ask: Any, otherwise: Any) -> Any:
         try:
             return ask()
-        except UserError as error:
+        except (UserError, ValueError) as error:  # kubectl refused it, or said what is no JSON
             self.bundle.missing[what] = " ".join(str(error).split())
             return otherwise
 
