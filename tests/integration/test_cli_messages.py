@@ -403,7 +403,7 @@ def test_the_page_names_all_that_is_printed() -> None:
     page = (ROOT / "operator" / "docs" / "command-line.md").read_text().split("\n## For scripts\n")[1]
     rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
     named = {command: set(re.findall(r"`(\w+)`", row.split(" | ", 1)[1])) for command, row in rows.items()}
-    assert named["stats [QUEUE …]"] == set(STATS_SHAPE)
+    assert named["stats [QUEUE …]"] == {*STATS_SHAPE, "problem"}
     assert named["workers QUEUE"] == set(WORKER_SHAPE)
     assert named["show QUEUE ID"] == LOCATION | set(get_args(State))
     assert named["result QUEUE ID"] == {"state", "value", "reason"} | set(get_args(ResultState))
