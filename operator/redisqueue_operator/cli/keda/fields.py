@@ -110,9 +110,9 @@ class Fields:
             self.note(name, UNKNOWN)
 
 
-_CONTAINER = {"env": [{}], "envFrom": [{}], "resources": {}}
-_POD = {"metadata": {"labels": {}, "annotations": {}}, "spec": {"containers": [_CONTAINER]}}
-SHAPE = {
+_CONTAINER: Object = {"env": [{}], "envFrom": [{}], "resources": {}}
+_POD: Object = {"metadata": {"labels": {}, "annotations": {}}, "spec": {"containers": [_CONTAINER]}}
+SHAPE: Object = {
     "metadata": {"labels": {}, "annotations": {}},
     "spec": {"triggers": [{"metadata": {}}], "template": _POD, "secretTargetRef": [{}], "env": [{}]},
 }
@@ -123,18 +123,25 @@ def check_shape(value: Any, shape: Any = SHAPE, path: str = "") -> None:
     """Raise NotConvertible naming the first part that is neither missing nor of its shape."""
     if value is None:
         return
-    kind = "list" if isinstance(shape, list) else "mapping"
-    if not isinstance(value, list if kind == "list" else dict):
-        said = {dict: "mapping", list: "list", str: "text"}.get(type(value), type(value).__name__)
-        raise NotConvertible(f"{path} must be a {kind}, and is a {said}: correct it")  # values may be secret
     if isinstance(shape, list):
+        if not isinstance(value, list):
+            raise _misshapen(path, "list", value)
         for index, one in enumerate(value):
             if one is None:
                 raise NotConvertible(f"{path}[{index}] is empty: fill it in, or leave it out")
             check_shape(one, shape[0], f"{path}[{index}]")
         return
+    if not isinstance(value, dict):
+        raise _misshapen(path, "mapping", value)
     for name, inner in shape.items():
         check_shape(value.get(name), inner, f"{path}.{name}" if path else name)
+
+
+def _misshapen(path: str, wanted: str, value: object) -> NotConvertible:
+    """Without the value, which may be secret."""
+    kinds: dict[type, str] = {dict: "mapping", list: "list", str: "text"}
+    said = kinds.get(type(value), type(value).__name__)
+    return NotConvertible(f"{path} must be a {wanted}, and is a {said}: correct it")
 
 
 def pruned(value: Any) -> Any:
