@@ -287,7 +287,7 @@ def test_a_result_is_told_or_waited_for(run: Run, ask: Any, redis_client: redis.
     consumer.settle(
         [
             Settlement(good, Outcome.DONE, result=results.completed({"sum": "ü", "half": "\ud83d"})),
-            Settlement(bad, Outcome.DEAD, result=results.ended("failed", "Boom")),
+            Settlement(bad, Outcome.DEAD, result=results.ended("failed", "Boom\x1b[2J")),
             Settlement(odd, Outcome.DONE, result=results.completed(b"x")),
         ]
     )
@@ -298,8 +298,8 @@ def test_a_result_is_told_or_waited_for(run: Run, ask: Any, redis_client: redis.
     )
     value = {"sum": "ü", "half": "\ud83d"}
     assert ask("result", "jobs", "good") == (0, {"state": "completed", "value": value, "reason": None})
-    assert run("result", "jobs", "bad") == (4, "", "bad: failed: Boom\n")
-    assert ask("result", "jobs", "bad") == (4, {"state": "failed", "value": None, "reason": "Boom"})
+    assert run("result", "jobs", "bad") == (4, "", "bad: failed: Boom\\x1b[2J\n")
+    assert ask("result", "jobs", "bad") == (4, {"state": "failed", "value": None, "reason": "Boom\x1b[2J"})
     code, out, err = run("result", "jobs", "odd")
     assert (code, out) == (0, "null\n")
     assert err.startswith("odd: completed: the value that the handler returned is not kept: bytes cannot")

@@ -17,6 +17,7 @@ from redisqueue_operator.cli.options import (
     as_json,
     known,
 )
+from redisqueue_operator.cli.screen import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,7 +136,7 @@ def result(options: argparse.Namespace) -> int:
         if found.state == "completed":
             print(json.dumps(found.value, ensure_ascii=False))
         if found.state != "completed" or found.reason:
-            print(f"{options.id}: {found.state}: {found.reason}", file=sys.stderr)
+            print(harmless(f"{options.id}: {found.state}: {found.reason}"), file=sys.stderr)
     if found is None:
         return NOT_DONE
     return 0 if found.state == "completed" else ENDED_OTHERWISE
