@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NO_SERVER = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
 OURS = ("redisqueues", "redisqueueredrives")
+AUDITED = "system:serviceaccount:rights:redisqueue-operator"
+"""Whose requests the shared server writes to its audit log."""
 PLACES = 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{"\\n"}{end}'
 
 
@@ -27,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_api_server() -> Iterator[ApiServer]:
     """etcd and kube-apiserver on loopback, one pair for the whole run."""
-    with ApiServer(required(binaries(), NO_SERVER)) as server:
+    with ApiServer(required(binaries(), NO_SERVER), audit_of=AUDITED) as server:
         yield server
 
 
