@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from tests.support.odd_redisqueues import odd_redisqueue
 from tests.support.operator_process import Cluster
 from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis_queue, redrive, sample_objects
 
@@ -75,6 +77,23 @@ def test_bad_is_refused_naming_the_field(server: ApiServer, case: str) -> None:
     assert bad.field in output
     assert "hunter2" not in output, "a refusal must not show the password"
     assert api.validate(bad.obj, bad.old), "refused here, so it has to be refused offline"
+
+
+def test_odd_ones_are_judged_as_offline(server: ApiServer) -> None:
+    """A sample of those that `tests/unit/api/test_odd_redisqueues.py` makes."""
+    random, objects = Random(11), {}
+    while len(objects) < 200:
+        obj, name = odd_redisqueue(random), f"odd-{len(objects)}"
+        if "\\ud83d" not in json.dumps(obj):  # kubectl makes a replacement character of it
+            objects[f"redisqueue.redisqueue.dev/{name}"] = {**obj, "metadata": {"name": name}}
+    stream = "\n---\n".join(json.dumps(obj) for obj in objects.values())
+    dry = ("--dry-run=server", "-o", "name", "-f", "-")
+    _, output = server.kubectl("create", *dry, stdin=stream)
+    accepted = {name for name in objects if f"{name}\n" in output}
+    expected = {name for name, obj in objects.items() if not api.validate(obj)}
+    differing = {name: (api.validate(objects[name]), objects[name]) for name in accepted ^ expected}
+    assert not differing, output[-3000:]
+    assert len(accepted) > 20
 
 
 def test_another_autoscaler_as_the_page_has_it(server: ApiServer) -> None:

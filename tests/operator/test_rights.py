@@ -30,8 +30,8 @@ ACCOUNT = "redisqueue-operator"
 RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount")
 NEVER_USED: frozenset[str] = frozenset()
 """Rights that no story of an operator can need and that stay all the same, as `audit.Right` tells them."""
-# What takes a minute, or ten, takes a second; and the first word about a redrive finds that somebody else wrote
-# to it meanwhile.
+# What takes a minute, or ten, takes a second; and the first word about a redrive finds that somebody else
+# wrote to it meanwhile.
 HASTE = """
 import redisqueue_operator.decide.children.drift as companions
 import redisqueue_operator.observe.references as references

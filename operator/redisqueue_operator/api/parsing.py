@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from redisqueue_operator.api import definition
+from redisqueue_operator.api import definition, structure
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import Key, RedisQueue, Spec
 
@@ -30,6 +30,7 @@ def parse(obj: dict[str, Any]) -> RedisQueue:
         queue.setdefault("name", metadata["name"])
         if isinstance(timeout := queue.get("visibilityTimeoutSeconds"), int):
             queue.setdefault("heartbeatSeconds", timeout / 4)
+    _check_template(spec)
     return RedisQueue(
         key=Key(metadata.get("namespace") or "default", metadata["name"]),
         uid=metadata.get("uid") or "",
@@ -38,6 +39,19 @@ def parse(obj: dict[str, Any]) -> RedisQueue:
         spec=build(Spec, spec, "spec"),
         raw=obj,
     )
+
+
+def _check_template(spec: dict[str, Any]) -> None:
+    """It has no type of ours: what is merged must be of the kinds that the schema has."""
+    worker = spec.get("worker")
+    if not isinstance(worker, dict) or not worker.get("template"):
+        return
+    schema = definition.schema()
+    for name in ("spec", "worker", "template"):
+        schema = schema["properties"][name]
+    for problem in structure.check(worker["template"], schema, "spec.worker.template"):
+        if problem.blocks_rules:
+            raise ValueError(str(problem))
 
 
 def build(cls: Any, value: Any, path: str) -> Any:
@@ -71,6 +85,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             raise ValueError(f"{path}: must be one of {', '.join(arguments)}, is {value!r}")
         return value
     expected = origin or hint
+    if expected is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # JSON knows one kind of number, and the schema takes 2.0 for 2
     kinds = (int, float) if expected is float else expected
     if isinstance(value, bool) is not (expected is bool) or not isinstance(value, kinds):
         raise ValueError(f"{path}: must be of type {expected.__name__}, is {value!r}")

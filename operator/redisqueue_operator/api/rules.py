@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.definition import Schema
 
 _MISSING = object()
+_INT64_END = 2**63
 
 
 def check(value: Any, schema: Schema, path: str, old: Any = _MISSING) -> Iterator[Problem]:
@@ -40,6 +41,24 @@ def check(value: Any, schema: Schema, path: str, old: Any = _MISSING) -> Iterato
         # No rule of ours compares an entry with its predecessor, so none is looked for.
         for index, item in enumerate(value):
             yield from check(item, schema.get("items", {}), f"{path}[{index}]")
+
+
+def typed(value: Any, schema: Schema) -> Any:
+    """The value as the API server's rules see it: each number of the kind that the schema says.
+
+    JSON has one kind of number, CEL has two that do not mix; a whole number that no int64 holds is a float.
+    """
+    if isinstance(value, dict):
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        return {name: typed(item, properties.get(name, others)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item, schema.get("items", {})) for item in value]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    small = -_INT64_END <= value < _INT64_END
+    if schema.get("type") == "integer" and small:
+        return int(value)
+    return float(value) if schema.get("type") == "number" or not small else value
 
 
 def _holds(rule: str, value: Any, old: Any) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import definition, structure
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.structure import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Problem", "validate"]
 
@@ -25,6 +29,8 @@ def validate(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Pro
 
     An unknown field is a problem too: kubectl refuses it.
     """
+    if problems := list(_no_json(obj, "")):
+        return problems
     problems = list(_check_identity(obj))
     kind = obj.get("kind")
     schema = definition.schema(kind if kind in definition.FILES else definition.KIND)
@@ -34,8 +40,38 @@ def validate(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Pro
         return problems
     from redisqueue_operator.api import rules  # noqa: PLC0415 - the operator never needs it, and it is heavy
 
-    before = () if old is None else (with_defaults(_judged(old), schema),)
-    return problems + list(rules.check(new, schema, "", *before))
+    before = () if old is None else (rules.typed(with_defaults(_judged(old), schema), schema),)
+    return problems + list(rules.check(rules.typed(new, schema), schema, "", *before))
+
+
+def _no_json(value: Any, path: str) -> Iterator[Problem]:
+    """What YAML can say and JSON cannot: it never reaches an API server."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if not isinstance(name, str) or not _is_text(name):
+                yield Problem(path, repr(name), "the name of a field must be text", blocks_rules=True)
+            else:
+                yield from _no_json(item, f"{path}.{name}".removeprefix("."))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _no_json(item, f"{path}[{index}]")
+    elif isinstance(value, str):
+        if not _is_text(value):
+            yield Problem(path, repr(value), "must be text, is half a surrogate pair", blocks_rules=True)
+    elif isinstance(value, (int, float)):  # true and false are two of the former
+        if not abs(value) <= sys.float_info.max:  # nor is NaN
+            yield Problem(path, repr(value), "must be a finite number", blocks_rules=True)
+    elif value is not None:
+        kind = type(value).__name__
+        yield Problem(path, repr(value), f"must not be a {kind}: put it in quotes", blocks_rules=True)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_identity(obj: dict[str, Any]) -> list[Problem]:

@@ -34,9 +34,16 @@ def merged(base: Any, patch: Any, name: str = "") -> Any:
     """
     if isinstance(base, dict) and isinstance(patch, dict):
         return _merged_maps(base, patch)
-    if isinstance(base, list) and isinstance(patch, list) and name in _MERGE_KEYS:
+    lists = isinstance(base, list) and isinstance(patch, list) and name in _MERGE_KEYS
+    # Entries that are none stay as they are written: the API server says best what it wants there.
+    if lists and all(_is_entry(item, name) for item in patch):
         return _merged_lists(base, patch, name)
     return copy.deepcopy(patch)
+
+
+def _is_entry(item: Any, name: str) -> bool:
+    """Whether it is a map whose key can tell it from others."""
+    return isinstance(item, dict) and not isinstance(item.get(_MERGE_KEYS[name]), (dict, list))
 
 
 def _merged_maps(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
