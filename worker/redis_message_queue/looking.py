@@ -156,7 +156,7 @@ def lane_told(record: bytes) -> str | None:
     try:
         lane = json.loads(record or b"{}").get("lane")
         return None if lane is None else str(json.loads(f'"{lane}"'))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
 
 
@@ -222,17 +222,22 @@ def _letter(payload: str | bytes, record: bytes) -> Letter:
             worker=told.get("worker", ""),
             traceback=told.get("detail", ""),
         )
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return Letter(payload)
 
 
 def _moment(ms: Any) -> datetime | None:
-    """The time that a number of ms says; what no datetime can tell is the last or the first that one can."""
+    """The time that a number of ms says, None for no number. Raises ValueError for what is none."""
     text = _told(ms) if isinstance(ms, (str, bytes)) else str(ms)
+    return moment_of(float(text)) if text else None
+
+
+def moment_of(ms: float) -> datetime:
+    """The time so many ms after 1970; the last or the first that a datetime can tell for one beyond it."""
     try:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=float(text)) if text else None
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
     except OverflowError:
-        return datetime.max.replace(tzinfo=UTC) if float(text) > 0 else datetime.min.replace(tzinfo=UTC)
+        return datetime.max.replace(tzinfo=UTC) if ms > 0 else datetime.min.replace(tzinfo=UTC)
 
 
 def _told(value: Text) -> str:

@@ -345,7 +345,7 @@ def _worker_state(worker: str, text: Text, time_ms: int) -> WorkerState | None:
             retired=int(state.get("retire", 0)) > time_ms,
             tripped=bool(state.get("tripped")),
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     return found if found.updated_ms >= time_ms - _WORKER_EXPIRY_MS else None
 

@@ -90,7 +90,9 @@ def as_json(value: Any) -> str:
 
     A field is unknown if it is empty and would be so by default: an empty payload is a payload.
     """
-    return json.dumps(_plain(value), ensure_ascii=False)
+    text = json.dumps(_plain(value), ensure_ascii=False)
+    # Half of a surrogate pair has no UTF-8: JSON's own escape stands for it.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:

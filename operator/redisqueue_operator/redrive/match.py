@@ -78,7 +78,7 @@ def _record(text: bytes) -> tuple[str, str]:
     try:
         record = json.loads(text)
         return str(record["digest"]), str(record["reason"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return "", ""
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from redis_message_queue.envelope import decode
+from redis_message_queue.looking import moment_of
 from redisqueue_operator.cli.address import located
 from redisqueue_operator.cli.options import QUEUE_HELP, add_json, add_place, as_json, count
 from redisqueue_operator.cli.screen import one_line
 
 if TYPE_CHECKING:
     import argparse
+    from datetime import datetime
 
     from redis_message_queue.keys import QueueKeys
     from redisqueue_operator.cli.address import Client
@@ -85,4 +86,4 @@ def listed(
 def delayed(client: Client, keys: QueueKeys, most: int) -> list[tuple[datetime | None, bytes]]:
     """Delayed messages with their due time, soonest first."""
     found = cast("list[tuple[bytes, float]]", client.zrange(keys.delayed, 0, most - 1, withscores=True))
-    return [(datetime.fromtimestamp(due / 1000, UTC), stored) for stored, due in found]
+    return [(moment_of(due), stored) for stored, due in found]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from redis_message_queue.looking import moment_of
 from redis_message_queue.stats import QueueSample, sample
 from redisqueue_operator.cli.address import at_url, discover, located
 from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_json, add_place, spelled
@@ -164,7 +164,7 @@ def worker_of(worker: WorkerState, time_ms: int) -> dict[str, Any]:
         "draining": worker.draining,
         "retired": worker.retired,
         "tripped": worker.tripped,
-        "heard": datetime.fromtimestamp(worker.updated_ms / 1000, UTC),
+        "heard": moment_of(worker.updated_ms),
         "pod_uid": worker.pod_uid or None,
         "config_hash": worker.config_hash or None,
     }
