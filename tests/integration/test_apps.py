@@ -122,7 +122,7 @@ def test_three_kinds_of_work_have_one_worker(
     told = python(folder, *check, "--redis-url", redis_url, "--max-delivery-count", "30")
     for policy in (
         "fetch: tasks, timeout 4 s, 8 attempts, backoff 0.2 s to 600 s",
-        "read: processes, timeout 5 s, 1 attempt",
+        "read: processes, timeout 15 s, 1 attempt",
         "save: threads, no timeout, 20 attempts, backoff 0.1 s to 5 s",
     ):
         assert f"handler  {policy}" in told

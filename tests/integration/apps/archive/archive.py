@@ -57,7 +57,7 @@ async def fetch(link: Link, context: Context) -> None:
     await context.enqueue_async(Page(link.url, answer.text))
 
 
-@handler("read", max_attempts=1, timeout_seconds=5, slots="processes")
+@handler("read", max_attempts=1, timeout_seconds=15, slots="processes")
 def read(page: Page, context: Context) -> None:
     """Compute: a process, which holds up no other and can be killed. A second attempt would be no better."""
     title = TITLE.search(page.html)
