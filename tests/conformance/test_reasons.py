@@ -71,4 +71,6 @@ async def test_another_type_of_value_is_an_error_and_nothing_is_written(
     redis_client.set(KEYS.failed_info, "text")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await counted(face)
-    assert redis_client.keys() == [KEYS.failed_info.encode()]
+    assert redis_client.get(KEYS.failed_info) == b"text"
+    others = (KEYS.dead_letter, KEYS.failed, KEYS.dead_letter_info, KEYS.pending)
+    assert redis_client.exists(*others) == 0
