@@ -7,10 +7,12 @@ import signal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
 T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_SECONDS = 1.0
+"""For its clean-up, which a second cancellation would break off."""
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
@@ -48,6 +50,19 @@ def cancelled() -> bool:
     """Whether somebody asked this task to end: a Redis call may swallow the cancellation itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel these tasks until the last of them has ended, however: one that swallowed it is asked again."""
+    tasks = set(tasks)
+    left = tasks
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # which is no news
 
 
 _left: set[asyncio.Task[Any]] = set()

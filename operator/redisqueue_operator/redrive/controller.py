@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.apply.writer import TokenBucket
+from redisqueue_operator.interruptible import ended
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of, version_of
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
@@ -86,9 +87,7 @@ class RedriveController:
         finally:
             tasks = [task for _, task in self._tasks.values()]
             self._tasks.clear()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
 
     def counted(self) -> Counter[tuple[Key, str]]:
         """How many there are of each RedisQueue, by phase.

@@ -15,7 +15,7 @@ from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.server import server_facts_async
 from redis_message_queue.stats import sample_async
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator.interruptible import cancelled
+from redisqueue_operator.interruptible import cancelled, ended
 
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
@@ -114,12 +114,8 @@ class Endpoint(Generic[K]):
         _cancel(self.queues.pop(key).waiter)
 
     async def close(self) -> None:
-        self._loop.cancel()
-        await asyncio.gather(self._loop, return_exceptions=True)
-        waiters = [queue.waiter for queue in self.queues.values() if queue.waiter]
-        for waiter in waiters:
-            waiter.cancel()
-        await asyncio.gather(*waiters, return_exceptions=True)
+        await ended([self._loop])
+        await ended(queue.waiter for queue in self.queues.values() if queue.waiter)
         if self._client is not None:
             with contextlib.suppress(*AWAY):
                 await self._client.aclose()

@@ -1,0 +1,32 @@
+"""What runs is ended, also where it swallows its first cancellation, as calls to Redis do."""
+
+from __future__ import annotations
+
+import asyncio
+
+from redisqueue_operator.interruptible import ended
+
+
+async def test_what_swallows_its_cancellation_is_cancelled_again() -> None:
+    asked: list[str] = []
+
+    async def swallowing() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            asked.append("once")
+        await asyncio.sleep(3600)
+
+    async def failing() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            raise LookupError
+
+    tasks = [asyncio.create_task(each()) for each in (swallowing, failing, swallowing)]
+    await asyncio.sleep(0)  # they have begun
+    await ended(tasks)
+    assert all(task.done() for task in tasks)
+    assert asked == ["once", "once"]
+    await ended(tasks)  # harmless when repeated
+    await ended(())
