@@ -12,20 +12,15 @@ from tests.support.helm import CHARTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.golden.conftest import Written
+
 NAMES = ("redis-queue-operator", "redis-queue-crds")
 README = CHARTS / "README.md"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_table_says_what_values_yaml_says(name: str, pytestconfig: pytest.Config) -> None:
-    text, expected = README.read_text(), table(CHARTS / name)
-    section = re.compile(rf"(<!-- values of {name}: .*? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-    if pytestconfig.getoption("--update-golden", default=False):
-        text = section.sub(lambda found: f"{found[1]}\n{expected}\n\n{found[3]}", text)
-        README.write_text(text)
-    found = section.search(text)
-    assert found is not None
-    assert found[2].strip() == expected, "pytest tests/golden --update-golden writes it anew"
+def test_the_table_says_what_values_yaml_says(name: str, written: Written) -> None:
+    written(README, f"values of {name}", table(CHARTS / name))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,8 @@ from redisqueue_operator.api import definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.golden.conftest import Written
 
 README = SAMPLES.parent / "README.md"
 # What these hold is Kubernetes' own, and said there.
@@ -71,13 +72,6 @@ SECTIONS = {"rules": rule_list, "fields": field_table, "status": status_table}
 
 @pytest.mark.parametrize("kind", definition.FILES)
 @pytest.mark.parametrize("part", SECTIONS)
-def test_reference(kind: str, part: str, pytestconfig: pytest.Config) -> None:
+def test_reference(kind: str, part: str, written: Written) -> None:
     name, expected = f"{kind} {part}", SECTIONS[part](definition.schema(kind))
-    text = README.read_text()
-    section = re.compile(rf"(<!-- {name}: .*? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-    if pytestconfig.getoption("--update-golden", default=False):
-        text = section.sub(lambda found: f"{found[1]}\n{expected}\n\n{found[3]}", text)
-        README.write_text(text)
-    found = section.search(text)
-    assert found is not None
-    assert found[2].strip() == expected, "pytest tests/golden --update-golden writes it anew"
+    written(README, name, expected)
