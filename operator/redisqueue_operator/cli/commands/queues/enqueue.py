@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from redis_message_queue.enqueue import Priority
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.commands.queues.publish import lines_of_input
+from redisqueue_operator.cli.commands.queues.publish import add_messages, lines_of_input
 from redisqueue_operator.cli.options import (
     NOT_DONE,
-    QUEUE_HELP,
     UserError,
     add_json,
     add_place,
@@ -32,10 +31,7 @@ if TYPE_CHECKING:
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
     parser = subcommands.add_parser("enqueue", description=__doc__)
-    parser.add_argument("queue", metavar="QUEUE", help=QUEUE_HELP)
-    parser.add_argument(
-        "messages", nargs="*", metavar="MESSAGE", help="text of a message; none: lines of standard input"
-    )
+    add_messages(parser)
     parser.add_argument("--delay", type=rate, metavar="SECONDS", help="it is due so much later")
     parser.add_argument(
         "--at", metavar="TIME", help="it is due then: ISO 8601 with an offset, as 2026-01-31T08:00+01:00"

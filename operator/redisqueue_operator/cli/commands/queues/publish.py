@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from redisqueue_operator.cli.options import Subcommands
 
 
-def add_to(subcommands: Subcommands) -> None:
-    """Declare the command."""
-    parser = subcommands.add_parser("publish", description=__doc__)
+def add_messages(parser: argparse.ArgumentParser) -> None:
+    """Declare the queue, and what to put into it."""
     parser.add_argument("queue", metavar="QUEUE", help=QUEUE_HELP)
     parser.add_argument(
         "messages", nargs="*", metavar="MESSAGE", help="text of a message; none: lines of standard input"
     )
+
+
+def add_to(subcommands: Subcommands) -> None:
+    """Declare the command."""
+    parser = subcommands.add_parser("publish", description=__doc__)
+    add_messages(parser)
     parser.add_argument(
         "--deduplicate",
         action="store_true",
