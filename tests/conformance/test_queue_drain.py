@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,3 +176,15 @@ async def test_a_hook_of_a_gateway_of_ones_own_has_the_signature_of_old(face: Fa
     queue = face.queue(gateway=Own(redis_client=face.client()))
     assert await face.call(queue.drain) is True
     assert asked == [("{jobs}::processing", None)]
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e300, 10**30])
+async def test_a_timeout_that_is_never_reached_is_none_at_all(face: Face, seconds: float) -> None:
+    class Slow(face.package.RedisGateway):  # type: ignore[name-defined, misc]
+        def _drain_pending_claim_ids(self, processing_key: str, *, deadline_monotonic: float | None) -> Any:
+            assert deadline_monotonic is None
+            time.sleep(0.1)
+            return super()._drain_pending_claim_ids(processing_key, deadline_monotonic=deadline_monotonic)
+
+    queue = face.queue(gateway=Slow(redis_client=face.client()))
+    assert await face.call(queue.drain, seconds) is True

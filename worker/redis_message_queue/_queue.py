@@ -323,7 +323,9 @@ class BaseQueue:
         self._gate.stop()
         tell(Out.START)
         try:
-            self._until_drained(timeout, caller)
+            # What cannot be counted down is no limit: NaN is never reached, as infinity is not.
+            limited = timeout is not None and timeout < validation.LONGEST_DELAY_SECONDS
+            self._until_drained(timeout if limited else None, caller)
         except Exception as error:
             if isinstance(error, RedisMessageQueueError):
                 with_context(error, queue=self._options.name, operation="drain")
