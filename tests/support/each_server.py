@@ -1,6 +1,6 @@
 """Runs the conformance tests on every server and with the oldest and newest redis-py; prints a table.
 
-    python -m tests.support.each_server                # every row, some at a time
+    python -m tests.support.each_server                # every row but that of `make test`, some at a time
     python -m tests.support.each_server redis-7 oldest # the rows of a server, or of a client
 
 A row that this machine cannot run is listed with what is missing; with CI=true that is a failure.
@@ -26,12 +26,43 @@ from tests.support.site_folder import PipFailed, site_folder
 ROOT = Path(__file__).parents[2]
 AT_A_TIME = 5  # they wait for most of their time
 ROW_SECONDS = 600
-MODEL = "tests/conformance/test_consumer_model.py"
-CLUSTER = "tests/conformance/test_cluster_client.py"
-FAILOVER = "tests/conformance/test_failover.py::test_a_failover_loses_nothing_that_the_replica_had"
+CONFORMANCE = "tests/conformance"
+CLUSTER = f"{CONFORMANCE}/test_cluster_client.py"
+FAILOVER = f"{CONFORMANCE}/test_failover.py::test_a_failover_loses_nothing_that_the_replica_had"
 # The oldest server, and one of each kind that a client talks to by code of its own: what Redis 7 and 8 answer
 # alike, the newest client shows.
 WITH_THE_OLDEST = ("redis-6.2", "valkey-9-cluster", "valkey-9-sentinel", "redis-tls")
+# Another way to a server that has a row of its own.
+OTHER_WAYS = ("valkey-9-sentinel", "redis-tls")
+# Files of rows that show a server, or the oldest client, as a whole. A row that differs from one of those in
+# its client alone, or in the way to the server, goes without them; a file that is not here runs in each row.
+SERVERS_AFFAIR = {
+    "what becomes of a message is decided by scripts; test_clients.py has all calls and their replies": (
+        "test_cancel.py",
+        "test_deduplication.py",
+        "test_enqueue.py",
+        "test_gateway_lists.py",
+        "test_holders.py",
+        "test_lanes.py",
+        "test_large_messages.py",
+        "test_limits.py",
+        "test_lost_leases.py",
+        "test_queue_beyond_v7.py",
+        "test_queue_calls.py",
+        "test_queue_facts.py",
+        "test_raw_values.py",
+        "test_redrive.py",
+        "test_repair.py",
+    ),
+    "what a look finds is gathered from keys; test_clients.py has all looks and their replies": (
+        "test_looking.py",
+        "test_reasons.py",
+        "test_results.py",
+        "test_sample.py",
+    ),
+    "what a call costs is counted in the server": ("test_cost.py", "test_purge.py"),
+    "clocks under test are Python's": ("test_frozen_clock.py",),
+}
 # A distribution has one of them: the other may be missing.
 ALTERNATIVES = {"redis-7", "redis-8"}
 
@@ -57,17 +88,21 @@ class Row:
         return f"{self.server} {self.client.name}"
 
     @property
-    def left_out(self) -> list[str]:
-        """Slow tests that would tell nothing new in this row.
+    def whole(self) -> bool:
+        """Whether no other row has this server, or the oldest client, with all tests."""
+        if self.client == OLDEST:
+            return self.server == WITH_THE_OLDEST[0]
+        return self.client == NEWEST and self.server not in OTHER_WAYS
 
-        Random histories test servers, failovers test Sentinel, and one test starts a cluster of its own.
+    @property
+    def left_out(self) -> list[str]:
+        """Tests that would tell nothing new in this row.
+
+        Failovers test Sentinel, one file starts a cluster of its own, and scripts are the server's affair.
         """
-        newest = not self.client.packages and not self.client.resp
-        needless = {
-            MODEL: not newest,
-            FAILOVER: "sentinel" not in self.server,
-            CLUSTER: self.server != "valkey-9",
-        }
+        scripts = [f"{CONFORMANCE}/{name}" for names in SERVERS_AFFAIR.values() for name in names]
+        needless = {FAILOVER: "sentinel" not in self.server, CLUSTER: self.server != "valkey-9"}
+        needless |= dict.fromkeys(scripts, not self.whole)
         return [test for test, left_out in needless.items() if left_out]
 
 
@@ -87,28 +122,39 @@ class Result:
     output: str = ""
 
 
-def rows() -> list[Row]:
-    """Each server with the newest redis-py, each kind of server with the oldest; then clients' other ways."""
-    pin = f"redis=={_oldest()}"
-    oldest = Client("oldest", (pin,))
-    others = [
-        Client("newest, hiredis", ("hiredis",), resp=3),
-        Client("newest, RESP2", resp=2),
-        Client("oldest, hiredis", (pin, "hiredis"), resp=3),
-    ]
-    return [
-        *(Row(server, Client("newest")) for server in SERVERS),
-        *(Row(server, oldest) for server in WITH_THE_OLDEST),
-        *(Row("valkey-9", client) for client in others),
-    ]
-
-
 def _oldest() -> str:
     """The lowest version of redis-py that pyproject.toml allows."""
     found = re.search(r'"redis>=([0-9.]+),', (ROOT / "pyproject.toml").read_text("utf-8"))
     if found is None:
         raise RuntimeError("pyproject.toml no longer says redis>=A: adapt tests/support/each_server.py")
     return found[1]
+
+
+PIN = f"redis=={_oldest()}"
+NEWEST, OLDEST = Client("newest"), Client("oldest", (PIN,))
+OTHER_CLIENTS = (
+    Client("newest, hiredis", ("hiredis",), resp=3),
+    Client("newest, RESP2", resp=2),
+    Client("oldest, hiredis", (PIN, "hiredis"), resp=3),
+)
+# What `make test` runs: here only where it is named.
+OF_MAKE_TEST = Row("valkey-9", NEWEST)
+
+
+def rows() -> list[Row]:
+    """Each server with the newest redis-py, each kind of server with the oldest; then clients' other ways."""
+    return [
+        *(Row(server, NEWEST) for server in SERVERS),
+        *(Row(server, OLDEST) for server in WITH_THE_OLDEST),
+        *(Row("valkey-9", client) for client in OTHER_CLIENTS),
+    ]
+
+
+def chosen(words: list[str]) -> list[Row]:
+    """The rows whose name has one of the words; without words all but the one that `make test` runs."""
+    if not words:
+        return [row for row in rows() if row != OF_MAKE_TEST]
+    return [row for row in rows() if any(word in row.name.split(" ", 1) for word in words)]
 
 
 def run(row: Row) -> Result:
@@ -135,7 +181,7 @@ def _pytest(environment: dict[str, str], report: Path, *options: str) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
     try:
         done = subprocess.run(
-            [*command, "tests/conformance", *options],
+            [*command, CONFORMANCE, *options],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -203,14 +249,14 @@ def table(results: list[Result]) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Run the rows whose name has one of the words (all without words); 1 if one did not pass."""
-    chosen = [row for row in rows() if not words or any(word in row.name.split(" ", 1) for word in words)]
-    if not chosen:
+    """Run the chosen rows; 1 if one did not pass."""
+    these = chosen(words)
+    if not these:
         print(f"no such row; there are: {'; '.join(row.name for row in rows())}")
         return 2
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         results = []
-        for result in pool.map(run, chosen):
+        for result in pool.map(run, these):
             results.append(result)
             told = result.problem or f"{result.passed} passed, {result.failed} failed"
             print(f"{result.row.name}: {told} ({result.seconds:.0f} s)", flush=True)
