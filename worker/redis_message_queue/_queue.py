@@ -43,8 +43,7 @@ logger = logging.getLogger(__name__)
 
 # Connections: a renewal, and what its handler or the next claim is at.
 _WITH_HEARTBEAT = 2
-# Between two looks whether those who are inside have left.
-_LOOK_SECONDS = 0.005
+_LOOK_SECONDS = 0.005  # between two looks whether those who are inside have left
 _telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of_drain", default=False)
 
 
