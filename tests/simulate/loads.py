@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from tests.simulate.redis_model import Message
 
+from redisqueue_operator.decide.scaling.limits import NO_LIMITS, Limits
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -22,6 +24,7 @@ class Load:
     messages: tuple[Message, ...]
     outages: tuple[tuple[float, float], ...] = ()
     slots: int = 1
+    limits: Limits = NO_LIMITS
 
     def fresh(self) -> list[Message]:
         """The messages, not delivered yet."""
@@ -98,6 +101,15 @@ def slots(seed: int) -> Load:
     return Load("slots", text, tuple(messages), slots=8)
 
 
+def limited(seed: int) -> Load:
+    random_, messages, at = random.Random(seed), [], 10.0
+    for _ in range(4):
+        messages += [Message(at, random_.uniform(0.5, 1.5)) for _ in range(600)]
+        at += random_.uniform(600, 900)
+    text = "600 messages of 1 s at once, every 10 to 15 minutes; at most 2 a second may begin"
+    return Load("limited", text, tuple(messages), limits=Limits(rate_per_second=2.0))
+
+
 def _poisson(
     random_: random.Random, rate: Callable[[float], float], most: float, seconds: float
 ) -> Iterator[float]:
@@ -117,4 +129,5 @@ LOADS: tuple[Callable[[int], Load], ...] = (
     outage,
     sparse,
     slots,
+    limited,
 )

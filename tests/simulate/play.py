@@ -51,7 +51,7 @@ class Outcome:
 def play(load: Load, scaler: Scaler, seed: int) -> Outcome:
     """Let the scaler work on the load. The same arguments give the same outcome."""
     timeline = Timeline()
-    world = World(timeline, random.Random(f"world {seed}"), scaler.grace, load.slots)
+    world = World(timeline, random.Random(f"world {seed}"), scaler.grace, load.slots, load.limits)
     world.publish(load.fresh())
     for start, end in load.outages:
         world.outage(start, end)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
+
+from redisqueue_operator.decide.scaling.limits import NO_LIMITS, Limits
 
 VISIBILITY_TIMEOUT_SECONDS = 120.0
 """`queue.visibilityTimeoutSeconds`; a worker renews its leases four times in this time."""
@@ -29,8 +32,9 @@ class Message:
 class RedisModel:
     """Lists, leases and counters of one queue."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = NO_LIMITS) -> None:
         self.up = True
+        self.limits = limits
         self.pending: deque[Message] = deque()
         """Oldest first."""
         self.expired: deque[Message] = deque()
@@ -38,6 +42,7 @@ class RedisModel:
         """Under a lease, expired ones included."""
         self.claims = 0
         self.dead_letters = 0
+        self._full_at = 0.0
         self._delayed: list[tuple[float, int, Message]] = []
         self._number = itertools.count()
 
@@ -52,17 +57,32 @@ class RedisModel:
         return self._delayed[0][0] if self._delayed else None
 
     def claim(self, now: float) -> Message | None:
-        """The next message for a consumer, which also takes back expired leases and promotes what is due."""
+        """The next message for a consumer, which also takes back expired leases and promotes what is due.
+
+        None while there is none, or the queue's limits let none begin.
+        """
+        if self.begins_at(now) > now:
+            return None
         while self._delayed and self._delayed[0][0] <= now:
             self.pending.append(heapq.heappop(self._delayed)[2])
         while self.expired:
             message = self.expired.popleft()
             if message.deliveries < MAX_DELIVERY_COUNT:
-                return self._deliver(message)
+                return self._deliver(message, now)
             self.bury(message)
-        return self._deliver(self.pending.popleft()) if self.pending else None
+        return self._deliver(self.pending.popleft(), now) if self.pending else None
 
-    def _deliver(self, message: Message) -> Message:
+    def begins_at(self, now: float) -> float:
+        """When the limits let another message begin; infinite when one in flight must end first."""
+        if self.limits.max_in_flight is not None and len(self.in_flight) >= self.limits.max_in_flight:
+            return math.inf
+        if self.limits.rate_per_second is None:
+            return now
+        return max(now, self._full_at - (self.limits.burst - 1) / self.limits.rate_per_second - 1e-9)
+
+    def _deliver(self, message: Message, now: float) -> Message:
+        if self.limits.rate_per_second is not None:
+            self._full_at = max(now, self._full_at) + 1 / self.limits.rate_per_second
         message.deliveries += 1
         self.claims += 1
         self.in_flight.add(message)

@@ -39,7 +39,8 @@ class Scaler:
 
 def redisqueue(policy: Policy, text: str, sample_seconds: float = 0.2) -> Scaler:
     def start(timeline: Timeline, world: World, random_: random.Random, slots: int) -> Operator:
-        return Operator(timeline, world, replace(policy, concurrency=slots), random_, sample_seconds)
+        of_load = replace(policy, concurrency=slots, limits=world.redis.limits)
+        return Operator(timeline, world, of_load, random_, sample_seconds)
 
     return Scaler("RedisQueue", text, OUR_GRACE, start)
 

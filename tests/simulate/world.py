@@ -9,6 +9,7 @@ Assumptions, the same for every scaler:
   when its lease has run out where the process was killed.
 - A process that dies is started again: at once, then after 10, 20, 40 … 300 s, as a kubelet does
   (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy).
+- What the queue's limits let begin, begins as soon as they do; all workers together keep to them.
 - While Redis is away nothing is published, claimed or settled; handlers go on, and their leases are renewed
   as soon as it is back.
 """
@@ -23,6 +24,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.simulate.redis_model import MAX_ATTEMPTS, VISIBILITY_TIMEOUT_SECONDS, Message, RedisModel
+
+from redisqueue_operator.decide.scaling.limits import NO_LIMITS, Limits
 
 if TYPE_CHECKING:
     import random
@@ -80,9 +83,16 @@ class World:
         writes: (time, replicas) of each change.
     """
 
-    def __init__(self, timeline: Timeline, random_: random.Random, grace: Grace, slots: int = 1) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        random_: random.Random,
+        grace: Grace,
+        slots: int = 1,
+        limits: Limits = NO_LIMITS,
+    ) -> None:
         self.timeline = timeline
-        self.redis = RedisModel()
+        self.redis = RedisModel(limits)
         self.pods: list[Pod] = []
         self.replicas = 0
         self.waits: list[float] = []
@@ -97,6 +107,7 @@ class World:
         self._idle: deque[Pod] = deque()
         self._unsettled: list[tuple[Pod, Message]] = []
         self._pod_seconds = 0.0
+        self._begins_at = 0.0
 
     # What others do.
 
@@ -235,11 +246,20 @@ class World:
                 continue
             message = self.redis.claim(self.timeline.now)
             if message is None:
+                self._wait_for_the_limit()
                 return
             self._idle.popleft()
             pod.running[message] = self.timeline.now
             run = pod.run
             self.timeline.after(message.handling_seconds, functools.partial(self._handled, pod, message, run))
+
+    def _wait_for_the_limit(self) -> None:
+        """A worker sleeps until the next message may begin: a claim says when that is."""
+        now, at = self.timeline.now, self.redis.begins_at(self.timeline.now)
+        if not now < at < math.inf or self._begins_at > now:
+            return
+        self._begins_at = at
+        self.timeline.at(at, self._dispatch)
 
     def _handled(self, pod: Pod, message: Message, run: int) -> None:
         if pod.run != run:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.support.observations import queue, seen
 
 from redisqueue_operator.decide.scaling import Policy
+from redisqueue_operator.decide.scaling.limits import Limits
 from redisqueue_operator.observe.facts import (
     Observation,
     PodObservation,
@@ -18,6 +19,12 @@ on_a_busy_machine = settings(deadline=None, max_examples=60)
 counts = st.integers(0, 60)
 modes = st.sampled_from(["Auto", "Paused", "UpOnly", "DownOnly", "DryRun", "External"])
 maybe_count = st.none() | st.integers(1, 20)
+limits = st.builds(
+    Limits,
+    st.none() | st.sampled_from([0.1, 1.0, 50.0]),
+    st.none() | st.integers(1, 30),
+    st.none() | st.integers(1, 60),
+)
 policies = st.builds(
     Policy,
     mode=modes,
@@ -38,6 +45,7 @@ policies = st.builds(
     drain_busy=st.booleans(),
     fallback_replicas=st.none() | st.integers(0, 9),
     fallback_after_seconds=st.sampled_from([0.0, 30.0]),
+    limits=limits,
 )
 
 

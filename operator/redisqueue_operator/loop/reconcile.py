@@ -284,8 +284,8 @@ class Engine:
         uid = raw["metadata"]["uid"]
         if tracked is None or tracked.uid != uid:
             self._sampler.unwatch(key)
-            rollout = Rollout.of_status(raw.get("status") or {})
-            memory = Memory(History.fresh(self._clock()), rollout)
+            status = raw.get("status") or {}
+            memory = Memory(History.of_status(status, self._clock()), Rollout.of_status(status))
             self._drop(key)
             tracked = self._tracked[key] = Tracked(uid, memory)
         if tracked.take(raw):

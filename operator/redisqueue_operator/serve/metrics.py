@@ -40,6 +40,7 @@ _RATES = {
 _WORKERS = {
     "min": "Workers that there are at least, as the spec says.",
     "max": "Workers that there are at most, as the spec says.",
+    "limit": "Workers that queue.limits let work; no series without limits, or while that is not known.",
     "desired": "Workers that are wanted.",
     "wanted": "Workers that the rules ask for, whoever chooses: what another autoscaler follows.",
     "replicas": "Workers that the Deployment asks for.",
@@ -112,6 +113,7 @@ def _workers(each: LastSeen) -> Mapping[str, int | None]:
     busy = sum(worker.busy > 0 for worker in observation.workers if worker.is_fresh)
     return {
         **limits,
+        "limit": decision.limit if decision else None,
         "desired": decision.to_replicas if decision else None,
         "wanted": decision.wanted_replicas if decision else None,
         "replicas": observation.replicas,

@@ -528,3 +528,22 @@ async def test_of_many_new_ones_everybody_is_told(platform: FakePlatform, engine
     await until(
         lambda: all(platform.condition(key, "Ready").get("status") == "True" for key in keys), "all are told"
     )
+
+
+async def test_a_limited_queue_has_the_workers_that_it_can_use(
+    platform: FakePlatform, engine: Engine, redis_client: redis.Redis
+) -> None:
+    limits = {"maxInFlight": 5, "perKey": {"maxInFlight": 1}}
+    worker = {"handler": "app:handle", "concurrency": 2}
+    key = await sampled(platform, engine, "jobs", queue={"limits": limits}, worker=worker)
+    redis_client.lpush(QueueKeys("jobs").pending, *(f"m{n}" for n in range(50)))
+    await until(lambda: platform.scales(key), "a scale write")
+    assert platform.scales(key) == [3]
+    await until(lambda: platform.status(key).get("decision"), "the decision in status")
+    assert platform.status(key)["decision"]["reason"] == "MaxInFlight"
+    await until(
+        lambda: "spec.queue.limits let 3" in platform.condition(key, "ScalingActive")["message"], "it is told"
+    )
+    told = engine.explain(key) or []
+    assert any("lets 3 work" in line for line in told)
+    assert any("limits of single keys" in line for line in told)

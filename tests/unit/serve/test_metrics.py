@@ -10,6 +10,8 @@ from prometheus_client import generate_latest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, worker
 
 from redisqueue_operator.api import Key
+from redisqueue_operator.decide.scaling import Policy
+from redisqueue_operator.decide.scaling.limits import Limits
 from redisqueue_operator.decide.status.build import KINDS
 from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.serve.metrics import OperatorMetrics
@@ -204,7 +206,7 @@ def test_what_dead_workers_held_is_counted_while_the_redis_queue_is_there(metric
 def test_the_documented_table_is_the_registry() -> None:
     metrics = OperatorMetrics(version="1.2.3")
     of = queue(10, claims=5)
-    story = Story()
+    story = Story(Policy(limits=Limits(max_in_flight=4)))
     for second in (0, 5):
         observation = fleet(queue(10 - second, claims=second, at=1000.0 + second), busy=1)
         decision = story.at(float(second), observation)

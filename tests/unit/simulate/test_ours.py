@@ -15,6 +15,7 @@ from tests.simulate.timeline import Timeline
 from tests.simulate.world import World
 
 from redisqueue_operator.decide.scaling import Policy
+from redisqueue_operator.decide.scaling.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,19 @@ def _run(world_messages: list[Message], policy: Policy, seconds: float, seed: in
     Operator(timeline, world, policy, random.Random(f"scaler {seed}"))
     timeline.run(seconds)
     return world
+
+
+def test_a_limited_queue_gets_the_workers_that_it_can_use() -> None:
+    messages = [Message(10.0, 1.0) for _ in range(600)]
+    timeline, policy = Timeline(), Policy(max_replicas=20, limits=Limits(rate_per_second=2.0))
+    world = World(timeline, random.Random("world"), OUR_GRACE, limits=policy.limits)
+    world.publish(messages)
+    Operator(timeline, world, policy, random.Random("scaler"))
+    timeline.run(120)
+    assert world.replicas == 3, "once it is known how long a message takes"
+    timeline.run(450)
+    assert (len(world.waits), world.replicas) == (600, 0)
+    assert max(world.waits) == pytest.approx(300, abs=15), "the rate was used"
 
 
 def _each_second(writes: Sequence[tuple[float, int]]) -> list[int]:

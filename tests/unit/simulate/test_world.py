@@ -9,6 +9,8 @@ from tests.simulate.redis_model import VISIBILITY_TIMEOUT_SECONDS, Message
 from tests.simulate.timeline import Timeline
 from tests.simulate.world import START_UP_SECONDS, Grace, World
 
+from redisqueue_operator.decide.scaling.limits import Limits
+
 PATIENT = Grace(300.0, hands_back=True)
 IMPATIENT = Grace(30.0, hands_back=False)
 UP = START_UP_SECONDS[1]
@@ -35,6 +37,24 @@ def test_a_pod_has_slots() -> None:
     world.scale(1)
     timeline.run(60)
     assert len(set(world.waits)) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "ended"),
+    [
+        (Limits(rate_per_second=0.5), [1, 3, 5, 7]),
+        (Limits(rate_per_second=0.5, rate_burst=2), [1, 1, 3, 5]),
+        (Limits(max_in_flight=2), [1, 1, 2, 2]),
+    ],
+)
+def test_all_pods_together_keep_to_the_limits(limits: Limits, ended: list[float]) -> None:
+    timeline = Timeline()
+    world = World(timeline, random.Random(1), PATIENT, limits=limits)
+    world.scale(4)
+    timeline.run(UP)
+    world.publish(Message(UP, 1.0) for _ in range(4))
+    timeline.run(60)
+    assert [wait + 1 for wait in world.waits] == pytest.approx(ended)
 
 
 def test_a_pod_that_goes_finishes_what_it_runs() -> None:

@@ -10,6 +10,7 @@ from redisqueue_operator.decide.scaling.decision import Decision
 from redisqueue_operator.decide.scaling.history import SHRINK_PAUSE_SECONDS, push_highest, push_lowest
 from redisqueue_operator.decide.scaling.live_pods import LivePods
 from redisqueue_operator.decide.scaling.need import Need, need_of, rest_of
+from redisqueue_operator.decide.scaling.rates import BUSY_SHARE
 
 if TYPE_CHECKING:
     from redisqueue_operator.decide.scaling.history import History
@@ -73,8 +74,6 @@ def _remember(
 
 UNSCHEDULABLE_SECONDS = 5.0
 """A pod that has not found a node for that long counts as one that finds none."""
-BUSY_SHARE = 0.8
-"""The part of its time that a worker may be busy on average: the nearer to 1, the longer messages wait."""
 
 
 @dataclass(slots=True)
@@ -186,7 +185,7 @@ def _shrink(path: _Path, need: Need) -> None:
     policy, history, fleet = path.policy, path.history, path.fleet
     asleep_in = history.active_at + policy.idle_seconds - path.now if need.empty else math.inf
     if asleep_in > 0:
-        _hold_while_awake(path, asleep_in)
+        _hold_while_awake(path, need, asleep_in)
     pause = SHRINK_PAUSE_SECONDS - history.shrank_for_seconds(path.now)
     if pause > 0:
         path.at_least(path.current, "RecentShrink", pause)
@@ -213,18 +212,21 @@ def _shrink(path: _Path, need: Need) -> None:
         path.at_least(path.pods - removable - unseen, why, min(young, fleet.hung_in_seconds))
 
 
-def _hold_while_awake(path: _Path, asleep_in: float) -> None:
+def _hold_while_awake(path: _Path, need: Need, asleep_in: float) -> None:
     """A queue that had work a moment ago keeps a worker, and those that its recent work needs."""
     policy, history = path.policy, path.history
     path.at_least(min(1, policy.max_replicas), "IdleSeconds", asleep_in)
     since, highest = history.highest[0]
     until = since + policy.down_stabilization_seconds - path.now
     path.at_least(_clamped(highest, policy), "StabilizationWindow", min(until, asleep_in))
-    path.at_least(_clamped(_recent_load(path), policy), "RecentLoad", min(SHRINK_PAUSE_SECONDS, asleep_in))
+    recent = _clamped(_recent_load(path, need), policy)
+    path.at_least(recent, "RecentLoad", min(SHRINK_PAUSE_SECONDS, asleep_in))
 
 
-def _recent_load(path: _Path) -> int:
+def _recent_load(path: _Path, need: Need) -> int:
     """Workers for what was to do within the window: those it kept busy, and a spare one for every four.
+
+    A spare one that the queue's limits leave nothing to do helps nobody.
 
     Who is busy at one moment is chance: a fleet that shrinks to that soon has too few, and grows again. With
     fewer claims than workers, handlers outlast the window, and who is busy now says more than a mean.
@@ -234,6 +236,7 @@ def _recent_load(path: _Path) -> int:
         return 0
     workers = slots / path.policy.concurrency
     wanted = max(math.ceil(workers), int(workers / BUSY_SHARE))
+    wanted = wanted if need.ceiling is None else min(wanted, need.ceiling)
     return rest_of(wanted, path.observation, path.policy)
 
 

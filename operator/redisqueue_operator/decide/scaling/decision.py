@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+LIMITS = ("MaxInFlight", "RateLimit")
+"""Names of the terms that are ceilings: what `queue.limits` let through."""
+
+
+def said(name: str, value: int, *, past: bool = False) -> str:
+    """A term in words: `BacklogPerSlot asks for 3`, `RateLimit lets 3 work`."""
+    if name in LIMITS:
+        return f"{name} {'let' if past else 'lets'} {value} work"
+    return f"{name} {'asked' if past else 'asks'} for {value}"
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One rule's opinion of how many replicas are needed."""
+    """One rule's opinion of how many replicas are needed, or of one of `LIMITS`, how many it lets work."""
 
     name: str
     value: int
@@ -28,6 +38,8 @@ class Rates:
     """Messages pending or due at the last sample."""
     oldest_age_seconds: float | None = None
     """Age of the message that waits longest, a lower bound while the history is short."""
+    handler_seconds: float | None = None
+    """How long a slot works at one message, on average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,11 @@ class Decision:
     drain_busy: bool = False
     """The shrink stands although a victim is busy: a person's number, or `busyPolicy: Drain`."""
     rates: Rates = Rates()
+
+    @property
+    def limit(self) -> int | None:
+        """How many workers `queue.limits` let work; None without limits, or while that is not known."""
+        return min((term.value for term in self.terms if term.name in LIMITS), default=None)
 
     @property
     def changes(self) -> bool:

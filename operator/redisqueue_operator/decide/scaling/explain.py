@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.decide.scaling.decision import said
 from redisqueue_operator.decide.scaling.live_pods import LivePods, State
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def explain(decision: Decision, observation: Observation, policy: Policy) -> lis
     fleet = LivePods.of(observation, policy)
     lines = [_seen(observation), _fleet(observation, fleet), *_troubles(observation)]
     lines += [_rates(decision)] if decision.rates.arrivals_per_second is not None else []
-    lines += [f"{term.name} asks for {term.value}: {term.inputs}" for term in decision.terms]
+    lines += [f"{said(term.name, term.value)}: {term.inputs}" for term in decision.terms]
+    lines += _untold_limits(decision, policy)
     if decision.clamps:
         lines.append(f"limited by {', '.join(decision.clamps)}")
     lines.append(_result(decision))
@@ -97,6 +99,19 @@ def _rates(decision: Decision) -> str:
     if rates.oldest_age_seconds:
         text += f", the oldest waits for {rates.oldest_age_seconds:.3g} s"
     return text if rates.eta_seconds is None else f"{text}, empty in {rates.eta_seconds:.3g} s"
+
+
+def _untold_limits(decision: Decision, policy: Policy) -> list[str]:
+    """Limits that bound nothing yet, or never can."""
+    if not decision.terms:
+        return []
+    known = {term.name for term in decision.terms}
+    lines = []
+    if policy.limits.rate_per_second is not None and "RateLimit" not in known:
+        lines.append("the rate limit bounds nothing yet: how long a message takes is not known")
+    if policy.key_limits:
+        lines.append("limits of single keys bound nothing here: how many keys wait is not known")
+    return lines
 
 
 def _result(decision: Decision) -> str:

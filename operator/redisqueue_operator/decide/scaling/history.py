@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.decide.scaling.rates import RateHistory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 STEP_SECONDS = 10.0
 """`maxStep` and `maxPercent` bound the change within any ten seconds. Samples come several times a second:
@@ -45,6 +49,13 @@ class History:
     def fresh(cls, now: float) -> History:
         """Nothing is known yet: as if there had been work just now."""
         return cls(active_at=now)
+
+    @classmethod
+    def of_status(cls, status: Mapping[str, Any], now: float) -> History:
+        """The same, but for how long a message takes: a new leader knows what a rate limit lets through."""
+        seconds = (status.get("rates") or {}).get("handlerSeconds")
+        known = 1 / seconds if isinstance(seconds, (int, float)) and seconds > 0 else None
+        return cls(active_at=now, rates=RateHistory(known_per_slot=known))
 
     def saw(self, now: float, replicas: int) -> History:
         """Note the observed replicas, so that steps are bounded over time, whoever made them."""

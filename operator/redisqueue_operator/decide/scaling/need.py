@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.decide.scaling.decision import Rates, Term
+from redisqueue_operator.decide.scaling.limits import limit_terms
 from redisqueue_operator.decide.scaling.rates import RATE_SECONDS, RateHistory
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Need:
     empty: bool = False
     """Nothing pending, due, in flight or expired."""
     in_flight: int = 0
+    ceiling: int | None = None
+    """How many workers of all parties the queue's limits let work; None: any number."""
     changes_in_seconds: float = math.inf
     """When time alone changes the need: a message is due, one has waited too long, or none came of late."""
     history: RateHistory = field(default_factory=RateHistory)
@@ -50,10 +53,18 @@ def need_of(observation: Observation, policy: Policy, fleet: LivePods, history: 
     terms += _drain_within(queue, policy, rates, rates_history)
     terms += _message_age(observation, policy, rates)
     best = max(terms, key=lambda term: term.value)
-    reason, value = _name(best, activation), rest_of(best.value, observation, policy)
-    if value < best.value:
+    reason, wanted = _name(best, activation), best.value
+    limits = limit_terms(policy.limits, policy.concurrency, _held(queue, fleet), rates_history)
+    terms += limits
+    lowest = min(limits, key=lambda term: term.value, default=None)
+    if lowest is not None and lowest.value < wanted:
+        # Where the maximum is lower still, that settles the number.
+        reason = lowest.name if lowest.value < policy.max_replicas else reason
+        wanted = lowest.value
+    value = rest_of(wanted, observation, policy)
+    if value < wanted:
         others = other_workers(observation, policy)
-        inputs = f"{best.value} wanted, of which the {others} workers of others are a part"
+        inputs = f"{wanted} wanted, of which the {others} workers of others are a part"
         reason = "SharedQueue"
         terms.append(Term(reason, value, inputs))
     return Need(
@@ -63,6 +74,7 @@ def need_of(observation: Observation, policy: Policy, fleet: LivePods, history: 
         activation=activation,
         empty=not (queue.pending or queue.delayed_due or queue.in_flight or queue.expired),
         in_flight=queue.in_flight,
+        ceiling=None if lowest is None else lowest.value,
         changes_in_seconds=min(_due_in(queue), _too_old_in(policy, rates), _slower_in(policy, rates)),
         history=rates_history,
     )
@@ -111,9 +123,13 @@ def _name(best: Term, activation: int) -> str:
     return "Activation" if best.value == activation else best.name
 
 
-def _backlog(queue: QueueObservation, policy: Policy, fleet: LivePods) -> Term:
+def _held(queue: QueueObservation, fleet: LivePods) -> int:
     """What terminating pods work on needs no worker beside them; once handed back, it is pending again."""
-    in_flight = max(0, queue.in_flight - fleet.draining_busy)
+    return max(0, queue.in_flight - fleet.draining_busy)
+
+
+def _backlog(queue: QueueObservation, policy: Policy, fleet: LivePods) -> Term:
+    in_flight = _held(queue, fleet)
     backlog = queue.pending + queue.delayed_due + in_flight
     inputs = (
         f"({queue.pending} pending + {queue.delayed_due} due + {in_flight} in flight)"

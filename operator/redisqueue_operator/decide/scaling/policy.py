@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from redisqueue_operator.decide.scaling.limits import NO_LIMITS, Limits
+
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import Spec
 
@@ -40,6 +42,10 @@ class Policy:
     fallback_replicas: int | None = None
     """A floor while Redis cannot be read (`behavior: AtLeast`); None holds."""
     fallback_after_seconds: float = 30.0
+    limits: Limits = NO_LIMITS
+    """Of the queue as a whole."""
+    key_limits: bool = False
+    """Keys have limits of their own, which no term can know."""
     max_in_flight_seconds: float | None = 3600.0
     """A handler that runs for longer is hung and no longer protects its pod; None: never."""
 
@@ -47,7 +53,7 @@ class Policy:
     def of(cls, spec: Spec) -> Policy:
         """The policy of a parsed `RedisQueue.spec`."""
         scaling, up, down = spec.scaling, spec.scaling.scale_up, spec.scaling.scale_down
-        fallback = scaling.fallback
+        fallback, limits = scaling.fallback, spec.queue.limits
         return cls(
             mode=scaling.mode,
             manual_replicas=spec.replicas,
@@ -68,5 +74,9 @@ class Policy:
             drain_busy=down.busy_policy == "Drain",
             fallback_replicas=fallback.replicas if fallback.behavior == "AtLeast" else None,
             fallback_after_seconds=fallback.after_seconds,
+            limits=NO_LIMITS
+            if limits is None
+            else Limits(limits.rate_per_second, limits.rate_burst, limits.max_in_flight),
+            key_limits=limits is not None and limits.per_key is not None,
             max_in_flight_seconds=spec.queue.max_in_flight_seconds,
         )

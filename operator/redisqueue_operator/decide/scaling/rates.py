@@ -6,6 +6,7 @@ that waits longest is number `claims + 1`, and it arrived when `arrived` first e
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,13 @@ RATE_SECONDS = 10.0
 """Rates are averages of the last ten seconds: long enough for a few slow messages, short enough to react."""
 ENOUGH_DONE = 100
 """So many messages give the speed of a slot; where there were fewer, the whole history has to do."""
+FEW_DONE = 5
+"""What was known before counts for more than fewer messages than this."""
+BUSY_SHARE = 0.8
+"""The part of its time that a worker may be busy on average: the nearer to 1, the longer messages wait."""
+_SURE_SECONDS = 30.0
+_SEEN_SECONDS = 1.0
+"""Busy slots that no sample has met: at most so much work in all."""
 _SPACING_SECONDS = 0.5
 _MOST_POINTS = 96
 
@@ -69,6 +77,39 @@ class RateHistory:
                 break
         return done / slot_seconds if done > 0 and slot_seconds > 0 else self.known_per_slot
 
+    def handler_seconds(self) -> float | None:
+        """How long a slot works at one message, on average; None when none was done yet, or nobody says busy.
+
+        Samples meet few of the slots that are busy for moments, so half a minute at least is averaged. Of few
+        messages the mean is a guess: it is taken for up to twice as long.
+        """
+        known = None if self.known_per_slot is None else 1 / self.known_per_slot
+        if not self.points:
+            return known
+        now, done, slot_seconds = self.points[-1], 0, 0.0
+        for point in reversed(self.points):
+            done = (now.claims - now.busy_slots) - (point.claims - point.busy_slots)
+            slot_seconds = now.slot_seconds - point.slot_seconds
+            if done >= ENOUGH_DONE and now.at - point.at >= _SURE_SECONDS and slot_seconds:
+                break
+        if done <= 0 or not slot_seconds or (done < FEW_DONE and known is not None):
+            return known
+        return max(slot_seconds, _SEEN_SECONDS) / done * (1 + 1 / math.sqrt(done))
+
+    def unspent(self, rate_per_second: float, burst: int) -> int:
+        """How many may begin at once now beside the next one, of a bucket of `burst` that fills at this rate.
+
+        With work that waits when it is seen for the first time, and worked at, it was spent before.
+        """
+        if not self.points:
+            return burst - 1
+        now, first = self.points[-1], self.points[0]
+        level = float(burst)
+        for point in self.points:
+            full = 0 if point is first and point.busy_slots and point.arrived > point.claims else burst
+            level = min(level, full - (now.claims - point.claims) + rate_per_second * (now.at - point.at))
+        return max(0, math.floor(level) - 1)
+
     def busy(self, seconds: float) -> tuple[float, int]:
         """The mean number of busy slots in that time, and the claims made in it; zeros while unknown."""
         if not self.points:
@@ -87,7 +128,8 @@ class RateHistory:
         waiting = now.arrived - now.claims
         draining = claims is not None and arrivals is not None and claims > arrivals
         eta = waiting / (claims - arrivals) if draining and claims and arrivals is not None else None
-        return Rates(arrivals, claims, 0.0 if waiting == 0 else eta, waiting, self._oldest_age())
+        eta = 0.0 if waiting == 0 else eta
+        return Rates(arrivals, claims, eta, waiting, self._oldest_age(), self.handler_seconds())
 
     def _per_second(self) -> tuple[float | None, float | None]:
         start, now = self._start(RATE_SECONDS), self.points[-1]

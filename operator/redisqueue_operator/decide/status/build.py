@@ -158,6 +158,7 @@ def _rates(rates: Rates) -> Json:
         "arrivals": rates.arrivals_per_second,
         "claims": rates.claims_per_second,
         "etaSeconds": rates.eta_seconds,
+        "handlerSeconds": rates.handler_seconds,
     }
     return {name: significant(value) for name, value in known.items() if value is not None}
 

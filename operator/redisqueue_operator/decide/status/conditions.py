@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.decide.scaling.decision import LIMITS
 from redisqueue_operator.decide.scaling.live_pods import is_hung
 from redisqueue_operator.decide.status.ready import Condition
 from redisqueue_operator.decide.status.worth import rounded
@@ -85,8 +86,11 @@ def scaling_active(
     if observation.queue is None:
         reason = "Fallback" if decision.reason == "Fallback" else "RedisUnreadable"
         return Condition("False", reason, _UNABLE[reason])
-    limits = f"between {policy.min_replicas} and {policy.max_replicas} workers"
-    return Condition("True", policy.mode, f"The number of workers follows the queue, {limits}.")
+    bounds = f"between {policy.min_replicas} and {policy.max_replicas} workers"
+    text = f"The number of workers follows the queue, {bounds}."
+    if decision.reason in LIMITS:
+        text += f" spec.queue.limits let {decision.limit} of them work ({decision.reason}): more would wait."
+    return Condition("True", policy.mode, text)
 
 
 def paused(policy: Policy) -> Condition:

@@ -12,8 +12,9 @@ import pytest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, settled, worker
 
 from redisqueue_operator.decide import scaling
-from redisqueue_operator.decide.scaling import Mode, Policy
+from redisqueue_operator.decide.scaling import History, Mode, Policy
 from redisqueue_operator.decide.scaling.explain import BLOCKED
+from redisqueue_operator.decide.scaling.limits import Limits
 from redisqueue_operator.observe.facts import Others
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ def _up_window() -> Decision:
     return story.at(1.0, fleet(queue(50, in_flight=1), busy=1))
 
 
+def _rate_limit() -> Decision:
+    policy = Policy(limits=Limits(rate_per_second=1, rate_burst=1))
+    story = Story(policy, History.of_status({"rates": {"handlerSeconds": 2.0}}, 0.0))
+    return story.at(0.0, seen(queue(50), replicas=0))
+
+
 def _mode(mode: Mode) -> Callable[[], Decision]:
     return lambda: once(fleet(queue(50), idle=2), Policy(mode=mode))
 
@@ -76,6 +83,8 @@ REASONS: Cases = {
     "DrainWithin": _drain_within,
     "MessageAge": _message_age,
     "Idle": lambda: settled(fleet(queue(), idle=1)),
+    "MaxInFlight": lambda: once(seen(queue(50), replicas=0), Policy(limits=Limits(max_in_flight=3))),
+    "RateLimit": _rate_limit,
     "SharedQueue": lambda: once(replace(seen(queue(50), replicas=0), others=Others(3))),
     "MinReplicas": lambda: once(seen(queue(), replicas=0), Policy(min_replicas=2)),
     "ManualReplicas": lambda: once(seen(queue(), replicas=0), Policy(manual_replicas=2)),

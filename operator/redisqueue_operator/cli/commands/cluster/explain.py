@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.cli.kubectl import Kubectl, add_cluster, plain_name
 from redisqueue_operator.cli.options import UserError, add_json
+from redisqueue_operator.decide.scaling.decision import said
 
 if TYPE_CHECKING:
     import argparse
@@ -104,7 +105,7 @@ def recorded(status: dict[str, Any]) -> Iterator[str]:
     if decision:
         yield f"{decision['at']}: from {decision['from']} to {decision['to']} workers: {decision['reason']}"
         for term in decision.get("terms") or ():
-            yield f"{term['name']} asked for {term['value']}"
+            yield said(term["name"], term["value"], past=True)
         if decision.get("clamps"):
             yield f"limited by {', '.join(decision['clamps'])}"
         if decision.get("blockedBy"):
