@@ -11,7 +11,7 @@ from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import envelope
-from redis_message_queue._request_size import BYTES_AT_ONCE, parts, size_of
+from redis_message_queue._request_size import BYTES_AT_ONCE, at_most, parts, size_of
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import held_field
 from redis_message_queue.limits import Limits, limit_words
@@ -65,8 +65,8 @@ def requests(settlements: Sequence[Settlement]) -> list[Sequence[int]]:
     if len(settlements) < 2:  # nothing to part
         return [range(len(settlements))]
     # Nearly always there is little to send: then it is not measured. A character is at most four bytes.
-    characters = sum([len(one.claim.stored) + len(one.detail) + len(one.result) for one in settlements])
-    if len(settlements) <= _SETTLEMENTS_AT_ONCE and 4 * characters <= BYTES_AT_ONCE:
+    most = sum([at_most(one.claim.stored) + 4 * (len(one.detail) + len(one.result)) for one in settlements])
+    if len(settlements) <= _SETTLEMENTS_AT_ONCE and most <= BYTES_AT_ONCE:
         return [range(len(settlements))]
 
     def size(place: int) -> int:
@@ -268,7 +268,9 @@ class ConsumerState:
         ends = "|".join([one.claim.token + one.outcome for one in settlements])
         parts = [self._nonce, ends.encode()]
         for one in settlements:
-            stored = one.claim.stored
+            stored: Text = one.claim.stored
+            if len(stored) > _LARGE_BYTES and one.claim.id:  # which says as much, and is hashed sooner
+                stored = f"{one.claim.id} {len(stored)}"
             parts.append(stored if isinstance(stored, bytes) else stored.encode())
         return hashlib.sha1(b"|".join(parts), usedforsecurity=False).hexdigest()
 
