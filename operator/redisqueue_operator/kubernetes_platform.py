@@ -14,6 +14,7 @@ from redisqueue_operator.apply.stable_template import StableTemplates
 from redisqueue_operator.decide.children import SourceMissingError, children
 from redisqueue_operator.decide.children.identity import MANAGED_BY, canary_name, deployment_name, is_owned
 from redisqueue_operator.decide.children.plan import Children, budget_refused, own
+from redisqueue_operator.decide.protection import annotations_of
 from redisqueue_operator.decide.status import EventRecord
 from redisqueue_operator.decide.upgrade_budget import operator_version_of
 from redisqueue_operator.errors import Conflict, PlatformError, SettingsUnavailable
@@ -24,10 +25,19 @@ from redisqueue_operator.observe.coverage import Coverage, Listing
 from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen
 from redisqueue_operator.observe.references import References, identity_of
 from redisqueue_operator.observe.upgrades import Upgrades
-from redisqueue_operator.platform import Fleet, Mark, SetFinalizer, SetNumber, World, WriteStatus, Written
+from redisqueue_operator.platform import (
+    Fleet,
+    Mark,
+    Protect,
+    SetFinalizer,
+    SetNumber,
+    World,
+    WriteStatus,
+    Written,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
@@ -218,8 +228,12 @@ class KubernetesPlatform:
                 outcome = await self._write_children(rq, step, made)
                 return Written(outcome, _fingerprints(made))
             case Mark():
-                pods = {Key(rq.key.namespace, name): uid for name, uid in step.pods}
-                await (self._deployments.mark(pods) if step.first else self._deployments.spare(pods))
+                pods, plain = _by_key(rq, step.pods), annotations_of(rq, protect=False)
+                besides = {uid: plain for _, uid in step.released}
+                await (self._deployments.mark(pods, besides) if step.first else self._deployments.spare(pods))
+            case Protect():
+                annotations = annotations_of(rq, protect=step.protect)
+                await self._deployments.annotate(_by_key(rq, step.pods), annotations)
             case SetNumber():
                 await self._set_number(rq, step)
             case WriteStatus():
@@ -333,6 +347,10 @@ def fingerprint(deployment: Object | None) -> str:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _by_key(rq: RedisQueue, pods: Iterable[tuple[str, str]]) -> dict[Key, str]:
+    return {Key(rq.key.namespace, name): uid for name, uid in pods}
 
 
 def _deployment_key(rq: RedisQueue) -> Key:

@@ -92,6 +92,16 @@ class Mark:
 
     pods: tuple[tuple[str, str], ...]
     first: bool = True
+    released: tuple[tuple[str, str], ...] = ()
+    """Those of them that need not be left on their nodes any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protect:
+    """Have these pods (name and uid) be left on their nodes, or no longer: as many as there is room for."""
+
+    pods: tuple[tuple[str, str], ...]
+    protect: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,7 @@ class SetFinalizer:
     held: bool
 
 
-Step = Children | Mark | SetNumber | WriteStatus | EventRecord | SetFinalizer
+Step = Children | Mark | Protect | SetNumber | WriteStatus | EventRecord | SetFinalizer
 """One write, or a few that belong together."""
 
 

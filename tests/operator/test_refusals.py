@@ -182,6 +182,34 @@ def test_pods_that_may_not_be_marked_hold_up_no_shrink(
     cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=unmarked", "--force")
 
 
+def test_pods_that_may_not_be_protected_are_told_of_and_hold_up_nothing(
+    cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
+) -> None:
+    consumers = two_workers(cluster, redis_url, redis_client, "exposed")
+    words = "pods are left as they were made"
+    rule = Rule(
+        cluster,
+        "exposed-stay",
+        groups="",
+        resource="pods",
+        expression="!object.metadata.name.startsWith('exposed-') || oldObject == null",
+        words=words,
+    )
+    with rule:
+        rule.in_force("annotate", "pod", "exposed-a", "a=b", "--dry-run=server")
+        publish(redis_client, QueueKeys("exposed"), "work", *(str(n) for n in range(7)))
+        assert consumers[0].claim(1).claims
+        with reporting(dict(zip(consumers, (1, 0), strict=True)), age_seconds=61.0):
+            told = until(lambda: cluster.events("exposed").get("ProtectionRefused"), "an Event")
+            assert words in told
+            until(lambda: cluster.pending("exposed") == 7, "the counters go on")
+            cluster.run("patch", "rq", "exposed", "--type=merge", "-p", '{"spec":{"replicas":3}}')
+            until(lambda: cluster.replicas("exposed") == 3, "and so does the number of workers")
+    assert "ProtectionRefused" not in json.dumps(cluster.status("exposed")), "it is a help that is missing"
+    cluster.run("delete", "rq", "exposed")
+    cluster.run("delete", "pods", "-l", "redisqueue.dev/queue=exposed", "--force")
+
+
 def test_a_shrink_that_is_refused_leaves_no_pod_marked(
     cluster: Cluster, operator: OperatorProcess, redis_url: str, redis_client: redis.Redis
 ) -> None:

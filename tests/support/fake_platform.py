@@ -15,7 +15,16 @@ from redisqueue_operator.decide.finalizer import finalizers
 from redisqueue_operator.decide.status import EventRecord
 from redisqueue_operator.errors import Conflict
 from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, PodObservation
-from redisqueue_operator.platform import Fleet, Mark, SetFinalizer, SetNumber, World, WriteStatus, Written
+from redisqueue_operator.platform import (
+    Fleet,
+    Mark,
+    Protect,
+    SetFinalizer,
+    SetNumber,
+    World,
+    WriteStatus,
+    Written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +143,9 @@ class FakePlatform:
                 return Written(ApplyOutcome(ok=True, reason="Applied", message=""), "there")
             case Mark():
                 self.writes.append(("mark" if step.first else "spare", name, step.pods))
+            case Protect():
+                self.writes.append(("protect" if step.protect else "release", name, step.pods))
+                self.protects(rq.key, step)
             case SetNumber():
                 self.set_number(rq, step)
             case WriteStatus():
@@ -143,6 +155,12 @@ class FakePlatform:
             case SetFinalizer():
                 self.hold(rq, step.held)
         return None
+
+    def protects(self, key: Key, step: Protect) -> None:
+        names = {name for name, _ in step.pods}
+        fleet = self.fleets[key]
+        pods = (replace(pod, protected=step.protect) if pod.name in names else pod for pod in fleet.pods)
+        self.fleets[key] = replace(fleet, pods=tuple(pods))
 
     def set_number(self, rq: RedisQueue, step: SetNumber) -> None:
         replicas = sum(step.split)

@@ -81,6 +81,7 @@ def pod(
     canary: bool = False,
     words: str = "",
     outdated: bool = False,
+    protected: bool | None = None,
 ) -> PodObservation:
     """A pod whose uid follows from its name."""
     return PodObservation(
@@ -94,6 +95,7 @@ def pod(
         canary=canary,
         words=words,
         outdated=outdated,
+        protected=protected,
     )
 
 

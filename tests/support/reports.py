@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def reporting(busy: Mapping[Consumer, int]) -> Iterator[None]:
-    """Have these workers report every half second: a single report is too old to shrink by after 10 s."""
+def reporting(busy: Mapping[Consumer, int], *, age_seconds: float = 1.0) -> Iterator[None]:
+    """Have these workers report every half second: a single report is too old to shrink by after 10 s.
+
+    `age_seconds` is that of the oldest handler of the busy ones.
+    """
     over = threading.Event()
 
     def report() -> None:
         while True:
             for consumer, messages in busy.items():
-                age = 1.0 if messages else None
+                age = age_seconds if messages else None
                 consumer.report(busy=messages, oldest_start_age_seconds=age, draining=False)
             if over.wait(0.5):
                 return

@@ -178,6 +178,7 @@ class Worker:
     source: Source | None = None
     concurrency: int
     handler_timeout_seconds: int | None = None
+    protect: Literal["WhileBusy", "Always", "Never"]
     retry: Retry
     results: Results
     env: tuple[Manifest, ...] = ()

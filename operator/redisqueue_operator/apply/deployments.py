@@ -19,14 +19,14 @@ from redisqueue_operator.decide.children.identity import (
 from redisqueue_operator.decide.children.plan import name_conflict
 from redisqueue_operator.errors import Conflict
 from redisqueue_operator.kubernetes_api import OVERLOADED, ApiError, KubernetesApi, Object
-from redisqueue_operator.observe.cache import DEPLOYMENTS, Store, owns_replicas, version_of
+from redisqueue_operator.observe.cache import DEPLOYMENTS, PODS, Store, owns_replicas, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.apply.dependents import Dependents
-    from redisqueue_operator.apply.writer import Writer
+    from redisqueue_operator.apply.writer import Annotations, Writer
     from redisqueue_operator.observe.facts import ApplyOutcome
 
 log = logging.getLogger(__name__)
@@ -104,14 +104,14 @@ class Deployments:
         lost = [self._dropped.get(key, ()) for key in _keys_of(rq.key)]
         return outcome_of(list(dict.fromkeys(itertools.chain(*lost))), message)
 
-    async def mark(self, victims: Mapping[Key, str]) -> None:
-        """Have ReplicaSets take these pods, by their uid, first.
+    async def mark(self, victims: Mapping[Key, str], besides: Mapping[str, Annotations]) -> None:
+        """Have ReplicaSets take these pods, by their uid, first; with these annotations besides, by uid.
 
         It is a help and no condition: without it other workers may be taken, and those drain.
         """
         for pod, uid in victims.items():
             try:
-                await self._writer.first_to_go(pod, uid)
+                await self._writer.first_to_go(pod, uid, annotations=besides.get(uid))
             except ApiError as error:
                 if error.status in OVERLOADED:
                     raise
@@ -125,6 +125,19 @@ class Deployments:
                 await self._writer.first_to_go(pod, uid, first=False)
             except (ApiError, OSError, TimeoutError) as error:
                 log.debug("pod %s is still marked as the first to go: %s", pod, error)
+
+    async def annotate(self, pods: Mapping[Key, str], annotations: Annotations) -> None:
+        """Write these annotations of pods, by their uid, while there is room; the next look does the rest."""
+        for pod, uid in pods.items():
+            try:
+                written = await self._writer.protect(pod, uid, annotations)
+            except ApiError as error:
+                if error.status in (404, 409):  # the pod is gone, or another one has its name
+                    continue
+                raise
+            if written is None:
+                return
+            self._store.put(PODS, written)
 
     async def scale(self, key: Key, replicas: int, seen_version: str) -> None:
         """One write to /scale. Raises Conflict when it is no longer at that resourceVersion."""

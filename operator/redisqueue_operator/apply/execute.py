@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator.apply.hindrance import hindrance_of, unreturned_of
+from redisqueue_operator.apply.hindrance import hindrance_of, unprotected_of, unreturned_of
 from redisqueue_operator.decide.look import Done
 from redisqueue_operator.errors import PlatformError
-from redisqueue_operator.platform import Mark, SetFinalizer, SetNumber, WriteStatus
+from redisqueue_operator.platform import Mark, Protect, SetFinalizer, SetNumber, WriteStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,14 +26,15 @@ log = logging.getLogger(__name__)
 
 
 async def execute(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampler[Key], now: float) -> Done:
-    """What dead workers hold, children, number of workers, recall, status, Events, finalizer, as planned.
+    """What dead workers hold, children, number of workers, recall, status, Events, finalizer, protection.
 
-    The first step that fails ends it, but for the first and an Event: nothing builds upon these. `now` is the
-    engine's clock.
+    The first step that fails ends it, but for the first, the last and an Event: nothing builds upon these.
+    `now` is the engine's clock.
     """
     returned, unreturned = await _give_back_ended(rq, plan, sampler, now)
     done = await _in_order(rq, plan, platform, sampler, now)
-    return replace(done, returned=returned, unreturned=unreturned)
+    unprotected = await _protect(rq, plan, platform, now)
+    return replace(done, returned=returned, unreturned=unreturned, unprotected=unprotected)
 
 
 async def _in_order(
@@ -80,6 +81,21 @@ async def _give_back_ended(
         return None, unreturned_of(error, now)
 
 
+async def _protect(rq: RedisQueue, plan: Plan, platform: Platform, now: float) -> Hindrance | None:
+    """Have pods left on their nodes, or no longer: why not. It is a help, and holds up nothing."""
+    victims = plan.scale.victims if plan.scale is not None else ()  # their marks have said so already
+    release = tuple(pod for pod in plan.release if pod[0] not in victims)
+    try:
+        if plan.protect:
+            await platform.execute(rq, Protect(plan.protect))
+        if release:
+            await platform.execute(rq, Protect(release, protect=False))
+    except (PlatformError, OSError, TimeoutError) as error:
+        log.debug("%s: pods are not protected as they should be: %s", rq.key, error)
+        return unprotected_of(error, now)
+    return None
+
+
 async def _scale(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sampler[Key]) -> Split | None:
     """Retire who goes, mark their pods, write the number; what was written, None where all of them stay.
 
@@ -99,7 +115,8 @@ async def _scale(rq: RedisQueue, plan: Plan, platform: Platform, sampler: Sample
             await platform.execute(rq, Mark(left, first=False))
         try:
             if victims:
-                await platform.execute(rq, Mark(victims))
+                released = tuple(pod for pod in victims if pod in plan.release)
+                await platform.execute(rq, Mark(victims, released=released))
             await platform.execute(rq, SetNumber(scale.fleet, scale.split, scale.victims))
         except PlatformError:
             if victims:

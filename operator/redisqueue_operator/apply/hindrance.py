@@ -29,6 +29,21 @@ def hindrance_of(error: Exception, now: float) -> Hindrance | None:
     return Hindrance("ScaleFailed", f"{type(error).__name__}: see the operator's log.", now)
 
 
+UNPROTECTED_SECONDS = 300.0
+"""Between two tries to protect pods that may not be written to."""
+
+
+def unprotected_of(error: Exception, now: float) -> Hindrance:
+    """Why pods cannot be protected; without a word where the next try may do it."""
+    if not isinstance(error, PlatformError) or error.passing:
+        return Hindrance("ProtectionRefused", "", now)
+    text = (
+        "Pods cannot be annotated, so what gives nodes back does not know which workers are in the middle "
+        f"of long work; they drain when it takes them: {error}"
+    )
+    return Hindrance("ProtectionRefused", text, now + UNPROTECTED_SECONDS)
+
+
 def unreturned_of(error: Exception, now: float) -> Hindrance:
     """Why messages of dead workers could not be given back; without a word where the next try may do it."""
     text = ""

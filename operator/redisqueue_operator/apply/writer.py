@@ -19,16 +19,20 @@ from redisqueue_operator.observe.cache import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.observe.cache import Resource
 
+    Annotations = Mapping[str, str | None]  # None takes one off
+
 SCALE_MANAGER = "redisqueue-operator-scale"
 WRITES_PER_SECOND, BURST = 400.0, 800
 # /scale is what people wait for: it never queues up behind status and Events.
 SCALES_PER_SECOND, SCALE_BURST = 200.0, 400
+# A help, which takes nothing from those two: whoever finds no room here comes back.
+PROTECTIONS_PER_SECOND, PROTECTION_BURST = 20.0, 20
 LONGEST_PAUSE_SECONDS = 30.0
 # Kinds whose plural is not their name in lower case and an s.
 _PLURALS = {"NetworkPolicy": "networkpolicies"}
@@ -50,6 +54,16 @@ class TokenBucket:
         if seconds > 0:
             self._tokens, self._at = min(self._tokens, -seconds * self._per_second), self._clock()
 
+    def take_now(self) -> bool:
+        """A token, if there is one: nobody waits."""
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
     async def take(self) -> None:
         """Wait for a token. The debt of those who wait is kept, so everybody waits for its own turn."""
         now = self._clock()
@@ -67,6 +81,7 @@ class Writer:
         self._instance = instance
         self._bucket = bucket or TokenBucket(WRITES_PER_SECOND, BURST)
         self._scale_bucket = TokenBucket(SCALES_PER_SECOND, SCALE_BURST)
+        self._protection_bucket = TokenBucket(PROTECTIONS_PER_SECOND, PROTECTION_BURST)
 
     @contextlib.asynccontextmanager
     async def _turn(self, bucket: TokenBucket) -> AsyncIterator[None]:
@@ -124,11 +139,27 @@ class Writer:
         async with self._turn(self._scale_bucket):
             return await self._api.merge(path, patch, SCALE_MANAGER)
 
-    async def first_to_go(self, pod: Key, uid: str, *, first: bool = True) -> None:
-        """Have the ReplicaSet prefer this very pod when it shrinks, or take that back."""
-        patch = {"metadata": {"uid": uid, "annotations": {DELETION_COST: FIRST_TO_GO if first else None}}}
+    async def first_to_go(
+        self, pod: Key, uid: str, *, first: bool = True, annotations: Annotations | None = None
+    ) -> None:
+        """Have the ReplicaSet prefer this very pod when it shrinks, or take that back; and annotate it."""
+        marks = {**(annotations or {}), DELETION_COST: FIRST_TO_GO if first else None}
         async with self._turn(self._scale_bucket):
-            await self._api.merge(PODS.path_to(pod), patch, SCALE_MANAGER)
+            await self._annotate(pod, uid, marks)
+
+    async def protect(self, pod: Key, uid: str, annotations: Annotations) -> Object | None:
+        """Write these annotations of this very pod: the new object, None while too many are written."""
+        if not self._protection_bucket.take_now():
+            return None
+        try:
+            return await self._annotate(pod, uid, annotations)
+        except ApiError as error:
+            self._protection_bucket.pause(error.retry_after_seconds)
+            raise
+
+    async def _annotate(self, pod: Key, uid: str, annotations: Annotations) -> Object:
+        patch = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
+        return await self._api.merge(PODS.path_to(pod), patch, SCALE_MANAGER)
 
     async def status(self, rq: RedisQueue, status: Object) -> Object:
         """Replace .status if the object is still the one that was read; the new object."""

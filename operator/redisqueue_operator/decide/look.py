@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.decide.attempt import Attempt
 from redisqueue_operator.decide.canary import trial
 from redisqueue_operator.decide.children.plan import Known
+from redisqueue_operator.decide.protection import Protection
 from redisqueue_operator.decide.version_skew import Precedence
 from redisqueue_operator.observe.facts import ApplyOutcome
 
@@ -93,6 +94,7 @@ class Memory:
     """How many messages that were, and nobody was told of yet."""
     unreturned: Hindrance | None = None
     """Why messages of dead workers cannot be given back; its message is empty where nobody is to be told."""
+    protection: Protection = field(default_factory=Protection)
     scaled: Decision | None = None
     """What was written to /scale and not yet to the status."""
     scaled_at: float = LONG_AGO
@@ -162,6 +164,10 @@ class Plan:
     scale: Scale | None = None
     recall: tuple[str, ...] = ()
     """Ids of retired workers that shall claim again: the shrink took others."""
+    protect: tuple[tuple[str, str], ...] = ()
+    """Pods (name and uid) that shall be left on their nodes."""
+    release: tuple[tuple[str, str], ...] = ()
+    """Pods of which that is no longer asked."""
     status: Object | None = None
     """To be written in place of the present one."""
     events: tuple[EventRecord, ...] = ()
@@ -199,3 +205,5 @@ class Done:
     """How many messages of dead workers were given back; None where that was not tried, or refused."""
     unreturned: Hindrance | None = None
     """Why they could not be given back. It ends nothing: all else goes on."""
+    unprotected: Hindrance | None = None
+    """The same of the protection of pods."""

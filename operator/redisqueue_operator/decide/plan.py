@@ -18,6 +18,7 @@ from redisqueue_operator.decide.children.identity import OPERATOR
 from redisqueue_operator.decide.ended_workers import remembered_ends, with_ended_workers
 from redisqueue_operator.decide.finalizer import is_held, may_go, refused, shall_be_held, workers_vanished
 from redisqueue_operator.decide.look import LONG_AGO, NO_SPEC, Done, Facts, Memory, Now, Object, Plan, Scale
+from redisqueue_operator.decide.protection import with_protection
 from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, rival_of
 from redisqueue_operator.decide.scaling import Policy, decide, survivors, to_retire
 from redisqueue_operator.decide.status import (
@@ -64,6 +65,7 @@ def is_looked_at(rq: RedisQueue, memory: Memory, now: float, failed: Collection[
 def plan_of(facts: Facts, memory: Memory, now: Now, failed: Collection[str] = ()) -> Plan:
     """What to do now; `failed` are the steps that were tried and refused at this very look."""
     plan = with_ended_workers(_plan_of(facts, memory, now, failed), facts, now.clock)
+    plan = with_protection(plan, facts, now.clock)
     tried = (plan.memory.attempt(step) for step in ("finalizer", "children"))
     waits = [max(SOONEST_SECONDS, each.until - now.clock) for each in tried if each.error is not None]
     return replace(plan, again=min(plan.again, *waits)) if waits else plan
@@ -333,6 +335,8 @@ def remembered(plan: Plan, done: Done, now: Now) -> Memory:
         memory = remembered_ends(memory, plan, done.returned)
     elif plan.give_back:
         memory = replace(memory, unreturned=done.unreturned)
+    if plan.protect or plan.release:
+        memory = replace(memory, protection=memory.protection.after(done.unprotected))
     if plan.children is not None and done.written is not None:
         written = done.written
         applied = children_plan.Applied(plan.children.wanted, written.live, written.outcome, now.clock)

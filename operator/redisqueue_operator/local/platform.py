@@ -21,7 +21,16 @@ from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.template import worker_template, write_sources
 from redisqueue_operator.local.worker_set import WorkerSet
 from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen
-from redisqueue_operator.platform import Fleet, Mark, SetFinalizer, SetNumber, World, WriteStatus, Written
+from redisqueue_operator.platform import (
+    Fleet,
+    Mark,
+    Protect,
+    SetFinalizer,
+    SetNumber,
+    World,
+    WriteStatus,
+    Written,
+)
 from redisqueue_worker.settings import MAX_SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
@@ -150,7 +159,7 @@ class LocalPlatform:
                 self._hold(rq, step.held)
             case EventRecord():
                 self._tell(rq.key.name, step)
-            case Mark():  # victims are told by the number
+            case Mark() | Protect():  # victims are told by the number, and there is no node
                 pass
         return None
 

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.api.objects import OVERDUE, QUEUE_LABEL, annotation_of, conditions_of
 from redisqueue_operator.decide.children.deployment import config_hash
 from redisqueue_operator.decide.children.identity import (
-    CONFIG_HASH,
-    TRACK,
     canary_name,
     deployment_name,
 )
 from redisqueue_operator.kubernetes_api import path_of
 from redisqueue_operator.observe.compact import compact, shared
 from redisqueue_operator.observe.ends import Ends, ended_in
-from redisqueue_operator.observe.facts import CRASHED, PodObservation
+from redisqueue_operator.observe.pods import is_canary, pod_of
 from redisqueue_operator.platform import Canary, Fleet
-from redisqueue_worker.identity import read_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from redisqueue_operator.observe.facts import PodObservation
 
 Object = dict[str, Any]
 
@@ -37,11 +35,7 @@ MOST_ENDED = 10_000
 """Deleted objects whose last version is still known: late answers are late by seconds, not by as many."""
 REPLICA_FAILURE = "ReplicaFailure"
 """The condition of Deployments and ReplicaSets whose pods the API server refuses."""
-MOST_WORDS = 1000
-"""Characters of a cause: every pod of a fleet has one in memory."""
 _OWNS_REPLICAS = "redisqueue.dev/owns-replicas"
-# What a container waits for when it does not get better by waiting a moment.
-_HARMLESS = {"", "ContainerCreating", "PodInitializing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +276,7 @@ def fleet_of(
     fleet = Fleet(
         replicas=int(deployment["spec"].get("replicas", 1)),
         ready_replicas=_ready(deployment),
-        active_replica_sets=sum(not _is_canary(each) for each in sets),
+        active_replica_sets=sum(not is_canary(each) for each in sets),
         pods=pods,
         version=deployment["metadata"]["resourceVersion"],
         replica_failure=_replica_failure(deployment, trial, *sets),
@@ -330,71 +324,3 @@ def _overdue(*deployments: Object | None) -> str:
 
 def _ready(deployment: Object) -> int:
     return int((deployment.get("status") or {}).get("readyReplicas") or 0)
-
-
-def _is_canary(obj: Object) -> bool:
-    return TRACK in (obj["metadata"].get("labels") or {})
-
-
-def pod_of(pod: Object) -> tuple[float, PodObservation | None]:
-    """When it was made (wall time), and the pod without its age; None when it has ended."""
-    metadata, status = pod["metadata"], pod.get("status") or {}
-    created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
-    if (status.get("phase") or "Pending") not in ("Pending", "Running"):
-        return created, None
-    conditions = conditions_of(status)
-    scheduled = conditions.get("PodScheduled") or {}
-    unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-    failing, words = _failing(status)
-    seen = PodObservation(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        ready=(conditions.get("Ready") or {}).get("status") == "True",
-        terminating=bool(metadata.get("deletionTimestamp")),
-        age_seconds=0.0,
-        unschedulable=unschedulable,
-        failing=failing,
-        canary=_is_canary(pod),
-        words=_one_line(scheduled.get("message")) if unschedulable else words,
-        template=shared(annotation_of(pod, CONFIG_HASH)),
-    )
-    return created, seen
-
-
-def _failing(status: Object) -> tuple[str, str]:
-    """The word for what keeps the first such container from working, and the cause in the cluster's words."""
-    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        reason, crash = str(waiting.get("reason") or ""), _crash(container)
-        if reason in _HARMLESS:
-            if crash is not None:
-                return CRASHED, _last_words(crash)
-            continue
-        if reason == "CrashLoopBackOff" and crash is not None:
-            return reason, _last_words(crash)
-        return reason, _one_line(waiting.get("message"))
-    return "", ""
-
-
-def _crash(container: Object) -> Object | None:
-    """How it ended last, if that was no success, and it has not started again since then.
-
-    The kubelet restarts at once after a first crash: only from the second on it says that it waits.
-    """
-    state, last = container.get("state") or {}, container.get("lastState") or {}
-    ended: Object | None = state.get("terminated") or last.get("terminated")
-    if not ended or container.get("started") or container.get("ready"):
-        return None
-    backs_off = (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
-    return ended if ended.get("exitCode") or backs_off else None
-
-
-def _last_words(ended: Object) -> str:
-    """How a container ended, and what it said of it in its termination message."""
-    how = f"{ended.get('reason') or 'Error'}, exit code {ended.get('exitCode')}"
-    said = _one_line(read_words(str(ended.get("message") or ""))[1])
-    return f"{how}: {said}" if said else how
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text or "").split())[:MOST_WORDS]

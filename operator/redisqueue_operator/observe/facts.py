@@ -103,6 +103,8 @@ class PodObservation:
     """The config hash of its template; empty when it says none."""
     outdated: bool = False
     """Its template is not the one that new pods of its kind get."""
+    protected: bool | None = None
+    """We have it left on its node; None where there is no node that somebody might want back."""
 
 
 @dataclass(frozen=True, slots=True)

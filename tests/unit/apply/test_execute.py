@@ -17,8 +17,18 @@ from redisqueue_operator.decide.look import Memory, Plan, Scale
 from redisqueue_operator.decide.scaling import Decision, History
 from redisqueue_operator.decide.status import EventRecord
 from redisqueue_operator.errors import Conflict, PlatformError
+from redisqueue_operator.kubernetes_api import ApiError
 from redisqueue_operator.observe.facts import ApplyOutcome
-from redisqueue_operator.platform import Canary, Fleet, Mark, SetFinalizer, SetNumber, WriteStatus, Written
+from redisqueue_operator.platform import (
+    Canary,
+    Fleet,
+    Mark,
+    Protect,
+    SetFinalizer,
+    SetNumber,
+    WriteStatus,
+    Written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +80,10 @@ class World:
             case Mark():
                 self._note("mark" if step.first else "spare", "".join(name for name, _ in step.pods))
                 assert all(uid == f"uid-{name}" for name, uid in step.pods)
+                if step.released:
+                    self._note("in the same write", "".join(name for name, _ in step.released))
+            case Protect():
+                self._note("protect" if step.protect else "release", "".join(name for name, _ in step.pods))
             case SetNumber():
                 self._note("scale", tuple(step.split), "".join(step.victims), step.fleet.version)
             case WriteStatus():
@@ -95,6 +109,8 @@ async def test_the_order_of_all_writes() -> None:
         status={"state": "Running"},
         events=(TOLD, TOLD),
         finalizer=False,
+        protect=(("e", "uid-e"),),
+        release=(("b", "uid-b"), ("f", "uid-f")),
     )
     found = await done(world, plan)
     assert world.notes == [
@@ -103,16 +119,40 @@ async def test_the_order_of_all_writes() -> None:
         ("retire", "ab"),
         ("spare", "c"),
         ("mark", "ab"),
+        ("in the same write", "b"),
         ("scale", (2, 0), "ab", "7"),
         ("unretire", "d"),
         ("status", "Running"),
         ("event", "Scaled"),
         ("event", "Scaled"),
         ("finalizer", False),
+        ("protect", "e"),
+        ("release", "f"),
     ]
     assert (found.failed, found.error, found.told) == ("", None, True)
     assert (found.written, found.scaled) == (WRITTEN, Split(2, 0))
     assert (found.returned, found.unreturned) == (4, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "until"),
+    [
+        (ApiError(403, "Forbidden", "pods are not yours"), 400.0),
+        (ApiError(422, "Invalid", "a rule: pods are not yours"), 400.0),
+        (ApiError(503, "ServiceUnavailable", "later"), 100.0),
+        (TimeoutError(), 100.0),
+    ],
+    ids=["no right", "a rule", "too much to do", "no answer"],
+)
+async def test_pods_that_cannot_be_protected_hold_up_nothing(error: Exception, until: float) -> None:
+    """And people are told where another try does not help."""
+    world = World({"protect": error})
+    pods = (("e", "uid-e"),)
+    found = await done(world, replace(SHRINKING, status={"state": "Running"}, protect=pods, release=pods))
+    assert (found.failed, found.scaled, found.told) == ("", Split(2, 0), True)
+    assert found.unprotected is not None
+    assert (found.unprotected.reason, found.unprotected.until) == ("ProtectionRefused", until)
+    assert ("not yours" in found.unprotected.message) is (until > 100.0)
 
 
 @pytest.mark.parametrize(

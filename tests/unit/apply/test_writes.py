@@ -61,6 +61,19 @@ async def test_no_rest_is_longer_than_half_a_minute_whatever_is_asked() -> None:
     await asyncio.wait_for(bucket.take(), PATIENCE_SECONDS)
 
 
+def test_who_finds_no_token_takes_none_and_waits_for_nothing() -> None:
+    now = [0.0]
+    bucket = TokenBucket(per_second=2, burst=3, clock=lambda: now[0])
+    assert [bucket.take_now() for _ in range(5)] == [True, True, True, False, False]
+    now[0] = 0.6
+    assert [bucket.take_now() for _ in range(2)] == [True, False], "there is no debt"
+    bucket.pause(2.0)
+    now[0] = 2.5
+    assert not bucket.take_now()
+    now[0] = 3.2
+    assert bucket.take_now()
+
+
 def deployment(**spec: Any) -> dict[str, Any]:
     return {
         "metadata": {"uid": "1", "resourceVersion": "1", "annotations": {"a": "b"}, "labels": {"x": "y"}},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.objects import annotation_of
 from redisqueue_operator.decide.children import identity
-from redisqueue_operator.decide.children.pod_template import pod_template
+from redisqueue_operator.decide.children.pod_template import hashed, pod_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +73,15 @@ def canary_of(deployment: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _tracked(metadata: dict[str, Any]) -> dict[str, Any]:
     return {**metadata, "labels": {**metadata["labels"], **_TRACK}}
+
+
+def as_before_protection(deployment: dict[str, Any]) -> dict[str, Any]:
+    """The manifest as operators wrote it that knew no `worker.protect`: they had no worker evicted, ever."""
+    metadata, template = deployment["metadata"], deployment["spec"]["template"]
+    annotations = {identity.SAFE_TO_EVICT: "false", **template["metadata"]["annotations"]}
+    before = hashed({**template, "metadata": {**template["metadata"], "annotations": annotations}})
+    whole = {**deployment, "spec": {**deployment["spec"], "template": before}}
+    return identity.sealed(whole, metadata["annotations"].get(identity.OPERATOR, ""))
 
 
 def config_hash(deployment: dict[str, Any] | None) -> str:

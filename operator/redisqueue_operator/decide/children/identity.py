@@ -24,6 +24,11 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 """For people. Others write it too, so nothing is found by it, and what they write is left as it is."""
 TRACK = "redisqueue.dev/track"
 CANARY = "canary"
+PROTECTED = "redisqueue.dev/protected"
+"""The operator had a pod left on its node, and will take that back."""
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+KEEPS_NODE = {SAFE_TO_EVICT: "false", "karpenter.sh/do-not-disrupt": "true"}
+"""By which the cluster autoscaler and Karpenter leave a pod, and with it its node."""
 URL_VERSION = "redisqueue.dev/url-version"
 WORKER_CONTAINER = "worker"
 

@@ -10,7 +10,12 @@ from redisqueue_operator.api.objects import annotation_of
 from redisqueue_operator.decide.canary import Stage, Versions, stage_of
 from redisqueue_operator.decide.canary.rollout import NUMBER_IS_FIXED
 from redisqueue_operator.decide.canary.trial import may_start
-from redisqueue_operator.decide.children.deployment import canary_of, config_hash, hash_of
+from redisqueue_operator.decide.children.deployment import (
+    as_before_protection,
+    canary_of,
+    config_hash,
+    hash_of,
+)
 from redisqueue_operator.decide.children.drift import is_as_wanted
 from redisqueue_operator.decide.children.identity import (
     OPERATOR,
@@ -112,6 +117,7 @@ def judge(rq: RedisQueue, seen: ChildrenSeen, rollout: Rollout | None, known: Kn
     """How the children are, and what is to be done; `now` is the engine's clock."""
     if seen.problem is not None:
         return Judged(seen.problem, known)
+    seen = _rolling_nothing(rq, seen)
     *others, deployment = seen.manifests
     versions = _versions(rq, seen)
     versioned = rq.spec.rollout.strategy == "Versioned"
@@ -144,6 +150,19 @@ def judge(rq: RedisQueue, seen: ChildrenSeen, rollout: Rollout | None, known: Kn
         message=_PARTLY.get(stage, ""),
     )
     return Judged(last.outcome if last else APPLIED, known, stage, versions, writes)
+
+
+def _rolling_nothing(rq: RedisQueue, seen: ChildrenSeen) -> ChildrenSeen:
+    """With the template that runs, where only what `protect` has taken over differs from an older one's.
+
+    No worker is replaced for that alone: the template follows when it changes for another reason.
+    """
+    *others, deployment = seen.manifests
+    live = config_hash(own(rq, seen.workers))
+    if not live or live == config_hash(deployment) or rq.spec.worker.protect != "WhileBusy":
+        return seen
+    before = as_before_protection(deployment)
+    return replace(seen, manifests=(*others, before)) if live == config_hash(before) else seen
 
 
 def own(rq: RedisQueue, found: Object | None) -> Object | None:

@@ -38,7 +38,7 @@ def pod_template(
 ) -> Manifest:
     """The whole template. Its annotation `redisqueue.dev/config-hash` is the hash of all the rest of it."""
     volumes, mounts = volumes_and_mounts(rq, source_name)
-    annotations = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+    annotations = dict(identity.KEEPS_NODE) if rq.spec.worker.protect == "Always" else {}
     # Passwords and certificates are read at each connect; only the URL is read once, at the start.
     url_from = rq.spec.redis.url_from
     if url_from and (version := secret_versions.get(url_from.secret_key_ref.name)):
@@ -55,10 +55,16 @@ def pod_template(
     # After the merge: the selector must match, and the hash must cover what the user added.
     metadata = result["metadata"]
     labels = {**metadata.get("labels", {}), **identity.labels(rq.key.name)}
+    return hashed({**result, "metadata": {**metadata, "labels": labels}})
+
+
+def hashed(template: Manifest) -> Manifest:
+    """The template with the hash of all the rest of it."""
+    metadata = template["metadata"]
     others = {name: text for name, text in metadata["annotations"].items() if name != identity.CONFIG_HASH}
-    hashed = {**result, "metadata": {**metadata, "labels": labels, "annotations": others}}
-    marked = {**others, identity.CONFIG_HASH: identity.digest(hashed)}
-    return {**hashed, "metadata": {**hashed["metadata"], "annotations": marked}}
+    rest = {**template, "metadata": {**metadata, "annotations": others}}
+    marked = {**others, identity.CONFIG_HASH: identity.digest(rest)}
+    return {**rest, "metadata": {**rest["metadata"], "annotations": marked}}
 
 
 def _pod_spec(rq: RedisQueue, pull_secrets: Sequence[Manifest]) -> Manifest:

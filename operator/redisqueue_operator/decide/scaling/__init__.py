@@ -7,7 +7,7 @@ from redisqueue_operator.decide.scaling.decide import decide
 from redisqueue_operator.decide.scaling.decision import Decision, Rates, Term
 from redisqueue_operator.decide.scaling.explain import explain
 from redisqueue_operator.decide.scaling.history import STEP_SECONDS, History
-from redisqueue_operator.decide.scaling.live_pods import survivors, to_retire
+from redisqueue_operator.decide.scaling.live_pods import is_hung, reports_by_pod, survivors, to_retire
 from redisqueue_operator.decide.scaling.policy import Mode, Policy
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "Term",
     "decide",
     "explain",
+    "is_hung",
+    "reports_by_pod",
     "survivors",
     "to_retire",
 ]

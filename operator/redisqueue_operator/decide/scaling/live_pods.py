@@ -57,7 +57,7 @@ class LivePods:
         members: list[Member] = []
         busy_slots = draining_busy = 0
         hung_in = math.inf
-        reports_of = _by_pod(observation)
+        reports_of = reports_by_pod(observation)
         for pod in observation.pods:
             reports = reports_of.get(pod.uid) or reports_of.get(pod.name, [])
             fresh = [worker for worker in reports if worker.is_fresh]
@@ -143,7 +143,7 @@ def survivors(observation: Observation) -> tuple[str, ...]:
     return tuple(w.id for w in observation.workers if w.retired and (w.pod_uid or w.id) in live)
 
 
-def _by_pod(observation: Observation) -> dict[str, list[WorkerObservation]]:
+def reports_by_pod(observation: Observation) -> dict[str, list[WorkerObservation]]:
     """Reports by pod uid, or by name where a worker knows no uid."""
     reports: dict[str, list[WorkerObservation]] = {}
     for worker in observation.workers:

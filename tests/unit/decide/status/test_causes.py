@@ -10,8 +10,8 @@ from tests.support.resources import redis_queue
 
 from redisqueue_operator.decide.scaling import Policy, explain
 from redisqueue_operator.decide.status import build_status, events_between
-from redisqueue_operator.observe.cache import pod_of
 from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
+from redisqueue_operator.observe.pods import pod_of
 
 REFUSED = "REDISQUEUE_HANDLER (--handler): no module named 'tasks'"
 
