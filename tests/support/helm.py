@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,12 @@ class Helm:
 
     def template(self, chart: str, *values: str, namespace: str = "system") -> list[dict[str, Any]]:
         """The manifests of a chart; `values` are like `valkey.enabled=true`, in JSON. Raises HelmError."""
+        return [
+            item for item in yaml.load_all(self._text(chart, values, namespace), yaml.CSafeLoader) if item
+        ]
+
+    @cache  # noqa: B019 - there is one for each helm, as long as tests run
+    def _text(self, chart: str, values: tuple[str, ...], namespace: str) -> str:
         settings = [part for value in values for part in ("--set-json", value)]
         target = ("--namespace", namespace, "--kube-version", "1.34.0")
-        text = self.run("template", "redisqueue", CHARTS / chart, *target, *settings)
-        return [item for item in yaml.safe_load_all(text) if item]
+        return self.run("template", "redisqueue", CHARTS / chart, *target, *settings)

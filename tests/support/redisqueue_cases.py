@@ -49,7 +49,7 @@ def worker(**fields: Any) -> Object:
 
 def sample_objects(path: Path) -> list[Object]:
     """The objects of one sample file."""
-    return [item for item in yaml.safe_load_all(path.read_text()) if item]
+    return [item for item in yaml.load_all(path.read_text(), yaml.CSafeLoader) if item]
 
 
 @dataclass(frozen=True)
