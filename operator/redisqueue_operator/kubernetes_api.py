@@ -201,9 +201,10 @@ class KubernetesApi:
         except aiohttp.ClientError as error:
             raise ConnectionError(f"watch of {path}: {type(error).__name__}: {error}") from error
 
-    async def apply(self, path: str, manifest: Object, manager: str) -> Object:
-        """Server-side apply; unknown fields are refused, not dropped."""
+    async def apply(self, path: str, manifest: Object, manager: str, *, dry_run: bool = False) -> Object:
+        """Server-side apply; unknown fields are refused, not dropped. A dry run tells what would be."""
         query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
+        query |= {"dryRun": "All"} if dry_run else {}
         return await self.request("PATCH", path, query=query, body=manifest, content_type=APPLY)
 
     async def merge(self, path: str, patch: Object, manager: str) -> Object:

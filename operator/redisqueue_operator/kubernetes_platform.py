@@ -194,10 +194,8 @@ class KubernetesPlatform:
         for name in rq.spec.redis.secret_names:
             versions[name] = identity_of(await self._references.secret(Key(rq.key.namespace, name)))
         source = None
-        if rq.spec.worker.source is not None:
-            source = await self._references.config_map(
-                Key(rq.key.namespace, rq.spec.worker.source.config_map_ref.name)
-            )
+        if (named := rq.spec.worker.config_map_name) is not None:
+            source = await self._references.config_map(Key(rq.key.namespace, named))
         inputs = (
             rq.uid,
             rq.generation,
@@ -251,7 +249,9 @@ class KubernetesPlatform:
         if step.upgrade:
             self._upgrades.starting.add(rq.key)
         try:
-            return await self._name_taken(rq, step) or await self._write_each(rq, step, made)
+            refused = await self._name_taken(rq, step)
+            refused = refused or await self._deployments.unsupported(step.workers, step.canaries)
+            return refused or await self._write_each(rq, step, made)
         except ApiError as error:
             if error.status == 409:
                 raise Conflict(str(error)) from error

@@ -24,13 +24,13 @@ def manifests(sample: str) -> list[dict[str, Any]]:
     (obj,) = (item for item in objects if item["kind"] == "RedisQueue")
     obj["metadata"] |= {"namespace": "shop", "uid": "00000000-0000-0000-0000-000000000001"}
     queue = api.parse(obj)
-    source = queue.spec.worker.source
+    named = queue.spec.worker.config_map_name
     return children(
         queue,
         default_image="redisqueue-worker:0.0.0",
         operator_version="0.0.0",
         secret_versions=dict.fromkeys(queue.spec.redis.secret_names, "uid.1"),
-        source=files[source.config_map_ref.name] if source else None,
+        source=files[named] if named else None,
     )
 
 

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.redisqueue_cases import SAMPLES
 
 from redis_message_queue import RedisMessageQueue
 from redisqueue_operator.cli import main
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     import redis
 
+INVOICES = SAMPLES / "invoices.yaml"
 QUEUE = """
 apiVersion: redisqueue.dev/v1alpha1
 kind: RedisQueue
@@ -112,6 +114,29 @@ def test_a_mistake_is_named_without_a_traceback(
 ) -> None:
     assert main(arguments) == code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("invoices", "'invoices' must be NAME=DIR, as in emails=./handlers"),
+        ("=.", "'=.' must be NAME=DIR"),
+        ("invoices=absent", "'absent' is no folder"),
+    ],
+)
+def test_what_is_no_folder_for_an_image_is_named(
+    source: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["local", str(INVOICES), "--source", source])
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_nobody_would_look_into_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["local", str(INVOICES), "--source", "mails=."]) == 1
+    said = capsys.readouterr().err
+    assert "--source mails: no RedisQueue of this name with worker.source.image in " in said
+    assert "(it has invoices)" in said
 
 
 @pytest.mark.parametrize("command", ["peek", "redrive", "repair", "top"])

@@ -16,17 +16,19 @@ FOLDER = ROOT / "tests" / "cluster"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet")
 
 
-def cluster(command: str, cache: Path, provider: str = "native") -> str:
+def cluster(
+    command: str, cache: Path, provider: str = "native", kubernetes: str = "1.34", code: int = 0
+) -> str:
     """What a command says to people."""
     done = subprocess.run(
         [FOLDER / "cluster", command],
-        env={**os.environ, "CLUSTER": provider, "REDISQUEUE_CACHE": str(cache)},
+        env={**os.environ, "CLUSTER": provider, "KUBERNETES": kubernetes, "REDISQUEUE_CACHE": str(cache)},
         capture_output=True,
         text=True,
         check=False,
         timeout=PATIENCE_SECONDS,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done.stderr
 
 
@@ -63,6 +65,19 @@ def test_what_is_there_is_not_told_and_what_was_measured_counts(bare: Path) -> N
     assert "lacks 4 parts, about 51 min" in told
     assert "build coredns: 50 min" in told
     assert "kubelet" not in told
+
+
+def test_another_release_has_tools_of_its_own_beside_those_of_all(bare: Path) -> None:
+    cluster("plan", bare)
+    for name in ("kubelet", "helm", "helm-4", "etcd", "coredns", "actionlint"):
+        (bare / "cluster" / "bin" / name).touch(0o755)
+    told = cluster("plan", bare, kubernetes="1.37")
+    assert "build Kubernetes 1.37: " in told
+    assert "build containerd: " in told
+    assert "helm" not in told.partition("with apt-get")[2].partition("\n")[2]
+    assert "Kubernetes" not in cluster("plan", bare), "the default one is there"
+    refused = cluster("plan", bare, kubernetes="1.3", code=1)
+    assert refused == "cluster: KUBERNETES=1.3 is none of 1.34, 1.37\n"
 
 
 def test_a_step_says_which_of_how_many_it_is_and_what_it_is_at(tmp_path: Path) -> None:

@@ -233,15 +233,30 @@ def of_helm(command: str, rest: list[str]) -> None:
     helm.run("template", "--kube-version=1.35", *(each for each in places if "reuse" not in each))
 
 
+def of_pip(what: list[str], story: Story) -> None:
+    """Into a folder of the page, or from the repository into an environment with nothing else in it."""
+    if "--target" in what:
+        story.run(sys.executable, "-m", "pip", "install", *what)
+        return
+    story.run(sys.executable, "-m", "venv", "--without-pip", "bare")
+    python = str(story.folder / "bare" / "bin" / "python")
+    story.run(sys.executable, "-m", "pip", "-q", "--python", python, "install", *what, cwd=ROOT)
+
+
+def makes_files_alone(words: list[str]) -> bool:
+    """Whether it is about an image without a system, which tests/e2e/test_image_source.py builds so."""
+    if words[0] == "printf":
+        assert words[1] in (ROOT / "tests" / "cluster" / "lib" / "images.sh").read_text()
+    return "buildah" in words
+
+
 def shell(words: list[str], story: Story, page: Path) -> None:
     """One command. Those that ask an API server are run by tests/operator/test_readmes.py."""
     match words:
-        case _ if needs_cluster(words):
+        case _ if needs_cluster(words) or makes_files_alone(words):
             return
         case ["pip", "install", *what]:
-            story.run(sys.executable, "-m", "venv", "--without-pip", "bare")
-            python = str(story.folder / "bare" / "bin" / "python")
-            story.run(sys.executable, "-m", "pip", "-q", "--python", python, "install", *what, cwd=ROOT)
+            of_pip(what, story)
         case ["redisqueue-worker", "run", *options] if "--burst" not in options:
             story.start(words, "started")
         case ["redisqueue", "local", *_]:

@@ -90,6 +90,15 @@ def test_webhooks(
     ]
 
 
+def test_invoices(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    (tmp_path / "invoices.yaml").write_text((SAMPLES / "invoices.yaml").read_text())
+    publish(redis_client, "invoices", {"number": "2031", "lines": [[2, "19.90"], [1, "5"]]})
+    files = ("--source", f"invoices={SAMPLES / 'invoices'}")
+    with local_mode(tmp_path, "invoices.yaml", redis_url, *files) as output:
+        eventually(lambda: "| invoice 2031: 44.80\n" in output.read_text(), "the total")
+        assert "not used in local mode: worker.source" not in output.read_text()
+
+
 def test_thumbnails(tmp_path: Path, redis_url: str, redis_client: redis.Redis) -> None:
     images = tmp_path / "images"
     (images / "holidays").mkdir(parents=True)

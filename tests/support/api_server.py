@@ -24,7 +24,13 @@ from redisqueue_worker.embedded_redis import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PLACES = ("~/.cache/redisqueue/cluster/bin", "~/.cache/redisqueue-cluster/bin")
+KUBERNETES = os.environ.get("KUBERNETES") or "1.34"
+"""The minor release that is tested, as for tests/cluster/cluster."""
+PLACES = (
+    ("~/.cache/redisqueue/cluster/bin", "~/.cache/redisqueue-cluster/bin")
+    if KUBERNETES == "1.34"
+    else (f"~/.cache/redisqueue/cluster/bin-{KUBERNETES}",)
+)
 _AUDIT_POLICY = """\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -117,8 +123,9 @@ class ApiServer:
         self._processes[name].kill()
         self._processes[name].wait()
 
-    def start_again(self, name: str) -> None:
-        """Start what was killed, and wait until the API server answers."""
+    def start_again(self, name: str, *arguments: str) -> None:
+        """Start what was killed, with these arguments too, and wait until the API server answers."""
+        self._commands[name] += arguments
         self._launch(name)
         self._await_ready()
 

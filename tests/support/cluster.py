@@ -72,7 +72,8 @@ class Cluster:
         return run(*self._tool("kubectl"), *arguments, stdin=stdin, environment=self.environment)
 
     def helm(self, *arguments: str | Path) -> str:
-        return run(*self._tool("helm"), *arguments, environment=self.environment)
+        """The helm that HELM names: `helm` (3) by default, or `helm-4`."""
+        return run(*self._tool(os.environ.get("HELM") or "helm"), *arguments, environment=self.environment)
 
     def apply(self, *manifests: Manifest) -> str:
         """kubectl apply. Raises CommandFailed with the API server's refusal."""

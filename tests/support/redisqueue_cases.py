@@ -193,6 +193,32 @@ BAD: dict[str, Bad] = {
         redis_queue(worker={"command": ["run"], "image": "a", "source": {"configMapRef": {"name": "files"}}}),
         "spec.worker.source",
     ),
+    "no source": Bad(worker(source={}), "spec.worker.source"),
+    "two sources": Bad(
+        worker(source={"configMapRef": {"name": "files"}, "image": {"reference": "a:1"}}),
+        "spec.worker.source",
+    ),
+    "image of files with a scheme": Bad(
+        worker(source={"image": {"reference": "oci://registry.example.com/files:1"}}),
+        "spec.worker.source.image.reference",
+    ),
+    "image of files in capitals": Bad(
+        worker(source={"image": {"reference": "registry.example.com/Files"}}),
+        "spec.worker.source.image.reference",
+    ),
+    "image of files with half a digest": Bad(
+        worker(source={"image": {"reference": "files@sha256"}}), "spec.worker.source.image.reference"
+    ),
+    "image of files in two words": Bad(
+        worker(source={"image": {"reference": "files :1"}}), "spec.worker.source.image.reference"
+    ),
+    "image of files without a place": Bad(
+        worker(source={"image": {"pullPolicy": "Always"}}), "spec.worker.source.image.reference"
+    ),
+    "image of files that is pulled sometimes": Bad(
+        worker(source={"image": {"reference": "files", "pullPolicy": "Sometimes"}}),
+        "spec.worker.source.image.pullPolicy",
+    ),
     "more attempts than deliveries": Bad(
         redis_queue(queue={"maxDeliveryCount": 2}), "spec.worker.retry.maxAttempts"
     ),
@@ -264,6 +290,12 @@ GOOD: dict[str, Object] = {
     "unknown fields in the template": worker(
         template={"spec": {"runtimeClassName": "gvisor", "new": {"a": 1}}}
     ),
+    "image of files": worker(source={"image": {"reference": "files"}}),
+    "image of files by tag": worker(source={"image": {"reference": "localhost:5000/a/b_c-d/files:V1.2-rc"}}),
+    "image of files by digest": worker(
+        source={"image": {"reference": f"REG.example.com/files:1@sha256:{'0f' * 32}", "pullPolicy": "Never"}}
+    ),
+    "image of files at an address": worker(source={"image": {"reference": "[::1]:5000/files:1"}}),
     "number as quantity": worker(resources={"limits": {"cpu": 2, "memory": "1.5Gi"}}),
     "off": redis_queue(scaling={"maxReplicas": 0}),
     "redrive": redrive(),

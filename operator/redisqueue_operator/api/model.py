@@ -160,8 +160,17 @@ class ConfigMapRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceImage:
+    reference: str
+    pull_policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    config_map_ref: ConfigMapRef
+    """Exactly one of them is set."""
+
+    config_map_ref: ConfigMapRef | None = None
+    image: SourceImage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +194,12 @@ class Worker:
     env_from: tuple[Manifest, ...] = ()
     resources: Manifest = field(default_factory=dict)
     template: Manifest = field(default_factory=dict)
+
+    @property
+    def config_map_name(self) -> str | None:
+        """The ConfigMap with the handler's files, if there is one."""
+        reference = self.source and self.source.config_map_ref
+        return reference.name if reference else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.api.objects import QUEUE_LABEL, annotation_of
+from redisqueue_operator.decide.children import source_image
 from redisqueue_operator.decide.children.drift import dropped_from, outcome_of
 from redisqueue_operator.decide.children.identity import (
     OPERATOR,
@@ -53,6 +54,15 @@ class Deployments:
             return name_conflict(found)
         self._store.found(DEPLOYMENTS, found)
         raise Conflict(f"Deployment {key} was not known: its version counts, too")
+
+    async def unsupported(self, *manifests: Object | None) -> ApplyOutcome | None:
+        """Before any is written: why the workers of one of them could not run here. A dry run tells."""
+        for manifest in manifests:
+            if manifest is None or not source_image.is_mounted_by(manifest):
+                continue
+            if refused := source_image.refusal(manifest, await self._writer.would_be(manifest)):
+                return refused
+        return None
 
     def forget(self, owner: Key) -> None:
         """That RedisQueue is gone, and with it what is remembered of its Deployments."""

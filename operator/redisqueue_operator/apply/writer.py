@@ -98,6 +98,11 @@ class Writer:
         async with self._turn(self._bucket):
             return await self._api.apply(path_of_manifest(manifest), manifest, MANAGER)
 
+    async def would_be(self, manifest: Object) -> Object:
+        """What an apply of the child would make of it; nothing is changed."""
+        async with self._turn(self._bucket):
+            return await self._api.apply(path_of_manifest(manifest), manifest, MANAGER, dry_run=True)
+
     async def owners(self, obj: Object, owners: list[Object]) -> Object:
         """Replace the owners of a child if it is still at that resourceVersion; the new object."""
         version = obj["metadata"]["resourceVersion"]

@@ -34,7 +34,7 @@ from redisqueue_operator.platform import (
 from redisqueue_worker.settings import MAX_SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from redisqueue_operator.api import RedisQueue
     from redisqueue_operator.local.worker_process import WorkerTemplate
@@ -59,6 +59,7 @@ class LocalPlatform:
         definitions: the RedisQueues and the ConfigMaps of their handlers.
         redis_url: the Redis that all queues use, whatever their `spec.redis` says.
         handler_path: folders in which handlers are looked for, in this order.
+        source_folders: by the name of a RedisQueue, what stands for its `worker.source.image`.
         say: called with a worker's name and each line it prints.
         tell: called with a queue's name and each event.
     """
@@ -69,6 +70,7 @@ class LocalPlatform:
         *,
         redis_url: str,
         handler_path: Sequence[Path] = (),
+        source_folders: Mapping[str, Path] | None = None,
         say: Callable[[str, str], None] = nothing,
         tell: Callable[[str, EventRecord], None] = nothing,
     ) -> None:
@@ -76,6 +78,7 @@ class LocalPlatform:
         self.changed: Callable[[Key], None] = nothing
         """Set it to the engine's `notify`."""
         self._handler_path = tuple(path.resolve() for path in handler_path)
+        self._source_folders = {name: path.resolve() for name, path in (source_folders or {}).items()}
         self._say = say
         self._tell = tell
         self._folder = Path(tempfile.mkdtemp(prefix="rq-", dir=roomy_folder()))
@@ -224,11 +227,15 @@ class LocalPlatform:
         )
 
     def _sources(self, rq: RedisQueue) -> list[Path]:
-        """The folder with the files of `worker.source`'s ConfigMap; empty without one."""
-        source = rq.spec.worker.source
-        if source is None:
-            return []
-        name = source.config_map_ref.name
+        """The folder that stands for `worker.source`; empty without one.
+
+        There is nothing that pulls images: without a folder in its place the handler is looked for where
+        that of an image of one's own is.
+        """
+        name = rq.spec.worker.config_map_name
+        if name is None:
+            folder = self._source_folders.get(rq.key.name)
+            return [folder] if folder is not None else []
         files = self._definitions.config_maps.get((rq.key.namespace, name))
         if files is None:
             raise DefinitionError(

@@ -13,7 +13,7 @@ from redisqueue_operator.local.definitions import DefinitionError
 from redisqueue_operator.local.worker_process import WorkerTemplate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from redisqueue_operator.api.model import RedisQueue
 
@@ -73,10 +73,15 @@ def write_sources(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     return target
 
 
-def ignored_fields(rq: RedisQueue) -> list[str]:
-    """What the resource asks for and local mode does not do, for the line at its start."""
+def ignored_fields(rq: RedisQueue, source_folders: Collection[str] = ()) -> list[str]:
+    """What the resource asks for and local mode does not do, for the line at its start.
+
+    `source_folders`: the RedisQueues of which a folder stands for `worker.source.image`.
+    """
     worker = rq.raw.get("spec", {}).get("worker", {})
-    return [
+    source = rq.spec.worker.source
+    unused = source is not None and source.image is not None and rq.key.name not in source_folders
+    return (["worker.source.image (--source)"] if unused else []) + [
         f"worker.{name}"
         for name in ("image", "resources", "envFrom", "template", "serviceAccountName")
         if name in worker

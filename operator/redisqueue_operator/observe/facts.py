@@ -152,6 +152,8 @@ class ApplyOutcome:
 
 FIELDS_DROPPED = "FieldsDropped"
 """Reason of an apply whose template lost fields on the API server."""
+SOURCE_UNSUPPORTED = "SourceUnsupported"
+"""Reason of an apply that was not tried: the API server has no volumes of type image."""
 BUDGET_REFUSED = "DisruptionBudgetRefused"
 TWO_BUDGETS = "SecondDisruptionBudget"
 REMARKS = (BUDGET_REFUSED, TWO_BUDGETS)

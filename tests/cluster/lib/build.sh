@@ -2,7 +2,11 @@
 # The tools at fixed versions: Go programs from source (their modules are checked against the public
 # checksum database), the container tools from the distribution, the base image by debootstrap.
 
-kubernetes_version=1.34.4 # the last minor release whose kubelet also runs on cgroup v1
+# The oldest and the newest release that is tested; the default is the last whose kubelet runs on cgroup v1 unasked.
+kubernetes_versions="1.34.4 1.37.2"
+kubernetes_version=
+for release in $kubernetes_versions; do [[ $release != "$kubernetes".* ]] || kubernetes_version=$release; done
+containerd_version=2.3.7 # for newer Kubernetes: that of distributions is older than image volumes
 helm_version=3.19.0
 helm_4_version=4.3.1
 etcd_version=3.6.5
@@ -11,7 +15,20 @@ actionlint_version=1.7.12
 base_image=localhost/python:3.13-slim
 # The kubelet comes last: where it is, all are.
 kubernetes_programs="kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet"
+containerd_programs="containerd-shim-runc-v2 ctr containerd"
 debian_packages="containerd runc containernetworking-plugins iptables conntrack buildah debootstrap iproute2 procps openssl gcc libc6-dev"
+
+check_kubernetes() {
+  [ -n "$kubernetes_version" ] ||
+    die "KUBERNETES=$kubernetes is none of$(sed -E 's/ ?([0-9]+\.[0-9]+)\.[0-9]+/ \1,/g; s/,$//' <<<"$kubernetes_versions")"
+}
+
+# shared_tool COMMAND...: builds into the folder of what every release of Kubernetes uses.
+shared_tool() { (bin=$shared && "$@"); }
+share_tools() {
+  local name
+  [ "$bin" = "$shared" ] || for name in helm helm-4 etcd coredns actionlint; do ln -sf "../bin/$name" "$bin/$name"; done
+}
 
 go_tool() { # NAME MODULE VERSION PACKAGE: one program out of one module
   printf 'module local/%s\ngo 1.24.0\ntool %s\nrequire %s v%s\n' "$1" "$4" "$2" "$3" >go.mod
@@ -23,33 +40,40 @@ go_build() {
   go_program tool
 }
 
-go_program() { # PACKAGE
-  CGO_ENABLED=0 go build -trimpath -o "$bin/" \
-    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v$kubernetes_version" "$1"
+go_program() { # PACKAGE [VARIABLE=VALUE]: set in the program
+  CGO_ENABLED=0 go build -trimpath -tags no_btrfs -o "$bin/" \
+    -ldflags "-s -w -X ${2:-k8s.io/component-base/version.gitVersion=v$kubernetes_version}" "$1"
 }
 
 # Kubernetes as a dependency: its staging modules carry v0.0.0 there and need to be told their version.
 go_kubernetes() {
-  local program module number=0
+  local program number=0 its_own
+  its_own=$(go mod download -json "k8s.io/kubernetes@v$kubernetes_version" | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p')
   {
     echo "module local/kubernetes"
-    echo "go 1.24.0"
+    grep '^go ' "$its_own"
     echo "require k8s.io/kubernetes v$kubernetes_version"
     for program in $kubernetes_programs; do
       echo "tool k8s.io/kubernetes/cmd/$program"
     done
-    for module in api apiextensions-apiserver apimachinery apiserver cli-runtime client-go cloud-provider \
-      cluster-bootstrap code-generator component-base component-helpers controller-manager cri-api cri-client \
-      csi-translation-lib dynamic-resource-allocation endpointslice externaljwt kms kube-aggregator \
-      kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics mount-utils \
-      pod-security-admission sample-apiserver sample-cli-plugin sample-controller; do
-      echo "replace k8s.io/$module => k8s.io/$module v0.${kubernetes_version#1.}"
-    done
+    sed -nE "s#^[[:space:]]*(k8s.io/[a-z-]+) => \./staging/.*#replace \1 => \1 v0.${kubernetes_version#1.}#p" "$its_own"
   } >go.mod
   go mod tidy
   for program in $kubernetes_programs; do
     progress "program $((++number)) of $(wc -w <<<"$kubernetes_programs"): $program"
     go_program "k8s.io/kubernetes/cmd/$program"
+  done
+}
+
+go_containerd() {
+  local program
+  {
+    printf 'module local/containerd\ngo 1.24.0\nrequire github.com/containerd/containerd/v2 v%s\n' $containerd_version
+    for program in $containerd_programs; do echo "tool github.com/containerd/containerd/v2/cmd/$program"; done
+  } >go.mod
+  go mod tidy
+  for program in $containerd_programs; do
+    go_program "github.com/containerd/containerd/v2/cmd/$program" "github.com/containerd/containerd/v2/version.Version=$containerd_version"
   done
 }
 
@@ -115,14 +139,15 @@ build_pause_image() {
 # native_each DO: DO NAME SECONDS COMMAND... for each part that is not there; so long it takes on two idle cores.
 native_each() {
   system_tools_present || "$1" "install system packages" 60 system_packages
-  [ -x "$bin/kubelet" ] || "$1" "build Kubernetes" 420 from_source kubernetes go_kubernetes
-  [ -x "$bin/helm" ] || "$1" "build helm" 60 from_source helm go_tool helm helm.sh/helm/v3 $helm_version helm.sh/helm/v3/cmd/helm
-  [ -x "$bin/helm-4" ] || "$1" "build helm-4" 120 from_source helm-4 build_helm_4
-  [ -x "$bin/etcd" ] || "$1" "build etcd" 20 from_source etcd build_etcd
-  [ -x "$bin/coredns" ] ||
-    "$1" "build coredns" 100 from_source coredns go_tool coredns github.com/coredns/coredns $coredns_version github.com/coredns/coredns
-  [ -x "$bin/actionlint" ] || "$1" "build actionlint" 15 from_source actionlint \
-    go_tool actionlint github.com/rhysd/actionlint $actionlint_version github.com/rhysd/actionlint/cmd/actionlint
+  [ -x "$bin/kubelet" ] || "$1" "build Kubernetes $kubernetes" 420 from_source "kubernetes-$kubernetes" go_kubernetes
+  [ "$bin" = "$shared" ] || [ -x "$bin/containerd" ] || "$1" "build containerd" 60 from_source containerd go_containerd
+  [ -x "$shared/helm" ] || "$1" "build helm" 60 from_source helm shared_tool go_tool helm helm.sh/helm/v3 $helm_version helm.sh/helm/v3/cmd/helm
+  [ -x "$shared/helm-4" ] || "$1" "build helm-4" 120 from_source helm-4 shared_tool build_helm_4
+  [ -x "$shared/etcd" ] || "$1" "build etcd" 20 from_source etcd shared_tool build_etcd
+  [ -x "$shared/coredns" ] ||
+    "$1" "build coredns" 100 from_source coredns shared_tool go_tool coredns github.com/coredns/coredns $coredns_version github.com/coredns/coredns
+  [ -x "$shared/actionlint" ] || "$1" "build actionlint" 15 from_source actionlint \
+    shared_tool go_tool actionlint github.com/rhysd/actionlint $actionlint_version github.com/rhysd/actionlint/cmd/actionlint
   buildah inspect --type image $base_image >/dev/null 2>&1 || "$1" "make the base image" 45 build_base_image
   [ -f "$cache/pause.tar" ] || "$1" "make the pause image" 1 build_pause_image
 }
@@ -136,7 +161,7 @@ native_plan() { # [quiet]: what a build will do, before it takes anybody's time;
     lines+="  $1: $(duration "${last:-$2}")"
     case $1 in
       *packages) lines+=", with apt-get: $debian_packages" ;;
-      *Kubernetes) lines+=", from source, $(wc -w <<<"$kubernetes_programs") programs: $kubernetes_programs" ;;
+      *Kubernetes*) lines+=", from source, $(wc -w <<<"$kubernetes_programs") programs: $kubernetes_programs" ;;
     esac
     lines+=$'\n'
   }
@@ -156,11 +181,12 @@ native_build() {
     die "the native cluster needs root on Linux; elsewhere use CLUSTER=kind (Docker) or CLUSTER=current"
   native_plan quiet
   system_tools_present || have apt-get || die "no apt-get: install what gives $debian_packages"
-  [[ -x $bin/kubelet && -x $bin/helm && -x $bin/helm-4 && -x $bin/etcd && -x $bin/coredns ]] || have go ||
-    die "this needs Go 1.24 or newer on PATH"
+  [[ -x $bin/kubelet && -x $shared/helm && -x $shared/helm-4 && -x $shared/etcd && -x $shared/coredns ]] || have go ||
+    die "this needs Go on PATH: 1.24 or newer for Kubernetes 1.34, 1.26 for 1.37"
   export BUILDAH_ISOLATION=chroot
   run_part() { local name=$1; shift 2; next "$name" "$@"; }
   native_each run_part
+  share_tools
 }
 
 kind_build() {

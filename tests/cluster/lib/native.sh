@@ -86,6 +86,7 @@ kind: KubeletConfiguration
 cgroupDriver: cgroupfs
 cgroupRoot: /redisqueue
 failSwapOn: false
+failCgroupV1: false
 containerRuntimeEndpoint: unix://$state/containerd.sock
 authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 authorization: {mode: AlwaysAllow}
@@ -119,6 +120,17 @@ COREDNS
 }
 
 native_load() { ctr -a "$state/containerd.sock" -n k8s.io images import "$1" >&2; }
+
+native_artifact() { # IMAGE: with its digest, as a registry would give it
+  local archive=$cache/artifact.tar named
+  rm -f "$archive"
+  buildah push -q --digestfile "$archive.digest" "$1:$image_tag" "oci-archive:$archive:$1:$image_tag" >&2
+  native_load "$archive"
+  named=$1@$(cat "$archive.digest")
+  ctr -a "$state/containerd.sock" -n k8s.io images tag --force "$1:$image_tag" "$named" >&2
+  rm -f "$archive" "$archive.digest"
+  echo "$named"
+}
 
 native_down() {
   local pid controller

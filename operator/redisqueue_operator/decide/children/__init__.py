@@ -36,10 +36,10 @@ def children(
         operator: written on each child, so that another one beside it leaves it alone.
         secret_versions: by Secret name, what identifies its content (uid and resourceVersion, never a hash);
             a change of that with the URL rolls the workers over.
-        source: the texts in the ConfigMap of `worker.source`.
+        source: the texts in the ConfigMap of `worker.source.configMapRef`.
         binary_source: its other files, in base64.
 
-    Raises SourceMissingError when `worker.source` is set and no file of it is given.
+    Raises SourceMissingError when a ConfigMap is named there and no file of it is given.
     """
     snapshot = source_snapshot.manifest(rq, source, binary_source, operator_version)
     ordered = [
@@ -62,7 +62,11 @@ def children(
 
 def _pull_secrets(rq: RedisQueue, default: Sequence[str]) -> list[dict[str, Any]]:
     worker = rq.spec.worker
+    own = list(worker.image_pull_secrets)
     # An image of the user's own comes from a registry of which the default says nothing.
-    if worker.image_pull_secrets or worker.image:
-        return list(worker.image_pull_secrets)
-    return [{"name": name} for name in default]
+    if worker.image:
+        return own
+    # Those of the files do not take the place of those of the image; a pod tries all that it has.
+    if own and not (worker.source and worker.source.image):
+        return own
+    return own + [{"name": name} for name in default if {"name": name} not in own]

@@ -22,10 +22,11 @@ from redisqueue_operator.decide.children.merge import merged
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from redisqueue_operator.api.model import Auth, Redis, RedisQueue, Tls
+    from redisqueue_operator.api.model import Auth, Redis, RedisQueue, Source, Tls
 
 Manifest = dict[str, Any]
 USER_ID = 65532  # the user of the worker image
+HANDLER_VOLUME = "handler"
 
 
 def pod_template(
@@ -146,9 +147,9 @@ def volumes_and_mounts(rq: RedisQueue, source_name: str | None) -> tuple[Manifes
         {"name": "tmp", "emptyDir": {}},
     ]
     mounts: Manifests = [{"name": "run", "mountPath": RUN_DIR}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
-    if source_name:
-        volumes.append({"name": "handler", "configMap": {"name": source_name}})
-        mounts.append({"name": "handler", "mountPath": "/handler", "readOnly": True})
+    if files := _handler_files(rq.spec.worker.source, source_name):
+        volumes.append({"name": HANDLER_VOLUME, **files})
+        mounts.append({"name": HANDLER_VOLUME, "mountPath": "/handler", "readOnly": True})
     for name, path, sources in (
         ("redis", REDIS_DIR, _credentials(rq.spec.redis)),
         ("tls", TLS_DIR, _certificates(rq.spec.redis.tls)),
@@ -157,6 +158,15 @@ def volumes_and_mounts(rq: RedisQueue, source_name: str | None) -> tuple[Manifes
             volumes.append({"name": name, "projected": {"defaultMode": _GROUP_READABLE, "sources": sources}})
             mounts.append({"name": name, "mountPath": path, "readOnly": True})
     return volumes, mounts
+
+
+def _handler_files(source: Source | None, source_name: str | None) -> Manifest | None:
+    """What the volume of the handler's files is made from, if there is one."""
+    if source and source.image:
+        policy = source.image.pull_policy
+        image = {"reference": source.image.reference} | ({"pullPolicy": policy} if policy else {})
+        return {"image": image}
+    return {"configMap": {"name": source_name}} if source_name else None
 
 
 def _credentials(redis: Redis) -> Manifests:

@@ -1,4 +1,4 @@
-"""The immutable copy of the ConfigMap in `worker.source`.
+"""The immutable copy of the ConfigMap in `worker.source.configMapRef`.
 
 Pods mount the copy, whose name contains the hash of its files. So a change of the files is a rollout like any
 other, a rollback brings the old files back, and no running worker sees a file change under its feet.
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class SourceMissingError(ValueError):
-    """The ConfigMap of `worker.source` is absent or empty."""
+    """The ConfigMap of `worker.source.configMapRef` is absent or empty."""
 
 
 def manifest(
     rq: RedisQueue, source: Files | None, binary_source: Files | None, operator_version: str
 ) -> dict[str, Any] | None:
-    """The ConfigMap, or None when the spec names no source. Raises SourceMissingError."""
-    wanted = rq.spec.worker.source
-    if wanted is None:
+    """The ConfigMap, or None when the spec names none. Raises SourceMissingError."""
+    named = rq.spec.worker.config_map_name
+    if named is None:
         return None
     parts = {"data": source, "binaryData": binary_source}
     files = {part: dict(sorted(found.items())) for part, found in parts.items() if found}
     if not files:
         raise SourceMissingError(
-            f"spec.worker.source.configMapRef.name: the ConfigMap '{wanted.config_map_ref.name}' does not "
+            f"spec.worker.source.configMapRef.name: the ConfigMap '{named}' does not "
             f"exist in namespace {rq.key.namespace}, or has no data: create it, one key per handler file"
         )
     # Texts alone are named as they always were.

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from redisqueue_operator.observe.facts import FINALIZER_REFUSED, HINDRANCES, NOT_IN_FORCE
+from redisqueue_operator.observe.facts import (
+    FINALIZER_REFUSED,
+    HINDRANCES,
+    NOT_IN_FORCE,
+    SOURCE_UNSUPPORTED,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +26,7 @@ UNREADABLE = "Unreadable"
 """The apply outcome where the watched objects of a namespace cannot be read."""
 NEEDS_SOMEBODY = (
     *("InvalidSpec", "NameConflict", "Conflict", "ApplyRefused", "ApplyConflict", "NewerOperator"),
-    FINALIZER_REFUSED,
+    *(FINALIZER_REFUSED, SOURCE_UNSUPPORTED),
 )
 """Apply outcomes that no waiting mends; a missing Secret or ConfigMap may be on its way."""
 UNDER_WAY = ("RollingOut", "Canary", "Promoted", "DeploymentMissing", "UnschedulablePods", "PodsMissing")

@@ -13,6 +13,7 @@ from redisqueue_operator.decide.children.deployment import canary_of
 
 FILES = {"tasks.py": "def handle(payload): ..."}
 SOURCE = {"configMapRef": {"name": "files"}}
+IMAGE = {"image": {"reference": "registry.example.com/shop/handlers:1"}}
 
 
 def manifests(
@@ -54,6 +55,10 @@ def test_children_are_owned_unless_they_shall_outlive_the_resource() -> None:
         ({"imagePullSecrets": [{"name": "own"}]}, ["own"]),
         ({"image": "registry.example.com/mine:1"}, []),
         ({"image": "registry.example.com/mine:1", "imagePullSecrets": [{"name": "own"}]}, ["own"]),
+        ({"source": IMAGE}, ["default"]),
+        ({"source": IMAGE, "imagePullSecrets": [{"name": "own"}]}, ["own", "default"]),
+        ({"source": IMAGE, "imagePullSecrets": [{"name": "default"}]}, ["default"]),
+        ({"source": IMAGE, "image": "mine:1", "imagePullSecrets": [{"name": "own"}]}, ["own"]),
     ],
 )
 def test_the_default_image_has_its_secrets_unless_the_spec_names_some(

@@ -24,6 +24,8 @@ from redisqueue_worker.embedded_redis import BY_DESIGN, EmbeddedRedis
 from redisqueue_worker.orphans import end_children_with_me
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from redisqueue_operator.cli.options import Subcommands
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.loop.rows import QueueRow
@@ -60,12 +62,20 @@ def add_to(subcommands: Subcommands) -> None:
         metavar="DIR",
         help="folder to import handlers from; may be repeated (default: the folder of FILE, then this one)",
     )
+    parser.add_argument(
+        "--source",
+        type=source_folder,
+        action="append",
+        metavar="NAME=DIR",
+        help="folder with the files that the RedisQueue NAME has from worker.source.image; may be repeated",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run until Ctrl-C, then drain the workers; a second Ctrl-C ends them at once."""
     definitions = read_checked(options.file)
+    check_sources(options.source or (), definitions, options.file)
     end_children_with_me()
     return interruptible.run(LocalRun(options, definitions).play())
 
@@ -75,6 +85,30 @@ def page_port(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no port: write FILE before --page, or --page=8081")
+
+
+def source_folder(text: str) -> tuple[str, Path]:
+    """The name of a RedisQueue and a folder. Raises ArgumentTypeError."""
+    name, _, folder = text.partition("=")
+    if not name or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=DIR, as in emails=./handlers")
+    if not Path(folder).is_dir():
+        raise argparse.ArgumentTypeError(f"{folder!r} is no folder: name the one with the handler's files")
+    return name, Path(folder)
+
+
+def check_sources(sources: Iterable[tuple[str, Path]], definitions: Definitions, file: Path) -> None:
+    """Raise UserError for a folder that nobody would look into."""
+    queues = [parse(item) for item in definitions.queues.values()]
+    known = sorted(
+        each.key.name for each in queues if each.spec.worker.source and each.spec.worker.source.image
+    )
+    for name, _ in sources:
+        if name not in known:
+            have = f"it has {', '.join(known)}" if known else "it has none"
+            raise UserError(
+                f"--source {name}: no RedisQueue of this name with worker.source.image in {file} ({have})"
+            )
 
 
 def read_checked(path: Path) -> Definitions:
@@ -97,6 +131,7 @@ class LocalRun:
         self.url: str | None = options.redis_url
         self.port: int | None = options.port
         self.handler_path = options.handler_path or [self.file.parent, Path.cwd()]
+        self.source_folders = dict(options.source or ())
         self.definitions = definitions
         self.page_port: int | None = options.page
         self.screen = Screen()
@@ -114,6 +149,7 @@ class LocalRun:
                 self.definitions,
                 redis_url=url,
                 handler_path=self.handler_path,
+                source_folders=self.source_folders,
                 say=self._say,
                 tell=self._tell,
             )
@@ -190,7 +226,7 @@ class LocalRun:
         for item in self.definitions.queues.values():
             rq = parse(item)
             say(f"{rq.key.name}: redisqueue publish {rq.spec.queue.name} --redis-url {url} MESSAGE")
-            if ignored := ignored_fields(rq):
+            if ignored := ignored_fields(rq, self.source_folders):
                 say(f"{rq.key.name}: not used in local mode: {', '.join(ignored)}")
         say(f"{self.file} is read again whenever it is saved; Ctrl-C drains the workers and ends.\n")
 
