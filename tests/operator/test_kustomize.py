@@ -25,6 +25,9 @@ configMapGenerator:
 - {name: ca, literals: [ca.crt=x]}
 secretGenerator:
 - {name: login, literals: [password=x]}
+images:
+- {name: registry.example.com/worker, newTag: "2"}
+- {name: registry.example.com/files, digest: "sha256:00"}
 """
 BY_CONFIG_MAP, BY_SECRET = {"name": "code", "key": "k"}, {"name": "login", "key": "k"}
 QUEUE: dict[str, Any] = {
@@ -42,6 +45,7 @@ QUEUE: dict[str, Any] = {
             },
         },
         "worker": {
+            "image": "registry.example.com/worker:1",
             "handler": "jobs:handle",
             "source": {"configMapRef": {"name": "code"}},
             "imagePullSecrets": [{"name": "login"}],
@@ -52,6 +56,11 @@ QUEUE: dict[str, Any] = {
             "envFrom": [{"configMapRef": {"name": "code"}}, {"secretRef": {"name": "login"}}],
         },
     },
+}
+WITH_FILES: dict[str, Any] = {
+    **QUEUE,
+    "metadata": {"name": "files"},
+    "spec": {"worker": {"source": {"image": {"reference": "registry.example.com/files:1"}}}},
 }
 REDRIVE = {
     "apiVersion": "redisqueue.dev/v1alpha1",
@@ -67,7 +76,7 @@ def built(tmp_path: Path) -> dict[str, dict[str, Any]]:
     folder = required(binaries(), NO_SERVER)
     shutil.copy(ROOT / "crds" / "kustomize" / "names.yaml", tmp_path)
     (tmp_path / "kustomization.yaml").write_text(KUSTOMIZATION)
-    (tmp_path / "queue.yaml").write_text(yaml.safe_dump_all([QUEUE, REDRIVE]))
+    (tmp_path / "queue.yaml").write_text(yaml.safe_dump_all([QUEUE, WITH_FILES, REDRIVE]))
     done = subprocess.run(
         [folder / "kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=False
     )
@@ -96,3 +105,9 @@ def test_every_reference_follows_the_generated_name(built: dict[str, dict[str, A
     pulled = built["RedisQueue/jobs"]["spec"]["worker"]["imagePullSecrets"]
     assert pulled == [{"name": built["Secret/login"]["metadata"]["name"]}]
     assert built["RedisQueueRedrive/again"]["spec"]["queueRef"] == {"name": "shop-jobs"}
+
+
+def test_images_are_set_as_those_of_a_pod(built: dict[str, dict[str, Any]]) -> None:
+    assert built["RedisQueue/jobs"]["spec"]["worker"]["image"] == "registry.example.com/worker:2"
+    source = built["RedisQueue/files"]["spec"]["worker"]["source"]
+    assert source["image"]["reference"] == "registry.example.com/files@sha256:00"
