@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+import yaml
+from tests.support.readmes import blocks
 from tests.support.redisqueue_cases import GOOD, SAMPLES, Object, redis_queue, sample_objects
 
 from redisqueue_operator import api
@@ -13,10 +15,8 @@ from redisqueue_operator.decide.children.environment import (
     pod_environment,
     worker_environment,
 )
+from redisqueue_operator.decide.children.pod_template import pod_template
 from redisqueue_worker.settings import OPTIONS, Settings, read_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SAMPLE_QUEUES = {
     path.stem: item
@@ -58,6 +58,21 @@ def test_the_worker_takes_it(case: str, tmp_path: Path) -> None:
 def test_the_address_from_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
     redis = {"urlFrom": {"secretKeyRef": {"name": "redis"}}}
     assert settings(redis_queue(redis=redis), tmp_path).connection.redacted == "redis://redis:6379/4"
+
+
+def test_the_pod_that_the_page_shows_for_a_quick_start_has_no_volume() -> None:
+    shown = [block.text for block in blocks(Path("operator/docs/tuning.md")) if block.language == "yaml"]
+    (item,) = (one for one in map(yaml.safe_load, shown) if "template" in one["spec"]["worker"])
+    item["metadata"] |= {"namespace": "default", "uid": "some"}
+    template = pod_template(
+        api.parse(item), image="image", pull_secrets=(), secret_versions={}, source_name=None
+    )
+    (container,) = template["spec"]["containers"]
+    assert not template["spec"]["volumes"]
+    assert not container["volumeMounts"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    found = {one["name"]: one.get("value") for one in container["env"]}
+    assert (found["REDISQUEUE_RUN_DIR"], found["TMPDIR"]) == ("/dev/shm/redisqueue", "/dev/shm")
 
 
 @pytest.mark.parametrize("name", SAMPLE_QUEUES)
