@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.api_server import GATED
 from tests.support.operator_process import Cluster
 from tests.support.redisqueue_cases import redis_queue as manifest_of
 from tests.support.resources import redis_queue
@@ -34,7 +35,7 @@ async def test_what_the_server_dropped_is_not_said_of_a_later_one_of_the_name(
     """The canary's Deployment above all: the next RedisQueue may never make one."""
     cluster = Cluster(api_server)
     monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
-    rq = redis_queue("mails", worker={"handler": "a:b", "template": {"spec": {"hostnameOverride": "mail"}}})
+    rq = redis_queue("mails", worker={"handler": "a:b", "template": {"spec": GATED}})
     manifest = children(rq, default_image="example.org/worker:1", operator_version="1.0.0")[-1]
     manifest["metadata"].pop("ownerReferences")  # there is no such RedisQueue on the server
     manifest = canary_of(manifest, "mails") if which == "canary" else manifest

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.acl import PASSWORD, grant
-from tests.support.api_server import KUBERNETES
+from tests.support.api_server import GATED
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
 from tests.support.redisqueue_cases import redis_queue
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     import redis
     from tests.support.api_server import ApiServer
 
-GATED: dict[str, Any] = (
-    {"hostnameOverride": "mail"}
-    if KUBERNETES == "1.34"
-    else {"evictionResponders": [{"name": "example.com/mail", "priority": 1}]}
-)
-"""A field of a pod whose feature gate is off in this release."""
 DOWN = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
 
 

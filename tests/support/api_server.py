@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from tests.support.waiting import PATIENCE_SECONDS
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 KUBERNETES = os.environ.get("KUBERNETES") or "1.34"
 """The minor release that is tested, as for tests/cluster/cluster."""
+GATED: dict[str, Any] = (
+    {"hostnameOverride": "mail"}
+    if KUBERNETES == "1.34"
+    else {"evictionResponders": [{"name": "example.com/mail", "priority": 1}]}
+)
+"""A field of a pod whose feature gate is off in that release: the API server drops it."""
 PLACES = (
     ("~/.cache/redisqueue/cluster/bin", "~/.cache/redisqueue-cluster/bin")
     if KUBERNETES == "1.34"
