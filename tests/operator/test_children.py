@@ -55,7 +55,7 @@ SOURCED = {"handler": "a:b", "source": {"configMapRef": {"name": "files"}}}
 
 
 def snapshots(cluster: Cluster) -> set[str]:
-    listed = json.loads(cluster.run("get", "configmap", "-n", NAMESPACE, "-o", "json"))["items"]
+    listed = cluster.list("configmap", NAMESPACE)
     return {each["metadata"]["name"] for each in listed if "-handler-" in each["metadata"]["name"]}
 
 
@@ -172,7 +172,7 @@ def test_a_newer_operator_rolls_five_at_a_time(cluster: Cluster, redis_url: str,
 
 def rolled(cluster: Cluster) -> set[str]:
     """The queues whose Deployment has the newer operator's template."""
-    listed = json.loads(cluster.run("get", "deployment", "-n", NAMESPACE, "-o", "json"))["items"]
+    listed = cluster.list("deployment", NAMESPACE)
     return {
         each["metadata"]["labels"]["redisqueue.dev/queue"]
         for each in listed

@@ -31,7 +31,7 @@ atexit.register(tell)
 
 
 def states(cluster: Cluster) -> set[str]:
-    listed = json.loads(cluster.run("get", "rq", "-n", NAMESPACE, "-o", "json"))["items"]
+    listed = cluster.list("rq", NAMESPACE)
     return {(each.get("status") or {}).get("state", "") for each in listed}
 
 

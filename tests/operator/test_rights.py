@@ -148,7 +148,7 @@ class Story:
         return in_namespace("ConfigMap", "files", data={"a.py": text})
 
     def snapshots(self) -> set[str]:
-        listed = json.loads(self.cluster.run("get", "configmap", "-n", NAMESPACE, "-o", "json"))["items"]
+        listed = self.cluster.list("configmap", NAMESPACE)
         return {each["metadata"]["name"] for each in listed if "-handler-" in each["metadata"]["name"]}
 
     def workers_come(self) -> None:
@@ -228,6 +228,4 @@ def in_namespace(kind: str, name: str, **content: Any) -> dict[str, Any]:
 
 
 def events(cluster: Cluster) -> list[Any]:
-    listed = json.loads(cluster.run("get", "events.events.k8s.io", "-n", NAMESPACE, "-o", "json"))
-    found: list[Any] = listed["items"]
-    return found
+    return cluster.list("event", NAMESPACE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +67,14 @@ def binaries() -> Path | None:
     return None
 
 
+@cache
+def _any_server() -> ssl.SSLContext:
+    """It trusts every server: the certificate of ours is minted at its start."""
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    return trust
+
+
 class ApiServer:
     """Starts on `with`, stops what it started at the end. `kubectl` answers (exit code, output).
 
@@ -113,6 +123,22 @@ class ApiServer:
             timeout=PATIENCE_SECONDS,
         )
         return done.returncode, done.stdout
+
+    def read(self, path: str) -> tuple[int, str]:
+        """Ask as cluster admin; status and text. 0 without an answer.
+
+        Tests look at objects many times a second: a kubectl for each look would take most of the machine.
+        """
+        headers = {"Authorization": f"Bearer {self._token}", "User-Agent": "kubectl's place in tests"}
+        request = urllib.request.Request(f"{self.url}/{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS, context=_any_server()) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            return 0, str(error)
 
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:
@@ -207,8 +233,6 @@ class ApiServer:
             )
 
     def _await_ready(self) -> None:
-        trust = ssl.create_default_context()
-        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE  # its certificate is minted at start
         request = urllib.request.Request(
             f"{self.url}/readyz", headers={"Authorization": f"Bearer {self._token}"}
         )
@@ -218,7 +242,7 @@ class ApiServer:
                 if process.poll() is not None:
                     raise RuntimeError(f"{process.args!r} ended: {self._last_log_lines()}")
             try:
-                with urllib.request.urlopen(request, timeout=2, context=trust):
+                with urllib.request.urlopen(request, timeout=2, context=_any_server()):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)  # it opens no port before it is nearly ready: there is nothing to wait on

@@ -19,7 +19,7 @@ from redisqueue_operator.api.definition import FILES, definition
 from redisqueue_worker.embedded_redis import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.api_proxy import ApiProxy
@@ -30,6 +30,30 @@ _WRITE = re.compile(
     r'^apiserver_request_total\{(?=[^}]*verb="(?:POST|PUT|PATCH|APPLY|DELETE)")'
     r"(?P<labels>[^}]*)\} (?P<count>\S+)"
 )
+
+
+_OURS, _APPS, _CORE = "apis/redisqueue.dev/v1alpha1", "apis/apps/v1", "api/v1"
+_PLACES = {
+    "configmap": (_CORE, "configmaps"),
+    "deployment": (_APPS, "deployments"),
+    "event": ("apis/events.k8s.io/v1", "events"),
+    "lease": ("apis/coordination.k8s.io/v1", "leases"),
+    "pod": (_CORE, "pods"),
+    "poddisruptionbudget": ("apis/policy/v1", "poddisruptionbudgets"),
+    "rq": (_OURS, "redisqueues"),
+    "rqr": (_OURS, "redisqueueredrives"),
+}
+
+
+def _place(kind: str, namespace: str) -> str:
+    group, plural = _PLACES[kind]
+    return f"{group}/namespaces/{namespace}/{plural}"
+
+
+def _shown(obj: dict[str, Any]) -> dict[str, Any]:
+    """An object without what kubectl leaves out."""
+    obj["metadata"].pop("managedFields", None)
+    return obj
 
 
 def until(look: Callable[[], T], what: str, *, seconds: float = PATIENCE_SECONDS) -> T:
@@ -72,12 +96,17 @@ class Cluster:
         """The object, or None where there is none: what the server cannot tell just now is asked again."""
 
         def look() -> tuple[int, str] | None:
-            code, text = self.server.kubectl("get", kind, name, "-n", namespace, "-o", "json")
-            absent = "(NotFound)" in text or "doesn't have a resource type" in text
-            return (code, text) if code == 0 or absent else None
+            status, text = self.server.read(f"{_place(kind, namespace)}/{name}")
+            return (status, text) if status in (200, 404) else None
 
-        code, text = until(look, f"an answer about {kind} {name}")
-        return json.loads(text) if code == 0 else None
+        status, text = until(look, f"an answer about {kind} {name}")
+        return _shown(json.loads(text)) if status == 200 else None
+
+    def list(self, kind: str, namespace: str = "default", query: str = "") -> list[dict[str, Any]]:
+        """The objects of a namespace. Fails where the server does not tell them."""
+        status, text = self.server.read(f"{_place(kind, namespace)}?{query}")
+        assert status == 200, f"{kind} of {namespace}: {status} {text}"
+        return [_shown(each) for each in json.loads(text)["items"]]
 
     def metadata(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any]:
         """The metadata of an object that is there."""
@@ -121,22 +150,24 @@ class Cluster:
 
     def events(self, name: str, namespace: str = "default") -> dict[str, str]:
         """The notes of the Events about a RedisQueue, by their reason."""
-        selector = f"--field-selector=regarding.name={name},regarding.kind=RedisQueue"
-        text = self.run("get", "events.events.k8s.io", "-n", namespace, selector, "-o", "json")
-        return {each["reason"]: each.get("note") or "" for each in json.loads(text)["items"]}
+        about = f"fieldSelector=regarding.name={name},regarding.kind=RedisQueue"
+        return {each["reason"]: each.get("note") or "" for each in self.list("event", namespace, about)}
 
     def writes(self) -> int:
         """Write requests so far, Leases and what tests do with kubectl to RedisQueues included, reads not."""
-        text = self.run("get", "--raw", "/metrics")
-        found = (match for match in map(_WRITE.match, text.splitlines()) if match)
+        found = self._writes()
         return sum(int(float(each["count"])) for each in found if 'resource="leases"' not in each["labels"])
 
     def writes_to(self, resource: str, subresource: str = "") -> int:
         """Writes to objects of that kind so far, or to that part of them."""
-        text = self.run("get", "--raw", "/metrics")
-        found = (match for match in map(_WRITE.match, text.splitlines()) if match)
+        found = self._writes()
         wanted = (f'resource="{resource}"', f'subresource="{subresource}"')
         return sum(int(float(each["count"])) for each in found if all(w in each["labels"] for w in wanted))
+
+    def _writes(self) -> Iterator[re.Match[str]]:
+        status, text = self.server.read("metrics")
+        assert status == 200, text
+        return (match for match in map(_WRITE.match, text.splitlines()) if match)
 
     def scale_writes(self) -> int:
         """Writes to the /scale of Deployments so far."""
