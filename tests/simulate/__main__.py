@@ -61,7 +61,12 @@ def _options() -> argparse.Namespace:
         metavar="FILE",
         help="only this recording, made by python -m tests.simulate.record",
     )
-    parser.add_argument("--resource", type=Path, metavar="FILE", help="take spec.scaling of this RedisQueue")
+    parser.add_argument(
+        "--resource",
+        type=Path,
+        metavar="FILE",
+        help="take spec.scaling of this RedisQueue, but its schedules: a load has no time of day",
+    )
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw each load there, as an SVG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     return parser.parse_args()

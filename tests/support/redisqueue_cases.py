@@ -64,6 +64,14 @@ class Bad:
 SECRET_URL: Object = {"secretKeyRef": {"name": "redis"}}
 AT_LEAST: Object = {"behavior": "AtLeast"}
 
+NIGHT: Object = {"start": "0 8 * * *", "end": "0 6 * * *"}
+
+
+def _schedules(**fields: Any) -> Object:
+    schedule = {name: value for name, value in {**NIGHT, **fields}.items() if value is not None}
+    return redis_queue(scaling={"schedules": [schedule]})
+
+
 BAD: dict[str, Bad] = {
     # Structure.
     "no redis": Bad(redis_queue(redis=None), "spec.redis"),
@@ -246,6 +254,28 @@ BAD: dict[str, Bad] = {
     ),
     "min above the default max": Bad(redis_queue(scaling={"minReplicas": 11}), "spec.scaling.minReplicas"),
     "replicas above max": Bad(redis_queue(replicas=11), "spec.replicas"),
+    "schedule without numbers": Bad(_schedules(), "spec.scaling.schedules[0]"),
+    "schedule without an end": Bad(_schedules(minReplicas=1, end=None), "spec.scaling.schedules[0].end"),
+    "schedule that never opens": Bad(
+        _schedules(minReplicas=1, end="0 8 * * *"), "spec.scaling.schedules[0].end"
+    ),
+    "schedule of three fields": Bad(
+        _schedules(minReplicas=1, start="0 8 *"), "spec.scaling.schedules[0].start"
+    ),
+    "schedule with an end of seven fields": Bad(
+        _schedules(minReplicas=1, end="0 0 18 * * * 2026"), "spec.scaling.schedules[0].end"
+    ),
+    "schedule above its max": Bad(
+        _schedules(minReplicas=3, maxReplicas=2), "spec.scaling.schedules[0].minReplicas"
+    ),
+    "schedule above max": Bad(_schedules(minReplicas=11), "spec.scaling.schedules"),
+    "schedule in no zone": Bad(
+        _schedules(minReplicas=1, timeZone="+02:00"), "spec.scaling.schedules[0].timeZone"
+    ),
+    "schedule for one canary": Bad(
+        redis_queue(scaling={"schedules": [{**NIGHT, "maxReplicas": 1}]}, rollout={"strategy": "Versioned"}),
+        "spec.scaling.schedules",
+    ),
     "fallback to nothing": Bad(redis_queue(scaling={"fallback": AT_LEAST}), "spec.scaling.fallback.replicas"),
     "fallback that is not read": Bad(
         redis_queue(scaling={"fallback": {"replicas": 2}}), "spec.scaling.fallback.replicas"

@@ -232,6 +232,17 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingSchedule:
+    """At least one of the two numbers is set."""
+
+    start: str
+    end: str
+    time_zone: str
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
     mode: ScalingMode
     min_replicas: int
@@ -243,6 +254,7 @@ class Scaling:
     scale_up: ScaleUp
     scale_down: ScaleDown
     fallback: Fallback
+    schedules: tuple[ScalingSchedule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from redisqueue_operator.api import definition, structure
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import Key, RedisQueue, Spec
+from redisqueue_operator.decide.scaling.schedules import problem_of
 
 
 def parse(obj: dict[str, Any]) -> RedisQueue:
@@ -31,12 +32,17 @@ def parse(obj: dict[str, Any]) -> RedisQueue:
         if isinstance(timeout := queue.get("visibilityTimeoutSeconds"), int):
             queue.setdefault("heartbeatSeconds", timeout / 4)
     _check_template(spec)
+    typed: Spec = build(Spec, spec, "spec")
+    for index, schedule in enumerate(typed.scaling.schedules):
+        if (problem := problem_of(schedule)) is not None:
+            field, why = problem
+            raise ValueError(f"spec.scaling.schedules[{index}].{field}: {why}")
     return RedisQueue(
         key=Key(metadata.get("namespace") or "default", metadata["name"]),
         uid=metadata.get("uid") or "",
         generation=metadata.get("generation") or 0,
         deletion=bool(metadata.get("deletionTimestamp")),
-        spec=build(Spec, spec, "spec"),
+        spec=typed,
         raw=obj,
     )
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import definition, structure
 from redisqueue_operator.api.definition import with_defaults
+from redisqueue_operator.api.model import ScalingSchedule
 from redisqueue_operator.api.structure import Problem
+from redisqueue_operator.decide.scaling.schedules import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +43,22 @@ def validate(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Pro
     from redisqueue_operator.api import rules  # noqa: PLC0415 - the operator never needs it, and it is heavy
 
     before = () if old is None else (rules.typed(with_defaults(_judged(old), schema), schema),)
-    return problems + list(rules.check(rules.typed(new, schema), schema, "", *before))
+    problems += rules.check(rules.typed(new, schema), schema, "", *before)
+    return problems + list(_schedules(new, problems))
+
+
+def _schedules(obj: dict[str, Any], known: list[Problem]) -> Iterator[Problem]:
+    """What no rule of an API server can tell of a RedisQueue, and its condition Ready does."""
+    told = {problem.field for problem in known}
+    scaling = obj["spec"].get("scaling") or {}
+    for index, each in enumerate(scaling.get("schedules") or ()):
+        path = f"spec.scaling.schedules[{index}]"
+        problem = problem_of(
+            ScalingSchedule(start=each["start"], end=each["end"], time_zone=each["timeZone"])
+        )
+        if problem is not None and not any(field.startswith(path) for field in told):
+            field, why = problem
+            yield Problem(f"{path}.{field}", each[field], why)
 
 
 def _no_json(value: Any, path: str) -> Iterator[Problem]:

@@ -36,7 +36,7 @@ from redisqueue_operator.observe.facts import REMARKS, ApplyOutcome
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.api.model import RedisQueue, Spec
     from redisqueue_operator.decide.canary import Versions
     from redisqueue_operator.decide.queue_conflict import Claimant
     from redisqueue_operator.decide.scaling import Decision
@@ -188,7 +188,7 @@ def _of_numbers(
     if stage is Stage.PROMOTE:
         fleet = fleet.without_canary()
         observation = fleet.seen_in(observation)
-    decision, history = decide(observation, Policy.of(rq.spec), memory.history, now.clock)
+    decision, history = decide(observation, Policy.of(rq.spec, now.wall), memory.history, now.clock)
     waits = memory.hindrance is not None and now.clock < memory.hindrance.until
     barred = waits or "scale" in failed or "recall" in failed
     if decision.changes and barred:
@@ -224,6 +224,11 @@ def _of_numbers(
     return replace(plan, recall=recall) if recall else plan
 
 
+def _in_force(facts: Facts, now: Now) -> Spec:
+    """The spec with the bounds of its schedules."""
+    return Policy.of(facts.rq.spec, now.wall).bounding(facts.rq.spec)
+
+
 def _after_trial(
     facts: Facts,
     memory: Memory,
@@ -235,7 +240,7 @@ def _after_trial(
 ) -> Memory:
     """With what a look at the canaries has shown."""
     rollout = trial.look(
-        facts.rq.spec,
+        _in_force(facts, now),
         memory.rollout,
         stage,
         versions,
@@ -267,7 +272,7 @@ def _scale(
     facts: Facts, memory: Memory, fleet: Fleet, decision: Decision, stage: Stage, now: Now
 ) -> Scale | None:
     """The change of the number of workers that was decided and is ours to make; else canaries that miss."""
-    spec, may = facts.rq.spec, memory.precedence.may_scale(memory.outcome, now.clock)
+    spec, may = _in_force(facts, now), memory.precedence.may_scale(memory.outcome, now.clock)
     if decision.changes and memory.rival is None and may:
         percent = trial.percent_of(spec, stage)
         split = trial.placed(fleet, decision.to_replicas, decision.victims, percent)

@@ -139,7 +139,7 @@ class Engine:
         trouble = [] if told else [f"{outcome.reason}: {outcome.message}"]
         if hindrance is not None:
             trouble.append(f"{hindrance.reason}: {hindrance.message}")
-        decided = explain(memory.decision, memory.observation, Policy.of(tracked.rq.spec))
+        decided = explain(memory.decision, memory.observation, Policy.of(tracked.rq.spec, self._wall()))
         return [*trouble, *decided, *trial.explained(memory.rollout)]
 
     async def letters(self, key: Key) -> Mapping[str, Letters]:
@@ -222,13 +222,13 @@ class Engine:
         if (shown := plan.shown) is not None:
             memory = plan.memory
             if self._metrics is not None:
-                scaling = tracked.rq.spec.scaling if tracked.rq is not None else None
+                policy = Policy.of(tracked.rq.spec, now.wall) if tracked.rq is not None else None
                 self._metrics.observe(
                     key,
                     memory.observation,
                     memory.decision,
                     shown["conditions"],
-                    limits=(scaling.min_replicas, scaling.max_replicas) if scaling is not None else None,
+                    limits=(policy.min_replicas, policy.max_replicas) if policy is not None else None,
                 )
             if self._page is not None:
                 self._page.observe(key, memory.observation, memory.decision, shown)

@@ -38,8 +38,8 @@ _RATES = {
     "eta_seconds": "Until the backlog is gone at these rates; no series while it does not shrink.",
 }
 _WORKERS = {
-    "min": "Workers that there are at least, as the spec says.",
-    "max": "Workers that there are at most, as the spec says.",
+    "min": "Workers that there are at least, as the spec or its schedules say.",
+    "max": "Workers that there are at most, as the spec or its schedules say.",
     "limit": "Workers that queue.limits let work; no series without limits, or while that is not known.",
     "desired": "Workers that are wanted.",
     "wanted": "Workers that the rules ask for, whoever chooses: what another autoscaler follows.",

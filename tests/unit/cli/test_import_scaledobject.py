@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from redisqueue_operator.api import validate
 from redisqueue_operator.api.kubectl_yaml import load_all
 from redisqueue_operator.cli import main
 
@@ -204,6 +205,38 @@ def test_each_field_that_has_no_counterpart_is_named(converted: Import, field: s
     (note,) = [line for line in notes if line not in usual]
     assert note.startswith(f"ScaledObject mails: {field}: ")
     assert len(note) > len(f"ScaledObject mails: {field}: ") + 15, "it says what to do"
+
+
+CRON = {
+    "type": "cron",
+    "metadata": {"start": "0 8 * * 1-5", "end": "0  18 * * 1-5", "timezone": "Asia/Kolkata"},
+}
+
+
+def _with_cron(**metadata: str) -> Callable[[Any], None]:
+    return lambda spec: spec["triggers"].append({**CRON, "metadata": {**CRON["metadata"], **metadata}})
+
+
+@pytest.mark.parametrize(("wanted", "least"), [("10", 10), ("99", 30)])
+def test_a_cron_trigger_beside_the_list_is_a_schedule(converted: Import, wanted: str, least: int) -> None:
+    _, usual = converted(scaled())
+    queue, notes = converted(scaled(_with_cron(desiredReplicas=wanted)))
+    window = {"start": "0 8 * * 1-5", "end": "0 18 * * 1-5", "timeZone": "Asia/Kolkata"}
+    assert queue["spec"]["scaling"]["schedules"] == [{**window, "minReplicas": least}]
+    assert notes == usual
+    assert validate(queue) == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [({"timezone": "Mars/Base"}, "timeZone"), ({"end": "0 18 * * 9"}, "end"), ({"start": ""}, "start")],
+)
+def test_a_cron_trigger_that_is_none_is_named(converted: Import, metadata: dict[str, str], said: str) -> None:
+    queue, notes = converted(scaled(_with_cron(desiredReplicas="2", **metadata)))
+    assert "schedules" not in queue["spec"]["scaling"]
+    assert any(
+        note.startswith("ScaledObject mails: spec.triggers[1]: left out") and said in note for note in notes
+    )
 
 
 def test_nothing_of_the_deployment_is_lost_in_silence(

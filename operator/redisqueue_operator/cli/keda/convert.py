@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api.definition import API_VERSION
 from redisqueue_operator.cli.keda.connection import Parameters, connection
 from redisqueue_operator.cli.keda.fields import Fields, NotConvertible, Note, Object, check_shape, pruned
-from redisqueue_operator.cli.keda.scaling import scaling
+from redisqueue_operator.cli.keda.scaling import scaling, schedule, schedules
 from redisqueue_operator.cli.keda.workload import worker
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Conversion:
         self._objects = objects
         self._handler = handler
         self._notes = notes
+        self._schedules: list[Object] = []
         whole = Fields(item, "", named(item), notes)
         self._metadata, self._spec = whole.part("metadata"), whole.part("spec")
         whole.drop("apiVersion", "kind", "status")
@@ -90,6 +91,7 @@ class Conversion:
         per_slot = self._target_length(metadata)
         annotations = self._metadata.part("annotations")
         numbers, replicas = scaling(self._spec, annotations, per_slot)
+        numbers |= schedules(self._schedules, numbers["maxReplicas"])
         whole = Fields(deployment, "", named(deployment), self._notes)
         spec = whole.part("spec")
         work, drain = worker(spec, container, self._handler)
@@ -167,12 +169,15 @@ class Conversion:
             )
         chosen = of_redis.index(True)
         for index, one in enumerate(triggers):
-            if index != chosen:
+            if (one or {}).get("type") == "cron":
+                of = f"ScaledObject {self._name}"
+                made, why = schedule(Fields(one, paths[index], of, self._notes))
+                self._schedules += [made] if made else []
+                self._notes += [Note(of, paths[index], why)] if why else []
+            elif index != chosen:
                 advice = (
                     "make a RedisQueue of its own for this list"
                     if of_redis[index]
-                    else "`kubectl scale` or `redisqueue scale` by a CronJob fixes numbers for a time"
-                    if one.get("type") == "cron"
                     else "the work in the queue alone decides here"
                 )
                 self._notes.append(Note(f"ScaledObject {self._name}", paths[index], f"left out: {advice}"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.api.model import ScalingSchedule
 from redisqueue_operator.cli.keda.fields import pruned
+from redisqueue_operator.decide.scaling.schedules import problem_of
 
 if TYPE_CHECKING:
     from redisqueue_operator.cli.keda.fields import Fields, Object
@@ -124,3 +126,24 @@ def paused(annotations: Fields) -> tuple[str, int | None]:
     modes = {"paused": "Paused", "paused-scale-in": "UpOnly", "paused-scale-out": "DownOnly"}
     asked = [mode for name, mode in modes.items() if annotations.flag(f"{PAUSED}{name}")]
     return ("" if replicas is not None else next(iter(asked), "")), replicas
+
+
+def schedule(trigger: Fields) -> tuple[Object, str]:
+    """An entry of `spec.scaling.schedules` of a trigger `cron`; empty where it cannot be one, and why not."""
+    given = trigger.part("metadata")
+    start, end, zone = (" ".join(given.text(name).split()) for name in ("start", "end", "timezone"))
+    wanted = given.number("desiredReplicas", high=MOST)
+    trigger.drop("type", "name", "useCachedMetrics", "metricType")
+    for part in (given, trigger):
+        part.close()
+    if not (start and end and zone) or wanted is None:
+        return {}, "left out: it needs start, end, timezone and desiredReplicas"
+    if problem := problem_of(ScalingSchedule(start=start, end=end, time_zone=zone)):
+        return {}, f"left out: {problem[0]}: {problem[1]}"
+    return {"start": start, "end": end, "timeZone": zone, "minReplicas": wanted}, ""
+
+
+def schedules(made: list[Object], highest: int) -> Object:
+    """The part of `spec.scaling`; KEDA has no more replicas than its maximum either."""
+    bounded = [{**each, "minReplicas": min(each["minReplicas"], highest)} for each in made]
+    return {"schedules": bounded} if bounded else {}

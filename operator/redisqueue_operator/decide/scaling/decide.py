@@ -288,8 +288,9 @@ def _decision(path: _Path, need: Need) -> Decision:
         clamps=tuple(path.clamps),
         blocked_by=path.blocked_by,
         victims=tuple(member.name for member in candidates[:gone]),
-        recheck_after_seconds=max(0.0, min(path.recheck, default=math.inf)),
+        recheck_after_seconds=max(0.0, min([*path.recheck, path.policy.bounds_change_in_seconds])),
         wanted_replicas=path.to if path.wanted is None else path.wanted,
         drain_busy=manual or path.policy.drain_busy,
         rates=need.history.rates(),
+        schedule=path.policy.bounds.text if path.policy.bounds is not None else "",
     )

@@ -68,6 +68,8 @@ class Decision:
     drain_busy: bool = False
     """The shrink stands although a victim is busy: a person's number, or `busyPolicy: Drain`."""
     rates: Rates = Rates()
+    schedule: str = ""
+    """The windows of `scaling.schedules` that were open; empty when none was."""
 
     @property
     def limit(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.decide.scaling.decision import said
@@ -43,6 +44,7 @@ def explain(decision: Decision, observation: Observation, policy: Policy) -> lis
     """The decision line by line: what was seen, what each rule says, what cuts or holds it, who goes."""
     fleet = LivePods.of(observation, policy)
     lines = [_seen(observation), _fleet(observation, fleet), *_troubles(observation)]
+    lines += _schedule(policy)
     lines += [_rates(decision)] if decision.rates.arrivals_per_second is not None else []
     lines += [f"{said(term.name, term.value)}: {term.inputs}" for term in decision.terms]
     lines += _untold_limits(decision, policy)
@@ -68,6 +70,25 @@ def _seen(observation: Observation) -> str:
     if queue.delayed:
         text += f", {queue.delayed} delayed ({queue.delayed_due} due)"
     return text
+
+
+def _schedule(policy: Policy) -> list[str]:
+    """What the schedules say now, and when that changes."""
+    if (bounds := policy.bounds) is None:
+        return []
+    until = f"until {_moment(bounds.until)}"
+    if not bounds.windows:
+        return [f"no schedule is in force {until}: {policy.min_replicas} to {policy.max_replicas} workers"]
+    lines = [f"{policy.min_replicas} to {policy.max_replicas} workers {until}, by schedule: {bounds.text}"]
+    if bounds.yielding is not None:
+        gives_way = f"at least {bounds.yielding} gives way to at most {bounds.max_replicas}"
+        lines.append(f"of schedules that overlap, {gives_way}")
+    return lines
+
+
+def _moment(seconds: float) -> str:
+    """RFC 3339 in whole seconds, from seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _fleet(observation: Observation, fleet: LivePods) -> str:

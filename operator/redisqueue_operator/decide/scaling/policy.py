@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from redisqueue_operator.decide.scaling.limits import NO_LIMITS, Limits
+from redisqueue_operator.decide.scaling.schedules import Bounds, bounds_at
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import Spec
@@ -46,19 +48,31 @@ class Policy:
     """Of the queue as a whole."""
     key_limits: bool = False
     """Keys have limits of their own, which no term can know."""
+    bounds: Bounds | None = None
+    """What the schedules say of the two bounds; None without schedules."""
+    bounds_change_in_seconds: float = math.inf
+    """Until they say something else."""
     max_in_flight_seconds: float | None = 3600.0
     """A handler that runs for longer is hung and no longer protects its pod; None: never."""
 
     @classmethod
-    def of(cls, spec: Spec) -> Policy:
-        """The policy of a parsed `RedisQueue.spec`."""
+    def of(cls, spec: Spec, at: float | None = None) -> Policy:
+        """The policy of a parsed `RedisQueue.spec` at a moment, in seconds since the epoch.
+
+        Without one it is what holds outside of all schedules.
+        """
         scaling, up, down = spec.scaling, spec.scaling.scale_up, spec.scaling.scale_down
         fallback, limits = scaling.fallback, spec.queue.limits
+        bounds = bounds_at(
+            scaling.schedules if at is not None else (), scaling.min_replicas, scaling.max_replicas, at or 0.0
+        )
         return cls(
             mode=scaling.mode,
             manual_replicas=spec.replicas,
-            min_replicas=scaling.min_replicas,
-            max_replicas=scaling.max_replicas,
+            min_replicas=bounds.min_replicas,
+            max_replicas=bounds.max_replicas,
+            bounds=bounds if at is not None and scaling.schedules else None,
+            bounds_change_in_seconds=bounds.until - (at or 0.0),
             concurrency=spec.worker.concurrency,
             backlog_per_slot=scaling.backlog_per_slot,
             drain_within_seconds=scaling.drain_within_seconds,
@@ -80,3 +94,8 @@ class Policy:
             key_limits=limits is not None and limits.per_key is not None,
             max_in_flight_seconds=spec.queue.max_in_flight_seconds,
         )
+
+    def bounding(self, spec: Spec) -> Spec:
+        """The spec with the bounds that are in force."""
+        scaling = replace(spec.scaling, min_replicas=self.min_replicas, max_replicas=self.max_replicas)
+        return replace(spec, scaling=scaling)

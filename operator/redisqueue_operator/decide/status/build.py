@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.decide.canary import Rollout
     from redisqueue_operator.decide.scaling import Decision, Rates
+    from redisqueue_operator.decide.scaling.schedules import Bounds
     from redisqueue_operator.observe.facts import ApplyOutcome, Hindrance, Observation, QueueObservation
 
 Json = dict[str, Any]
@@ -42,7 +43,7 @@ def build_status(
     it was; `queue.sampledAt` says how old the counters are.
     """
     if isinstance(rq, RedisQueue):
-        name, generation, policy = rq.key.name, rq.generation, Policy.of(rq.spec)
+        name, generation, policy = rq.key.name, rq.generation, Policy.of(rq.spec, now)
         verdicts = _verdicts(rq, policy, observation, decision, previous)
         verdicts["Progressing"] = conditions.progressing(observation, decision, applied, rollout)
         if hindrance is not None:
@@ -66,6 +67,8 @@ def build_status(
         if applied.reason != UNREADABLE:  # unknown is never zero
             _workers(status, policy, observation, decision)
         _counters(status, observation, decision, now)
+    if policy is not None and policy.bounds is not None:
+        status["schedule"] = _schedule(policy, policy.bounds)
     if rollout is not None:
         status["rollout"] = rollout.to_status()
     enough = policy is None or is_enough(observation, decision, policy)
@@ -120,6 +123,15 @@ def _workers(status: Json, policy: Policy, observation: Observation, decision: D
         "ready": observation.ready_replicas,
         "busy": LivePods.of(observation, policy).count(State.BUSY, State.HUNG),
         "draining": sum(pod.terminating for pod in observation.pods),
+    }
+
+
+def _schedule(policy: Policy, bounds: Bounds) -> Json:
+    return {
+        "minReplicas": policy.min_replicas,
+        "maxReplicas": policy.max_replicas,
+        "inForce": bounds.text,
+        "nextChange": timestamp(bounds.until),
     }
 
 
@@ -183,6 +195,8 @@ def _change(decision: Decision, last: Mapping[str, Any], now: float) -> Json | N
         "clamps": list(decision.clamps),
         "blockedBy": decision.blocked_by,
     }
+    if decision.schedule:
+        change["schedule"] = decision.schedule
     if all(last.get(part) == change[part] for part in ("from", "to", "reason")):
         return None
     return {"at": timestamp(now), **change}

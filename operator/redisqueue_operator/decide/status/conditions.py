@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.decide.scaling.decision import LIMITS
 from redisqueue_operator.decide.scaling.live_pods import is_hung
 from redisqueue_operator.decide.status.ready import Condition
-from redisqueue_operator.decide.status.worth import rounded
+from redisqueue_operator.decide.status.worth import rounded, timestamp
 
 if TYPE_CHECKING:
     from redisqueue_operator.decide.canary import Rollout
@@ -88,6 +88,8 @@ def scaling_active(
         return Condition("False", reason, _UNABLE[reason])
     bounds = f"between {policy.min_replicas} and {policy.max_replicas} workers"
     text = f"The number of workers follows the queue, {bounds}."
+    if policy.bounds is not None and policy.bounds.windows:
+        text = f"{text[:-1]}, as spec.scaling.schedules say until {timestamp(policy.bounds.until)}."
     if decision.reason in LIMITS:
         text += f" spec.queue.limits let {decision.limit} of them work ({decision.reason}): more would wait."
     return Condition("True", policy.mode, text)

@@ -68,6 +68,8 @@ def _scaled(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Eve
         text = f"from {after['from']} to {after['to']} workers: {after['reason']}"
         if after["clamps"]:
             text += f", limited by {', '.join(after['clamps'])}"
+        if after.get("schedule"):
+            text += f", in the schedule {after['schedule']}"
         if after["blockedBy"]:
             text += f", held back by {after['blockedBy']}"
         yield EventRecord("Normal", "Scaled", text, "Scale")

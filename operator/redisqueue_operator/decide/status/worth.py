@@ -43,6 +43,7 @@ def _urgent(status: Mapping[str, Any]) -> dict[str, Any]:
     plain = {part: status.get(part) for part in ("observedGeneration", "selector", "state")}
     rollout = status.get("rollout") or {}
     trial = tuple(rollout.get(part) for part in ("phase", "hash", "reason"))
+    plain["schedule"] = status.get("schedule")
     return {**plain, "decision": decision, "desired": desired, "trial": trial, "conditions": conditions}
 
 

@@ -61,9 +61,8 @@ class Reading:
             self._sampler.unwatch(key)
             return
         queue, scaling = rq.spec.queue, rq.spec.scaling
-        scales_up = (
-            scaling.mode in ("Auto", "UpOnly") and scaling.max_replicas > 0 and rq.spec.replicas is None
-        )
+        most = max(scaling.max_replicas, *(each.max_replicas or 0 for each in scaling.schedules), 0)
+        scales_up = scaling.mode in ("Auto", "UpOnly") and most > 0 and rq.spec.replicas is None
         wake = scaling.wake == "Auto" and scales_up
         keys = QueueKeys(queue.name, queue.key_separator)
         self._sampler.watch(key, Watched(keys, tracked.settings, wake))

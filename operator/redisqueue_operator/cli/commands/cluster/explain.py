@@ -108,7 +108,13 @@ def recorded(status: dict[str, Any]) -> Iterator[str]:
             yield said(term["name"], term["value"], past=True)
         if decision.get("clamps"):
             yield f"limited by {', '.join(decision['clamps'])}"
+        if decision.get("schedule"):
+            yield f"in the schedule {decision['schedule']}"
         if decision.get("blockedBy"):
             yield f"held back by {decision['blockedBy']}"
-    else:
+    if bounds := status.get("schedule"):
+        why = f"by schedule: {bounds['inForce']}" if bounds["inForce"] else "by no schedule"
+        workers = f"{bounds['minReplicas']} to {bounds['maxReplicas']} workers"
+        yield f"{workers} until {bounds['nextChange']}, {why}"
+    if not decision:
         yield "the number of workers has not been changed yet"
