@@ -120,6 +120,16 @@ BAD: dict[str, Bad] = {
     "url of another kind": Bad(redis(url="http://redis:6379"), "spec.redis.url"),
     "url without host": Bad(redis(url="redis://:6379"), "spec.redis.url"),
     "url with a name for a database": Bad(redis(url="redis://redis:6379/main"), "spec.redis.url"),
+    "port beyond any": Bad(redis(url="redis://redis:99999"), "spec.redis.url"),
+    "port just beyond any": Bad(redis(url="rediss://app@[::1]:65536/0"), "spec.redis.url"),
+    "port 0": Bad(redis(url="redis://redis:0/1"), "spec.redis.url"),
+    "sentinel at port 0": Bad(
+        redis(mode="Sentinel", sentinel={"masterName": "m", "addresses": ["a:26379", "b:0"]}),
+        "spec.redis.sentinel",
+    ),
+    "sentinel at a port beyond any": Bad(
+        redis(mode="Sentinel", sentinel={"masterName": "m", "addresses": ["a:65536"]}), "spec.redis.sentinel"
+    ),
     "password": Bad(redis(url="redis://:hunter2@redis:6379"), "spec.redis.url"),
     "user and password": Bad(redis(url="redis://app:hunter2@redis:6379/0"), "spec.redis.url"),
     "password with an @": Bad(redis(url="redis://app:p@ss@redis:6379/0"), "spec.redis.url"),
@@ -311,6 +321,11 @@ GOOD: dict[str, Object] = {
     "handler that is a module of one letter": worker(handler="t"),
     "longest name": redis_queue(name="a" * 56),
     "user in url": redis(url="redis://app@redis:6379/3"),
+    "the last port": redis(url="redis://app@redis:65535/3"),
+    "a port with a zero before it": redis(url="redis://redis:06379"),
+    "sentinels at the first and the last port": redis(
+        mode="Sentinel", sentinel={"masterName": "m", "addresses": ["a:1", "[::1]:65535"]}
+    ),
     "address in version 6": redis(url="redis://[::1]:6379/3"),
     "nulls are left out": redis_queue(scaling=None, replicas=None, queue={"name": None}),
     "heartbeat just below half": redis_queue(queue={"visibilityTimeoutSeconds": 11, "heartbeatSeconds": 5}),

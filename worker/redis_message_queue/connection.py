@@ -325,8 +325,10 @@ def host_and_port(address: str) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if not host:
-        raise ConfigurationError(f"'sentinel_addresses' must hold host:port entries, got {address!r}")
+    if not host or port == 0:  # redis-py would take the usual port in place of 0
+        raise ConfigurationError(
+            f"'sentinel_addresses' must hold host:port entries with ports from 1 to 65535, got {address!r}"
+        )
     return host, port or _SENTINEL_PORT
 
 
@@ -336,6 +338,8 @@ def _check_url(url: str) -> None:
     # The URL may carry a password: no message here may repeat it.
     try:
         _parse_url(url)
+        if urlsplit(url).port == 0:  # the same
+            raise ValueError("Port 0")
     except ValueError as error:
         raise ConfigurationError(f"'url' is no Redis URL: {_safe(error)}") from None
     parts = urlsplit(url)
@@ -354,6 +358,8 @@ def _safe(error: ValueError) -> str:
     text = str(error)
     if text.startswith(("Redis URL must", "Invalid value for")):
         return text
+    if text.startswith("Port "):
+        return "its port must be a number from 1 to 65535 (a / in a password is written %2F)"
     return "use redis://host:port, rediss://host:port or unix:///path"
 
 

@@ -25,6 +25,8 @@ SENTINEL: dict[str, Any] = {
         ({"url": "redis://"}, "url"),
         ({"url": "redis://h/queue"}, "url"),
         ({"url": "unix://"}, "url"),
+        ({"url": "redis://h:99999"}, "url"),
+        ({"url": "redis://h:0/1"}, "url"),
         ({"url": "redis://h", "mode": "Single"}, "mode"),
         ({"url": "redis://h", "database": -1}, "database"),
         ({"url": "redis://h/2", "mode": "Cluster"}, "database"),
@@ -34,6 +36,8 @@ SENTINEL: dict[str, Any] = {
         ({"mode": "Sentinel", "sentinel_addresses": ("s",)}, "sentinel_master"),
         ({"mode": "Sentinel", "sentinel_master": "main"}, "sentinel_addresses"),
         ({**SENTINEL, "sentinel_addresses": ("s:port",)}, "sentinel_addresses"),
+        ({**SENTINEL, "sentinel_addresses": ("s:0",)}, "sentinel_addresses"),
+        ({**SENTINEL, "sentinel_addresses": ("s:65536",)}, "sentinel_addresses"),
     ],
 )
 def test_a_wrong_field_is_named(arguments: dict[str, Any], named: str) -> None:
@@ -42,7 +46,8 @@ def test_a_wrong_field_is_named(arguments: dict[str, Any], named: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://u:hunter2@h:x/0", "htp://u:hunter2@h", "redis://u:hunter2@h/hunter2"]
+    "url",
+    ["redis://u:hunter2/x@h", "redis://u:hunter2@h:x/0", "htp://u:hunter2@h", "redis://u:hunter2@h/hunter2"],
 )
 def test_no_error_repeats_the_password(url: str) -> None:
     with pytest.raises(ValueError, match="url") as raised:
