@@ -47,7 +47,13 @@ def test_a_dry_run_counts_what_a_repair_makes_whole(
         "  1 lease without its message: would be put back into processing",
     ]
     assert everything(redis_client) == before
-    assert repaired(capsys, redis_url, "--grace", "7200")[1:] == [
+    assert main(["repair", "jobs", "--redis-url", redis_url]) == 1
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    assert refused.err.startswith("redisqueue: --yes: nothing is changed without it\n")
+    assert "1 message without a lease: would come back" in refused.err
+    assert everything(redis_client) == before
+    assert repaired(capsys, redis_url, "--yes", "--grace", "7200")[1:] == [
         "  1 lease without an end: come back in 300 s, unless renewed or settled",
         "  1 message without a lease: come back in 7200 s, unless settled",
         "  1 lease without its message: put back into processing",
@@ -61,7 +67,7 @@ def test_what_a_killed_worker_had_in_hand_is_handled_although_its_deadlines_were
     RedisMessageQueue("jobs", client=redis_client).publish("precious")
     Consumer(redis_client, "jobs").claim(1)
     redis_client.delete(KEYS.lease_deadlines, KEYS.lease_tokens)
-    repaired(capsys, redis_url, "--grace", "0.1")
+    repaired(capsys, redis_url, "--yes", "--grace", "0.1")
     with WorkerProcess(tmp_path, redis_url, "record", queue="jobs"):
         eventually(lambda: not redis_client.exists(KEYS.processing, KEYS.pending), "the message is handled")
 
@@ -71,7 +77,9 @@ def test_a_queue_of_which_nothing_but_its_leases_is_left_is_repaired(
 ) -> None:
     damaged(redis_client)
     redis_client.delete(KEYS.processing, KEYS.lease_token_counter)
-    assert repaired(capsys, redis_url)[1:] == ["  3 leases without their messages: put back into processing"]
+    assert repaired(capsys, redis_url, "--yes")[1:] == [
+        "  3 leases without their messages: put back into processing"
+    ]
     assert redis_client.llen(KEYS.processing) == 3
 
 

@@ -326,10 +326,20 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         )
     if values["redis_mode"] == "Cluster" and queue and not has_hash_tag(queue):
         found.append(f"{_called('queue')}: {queue!r} needs a hash tag in Redis Cluster; use '{{{queue}}}'")
+    found += [
+        f"{_called('handler_path')}: {part!r} is not there; handlers are imported from folders"
+        for part in parts_of(values["handler_path"])
+        if not Path(part).exists()
+    ]
     run_dir = values["run_dir"]
     if run_dir is not None and len(bytes(run_dir / "worker.sock")) > MAX_SOCKET_PATH_BYTES:
         found.append(f"{_called('run_dir')}: '{run_dir}' is too long for a Unix socket; use a shorter path")
     return found
+
+
+def parts_of(path: str | None) -> list[str]:
+    """The folders of a path as in PYTHONPATH."""
+    return [part for part in (path or "").split(":") if part]
 
 
 def _unreadable(path: Path) -> str | None:
@@ -378,7 +388,7 @@ def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSet
 
 def _assemble(values: dict[str, Any], connection: ConnectionSettings) -> Settings:
     default_path = [Path("/handler")] if Path("/handler").is_dir() else []
-    given_path = [Path(part) for part in (values["handler_path"] or "").split(":") if part]
+    given_path = [Path(part) for part in parts_of(values["handler_path"])]
     fields = {name: value for name, value in values.items() if name in Settings._fields}
     fields |= {
         "connection": connection,

@@ -49,18 +49,18 @@ def test_every_option_has_its_twin() -> None:
     assert all(option.flag == "--" + option.variable[11:].lower().replace("_", "-") for option in OPTIONS)
 
 
-def test_values_that_mean_something_else() -> None:
+def test_values_that_mean_something_else(tmp_path: Path) -> None:
     environment = {
         **LEAST,
         "REDISQUEUE_MAX_DELIVERY_COUNT": "0",
         "REDISQUEUE_ON_DRAIN_TIMEOUT": "LeaveLease",
-        "REDISQUEUE_HANDLER_PATH": "/a:/b",
+        "REDISQUEUE_HANDLER_PATH": f"{tmp_path}:/",
         "REDISQUEUE_VISIBILITY_TIMEOUT_SECONDS": "10",
     }
     settings = read_settings({}, environment)
     assert settings.max_delivery_count is None
     assert settings.leave_lease
-    assert settings.handler_path == (Path("/a"), Path("/b"))
+    assert settings.handler_path == (tmp_path, Path("/"))
     assert settings.heartbeat_seconds == 2.5
 
 
@@ -123,3 +123,9 @@ def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one() -> None:
 def test_a_password_in_a_wrong_url_is_not_shown() -> None:
     (problem,) = problems({**LEAST, "REDISQUEUE_REDIS_URL": "http://:hunter2@localhost"})
     assert "hunter2" not in problem
+
+
+def test_folders_of_handlers_that_are_not_there_are_named(tmp_path: Path) -> None:
+    path = f"{tmp_path}:{tmp_path / 'nope'}"
+    (problem,) = problems({**LEAST, "REDISQUEUE_HANDLER_PATH": path})
+    assert problem.startswith(f"REDISQUEUE_HANDLER_PATH (--handler-path): '{tmp_path / 'nope'}' is not there")

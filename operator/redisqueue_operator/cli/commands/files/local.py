@@ -57,7 +57,7 @@ def add_to(subcommands: Subcommands) -> None:
     )
     parser.add_argument(
         "--handler-path",
-        type=Path,
+        type=folder,
         action="append",
         metavar="DIR",
         help="folder to import handlers from; may be repeated (default: the folder of FILE, then this one)",
@@ -70,6 +70,14 @@ def add_to(subcommands: Subcommands) -> None:
         help="folder with the files that the RedisQueue NAME has from worker.source.image; may be repeated",
     )
     parser.set_defaults(run=run)
+
+
+def folder(text: str) -> Path:
+    """One that is there, for argparse."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder")
+    return path
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """`redisqueue repair`: messages in processing whose lease was lost, in part or whole, get one that ends.
 
-For after Redis evicted keys, or somebody deleted some. Nothing moves at once: whoever has such a message in
+For after Redis evicted keys, or somebody deleted some: a message that a consumer still works on without a
+lease may run a second time, so it wants --yes where there is something to repair. Nothing moves at once: whoever has such a message in
 hand may still settle it, and when the new lease ends a consumer takes it back. It may be called at any time.
 """
 
@@ -33,6 +34,7 @@ def add_to(subcommands: Subcommands) -> None:
         help="the lease of messages that have no token: consumers without a visibility timeout keep theirs so"
         f" while they work, so more than the longest handler takes (default: {DEFAULT_GRACE_SECONDS:g})",
     )
+    parser.add_argument("--yes", action="store_true", help="really; without it they are only counted")
     parser.add_argument("--dry-run", action="store_true", help="count them, and change nothing")
     add_json(
         parser,
@@ -43,14 +45,18 @@ def add_to(subcommands: Subcommands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Repair, and say what was found."""
+    """Repair, and say what was found. Raises UserError where that is something, unless it is confirmed."""
+    dry_run = options.dry_run or not options.yes
     with located(options, options.queue) as place, place.connect() as client:
         place.must_exist(client)
         queue = place.queue(client)
         try:
-            report = queue.repair(grace_seconds=options.grace, dry_run=options.dry_run)
+            report = queue.repair(grace_seconds=options.grace, dry_run=dry_run)
         except ConfigurationError as error:
             raise UserError(f"--grace: {error}") from error
+    if report.found and dry_run and not options.dry_run:
+        told = summary(place.keys.name, report, options)
+        raise UserError("\n".join(["--yes: nothing is changed without it", *told]))
     if options.json:
         facts = {"queue": place.keys.name, "dry_run": options.dry_run}
         print(as_json({**facts, **dataclasses.asdict(report)}))
@@ -64,7 +70,8 @@ def summary(name: str, report: RepairReport, options: argparse.Namespace) -> lis
     lines = [f"{name}: looked at {counted(report.looked_at, 'message')} in processing"]
     if not report.found:
         return [f"{lines[0]}: each has its lease"]
-    verb = "would come" if options.dry_run else "come"
+    only_looked = options.dry_run or not options.yes
+    verb = "would come" if only_looked else "come"
     usual, grace = f"in {DEFAULT_VISIBILITY_TIMEOUT_SECONDS} s", f"in {options.grace:g} s"
     if report.without_deadline:
         found = counted(report.without_deadline, "lease")
@@ -74,7 +81,7 @@ def summary(name: str, report: RepairReport, options: argparse.Namespace) -> lis
         lines.append(f"  {found} without a lease: {verb} back {grace}, unless settled")
     if report.without_message:
         found = counted(report.without_message, "lease")
-        verb = "would be put back" if options.dry_run else "put back"
+        verb = "would be put back" if only_looked else "put back"
         whose = "its message" if report.without_message == 1 else "their messages"
         lines.append(f"  {found} without {whose}: {verb} into processing")
     return lines
