@@ -79,7 +79,7 @@ def test_a_queue_that_cannot_be_read_hides_no_other(
         told = capsys.readouterr()
         rows = {row.split()[0]: row.split()[1:3] for row in told.out.splitlines()[1:]}
         assert rows == {"emails": ["1", "0"], "wrong": ["?", "?"]}
-        assert told.err.startswith("redisqueue: wrong: WRONGTYPE")
+        assert told.err.startswith("redisqueue: wrong: wrong::pending is a string, expected a list")
     assert main(["stats", "--json", "--redis-url", redis_url]) == 1
     emails, wrong = sorted(json.loads(capsys.readouterr().out), key=lambda one: str(one["queue"]))
     assert (emails["pending"], sorted(wrong)) == (1, ["problem", "queue"])
@@ -195,3 +195,34 @@ def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(arguments)
     assert raised.value.code == 2
+
+
+@pytest.mark.foreign_keys("a key of the queue is replaced by something else")
+@pytest.mark.parametrize(
+    ("command", "key", "kind"),
+    [
+        ("stats", "delayed", "zset"),
+        ("workers", "workers", "hash"),
+        ("top --json", "pending", "list"),
+        ("peek", "pending", "list"),
+        ("publish", "pending", "list"),
+        ("redrive --dry-run", "dlq", "list"),
+    ],
+)
+def test_a_key_of_the_wrong_type_is_named_with_the_way_out(
+    command: str,
+    key: str,
+    kind: str,
+    redis_client: redis.Redis,
+    redis_url: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And no script of ours, of which nobody has heard."""
+    redis_client.set(f"jobs::{key}", "text")
+    word, *flags = command.split()
+    message = ["hello"] if word == "publish" else []
+    main([word, "jobs", *message, *flags, "--redis-url", redis_url])
+    said = capsys.readouterr()
+    text = said.out + said.err
+    assert f"jobs::{key} is a string, expected a {kind}; something else wrote it: rename the key" in text
+    assert "script" not in text

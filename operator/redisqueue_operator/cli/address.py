@@ -17,6 +17,7 @@ from redis.exceptions import NoPermissionError
 from redis_message_queue import ConfigurationError, RedisMessageQueue
 from redis_message_queue.connection import ConnectionSettings, Mode
 from redis_message_queue.keys import QueueKeys, lease_keys
+from redisqueue_operator.cli.foreign_keys import named
 from redisqueue_operator.cli.kubectl import Kubectl
 from redisqueue_operator.cli.options import DEFAULT_URL, URL_VARIABLE, UserError
 from redisqueue_operator.errors import SettingsUnavailable
@@ -44,9 +45,11 @@ class Place:
     declared: bool = False
     """A RedisQueue says that this queue is meant, whether or not anything was ever in it."""
 
-    def connect(self) -> Client:
-        """A client; a context manager."""
-        return self.settings.connect()
+    @contextmanager
+    def connect(self) -> Iterator[Client]:
+        """A client, closed at the end. A key of another type that it meets is a UserError with its name."""
+        with self.settings.connect() as client, named(client, self.keys):
+            yield client
 
     def must_exist(self, client: Client) -> None:
         """Raises UserError for a name that none can have, or of which Redis knows nothing: it is mistyped."""

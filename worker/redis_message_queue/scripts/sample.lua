@@ -6,6 +6,7 @@
 --       letters, in flight, expired, next deadline or -, delayed, due, next due or -, counter or -
 -- cost  O(log N) and O(workers)
 --#include base
+--#include types
 local now = now_ms()
 
 -- How many there are, how many of them have had their time, and the first time.
@@ -15,18 +16,30 @@ local function timed(zset)
   return string.format('%d %d %d', call('ZCARD', zset), first <= now and call('ZCOUNT', zset, '-inf', now) or 0, first)
 end
 
-local pending, completed, failed, dead, delayed = call('LLEN', KEYS[1]), 0, 0, 0, '0 0 -'
--- Most queues have none of these.
-if call('EXISTS', KEYS[3], KEYS[4], KEYS[5], KEYS[8], KEYS[11]) > 0 then
-  completed, failed, dead, delayed = call('LLEN', KEYS[3]), call('LLEN', KEYS[4]), call('LLEN', KEYS[5]), timed(KEYS[8])
-  pending = pending + call('ZCARD', KEYS[11])
+local function read()
+  local pending, completed, failed, dead, delayed = call('LLEN', KEYS[1]), 0, 0, 0, '0 0 -'
+  -- Most queues have none of these.
+  if call('EXISTS', KEYS[3], KEYS[4], KEYS[5], KEYS[8], KEYS[11]) > 0 then
+    completed, failed, dead, delayed = call('LLEN', KEYS[3]), call('LLEN', KEYS[4]), call('LLEN', KEYS[5]), timed(KEYS[8])
+    pending = pending + call('ZCARD', KEYS[11])
+  end
+  local reply = { string.format('%d %d %d %d %d %d %s %s %s', now, pending, call('LLEN', KEYS[2]), completed, failed, dead,
+    timed(KEYS[6]), delayed, call('GET', KEYS[7]) or '-'), call('HGETALL', KEYS[10]) }
+  local fields = call('HGETALL', KEYS[9])
+  for i = 1, #fields, 2 do
+    local id, value = fields[i], fields[i + 1]
+    if string.sub(id, 1, 5) == 'held:' then value = select(2, string.gsub(value, ' ', '')) end
+    if value ~= 0 then reply[#reply + 1], reply[#reply + 2] = id, value end
+  end
+  return reply
 end
-local reply = { string.format('%d %d %d %d %d %d %s %s %s', now, pending, call('LLEN', KEYS[2]), completed, failed, dead,
-  timed(KEYS[6]), delayed, call('GET', KEYS[7]) or '-'), call('HGETALL', KEYS[10]) }
-local fields = call('HGETALL', KEYS[9])
-for i = 1, #fields, 2 do
-  local id, value = fields[i], fields[i + 1]
-  if string.sub(id, 1, 5) == 'held:' then value = select(2, string.gsub(value, ' ', '')) end
-  if value ~= 0 then reply[#reply + 1], reply[#reply + 2] = id, value end
+
+local done, found = pcall(read)
+if done then return found end
+-- The server says neither which key it was nor what it holds.
+if string.find(type(found) == 'table' and found.err or found, 'WRONGTYPE', 1, true) then
+  local told, named = pcall(check, { KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'list', KEYS[4], 'list', KEYS[5], 'list',
+    KEYS[6], 'zset', KEYS[7], 'string', KEYS[8], 'zset', KEYS[9], 'hash', KEYS[10], 'hash', KEYS[11], 'zset' })
+  if told and named then return named end
 end
-return reply
+error(found, 0)

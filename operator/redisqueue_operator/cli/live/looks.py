@@ -15,8 +15,8 @@ from redis.exceptions import RedisClusterException
 
 from redis_message_queue.server import server_facts
 from redis_message_queue.stats import QueueSample, sample
-from redis_message_queue.trouble import described
 from redisqueue_operator.cli.address import discover
+from redisqueue_operator.cli.foreign_keys import described
 from redisqueue_operator.decide.scaling.decision import Rates
 from redisqueue_operator.decide.scaling.rates import RateHistory
 from redisqueue_operator.observe.facts import QueueObservation
@@ -90,7 +90,7 @@ class Looks:
 
     def _seen(self, name: str, one: QueueSample | Exception) -> LiveQueue:
         if isinstance(one, Exception):
-            return LiveQueue(name, None, str(one))
+            return LiveQueue(name, None, described(one))
         observation = QueueObservation(**{name: getattr(one, name) for name in _COUNTERS})
         busy = sum(worker.busy for worker in one.workers)
         history = self._rates[name] = self._rates.get(name, RateHistory()).add(observation, busy)

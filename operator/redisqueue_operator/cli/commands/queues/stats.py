@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue.looking import moment_of
 from redis_message_queue.stats import QueueSample, sample
 from redisqueue_operator.cli.address import at_url, discover, located
+from redisqueue_operator.cli.foreign_keys import described
 from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_json, add_place, spelled
 from redisqueue_operator.cli.screen import harmless, table
 
@@ -131,13 +132,15 @@ def _cell(value: object) -> object:
 def told_by(name: str, seen: QueueSample | Exception) -> QueueSample:
     """What a look at a queue brought. Raises UserError for a queue that could not be read."""
     if isinstance(seen, Exception):
-        raise UserError(f"{name}: {seen}") from seen
+        raise UserError(f"{name}: {described(seen)}") from seen
     return seen
 
 
 def stats_or_problem(name: str, seen: QueueSample | Exception) -> dict[str, Any]:
     """The numbers of one queue, or why they cannot be read: that hides no other queue."""
-    return {"queue": name, "problem": str(seen)} if isinstance(seen, Exception) else stats_of(name, seen)
+    return (
+        {"queue": name, "problem": described(seen)} if isinstance(seen, Exception) else stats_of(name, seen)
+    )
 
 
 def stats_of(name: str, seen: QueueSample | Exception) -> dict[str, Any]:
