@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import sys
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -38,19 +39,45 @@ def _escaped(character: str) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Aligned lines, numbers to the right; None is shown as `?`: unknown is never zero. A row is a line."""
     cells = [["?" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
+    widths = [max(columns_of(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
     right = [bool(cells) and all(is_numeric(row[column]) for row in cells) for column in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
-        parts = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
+        gaps = [" " * (width - columns_of(cell)) for cell, width in zip(row, widths, strict=True)]
+        parts = [gap + cell if r else cell + gap for cell, gap, r in zip(row, gaps, right, strict=True)]
         return "  ".join(parts).rstrip()
 
     return [line(header), *(line(row) for row in cells)]
 
 
+def columns_of(text: str) -> int:
+    """How wide a terminal shows it. A plain install has nothing but Python's own tables of Unicode."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):  # above or below the one before it
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
+
 def is_numeric(cell: str) -> bool:
     """Whether a cell is a number, possibly with a unit, or unknown."""
     return cell in {"?", "-"} or cell[:1].isdigit()
+
+
+def cut(line: str, width: int) -> str:
+    """The line, or as much of it as so many columns hold."""
+    if columns_of(line) <= width:
+        return line
+    used = 0
+    for place, character in enumerate(line):
+        used += _columns(character)
+        if used >= width:
+            return f"{line[:place]}{CUT}"
+    return line
 
 
 class Screen:
@@ -96,7 +123,7 @@ class Screen:
     def _put(self, lines: Sequence[str]) -> None:
         width = shutil.get_terminal_size().columns if self.live else 10_000
         for line in lines:
-            print(line if len(line) <= width else f"{line[: width - 1]}{CUT}", file=self.out)
+            print(cut(line, width), file=self.out)
         self._drawn = len(lines)
 
 

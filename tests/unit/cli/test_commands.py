@@ -10,6 +10,7 @@ from importlib import import_module
 
 import pytest
 
+from redisqueue_operator.cli import main
 from redisqueue_operator.cli.commands import COMMANDS
 
 HEAVY = ("redis", "redis_message_queue", "asyncio", "yaml", "rich", "subprocess", "importlib.metadata")
@@ -38,3 +39,10 @@ def test_a_module_declares_the_commands_that_the_table_says_of_it(module: str) -
     declared = argparse.ArgumentParser().add_subparsers()
     import_module(f"redisqueue_operator.cli.commands.{module}").add_to(declared)
     assert list(declared.choices) == [name for name, (its, _) in COMMANDS.items() if its == module]
+
+
+def test_a_folder_of_handlers_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["local", "queue.yaml", "--handler-path", "/nope"])
+    assert ended.value.code == 2
+    assert "argument --handler-path: '/nope' is no folder" in capsys.readouterr().err

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 
-from redisqueue_operator.cli.screen import Screen, table
+import pytest
+from rich.cells import cell_len
+
+from redisqueue_operator.cli.screen import CUT, Screen, columns_of, cut, table
 
 
 class Terminal(io.StringIO):
@@ -18,6 +21,24 @@ def test_numbers_are_aligned_right_and_words_left() -> None:
         "a             5",
         "longer     1200",
     ]
+
+
+WIDE = ["注文", "ﾊﾝｶｸ", "\uff46\uff55ll", "주문", "naïve", "nai\u0308ve", "📦", "plain", ""]
+
+
+def test_what_is_twice_as_wide_moves_no_column() -> None:
+    lines = table(("QUEUE", "PENDING"), [(name, 5) for name in WIDE])
+    assert len({cell_len(line) for line in lines}) == 1, lines
+
+
+@pytest.mark.parametrize("number", range(len(WIDE)))
+def test_a_line_is_cut_at_the_column_where_a_terminal_ends(number: int) -> None:
+    line = WIDE[number] * 3
+    assert columns_of(line) == cell_len(line)
+    for width in range(1, 12):
+        shown = cut(line, width)
+        assert cell_len(shown) <= width
+        assert shown == line or (shown.endswith(CUT) and cell_len(shown) >= width - 1)
 
 
 def test_the_unknown_is_not_shown_as_zero() -> None:

@@ -1,8 +1,9 @@
 """`redisqueue repair`: messages in processing whose lease was lost, in part or whole, get one that ends.
 
 For after Redis evicted keys, or somebody deleted some: a message that a consumer still works on without a
-lease may run a second time, so it wants --yes where there is something to repair. Nothing moves at once: whoever has such a message in
-hand may still settle it, and when the new lease ends a consumer takes it back. It may be called at any time.
+lease may run a second time, so it wants --yes where there is something to repair. Nothing moves at once:
+whoever has such a message in hand may still settle it, and when the new lease ends a consumer takes it back.
+It may be called at any time.
 """
 
 from __future__ import annotations
