@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.limits import Limits
@@ -16,6 +17,15 @@ _HIGHEST_RATE = 10**6
 def listed(value: str) -> tuple[str, ...]:
     """Texts between commas."""
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def folders(value: str) -> tuple[Path, ...]:
+    """Folders or archives between colons, as in PYTHONPATH; each must be there."""
+    found = tuple(Path(part) for part in value.split(":") if part)
+    for each in found:
+        if not each.exists():
+            raise ValueError(f"has '{each}', which is not there: handlers are imported from folders")
+    return found
 
 
 # Lua counts it exactly, and no clock or timeout of Python overflows at it. As seconds, 31 years.

@@ -15,6 +15,7 @@ from redis_message_queue.limits import Limits
 from redis_message_queue.messages import WorkerIdentity
 from redisqueue_worker.identity import new_instance, own_name
 from redisqueue_worker.setting_values import (
+    folders,
     limit_problems,
     limits_of,
     listed,
@@ -69,8 +70,8 @@ OPTIONS = (
     Option("handler", str, None, "module:function, or module for what it registers (required)"),
     Option(
         "handler_path",
-        str,
-        None,
+        folders,
+        (),
         "folders to import it from, separated by ':' (default /handler if it exists)",
     ),
     Option("hooks", listed, (), "modules with hooks to import before it, separated by ','"),
@@ -326,20 +327,10 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         )
     if values["redis_mode"] == "Cluster" and queue and not has_hash_tag(queue):
         found.append(f"{_called('queue')}: {queue!r} needs a hash tag in Redis Cluster; use '{{{queue}}}'")
-    found += [
-        f"{_called('handler_path')}: {part!r} is not there; handlers are imported from folders"
-        for part in parts_of(values["handler_path"])
-        if not Path(part).exists()
-    ]
     run_dir = values["run_dir"]
     if run_dir is not None and len(bytes(run_dir / "worker.sock")) > MAX_SOCKET_PATH_BYTES:
         found.append(f"{_called('run_dir')}: '{run_dir}' is too long for a Unix socket; use a shorter path")
     return found
-
-
-def parts_of(path: str | None) -> list[str]:
-    """The folders of a path as in PYTHONPATH."""
-    return [part for part in (path or "").split(":") if part]
 
 
 def _unreadable(path: Path) -> str | None:
@@ -388,13 +379,12 @@ def _connection(values: Mapping[str, Any], problems: list[str]) -> ConnectionSet
 
 def _assemble(values: dict[str, Any], connection: ConnectionSettings) -> Settings:
     default_path = [Path("/handler")] if Path("/handler").is_dir() else []
-    given_path = [Path(part) for part in parts_of(values["handler_path"])]
     fields = {name: value for name, value in values.items() if name in Settings._fields}
     fields |= {
         "connection": connection,
         "limits": limits_of(values),
         "key_limits": limits_of(values, "key_"),
-        "handler_path": tuple(given_path or default_path),
+        "handler_path": values["handler_path"] or tuple(default_path),
         "heartbeat_seconds": values["heartbeat_seconds"] or values["visibility_timeout_seconds"] / 4,
         "max_delivery_count": values["max_delivery_count"] or None,
         "leave_lease": values["on_drain_timeout"] == "LeaveLease",

@@ -29,6 +29,8 @@ RELEASE_SECONDS = 120.0
 MOST_AT_ONCE = 10
 PACE_SECONDS = 2.0
 """From one such batch of a RedisQueue to the next."""
+UNKNOWN_SECONDS = 5.0
+"""A worker may tell of a handler before it tells since when it runs: its pod is looked at again."""
 REASON = "ProtectionRefused"
 
 Pod = tuple[str, str]
@@ -96,7 +98,9 @@ def judge(observation: Observation, rq: RedisQueue, memory: Protection, now: flo
         said = reports.get(pod.uid) or reports.get(pod.name, [])
         wait = _long_in(pod, said, policy, known=observation.queue is not None)
         if not pod.protected:
-            if mode == "WhileBusy" and wait is not None:
+            if mode == "WhileBusy" and wait is None:
+                again = min(again, UNKNOWN_SECONDS) if said else again
+            elif mode == "WhileBusy" and wait is not None:
                 missing += [(wait, pod.name, pod.uid)] if wait <= 0 else []
                 again = min(again, wait) if wait > 0 else again
             continue

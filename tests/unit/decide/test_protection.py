@@ -20,6 +20,7 @@ from redisqueue_operator.decide.protection import (
     MOST_AT_ONCE,
     PACE_SECONDS,
     RELEASE_SECONDS,
+    UNKNOWN_SECONDS,
     PodChanges,
     Protection,
     annotations_of,
@@ -118,6 +119,12 @@ def test_what_is_not_known_changes_nothing(observation: Observation) -> None:
     assert changes(unprotected, memory=memory) == (False, False)
     known_again = judge(observation, RQ, memory, 1000.0).memory
     assert changes(one(True, worker("a")), memory=known_again, now=1001.0) == (False, False)
+
+
+def test_a_handler_of_unknown_age_is_looked_at_again_soon() -> None:
+    """That its age is told later is no news by itself."""
+    assert judge(one(False, worker("a", 1)), RQ, NEW, 0.0) == PodChanges(NEW, again=UNKNOWN_SECONDS)
+    assert judge(one(False), RQ, NEW, 0.0) == PodChanges(NEW), "and a first report is"
 
 
 def test_a_pod_that_cannot_work_is_released_without_a_report() -> None:

@@ -38,8 +38,8 @@ local done, found = pcall(read)
 if done then return found end
 -- The server says neither which key it was nor what it holds.
 if string.find(type(found) == 'table' and found.err or found, 'WRONGTYPE', 1, true) then
-  local told, named = pcall(check, { KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'list', KEYS[4], 'list', KEYS[5], 'list',
+  local checked, named = pcall(check, { KEYS[1], 'list', KEYS[2], 'list', KEYS[3], 'list', KEYS[4], 'list', KEYS[5], 'list',
     KEYS[6], 'zset', KEYS[7], 'string', KEYS[8], 'zset', KEYS[9], 'hash', KEYS[10], 'hash', KEYS[11], 'zset' })
-  if told and named then return named end
+  if checked and named then return named end
 end
 error(found, 0)
