@@ -6,6 +6,7 @@ import base64
 import os
 import subprocess
 import sys
+import tarfile
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ def test_it_is_nowhere(
         found["objects"] = cluster.run("get", SHOWN, "-n", NAMESPACE, "-o", "yaml", "--show-managed-fields")
         found["operator's log"] = (tmp_path / "log").read_text()
         found |= {f"worker {name}": worker(places[name][0]) for name in ("wrong", "refused", "no-url")}
+        found["support bundle"] = bundle(api_server, tmp_path / "bundle.tar.gz")
     finally:
         cluster.run("delete", "rq,deployment,configmap,poddisruptionbudget,secret", "--all", "-n", NAMESPACE)
         redis_client.acl_deluser("canary")
@@ -118,3 +120,22 @@ def worker(url: str) -> str:
         command, env={**os.environ, **ours}, capture_output=True, text=True, check=False, timeout=60
     )
     return done.stdout + done.stderr + f"exit {done.returncode}"
+
+
+def bundle(server: ApiServer, file: Path) -> str:
+    """All files of a support bundle, also of what cannot be read, and what is said while it is made."""
+    here = {"KUBECONFIG": str(server.kubeconfig), "PATH": f"{server.folder}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "redisqueue_operator.cli", "support-bundle", "-n", NAMESPACE]
+    done = subprocess.run(
+        [*command, "--stats", "-o", str(file)],
+        env={**os.environ, **here},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(file) as archive:
+        texts = {each.name: archive.extractfile(each).read().decode() for each in archive.getmembers()}  # type: ignore[union-attr]
+    assert any(each.endswith("redisqueues.json") and "no-database" in text for each, text in texts.items())
+    return "\n".join([*texts.values(), done.stdout, done.stderr])
