@@ -40,21 +40,22 @@ def test_the_second_in_which_a_window_opens_changes_the_number_of_workers(
     cluster: Cluster, redis_url: str, tmp_path: Path
 ) -> None:
     opens = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=8)
+    name = f"hours-{opens:%H%M%S}"
     window = {"start": _cron(opens), "end": _cron(opens + timedelta(days=3)), "minReplicas": 2}
     cluster.apply(
-        _scheduled("hours", redis_url, **window),
+        _scheduled(name, redis_url, **window),
         _scheduled("no-such-day", redis_url, start="0 8 30 2 *", end="0 18 * * *", minReplicas=1),
     )
     with OperatorProcess(cluster.server, tmp_path / "log") as operator:
-        until(lambda: cluster.status("hours").get("schedule"), "what holds is told")
-        until(lambda: cluster.replicas("hours") == 2, "the workers of the window")
+        until(lambda: cluster.status(name).get("schedule"), "what holds is told")
+        until(lambda: cluster.replicas(name) == 2, "the workers of the window")
         in_force = f"{window['start']} to {window['end']} UTC"
-        until(lambda: cluster.status("hours")["schedule"]["inForce"] == in_force, "the window is told")
-        assert cluster.decision("hours")["schedule"] == in_force
-        until(lambda: in_force in str(cluster.events("hours")), "an Event names it")
-        operator.explains("hours", f"by schedule: {in_force}")
-        operator.shows('redisqueue_workers_min{name="hours",namespace="default"} 2.0')
-        wide = cluster.run("get", "rq", "hours", "-o", "wide")
+        until(lambda: cluster.status(name)["schedule"]["inForce"] == in_force, "the window is told")
+        until(lambda: cluster.decision(name).get("schedule") == in_force, "the decision names it")
+        until(lambda: in_force in str(cluster.events(name)), "an Event names it")
+        operator.explains(name, f"by schedule: {in_force}")
+        operator.shows(f'redisqueue_workers_min{{name="{name}",namespace="default"}} 2.0')
+        wide = cluster.run("get", "rq", name, "-o", "wide")
         assert "NEXT CHANGE" in wide
         assert (opens + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%SZ") in wide
         until(lambda: cluster.condition("no-such-day", "Ready").get("reason") == "InvalidSpec", "refused")
