@@ -91,12 +91,17 @@ def _dataclass_in(hint: Any) -> type | None:
     return next((item for item in candidates if dataclasses.is_dataclass(item)), None)  # type: ignore[return-value]
 
 
+PASSED_ON = {f"worker.{name}" for name in ("env", "envFrom", "imagePullSecrets", "resources", "template")}
+"""Kubernetes' own: nothing of them is looked at."""
+
+
 def _schema_fields(schema: dict[str, Any], prefix: str = "") -> set[str]:
     found: set[str] = set()
     for name, part in schema["properties"].items():
         path = prefix + name
-        passed_on = path in ("worker.template", "worker.resources")
-        found |= {path} if "properties" not in part or passed_on else _schema_fields(part, f"{path}.")
+        passed_on = path in PASSED_ON
+        inner = part.get("items", part)
+        found |= {path} if "properties" not in inner or passed_on else _schema_fields(inner, f"{path}.")
     return found
 
 
