@@ -19,6 +19,8 @@ from prometheus_client import REGISTRY, disable_created_metrics
 
 from redisqueue_operator.api import Key
 from redisqueue_operator.apply.writer import Writer
+from redisqueue_operator.budget.controller import BudgetController
+from redisqueue_operator.budget.shares import Budgets
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
 from redisqueue_operator.loop.leader import Election, KubernetesLease, LeaseTimes
@@ -166,6 +168,8 @@ class Operator:
             scope=options.scope,
             coverage=coverage,
         )
+        budgets = Budgets(unread=options.scope.namespaces or (None,))
+        sharing = BudgetController(api, writer, budgets, options.scope)
         engine = self._engine = Engine(
             platform,
             wall=api.now,
@@ -173,6 +177,7 @@ class Operator:
             metrics=self._metrics,
             page=self._page,
             connect=connect,
+            budgets=budgets,
         )
         self._metrics.follow(lambda: replace(engine.vitals(), unreadable=coverage.unseen_count))
         redrives = RedriveController(api, writer, store, connections, connect, options.scope)
@@ -194,7 +199,7 @@ class Operator:
         )
         await _first_of(watches, asyncio.create_task(watching.wait()))
         self._catch_signals()  # kopf has installed its own
-        leading = asyncio.create_task(self._reign(election, engine, redrives, stop_engine))
+        leading = asyncio.create_task(self._reign(election, engine, (redrives, sharing), stop_engine))
         await _first_of(watches, leading, asyncio.create_task(self._told.wait()))
         # First our own tasks, then kopf: it cancels at its end whatever was started after it.
         stop_engine.set()
@@ -210,21 +215,25 @@ class Operator:
         return 0 if self._told.is_set() else 1
 
     async def _reign(
-        self, election: Election, engine: Engine, redrives: RedriveController, stop: asyncio.Event
+        self,
+        election: Election,
+        engine: Engine,
+        others: Sequence[RedriveController | BudgetController],
+        stop: asyncio.Event,
     ) -> None:
         """Wait for the Lease, then reconcile for as long as it is held."""
         await election.acquire()
         self._metrics.leading(True)
         holding = asyncio.create_task(election.hold())
         working = asyncio.create_task(engine.run(stop))
-        redriving = asyncio.create_task(redrives.run())
+        beside = [asyncio.create_task(each.run()) for each in others]
         try:
             done, _ = await asyncio.wait([holding, working], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             self._metrics.leading(False)
-            tasks = (holding, working, redriving)
+            tasks = (holding, working, *beside)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -23,7 +23,11 @@ OPTIONAL = {
     "poddisruptionbudget.policy",
     "service",
 }
-CRDS = CRD, OTHER_CRD = "crd/redisqueues.redisqueue.dev", "crd/redisqueueredrives.redisqueue.dev"
+CRDS = CRD, OTHER_CRD, _ = (
+    "crd/redisqueues.redisqueue.dev",
+    "crd/redisqueueredrives.redisqueue.dev",
+    "crd/redisqueuebudgets.redisqueue.dev",
+)
 
 
 class Releases:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.support.odd_redisqueues import odd_redisqueue
 from tests.support.operator_process import Cluster
-from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis_queue, redrive, sample_objects
+from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, budget, redis_queue, redrive, sample_objects
 
 from redisqueue_operator import api
 from redisqueue_operator.api.definition import schema, with_defaults
@@ -40,7 +40,9 @@ def test_good_is_accepted_and_defaulted_alike(server: ApiServer, case: str) -> N
     assert json.loads(output)["spec"] == with_defaults(GOOD[case], schema(GOOD[case]["kind"]))["spec"]
 
 
-@pytest.mark.parametrize("obj", [redis_queue("unseen"), redrive()], ids=lambda obj: str(obj["kind"]))
+@pytest.mark.parametrize(
+    "obj", [redis_queue("unseen"), redrive(), budget()], ids=lambda obj: str(obj["kind"])
+)
 def test_what_no_operator_has_looked_at_is_not_current(server: ApiServer, obj: dict[str, Any]) -> None:
     """Health checks compare the generations: without a status they would call it well."""
     name = (obj["kind"], obj["metadata"]["name"])

@@ -13,7 +13,7 @@ from tests.support.audit import granted, requests
 from tests.support.helm import MISSING, NAMES, Helm, binary
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
-from tests.support.redisqueue_cases import redis_queue, redrive
+from tests.support.redisqueue_cases import budget, redis_queue, redrive
 from tests.support.required import required
 
 from redis_message_queue.keys import QueueKeys
@@ -30,8 +30,8 @@ ACCOUNT = "redisqueue-operator"
 RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount")
 NEVER_USED: frozenset[str] = frozenset()
 """Rights that no story of an operator can need and that stay all the same, as `audit.Right` tells them."""
-# What takes a minute, or ten, takes a second; and the first word about a redrive finds that somebody else
-# wrote to it meanwhile.
+# What takes a minute, or ten, takes a second; and the first word about a redrive, and about a budget,
+# finds that somebody else wrote to it meanwhile.
 HASTE = """
 import redisqueue_operator.decide.children.drift as companions
 import redisqueue_operator.observe.references as references
@@ -39,10 +39,10 @@ import redisqueue_operator.redrive.controller as redrives
 from redisqueue_operator.apply.writer import Writer
 companions.KEEP_SECONDS = references.FRESH_SECONDS = 1.0
 redrives.AGAIN_SECONDS = 0.1
-write, late = Writer.status_of, [True]
+write, late = Writer.status_of, {"redisqueueredrives", "redisqueuebudgets"}
 async def status_of(self, resource, key, raw, status):
-    if resource.plural == "redisqueueredrives" and late:
-        late.clear()
+    if resource.plural in late:
+        late.remove(resource.plural)
         raw = {**raw, "metadata": {**raw["metadata"], "resourceVersion": "1"}}
     return await write(self, resource, key, raw, status)
 Writer.status_of = status_of
@@ -108,6 +108,7 @@ def test_they_are_enough_and_no_more(
             story.workers_come()
             story.workers_go(operator)
             story.a_letter_comes_back()
+            story.a_budget_is_shared()
             story.handlers_change()
             story.a_template_is_tried()
             story.no_budget_is_wanted()
@@ -184,6 +185,14 @@ class Story:
         until(lambda: self.client.llen(self.keys.dead_letter) == 0, "the letter moved")
         until(lambda: self.get("rqr", "again") is None, "the redrive is removed")
 
+    def a_budget_is_shared(self) -> None:
+        shared = budget()
+        shared["metadata"]["namespace"] = NAMESPACE
+        self.cluster.apply(shared)
+        told = lambda: ((self.get("rqb", "shared") or {}).get("status") or {}).get("queues") == 1  # noqa: E731
+        until(told, "it says who shares it")
+        self.cluster.run("delete", "rqb", "shared", "-n", NAMESPACE)
+
     def handlers_change(self) -> None:
         first = self.snapshots()
         assert len(first) == 1
@@ -218,7 +227,7 @@ class Story:
         """The next story begins with nothing: with its own Lease, its own Events."""
         free = ("--type=merge", "-p", '{"metadata":{"finalizers":null}}')
         self.cluster.server.kubectl("patch", "rq", "jobs", "-n", NAMESPACE, *free)
-        kinds = "rq,rqr,deployment,configmap,poddisruptionbudget,lease,events"
+        kinds = "rq,rqr,rqb,deployment,configmap,poddisruptionbudget,lease,events"
         self.cluster.run("delete", kinds, "--all", "-n", NAMESPACE)
 
 

@@ -42,6 +42,7 @@ _PLACES = {
     "poddisruptionbudget": ("apis/policy/v1", "poddisruptionbudgets"),
     "rq": (_OURS, "redisqueues"),
     "rqr": (_OURS, "redisqueueredrives"),
+    "rqb": (_OURS, "redisqueuebudgets"),
 }
 
 

@@ -39,6 +39,16 @@ def redrive(**spec: Any) -> Object:
     }
 
 
+def budget(**spec: Any) -> Object:
+    """The smallest good RedisQueueBudget, with parts of its spec replaced."""
+    return {
+        "apiVersion": "redisqueue.dev/v1alpha1",
+        "kind": "RedisQueueBudget",
+        "metadata": {"name": "shared", "namespace": "default"},
+        "spec": {"selector": {}, "maxReplicas": 10, **spec},
+    }
+
+
 def redis(**fields: Any) -> Object:
     return redis_queue(redis={**SMALL_REDIS, **fields})
 
@@ -299,6 +309,17 @@ BAD: dict[str, Bad] = {
     "name too long": Bad(redis_queue(name="a" * 57), "metadata.name"),
     "name with a dot": Bad(redis_queue(name="shop.emails"), "metadata.name"),
     "name in capitals": Bad(redis_queue(name="Emails"), "metadata.name"),
+    # RedisQueueBudget.
+    "budget of nobody": Bad(budget(selector=None), "spec.selector"),
+    "budget of nothing": Bad(budget(maxReplicas=None), "spec"),
+    "budget below nothing": Bad(budget(maxReplicas=-1), "spec.maxReplicas"),
+    "budget of no quantity": Bad(budget(cpu="many"), "spec.cpu"),
+    "budget of a processor's memory": Bad(budget(memory="500m"), "spec.memory"),
+    "budget by values that are none": Bad(
+        budget(selector={"matchExpressions": [{"key": "team", "operator": "In"}]}),
+        "spec.selector.matchExpressions[0].values",
+    ),
+    "priority beyond any": Bad(redis_queue(scaling={"priority": 1000001}), "spec.scaling.priority"),
     # RedisQueueRedrive.
     "redrive of no queue": Bad(redrive(queueRef=None), "spec.queueRef"),
     "redrive from nowhere": Bad(redrive(**{"from": "Pending"}), "spec.from"),
@@ -343,6 +364,19 @@ GOOD: dict[str, Object] = {
     "image of files at an address": worker(source={"image": {"reference": "[::1]:5000/files:1"}}),
     "number as quantity": worker(resources={"limits": {"cpu": 2, "memory": "1.5Gi"}}),
     "off": redis_queue(scaling={"maxReplicas": 0}),
+    "budget": budget(),
+    "budget of everything": budget(
+        cpu="1.5",
+        memory="8Gi",
+        selector={
+            "matchLabels": {"team": "shop"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "NotIn", "values": ["free"]},
+                {"key": "legacy", "operator": "DoesNotExist"},
+            ],
+        },
+    ),
+    "priority": redis_queue(scaling={"priority": -5}),
     "redrive": redrive(),
     "redrive by reason": redrive(match={"reason": "Timeout|Refused"}),
     "redrive with all": redrive(

@@ -81,12 +81,16 @@ would mean all namespaces, with a ClusterRole that reads every Secret: nobody ge
   verbs: [get, list, watch, patch]
 # Says in their status how things are.
 - apiGroups: [redisqueue.dev]
-  resources: [redisqueues/status, redisqueueredrives/status]
+  resources: [redisqueues/status, redisqueueredrives/status, redisqueuebudgets/status]
   verbs: [patch]
 # Carries out RedisQueueRedrives, and deletes finished ones when spec.ttlSecondsAfterFinished is over.
 - apiGroups: [redisqueue.dev]
   resources: [redisqueueredrives]
   verbs: [get, list, watch, delete]
+# Shares the workers of RedisQueueBudgets out.
+- apiGroups: [redisqueue.dev]
+  resources: [redisqueuebudgets]
+  verbs: [get, list, watch]
 # Runs the workers: a Deployment for each RedisQueue, and one beside it while a new template is on trial.
 - apiGroups: [apps]
   resources: [deployments]

@@ -17,7 +17,9 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "RedisQueue"
 REDRIVE_FILE = "redisqueue.dev_redisqueueredrives.yaml"
 REDRIVE_KIND = "RedisQueueRedrive"
-FILES = {KIND: FILE, REDRIVE_KIND: REDRIVE_FILE}
+BUDGET_FILE = "redisqueue.dev_redisqueuebudgets.yaml"
+BUDGET_KIND = "RedisQueueBudget"
+FILES = {KIND: FILE, REDRIVE_KIND: REDRIVE_FILE, BUDGET_KIND: BUDGET_FILE}
 
 Schema = dict[str, Any]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where libyaml was built in

@@ -247,6 +247,7 @@ class Scaling:
     mode: ScalingMode
     min_replicas: int
     max_replicas: int
+    priority: int
     backlog_per_slot: int
     drain_within_seconds: int | None = None
     max_message_age_seconds: int | None = None

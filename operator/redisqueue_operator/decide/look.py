@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from redis_message_queue.stats import QueueSample
     from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.decide.budget import Ceiling
     from redisqueue_operator.decide.canary import Rollout, Split
     from redisqueue_operator.decide.children.plan import Children
     from redisqueue_operator.decide.queue_conflict import Claimant
@@ -65,6 +66,8 @@ class Facts:
     """The RedisQueues that this operator serves, by uid."""
     settings_for: float = math.inf
     """Seconds until the way to Redis is to be asked for again."""
+    ceiling: Ceiling | None = None
+    """What its RedisQueueBudget leaves it; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)

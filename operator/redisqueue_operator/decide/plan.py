@@ -188,7 +188,8 @@ def _of_numbers(
     if stage is Stage.PROMOTE:
         fleet = fleet.without_canary()
         observation = fleet.seen_in(observation)
-    decision, history = decide(observation, Policy.of(rq.spec, now.wall), memory.history, now.clock)
+    policy = Policy.of(rq.spec, now.wall, facts.ceiling)
+    decision, history = decide(observation, policy, memory.history, now.clock)
     waits = memory.hindrance is not None and now.clock < memory.hindrance.until
     barred = waits or "scale" in failed or "recall" in failed
     if decision.changes and barred:

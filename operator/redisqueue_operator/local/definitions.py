@@ -1,4 +1,4 @@
-"""What `redisqueue local FILE` reads: RedisQueues, and the ConfigMaps that hold their handlers."""
+"""What `redisqueue local FILE` reads: RedisQueues, their budgets, and ConfigMaps with handlers."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Definitions:
     """The objects of one file, by (namespace, name)."""
 
     queues: dict[tuple[str, str], Object] = field(default_factory=dict)
+    budgets: dict[tuple[str, str], Object] = field(default_factory=dict)
     config_maps: dict[tuple[str, str], dict[str, str | bytes]] = field(default_factory=dict)
 
     @staticmethod
@@ -59,6 +60,8 @@ class Definitions:
             kind = str(item.get("apiVersion", "")), item.get("kind")
             if kind[1] == "RedisQueue" and kind[0].startswith(GROUP):
                 found.queues[place] = with_identity(item, place)
+            elif kind[1] == "RedisQueueBudget" and kind[0].startswith(GROUP):
+                found.budgets[place] = with_identity(item, place)
             elif kind == ("v1", "ConfigMap"):
                 texts, others = (_mapping(item, part, where) for part in ("data", "binaryData"))
                 found.config_maps[place] = {

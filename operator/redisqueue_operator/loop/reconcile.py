@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.budget.shares import Budgets
     from redisqueue_operator.decide.look import Done, Plan
     from redisqueue_operator.decide.queue_conflict import Claimant
     from redisqueue_operator.decide.scaling import Decision
@@ -67,6 +68,7 @@ class Engine:
         metrics: told of every reconcile; None tells nobody.
         page: told what is seen and changed, for plots; None keeps nothing.
         connect: makes the clients that read Redis.
+        budgets: told what each RedisQueue wants, and asked what it may have; None limits nothing.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Engine:
         metrics: OperatorMetrics | None = None,
         page: PageHistory | None = None,
         connect: Connect = ConnectionSettings.connect_async,
+        budgets: Budgets | None = None,
     ) -> None:
         self._platform = platform
         self._clock = clock
@@ -95,6 +98,9 @@ class Engine:
         self._letters = LetterReasons(self._sampler, clock)
         self._reports = Reports(self._queue)
         self._resync = Resync(platform, self._look_at, resync_seconds, clock)
+        self._budgets = budgets
+        if budgets is not None:
+            budgets.notify = self._queue.add
         self._running = False
         if metrics is not None:
             metrics.follow(self.vitals)
@@ -166,6 +172,8 @@ class Engine:
     def _look_at(self, present: Iterable[Key]) -> None:
         """All that there is, and all that is remembered and may be gone."""
         for key in {*present, *self._tracked}:
+            if self._budgets is not None and key not in self._tracked:
+                self._budgets.expect([key])
             self._queue.add(key)
 
     async def _work(self) -> None:
@@ -186,6 +194,8 @@ class Engine:
                 log.warning("%s: %s; again in %.1f s", key, error, seconds, exc_info=None if known else error)
             else:
                 self._queue.done(key)
+            if self._budgets is not None:
+                self._budgets.looked(key)
             self._reports.call_next(after=key)
             if self._metrics is not None:
                 self._metrics.reconciled(outcome, self._clock() - started)
@@ -203,6 +213,7 @@ class Engine:
             facts = await self._look(key, tracked, raw, failed)
             now = Now(self._clock(), self._wall(), random.random(), crowded)  # noqa: S311
             plan = plan_of(facts, tracked.memory, now, failed)
+            self._claim(facts, plan)
             done = await self._carry_out(key, tracked, plan, facts.rq, now)
             if not done.failed or done.failed in failed:
                 break
@@ -214,6 +225,13 @@ class Engine:
                 raise each.error
             if each.error is not None:
                 log.warning("%s: %s", key, each.hindrance.message if each.hindrance else each.error)
+
+    def _claim(self, facts: Facts, plan: Plan) -> None:
+        """What the queue has and wants of its budget, before anything is done about it."""
+        observation, decision = facts.observation, plan.memory.decision
+        if self._budgets is None or observation is None or observation.replicas is None or decision is None:
+            return
+        self._budgets.claim(facts.rq, observation, decision, grows=plan.scale is not None, at=self._wall())
 
     async def _carry_out(self, key: Key, tracked: Tracked, plan: Plan, rq: RedisQueue, now: Now) -> Done:
         if not plan.sampled:
@@ -276,6 +294,7 @@ class Engine:
             sample=self._sampler.last(key),
             claimants=self._claimants,
             settings_for=tracked.settings_at + settings_for(tracked) - self._clock(),
+            ceiling=self._budgets.ceiling(rq) if self._budgets is not None else None,
         )
 
     def _track(self, key: Key, raw: dict[str, Any]) -> Tracked:
@@ -308,5 +327,7 @@ class Engine:
             if told is not None:
                 told.forget(key)
         self._reports.forget(key)
+        if self._budgets is not None:
+            self._budgets.forget(key)
         if self._drop(key):
             await self._platform.forget(key)

@@ -101,11 +101,12 @@ def _same_quantity(live: Any, wanted: Any) -> bool:
     """Whether both mean the same: the server writes 1.5 as 1500m. Of a map, all that is wanted."""
     if isinstance(wanted, dict):
         return isinstance(live, dict) and all(_same_quantity(live.get(name), wanted[name]) for name in wanted)
-    amount = _quantity(str(wanted))
-    return bool(live == wanted) or (amount is not None and amount == _quantity(str(live)))
+    amount = quantity(str(wanted))
+    return bool(live == wanted) or (amount is not None and amount == quantity(str(live)))
 
 
-def _quantity(text: str) -> Decimal | None:
+def quantity(text: str) -> Decimal | None:
+    """A quantity of Kubernetes; None for what is none."""
     unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
     try:
         return Decimal(text.removesuffix(unit)) * _UNITS.get(unit, 1)

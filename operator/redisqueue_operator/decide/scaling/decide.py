@@ -90,6 +90,8 @@ class _Path:
     reason: str = ""
     blocked_by: str = ""
     wanted: int | None = None
+    unbudgeted: int | None = None
+    budget: str = ""
     clamps: list[str] = field(default_factory=list)
     recheck: list[float] = field(default_factory=list)
 
@@ -135,6 +137,7 @@ def _by_need(path: _Path, need: Need) -> None:
         _grow(path, need)
     elif path.to < path.current:
         _shrink(path, need)
+    _obey_budget(path, need)
     _obey_mode(path)
 
 
@@ -182,10 +185,16 @@ def _cut(path: _Path, ceiling: int, why: str, recheck: float) -> None:
 
 
 def _shrink(path: _Path, need: Need) -> None:
-    policy, history, fleet = path.policy, path.history, path.fleet
+    policy, history = path.policy, path.history
     asleep_in = history.active_at + policy.idle_seconds - path.now if need.empty else math.inf
     if asleep_in > 0:
         _hold_while_awake(path, need, asleep_in)
+    _spare_the_busy(path, need)
+
+
+def _spare_the_busy(path: _Path, need: Need) -> None:
+    """Take none that works, or may work, and none before those that went last are known to be gone."""
+    policy, history, fleet = path.policy, path.history, path.fleet
     pause = SHRINK_PAUSE_SECONDS - history.shrank_for_seconds(path.now)
     if pause > 0:
         path.at_least(path.current, "RecentShrink", pause)
@@ -210,6 +219,25 @@ def _shrink(path: _Path, need: Need) -> None:
     for _ in range(2):  # the first turn may find that not all can go, and then the canaries stay
         removable = len(fleet.removable(policy, need.in_flight, all_go=path.to == 0))
         path.at_least(path.pods - removable - unseen, why, min(young, fleet.hung_in_seconds))
+
+
+def _obey_budget(path: _Path, need: Need | None) -> None:
+    """Others need the workers more: idle ones go without waiting for any window, busy ones stay.
+
+    Without a need nobody goes, for who works is not known.
+    """
+    path.unbudgeted = path.to
+    if (ceiling := path.policy.ceiling) is None:
+        return
+    most = path.current if ceiling.most is None else ceiling.most
+    most = most if need is not None else max(most, path.current)
+    if path.to <= most:
+        return
+    path.to, path.reason, path.budget, path.blocked_by = most, "Budget", ceiling.text, ""
+    path.clamps.append("Budget")
+    if need is not None and path.to < path.current:
+        path.policy = replace(path.policy, drain_busy=False)
+        _spare_the_busy(path, need)
 
 
 def _hold_while_awake(path: _Path, need: Need, asleep_in: float) -> None:
@@ -258,6 +286,7 @@ def _without_redis(path: _Path) -> None:
     path.blocked_by = "RedisUnreadable" if path.to == path.current else ""
     _hold_without_room(path)
     _step_up(path)
+    _obey_budget(path, None)
     _obey_mode(path)
 
 
@@ -293,4 +322,6 @@ def _decision(path: _Path, need: Need) -> Decision:
         drain_busy=manual or path.policy.drain_busy,
         rates=need.history.rates(),
         schedule=path.policy.bounds.text if path.policy.bounds is not None else "",
+        unbudgeted_replicas=path.to if path.unbudgeted is None else path.unbudgeted,
+        budget=path.budget,
     )

@@ -76,6 +76,11 @@ class Decision:
         """How many workers `queue.limits` let work; None without limits, or while that is not known."""
         return min((term.value for term in self.terms if term.name in LIMITS), default=None)
 
+    unbudgeted_replicas: int = 0
+    """The number that it would be without a RedisQueueBudget."""
+    budget: str = ""
+    """What the budget says, where it cuts the number; empty where it does not."""
+
     @property
     def changes(self) -> bool:
         """Whether a write is due."""

@@ -11,6 +11,7 @@ from redisqueue_operator.decide.scaling.schedules import Bounds, bounds_at
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import Spec
+    from redisqueue_operator.decide.budget import Ceiling
 
 Mode = Literal["Auto", "Paused", "UpOnly", "DownOnly", "DryRun", "External"]
 
@@ -54,9 +55,11 @@ class Policy:
     """Until they say something else."""
     max_in_flight_seconds: float | None = 3600.0
     """A handler that runs for longer is hung and no longer protects its pod; None: never."""
+    ceiling: Ceiling | None = None
+    """What its RedisQueueBudget leaves it; None where it has none."""
 
     @classmethod
-    def of(cls, spec: Spec, at: float | None = None) -> Policy:
+    def of(cls, spec: Spec, at: float | None = None, ceiling: Ceiling | None = None) -> Policy:
         """The policy of a parsed `RedisQueue.spec` at a moment, in seconds since the epoch.
 
         Without one it is what holds outside of all schedules.
@@ -93,6 +96,7 @@ class Policy:
             else Limits(limits.rate_per_second, limits.rate_burst, limits.max_in_flight),
             key_limits=limits is not None and limits.per_key is not None,
             max_in_flight_seconds=spec.queue.max_in_flight_seconds,
+            ceiling=ceiling,
         )
 
     def bounding(self, spec: Spec) -> Spec:

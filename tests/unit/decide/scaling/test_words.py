@@ -12,6 +12,7 @@ import pytest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, settled, worker
 
 from redisqueue_operator.decide import scaling
+from redisqueue_operator.decide.budget import Ceiling
 from redisqueue_operator.decide.scaling import History, Mode, Policy
 from redisqueue_operator.decide.scaling.explain import BLOCKED
 from redisqueue_operator.decide.scaling.limits import Limits
@@ -83,6 +84,7 @@ REASONS: Cases = {
     "DrainWithin": _drain_within,
     "MessageAge": _message_age,
     "Idle": lambda: settled(fleet(queue(), idle=1)),
+    "Budget": lambda: once(fleet(queue(50), idle=1), Policy(ceiling=Ceiling("shop", 2, "two"))),
     "MaxInFlight": lambda: once(seen(queue(50), replicas=0), Policy(limits=Limits(max_in_flight=3))),
     "RateLimit": _rate_limit,
     "SharedQueue": lambda: once(replace(seen(queue(50), replicas=0), others=Others(3))),
@@ -96,6 +98,7 @@ REASONS: Cases = {
     "External": _mode("External"),
 }
 CLAMPS: Cases = {
+    "Budget": REASONS["Budget"],
     "MinReplicas": REASONS["MinReplicas"],
     "MaxReplicas": lambda: once(seen(queue(99), replicas=0)),
     "MaxStep": lambda: once(seen(queue(50), replicas=0), Policy(up_max_step=3)),

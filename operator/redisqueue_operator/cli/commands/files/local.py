@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator import interruptible
 from redisqueue_operator.api import parse
+from redisqueue_operator.budget.resource import parse as parse_budget
+from redisqueue_operator.budget.shares import Budgets
 from redisqueue_operator.cli.commands.files.lint import problem_lines
 from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.cli.screen import LogLine, Screen, ScreenHandler, table
@@ -39,7 +41,10 @@ def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
     parser = subcommands.add_parser("local", description=__doc__)
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="YAML with RedisQueues and their handlers' ConfigMaps"
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="YAML with RedisQueues, their budgets and their handlers' ConfigMaps",
     )
     parser.add_argument(
         "--redis-url", metavar="URL", help="use this Redis, not an embedded one; spec.redis is not used"
@@ -125,7 +130,8 @@ def read_checked(path: Path) -> Definitions:
         definitions = Definitions.read(path)
     except DefinitionError as error:
         raise UserError(str(error)) from error
-    problems = [line for item in definitions.queues.values() for line in problem_lines(item)]
+    items = [*definitions.queues.values(), *definitions.budgets.values()]
+    problems = [line for item in items for line in problem_lines(item)]
     if problems:
         raise UserError("\n  ".join([f"{path} would be refused:", *problems]))
     return definitions
@@ -141,6 +147,7 @@ class LocalRun:
         self.handler_path = options.handler_path or [self.file.parent, Path.cwd()]
         self.source_folders = dict(options.source or ())
         self.definitions = definitions
+        self.budgets = Budgets()
         self.page_port: int | None = options.page
         self.screen = Screen()
         self._changed_at = self.file.stat().st_mtime_ns
@@ -164,11 +171,14 @@ class LocalRun:
             stack.push_async_callback(self._drain, platform)
             expected = BY_DESIGN if self.url is None else ()
             history = PageHistory(expected=expected) if self.page_port is not None else None
-            engine = Engine(platform, page=history)
+            engine = Engine(platform, page=history, budgets=self.budgets)
             if history is not None:
                 await self._serve(stack, engine, history)
             platform.changed = engine.notify
             stop = asyncio.Event()
+            self._limit()
+            sharing = asyncio.create_task(self.budgets.run(), name="budgets")
+            stack.callback(sharing.cancel)
             task = asyncio.create_task(engine.run(stop), name="engine")
             stack.push_async_callback(end, task, stop)
             self._greet(url)
@@ -209,11 +219,21 @@ class LocalRun:
             return
         self._changed_at = saved_at
         try:
-            platform.load(read_checked(self.file))
+            self.definitions = read_checked(self.file)
+            platform.load(self.definitions)
+            self._limit()
         except UserError as error:
             self.screen.say(f"{error}\nthe former version stays in force")
         else:
             self.screen.say(f"{self.file} was saved: taken over")
+
+    def _limit(self) -> None:
+        """Have the budgets of the file in force, and no others."""
+        present = {budget.key: budget for budget in map(parse_budget, self.definitions.budgets.values())}
+        for key in self.budgets.standings.keys() - present.keys():
+            self.budgets.drop(key)
+        for budget in present.values():
+            self.budgets.put(budget)
 
     def _say(self, worker: str, line: str) -> None:
         """What a worker printed."""

@@ -1,0 +1,1 @@
+"""The kind RedisQueueBudget: workers that several RedisQueues share."""

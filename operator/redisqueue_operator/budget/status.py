@@ -1,0 +1,162 @@
+"""`.status` of a RedisQueueBudget, from how it was shared out. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.decide.budget import minimums_fit, used
+from redisqueue_operator.decide.status.worth import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from redisqueue_operator.budget.shares import Standing
+
+Json = dict[str, Any]
+Verdict = tuple[str, str, str]
+SHOWN = 50
+"""So many queues are listed, those first that lack most; all are counted."""
+NAMED = 5
+EXCEEDED = (
+    "All minReplicas together, and what cannot be taken, are more than the budget: the higher priority has"
+    " its minimum first, those of one priority have parts of theirs. Raise the budget, or lower"
+    " spec.scaling.minReplicas."
+)
+UNCOUNTED = (
+    "The workers of {} do not request what is limited, so that their number does not grow: set requests in"
+    " spec.worker.resources of each."
+)
+
+
+def build_status(standing: Standing, previous: Mapping[str, Any], now: float) -> Json:
+    """The status to write in place of `previous`; `now` in seconds since the epoch."""
+    claims, got = standing.claims, standing.shares
+    have = used(claims)
+    rows = sorted(claims, key=lambda each: (got[each.queue].ceiling - got[each.queue].wanted, each.queue))
+    short = [each.queue for each in claims if got[each.queue].verdict != "Enough"]
+    return {
+        "observedGeneration": standing.budget.generation,
+        "queues": len(claims),
+        "limited": len(short),
+        "wanted": sum(share.wanted for share in got.values()),
+        "workers": have[0],
+        **({"cpu": f"{have[1]}m"} if standing.budget.limit[1] < float("inf") else {}),
+        **({"memory": str(have[2])} if standing.budget.limit[2] < float("inf") else {}),
+        "shares": [
+            {
+                "queue": each.queue,
+                "priority": each.priority,
+                "minimum": each.minimum,
+                "wanted": got[each.queue].wanted,
+                "workers": each.current,
+                "busy": min(each.busy, each.current),
+                "share": got[each.queue].target,
+                "ceiling": got[each.queue].ceiling,
+                "reason": got[each.queue].verdict,
+            }
+            for each in rows[:SHOWN]
+        ],
+        "conditions": list(_conditions(standing, short, previous, timestamp(now))),
+    }
+
+
+def unusable(generation: int, problem: str, previous: Mapping[str, Any], now: float) -> Json:
+    """The status of one whose spec says nothing usable: it limits nothing."""
+    stalled = ("False", "InvalidSpec", f"It limits nothing: {problem}")
+    verdicts = {"Ready": stalled, "Reconciling": ("False", *stalled[1:]), "Stalled": ("True", *stalled[1:])}
+    return {
+        "observedGeneration": generation,
+        "conditions": list(_dated(verdicts, generation, previous, timestamp(now))),
+    }
+
+
+def told(status: Mapping[str, Any]) -> tuple[object, ...]:
+    """What people are told at once when it changes."""
+    conditions = conditions_of(status)
+    return (
+        status.get("observedGeneration"),
+        *((kind, each["status"], each["reason"]) for kind, each in conditions.items()),
+    )
+
+
+def _conditions(
+    standing: Standing, short: list[str], previous: Mapping[str, Any], now: str
+) -> Iterator[Json]:
+    claims, got = standing.claims, standing.shares
+    verdicts: dict[str, Verdict] = {"Ready": ("True", "InForce", f"{_queues(len(claims))} share it.")}
+    if not claims:
+        verdicts["Ready"] = ("True", "NoQueues", "It selects no RedisQueue that this operator has looked at.")
+    if short:
+        text = f"{_queues(len(short))} of {len(claims)} have less than they want: {_some(short)}."
+        verdicts["Limited"] = ("True", "Scarce", text)
+    else:
+        verdicts["Limited"] = ("False", "Enough", "Everybody has what it wants.")
+    fits = minimums_fit(claims, standing.budget.limit)
+    verdicts["MinimumsFit"] = (
+        ("True", "Fit", "All minReplicas together are within the budget.")
+        if fits
+        else (
+            "False",
+            "MinimumsExceedBudget",
+            EXCEEDED,
+        )
+    )
+    uncounted = [each.queue for each in claims if got[each.queue].verdict == "Uncounted"]
+    verdicts["Countable"] = (
+        (
+            "False",
+            "MissingRequests",
+            UNCOUNTED.format(_some(uncounted)),
+        )
+        if uncounted
+        else ("True", "Counted", "Each worker requests what is limited.")
+    )
+    verdicts["Exclusive"] = _exclusive(standing)
+    ends = ("False", "InForce", "Nothing is under way.")
+    yield from _dated(
+        {**verdicts, "Reconciling": ends, "Stalled": ("False", "NotStalled", "Nobody needs to act.")},
+        standing.budget.generation,
+        previous,
+        now,
+    )
+
+
+def _exclusive(standing: Standing) -> Verdict:
+    texts = []
+    if standing.lost:
+        texts.append(f"{_pairs(standing.lost)} belong to an older budget, which counts")
+    if standing.won:
+        texts.append(f"{_pairs(standing.won)} are selected by a younger budget too, which does not count")
+    if texts:
+        return ("False", "Overlapping", f"{'; '.join(texts)}: have one budget select each RedisQueue.")
+    return ("True", "NoOverlap", "No other budget selects its queues.")
+
+
+def _dated(
+    verdicts: Mapping[str, Verdict], generation: int, previous: Mapping[str, Any], now: str
+) -> Iterator[Json]:
+    before = conditions_of(previous)
+    for kind, (status, reason, message) in verdicts.items():
+        last = before.get(kind, {})
+        yield {
+            "type": kind,
+            "status": status,
+            "observedGeneration": generation,
+            "lastTransitionTime": last["lastTransitionTime"] if last.get("status") == status else now,
+            "reason": reason,
+            "message": message,
+        }
+
+
+def _queues(number: int) -> str:
+    return f"{number} RedisQueue{'s' * (number != 1)}"
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(sorted(names)[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _pairs(pairs: tuple[tuple[str, str], ...]) -> str:
+    return _some([f"{queue} ({budget})" for queue, budget in pairs])

@@ -1,0 +1,265 @@
+"""How RedisQueues share a budget of workers: what each wants goes in, what each may have comes out.
+
+Nothing is remembered: who has what now is all the history there is. It moves only when a want does, and wants
+are stabilized before they come here.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from redisqueue_operator.decide.children.drift import quantity
+from redisqueue_operator.decide.children.merge import merged
+from redisqueue_operator.decide.scaling import Policy
+from redisqueue_operator.decide.scaling.live_pods import LivePods, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.decide.scaling import Decision
+    from redisqueue_operator.observe.facts import Observation
+
+Amount = tuple[int, int, int]
+"""Workers, thousandths of a processor, bytes of memory."""
+Limit = tuple[float, float, float]
+"""The most of each; infinite where there is no limit."""
+
+Verdict = Literal["Enough", "Limited", "Waiting", "GivesWay", "Uncounted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one queue wants of a budget and has of it, in workers."""
+
+    queue: str
+    wanted: int
+    """The need within the queue's own limits, after its stabilization windows."""
+    current: int
+    busy: int = 0
+    """Those of `current` that work, or do not say: they are never taken."""
+    minimum: int = 0
+    priority: int = 0
+    """The larger goes first."""
+    held: int = 0
+    """Workers that stay whatever is decided: the need is unknown, or somebody else chooses the number."""
+    cost: Amount | None = (1, 0, 0)
+    """Of one worker; None where its pod does not request what the budget limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allotment:
+    """What one queue may have of its budget, in workers."""
+
+    ceiling: int
+    """The most for now. Fewer than there are: idle ones go."""
+    target: int
+    """What it is to have once those who have too many gave way."""
+    wanted: int
+    verdict: Verdict
+
+
+def shares(claims: Sequence[Claim], limit: Limit) -> dict[str, Allotment]:
+    """Who may have how many: first all minimums, then the higher priority, within one the one who has fewer.
+
+    All ceilings together stay within the limit, or within what there is already where that is more. A worker
+    that would not fit before others have gone keeps its place: smaller ones do not take it again and again.
+    """
+    ordered = sorted(claims, key=lambda claim: claim.queue)
+    costs = [(1, 0, 0) if claim.cost is None else claim.cost for claim in ordered]
+    held = [claim.current if claim.cost is None else claim.held for claim in ordered]
+    # What would be right, and what is possible as long as nobody's busy workers go.
+    right = _entitled(ordered, costs, held, limit)
+    busy = [max(each, min(claim.busy, claim.current)) for claim, each in zip(ordered, held, strict=True)]
+    possible = _entitled(ordered, costs, busy, limit)
+    goals = [max(min(a, b), each) for a, b, each in zip(right, possible, held, strict=True)]
+    granted = [claim.current for claim in ordered]
+    left = _less(limit, granted, costs)
+    _fill(ordered, costs, granted, goals, left, reserve=True)
+    return {
+        claim.queue: _share(claim, min(goals[n], granted[n]), right[n]) for n, claim in enumerate(ordered)
+    }
+
+
+def minimums_fit(claims: Sequence[Claim], limit: Limit) -> bool:
+    """Whether the minimums, and what is held, are within the limit all together."""
+    costs = [(1, 0, 0) if claim.cost is None else claim.cost for claim in claims]
+    least = [claim.current if claim.cost is None else max(claim.held, claim.minimum) for claim in claims]
+    return all(each >= 0 for each in _less(limit, least, costs))
+
+
+def used(claims: Sequence[Claim]) -> Amount:
+    """What all have now."""
+    total = [0, 0, 0]
+    for claim in claims:
+        for part, each in enumerate(claim.cost or (1, 0, 0)):
+            total[part] += each * claim.current
+    return total[0], total[1], total[2]
+
+
+def _share(claim: Claim, ceiling: int, right: int) -> Allotment:
+    wanted = max(claim.wanted, claim.held)
+    if claim.cost is None:
+        return Allotment(claim.current, claim.current, claim.wanted, "Uncounted")
+    if ceiling >= wanted:
+        return Allotment(ceiling, right, wanted, "Enough")
+    if ceiling < claim.current:
+        return Allotment(ceiling, right, wanted, "GivesWay")
+    return Allotment(ceiling, right, wanted, "Waiting" if ceiling < right else "Limited")
+
+
+def _entitled(claims: Sequence[Claim], costs: list[Amount], held: list[int], limit: Limit) -> list[int]:
+    """How many each is to have where `held` cannot be taken from it."""
+    wanted = [max(claim.wanted, kept) for claim, kept in zip(claims, held, strict=True)]
+    if all(left >= 0 for left in _less(limit, wanted, costs)):
+        return wanted
+    counts = list(held)
+    left = _less(limit, counts, costs)
+    least = [
+        max(kept, min(claim.minimum, want)) for claim, kept, want in zip(claims, held, wanted, strict=True)
+    ]
+    # In proportion, where not even the minimums fit.
+    _fill(claims, costs, counts, least, left, level=lambda n, count: count / least[n])
+    _fill(claims, costs, counts, wanted, left)
+    return counts
+
+
+def _fill(
+    claims: Sequence[Claim],
+    costs: list[Amount],
+    counts: list[int],
+    goals: list[int],
+    left: list[float],
+    *,
+    level: Callable[[int, int], float] = lambda _, count: count,
+    reserve: bool = False,
+) -> None:
+    """Add to `counts`, worker by worker, as long as something is `left`: to the lowest `level` of the highest
+    priority, and of equals to one that has that worker already.
+
+    What does not fit is passed over; with `reserve` all that comes after it waits.
+    """
+
+    def entry(n: int) -> tuple[int, float, bool, int]:
+        return -claims[n].priority, level(n, counts[n]), counts[n] >= claims[n].current, n
+
+    heap = [entry(n) for n in range(len(claims)) if counts[n] < goals[n]]
+    heapq.heapify(heap)
+    while heap:
+        n = heap[0][3]
+        if all(have >= each for have, each in zip(left, costs[n], strict=True) if each):
+            for part, each in enumerate(costs[n]):
+                left[part] -= each
+            counts[n] += 1
+            if counts[n] < goals[n]:
+                heapq.heapreplace(heap, entry(n))
+                continue
+        elif reserve:
+            return
+        heapq.heappop(heap)
+
+
+def _less(limit: Limit, counts: Sequence[int], costs: Sequence[Amount]) -> list[float]:
+    """What is left of the limit."""
+    return [
+        most - sum(count * cost[part] for count, cost in zip(counts, costs, strict=True))
+        for part, most in enumerate(limit)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a budget says to the decision about one of its queues."""
+
+    budget: str
+    """Its name; empty while the budgets were not read yet."""
+    most: int | None
+    """Workers; None: no more than there are, its share is not known yet."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selecting:
+    """A budget, for the question whose a queue is."""
+
+    name: str
+    created_at: str
+    """As the API server writes it: the order of texts is that of time."""
+
+
+def owner_of(budgets: Sequence[Selecting]) -> Selecting | None:
+    """Of all budgets that select one queue, the oldest counts."""
+    return min(budgets, key=lambda each: (each.created_at, each.name), default=None)
+
+
+def why(share: Allotment, budget: str) -> str:
+    """A share in words."""
+    texts: Mapping[Verdict, str] = {
+        "Enough": "it has all that it needs",
+        "Limited": "the rest belongs to queues of a higher priority, or of the same one with no more",
+        "Waiting": f"{share.target} are its part, once workers of others have finished",
+        "GivesWay": f"{share.target} are its part, idle workers go",
+        "Uncounted": "its pods do not request what the budget limits, so that their number does not grow: "
+        "set requests in spec.worker.resources",
+    }
+    return f"budget {budget}: {share.ceiling} of {share.wanted} wanted: {texts[share.verdict]}"
+
+
+_UNITS = {"cpu": Decimal(1000), "memory": Decimal(1)}
+
+
+def cost_of(rq: RedisQueue, limit: Limit) -> Amount | None:
+    """What one worker counts for: what its pod requests. None where it does not say what is limited."""
+    worker = rq.spec.worker
+    ours = {"spec": {"containers": [{"name": "worker", "resources": worker.resources}]}}
+    pod = merged(ours, worker.template).get("spec") or {}
+    parts = [1, 0, 0]
+    for part, name in enumerate(_UNITS, 1):
+        if limit[part] == float("inf"):
+            continue
+        running = [_request(each, name) for each in pod.get("containers") or ()]
+        first = [_request(each, name) or Decimal(0) for each in pod.get("initContainers") or ()]
+        known = [each for each in running if each is not None]
+        if len(known) < len(running) or not running:
+            return None
+        amount = max([sum(known, Decimal(0)), *first]) * _UNITS[name]
+        parts[part] = int(amount.to_integral_value(ROUND_CEILING))
+    return parts[0], parts[1], parts[2]
+
+
+def _request(container: Mapping[str, Any], name: str) -> Decimal | None:
+    """A limit alone is a request, too: so the API server has it."""
+    resources = container.get("resources") or {}
+    for kind in ("requests", "limits"):
+        if (value := (resources.get(kind) or {}).get(name)) is not None:
+            return quantity(str(value))
+    return None
+
+
+def claim_of(
+    rq: RedisQueue, observation: Observation, decision: Decision, cost: Amount | None, at: float | None = None
+) -> Claim:
+    """What the queue wants and has, after a look at it; `at` as in `Policy.of`.
+
+    Unknown is never zero: without Redis, and where somebody else chooses, it keeps what it has.
+    """
+    policy = Policy.of(rq.spec, at)
+    current = observation.replicas or 0
+    chosen = policy.manual_replicas is not None or policy.mode in ("Paused", "DryRun", "External")
+    stays = chosen or policy.mode == "UpOnly" or observation.queue is None
+    wanted = decision.to_replicas if chosen else decision.unbudgeted_replicas
+    if policy.mode == "DownOnly":
+        wanted = min(wanted, current)
+    return Claim(
+        queue=rq.key.name,
+        wanted=wanted,
+        current=current,
+        busy=LivePods.of(observation, policy).count(State.BUSY, State.UNKNOWN, State.HUNG),
+        minimum=min(policy.min_replicas, policy.max_replicas),
+        priority=rq.spec.scaling.priority,
+        held=current if stays else 0,
+        cost=cost,
+    )
