@@ -8,6 +8,7 @@ from tests.support.page_history import Told, condition
 
 from redisqueue_operator.api import Key
 from redisqueue_operator.serve.page.model import PAGE_ROWS, Query, QueryError, Sum, fleet_view, queue_view
+from redisqueue_operator.serve.page.queue_page import queue_page
 
 
 @pytest.fixture
@@ -114,4 +115,19 @@ def test_one_queue_has_its_changes_the_newest_first(told: Told) -> None:
     view = queue_view(told.history, key, ["a line"], {})
     assert view is not None
     assert [(ago, change.before, change.after) for ago, change in view.changes] == [(5, 2, 1), (65, 0, 2)]
+    assert view.known_for_seconds == 65
     assert queue_view(told.history, Key("shop", "gone"), [], {}) is None
+
+
+def test_a_queue_says_since_when_it_is_known(told: Told) -> None:
+    """No change since then is not no change in the last hour."""
+    key = told.see("emails", queue(3))
+    told.now += 65
+    since = "00:58:55 UTC, when this operator began to look after it"
+    for change in (False, True):
+        if change:
+            told.history.scaled(key, 0, 2, "Backlog")
+        view = queue_view(told.history, key, [], {})
+        assert view is not None
+        text = queue_page(view, Query(), 3600.0, 0.0, "")
+        assert f"{'Known' if change else 'has not changed'} since {since}" in text

@@ -137,6 +137,8 @@ class QueueHistory:
     """One RedisQueue: how it was last seen, and how it came to that."""
 
     ring: Ring
+    began_at: float
+    """Since when anything is known of it: what an operator before this one did, it has told nobody."""
     observation: Observation | None = None
     decision: Decision | None = None
     state: str = ""
@@ -194,5 +196,5 @@ class PageHistory:
 
     def _of(self, key: Key, now: float) -> QueueHistory:
         if (seen := self.queues.get(key)) is None:
-            seen = self.queues[key] = QueueHistory(Ring(now))
+            seen = self.queues[key] = QueueHistory(Ring(now), now)
         return seen

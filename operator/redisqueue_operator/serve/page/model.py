@@ -127,6 +127,8 @@ class QueueView:
     series: Mapping[Gauge | Flow, Series]
     changes: tuple[tuple[float, Change], ...]
     """The newest first, with the seconds since each."""
+    known_for_seconds: float
+    """Changes before that were another operator's, or there was none to see them."""
     explained: tuple[str, ...] = ()
     letters: Mapping[str, Letters] = field(default_factory=dict)
     """Of dead letters and failed messages, why they were given up."""
@@ -169,6 +171,7 @@ def queue_view(
         conditions=_conditions(seen),
         series={what: tuple(seen.ring.series(now, what)) for what in (*Gauge, *Flow)},
         changes=tuple((now - change.at, change) for change in reversed(seen.changes)),
+        known_for_seconds=now - seen.began_at,
         explained=tuple(explained),
         letters=letters,
     )

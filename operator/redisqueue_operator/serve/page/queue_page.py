@@ -133,10 +133,12 @@ def _changes(view: QueueView, at: float) -> Element:
         numbers = classed("td", "number", f"{number(change.before)} → {number(change.after)}")
         rows.append(element("tr", None, when, numbers, element("td", None, foreign(change.reason))))
     title = element("h2", None, "Latest changes")
+    since = f"{clock(at - view.known_for_seconds)} UTC, when this operator began to look after it."
     if not rows:
-        text = "The number of workers has not changed since this operator leads."
+        text = f"The number of workers has not changed since {since}"
         return element("section", None, title, element("p", None, text))
-    return element("section", None, title, table("changes", heads("At", "#Workers", "Because of"), rows))
+    shown = table("changes", heads("At", "#Workers", "Because of"), rows)
+    return element("section", None, title, shown, classed("p", "remark", f"Known since {since}"))
 
 
 def _letters(view: QueueView) -> Iterator[Element]:
