@@ -207,8 +207,9 @@ def _is_open(schedule: ScalingSchedule, moment: datetime) -> bool:
         tick = each.next_after(moment - day)
         while tick <= moment:
             last[each], tick = tick, each.next_after(tick)
-            if moment - tick > timedelta(days=1):  # often ticking ones: only the end of it counts
-                tick = max(tick, each.next_after(moment - timedelta(days=1) - second))
+            recent = each.next_after(moment - timedelta(days=1) - second)
+            if recent <= moment:  # often ticking ones: only the end of it counts
+                tick = max(tick, recent)
     return last[start] > last[end]
 
 
