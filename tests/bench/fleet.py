@@ -68,10 +68,10 @@ def reactions(stage: Stage, kind: str, phases: int) -> Result:
     return {"what": "reaction", "kind": kind, "delays": delays, "writes": writes}
 
 
-def burst(stage: Stage, names: list[str]) -> Result:
+def burst(stage: Stage, names: list[str], messages: int = 100) -> Result:
     """All sleeping queues get work at one moment."""
     cpu = stage.cpu_seconds()
-    at = stage.push(names, 100)
+    at = stage.push(names, messages)
     first: dict[str, float] = {}
 
     def all_woke(_: object) -> bool:
@@ -117,6 +117,20 @@ def fleet(stage: Stage, count: int, effort: Effort) -> list[Result]:
     return results
 
 
+def sleepers(stage: Stage, count: int, woken: int, effort: Effort) -> Iterator[Result]:
+    """A fleet at rest, of which some at random get a message each at one moment."""
+    names = [f"queue-{number}" for number in range(count)]
+    stage.create(names)
+    written = lambda calls: {one.name for one in calls if one.resource == "redisqueues/status"}  # noqa: E731
+    stage.until(lambda calls: len(written(calls)) >= count, f"{count} Deployments", 300)
+    stage.quiet(10)
+    time.sleep(20)  # they were all looked at in one moment
+    yield {"what": "fleet", "state": "idle", "queues": count, **stage.measure(effort.window)}
+    for turn in range(effort.bursts):
+        chosen = random.Random(turn).sample(names, woken)
+        yield burst(stage, chosen, 1) | {"what": "sleepers", "of": count}
+
+
 def bursts(stage: Stage, count: int, effort: Effort) -> Iterator[Result]:
     """Bursts in a fleet that is there, and then what pods cost."""
     names = [f"queue-{number}" for number in range(count)]
@@ -126,10 +140,15 @@ def bursts(stage: Stage, count: int, effort: Effort) -> Iterator[Result]:
     yield {"what": "pods", "bytes": memory_of_pods(10_000), "seconds_per_change": seconds}
 
 
-def compete(effort: Effort, bin_folder: Path) -> list[Result]:
-    """All results. Each part has a server and an operator of its own."""
+def compete(effort: Effort, bin_folder: Path, only: str = "") -> list[Result]:
+    """All results, or those of one part. Each part has a server and an operator of its own."""
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="redisqueue-bench-") as folder:
+        with Stage(bin_folder, Path(folder)) as stage:
+            most = effort.fleets[-1]
+            results += [_told(one) for one in sleepers(stage, most, most // 10, effort)]
+        if only == "sleepers":
+            return results
         with Stage(bin_folder, Path(folder)) as stage:
             for kind in ("asleep", "awake", "polled"):
                 results += [_told(reactions(stage, kind, effort.phases))]
@@ -154,12 +173,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="10 phases and 50 queues, in a minute or two")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement")
+    parser.add_argument("--only", choices=["sleepers"], default="", help="this part alone")
     options = parser.parse_args()
     if (folder := binaries()) is None:
         sys.exit(f"bench-operator: {MISSING}")
     outcome = Outcome(f"{os.cpu_count()} cores, the operator on one of them", platform.python_version())
     try:
-        results = compete(QUICK if options.quick else FULL, folder)
+        results = compete(QUICK if options.quick else FULL, folder, options.only)
     except Failed as problem:
         sys.exit(f"bench-operator: {problem}")
     outcome.tell(results, markdown, options.json)

@@ -48,6 +48,12 @@ def _reactions(results: Sequence[Result]) -> str:
         cpu = median(one["cpu_seconds"] for one in bursts)
         name = f"a burst in {count} sleeping queues ({len(bursts)} times, {cpu:.2f} s of CPU each)"
         lines.append(f"| {name} | {_spread(delays)} | {writes:g} each | p99 < 2 |")
+    sleepers = [one for one in results if one["what"] == "sleepers"]
+    if sleepers:
+        delays = [delay for one in sleepers for delay in one["delays"]]
+        first, writes = sleepers[0], max(one["writes"] / one["queues"] for one in sleepers)
+        name = f"a message in {first['queues']} of {first['of']:,} sleeping queues ({len(sleepers)} times)"
+        lines.append(f"| {name} | {_spread(delays)} | {writes:g} each | p99 < 0.3 |")
     return "\n".join(lines)
 
 

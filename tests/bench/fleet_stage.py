@@ -228,9 +228,10 @@ class Stage:
             return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
 
     def _scripts(self) -> int:
-        """Scripts and blocking pops: all that the operator calls, and nothing else here does."""
+        """Scripts, blocking pops, questions to a connection: the operator's calls, and nobody else's here."""
+        names = ("evalsha", "blmove", "hello")
         stats = self.client.info("commandstats")
-        return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "blmove"))
+        return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in names)
 
 
 def _call(event: dict[str, Any]) -> Call | None:

@@ -38,7 +38,13 @@ _GLOB = re.compile(r"([\\*?\[\]^])")
 
 
 def rules(
-    role: Role, keys: QueueKeys, *, cluster: bool = False, selects: bool = False, names_itself: bool = False
+    role: Role,
+    keys: QueueKeys,
+    *,
+    cluster: bool = False,
+    selects: bool = False,
+    names_itself: bool = False,
+    tracks: bool = False,
 ) -> tuple[str, ...]:
     """Key patterns and commands for `ACL SETUSER`, without user and password.
 
@@ -48,9 +54,11 @@ def rules(
         cluster: the clients are those of a Redis Cluster; each node needs the rules then.
         selects: the queue is in another database than 0.
         names_itself: the clients give themselves a name, as workers, the operator and the command line do.
+        tracks: the server may tell an operator's client of changes, so that it need not look for them.
     """
     allowed = [*commands(role), *["cluster|slots", "command", "asking"] * cluster]
     allowed += ["select"] * selects + ["client|setname"] * names_itself
+    allowed += ["client|tracking"] * (tracks and role == "operator")
     return (*(f"~{pattern}" for pattern in _patterns(role, keys)), *(f"+{name}" for name in allowed))
 
 

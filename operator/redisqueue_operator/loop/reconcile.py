@@ -121,6 +121,7 @@ class Engine:
             depth=self._queue.waiting(),
             endpoints=self._sampler.endpoints,
             sleepers=self._sampler.sleepers,
+            told=self._sampler.told,
             loop_age_seconds=self._queue.stuck_seconds(),
             resync_age_seconds=self._clock() - self._resync.tried_at,
             sample_age_seconds=self._sampler.silent_seconds(),

@@ -22,6 +22,8 @@ class Vitals:
     """Redis servers (by user) that are sampled."""
     sleepers: int = 0
     """Queues that are waited on with a connection each."""
+    told: int = 0
+    """Queues that rest until their server tells of a change."""
     unreadable: int = 0
     """Collections (a kind in a namespace) that the API server does not let us read."""
     loop_age_seconds: float = 0.0

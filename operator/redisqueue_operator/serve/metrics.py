@@ -308,6 +308,7 @@ class _VitalsMetrics(Collector):
                 vitals.unreadable,
             ),
             ("redis_sleepers", "Empty queues that are waited on, a connection each.", vitals.sleepers),
+            ("redis_told", "Empty queues that rest until their server tells of a change.", vitals.told),
         ):
             yield GaugeMetricFamily(f"redisqueue_operator_{name}", text, value=value)
         ages = GaugeMetricFamily(

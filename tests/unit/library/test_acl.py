@@ -41,6 +41,7 @@ def test_a_word_is_quoted_as_redis_cli_reads_it() -> None:
         ({}, []),
         ({"cluster": True}, ["+cluster|slots", "+command", "+asking"]),
         ({"selects": True, "names_itself": True}, ["+select", "+client|setname"]),
+        ({"tracks": True}, ["+client|tracking"]),
     ],
 )
 def test_where_more_is_needed(options: dict[str, bool], more: list[str]) -> None:

@@ -127,7 +127,7 @@ async def test_the_first_message_of_a_sleeping_queue_is_answered_at_once(
     monkeypatch.setattr(sampler, "FASTEST_SECONDS", 3600.0)
     for n in range(10):
         key = await sampled(platform, engine, f"q{n}")
-        await until(lambda: redis_client.info("clients")["blocked_clients"] == 1, "asleep, and it alone")
+        await until(lambda: engine.vitals().told == 1, "asleep, and it alone")
         redis_client.lpush(QueueKeys(f"q{n}").pending, "m")
         await until(lambda key=key: platform.scales(key), "a scale write")
 

@@ -182,16 +182,16 @@ def test_how_the_control_loop_does(metrics: OperatorMetrics) -> None:
         depth=3,
         endpoints=2,
         sleepers=64,
+        told=900,
         loop_age_seconds=0.5,
         resync_age_seconds=20,
         sample_age_seconds=1,
     )
     metrics.follow(lambda: vitals)
-    shown = [
-        value(f"redisqueue_operator_{name}") for name in ("queue_depth", "redis_endpoints", "redis_sleepers")
-    ]
+    names = ("queue_depth", "redis_endpoints", "redis_sleepers", "redis_told")
+    shown = [value(f"redisqueue_operator_{name}") for name in names]
     ages = [value("redisqueue_operator_age_seconds", {"of": of}) for of in ("loop", "resync", "sample")]
-    assert (shown, ages) == ([3, 2, 64], [0.5, 20, 1])
+    assert (shown, ages) == ([3, 2, 64, 900], [0.5, 20, 1])
 
 
 def test_what_dead_workers_held_is_counted_while_the_redis_queue_is_there(metrics: OperatorMetrics) -> None:

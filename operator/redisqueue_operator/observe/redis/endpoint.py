@@ -1,4 +1,8 @@
-"""One Redis, one user: the loop that samples its queues, and the waiters of those that sleep."""
+"""One Redis, one user: the loop that samples its queues, and what wakes those that sleep.
+
+Where the server tells of changes (see `tracking`), sleeping queues rest: they are looked at when it tells,
+when a delayed message is due, and every 15 s. Elsewhere some have a blocking waiter, and all are sampled.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,20 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from redis_message_queue.asyncio.consumer import Consumer
 from redis_message_queue.connection import ConnectionSettings
+from redis_message_queue.operations import as_text
 from redis_message_queue.server import server_facts_async
-from redis_message_queue.stats import sample_async
+from redis_message_queue.stats import sample_async, sample_call
 from redis_message_queue.trouble import AWAY
+from redisqueue_operator.decide import waking
+from redisqueue_operator.decide.waking import Waking
 from redisqueue_operator.interruptible import cancelled, ended
+from redisqueue_operator.observe.redis.tracking import Tracking
 
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
@@ -30,6 +38,8 @@ Connect = Callable[[ConnectionSettings], Any]
 FASTEST_SECONDS, SLOWEST_SECONDS = 0.2, 1.0
 """Between two samples."""
 WAIT_SECONDS = 60.0
+FEWEST_CONNECTIONS = 2
+"""Where a URL allows no more, samples need them."""
 SAMPLE_TIMEOUT_SECONDS = 10.0
 # Whether messages are safe on a server changes seldom; each refused question leaves a line in its ACL LOG.
 FACTS_SECONDS, UNTOLD_SECONDS, FACTS_AGAIN_SECONDS, FACTS_TIMEOUT_SECONDS = 300.0, 3600.0, 30.0, 1.0
@@ -37,7 +47,7 @@ FACTS_SECONDS, UNTOLD_SECONDS, FACTS_AGAIN_SECONDS, FACTS_TIMEOUT_SECONDS = 300.
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One queue to sample. `wake`: whether its first message may and shall wake us through a blocking pop."""
+    """One queue to sample. `wake`: whether its first message may and shall wake us before the next sample."""
 
     keys: QueueKeys
     settings: ConnectionSettings
@@ -52,6 +62,8 @@ class SampledQueue:
     wakes_in_vain: int = 0
     news: tuple[object, ...] = field(default=())
     news_at: float = float("inf")
+    looked_at: float = 0.0
+    waking: Waking = field(default=Waking())
 
     @property
     def waits(self) -> bool:
@@ -85,6 +97,11 @@ class Endpoint(Generic[K]):
         self._client: Any = None
         self._hurry = asyncio.Event()
         self._hurried: set[K] = set()
+        self._unarmed: set[K] = set()
+        self._arming: asyncio.Task[None] | None = None
+        self._tracking: Tracking[K] | None = (
+            Tracking(self._told, settings.redacted) if settings.max_connections > FEWEST_CONNECTIONS else None
+        )
         self._all_at = self._all_due = _now()
         self._failures = 0
         self._loop = asyncio.create_task(self._run(), name=f"sample {settings.redacted}")
@@ -107,14 +124,29 @@ class Endpoint(Generic[K]):
             if known.watched.keys != watched.keys:
                 known.last, known.news = None, ()
             _cancel(known.waiter)
-            known.watched, known.waiter = watched, None
+            self._forget(key)
+            known.watched, known.waiter, known.waking = watched, None, Waking()
             self._hasten(key)
 
     def drop(self, key: K) -> None:
         _cancel(self.queues.pop(key).waiter)
+        self._forget(key)
+
+    def told(self) -> int:
+        """How many queues rest until the server tells of a change."""
+        return sum(queue.waking.rests for queue in self.queues.values())
+
+    def _forget(self, key: K) -> None:
+        self._unarmed.discard(key)
+        if self._tracking is not None:
+            self._tracking.forget(key)
 
     async def close(self) -> None:
         await ended([self._loop])
+        if self._arming is not None:
+            await ended([self._arming])
+        if self._tracking is not None:
+            await self._tracking.close()
         await ended(queue.waiter for queue in self.queues.values() if queue.waiter)
         if self._client is not None:
             with contextlib.suppress(*AWAY):
@@ -126,7 +158,8 @@ class Endpoint(Generic[K]):
             self._hurry.clear()
             hurried, self._hurried = self._hurried, set()
             if _now() >= self._all_due:
-                news = await self._sample(dict(self.queues), self._took)
+                due = {key: self.queues[key] for key in self._due() | hurried if key in self.queues}
+                news = await self._sample(due, self._took)
                 pause = self._pause(resting=not news)
                 longest = max(pause, SLOWEST_SECONDS)
                 self._all_at = _now()
@@ -135,9 +168,22 @@ class Endpoint(Generic[K]):
             else:
                 await self._sample({key: self.queues[key] for key in hurried if key in self.queues})
             self.tried_at = self._clock()
+            self._arm()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._all_due - _now()):
                     await self._hurry.wait()
+
+    def _due(self) -> set[K]:
+        """What is to be looked at now, and of those that rest the one that was longest not looked at.
+
+        That one shows whether the server can be read at all.
+        """
+        now = _now()
+        due = {key for key, queue in self.queues.items() if waking.is_due(queue.waking, now)}
+        if len(due) < len(self.queues):
+            rest = (key for key in self.queues if key not in due)
+            due.add(min(rest, key=lambda key: self.queues[key].looked_at))
+        return due
 
     def _hasten(self, key: K) -> None:
         """Sample this queue at once: to sample all for each one of many would be quadratic."""
@@ -153,23 +199,33 @@ class Endpoint(Generic[K]):
         if not self._failures and _now() >= self._facts_due:
             await self._learn()
         started = self._clock()
-        try:
-            async with asyncio.timeout(SAMPLE_TIMEOUT_SECONDS):
-                client = await self.client()
-                # A replica may be read, but no worker can claim there: its numbers are nobody's truth.
-                keys = [queue.watched.keys for queue in queues.values()]
-                samples = await sample_async(client, keys, of_master=True)
-        except Exception as error:
-            samples = [error] * len(queues)
+        samples = await self._read(queues)
         if took is not None:
             took(self._clock() - started)
         failed = all(isinstance(each, Exception) for each in samples)
+        if failed and (rest := {key: each for key, each in self.queues.items() if each.waking.rests}):
+            for queue in rest.values():
+                queue.waking = waking.lost(queue.waking)
+            queues |= {key: queue for key, queue in rest.items() if key not in queues}
+            samples = await self._read(queues)
+            failed = all(isinstance(each, Exception) for each in samples)
         self._failures = self._failures + 1 if failed else 0
         news = False
         for (key, queue), seen in zip(queues.items(), samples, strict=True):
             if self.queues.get(key) is queue:
                 news |= self._take(key, queue, seen)
         return news
+
+    async def _read(self, queues: dict[K, SampledQueue]) -> Sequence[QueueSample | Exception]:
+        for queue in queues.values():
+            queue.waking = waking.looking(queue.waking)
+        try:
+            async with asyncio.timeout(SAMPLE_TIMEOUT_SECONDS):
+                # A replica may be read, but no worker can claim there: its numbers are nobody's truth.
+                keys = [queue.watched.keys for queue in queues.values()]
+                return await sample_async(await self.client(), keys, of_master=True)
+        except Exception as error:
+            return [error] * len(queues)
 
     async def _learn(self) -> None:
         """Ask whether messages are safe on the server; what was known stays until it answers."""
@@ -190,6 +246,17 @@ class Endpoint(Generic[K]):
     def _take(self, key: K, queue: SampledQueue, seen: QueueSample | Exception) -> bool:
         news = _news(seen)
         changed, queue.news, queue.last = news != queue.news, news, seen
+        queue.looked_at = _now()
+        sleeps = not isinstance(seen, Exception) and queue.watched.wake and _sleeps(seen)
+        due_seconds = None if isinstance(seen, Exception) else seen.next_due_seconds
+        queue.waking = waking.looked(
+            queue.waking,
+            sleeps=sleeps,
+            now=_now(),
+            due_seconds=due_seconds,
+            share=random.uniform(0.7, 1.0),  # noqa: S311
+        )
+        (self._unarmed.add if sleeps and queue.waking.arming is None else self._unarmed.discard)(key)
         if changed:
             queue.news_at = self._clock()
             self._changed(key)
@@ -197,9 +264,42 @@ class Endpoint(Generic[K]):
             # At a server that is no master any more nobody is woken; samples would take its connection, too.
             _cancel(queue.waiter)
         # When enough connections sleep already, this queue is seen by the sample alone.
-        elif queue.watched.wake and _sleeps(seen) and not queue.waits and not self._sleepers.locked():
+        elif sleeps and self._blocks() and not queue.waits and not self._sleepers.locked():
             queue.waiter = asyncio.create_task(self._wait(key, queue), name=f"wait {queue.watched.keys.name}")
         return changed
+
+    def _blocks(self) -> bool:
+        """Whether the server does not tell of changes, so that waiters are needed."""
+        return self._tracking is None or self._tracking.refused
+
+    def _told(self, key: K, changed: bool) -> None:
+        """The server told of a change, or can tell of none any more."""
+        if (queue := self.queues.get(key)) is not None:
+            queue.waking = (waking.told if changed else waking.lost)(queue.waking)
+            self._hasten(key)
+
+    def _arm(self) -> None:
+        """Have the server tell of those that sleep, without keeping samples waiting."""
+        if self._arming is not None and not self._arming.done():
+            return
+        if self._tracking is not None and self._unarmed and self._tracking.usable:
+            now = _now()
+            keys = [key for key in self._unarmed if self.queues[key].waking.arm_at <= now]
+            if keys:
+                wanted = {key: self.queues[key] for key in keys}
+                self._arming = asyncio.create_task(self._have_told(self._tracking, wanted))
+
+    async def _have_told(self, tracking: Tracking[K], wanted: dict[K, SampledQueue]) -> None:
+        names = {key: _read_keys(queue) for key, queue in wanted.items()}
+        for key, number in (await tracking.arm(await self.client(), names)).items():
+            queue = wanted[key]
+            if self.queues.get(key) is not queue or _read_keys(queue) != names[key]:
+                tracking.forget(key)
+                continue
+            _cancel(queue.waiter)
+            queue.waking = waking.armed(queue.waking, number)
+            self._unarmed.discard(key)
+            self._hasten(key)
 
     async def _wait(self, key: K, queue: SampledQueue) -> None:
         """Sleep in a blocking pop until the queue has a message, then have it sampled."""
@@ -231,6 +331,11 @@ class Endpoint(Generic[K]):
 def _now() -> float:
     """The time by which this loop sleeps."""
     return asyncio.get_running_loop().time()
+
+
+def _read_keys(queue: SampledQueue) -> list[str]:
+    """All that a sample reads."""
+    return [as_text(name) for name in sample_call(queue.watched.keys).keys]
 
 
 def _cancel(task: asyncio.Task[None] | None) -> None:

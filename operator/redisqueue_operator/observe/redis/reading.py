@@ -63,7 +63,8 @@ class Reading:
         queue, scaling = rq.spec.queue, rq.spec.scaling
         most = max(scaling.max_replicas, *(each.max_replicas or 0 for each in scaling.schedules), 0)
         scales_up = scaling.mode in ("Auto", "UpOnly") and most > 0 and rq.spec.replicas is None
-        wake = scaling.wake == "Auto" and scales_up
+        # What is deleted waits for one more sample: it does not rest.
+        wake = scaling.wake == "Auto" and scales_up and not rq.deletion
         keys = QueueKeys(queue.name, queue.key_separator)
         self._sampler.watch(key, Watched(keys, tracked.settings, wake))
 

@@ -1,7 +1,7 @@
 """Redis at a glance: one connection per endpoint and user, its queues in one pipeline, every moment.
 
-A queue that was sampled empty is also waited on with a blocking, non-consuming pop, so that its first message
-is seen at once and not at the next sample.
+The first message of a queue that sleeps is seen at once and not at the next sample: the server tells of it,
+over one more connection for all of them, or else some are waited on with a blocking, non-consuming pop.
 """
 
 from __future__ import annotations
@@ -137,6 +137,11 @@ class Sampler(Generic[K]):
         """How many queues are waited on."""
         queues = (queue for endpoint in self._endpoints.values() for queue in endpoint.queues.values())
         return sum(queue.waits for queue in queues)
+
+    @property
+    def told(self) -> int:
+        """How many queues rest until their server tells of a change."""
+        return sum(endpoint.told() for endpoint in self._endpoints.values())
 
     def silent_seconds(self) -> float:
         """Since the last try to sample, of the endpoint where it is longest ago."""

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         raise UserError("which queue? Give its name, rq/NAME for a RedisQueue of the cluster, or -f FILE")
     granted = {
-        role: rules(role, keys, cluster=cluster, selects=selects, names_itself=True)
+        role: rules(role, keys, cluster=cluster, selects=selects, names_itself=True, tracks=True)
         for role in options.role or ROLES
     }
     users = {role: ([role], words) for role, words in granted.items()}
