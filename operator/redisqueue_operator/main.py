@@ -33,6 +33,7 @@ from redisqueue_operator.observe.redis.settings import Connections
 from redisqueue_operator.observe.references import References
 from redisqueue_operator.options import Options, read_options
 from redisqueue_operator.redrive.controller import RedriveController
+from redisqueue_operator.schedule.controller import ScheduleController
 from redisqueue_operator.serve.http import HealthServer
 from redisqueue_operator.serve.metrics import OperatorMetrics
 from redisqueue_operator.serve.page.history import PageHistory
@@ -182,6 +183,8 @@ class Operator:
         self._metrics.follow(lambda: replace(engine.vitals(), unreadable=coverage.unseen_count))
         redrives = RedriveController(api, writer, store, connections, connect, options.scope)
         self._metrics.follow_redrives(redrives.counted)
+        schedules = ScheduleController(api, writer, store, connections, connect, options.scope)
+        self._metrics.follow_schedules(lambda: schedules.ticks)
         election = self._election = Election(
             KubernetesLease(api, options.own_namespace, options.lease_name),
             options.identity,
@@ -191,6 +194,7 @@ class Operator:
         def notify(key: Key) -> None:
             engine.notify(key)
             redrives.notify(key)
+            schedules.notify(key)
 
         watching, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
@@ -199,7 +203,9 @@ class Operator:
         )
         await _first_of(watches, asyncio.create_task(watching.wait()))
         self._catch_signals()  # kopf has installed its own
-        leading = asyncio.create_task(self._reign(election, engine, (redrives, sharing), stop_engine))
+        leading = asyncio.create_task(
+            self._reign(election, engine, (redrives, sharing, schedules), stop_engine)
+        )
         await _first_of(watches, leading, asyncio.create_task(self._told.wait()))
         # First our own tasks, then kopf: it cancels at its end whatever was started after it.
         stop_engine.set()
@@ -218,7 +224,7 @@ class Operator:
         self,
         election: Election,
         engine: Engine,
-        others: Sequence[RedriveController | BudgetController],
+        others: Sequence[RedriveController | BudgetController | ScheduleController],
         stop: asyncio.Event,
     ) -> None:
         """Wait for the Lease, then reconcile for as long as it is held."""

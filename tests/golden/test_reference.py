@@ -35,7 +35,7 @@ def values(part: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in part["enum"])
     if "minimum" in part and "maximum" in part:
         return f"{part['minimum']} … {part['maximum']}"
-    kind = str(part["type"])
+    kind = str(part.get("type", "anything"))
     return {"string": "text", "array": "list", "object": ""}.get(kind, kind)
 
 

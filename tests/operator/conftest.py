@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_SERVER = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
-OURS = ("redisqueues", "redisqueueredrives", "redisqueuebudgets")
+OURS = ("redisqueues", "redisqueueredrives", "redisqueuebudgets", "redisqueueschedules")
 AUDITED = "system:serviceaccount:rights:redisqueue-operator"
 """Whose requests the shared server writes to its audit log."""
 PLACES = 'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{"\\n"}{end}'

@@ -85,7 +85,7 @@ def judge(server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Kubeco
         missing(f"kubeconform: {problem}")
     versions = {item["apiVersion"] for path in FILES for item in objects(path)}
     ours = "/openapi/v3/apis/redisqueue.dev/v1alpha1"
-    kinds = ('"RedisQueue"', '"RedisQueueRedrive"', '"RedisQueueBudget"')
+    kinds = ('"RedisQueue"', '"RedisQueueRedrive"', '"RedisQueueBudget"', '"RedisQueueSchedule"')
     # It publishes new kinds some moments after they are served.
     until(lambda: all(kind in server.kubectl("get", "--raw", ours)[1] for kind in kinds), "ours are there")
     found.learn(server, versions)

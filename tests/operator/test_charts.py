@@ -23,10 +23,11 @@ OPTIONAL = {
     "poddisruptionbudget.policy",
     "service",
 }
-CRDS = CRD, OTHER_CRD, _ = (
+CRDS = CRD, OTHER_CRD, *_ = (
     "crd/redisqueues.redisqueue.dev",
     "crd/redisqueueredrives.redisqueue.dev",
     "crd/redisqueuebudgets.redisqueue.dev",
+    "crd/redisqueueschedules.redisqueue.dev",
 )
 
 

@@ -11,7 +11,16 @@ import pytest
 import yaml
 from tests.support.odd_redisqueues import odd_redisqueue
 from tests.support.operator_process import Cluster
-from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, budget, redis_queue, redrive, sample_objects
+from tests.support.redisqueue_cases import (
+    BAD,
+    GOOD,
+    SAMPLES,
+    budget,
+    redis_queue,
+    redrive,
+    sample_objects,
+    schedule,
+)
 
 from redisqueue_operator import api
 from redisqueue_operator.api.definition import schema, with_defaults
@@ -41,7 +50,7 @@ def test_good_is_accepted_and_defaulted_alike(server: ApiServer, case: str) -> N
 
 
 @pytest.mark.parametrize(
-    "obj", [redis_queue("unseen"), redrive(), budget()], ids=lambda obj: str(obj["kind"])
+    "obj", [redis_queue("unseen"), redrive(), budget(), schedule()], ids=lambda obj: str(obj["kind"])
 )
 def test_what_no_operator_has_looked_at_is_not_current(server: ApiServer, obj: dict[str, Any]) -> None:
     """Health checks compare the generations: without a status they would call it well."""

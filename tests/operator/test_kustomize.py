@@ -69,6 +69,24 @@ REDRIVE = {
     "spec": {"queueRef": {"name": "jobs"}},
 }
 
+OF_A_QUEUE = {
+    "apiVersion": "redisqueue.dev/v1alpha1",
+    "kind": "RedisQueueSchedule",
+    "metadata": {"name": "nightly"},
+    "spec": {"schedule": "@daily", "payload": "a", "queueRef": {"name": "jobs"}},
+}
+OF_A_REDIS = {
+    "apiVersion": "redisqueue.dev/v1alpha1",
+    "kind": "RedisQueueSchedule",
+    "metadata": {"name": "hourly"},
+    "spec": {
+        "schedule": "@hourly",
+        "payload": "a",
+        "redis": QUEUE["spec"]["redis"],  # type: ignore[index]
+        "queue": {"name": "a"},
+    },
+}
+
 
 @pytest.fixture
 def built(tmp_path: Path) -> dict[str, dict[str, Any]]:
@@ -76,7 +94,9 @@ def built(tmp_path: Path) -> dict[str, dict[str, Any]]:
     folder = required(binaries(), NO_SERVER)
     shutil.copy(ROOT / "crds" / "kustomize" / "names.yaml", tmp_path)
     (tmp_path / "kustomization.yaml").write_text(KUSTOMIZATION)
-    (tmp_path / "queue.yaml").write_text(yaml.safe_dump_all([QUEUE, WITH_FILES, REDRIVE]))
+    (tmp_path / "queue.yaml").write_text(
+        yaml.safe_dump_all([QUEUE, WITH_FILES, REDRIVE, OF_A_QUEUE, OF_A_REDIS])
+    )
     done = subprocess.run(
         [folder / "kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=False
     )
@@ -105,6 +125,10 @@ def test_every_reference_follows_the_generated_name(built: dict[str, dict[str, A
     pulled = built["RedisQueue/jobs"]["spec"]["worker"]["imagePullSecrets"]
     assert pulled == [{"name": built["Secret/login"]["metadata"]["name"]}]
     assert built["RedisQueueRedrive/again"]["spec"]["queueRef"] == {"name": "shop-jobs"}
+    assert built["RedisQueueSchedule/nightly"]["spec"]["queueRef"] == {"name": "shop-jobs"}
+    named = references(built["RedisQueueSchedule/hourly"]["spec"])
+    assert len(named) >= 5
+    assert {path: name for path, name in named.items() if name not in generated} == {}
 
 
 def test_images_are_set_as_those_of_a_pod(built: dict[str, dict[str, Any]]) -> None:

@@ -240,8 +240,9 @@ def test_without_the_definition_there_is_scaling_all_the_same(
     with operator(cluster, tmp_path) as process:
         redis_client.lpush(QueueKeys("scaled").pending, "one")
         until(lambda: cluster.replicas("scaled") == 1, "a worker")
-        told = "RedisQueueRedrives cannot be watched, again in "
-        until(lambda: told in process.log.read_text(), "the log says what is missing")
+        for kind in ("RedisQueueRedrives", "RedisQueueSchedules"):
+            told = f"{kind} cannot be watched, again in "
+            until(lambda told=told: told in process.log.read_text(), "the log says what is missing")  # type: ignore[misc]
         cluster.install()
         cluster.apply(redrive("late", "scaled"))
         until(lambda: phase(cluster, "late") == "Succeeded", "it is carried out at last", seconds=60)

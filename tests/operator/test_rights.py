@@ -13,7 +13,7 @@ from tests.support.audit import granted, requests
 from tests.support.helm import MISSING, NAMES, Helm, binary
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
-from tests.support.redisqueue_cases import budget, redis_queue, redrive
+from tests.support.redisqueue_cases import budget, redis_queue, redrive, schedule
 from tests.support.required import required
 
 from redis_message_queue.keys import QueueKeys
@@ -30,7 +30,7 @@ ACCOUNT = "redisqueue-operator"
 RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount")
 NEVER_USED: frozenset[str] = frozenset()
 """Rights that no story of an operator can need and that stay all the same, as `audit.Right` tells them."""
-# What takes a minute, or ten, takes a second; and the first word about a redrive, and about a budget,
+# What takes a minute, or ten, takes a second; and the first word about a redrive, a budget and a schedule
 # finds that somebody else wrote to it meanwhile.
 HASTE = """
 import redisqueue_operator.decide.children.drift as companions
@@ -39,7 +39,7 @@ import redisqueue_operator.redrive.controller as redrives
 from redisqueue_operator.apply.writer import Writer
 companions.KEEP_SECONDS = references.FRESH_SECONDS = 1.0
 redrives.AGAIN_SECONDS = 0.1
-write, late = Writer.status_of, {"redisqueueredrives", "redisqueuebudgets"}
+write, late = Writer.status_of, {"redisqueueredrives", "redisqueuebudgets", "redisqueueschedules"}
 async def status_of(self, resource, key, raw, status):
     if resource.plural in late:
         late.remove(resource.plural)
@@ -109,6 +109,7 @@ def test_they_are_enough_and_no_more(
             story.workers_go(operator)
             story.a_letter_comes_back()
             story.a_budget_is_shared()
+            story.a_schedule_ticks()
             story.handlers_change()
             story.a_template_is_tried()
             story.no_budget_is_wanted()
@@ -193,6 +194,15 @@ class Story:
         until(told, "it says who shares it")
         self.cluster.run("delete", "rqb", "shared", "-n", NAMESPACE)
 
+    def a_schedule_ticks(self) -> None:
+        ticking = schedule(schedule="* * * * * *", queueRef={"name": "jobs"})
+        ticking["metadata"]["namespace"] = NAMESPACE
+        self.cluster.apply(ticking)
+        last = lambda: ((self.get("rqs", "nightly") or {}).get("status") or {}).get("lastScheduleTime")  # noqa: E731
+        until(last, "a message is enqueued")
+        self.cluster.run("delete", "rqs", "nightly", "-n", NAMESPACE)
+        self.client.delete(self.keys.pending)
+
     def handlers_change(self) -> None:
         first = self.snapshots()
         assert len(first) == 1
@@ -227,7 +237,7 @@ class Story:
         """The next story begins with nothing: with its own Lease, its own Events."""
         free = ("--type=merge", "-p", '{"metadata":{"finalizers":null}}')
         self.cluster.server.kubectl("patch", "rq", "jobs", "-n", NAMESPACE, *free)
-        kinds = "rq,rqr,rqb,deployment,configmap,poddisruptionbudget,lease,events"
+        kinds = "rq,rqr,rqb,rqs,deployment,configmap,poddisruptionbudget,lease,events"
         self.cluster.run("delete", kinds, "--all", "-n", NAMESPACE)
 
 

@@ -43,6 +43,7 @@ _PLACES = {
     "rq": (_OURS, "redisqueues"),
     "rqr": (_OURS, "redisqueueredrives"),
     "rqb": (_OURS, "redisqueuebudgets"),
+    "rqs": (_OURS, "redisqueueschedules"),
 }
 
 

@@ -65,5 +65,5 @@ def blocks(page: Path) -> list[Block]:
 
 def needs_cluster(words: list[str]) -> bool:
     """Whether a command asks an API server."""
-    asked = any(word.startswith(("rq/", "rqr/")) for word in words) or "support-bundle" in words
+    asked = any(word.startswith(("rq/", "rqr/", "rqs/")) for word in words) or "support-bundle" in words
     return words[0] == "kubectl" or asked

@@ -49,6 +49,17 @@ def budget(**spec: Any) -> Object:
     }
 
 
+def schedule(**spec: Any) -> Object:
+    """The smallest good RedisQueueSchedule, with parts of its spec replaced."""
+    smallest = {"schedule": "0 3 * * *", "payload": "a", "queueRef": {"name": "emails"}}
+    return {
+        "apiVersion": "redisqueue.dev/v1alpha1",
+        "kind": "RedisQueueSchedule",
+        "metadata": {"name": "nightly", "namespace": "default"},
+        "spec": {name: value for name, value in {**smallest, **spec}.items() if value is not None},
+    }
+
+
 def redis(**fields: Any) -> Object:
     return redis_queue(redis={**SMALL_REDIS, **fields})
 
@@ -334,6 +345,30 @@ BAD: dict[str, Bad] = {
     ),
     "redrive with another mind": Bad(redrive(max=2), "spec", old=redrive(max=1)),
     "redrive of a sudden for real": Bad(redrive(), "spec", old=redrive(dryRun=True)),
+    # RedisQueueSchedule.
+    "schedule without a payload": Bad(schedule(payload=None), "spec.payload"),
+    "schedule of four fields": Bad(schedule(schedule="* * * *"), "spec.schedule"),
+    "schedule that is no macro": Bad(schedule(schedule="@every 5s"), "spec.schedule"),
+    "schedule with a time zone": Bad(schedule(schedule="TZ=UTC 0 3 * * *"), "spec.schedule"),
+    "schedule of no queue": Bad(schedule(queueRef=None), "spec"),
+    "schedule of two queues": Bad(schedule(redis=SMALL_REDIS, queue={"name": "a"}), "spec"),
+    "schedule of a queue without a name": Bad(schedule(queueRef=None, redis=SMALL_REDIS), "spec.queue"),
+    "schedule with a queue and no redis": Bad(schedule(queue={"name": "a"}), "spec.queue"),
+    "schedule of a blank queue": Bad(
+        schedule(queueRef=None, redis=SMALL_REDIS, queue={"name": " "}), "spec.queue.name"
+    ),
+    "schedule of a queue with a separator": Bad(
+        schedule(queueRef=None, redis=SMALL_REDIS, queue={"name": "a::b"}), "spec.queue.name"
+    ),
+    "schedule of a cluster's queue": Bad(
+        schedule(queueRef=None, redis={**SMALL_REDIS, "mode": "Cluster"}, queue={"name": "a"}),
+        "spec.queue.name",
+    ),
+    "schedule with a password": Bad(
+        schedule(queueRef=None, redis={"url": "redis://:secret@redis"}, queue={"name": "a"}), "spec.redis.url"
+    ),
+    "schedule without any patience": Bad(schedule(startingDeadlineSeconds=0), "spec.startingDeadlineSeconds"),
+    "schedule with half of the ticks": Bad(schedule(missedTicks="Some"), "spec.missedTicks"),
 }
 
 GOOD: dict[str, Object] = {
@@ -386,6 +421,19 @@ GOOD: dict[str, Object] = {
         match={"pattern": "[a-z]+", "field": "order.country", "equals": ""},
         dryRun=True,
         ttlSecondsAfterFinished=0,
+    ),
+    "schedule": schedule(),
+    "schedule by seconds": schedule(schedule=" */2  * * * * MON-FRI", payload={"a": [1, None]}),
+    "schedule by a macro": schedule(schedule="@daily", payload=[1, 2.5, True]),
+    "schedule with all": schedule(
+        timeZone="Europe/Berlin",
+        jitterSeconds=60,
+        startingDeadlineSeconds=60,
+        missedTicks="All",
+        suspend=True,
+        queueRef=None,
+        redis={**SMALL_REDIS, "mode": "Cluster"},
+        queue={"name": "{a}", "keySeparator": ":"},
     ),
     "own variable": worker(env=[{"name": "REDISQUEUE_HANDLER_PATH", "value": "/app"}]),
 }

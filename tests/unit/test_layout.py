@@ -112,9 +112,9 @@ def test_who_decides_imports_nothing_that_has_effects() -> None:
 @pytest.mark.parametrize(
     ("room", "others"),
     [
-        ("observe", {"apply", "loop", "serve", "redrive", "budget", "local", "cli"}),
-        ("decide", {"apply", "loop", "serve", "redrive", "budget", "local", "cli"}),
-        ("apply", {"loop", "serve", "redrive", "budget", "local", "cli"}),
+        ("observe", {"apply", "loop", "serve", "redrive", "budget", "schedule", "local", "cli"}),
+        ("decide", {"apply", "loop", "serve", "redrive", "budget", "schedule", "local", "cli"}),
+        ("apply", {"loop", "serve", "redrive", "budget", "schedule", "local", "cli"}),
     ],
 )
 def test_observe_decide_and_apply_know_nothing_of_who_calls_them(room: str, others: set[str]) -> None:

@@ -81,7 +81,7 @@ would mean all namespaces, with a ClusterRole that reads every Secret: nobody ge
   verbs: [get, list, watch, patch]
 # Says in their status how things are.
 - apiGroups: [redisqueue.dev]
-  resources: [redisqueues/status, redisqueueredrives/status, redisqueuebudgets/status]
+  resources: [redisqueues/status, redisqueueredrives/status, redisqueuebudgets/status, redisqueueschedules/status]
   verbs: [patch]
 # Carries out RedisQueueRedrives, and deletes finished ones when spec.ttlSecondsAfterFinished is over.
 - apiGroups: [redisqueue.dev]
@@ -90,6 +90,10 @@ would mean all namespaces, with a ClusterRole that reads every Secret: nobody ge
 # Shares the workers of RedisQueueBudgets out.
 - apiGroups: [redisqueue.dev]
   resources: [redisqueuebudgets]
+  verbs: [get, list, watch]
+# Enqueues the messages of RedisQueueSchedules.
+- apiGroups: [redisqueue.dev]
+  resources: [redisqueueschedules]
   verbs: [get, list, watch]
 # Runs the workers: a Deployment for each RedisQueue, and one beside it while a new template is on trial.
 - apiGroups: [apps]

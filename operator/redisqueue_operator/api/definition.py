@@ -19,7 +19,14 @@ REDRIVE_FILE = "redisqueue.dev_redisqueueredrives.yaml"
 REDRIVE_KIND = "RedisQueueRedrive"
 BUDGET_FILE = "redisqueue.dev_redisqueuebudgets.yaml"
 BUDGET_KIND = "RedisQueueBudget"
-FILES = {KIND: FILE, REDRIVE_KIND: REDRIVE_FILE, BUDGET_KIND: BUDGET_FILE}
+SCHEDULE_FILE = "redisqueue.dev_redisqueueschedules.yaml"
+SCHEDULE_KIND = "RedisQueueSchedule"
+FILES = {
+    KIND: FILE,
+    REDRIVE_KIND: REDRIVE_FILE,
+    BUDGET_KIND: BUDGET_FILE,
+    SCHEDULE_KIND: SCHEDULE_FILE,
+}
 
 Schema = dict[str, Any]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where libyaml was built in

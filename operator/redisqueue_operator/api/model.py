@@ -27,6 +27,13 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRef:
+    """A RedisQueue of the namespace of the one that names it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRef:
     """A key of a Secret or ConfigMap in the namespace of the RedisQueue."""
 

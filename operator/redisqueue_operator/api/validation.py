@@ -25,7 +25,7 @@ def validate(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Pro
     """Why the API server would refuse `obj`; empty when it would not.
 
     Args:
-        obj: the whole RedisQueue or RedisQueueRedrive; its status is not looked at, as with any write that is
+        obj: the whole object, of one of our kinds; its status is not looked at, as with any write that is
             not to /status.
         old: what it replaces, for the rules on immutable fields.
 
@@ -43,7 +43,9 @@ def validate(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Pro
     from redisqueue_operator.api import rules  # noqa: PLC0415 - the operator never needs it, and it is heavy
 
     before = () if old is None else (rules.typed(with_defaults(_judged(old), schema), schema),)
-    problems += rules.check(rules.typed(new, schema), schema, "", *before)
+    problems += list(rules.check(rules.typed(new, schema), schema, "", *before))
+    if kind == definition.SCHEDULE_KIND:
+        return problems or list(_no_ticks(new["spec"]))
     return problems + list(_schedules(new, problems))
 
 
@@ -81,6 +83,17 @@ def _no_json(value: Any, path: str) -> Iterator[Problem]:
     elif value is not None:
         kind = type(value).__name__
         yield Problem(path, repr(value), f"must not be a {kind}: put it in quotes", blocks_rules=True)
+
+
+def _no_ticks(spec: dict[str, Any]) -> Iterator[Problem]:
+    """What an API server cannot know: the operator says it in the status."""
+    from redisqueue_operator.decide.cron import Cron  # noqa: PLC0415 - for this kind alone
+
+    try:
+        Cron.parse(spec["schedule"], spec["timeZone"])
+    except ValueError as error:
+        name, _, message = str(error).partition(" ")
+        yield Problem(f"spec.{name}", spec[name], message)
 
 
 def _is_text(value: str) -> bool:

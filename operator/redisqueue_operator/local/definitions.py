@@ -1,4 +1,4 @@
-"""What `redisqueue local FILE` reads: RedisQueues, their budgets, and ConfigMaps with handlers."""
+"""What `redisqueue local FILE` reads: RedisQueues, their budgets and schedules, ConfigMaps with handlers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Definitions:
 
     queues: dict[tuple[str, str], Object] = field(default_factory=dict)
     budgets: dict[tuple[str, str], Object] = field(default_factory=dict)
+    schedules: dict[tuple[str, str], Object] = field(default_factory=dict)
     config_maps: dict[tuple[str, str], dict[str, str | bytes]] = field(default_factory=dict)
 
     @staticmethod
@@ -62,6 +63,8 @@ class Definitions:
                 found.queues[place] = with_identity(item, place)
             elif kind[1] == "RedisQueueBudget" and kind[0].startswith(GROUP):
                 found.budgets[place] = with_identity(item, place)
+            elif kind[1] == "RedisQueueSchedule" and kind[0].startswith(GROUP):
+                found.schedules[place] = with_identity(item, place)
             elif kind == ("v1", "ConfigMap"):
                 texts, others = (_mapping(item, part, where) for part in ("data", "binaryData"))
                 found.config_maps[place] = {

@@ -1,24 +1,24 @@
 """Carries out RedisQueueRedrives, in the leader, beside the control loop and without slowing it.
 
 Each is a task of its own, and a few of them move at a time. What was moved is counted in Redis under the
-object's uid, so a restart goes on where the last one stopped, and the status is only a report. It lists and
-watches by itself: where the definition or a right is missing, scaling goes on.
+object's uid, so a restart goes on where the last one stopped, and the status is only a report.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.api.definition import REDRIVE_KIND
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.apply.writer import TokenBucket
 from redisqueue_operator.interruptible import ended
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
-from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of, version_of
+from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of
+from redisqueue_operator.observe.follow import Follower, NamedQueues
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.redrive.resource import REDRIVES, Redrive, parse
 from redisqueue_operator.redrive.room import Room
@@ -39,8 +39,7 @@ AT_ONCE, EACH, SLOW_SECONDS = 8, 4, 3.0
 # Of all together, so that the control loop keeps most of its processor.
 BATCHES_PER_SECOND, BURST = 100.0, 10
 REPORT_SECONDS = 5.0
-REST_SECONDS, LONGEST_REST_SECONDS, AGAIN_SECONDS = 0.5, 60.0, 5.0
-ASK_SECONDS = 300.0
+AGAIN_SECONDS = 5.0
 
 
 class RedriveController:
@@ -73,17 +72,15 @@ class RedriveController:
         self._store = store
         self._scope = scope
         self._clock = clock
-        self._objects: dict[Key, Object] = {}
+        self._queues = NamedQueues(api, store)
+        self._followed = Follower(api, REDRIVES, REDRIVE_KIND, scope, self._put, self._drop)
         self._tasks: dict[Key, tuple[str, asyncio.Task[None]]] = {}
         self._reported_at: dict[str, float] = {}
-        self._changed: dict[Key, asyncio.Event] = {}
 
     async def run(self) -> None:
         """Watch, and carry out what is there. Ends only by cancellation."""
         try:
-            async with asyncio.TaskGroup() as group:
-                for namespace in self._scope.namespaces or (None,):
-                    group.create_task(self._follow(namespace))
+            await self._followed.run()
         finally:
             tasks = [task for _, task in self._tasks.values()]
             self._tasks.clear()
@@ -95,7 +92,7 @@ class RedriveController:
         With a selector those alone whose RedisQueue is watched here: of others another operator tells.
         """
         found: Counter[tuple[Key, str]] = Counter()
-        for obj in self._objects.values():
+        for obj in self._followed.objects.values():
             queue = Key(obj["metadata"]["namespace"], obj["spec"]["queueRef"]["name"])
             if not self._scope.selector or self._store.get(REDISQUEUES, queue) is not None:
                 found[queue, (obj.get("status") or {}).get("phase", "Pending")] += 1
@@ -103,48 +100,8 @@ class RedriveController:
 
     # -- which there are --
 
-    async def _follow(self, namespace: str | None) -> None:
-        path = REDRIVES.path(namespace)
-        pause = REST_SECONDS
-        while True:
-            try:
-                listed, version = await self._api.list(path)
-                self._replace(listed, namespace)
-                async for event in self._api.watch(path, version):
-                    self._take(event)
-                pause = REST_SECONDS
-            except ApiError as error:
-                pause = min(2 * pause, LONGEST_REST_SECONDS)
-                if error.status != 410:  # else what the watch began with is history
-                    log.warning("RedisQueueRedrives cannot be watched, again in %.0f s: %s", pause, error)
-            except (OSError, TimeoutError) as error:
-                pause = AGAIN_SECONDS
-                log.debug("the watch of RedisQueueRedrives broke: %s", error)
-            except Exception:
-                pause = LONGEST_REST_SECONDS
-                log.exception("the watch of RedisQueueRedrives failed")
-            await asyncio.sleep(pause)
-
-    def _replace(self, listed: list[Object], namespace: str | None) -> None:
-        present = {key_of(obj) for obj in listed}
-        for key in [key for key in self._objects if namespace in (None, key.namespace)]:
-            if key not in present:
-                self._drop(key)
-        for obj in listed:
-            self._put(obj)
-
-    def _take(self, event: Object) -> None:
-        if event["type"] == "DELETED":
-            self._drop(key_of(event["object"]))
-        elif event["type"] in ("ADDED", "MODIFIED"):
-            self._put(event["object"])
-
     def _put(self, obj: Object) -> None:
         key, uid = key_of(obj), obj["metadata"]["uid"]
-        known = self._objects.get(key)
-        if known is not None and version_of(known) > version_of(obj):
-            return
-        self._objects[key] = obj
         if obj["metadata"].get("deletionTimestamp"):
             self._stop(key)
             return
@@ -162,11 +119,9 @@ class RedriveController:
             task = asyncio.create_task(self._see_through(redrive), name=f"redrive {key}")
             self._tasks[key] = (uid, task)
 
-    def _drop(self, key: Key) -> None:
-        obj = self._objects.pop(key, None)
-        if obj is not None:
-            self._reported_at.pop(obj["metadata"]["uid"], None)
-        self._stop(key)
+    def _drop(self, obj: Object) -> None:
+        self._reported_at.pop(obj["metadata"]["uid"], None)
+        self._stop(key_of(obj))
 
     def _stop(self, key: Key) -> None:
         _, task = self._tasks.pop(key, ("", None))
@@ -182,7 +137,7 @@ class RedriveController:
                 stand = await carry_out(redrive, self)
                 log.info("redrive %s: %s: %s", redrive.key, stand.phase, stand.message)
                 await _until(lambda: self.report(redrive, stand))
-            status = (self._objects.get(redrive.key) or redrive.raw).get("status") or {}
+            status = (self._followed.objects.get(redrive.key) or redrive.raw).get("status") or {}
             seconds = seconds_to_live(redrive, status, self._api.now())
             if seconds is not None:
                 await asyncio.sleep(seconds)
@@ -194,32 +149,19 @@ class RedriveController:
 
     async def queue(self, key: Key) -> Object | None:
         """The RedisQueue; None where there is none. Waits for ever for one that another operator serves."""
-        while (obj := self._store.get(REDISQUEUES, key)) is None:
-            if await self._api.get(REDISQUEUES.path_to(key)) is None:
-                return None
-            if self._store.get(REDISQUEUES, key) is None:  # nor was it told while we asked
-                await self._change_of(key, ASK_SECONDS)
-        return obj
+        return await self._queues.get(key)
 
     async def pause(self, redrive: Redrive, seconds: float) -> None:
         """Wait that long, or until its RedisQueue changes."""
-        await self._change_of(redrive.queue, seconds)
+        await self._queues.change_of(redrive.queue, seconds)
 
     def notify(self, key: Key) -> None:
         """Something about this RedisQueue changed."""
-        if (changed := self._changed.get(key)) is not None:
-            changed.set()
-
-    async def _change_of(self, key: Key, seconds: float) -> None:
-        changed = self._changed.setdefault(key, asyncio.Event())
-        changed.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await changed.wait()
+        self._queues.notify(key)
 
     async def report(self, redrive: Redrive, stand: Stand) -> bool:
         """Write the status if that is worth it; whether nothing is left to be told. Raises Gone."""
-        obj = self._objects.get(redrive.key)
+        obj = self._followed.objects.get(redrive.key)
         if obj is None or obj["metadata"]["uid"] != redrive.uid:
             raise Gone
         before = obj.get("status") or {}
@@ -228,26 +170,15 @@ class RedriveController:
         if status == before or (recent and told(status) == told(before)):
             return True
         try:
-            self._remember(await self._writer.status_of(REDRIVES, redrive.key, obj, status))
+            self._followed.remember(await self._writer.status_of(REDRIVES, redrive.key, obj, status))
         except (ApiError, OSError, TimeoutError) as error:
             log.warning("the status of redrive %s: %s", redrive.key, error)
-            if isinstance(error, ApiError) and error.status in (404, 409):
-                await self._look_again(redrive)
+            stale = isinstance(error, ApiError) and error.status in (404, 409)
+            if stale and not await self._followed.look_again(redrive.key, redrive.uid):
+                raise Gone from error
             return False
         self._reported_at[redrive.uid] = self._clock()
         return True
-
-    async def _look_again(self, redrive: Redrive) -> None:
-        with contextlib.suppress(ApiError, OSError, TimeoutError):
-            live = await self._api.get(REDRIVES.path_to(redrive.key))
-            if live is None or live["metadata"]["uid"] != redrive.uid:
-                raise Gone
-            self._remember(live)
-
-    def _remember(self, obj: Object) -> None:
-        known = self._objects.get(key_of(obj))
-        if known is not None and version_of(known) < version_of(obj):
-            self._objects[key_of(obj)] = obj
 
     async def _remove(self, redrive: Redrive) -> bool:
         """Delete this very object; True when it is gone."""

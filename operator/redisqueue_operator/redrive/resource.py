@@ -7,16 +7,11 @@ from typing import Any, Literal
 
 from redisqueue_operator.api import definition
 from redisqueue_operator.api.definition import with_defaults
-from redisqueue_operator.api.model import Key
+from redisqueue_operator.api.model import Key, QueueRef
 from redisqueue_operator.api.parsing import build
 from redisqueue_operator.observe.cache import Resource, key_of
 
 REDRIVES = Resource(definition.GROUP, definition.VERSION, "redisqueueredrives")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueRef:
-    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

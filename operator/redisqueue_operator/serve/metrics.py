@@ -66,11 +66,12 @@ Rows = list[tuple[list[str], LastSeen]]
 
 
 class QueueMetrics(Collector):
-    """Turns `seen`, and what `redrives` tells at the scrape, into series."""
+    """Turns `seen`, and what `redrives` and `ticks` tell at the scrape, into series."""
 
     def __init__(self) -> None:
         self.seen: dict[Key, LastSeen] = {}
         self.redrives: Callable[[], Mapping[tuple[Key, str], int]] = dict
+        self.ticks: Callable[[], Mapping[tuple[Key, str], int]] = dict
 
     def collect(self) -> Iterator[Metric]:
         """All series of all queues."""
@@ -82,6 +83,7 @@ class QueueMetrics(Collector):
         yield _conditions(rows)
         yield _reasons(rows)
         yield _redrives(self.redrives())
+        yield _ticks(self.ticks())
 
 
 def _gauges(prefix: str, texts: Mapping[str, str], rows: Rows, values_of: Any) -> Iterator[Metric]:
@@ -178,6 +180,17 @@ def _redrives(counted: Mapping[tuple[Key, str], int]) -> Metric:
     return gauge
 
 
+def _ticks(counted: Mapping[tuple[Key, str], int]) -> Metric:
+    counter = CounterMetricFamily(
+        "redisqueue_schedule_ticks",
+        "Ticks of a RedisQueueSchedule, by outcome: enqueued, or missed. `name` is its own.",
+        labels=[*LABELS, "outcome"],
+    )
+    for (key, outcome), count in list(counted.items()):
+        counter.add_metric([key.namespace, key.name, outcome], count)
+    return counter
+
+
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -268,6 +281,10 @@ class OperatorMetrics:
     def follow_redrives(self, counted: Callable[[], Mapping[tuple[Key, str], int]]) -> None:
         """Show from now on what this says of redrives at each scrape: how many of a RedisQueue, by phase."""
         self._queues.redrives = counted
+
+    def follow_schedules(self, counted: Callable[[], Mapping[tuple[Key, str], int]]) -> None:
+        """Show from now on what this says of schedules at each scrape: their ticks, by outcome."""
+        self._queues.ticks = counted
 
     def reconciled(self, outcome: Literal["ok", "conflict", "error"], seconds: float) -> None:
         """One reconcile ended."""

@@ -5,7 +5,16 @@ from __future__ import annotations
 import copy
 
 import pytest
-from tests.support.redisqueue_cases import BAD, GOOD, SAMPLES, redis, redis_queue, sample_objects, worker
+from tests.support.redisqueue_cases import (
+    BAD,
+    GOOD,
+    SAMPLES,
+    redis,
+    redis_queue,
+    sample_objects,
+    schedule,
+    worker,
+)
 
 from redisqueue_operator import api
 from redisqueue_operator.api import definition
@@ -31,6 +40,31 @@ def test_bad_is_refused_naming_the_field(case: str) -> None:
     problems = api.validate(bad.obj, bad.old)
     assert any(bad.field in f"{problem.field} {problem.message}" for problem in problems), problems
     assert bad.old is None or api.validate(bad.old) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "says"),
+    [
+        ({"schedule": "0 0 31 2 *"}, "spec.schedule", "never ticks, because no such day exists"),
+        ({"schedule": "0 25 * * *"}, "spec.schedule", "'25' is no hour: write 0-23"),
+        ({"timeZone": "Europe/Berln"}, "spec.timeZone", "did you mean Europe/Berlin?"),
+        ({"timeZone": "Local"}, "spec.timeZone", "is not in the IANA time zone database"),
+    ],
+)
+def test_what_never_ticks_is_refused_without_an_api_server(
+    spec: dict[str, str], field: str, says: str
+) -> None:
+    (problem,) = api.validate(schedule(**spec))
+    assert problem.field == field
+    assert says in problem.message
+
+
+def test_a_schedule_reaches_redis_as_a_redisqueue_does() -> None:
+    redis_of = [
+        definition.schema(kind)["properties"]["spec"]["properties"]["redis"]
+        for kind in (definition.KIND, definition.SCHEDULE_KIND)
+    ]
+    assert redis_of[0] == redis_of[1]
 
 
 def test_a_password_is_not_shown() -> None:

@@ -86,6 +86,8 @@ def test_rights_of_the_operator(helm: Helm) -> None:
         "redisqueue.dev/redisqueueredrives/status": {"patch"},
         "redisqueue.dev/redisqueuebudgets": {"get", "list", "watch"},
         "redisqueue.dev/redisqueuebudgets/status": {"patch"},
+        "redisqueue.dev/redisqueueschedules": {"get", "list", "watch"},
+        "redisqueue.dev/redisqueueschedules/status": {"patch"},
         "apps/deployments": {"get", "list", "watch", "create", "patch", "delete"},
         "apps/deployments/scale": {"patch"},
         "apps/replicasets": {"list", "watch"},
@@ -133,7 +135,9 @@ def test_the_built_in_roles_see_queues_where_that_is_wanted(
     }
     assert set(aggregated) == ({"view", "edit", "admin"} if made else set())
     if made:
-        kinds = tuple(f"redisqueue.dev/redisqueue{each}" for each in ("s", "redrives", "budgets"))
+        kinds = tuple(
+            f"redisqueue.dev/redisqueue{each}" for each in ("s", "redrives", "budgets", "schedules")
+        )
         assert all(aggregated["view"][kind] == {"get", "list", "watch"} for kind in kinds)
         assert all("delete" in aggregated["edit"][kind] for kind in kinds)
 

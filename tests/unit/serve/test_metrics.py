@@ -212,6 +212,7 @@ def test_the_documented_table_is_the_registry() -> None:
         decision = story.at(float(second), observation)
     metrics.observe(EMAILS, fleet(of, busy=1), decision, [READY, REFUSED], limits=(0, 20))
     metrics.follow_redrives(lambda: {(EMAILS, "Failed"): 1})
+    metrics.follow_schedules(lambda: {(EMAILS, "enqueued"): 1})
     metrics.api_call("GET", 200)
     metrics.returned(EMAILS, 16)
     wanted = []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 WORKERS = "redisqueue.dev/queue"
 OPERATOR = "app.kubernetes.io/name=redis-queue-operator"
-OURS = ("redisqueues", "redisqueueredrives", "redisqueuebudgets")
+OURS = ("redisqueues", "redisqueueredrives", "redisqueuebudgets", "redisqueueschedules")
 CHILDREN = ("deployments", "replicasets", "pods", "poddisruptionbudgets")
 PACKAGES = ("redis-queue-operator", "redis", "kopf", "kubernetes", "PyYAML")
 ABOUT = (

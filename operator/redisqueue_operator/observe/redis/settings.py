@@ -15,7 +15,7 @@ from redisqueue_operator.errors import SettingsUnavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from redisqueue_operator.api.model import Tls
+    from redisqueue_operator.api.model import Redis, Tls
     from redisqueue_operator.kubernetes_api import Object
     from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
 
@@ -50,7 +50,10 @@ class Connections:
 
     async def settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
         """Raises SettingsUnavailable or ValueError, both without a credential in the text."""
-        redis, namespace = rq.spec.redis, rq.key.namespace
+        return await self.settings_of(rq.spec.redis, rq.key.namespace, fresh=fresh)
+
+    async def settings_of(self, redis: Redis, namespace: str, *, fresh: bool = False) -> ConnectionSettings:
+        """The same for any `spec.redis`, whose Secrets and host names are of that namespace."""
         url = redis.url
         if redis.url_from is not None:
             ref = redis.url_from.secret_key_ref

@@ -19,6 +19,7 @@ from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.cli.screen import LogLine, Screen, ScreenHandler, table
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.platform import LocalPlatform
+from redisqueue_operator.local.schedules import LocalSchedules
 from redisqueue_operator.local.template import ignored_fields
 from redisqueue_operator.loop.reconcile import Engine
 from redisqueue_operator.serve.page.history import PageHistory
@@ -44,7 +45,7 @@ def add_to(subcommands: Subcommands) -> None:
         "file",
         type=Path,
         metavar="FILE",
-        help="YAML with RedisQueues, their budgets and their handlers' ConfigMaps",
+        help="YAML with RedisQueues, their budgets and schedules, and their handlers' ConfigMaps",
     )
     parser.add_argument(
         "--redis-url", metavar="URL", help="use this Redis, not an embedded one; spec.redis is not used"
@@ -130,7 +131,7 @@ def read_checked(path: Path) -> Definitions:
         definitions = Definitions.read(path)
     except DefinitionError as error:
         raise UserError(str(error)) from error
-    items = [*definitions.queues.values(), *definitions.budgets.values()]
+    items = [*definitions.queues.values(), *definitions.budgets.values(), *definitions.schedules.values()]
     problems = [line for item in items for line in problem_lines(item)]
     if problems:
         raise UserError("\n  ".join([f"{path} would be refused:", *problems]))
@@ -169,6 +170,8 @@ class LocalRun:
                 tell=self._tell,
             )
             stack.push_async_callback(self._drain, platform)
+            schedules = LocalSchedules(self.definitions, redis_url=url, say=self._say_of_schedule)
+            stack.push_async_callback(schedules.close)
             expected = BY_DESIGN if self.url is None else ()
             history = PageHistory(expected=expected) if self.page_port is not None else None
             engine = Engine(platform, page=history, budgets=self.budgets)
@@ -182,7 +185,7 @@ class LocalRun:
             task = asyncio.create_task(engine.run(stop), name="engine")
             stack.push_async_callback(end, task, stop)
             self._greet(url)
-            await self._watch(platform, engine, task)
+            await self._watch((platform, schedules), engine, task)
         return 0
 
     async def _serve(self, stack: AsyncExitStack, engine: Engine, history: PageHistory) -> None:
@@ -202,14 +205,16 @@ class LocalRun:
             raise UserError(f"--page: cannot listen on port {self.page_port}: {error.strerror}") from error
         self.screen.say(f"the page: http://{LOOPBACK}:{server.bound_port}/")
 
-    async def _watch(self, platform: LocalPlatform, engine: Engine, task: asyncio.Task[None]) -> None:
+    async def _watch(
+        self, loaded: tuple[LocalPlatform, LocalSchedules], engine: Engine, task: asyncio.Task[None]
+    ) -> None:
         while not task.done():
             self._draw(engine.snapshot())
             await asyncio.wait([task], timeout=REDRAW_SECONDS)
-            self._reload(platform)
+            self._reload(*loaded)
         task.result()
 
-    def _reload(self, platform: LocalPlatform) -> None:
+    def _reload(self, *loaded: LocalPlatform | LocalSchedules) -> None:
         """Take the file again when it was saved; a faulty one changes nothing."""
         try:
             saved_at = self.file.stat().st_mtime_ns
@@ -220,7 +225,8 @@ class LocalRun:
         self._changed_at = saved_at
         try:
             self.definitions = read_checked(self.file)
-            platform.load(self.definitions)
+            for each in loaded:
+                each.load(self.definitions)
             self._limit()
         except UserError as error:
             self.screen.say(f"{error}\nthe former version stays in force")
@@ -240,6 +246,9 @@ class LocalRun:
         read = LogLine.read(line)
         if not self._expected(read.reason):
             self.screen.say(f"{worker} | {read.text}")
+
+    def _say_of_schedule(self, schedule: str, line: str) -> None:
+        self.screen.say(f"{schedule}: {line}")
 
     def _tell(self, queue: str, event: EventRecord) -> None:
         """What would be an Event in a cluster."""

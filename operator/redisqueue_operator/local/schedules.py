@@ -1,0 +1,121 @@
+"""The RedisQueueSchedules of a file, kept as in a cluster, with the one Redis of local mode."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from redis_message_queue.connection import ConnectionSettings
+from redisqueue_operator import api
+from redisqueue_operator.interruptible import cancelled, ended
+from redisqueue_operator.observe.redis.bulkhead import Bulkhead
+from redisqueue_operator.schedule.keep import Destination, Keeper, NotYet
+from redisqueue_operator.schedule.resource import Schedule, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redisqueue_operator.local.definitions import Definitions
+    from redisqueue_operator.observe.redis.endpoint import Connect
+
+AT_ONCE, SLOW_SECONDS = 8, 3.0
+
+
+@dataclass(slots=True)
+class LocalSchedule:
+    """One of the file, with its task."""
+
+    keeper: Keeper
+    task: asyncio.Task[None]
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class LocalSchedules:
+    """Use it inside a running event loop, and `close` it at the end.
+
+    Args:
+        definitions: what the file has.
+        redis_url: the Redis that all queues use, whatever `spec.redis` says.
+        say: called with a schedule's name and what became of its ticks.
+    """
+
+    def __init__(self, definitions: Definitions, *, redis_url: str, say: Callable[[str, str], None]) -> None:
+        self.connect: Connect = ConnectionSettings.connect_async
+        self.slots: Bulkhead[str] = Bulkhead(total=AT_ONCE, each=AT_ONCE, slow_seconds=SLOW_SECONDS)
+        self._settings = ConnectionSettings(url=redis_url)
+        self._say = say
+        self._said: dict[str, str] = {}
+        self._definitions = definitions
+        self._kept: dict[tuple[str, str], LocalSchedule] = {}
+        self.load(definitions)
+
+    def load(self, definitions: Definitions) -> None:
+        """Take these in place of the present ones."""
+        self._definitions = definitions
+        for place in [place for place in self._kept if place not in definitions.schedules]:
+            self._kept.pop(place).task.cancel()
+        for place, item in definitions.schedules.items():
+            if (kept := self._kept.get(place)) is not None:
+                before = kept.keeper.schedule
+                generation = before.generation + (before.raw["spec"] != item["spec"])
+                metadata = {**item["metadata"], "generation": generation}
+                status = before.raw.get("status", {})
+                kept.keeper.schedule = parse({**item, "metadata": metadata, "status": status})
+                kept.changed.set()
+            else:
+                born = {"creationTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+                schedule = parse({**item, "metadata": {**born, **item["metadata"]}})
+                self._begin(place, Keeper(schedule, self))
+
+    def _begin(self, place: tuple[str, str], keeper: Keeper) -> None:
+        changed = asyncio.Event()
+        task = asyncio.create_task(self._keep(keeper, changed), name=f"schedule {place[1]}")
+        self._kept[place] = LocalSchedule(keeper, task, changed)
+
+    async def _keep(self, keeper: Keeper, changed: asyncio.Event) -> None:
+        while not cancelled():  # redis-py loses some cancellations
+            changed.clear()
+            seconds = await keeper.look()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await changed.wait()
+
+    async def close(self) -> None:
+        """Enqueue no more."""
+        await ended([each.task for each in self._kept.values()])
+
+    # -- what a schedule stands on --
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    async def target(self, schedule: Schedule) -> Destination:
+        """The queue by its name, in the one Redis."""
+        if schedule.spec.queue is not None:
+            return Destination(self._settings, schedule.spec.queue.name, schedule.spec.queue.key_separator)
+        key = schedule.queue
+        item = self._definitions.queues.get((key.namespace, key.name)) if key is not None else None
+        if item is None:
+            text = f"spec.queueRef.name: no RedisQueue {key.name if key else ''!r} in the file: add it"
+            raise NotYet("QueueMissing", text, acts=True)
+        queue = api.parse(item).spec.queue
+        return Destination(self._settings, queue.name, queue.key_separator)
+
+    async def report(self, schedule: Schedule, status: dict[str, Any]) -> bool:
+        """Say what is new in it, and keep it."""
+        schedule.raw["status"] = status
+        ready = next(each for each in status["conditions"] if each["type"] == "Ready")
+        news = f"{ready['reason']}: {ready['message']}" if ready["reason"] != "Scheduled" else ""
+        if news and self._said.get(schedule.key.name) != news:
+            self._say(schedule.key.name, news)
+        self._said[schedule.key.name] = news
+        return True
+
+    def counted(self, schedule: Schedule, outcome: str, ticks: int) -> None:
+        """Say that ticks were left out; of those that were not, their messages tell."""
+        if outcome == "missed":
+            self._say(schedule.key.name, f"{ticks} ticks were left out, they are too late")

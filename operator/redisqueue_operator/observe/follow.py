@@ -1,0 +1,151 @@
+"""A kind of which there are few, listed and watched by itself, and the RedisQueues that its objects name.
+
+Where the definition or a right is missing, the control loop goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
+from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redisqueue_operator.api.model import Key
+    from redisqueue_operator.observe.cache import Resource
+    from redisqueue_operator.scope import Scope
+
+log = logging.getLogger(__name__)
+
+REST_SECONDS, LONGEST_REST_SECONDS, AGAIN_SECONDS = 0.5, 60.0, 5.0
+ASK_SECONDS = 300.0
+
+
+class Follower:
+    """The objects of a kind, kept up to date while `run` runs.
+
+    Args:
+        resource, kind: which objects, and what one of them is called.
+        put: called with each object that is new or has changed.
+        drop: called with each object that is gone.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        resource: Resource,
+        kind: str,
+        scope: Scope,
+        put: Callable[[Object], None],
+        drop: Callable[[Object], None],
+    ) -> None:
+        self.objects: dict[Key, Object] = {}
+        self._api = api
+        self._resource = resource
+        self._kind = kind
+        self._scope = scope
+        self._put = put
+        self._drop = drop
+
+    async def run(self) -> None:
+        """List and watch. Ends only by cancellation."""
+        async with asyncio.TaskGroup() as group:
+            for namespace in self._scope.namespaces or (None,):
+                group.create_task(self._follow(namespace))
+
+    def remember(self, obj: Object) -> None:
+        """What a write answered, or a read."""
+        known = self.objects.get(key_of(obj))
+        if known is not None and version_of(known) < version_of(obj):
+            self.objects[key_of(obj)] = obj
+
+    async def look_again(self, key: Key, uid: str) -> bool:
+        """Ask for it; False when that very object is gone. Where nobody answers, it is still there."""
+        with contextlib.suppress(ApiError, OSError, TimeoutError):
+            live = await self._api.get(self._resource.path_to(key))
+            if live is None or live["metadata"]["uid"] != uid:
+                return False
+            self.remember(live)
+        return True
+
+    async def _follow(self, namespace: str | None) -> None:
+        path = self._resource.path(namespace)
+        pause = REST_SECONDS
+        while True:
+            try:
+                listed, version = await self._api.list(path)
+                self._replace(listed, namespace)
+                async for event in self._api.watch(path, version):
+                    self._take(event)
+                pause = REST_SECONDS
+            except ApiError as error:
+                pause = min(2 * pause, LONGEST_REST_SECONDS)
+                if error.status != 410:  # else what the watch began with is history
+                    log.warning("%ss cannot be watched, again in %.0f s: %s", self._kind, pause, error)
+            except (OSError, TimeoutError) as error:
+                pause = AGAIN_SECONDS
+                log.debug("the watch of %ss broke: %s", self._kind, error)
+            except Exception:
+                pause = LONGEST_REST_SECONDS
+                log.exception("the watch of %ss failed", self._kind)
+            await asyncio.sleep(pause)
+
+    def _replace(self, listed: list[Object], namespace: str | None) -> None:
+        present = {key_of(obj) for obj in listed}
+        for key in [key for key in self.objects if namespace in (None, key.namespace)]:
+            if key not in present:
+                self._gone(key)
+        for obj in listed:
+            self._told(obj)
+
+    def _take(self, event: Object) -> None:
+        if event["type"] == "DELETED":
+            self._gone(key_of(event["object"]))
+        elif event["type"] in ("ADDED", "MODIFIED"):
+            self._told(event["object"])
+
+    def _told(self, obj: Object) -> None:
+        known = self.objects.get(key_of(obj))
+        if known is None or version_of(known) <= version_of(obj):
+            self.objects[key_of(obj)] = obj
+            self._put(obj)
+
+    def _gone(self, key: Key) -> None:
+        if (obj := self.objects.pop(key, None)) is not None:
+            self._drop(obj)
+
+
+class NamedQueues:
+    """RedisQueues by the names that other objects have for them."""
+
+    def __init__(self, api: KubernetesApi, store: Store) -> None:
+        self._api = api
+        self._store = store
+        self._changed: dict[Key, asyncio.Event] = {}
+
+    async def get(self, key: Key) -> Object | None:
+        """The RedisQueue; None where there is none. Waits for ever for one that another operator serves."""
+        while (obj := self._store.get(REDISQUEUES, key)) is None:
+            if await self._api.get(REDISQUEUES.path_to(key)) is None:
+                return None
+            if self._store.get(REDISQUEUES, key) is None:  # nor was it told while we asked
+                await self.change_of(key, ASK_SECONDS)
+        return obj
+
+    def notify(self, key: Key) -> None:
+        """Something about this RedisQueue changed."""
+        if (changed := self._changed.get(key)) is not None:
+            changed.set()
+
+    async def change_of(self, key: Key, seconds: float) -> None:
+        """Wait that long, or until it changes."""
+        changed = self._changed.setdefault(key, asyncio.Event())
+        changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await changed.wait()

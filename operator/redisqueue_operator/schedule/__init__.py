@@ -1,0 +1,1 @@
+"""Enqueues at the times of cron expressions: the RedisQueueSchedule resource."""

@@ -1,0 +1,227 @@
+"""Keeps RedisQueueSchedules, in the leader, beside the control loop: a task for each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator import api as redisqueue
+from redisqueue_operator.api.definition import SCHEDULE_KIND
+from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.interruptible import cancelled, ended
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
+from redisqueue_operator.observe.cache import key_of
+from redisqueue_operator.observe.follow import Follower, NamedQueues
+from redisqueue_operator.observe.redis.bulkhead import Bulkhead
+from redisqueue_operator.schedule.keep import Destination, Keeper, NotOurs, NotYet
+from redisqueue_operator.schedule.resource import SCHEDULES, Schedule, parse
+from redisqueue_operator.schedule.status import news_of
+
+if TYPE_CHECKING:
+    from redisqueue_operator.api import RedisQueue
+    from redisqueue_operator.api.model import Key
+    from redisqueue_operator.apply.writer import Writer
+    from redisqueue_operator.observe.cache import Store
+    from redisqueue_operator.observe.redis.endpoint import Connect
+    from redisqueue_operator.observe.redis.settings import Connections
+    from redisqueue_operator.scope import Scope
+
+log = logging.getLogger(__name__)
+
+AT_ONCE, EACH, SLOW_SECONDS = 32, 8, 3.0
+REPORT_SECONDS, AGAIN_SECONDS, ASK_SECONDS = 5.0, 5.0, 30.0
+
+
+@dataclass(slots=True)
+class Kept:
+    """A schedule with its task."""
+
+    schedule: Schedule
+    keeper: Keeper
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    reported_at: float = float("-inf")
+
+
+class ScheduleController:
+    """Sees that the schedules of its scope are kept; `run` until it is cancelled.
+
+    With a label selector it keeps those alone whose RedisQueue it serves: of others another operator knows.
+
+    Args:
+        api, writer: the API server.
+        store: what the watches told of RedisQueues.
+        connections, connect: how to reach the Redis of one.
+        scope: which RedisQueues this operator serves.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        writer: Writer,
+        store: Store,
+        connections: Connections,
+        connect: Connect,
+        scope: Scope,
+    ) -> None:
+        self.connect = connect
+        self.slots: Bulkhead[str] = Bulkhead(total=AT_ONCE, each=EACH, slow_seconds=SLOW_SECONDS)
+        self.ticks: Counter[tuple[Key, str]] = Counter()
+        """How many of each schedule, by what came of them."""
+        self._api = api
+        self._writer = writer
+        self._connections = connections
+        self._scope = scope
+        self._queues = NamedQueues(api, store)
+        self._followed = Follower(api, SCHEDULES, SCHEDULE_KIND, scope, self._put, self._drop)
+        self._kept: dict[Key, Kept] = {}
+
+    async def run(self) -> None:
+        """Watch, and keep what is there. Ends only by cancellation."""
+        try:
+            await self._followed.run()
+        finally:
+            tasks = [each.task for each in self._kept.values() if each.task is not None]
+            self._kept.clear()
+            await ended(tasks)
+
+    def notify(self, key: Key) -> None:
+        """Something about this RedisQueue changed."""
+        self._queues.notify(key)
+        for each in self._kept.values():
+            if each.schedule.queue == key and each.keeper.waits:
+                each.changed.set()
+
+    # -- which there are --
+
+    def _put(self, obj: Object) -> None:
+        key, uid = key_of(obj), obj["metadata"]["uid"]
+        try:
+            schedule = parse(obj)
+        except ValueError as error:  # written under another definition
+            log.warning("RedisQueueSchedule %s: %s", key, error)
+            self._stop(key)
+            return
+        kept = self._kept.get(key)
+        if kept is not None and (kept.schedule.uid != uid or obj["metadata"].get("deletionTimestamp")):
+            self._stop(key)
+            kept = None
+        if obj["metadata"].get("deletionTimestamp") or not self._is_ours(schedule):
+            return
+        if kept is None:
+            kept = self._kept[key] = Kept(schedule, Keeper(schedule, self))
+            kept.task = asyncio.create_task(self._keep(kept), name=f"schedule {key}")
+            return
+        news = kept.schedule.generation != schedule.generation
+        kept.schedule = kept.keeper.schedule = schedule
+        if news:
+            kept.changed.set()
+
+    def _is_ours(self, schedule: Schedule) -> bool:
+        return not self._scope.selector or schedule.queue is not None
+
+    def _drop(self, obj: Object) -> None:
+        key = key_of(obj)
+        self._stop(key)
+        for counted in [each for each in self.ticks if each[0] == key]:
+            del self.ticks[counted]
+
+    def _stop(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None and kept.task is not None:
+            kept.task.cancel()
+
+    # -- one of them --
+
+    async def _keep(self, kept: Kept) -> None:
+        while True:
+            if cancelled():  # redis-py loses some cancellations
+                raise asyncio.CancelledError
+            kept.changed.clear()
+            try:
+                seconds = await kept.keeper.look()
+            except Exception:
+                log.exception("schedule %s: again in %.0f s", kept.schedule.key, AGAIN_SECONDS)
+                seconds = AGAIN_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await kept.changed.wait()
+
+    def now(self) -> float:
+        """Seconds since the epoch by the API server's clock."""
+        return self._api.now()
+
+    async def target(self, schedule: Schedule) -> Destination:
+        """Where its messages go."""
+        spec = schedule.spec
+        if spec.redis is not None and spec.queue is not None:
+            settings = await self._connections.settings_of(spec.redis, schedule.key.namespace)
+            return Destination(settings, spec.queue.name, spec.queue.key_separator)
+        key = schedule.queue
+        rq = usable(await self._queue(key) if key is not None else None, schedule)
+        queue = rq.spec.queue
+        return Destination(await self._connections.settings(rq), queue.name, queue.key_separator)
+
+    async def _queue(self, key: Key) -> Object | None:
+        """The RedisQueue. Raises NotOurs for one that there is, but that no watch tells of."""
+        patience = asyncio.timeout(ASK_SECONDS)
+        try:
+            async with patience:
+                return await self._queues.get(key)
+        except TimeoutError as error:
+            if patience.expired():
+                raise NotOurs from error
+            raise
+
+    async def report(self, schedule: Schedule, status: dict[str, Any]) -> bool:
+        """Write the status if that is worth it; whether nothing is left to be told."""
+        key = schedule.key
+        kept, obj = self._kept.get(key), self._followed.objects.get(key)
+        if kept is None or obj is None or obj["metadata"]["uid"] != schedule.uid:
+            return True  # its end is on its way
+        before = obj.get("status") or {}
+        if status == before:
+            return True
+        if time.monotonic() - kept.reported_at < REPORT_SECONDS and news_of(status) == news_of(before):
+            return False
+        try:
+            written = await self._writer.status_of(SCHEDULES, key, obj, status)
+        except (ApiError, OSError, TimeoutError) as error:
+            log.warning("the status of schedule %s: %s", key, error)
+            if isinstance(error, ApiError) and error.status in (404, 409):
+                await self._followed.look_again(key, schedule.uid)
+            return False
+        self._followed.remember(written)
+        kept.schedule = kept.keeper.schedule = replace(kept.schedule, raw=written)
+        kept.reported_at = time.monotonic()
+        return True
+
+    def counted(self, schedule: Schedule, outcome: str, ticks: int) -> None:
+        """So many ticks came to this."""
+        self.ticks[schedule.key, outcome] += ticks
+
+
+def usable(obj: Object | None, schedule: Schedule) -> RedisQueue:
+    """The RedisQueue of a schedule, typed. Raises NotYet when nothing may be enqueued there."""
+    name = schedule.queue.name if schedule.queue is not None else ""
+    if obj is None:
+        text = (
+            f"spec.queueRef.name: RedisQueue {name!r} does not exist in {schedule.key.namespace}:"
+            " create it, name another one, or delete this"
+        )
+        raise NotYet("QueueMissing", text, acts=True)
+    if obj["metadata"].get("deletionTimestamp"):
+        text = f"RedisQueue {name!r} is being deleted: name another one, or delete this"
+        raise NotYet("QueueDeleting", text)
+    ready = conditions_of(obj.get("status")).get("Ready", {})
+    if (ready.get("status"), ready.get("reason")) == ("False", "Conflict"):
+        raise NotYet("QueueConflict", f"RedisQueue {name!r} may not touch its queue: {ready['message']}")
+    try:
+        return redisqueue.parse(obj)
+    except ValueError as error:
+        raise NotYet("QueueInvalid", f"RedisQueue {name!r}: {error}", acts=True) from error

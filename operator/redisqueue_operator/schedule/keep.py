@@ -1,0 +1,196 @@
+"""One schedule for as long as it exists: look what is due, enqueue it, tell where it stands, wait."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from redis_message_queue.asyncio import RedisGateway, RedisMessageQueue
+from redis_message_queue.exceptions import RedisMessageQueueError
+from redis_message_queue.trouble import AWAY
+from redisqueue_operator.decide.due import Standing, due, message_id, standing_of
+from redisqueue_operator.errors import PlatformError, SettingsUnavailable
+from redisqueue_operator.observe.redis.bulkhead import server_at
+from redisqueue_operator.observe.redis.reading import unreadable
+from redisqueue_operator.schedule.status import IN_FORCE, SUSPENDED, Told, build_status
+
+if TYPE_CHECKING:
+    from redis_message_queue.connection import ConnectionSettings
+    from redisqueue_operator.decide.due import Timing
+    from redisqueue_operator.observe.redis.bulkhead import Bulkhead
+    from redisqueue_operator.observe.redis.endpoint import Connect
+    from redisqueue_operator.schedule.resource import Schedule
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+# A clock that was set is noticed then.
+LONGEST_WAIT_SECONDS = 60.0
+# A status that could not be written, or was not worth it yet.
+TELL_AGAIN_SECONDS = 5.0
+RETRY_BUDGET_SECONDS = 5
+# A key outlives the last moment at which its tick may be enqueued, also where clocks differ.
+KEY_MARGIN_SECONDS = 600
+
+
+class NotYet(Exception):
+    """Nothing can be enqueued for now; `acts`: until somebody acts."""
+
+    def __init__(self, reason: str, message: str, *, acts: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.acts = acts
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where messages go."""
+
+    settings: ConnectionSettings
+    name: str
+    key_separator: str
+
+
+class Ground(Protocol):
+    """What a schedule stands on: a cluster, or this machine."""
+
+    connect: Connect
+    slots: Bulkhead[str]
+    """One for each message that is being enqueued, by server."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that dates objects."""
+        ...
+
+    async def target(self, schedule: Schedule) -> Destination:
+        """Where its messages go. Raises NotYet, SettingsUnavailable, PlatformError, ValueError."""
+        ...
+
+    async def report(self, schedule: Schedule, status: dict[str, Any]) -> bool:
+        """Write the status if that is worth it; whether nothing is left to be told."""
+        ...
+
+    def counted(self, schedule: Schedule, outcome: str, ticks: int) -> None:
+        """So many ticks came to this."""
+        ...
+
+
+class NotOurs(Exception):
+    """Another operator serves its RedisQueue: it keeps it, and tells of it."""
+
+
+class Keeper:
+    """What is known of one schedule between two looks."""
+
+    def __init__(self, schedule: Schedule, ground: Ground) -> None:
+        spec = schedule.spec
+        self.schedule = schedule
+        """Replace it when its spec changes, and look again."""
+        self._ground = ground
+        status = schedule.raw.get("status") or {}
+        self._standing: Standing = standing_of(
+            status, (spec.schedule, spec.time_zone, spec.suspend), schedule.created
+        )
+        self._queue = ""
+        self._failures = 0
+        self._told = IN_FORCE
+        self._kept_by = ""
+        """What keeps the ticks that are due now: a reason of conditions."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether something keeps it, as far as is known."""
+        return not self._told.ready
+
+    async def look(self) -> float:
+        """Do what is due; seconds until the next look is worth it."""
+        schedule, spec, now = self.schedule, self.schedule.spec, self._now()
+        try:
+            timing = schedule.timing()
+        except ValueError as error:
+            return await self._tell(Told(False, "InvalidSchedule", str(error), acts=True), None, now)
+        self._standing = self._standing.under(spec.schedule, spec.time_zone, suspend=spec.suspend, now=now)
+        if spec.suspend:
+            return await self._tell(SUSPENDED, None, now)
+        found = due(timing, self._standing.since, now)
+        if found.late is not None:
+            self._leave_out(found.late, found.missed, now)
+        try:
+            told = await self._enqueue_all(timing, found.ticks)
+        except NotOurs:
+            return LONGEST_WAIT_SECONDS
+        wait = await self._tell(told, found.next, self._now())
+        if self._kept_by:
+            self._failures += 1
+            pause = FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 10)
+            return min(wait, LONGEST_PAUSE_SECONDS, pause)
+        self._failures = 0
+        until: float = found.wake.timestamp() - self._ground.now()
+        return min(wait, max(0.0, until))
+
+    def _leave_out(self, late: datetime, missed: int, now: datetime) -> None:
+        reason = self._kept_by
+        self._standing = self._standing.left_out(late, missed, reason, now)
+        self._ground.counted(self.schedule, "missed", missed)
+        log.warning("schedule %s: %d ticks up to %s are too late", self.schedule.key, missed, late)
+
+    async def _enqueue_all(self, timing: Timing, ticks: tuple[datetime, ...]) -> Told:
+        """What came of it. Only the queue's existence is looked at when nothing is due."""
+        try:
+            target = await self._ground.target(self.schedule)
+            self._queue = target.name
+            for tick in ticks:
+                await self._enqueue(target, tick, timing.deadline_seconds)
+            self._kept_by = ""
+        except NotYet as error:
+            return self._kept(error.reason, str(error), acts=error.acts)
+        except PlatformError as error:
+            return self._kept("ApiError", str(error))
+        except (SettingsUnavailable, ValueError, RedisMessageQueueError, *AWAY) as error:
+            return self._kept(*unreadable(error))
+        if reason := self._standing.kept_by:
+            text = f"The last tick was left out, because of {reason}: the next one will be tried at its time."
+            return Told(False, "TickMissed", text)
+        return IN_FORCE
+
+    def _kept(self, reason: str, message: str, *, acts: bool = False) -> Told:
+        log.info("schedule %s waits: %s: %s", self.schedule.key, reason, message)
+        self._kept_by = reason
+        return Told(False, reason, message, acts=acts)
+
+    async def _enqueue(self, target: Destination, tick: datetime, deadline_seconds: int) -> None:
+        ground, identity = self._ground, message_id(self.schedule.uid, tick)
+        hold = await ground.slots.take(server_at(target.settings))
+        try:
+            client = ground.connect(target.settings)
+            try:
+                gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)
+                queue = RedisMessageQueue(target.name, gateway=gateway, key_separator=target.key_separator)
+                # A duplicate is as good: its status was lost, or another leader was faster.
+                await queue.enqueue(
+                    self.schedule.payload,
+                    message_id=identity,
+                    deduplication_key=identity,
+                    deduplication_seconds=deadline_seconds + KEY_MARGIN_SECONDS,
+                )
+            finally:
+                await client.aclose()
+        finally:
+            ground.slots.give(hold)
+        self._standing = self._standing.enqueued(tick, identity, self._now())
+        ground.counted(self.schedule, "enqueued", 1)
+
+    async def _tell(self, told: Told, upcoming: datetime | None, now: datetime) -> float:
+        """Report; how long to wait at most."""
+        self._told = told
+        before = self.schedule.raw.get("status") or {}
+        status = build_status(
+            self.schedule, self._standing, told, before, now, queue=self._queue, upcoming=upcoming
+        )
+        whole = await self._ground.report(self.schedule, status)
+        return LONGEST_WAIT_SECONDS if whole else TELL_AGAIN_SECONDS
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._ground.now(), UTC)

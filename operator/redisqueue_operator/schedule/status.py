@@ -1,0 +1,90 @@
+"""`.status` of a RedisQueueSchedule, from where it stands. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.decide.due import Standing, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from redisqueue_operator.schedule.resource import Schedule
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What conditions say. `acts`: somebody must act, it does not mend itself."""
+
+    ready: bool
+    reason: str
+    message: str
+    acts: bool = False
+
+
+IN_FORCE = Told(True, "Scheduled", "The schedule is in force.")
+SUSPENDED = Told(True, "Suspended", "Nothing is enqueued until spec.suspend is false.")
+
+
+def build_status(
+    schedule: Schedule,
+    standing: Standing,
+    told: Told,
+    previous: Mapping[str, Any],
+    now: datetime,
+    *,
+    queue: str = "",
+    upcoming: datetime | None = None,
+) -> Json:
+    """The status to write in place of `previous`."""
+    status: Json = {"observedGeneration": schedule.generation}
+    if queue or "queue" in previous:
+        status["queue"] = queue or previous["queue"]
+    spec = {"schedule": standing.schedule, "timeZone": standing.time_zone, "suspend": standing.suspend}
+    status |= {"inForce": spec, "countsFrom": stamp(standing.counts_from)}
+    moments = {
+        "lastScheduleTime": standing.last,
+        "lastSuccessfulTime": standing.last_success,
+        "nextScheduleTime": upcoming,
+    }
+    status |= {name: stamp(moment) for name, moment in moments.items() if moment is not None}
+    status |= {"history": list(standing.history)} if standing.history else {}
+    status["conditions"] = list(_conditions(schedule, told, previous, stamp(now)))
+    return status
+
+
+def news_of(status: Mapping[str, Any]) -> tuple[object, ...]:
+    """What people are told at once when it changes."""
+    conditions = status.get("conditions") or ()
+    said = ((each["reason"], each["message"]) for each in conditions)
+    return (status.get("observedGeneration"), status.get("queue"), status.get("inForce"), *said)
+
+
+def _conditions(schedule: Schedule, told: Told, previous: Mapping[str, Any], now: str) -> Iterator[Json]:
+    before = conditions_of(previous)
+    stalled = not told.ready and told.acts
+    verdicts = {
+        "Ready": (told.ready, told.reason, told.message),
+        # For health checks, by the conventions of kstatus.
+        "Reconciling": (True, told.reason, told.message)
+        if not told.ready and not stalled
+        else (False, "Finished", "Nothing is under way."),
+        "Stalled": (True, told.reason, told.message)
+        if stalled
+        else (False, "NotStalled", "Nobody needs to act."),
+    }
+    for kind, (holds, reason, message) in verdicts.items():
+        status, last = str(holds), before.get(kind, {})
+        yield {
+            "type": kind,
+            "status": status,
+            "observedGeneration": schedule.generation,
+            "lastTransitionTime": last["lastTransitionTime"] if last.get("status") == status else now,
+            "reason": reason,
+            "message": message,
+        }
