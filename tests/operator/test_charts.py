@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.support.api_server import ApiServer
     from tests.support.helm import Helm
 
+DEFINITIONS = CHARTS.parent / "crds"
 EVERYTHING = CHARTS.parent / "tests" / "golden" / "charts" / "everything.values.yaml"
 OPTIONAL = {
     "clusterrole.rbac.authorization.k8s.io",
@@ -23,11 +24,9 @@ OPTIONAL = {
     "poddisruptionbudget.policy",
     "service",
 }
-CRDS = CRD, OTHER_CRD, *_ = (
-    "crd/redisqueues.redisqueue.dev",
-    "crd/redisqueueredrives.redisqueue.dev",
-    "crd/redisqueuebudgets.redisqueue.dev",
-    "crd/redisqueueschedules.redisqueue.dev",
+CRDS = tuple(
+    f"crd/{path.stem.removeprefix('redisqueue.dev_')}.redisqueue.dev"
+    for path in sorted(DEFINITIONS.glob("*.yaml"))
 )
 
 
@@ -70,11 +69,17 @@ class Releases:
         return json.loads(output) if code == 0 else None
 
     def owner_of_crd(self) -> str:
-        """The release that both belong to."""
-        found = [crd["metadata"]["annotations"] for name in CRDS if (crd := self.get(name))]
-        first, second = (str(notes.get("meta.helm.sh/release-name", "")) for notes in found)
-        assert first == second
-        return first
+        """The release that all of them belong to."""
+        found = [crd["metadata"]["annotations"] for crd in self.crds()]
+        (owner,) = {str(notes.get("meta.helm.sh/release-name", "")) for notes in found}
+        return owner
+
+    def crds(self) -> list[dict[str, Any]]:
+        """Every definition of ours; fails if one is not there."""
+        found = [self.get(name) for name in CRDS]
+        assert len(found) > 1
+        assert all(found)
+        return [each for each in found if each]
 
 
 @pytest.fixture
@@ -90,8 +95,7 @@ def test_crd_of_its_own_chart_is_left_alone(releases: Releases) -> None:
     releases.uninstall("one")
     assert releases.owner_of_crd() == "crds"
     releases.uninstall("crds")
-    assert releases.get(CRD), "kept, and with it every RedisQueue"
-    assert releases.get(OTHER_CRD)
+    assert releases.crds(), "kept, and with them every RedisQueue"
 
 
 def test_operator_chart_alone_brings_and_upgrades_the_crd(releases: Releases) -> None:
@@ -102,7 +106,7 @@ def test_operator_chart_alone_brings_and_upgrades_the_crd(releases: Releases) ->
     assert releases.get("deployment", "redisqueue-valkey") is None
     releases.uninstall("one")
     assert releases.get("deployment", "one-operator") is None
-    assert releases.get(CRD)
+    assert releases.crds()
     assert releases.upgrade("two", "redis-queue-operator"), "and it is no obstacle to a new start"
 
 
