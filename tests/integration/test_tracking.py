@@ -259,3 +259,27 @@ async def test_a_whole_database_that_is_gone_is_looked_at(redis_url: str, redis_
         await until(lambda: getattr(fleet.sampler.last(7), "dead_letter", 0) == 1, "a dead letter")
         redis_client.flushall()
         await until(lambda: getattr(fleet.sampler.last(7), "dead_letter", 1) == 0, "none")
+
+
+async def test_a_server_that_promises_to_tell_and_does_not_is_trusted_no_more(
+    redis_url: str,
+    redis_client: redis.Redis,
+    redis_server: EmbeddedRedis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Some proxies do so: they share connections to the server between clients."""
+    monkeypatch.setattr(waking, "LOOK_SECONDS", 0.5)
+    promise = b"+OK\r\n"
+    rule: Rule = lambda request: promise if request[1:2] == [b"TRACKING"] else None  # noqa: E731
+    with caplog.at_level(logging.WARNING):
+        async with (
+            PushProxy(redis_server.port, rule) as proxy,
+            fleet_at(ConnectionSettings(url=proxy.url)) as fleet,
+        ):
+            await fleet.rest()
+            redis_client.lpush(keys_of(0).pending, "m")
+            await until(lambda: fleet.pending(0) == 1, "it is found")
+            await until(lambda: fleet.sampler.told == 0, "the others do not rest")
+            await until(lambda: fleet.sampler.sleepers == MOST_SLEEPERS, "and are waited for")
+    assert caplog.text.count("does not tell of changes (Untold)") == 1

@@ -26,6 +26,9 @@ class Waking:
         in_vain: how often in a row the server told, and a look found nothing to do.
         told: the server told of a change that no look has found yet.
         arm_at: not to be armed before.
+        due: a delayed message is what ends the rest; nobody tells of that.
+        untold: the arming under which a look found a message that nobody had told of.
+        silent: another look came, and it has not been told of since: the server does not tell.
     """
 
     arming: int | None = None
@@ -35,6 +38,9 @@ class Waking:
     in_vain: int = 0
     told: bool = False
     arm_at: float = 0.0
+    due: bool = False
+    untold: int | None = None
+    silent: bool = False
 
 
 def armed(waking: Waking, number: int) -> Waking:
@@ -68,7 +74,12 @@ def looked(waking: Waking, *, sleeps: bool, now: float, due_seconds: float | Non
         share: how much of the longest pause is taken, up to 1: not all are to be looked at at one moment.
     """
     if not sleeps:
-        return replace(waking, rests=False, told=False, in_vain=0, arm_at=now)
+        # What was written at the very moment of a look is told a little later, and long before the next one.
+        silent = waking.untold is not None and waking.untold == waking.arming
+        untold = waking.arming if waking.rests and not waking.due else waking.untold
+        return replace(
+            waking, rests=False, told=False, in_vain=0, arm_at=now, untold=untold, silent=silent, due=False
+        )
     if waking.told:
         vain = waking.in_vain + 1
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(vain - 1, _MOST_DOUBLINGS))
@@ -79,7 +90,8 @@ def looked(waking: Waking, *, sleeps: bool, now: float, due_seconds: float | Non
     if due_seconds is not None:
         pause = min(pause, due_seconds)
     rests = waking.arming is not None and waking.arming == waking.before
-    return replace(waking, rests=rests, look_at=now + pause)
+    due = due_seconds is not None
+    return replace(waking, rests=rests, look_at=now + pause, due=due, untold=None, silent=False)
 
 
 def is_due(waking: Waking, now: float) -> bool:

@@ -145,3 +145,22 @@ def test_a_queue_that_others_empty_is_armed_more_and_more_seldom_until_it_really
     assert (
         waking.looked(waking.looking(queue), sleeps=True, now=20.0, due_seconds=None, share=1.0).in_vain == 0
     )
+
+
+def look(queue: Waking, *, sleeps: bool, due_seconds: float | None = None) -> Waking:
+    return waking.looked(waking.looking(queue), sleeps=sleeps, now=0.0, due_seconds=due_seconds, share=1.0)
+
+
+def test_a_server_is_silent_where_a_message_was_found_and_then_is_not_told_of_either() -> None:
+    found = look(rested(), sleeps=False)
+    assert not found.silent, "it may be on its way"
+    assert look(found, sleeps=False).silent
+    assert not look(waking.told(found), sleeps=False).silent
+    assert not look(waking.lost(found), sleeps=False).silent
+    assert not look(look(found, sleeps=True), sleeps=False).silent, "whoever took it may have been faster"
+
+
+def test_nobody_tells_of_a_delayed_message_that_comes_due() -> None:
+    waits = look(waking.armed(Waking(), 1), sleeps=True, due_seconds=1.0)
+    assert waits.rests
+    assert not look(look(waits, sleeps=False), sleeps=False).silent

@@ -99,6 +99,7 @@ class Endpoint(Generic[K]):
         self._hurried: set[K] = set()
         self._unarmed: set[K] = set()
         self._arming: asyncio.Task[None] | None = None
+        self._silent = False
         self._tracking: Tracking[K] | None = (
             Tracking(self._told, settings.redacted) if settings.max_connections > FEWEST_CONNECTIONS else None
         )
@@ -168,6 +169,9 @@ class Endpoint(Generic[K]):
             else:
                 await self._sample({key: self.queues[key] for key in hurried if key in self.queues})
             self.tried_at = self._clock()
+            if self._silent and self._tracking is not None:
+                self._silent = False
+                await self._tracking.distrust()
             self._arm()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._all_due - _now()):
@@ -256,6 +260,8 @@ class Endpoint(Generic[K]):
             due_seconds=due_seconds,
             share=random.uniform(0.7, 1.0),  # noqa: S311
         )
+        if queue.waking.silent and self._tracking is not None and self._tracking.usable:
+            self._silent = True
         (self._unarmed.add if sleeps and queue.waking.arming is None else self._unarmed.discard)(key)
         if changed:
             queue.news_at = self._clock()

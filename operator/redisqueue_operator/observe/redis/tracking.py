@@ -45,12 +45,17 @@ AT_ONCE = 200
 SURPLUS = 10_000
 """More keys than were asked for, flushes of databases included: no server of good faith tells so many."""
 YIELD_AFTER = 50
-# A refusal leaves a line in the server's ACL LOG; what is no right may be a proxy that is replaced some day.
+# A refusal leaves a line in the server's ACL LOG; where nobody tells each trial may keep a message waiting;
+# what is no right may be a proxy that is replaced some day.
 FORBIDDEN_SECONDS, REFUSED_SECONDS, AWAY_SECONDS, AWAY_OFTEN = 3600.0, 300.0, 1.0, 3
 
 
 class Flooded(Exception):
     """A server tells of more keys than it was asked for."""
+
+
+class Untold(Exception):
+    """A server, or a proxy before it, took the request and does not tell of what changes."""
 
 
 class Tracking(Generic[K]):
@@ -101,6 +106,11 @@ class Tracking(Generic[K]):
         for lane in self._lanes.values():
             lane.forget(key)
 
+    async def distrust(self) -> None:
+        """What is armed is not told of: have all be waited for in another way, and try again later."""
+        self._failed(Untold("a change was not told of"))
+        await self.close()
+
     async def close(self) -> None:
         """End every connection."""
         lanes = list(self._lanes.values())
@@ -125,16 +135,17 @@ class Tracking(Generic[K]):
     def _failed(self, error: BaseException) -> None:
         """Decide when to try again, and say once why queues are not told of."""
         self._failures += 1
-        forbidden = isinstance(error, NoPermissionError)
-        if forbidden or isinstance(error, (ResponseError, InvalidResponse, Flooded)):
+        if isinstance(error, (ResponseError, InvalidResponse, Flooded, Untold)):
             self.refused = True
-            self._not_before = _now() + (FORBIDDEN_SECONDS if forbidden else REFUSED_SECONDS)
+            pause = FORBIDDEN_SECONDS if isinstance(error, (NoPermissionError, Untold)) else REFUSED_SECONDS
         else:
             self.refused = (
                 self.refused or self._failures >= AWAY_OFTEN or isinstance(error, AuthenticationError)
             )
-            self._not_before = _now() + AWAY_SECONDS * min(self._failures, 30)
-        reason = "Flooded" if isinstance(error, Flooded) else classify(error)[0]
+            pause = AWAY_SECONDS * min(self._failures, 30)
+        self._not_before = max(self._not_before, _now() + pause)
+        own = isinstance(error, (Flooded, Untold))
+        reason = type(error).__name__ if own else classify(error)[0]
         if self.refused and reason not in self._refusals:
             self._refusals.add(reason)
             log.warning(
