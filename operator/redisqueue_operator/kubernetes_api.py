@@ -14,7 +14,7 @@ import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 from urllib.request import getproxies
 
 import aiohttp
@@ -212,16 +212,6 @@ class KubernetesApi:
         return await self.request(
             "PATCH", path, query={"fieldManager": manager}, body=patch, content_type=MERGE
         )
-
-
-def path_of(
-    group: str, version: str, plural: str, namespace: str | None = None, name: str = "", subresource: str = ""
-) -> str:
-    """The URL path of a resource, an object or a subresource; `namespace` None lists all namespaces."""
-    parts = ["apis", group, version] if group else ["api", version]
-    parts += ["namespaces", namespace] if namespace else []
-    parts += [plural, *(part for part in (name, subresource) if part)]
-    return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def credentials(**kwargs: Any) -> kopf.ConnectionInfo | None:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import REGISTRY, disable_created_metrics
 
 from redisqueue_operator.api import Key
+from redisqueue_operator.api.resources import path_of
 from redisqueue_operator.apply.writer import Writer
 from redisqueue_operator.budget.controller import BudgetController
 from redisqueue_operator.budget.shares import Budgets
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, path_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
 from redisqueue_operator.loop.leader import Election, KubernetesLease, LeaseTimes
 from redisqueue_operator.loop.reconcile import Engine

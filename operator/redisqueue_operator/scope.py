@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.observe.cache import REDISQUEUES
 
 if TYPE_CHECKING:
-    from redisqueue_operator.observe.cache import Resource
+    from redisqueue_operator.api.resources import Resource
 
 _VALUE = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _KEY = rf"(?:[a-z0-9][a-z0-9.-]*/)?{_VALUE}"

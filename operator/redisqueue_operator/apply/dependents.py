@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.api.objects import QUEUE_LABEL
+from redisqueue_operator.api.resources import path_of
 from redisqueue_operator.decide.children.drift import (
     Name,
     Object,
@@ -25,7 +26,7 @@ from redisqueue_operator.decide.children.identity import (
     deployment_name,
     owner_reference,
 )
-from redisqueue_operator.kubernetes_api import ApiError, path_of
+from redisqueue_operator.kubernetes_api import ApiError
 from redisqueue_operator.observe.cache import DEPLOYMENTS, MANAGED, REPLICASETS
 from redisqueue_operator.observe.compact import compact
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.objects import annotation_of
+from redisqueue_operator.api.resources import path_of
 from redisqueue_operator.decide.children.deployment import hash_of
 from redisqueue_operator.decide.children.identity import OWNER_UID, belongs_to, stable_name
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 
 if TYPE_CHECKING:
     from collections.abc import Callable

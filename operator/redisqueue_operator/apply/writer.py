@@ -8,7 +8,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.api.resources import path_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import (
     DELETION_COST,
     DEPLOYMENTS,
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.api.resources import Resource
     from redisqueue_operator.decide.status import EventRecord
-    from redisqueue_operator.observe.cache import Resource
 
     Annotations = Mapping[str, str | None]  # None takes one off
 

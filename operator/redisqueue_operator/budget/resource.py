@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api import definition
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.api.resources import Resource
 from redisqueue_operator.decide.children.drift import quantity
-from redisqueue_operator.observe.cache import Resource
 
 if TYPE_CHECKING:
     from redisqueue_operator.decide.budget import Limit

@@ -12,9 +12,12 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from redisqueue_operator.kubernetes_api import KubernetesApi, path_of
+from redisqueue_operator.api.resources import path_of
+
+if TYPE_CHECKING:
+    from redisqueue_operator.kubernetes_api import KubernetesApi
 
 log = logging.getLogger(__name__)
 

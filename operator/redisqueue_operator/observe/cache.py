@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.api.objects import OVERDUE, QUEUE_LABEL, annotation_of, conditions_of
+from redisqueue_operator.api.resources import Resource
 from redisqueue_operator.decide.children.deployment import config_hash
 from redisqueue_operator.decide.children.identity import (
     canary_name,
     deployment_name,
 )
-from redisqueue_operator.kubernetes_api import path_of
 from redisqueue_operator.observe.compact import compact, shared
 from redisqueue_operator.observe.ends import Ends, ended_in
 from redisqueue_operator.observe.pods import is_canary, pod_of
@@ -36,24 +36,6 @@ MOST_ENDED = 10_000
 REPLICA_FAILURE = "ReplicaFailure"
 """The condition of Deployments and ReplicaSets whose pods the API server refuses."""
 _OWNS_REPLICAS = "redisqueue.dev/owns-replicas"
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A kind that is watched, and the label selector that the server applies."""
-
-    group: str
-    version: str
-    plural: str
-    selector: str = ""
-
-    def path(self, namespace: str | None = None) -> str:
-        """The URL path of all objects, in one namespace or in all."""
-        return path_of(self.group, self.version, self.plural, namespace)
-
-    def path_to(self, key: Key, subresource: str = "") -> str:
-        """The URL path of one object, or of a part of it that is written by itself."""
-        return path_of(self.group, self.version, self.plural, key.namespace, key.name, subresource)
 
 
 REDISQUEUES = Resource("redisqueue.dev", "v1alpha1", "redisqueues")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.api.resources import Resource
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi
-from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource
+from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

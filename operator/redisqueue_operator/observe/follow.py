@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import Key
-    from redisqueue_operator.observe.cache import Resource
+    from redisqueue_operator.api.resources import Resource
     from redisqueue_operator.scope import Scope
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.api.resources import path_of
 from redisqueue_operator.errors import SettingsUnavailable
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, path_of
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -14,12 +14,13 @@ import aiohttp
 
 from redisqueue_operator.kopf_alone import kopf
 from redisqueue_operator.kubernetes_api import PAGE, credentials, session
-from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Resource, Store, key_of
+from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Store, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redisqueue_operator.api.model import Key
+    from redisqueue_operator.api.resources import Resource
     from redisqueue_operator.observe.coverage import Coverage
     from redisqueue_operator.scope import Scope
 

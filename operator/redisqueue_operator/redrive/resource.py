@@ -9,7 +9,8 @@ from redisqueue_operator.api import definition
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import Key, QueueRef
 from redisqueue_operator.api.parsing import build
-from redisqueue_operator.observe.cache import Resource, key_of
+from redisqueue_operator.api.resources import Resource
+from redisqueue_operator.observe.cache import key_of
 
 REDRIVES = Resource(definition.GROUP, definition.VERSION, "redisqueueredrives")
 

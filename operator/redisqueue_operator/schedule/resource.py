@@ -10,9 +10,9 @@ from redisqueue_operator.api import definition
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import Key, QueueRef, Redis
 from redisqueue_operator.api.parsing import build
+from redisqueue_operator.api.resources import Resource
 from redisqueue_operator.decide.cron import Cron
 from redisqueue_operator.decide.due import Timing
-from redisqueue_operator.observe.cache import Resource
 
 SCHEDULES = Resource(definition.GROUP, definition.VERSION, "redisqueueschedules")
 EPOCH = "1970-01-01T00:00:00Z"
