@@ -145,8 +145,8 @@ class BudgetController:
         before, now = obj.get("status") or {}, self._api.now()
         if (problem := self._problems.get(key)) is not None:
             status = unusable(obj["metadata"].get("generation") or 0, problem, before, now)
-        elif (standing := self._budgets.standings.get(key)) is not None:
-            status = build_status(standing, before, now)
+        elif (sharing := self._budgets.sharings.get(key)) is not None:
+            status = build_status(sharing, before, now)
         else:
             return True
         if status == before:

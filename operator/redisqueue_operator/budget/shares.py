@@ -56,7 +56,7 @@ class _Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Sharing:
     """How a budget was shared out last."""
 
     budget: Budget
@@ -82,7 +82,7 @@ class Budgets:
     ) -> None:
         self.notify: Callable[[Key], None] = lambda _: None
         """Called with each RedisQueue whose share changed: the engine's `notify`."""
-        self.standings: dict[Key, Standing] = {}
+        self.sharings: dict[Key, Sharing] = {}
         self._clock = clock
         self._unread = set(unread)
         self._queues: dict[Key, _Queue] = {}
@@ -100,13 +100,13 @@ class Budgets:
 
     def put(self, budget: Budget) -> None:
         """It is there, or has changed."""
-        self.standings[budget.key] = Standing(budget)
+        self.sharings[budget.key] = Sharing(budget)
         self._select(budget.key.namespace)
         self._soil(budget.key)
 
     def drop(self, key: Key) -> None:
         """It is gone: its queues are free at once."""
-        if self.standings.pop(key, None) is not None:
+        if self.sharings.pop(key, None) is not None:
             self._dirty.discard(key)
             self._select(key.namespace)
 
@@ -116,9 +116,9 @@ class Budgets:
         for key, queue in self._queues.items():
             if key.namespace == namespace and self._find(key, queue):
                 changed.append(key)
-        for key, standing in self.standings.items():
+        for key, sharing in self.sharings.items():
             if key.namespace == namespace:
-                self._soil(standing.budget.key)
+                self._soil(sharing.budget.key)
         self._tell(changed)
 
     def _find(self, key: Key, queue: _Queue) -> bool:
@@ -126,7 +126,7 @@ class Budgets:
         labels = queue.rq.raw["metadata"].get("labels") or {}
         found = {
             each.budget.key: each.budget
-            for each in self.standings.values()
+            for each in self.sharings.values()
             if each.budget.key.namespace == key.namespace and selects(each.budget.selector, labels)
         }
         owner = owner_of([Selecting(each.key.name, each.created_at) for each in found.values()])
@@ -163,7 +163,7 @@ class Budgets:
         if queue.budget is None:
             return None
         name = queue.budget.name
-        share = self.standings[queue.budget].shares.get(rq.key.name)
+        share = self.sharings[queue.budget].shares.get(rq.key.name)
         if share is None:
             return Ceiling(name, None, f"budget {name}: the share is not known yet")
         return Ceiling(name, share.ceiling, why(share, name))
@@ -232,7 +232,7 @@ class Budgets:
         self._dirty -= ready
         if self._dirty:
             self._woken.set()
-        dirty = ready & self.standings.keys()
+        dirty = ready & self.sharings.keys()
         members: dict[Key, list[_Queue]] = {key: [] for key in dirty}
         won: dict[Key, list[tuple[str, str]]] = {key: [] for key in dirty}
         lost: dict[Key, list[tuple[str, str]]] = {key: [] for key in dirty}
@@ -246,18 +246,18 @@ class Budgets:
                 if (loser := replace(key, name=other)) in dirty:
                     lost[loser].append((key.name, queue.budget.name))
         for key in dirty:
-            before = self.standings[key]
+            before = self.sharings[key]
             known = [(queue, queue.claim) for queue in members[key] if queue.claim is not None]
             claims = tuple(self._with_unseen(queue, claim) for queue, claim in known)
-            standing = Standing(
+            sharing = Sharing(
                 before.budget,
                 claims,
                 shares(claims, before.budget.limit),
                 tuple(sorted(lost[key])),
                 tuple(sorted(won[key])),
             )
-            self.standings[key] = standing
-            changed = {name for name, share in standing.shares.items() if before.shares.get(name) != share}
+            self.sharings[key] = sharing
+            changed = {name for name, share in sharing.shares.items() if before.shares.get(name) != share}
             self._tell(replace(key, name=name) for name in changed)
         return dirty
 

@@ -11,7 +11,7 @@ from redisqueue_operator.decide.status.worth import timestamp
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from redisqueue_operator.budget.shares import Standing
+    from redisqueue_operator.budget.shares import Sharing
 
 Json = dict[str, Any]
 Verdict = tuple[str, str, str]
@@ -29,20 +29,20 @@ UNCOUNTED = (
 )
 
 
-def build_status(standing: Standing, previous: Mapping[str, Any], now: float) -> Json:
+def build_status(sharing: Sharing, previous: Mapping[str, Any], now: float) -> Json:
     """The status to write in place of `previous`; `now` in seconds since the epoch."""
-    claims, got = standing.claims, standing.shares
+    claims, got = sharing.claims, sharing.shares
     have = used(claims)
     rows = sorted(claims, key=lambda each: (got[each.queue].ceiling - got[each.queue].wanted, each.queue))
     short = [each.queue for each in claims if got[each.queue].verdict != "Enough"]
     return {
-        "observedGeneration": standing.budget.generation,
+        "observedGeneration": sharing.budget.generation,
         "queues": len(claims),
         "limited": len(short),
         "wanted": sum(share.wanted for share in got.values()),
         "workers": have[0],
-        **({"cpu": f"{have[1]}m"} if standing.budget.limit[1] < float("inf") else {}),
-        **({"memory": str(have[2])} if standing.budget.limit[2] < float("inf") else {}),
+        **({"cpu": f"{have[1]}m"} if sharing.budget.limit[1] < float("inf") else {}),
+        **({"memory": str(have[2])} if sharing.budget.limit[2] < float("inf") else {}),
         "shares": [
             {
                 "queue": each.queue,
@@ -57,7 +57,7 @@ def build_status(standing: Standing, previous: Mapping[str, Any], now: float) ->
             }
             for each in rows[:SHOWN]
         ],
-        "conditions": list(_conditions(standing, short, previous, timestamp(now))),
+        "conditions": list(_conditions(sharing, short, previous, timestamp(now))),
     }
 
 
@@ -80,10 +80,8 @@ def told(status: Mapping[str, Any]) -> tuple[object, ...]:
     )
 
 
-def _conditions(
-    standing: Standing, short: list[str], previous: Mapping[str, Any], now: str
-) -> Iterator[Json]:
-    claims, got = standing.claims, standing.shares
+def _conditions(sharing: Sharing, short: list[str], previous: Mapping[str, Any], now: str) -> Iterator[Json]:
+    claims, got = sharing.claims, sharing.shares
     verdicts: dict[str, Verdict] = {"Ready": ("True", "InForce", f"{_queues(len(claims))} share it.")}
     if not claims:
         verdicts["Ready"] = ("True", "NoQueues", "It selects no RedisQueue that this operator has looked at.")
@@ -92,7 +90,7 @@ def _conditions(
         verdicts["Limited"] = ("True", "Scarce", text)
     else:
         verdicts["Limited"] = ("False", "Enough", "Everybody has what it wants.")
-    fits = minimums_fit(claims, standing.budget.limit)
+    fits = minimums_fit(claims, sharing.budget.limit)
     verdicts["MinimumsFit"] = (
         ("True", "Fit", "All minReplicas together are within the budget.")
         if fits
@@ -112,22 +110,22 @@ def _conditions(
         if uncounted
         else ("True", "Counted", "Each worker requests what is limited.")
     )
-    verdicts["Exclusive"] = _exclusive(standing)
+    verdicts["Exclusive"] = _exclusive(sharing)
     ends = ("False", "InForce", "Nothing is under way.")
     yield from _dated(
         {**verdicts, "Reconciling": ends, "Stalled": ("False", "NotStalled", "Nobody needs to act.")},
-        standing.budget.generation,
+        sharing.budget.generation,
         previous,
         now,
     )
 
 
-def _exclusive(standing: Standing) -> Verdict:
+def _exclusive(sharing: Sharing) -> Verdict:
     texts = []
-    if standing.lost:
-        texts.append(f"{_pairs(standing.lost)} belong to an older budget, which counts")
-    if standing.won:
-        texts.append(f"{_pairs(standing.won)} are selected by a younger budget too, which does not count")
+    if sharing.lost:
+        texts.append(f"{_pairs(sharing.lost)} belong to an older budget, which counts")
+    if sharing.won:
+        texts.append(f"{_pairs(sharing.won)} are selected by a younger budget too, which does not count")
     if texts:
         return ("False", "Overlapping", f"{'; '.join(texts)}: have one budget select each RedisQueue.")
     return ("True", "NoOverlap", "No other budget selects its queues.")

@@ -79,7 +79,7 @@ def message_id(uid: str, tick: datetime) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Progress:
     """How far a schedule is; its status, as data."""
 
     schedule: str
@@ -95,13 +95,13 @@ class Standing:
         """Ticks up to then are done with."""
         return max(self.counts_from, self.last or self.counts_from)
 
-    def under(self, schedule: str, time_zone: str, *, suspend: bool, now: datetime) -> Standing:
+    def under(self, schedule: str, time_zone: str, *, suspend: bool, now: datetime) -> Progress:
         """With this spec: what it changes counts from now on."""
         changed = (schedule, time_zone) != (self.schedule, self.time_zone) or (self.suspend and not suspend)
         counts_from = max(now, self.counts_from) if changed else self.counts_from
         return replace(self, schedule=schedule, time_zone=time_zone, suspend=suspend, counts_from=counts_from)
 
-    def enqueued(self, tick: datetime, identity: str, now: datetime) -> Standing:
+    def enqueued(self, tick: datetime, identity: str, now: datetime) -> Progress:
         """The message of this tick is in the queue."""
         entry = {
             "scheduledTime": stamp(tick),
@@ -111,7 +111,7 @@ class Standing:
         }
         return replace(self, last=tick, last_success=now, history=self._with(entry))
 
-    def left_out(self, late: datetime, missed: int, reason: str, now: datetime) -> Standing:
+    def left_out(self, late: datetime, missed: int, reason: str, now: datetime) -> Progress:
         """So many ticks, up to this one, are too late; of what kept them the reason, where there is one."""
         entry = {
             "scheduledTime": stamp(late),
@@ -132,13 +132,13 @@ class Standing:
         return (entry, *self.history)[:HISTORY]
 
 
-def standing_of(status: Mapping[str, Any], spec: tuple[str, str, bool], created: datetime) -> Standing:
+def progress_of(status: Mapping[str, Any], spec: tuple[str, str, bool], created: datetime) -> Progress:
     """Read from the status; without one, everything since its creation counts."""
     known = status.get("inForce") or {}
     schedule, time_zone, suspend = spec
     last, success = status.get("lastScheduleTime"), status.get("lastSuccessfulTime")
     begins = status.get("countsFrom")
-    return Standing(
+    return Progress(
         schedule=known.get("schedule", schedule),
         time_zone=known.get("timeZone", time_zone),
         suspend=known.get("suspend", suspend),

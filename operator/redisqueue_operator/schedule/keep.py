@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from redis_message_queue.asyncio import RedisGateway, RedisMessageQueue
 from redis_message_queue.exceptions import RedisMessageQueueError
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator.decide.due import Standing, due, message_id, standing_of
+from redisqueue_operator.decide.due import Progress, due, message_id, progress_of
 from redisqueue_operator.errors import PlatformError, SettingsUnavailable
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
@@ -90,7 +90,7 @@ class Keeper:
         """Replace it when its spec changes, and look again."""
         self._ground = ground
         status = schedule.raw.get("status") or {}
-        self._standing: Standing = standing_of(
+        self._progress: Progress = progress_of(
             status, (spec.schedule, spec.time_zone, spec.suspend), schedule.created
         )
         self._queue = ""
@@ -111,10 +111,10 @@ class Keeper:
             timing = schedule.timing()
         except ValueError as error:
             return await self._tell(Told(False, "InvalidSchedule", str(error), acts=True), None, now)
-        self._standing = self._standing.under(spec.schedule, spec.time_zone, suspend=spec.suspend, now=now)
+        self._progress = self._progress.under(spec.schedule, spec.time_zone, suspend=spec.suspend, now=now)
         if spec.suspend:
             return await self._tell(SUSPENDED, None, now)
-        found = due(timing, self._standing.since, now)
+        found = due(timing, self._progress.since, now)
         if found.late is not None:
             self._leave_out(found.late, found.missed, now)
         try:
@@ -132,7 +132,7 @@ class Keeper:
 
     def _leave_out(self, late: datetime, missed: int, now: datetime) -> None:
         reason = self._kept_by
-        self._standing = self._standing.left_out(late, missed, reason, now)
+        self._progress = self._progress.left_out(late, missed, reason, now)
         self._ground.counted(self.schedule, "missed", missed)
         log.warning("schedule %s: %d ticks up to %s are too late", self.schedule.key, missed, late)
 
@@ -150,7 +150,7 @@ class Keeper:
             return self._kept("ApiError", str(error))
         except (SettingsUnavailable, ValueError, RedisMessageQueueError, *AWAY) as error:
             return self._kept(*unreadable(error))
-        if reason := self._standing.kept_by:
+        if reason := self._progress.kept_by:
             text = f"The last tick was left out, because of {reason}: the next one will be tried at its time."
             return Told(False, "TickMissed", text)
         return IN_FORCE
@@ -179,7 +179,7 @@ class Keeper:
                 await client.aclose()
         finally:
             ground.slots.give(hold)
-        self._standing = self._standing.enqueued(tick, identity, self._now())
+        self._progress = self._progress.enqueued(tick, identity, self._now())
         ground.counted(self.schedule, "enqueued", 1)
 
     async def _tell(self, told: Told, upcoming: datetime | None, now: datetime) -> float:
@@ -187,7 +187,7 @@ class Keeper:
         self._told = told
         before = self.schedule.raw.get("status") or {}
         status = build_status(
-            self.schedule, self._standing, told, before, now, queue=self._queue, upcoming=upcoming
+            self.schedule, self._progress, told, before, now, queue=self._queue, upcoming=upcoming
         )
         whole = await self._ground.report(self.schedule, status)
         return LONGEST_WAIT_SECONDS if whole else TELL_AGAIN_SECONDS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.objects import conditions_of
-from redisqueue_operator.decide.due import Standing, stamp
+from redisqueue_operator.decide.due import Progress, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ SUSPENDED = Told(True, "Suspended", "Nothing is enqueued until spec.suspend is f
 
 def build_status(
     schedule: Schedule,
-    standing: Standing,
+    progress: Progress,
     told: Told,
     previous: Mapping[str, Any],
     now: datetime,
@@ -45,15 +45,15 @@ def build_status(
     status: Json = {"observedGeneration": schedule.generation}
     if queue or "queue" in previous:
         status["queue"] = queue or previous["queue"]
-    spec = {"schedule": standing.schedule, "timeZone": standing.time_zone, "suspend": standing.suspend}
-    status |= {"inForce": spec, "countsFrom": stamp(standing.counts_from)}
+    spec = {"schedule": progress.schedule, "timeZone": progress.time_zone, "suspend": progress.suspend}
+    status |= {"inForce": spec, "countsFrom": stamp(progress.counts_from)}
     moments = {
-        "lastScheduleTime": standing.last,
-        "lastSuccessfulTime": standing.last_success,
+        "lastScheduleTime": progress.last,
+        "lastSuccessfulTime": progress.last_success,
         "nextScheduleTime": upcoming,
     }
     status |= {name: stamp(moment) for name, moment in moments.items() if moment is not None}
-    status |= {"history": list(standing.history)} if standing.history else {}
+    status |= {"history": list(progress.history)} if progress.history else {}
     status["conditions"] = list(_conditions(schedule, told, previous, stamp(now)))
     return status
 

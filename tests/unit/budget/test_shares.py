@@ -52,7 +52,7 @@ class World:
         return decision.to_replicas
 
     def status(self, key: Key) -> dict[str, Any]:
-        found = build_status(self.budgets.standings[key], {}, 0)
+        found = build_status(self.budgets.sharings[key], {}, 0)
         assert list(structure.check(found, SCHEMA, "status")) == []
         return found
 
@@ -207,7 +207,7 @@ def test_many_changes_are_shared_out_together(world: World) -> None:
         world.look(rq, 3)
     assert world.budgets.share_out() == {key}
     assert world.budgets.share_out() == set()
-    assert sum(share.ceiling for share in world.budgets.standings[key].shares.values()) == 70
+    assert sum(share.ceiling for share in world.budgets.sharings[key].shares.values()) == 70
     share = {rq.key: world.budgets.ceiling(rq) for rq in queues}
     for expected in ({key}, set()):
         for rq in queues:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from redisqueue_operator.decide.cron import Cron
-from redisqueue_operator.decide.due import MOST_TICKS, Standing, Timing, due, message_id
+from redisqueue_operator.decide.due import MOST_TICKS, Progress, Timing, due, message_id
 
 UID = "0b1c2d3e-uid"
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "UTC")
@@ -28,8 +28,8 @@ def timing(
     return Timing(uid=UID, cron=cron, jitter_seconds=jitter, deadline_seconds=deadline, all_ticks=all_ticks)
 
 
-def standing(when: datetime, text: str = "* * * * *") -> Standing:
-    return Standing(schedule=text, time_zone="UTC", suspend=False, counts_from=when)
+def progress(when: datetime, text: str = "* * * * *") -> Progress:
+    return Progress(schedule=text, time_zone="UTC", suspend=False, counts_from=when)
 
 
 @dataclass
@@ -38,7 +38,7 @@ class World:
 
     timing: Timing
     time: datetime
-    status: Standing
+    status: Progress
     ahead: timedelta = timedelta(0)
     keys: dict[str, datetime] = field(default_factory=dict)
     messages: list[datetime] = field(default_factory=list)
@@ -78,7 +78,7 @@ def test_each_tick_is_enqueued_once_whatever_ends_when(zone: str, text: str) -> 
     """A hundred ticks of each, 2,000 in all."""
     dice = random.Random(f"{zone} {text}")
     start = dice.choice(BEGINNINGS)
-    world = World(timing(text, zone, jitter=7, all_ticks=True), start, standing(start))
+    world = World(timing(text, zone, jitter=7, all_ticks=True), start, progress(start))
     cron, ticks = world.timing.cron, [start]
     while len(ticks) <= 100:
         ticks.append(cron.next_after(ticks[-1]))
@@ -100,7 +100,7 @@ def test_each_tick_is_enqueued_once_whatever_ends_when(zone: str, text: str) -> 
 def test_a_clock_that_is_set_enqueues_nothing_twice(all_ticks: bool) -> None:
     dice = random.Random(f"clock {all_ticks}")
     start = BEGINNINGS[0]
-    world = World(timing("*/5 * * * * *", all_ticks=all_ticks, deadline=60), start, standing(start))
+    world = World(timing("*/5 * * * * *", all_ticks=all_ticks, deadline=60), start, progress(start))
     for _ in range(400):
         world.look(dice.choice((0, 1, 2, 100)))
         world.time += timedelta(seconds=dice.choice((1, 5, 20)))
@@ -155,7 +155,7 @@ def test_before_its_jitter_has_passed_a_tick_is_the_next_one() -> None:
 
 
 def test_a_changed_schedule_and_the_end_of_a_suspension_count_from_then_on() -> None:
-    before = standing(at("2026-01-01T00:00Z"), "0 * * * *")
+    before = progress(at("2026-01-01T00:00Z"), "0 * * * *")
     now = at("2026-01-01T05:30Z")
     same = before.under("0 * * * *", "UTC", suspend=False, now=now)
     assert same == before

@@ -236,7 +236,7 @@ class LocalRun:
     def _limit(self) -> None:
         """Have the budgets of the file in force, and no others."""
         present = {budget.key: budget for budget in map(parse_budget, self.definitions.budgets.values())}
-        for key in self.budgets.standings.keys() - present.keys():
+        for key in self.budgets.sharings.keys() - present.keys():
             self.budgets.drop(key)
         for budget in present.values():
             self.budgets.put(budget)
