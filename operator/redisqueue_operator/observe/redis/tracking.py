@@ -181,8 +181,8 @@ class _Lane(Generic[K]):
         await connection.read_response()
         self.alive = True
         self._tasks = [
-            asyncio.create_task(self._run(self._read())),
-            asyncio.create_task(self._run(self._beat())),
+            asyncio.create_task(self._run(self._read)),
+            asyncio.create_task(self._run(self._beat)),
         ]
 
     async def arm(self, wanted: Mapping[K, Sequence[str]], numbers: Any) -> dict[K, int]:
@@ -237,9 +237,9 @@ class _Lane(Generic[K]):
         )
         return await asyncio.gather(*futures)
 
-    async def _run(self, work: Awaitable[None]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except Exception as error:
             if self.alive and not cancelled():
                 log.debug("the connection that tells of changes is lost: %s", error)
