@@ -245,7 +245,7 @@ def test_without_the_definition_there_is_scaling_all_the_same(
             until(lambda told=told: told in process.log.read_text(), "the log says what is missing")  # type: ignore[misc]
         cluster.install()
         cluster.apply(redrive("late", "scaled"))
-        until(lambda: phase(cluster, "late") == "Succeeded", "it is carried out at last", seconds=60)
+        until(lambda: phase(cluster, "late") == "Succeeded", "it is carried out at last", seconds=120)
 
 
 def test_large_letters_of_many_redrives_fit_into_the_operators_memory(

@@ -133,9 +133,17 @@ class BudgetController:
     async def _report(self) -> None:
         while True:
             for key in sorted(self._untold, key=str):
-                with contextlib.suppress(OSError, TimeoutError):
-                    if await self._tell(key):
-                        self._untold.discard(key)
+                self._untold.discard(key)  # first: what changes while it is written is told, too
+                try:
+                    whole = await self._tell(key)
+                except (OSError, TimeoutError) as error:
+                    log.debug("the status of budget %s: %s", key, error)
+                    whole = False
+                except Exception:  # the others are told of all the same
+                    log.exception("the status of budget %s cannot be told until it changes again", key)
+                    whole = True
+                if not whole:
+                    self._untold.add(key)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _tell(self, key: Key) -> bool:
