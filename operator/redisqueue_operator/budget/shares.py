@@ -7,6 +7,7 @@ many of its queues changed, the work of a turn grows with the queues and not wit
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.budget import Allotment, Amount
     from redisqueue_operator.decide.scaling import Decision
     from redisqueue_operator.observe.facts import Observation
+
+log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.2
 PART = 0.1
@@ -246,20 +249,26 @@ class Budgets:
                 if (loser := replace(key, name=other)) in dirty:
                     lost[loser].append((key.name, queue.budget.name))
         for key in dirty:
-            before = self.sharings[key]
-            known = [(queue, queue.claim) for queue in members[key] if queue.claim is not None]
-            claims = tuple(self._with_unseen(queue, claim) for queue, claim in known)
-            sharing = Sharing(
-                before.budget,
-                claims,
-                shares(claims, before.budget.limit),
-                tuple(sorted(lost[key])),
-                tuple(sorted(won[key])),
-            )
-            self.sharings[key] = sharing
-            changed = {name for name, share in sharing.shares.items() if before.shares.get(name) != share}
-            self._tell(replace(key, name=name) for name in changed)
+            try:
+                self._share(key, members[key], tuple(sorted(lost[key])), tuple(sorted(won[key])))
+            except Exception:  # no other budget waits for this one
+                log.exception("budget %s is not shared out anew, its queues keep what they may have", key)
         return dirty
+
+    def _share(
+        self,
+        key: Key,
+        members: Iterable[_Queue],
+        lost: tuple[tuple[str, str], ...],
+        won: tuple[tuple[str, str], ...],
+    ) -> None:
+        before = self.sharings[key]
+        known = [(queue, queue.claim) for queue in members if queue.claim is not None]
+        claims = tuple(self._with_unseen(queue, claim) for queue, claim in known)
+        got = shares(claims, before.budget.limit)
+        self.sharings[key] = Sharing(before.budget, claims, got, lost, won)
+        changed = {name for name, share in got.items() if before.shares.get(name) != share}
+        self._tell(replace(key, name=name) for name in changed)
 
     def _with_unseen(self, queue: _Queue, claim: Claim) -> Claim:
         """With the workers that were asked for a moment ago; it is looked at again until they are seen."""

@@ -13,10 +13,12 @@ from redisqueue_operator.api import definition, parse, structure
 from redisqueue_operator.budget import resource
 from redisqueue_operator.budget.shares import EXPECTED_SECONDS, UNSEEN_SECONDS, Budgets
 from redisqueue_operator.budget.status import SHOWN, build_status, unusable
+from redisqueue_operator.decide.budget import shares
 from redisqueue_operator.decide.scaling import History, Policy, decide
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.decide.budget import Allotment, Claim, Limit
 
 SCHEMA = definition.schema(definition.BUDGET_KIND)["properties"]["status"]
 
@@ -213,3 +215,33 @@ def test_many_changes_are_shared_out_together(world: World) -> None:
         for rq in queues:
             world.look(rq, 3, idle=share[rq.key].most or 0)  # type: ignore[union-attr]
         assert world.budgets.share_out() == expected
+
+
+def test_a_worker_beyond_all_measure_gets_no_room_and_breaks_nothing(world: World) -> None:
+    world.budget(maxReplicas=None, cpu="4")
+
+    def sized(name: str, cpu: str) -> RedisQueue:
+        return world.queue(name, worker={"handler": "a:b", "resources": {"requests": {"cpu": cpu}}})
+
+    jobs, endless = sized("jobs", "1"), sized("endless", "1e400")
+    assert (world.look(jobs, 10), world.look(endless, 10)) == (0, 0)
+    world.budgets.share_out()
+    assert (world.look(jobs, 10), world.look(endless, 10)) == (4, 0)
+
+
+def test_a_budget_that_fails_keeps_no_other_one_from_being_shared_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [world.budget(team, selector={"matchLabels": {"team": team}}, maxReplicas=3) for team in "abc"]
+    queues = [world.queue(f"of-{team}", team=team) for team in "abc"]
+    for rq in queues:
+        world.look(rq, 10)
+
+    def failing(claims: tuple[Claim, ...], limit: Limit) -> dict[str, Allotment]:
+        if claims[0].queue == "of-b":
+            raise ZeroDivisionError
+        return shares(claims, limit)
+
+    monkeypatch.setattr("redisqueue_operator.budget.shares.shares", failing)
+    assert world.budgets.share_out() == set(keys)
+    assert [world.look(rq, 10) for rq in queues] == [3, 0, 3]

@@ -192,6 +192,11 @@ def test_the_oldest_budget_counts() -> None:
         ({"resources": {"limits": {"cpu": 1, "memory": "512Mi"}}}, (1, 1000, 512 << 20)),
         ({"resources": {"requests": {"cpu": "1"}}}, None),
         ({}, None),
+        ({"resources": {"requests": {"cpu": "1e400", "memory": ".5Ki"}}}, (1, (2**63 - 1) * 1000, 512)),
+        *(
+            ({"resources": {"requests": {"cpu": cpu, "memory": "1"}}}, None)
+            for cpu in ("-1", "1e99999999", "1e1.5", "NaN", "Infinity", "1_0", " 1", "\u0661", True, [1])
+        ),
     ],
 )
 def test_a_worker_counts_for_what_its_pod_requests(worker: dict[str, object], cost: object) -> None:
@@ -210,6 +215,38 @@ def test_containers_of_the_template_count_too() -> None:
     }
     rq = parse(redis_queue(worker={"handler": "a:b", "template": template}))
     assert cost_of(rq, (math.inf, 8000, math.inf)) == (1, 3000, 0)
+
+
+def test_sidecars_run_beside_all_that_starts_after_them() -> None:
+    def container(name: str, cpu: str, **more: str) -> dict[str, object]:
+        return {"name": name, "resources": {"requests": {"cpu": cpu}}, **more}
+
+    first = [container("a", "1"), container("mesh", "2", restartPolicy="Always"), container("b", "3")]
+    limit = (math.inf, 8000, math.inf)
+
+    def cost(cpu: str, **pod: object) -> object:
+        own = {"resources": {"requests": {"cpu": cpu}}}
+        template = {"spec": {"initContainers": first, **pod}}
+        return cost_of(parse(redis_queue(worker={"handler": "a:b", **own, "template": template})), limit)
+
+    assert cost("1") == (1, 5000, 0), "mesh and b"
+    assert cost("4") == (1, 6000, 0), "mesh and the worker"
+    assert cost("4", resources={"requests": {"cpu": "10"}}) == (1, 10000, 0), "of the pod as a whole"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"containers": [{"name": "other", "resources": "all"}]},
+        {"containers": [{"name": "other", "resources": {"requests": ["cpu"]}}]},
+        {"initContainers": "none", "containers": [{"name": "other"}]},
+        {"initContainers": [1, {"name": "a", "resources": []}], "resources": "all"},
+    ],
+    ids=["resources", "requests", "a text of containers", "a number as a container"],
+)
+def test_a_template_that_the_api_server_will_refuse_breaks_no_budget(spec: dict[str, object]) -> None:
+    rq = parse(redis_queue(worker={"handler": "a:b", "template": {"spec": spec}}))
+    assert cost_of(rq, (math.inf, 8000, math.inf)) is None
 
 
 def limited(most: int | None, **policy: object) -> Policy:

@@ -7,8 +7,9 @@ is dropped without a word.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import GROUP, KIND
@@ -31,6 +32,11 @@ _QUANTITIES = {"requests", "limits", "capacity", "sizeLimit", "divisor"}
 _UNITS = {unit: Decimal(1024) ** power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)}
 _UNITS |= {unit: Decimal(1000) ** power for power, unit in enumerate(("k", "M", "G", "T", "P", "E"), 1)}
 _UNITS |= {unit: Decimal(1000) ** -power for power, unit in enumerate(("m", "u", "n"), 1)}
+_QUANTITY = re.compile(
+    r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)((?:[KMGTPE]i|[numkMGTPE])?)", re.ASCII
+)
+# Beyond that Kubernetes counts no further.
+_MOST = Decimal(2**63 - 1)
 
 
 def name_of(obj: Object) -> Name:
@@ -106,12 +112,15 @@ def _same_quantity(live: Any, wanted: Any) -> bool:
 
 
 def quantity(text: str) -> Decimal | None:
-    """A quantity of Kubernetes; None for what is none."""
-    unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
-    try:
-        return Decimal(text.removesuffix(unit)) * _UNITS.get(unit, 1)
-    except InvalidOperation:
+    """A quantity of Kubernetes, which is finite; None for what is none."""
+    if (found := _QUANTITY.fullmatch(text)) is None:
         return None
+    number, unit = found.groups()
+    try:
+        amount = Decimal(number) * _UNITS.get(unit, 1)
+    except ArithmeticError:  # its exponent is beyond all measure
+        return None
+    return max(-_MOST, min(_MOST, amount))
 
 
 def selects(selector: Object | None, labels: Mapping[str, str]) -> bool:
