@@ -40,7 +40,7 @@ def decide(
         _by_need(path, need)
     if policy.manual_replicas is not None:
         path.policy, path.to, path.reason = policy, policy.manual_replicas, "ManualReplicas"
-        path.clamps, path.blocked_by = [], ""
+        path.clamps, path.blocked_by, path.budget = [], "", ""
     return _decision(path, known), history
 
 
@@ -235,7 +235,9 @@ def _obey_budget(path: _Path, need: Need | None) -> None:
         return
     path.to, path.reason, path.budget, path.blocked_by = most, "Budget", ceiling.text, ""
     path.clamps.append("Budget")
-    if need is not None and path.to < path.current:
+    if path.to == path.current:
+        path.blocked_by = "Budget"
+    elif need is not None and path.to < path.current:
         path.policy = replace(path.policy, drain_busy=False)
         _spare_the_busy(path, need)
 

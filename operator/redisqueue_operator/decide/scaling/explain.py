@@ -28,6 +28,7 @@ BLOCKED = {
     "ScaleRefused": "the change was refused",
     "MaxStep": "at most {step} more at a time",
     "MaxPercent": "at most a part of the workers changes at a time",
+    "Budget": "its budget leaves it no more",
     "UpOnly": "the mode forbids to shrink",
     "DownOnly": "the mode forbids to grow",
     "Paused": "scaling is paused",

@@ -122,6 +122,7 @@ HELD: Cases = {
     "ScaleRefused": lambda: once(seen(queue(50), replicas=0)).refused(),
     "MaxStep": CLAMPS["MaxStep"],
     "MaxPercent": CLAMPS["MaxPercent"],
+    "Budget": lambda: once(fleet(queue(50), idle=2), Policy(ceiling=Ceiling("shop", 2, "two"))),
     "UpOnly": lambda: settled(fleet(queue(), idle=2), Policy(mode="UpOnly")),
     "DownOnly": _mode("DownOnly"),
     "Paused": _mode("Paused"),

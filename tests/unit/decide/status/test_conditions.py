@@ -9,6 +9,7 @@ import pytest
 from tests.support.observations import Story, fleet, pod, queue, seen, worker
 from tests.support.resources import manifest, redis_queue
 
+from redisqueue_operator.decide.budget import Ceiling
 from redisqueue_operator.decide.canary import Phase, Rollout
 from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.status import build_status
@@ -54,6 +55,21 @@ def test_a_healthy_queue() -> None:
         "Paused": ("False", "NotPaused"),
     }
     assert status["state"] == "Running"
+
+
+@pytest.mark.parametrize("idle", [0, 2])
+def test_a_queue_that_its_budget_keeps_where_it_is_says_so(idle: int) -> None:
+    rq, observation = redis_queue(), fleet(queue(50), idle=idle)
+    ceiling = Ceiling("shop", idle, f"budget shop: {idle} of 10 wanted")
+    policy = Policy.of(rq.spec, None, ceiling)
+    status = build_status(rq, observation, Story(policy).at(0.0, observation), OK, {}, 1_000_000.0)
+    decision = status["decision"]
+    assert (decision["to"], decision["reason"], decision["blockedBy"]) == (idle, "Budget", "Budget")
+    assert _message(status, "ScalingActive").endswith(
+        f"less than it wants: budget shop: {idle} of 10 wanted."
+    )
+    manual = dataclasses.replace(policy, manual_replicas=idle)
+    assert Story(manual).at(0.0, observation).budget == "", "a person's number wins over it"
 
 
 def test_every_condition_has_what_metav1_asks_for() -> None:
