@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,6 +63,26 @@ def test_the_schedules_of_a_file_are_kept_and_follow_it(redis_url: str, redis_cl
     asyncio.run(story())
     assert set(messages(redis_client, "emails")) == {b"mine"}
     assert set(messages(redis_client, "beats")) == {b"beat"}
+
+
+def test_one_that_was_read_from_a_cluster_owes_nothing(redis_url: str, redis_client: redis.Redis) -> None:
+    """Of its times of long ago the last one is still within its deadline."""
+    last = datetime.now(UTC) - timedelta(hours=3)
+    daily = f"{last.minute} {last.hour} * * *"
+    old = schedule(schedule=daily, startingDeadlineSeconds=86_400, payload="late")
+    old["metadata"] |= {"uid": "u", "creationTimestamp": "2024-01-01T00:00:00Z"}
+    old["status"] = {"countsFrom": "2024-01-01T00:00:00Z", "lastScheduleTime": "2024-01-02T00:00:00Z"}
+    beats = {"redis": {"url": "redis://elsewhere"}, "queue": {"name": "beats"}}
+    beat = schedule(schedule="* * * * * *", payload="beat", queueRef=None, **beats)
+    beat["metadata"]["name"] = "beat"
+
+    async def story() -> None:
+        kept = LocalSchedules(definitions(old, beat), redis_url=redis_url, say=lambda *_: None)
+        await until(lambda: len(messages(redis_client, "beats")) >= 2)
+        await kept.close()
+
+    asyncio.run(story())
+    assert messages(redis_client, "emails") == []
 
 
 def test_a_schedule_of_no_queue_is_told(redis_url: str) -> None:

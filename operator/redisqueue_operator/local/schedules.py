@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from redisqueue_operator.local.definitions import Definitions
     from redisqueue_operator.observe.redis.endpoint import Connect
 
-AT_ONCE, SLOW_SECONDS = 8, 3.0
+log = logging.getLogger(__name__)
+
+AT_ONCE, SLOW_SECONDS, AGAIN_SECONDS = 8, 3.0, 5.0
 
 
 @dataclass(slots=True)
@@ -66,8 +69,9 @@ class LocalSchedules:
                 kept.keeper.schedule = parse({**item, "metadata": metadata, "status": status})
                 kept.changed.set()
             else:
+                # Also one that was read from a cluster begins here, and owes nothing.
                 born = {"creationTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-                schedule = parse({**item, "metadata": {**born, **item["metadata"]}})
+                schedule = parse({**item, "metadata": {**item["metadata"], **born}, "status": {}})
                 self._begin(place, Keeper(schedule, self))
 
     def _begin(self, place: tuple[str, str], keeper: Keeper) -> None:
@@ -78,7 +82,11 @@ class LocalSchedules:
     async def _keep(self, keeper: Keeper, changed: asyncio.Event) -> None:
         while not cancelled():  # redis-py loses some cancellations
             changed.clear()
-            seconds = await keeper.look()
+            try:
+                seconds = await keeper.look()
+            except Exception:
+                log.exception("schedule %s: again in %.0f s", keeper.schedule.key, AGAIN_SECONDS)
+                seconds = AGAIN_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await changed.wait()
