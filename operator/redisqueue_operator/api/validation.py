@@ -10,13 +10,14 @@ from redisqueue_operator.api import definition, structure
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import ScalingSchedule
 from redisqueue_operator.api.structure import Problem
-from redisqueue_operator.decide.scaling.schedules import problem_of
+from redisqueue_operator.decide.scaling.schedules import never_opens, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Problem", "validate"]
 
+CLOSED = "ticks whenever start does, so that the window is never open: write when it ends"
 # What Kubernetes asks of the name of any object.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
@@ -55,9 +56,8 @@ def _schedules(obj: dict[str, Any], known: list[Problem]) -> Iterator[Problem]:
     scaling = obj["spec"].get("scaling") or {}
     for index, each in enumerate(scaling.get("schedules") or ()):
         path = f"spec.scaling.schedules[{index}]"
-        problem = problem_of(
-            ScalingSchedule(start=each["start"], end=each["end"], time_zone=each["timeZone"])
-        )
+        window = ScalingSchedule(start=each["start"], end=each["end"], time_zone=each["timeZone"])
+        problem = problem_of(window) or (("end", CLOSED) if never_opens(window) else None)
         if problem is not None and not any(field.startswith(path) for field in told):
             field, why = problem
             yield Problem(f"{path}.{field}", each[field], why)

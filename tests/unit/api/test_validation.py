@@ -128,3 +128,27 @@ def _reserved_names() -> set[str]:
     name = worker_schema["properties"]["env"]["items"]["properties"]["name"]
     rule: str = name["x-kubernetes-validations"][0]["rule"]
     return {part for part in rule.split('"') if part.startswith("REDISQUEUE_")}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "opens"),
+    [
+        ("@daily", "0 0 * * *", False),
+        ("0 8 * * MON-FRI", "0 */8 * * *", False),
+        ("0 0 29 2 *", "0 0 * * *", False),
+        ("0 0 29 2 */7", "0 0 * * SUN", False),
+        ("0 8 25 12 *", "0 8 * * MON", True),  # but not in 2028
+        ("0 8 * * *", "0 8 * 1-11 *", True),
+        ("0 8 * * *", "0 8 * * MON", True),
+        ("30 * * * *", "*/30 * * * *", True),  # it is not looked at for a whole year
+    ],
+)
+def test_a_window_that_ends_whenever_it_starts_is_refused_without_an_api_server(
+    start: str, end: str, opens: bool
+) -> None:
+    window = {"start": start, "end": end, "timeZone": "Europe/Berlin", "minReplicas": 1}
+    obj = redis_queue(scaling={"schedules": [window]})
+    problems = [f"{each.field}: {each.message}" for each in api.validate(obj)]
+    assert [each.partition(" ")[0] for each in problems] == ["spec.scaling.schedules[0].end:"] * (not opens)
+    assert opens or problems[0].endswith("the window is never open: write when it ends")
+    api.parse(obj)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.cron import Cron
 
 SECOND = timedelta(seconds=1)
+_ANY_YEAR, _DAYS = datetime(2028, 1, 1, tzinfo=UTC), 367
+_ALL_CALENDARS = timedelta(days=40 * 366)
 _FAR = 64
 """So many starts are looked at for one with which no end comes."""
 
@@ -62,6 +64,22 @@ def problem_of(schedule: ScalingSchedule) -> tuple[str, str] | None:
             place = "timeZone" if str(error).startswith("timeZone") else name
             return place, str(error).removeprefix("schedule ")
     return None
+
+
+def never_opens(schedule: ScalingSchedule) -> bool:
+    """Whether all its starts of a year at least are ends, too; it is not told of starts beyond daily ones.
+
+    Raises ValueError, as `Cron.parse`.
+    """
+    start, end = (_cron(text, schedule.time_zone) for text in (schedule.start, schedule.end))
+    moment = _ANY_YEAR
+    for _ in range(_DAYS):
+        if moment - _ANY_YEAR > _ALL_CALENDARS:
+            break
+        moment = start.next_after(moment)
+        if end.last_before(moment + SECOND) != moment:
+            return False
+    return moment - _ANY_YEAR >= timedelta(days=365)
 
 
 def _cron(text: str, time_zone: str) -> Cron:
