@@ -170,14 +170,20 @@ class BudgetController:
             await self._look_again(key)
             return False
         self._reported_at[key] = self._clock()
-        self._put(live)
+        self._answered(key, live)
         return True
 
     async def _look_again(self, key: Key) -> None:
         with contextlib.suppress(ApiError):
             live = await self._api.get(BUDGETS.path_to(key))
             if live is not None:
-                self._put(live)
+                self._answered(key, live)
+
+    def _answered(self, key: Key, live: Object) -> None:
+        """Take an answer, unless a watch told meanwhile that the object is gone: it would come back."""
+        known = self._objects.get(key)
+        if known is not None and known["metadata"]["uid"] == live["metadata"]["uid"]:
+            self._put(live)
 
 
 def _identity(obj: Object) -> tuple[object, ...]:

@@ -81,3 +81,32 @@ async def test_a_status_that_nobody_took_is_written_again() -> None:
     server = Server(Budgets(unread=(None,)))
     server.failures = [ConnectionResetError()]
     await told(server)
+
+
+async def test_a_budget_that_is_deleted_while_its_status_is_written_does_not_come_back() -> None:
+    """The answer to the write is older than the end, of which the watch tells first."""
+
+    class Deleted(Server):
+        ended, gone, answered = False, asyncio.Event(), asyncio.Event()
+
+        async def watch(self, path: str, version: str) -> AsyncIterator[dict[str, Any]]:
+            await self.gone.wait()
+            yield {"type": "DELETED", "object": self.object}
+            self.ended = True
+            await asyncio.Event().wait()
+
+        async def status_of(self, resource: object, key: object, raw: object, status: Any) -> dict[str, Any]:
+            self.gone.set()
+            await until(lambda: self.ended, "the watch has told of it")
+            self.answered.set()
+            return {**self.object, "status": status}
+
+    server = Deleted(Budgets(unread=(None,)))
+    controller = BudgetController(server, server, server.budgets, Scope())  # type: ignore[arg-type]
+    running = asyncio.create_task(controller.run())
+    await server.answered.wait()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert server.budgets.sharings == {}
