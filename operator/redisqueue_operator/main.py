@@ -22,6 +22,7 @@ from redisqueue_operator.api.resources import path_of
 from redisqueue_operator.apply.writer import Writer
 from redisqueue_operator.budget.controller import BudgetController
 from redisqueue_operator.budget.shares import Budgets
+from redisqueue_operator.budget.status import numbers
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
 from redisqueue_operator.loop.leader import Election, KubernetesLease, LeaseTimes
@@ -180,6 +181,9 @@ class Operator:
             page=self._page,
             connect=connect,
             budgets=budgets,
+        )
+        self._metrics.follow_budgets(
+            lambda: {key: numbers(each) for key, each in list(budgets.sharings.items())}
         )
         self._metrics.follow(lambda: replace(engine.vitals(), unreadable=coverage.unseen_count))
         redrives = RedriveController(api, writer, store, connections, connect, options.scope)

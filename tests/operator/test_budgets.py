@@ -79,6 +79,10 @@ def test_idle_workers_go_to_who_goes_first_and_come_back(shared: Shared) -> None
     shared.publish("low", 9)
     shared.have(low=4)
     until(lambda: shared.cluster.decision("low", NAMESPACE).get("reason") == "Budget", "it says why")
+    until(lambda: shared.cluster.decision("low", NAMESPACE).get("budget") == "shared", "and which one")
+    shared.operator.shows(
+        f'redisqueue_budget_used{{name="shared",namespace="{NAMESPACE}",resource="workers"}} 4.0'
+    )
     until(lambda: shared.condition("Limited") == "Scarce", "and so does the budget")
     shared.queue("high", 1)
     shared.publish("high", 3)

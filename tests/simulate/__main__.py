@@ -11,23 +11,32 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from tests.simulate import trace
+from tests.simulate.fleet import FLEET_SCALERS, members, play_fleet
 from tests.simulate.loads import LOADS, Load
 from tests.simulate.play import Outcome, play
 from tests.simulate.plot import picture
-from tests.simulate.report import legend, table
+from tests.simulate.report import fleet_table, legend, table
 from tests.simulate.scalers import SCALERS, Scaler, redisqueue
 
 from redisqueue_operator.api import parse
 from redisqueue_operator.decide.scaling import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.simulate.fleet import FleetOutcome
 
 TRACES = Path(__file__).parent / "traces"
 
 
 def main() -> int:
     options = _options()
+    if options.fleet:
+        return _fleet(options)
     try:
         scalers = SCALERS if options.resource is None else (_of(options.resource), *SCALERS[1:])
         loads = _loads(options)
@@ -42,10 +51,23 @@ def main() -> int:
         if options.plot is not None:
             options.plot.mkdir(parents=True, exist_ok=True)
             (options.plot / f"{load.name.replace(' ', '-')}.svg").write_text(picture(load, made))
-    print(table(outcomes), "", legend(loads, scalers), sep="\n")
+    print(table(outcomes), "", legend((*loads, *scalers)), sep="\n")
     if options.json is not None:
-        options.json.write_text(json.dumps([asdict(each) for each in outcomes], indent=1) + "\n")
+        _write(options.json, outcomes)
     return 0
+
+
+def _fleet(options: argparse.Namespace) -> int:
+    fleet = members(options.seed)
+    outcomes = [play_fleet(fleet, scaler, options.seed) for scaler in FLEET_SCALERS]
+    print(fleet_table(outcomes), "", legend(FLEET_SCALERS), sep="\n")
+    if options.json is not None:
+        _write(options.json, outcomes)
+    return 0
+
+
+def _write(file: Path, outcomes: Sequence[Outcome] | Sequence[FleetOutcome]) -> None:
+    file.write_text(json.dumps([asdict(each) for each in outcomes], indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -66,6 +88,9 @@ def _options() -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         help="take spec.scaling of this RedisQueue, but its schedules: a load has no time of day",
+    )
+    parser.add_argument(
+        "--fleet", action="store_true", help="only queues that share a budget, instead of loads of one queue"
     )
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw each load there, as an SVG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")

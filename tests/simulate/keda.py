@@ -5,8 +5,8 @@ the list is longer than `activationListLength`, and to zero when no look within 
 https://keda.sh/docs/2.21/reference/scaledobject-spec/
 
 Above, the HorizontalPodAutoscaler that KEDA makes looks every 15 seconds, in a phase of its own. It asks KEDA
-for the value at that moment and wants value / `listLength` pods, rounded up; it changes nothing while the
-value is within 10 % of what the present pods stand for.
+for the value at that moment and wants value / `listLength` pods, rounded up; it wants those that there are
+while the value is within 10 % of what these stand for.
 https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#algorithm-details
 
 Assumptions, where the documentation leaves a choice: in favour of KEDA.
@@ -104,8 +104,8 @@ class Keda:
         value = self._value()
         if current == 0 or value is None:
             return
-        wanted = current
-        if abs(1.0 - value / (self._target * current)) > TOLERANCE:
+        wanted = self._world.live
+        if abs(value - self._target * wanted) > TOLERANCE * self._target * wanted:
             wanted = math.ceil(value / self._target)
         stable = self._stabilized(wanted, current)
         stable = min(max(stable, 1, self._settings.min_replicas), self._settings.max_replicas)

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tests.support.observations import pod as seen_pod
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tests.simulate.timeline import Timeline
     from tests.simulate.world import Pod, World
 
+    from redisqueue_operator.api.model import RedisQueue
+    from redisqueue_operator.budget.shares import Budgets
     from redisqueue_operator.decide.scaling import Decision, Policy
     from redisqueue_operator.observe.facts import Observation, QueueObservation
 
@@ -35,8 +38,19 @@ REPORT_AGE_SECONDS = 0.5
 Sample = tuple["QueueObservation | None", tuple[WorkerObservation, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part that a queue has in RedisQueueBudgets."""
+
+    budgets: Budgets
+    queue: RedisQueue
+
+
 class Operator:
-    """Scales the world by `policy`, from the samples that it takes every `sample_seconds`."""
+    """Scales the world by `policy`, from the samples that it takes every `sample_seconds`.
+
+    With a `share` within what its budget leaves it.
+    """
 
     def __init__(
         self,
@@ -45,6 +59,7 @@ class Operator:
         policy: Policy,
         random_: random.Random,
         sample_seconds: float = 0.2,
+        share: Share | None = None,
     ) -> None:
         self.decisions = 0
         self._timeline = timeline
@@ -52,13 +67,14 @@ class Operator:
         self._policy = policy
         self._random = random_
         self._sample_seconds = sample_seconds
+        self._share = share
         self._history = History.fresh(timeline.now)
         self._sample: Sample | None = None
         self._news: object = None
         self._looks_at = math.inf
         self._writing = self._asleep = False
         self._scaled_at = -math.inf
-        world.on_pods = self._notify
+        world.on_pods = self.notify
         world.on_publish = self._wake
         timeline.after(0.0, self._sample_for_ever)
 
@@ -73,7 +89,8 @@ class Operator:
             self._asleep = False
             self._timeline.after(WAKE_SECONDS, self._take_sample)
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Something changed: look soon."""
         self._look_after(0.01)
 
     def _look_after(self, seconds: float) -> None:
@@ -154,7 +171,13 @@ class Operator:
             return
         self.decisions += 1
         observation = self._observation()
-        decision, self._history = decide(observation, self._policy, self._history, self._timeline.now)
+        share, policy = self._share, self._policy
+        if share is not None:
+            policy = replace(policy, ceiling=share.budgets.ceiling(share.queue))
+        decision, self._history = decide(observation, policy, self._history, self._timeline.now)
+        if share is not None:
+            share.budgets.claim(share.queue, observation, decision, grows=decision.changes)
+            share.budgets.looked(share.queue.key)
         self._look_after(max(0.05, decision.recheck_after_seconds))
         if decision.changes:
             self._scale(decision, observation)
@@ -181,6 +204,6 @@ class Operator:
         def write() -> None:
             self._writing, self._scaled_at = False, self._timeline.now
             self._world.scale(target, victims)
-            self._notify()
+            self.notify()
 
         self._timeline.after(WRITE_SECONDS, write)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from tests.simulate.fleet import FleetOutcome, FleetScaler
     from tests.simulate.loads import Load
     from tests.simulate.play import Outcome
     from tests.simulate.scalers import Scaler
@@ -37,6 +38,30 @@ def table(outcomes: Iterable[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def legend(loads: Sequence[Load], scalers: Sequence[Scaler]) -> str:
+FLEET_HEAD = (
+    "| Scaler | wait p50: high, middle, low | wait p99: high, middle, low | in use | busy removed "
+    "| most workers |\n"
+    "|---|---|---|---|---|---|"
+)
+
+
+def fleet_table(outcomes: Iterable[FleetOutcome]) -> str:
+    """One line for each scaler; times in whole seconds."""
+    lines = [FLEET_HEAD]
+    for each in outcomes:
+        left = f" ({each.unfinished} of {each.messages} not done)" if each.unfinished else ""
+        cells = (
+            each.scaler,
+            ", ".join(f"{seconds:.0f}" for seconds in each.p50),
+            ", ".join(f"{seconds:.0f}" for seconds in each.p99) + left,
+            f"{each.utilisation:.0%}",
+            str(each.busy_removed),
+            str(each.most_workers),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def legend(named: Iterable[Load | Scaler | FleetScaler]) -> str:
     """What the names in the table mean."""
-    return "\n".join([f"- {each.name}: {each.text}" for each in (*loads, *scalers)])
+    return "\n".join([f"- {each.name}: {each.text}" for each in named])

@@ -12,6 +12,9 @@ Assumptions, the same for every scaler:
 - What the queue's limits let begin, begins as soon as they do; all workers together keep to them.
 - While Redis is away nothing is published, claimed or settled; handlers go on, and their leases are renewed
   as soon as it is back.
+- A pod that a ResourceQuota refuses is asked for again 5 ms later, then twice as late each time and up to
+  1000 s, and at once when the number or a pod of this Deployment changes: so a ReplicaSet's controller does
+  (https://pkg.go.dev/k8s.io/client-go/util/workqueue#DefaultTypedControllerRateLimiter).
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ START_UP_SECONDS = (2.0, 4.0)
 EXIT_SECONDS = 0.3
 HEARTBEATS = 4
 CALM_SECONDS = 600.0
+ON_ITS_WAY_SECONDS = 0.2
+"""More than a write takes that anybody here makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,26 @@ class Grace:
 
     seconds: float
     hands_back: bool
+
+
+@dataclass(slots=True)
+class Quota:
+    """A ResourceQuota of `pods`: who asks first has them, until they are gone.
+
+    https://kubernetes.io/docs/concepts/policy/resource-quotas/
+    """
+
+    pods: int
+    used: int = 0
+    refused: int = 0
+
+    def take(self) -> bool:
+        """Whether there may be one more."""
+        if self.used >= self.pods:
+            self.refused += 1
+            return False
+        self.used += 1
+        return True
 
 
 @dataclass(eq=False)
@@ -80,6 +105,8 @@ class World:
         replicas: what the Deployment asks for.
         waits: of each finished message, the seconds from its arrival to its end less its own handling.
         interrupted: how many handlers were cut off by the removal of their pod.
+        busy_removed: how many pods were asked to go while they worked, but those whose work began only when
+            the number was on its way: nobody could know.
         writes: (time, replicas) of each change.
     """
 
@@ -90,6 +117,7 @@ class World:
         grace: Grace,
         slots: int = 1,
         limits: Limits = NO_LIMITS,
+        quota: Quota | None = None,
     ) -> None:
         self.timeline = timeline
         self.redis = RedisModel(limits)
@@ -97,6 +125,7 @@ class World:
         self.replicas = 0
         self.waits: list[float] = []
         self.interrupted = 0
+        self.busy_removed = 0
         self.writes: list[tuple[float, int]] = []
         self.on_pods: Callable[[], None] = _nobody
         self.on_publish: Callable[[], None] = _nobody
@@ -108,6 +137,14 @@ class World:
         self._unsettled: list[tuple[Pod, Message]] = []
         self._pod_seconds = 0.0
         self._begins_at = 0.0
+        self._quota = quota
+        self._refusals = 0
+        self._asks_again_at = math.inf
+
+    @property
+    def live(self) -> int:
+        """Pods that exist and are to stay."""
+        return sum(not pod.terminating for pod in self.pods)
 
     # What others do.
 
@@ -128,8 +165,7 @@ class World:
         self.replicas = replicas
         self.writes.append((self.timeline.now, replicas))
         live = [pod for pod in self.pods if not pod.terminating]
-        for _ in range(replicas - len(live)):
-            self._create()
+        self._fill()
         if len(live) > replicas:
             live.sort(key=lambda pod: self._rank(pod, first))
             for pod in live[: len(live) - replicas]:
@@ -166,6 +202,25 @@ class World:
         age = math.floor(math.log2(max(1.0, self.timeline.now - (pod.ready_since or self.timeline.now))))
         return pod.ready, pod.name not in first, age, self._random.random()
 
+    def _fill(self) -> None:
+        """Create what is missing, as far as the quota lets."""
+        for _ in range(self.replicas - self.live):
+            if self._quota is not None and not self._quota.take():
+                self._ask_again()
+                return
+            self._create()
+        self._refusals, self._asks_again_at = 0, math.inf
+
+    def _ask_again(self) -> None:
+        self._asks_again_at = at = self.timeline.now + min(1000.0, 0.005 * 2 ** min(self._refusals, 20))
+        self._refusals += 1
+
+        def ask() -> None:
+            if self._asks_again_at == at:
+                self._fill()
+
+        self.timeline.at(at, ask)
+
     def _create(self) -> None:
         pod = Pod(f"pod-{next(self._names)}", self.timeline.now, self._slots)
         self.pods.append(pod)
@@ -179,6 +234,7 @@ class World:
                 return
             pod.ready_since, pod.crashed_at = self.timeline.now, None
             self._offer(pod)
+            self._fill()
             self.on_pods()
             self._dispatch()
 
@@ -192,6 +248,7 @@ class World:
         if not pod.running:
             self._end_soon(pod)
             return
+        self.busy_removed += min(pod.running.values()) < self.timeline.now - ON_ITS_WAY_SECONDS
         self.timeline.after(self._grace.seconds, lambda: self._cut_off(pod))
 
     def _cut_off(self, pod: Pod) -> None:
@@ -228,6 +285,9 @@ class World:
         if pod in self.pods:
             self.pods.remove(pod)
             self._pod_seconds += self.timeline.now - pod.created
+            if self._quota is not None:
+                self._quota.used -= 1
+                self._fill()
             self.on_pods()
 
     def _arrive(self, message: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.objects import conditions_of
-from redisqueue_operator.decide.budget import minimums_fit, used
+from redisqueue_operator.decide.budget import asked, minimums_fit, used
 from redisqueue_operator.decide.status.worth import timestamp
 
 if TYPE_CHECKING:
@@ -59,6 +59,26 @@ def build_status(sharing: Sharing, previous: Mapping[str, Any], now: float) -> J
         ],
         "conditions": list(_conditions(sharing, short, previous, timestamp(now))),
     }
+
+
+RESOURCES = (("workers", 1), ("cpu", 1000), ("memory", 1))
+"""What is limited, and how many of an Amount's units are one: processors and bytes."""
+
+
+def numbers(sharing: Sharing) -> Iterator[tuple[str, str, float]]:
+    """What a metric tells: limit, used or asked, of which resource, how much.
+
+    Only of what is limited; used and asked once a queue was looked at.
+    """
+    claims, limit = sharing.claims, sharing.budget.limit
+    have, want = used(claims), asked(claims)
+    for part, (resource, units) in enumerate(RESOURCES):
+        if limit[part] == float("inf"):
+            continue
+        yield "limit", resource, limit[part] / units
+        if claims:
+            yield "used", resource, have[part] / units
+            yield "asked", resource, want[part] / units
 
 
 def unusable(generation: int, problem: str, previous: Mapping[str, Any], now: float) -> Json:

@@ -17,7 +17,7 @@ from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.scaling.live_pods import LivePods, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.decide.scaling import Decision
@@ -93,10 +93,19 @@ def minimums_fit(claims: Sequence[Claim], limit: Limit) -> bool:
 
 def used(claims: Sequence[Claim]) -> Amount:
     """What all have now."""
+    return _total((claim, claim.current) for claim in claims)
+
+
+def asked(claims: Sequence[Claim]) -> Amount:
+    """What all want."""
+    return _total((claim, max(claim.wanted, claim.held)) for claim in claims)
+
+
+def _total(counts: Iterable[tuple[Claim, int]]) -> Amount:
     total = [0, 0, 0]
-    for claim in claims:
+    for claim, count in counts:
         for part, each in enumerate(claim.cost or (1, 0, 0)):
-            total[part] += each * claim.current
+            total[part] += each * count
     return total[0], total[1], total[2]
 
 

@@ -269,9 +269,9 @@ class Engine:
         return done
 
     def _tell_scaled(self, key: Key, decision: Decision, to: int, observation: Observation | None) -> None:
-        log.info("%s: %d → %d (%s)", key, decision.from_replicas, to, decision.reason)
+        log.info("%s: %d → %d (%s)", key, decision.from_replicas, to, decision.because)
         if self._page is not None:
-            self._page.scaled(key, decision.from_replicas, to, decision.reason)
+            self._page.scaled(key, decision.from_replicas, to, decision.because)
         read = observation is not None and observation.queue is not None
         if self._metrics is not None and to > decision.from_replicas and read:
             self._metrics.reacted(self._sampler.age_of_news(key))

@@ -66,12 +66,13 @@ Rows = list[tuple[list[str], LastSeen]]
 
 
 class QueueMetrics(Collector):
-    """Turns `seen`, and what `redrives` and `ticks` tell at the scrape, into series."""
+    """Turns `seen`, and what `redrives`, `ticks` and `budgets` tell at the scrape, into series."""
 
     def __init__(self) -> None:
         self.seen: dict[Key, LastSeen] = {}
         self.redrives: Callable[[], Mapping[tuple[Key, str], int]] = dict
         self.ticks: Callable[[], Mapping[tuple[Key, str], int]] = dict
+        self.budgets: Callable[[], Mapping[Key, Iterable[tuple[str, str, float]]]] = dict
 
     def collect(self) -> Iterator[Metric]:
         """All series of all queues."""
@@ -84,6 +85,7 @@ class QueueMetrics(Collector):
         yield _reasons(rows)
         yield _redrives(self.redrives())
         yield _ticks(self.ticks())
+        yield from _budgets(self.budgets())
 
 
 def _gauges(prefix: str, texts: Mapping[str, str], rows: Rows, values_of: Any) -> Iterator[Metric]:
@@ -191,6 +193,24 @@ def _ticks(counted: Mapping[tuple[Key, str], int]) -> Metric:
     return counter
 
 
+_BUDGET = {
+    "limit": "What a RedisQueueBudget has of a resource: workers, cpu (processors), memory (bytes).",
+    "used": "Of it what its queues have; no series before one was looked at.",
+    "asked": "What they would have without it.",
+}
+
+
+def _budgets(told: Mapping[Key, Iterable[tuple[str, str, float]]]) -> Iterator[Metric]:
+    gauges = {
+        what: GaugeMetricFamily(f"redisqueue_budget_{what}", text, labels=[*LABELS, "resource"])
+        for what, text in _BUDGET.items()
+    }
+    for key, numbers in told.items():
+        for what, resource, value in numbers:
+            gauges[what].add_metric([key.namespace, key.name, resource], value)
+    yield from gauges.values()
+
+
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -285,6 +305,13 @@ class OperatorMetrics:
     def follow_schedules(self, counted: Callable[[], Mapping[tuple[Key, str], int]]) -> None:
         """Show from now on what this says of schedules at each scrape: their ticks, by outcome."""
         self._queues.ticks = counted
+
+    def follow_budgets(self, told: Callable[[], Mapping[Key, Iterable[tuple[str, str, float]]]]) -> None:
+        """Show from now on what this says of budgets at each scrape.
+
+        `limit`, `used` or `asked`, the resource, and how much.
+        """
+        self._queues.budgets = told
 
     def reconciled(self, outcome: Literal["ok", "conflict", "error"], seconds: float) -> None:
         """One reconcile ended."""

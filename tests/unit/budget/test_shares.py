@@ -12,7 +12,7 @@ from tests.support.redisqueue_cases import budget, redis_queue
 from redisqueue_operator.api import definition, parse, structure
 from redisqueue_operator.budget import resource
 from redisqueue_operator.budget.shares import EXPECTED_SECONDS, UNSEEN_SECONDS, Budgets
-from redisqueue_operator.budget.status import SHOWN, build_status, unusable
+from redisqueue_operator.budget.status import SHOWN, build_status, numbers, unusable
 from redisqueue_operator.decide.budget import shares
 from redisqueue_operator.decide.scaling import History, Policy, decide
 
@@ -199,6 +199,18 @@ def test_a_status_says_who_got_what_and_lists_no_more_than_fifty(world: World) -
     assert world.conditions(key)["MinimumsFit"] == ("False", "MinimumsExceedBudget")
     assert world.conditions(key)["Limited"] == ("True", "Scarce")
     assert unusable(1, "spec.cpu: no", {}, 0)["conditions"][0]["reason"] == "InvalidSpec"
+
+
+def test_numbers_tell_of_what_is_limited_and_of_queues_that_were_looked_at(world: World) -> None:
+    key = world.budget(maxReplicas=3, cpu="1500m")
+    assert set(numbers(world.budgets.sharings[key])) == {("limit", "workers", 3), ("limit", "cpu", 1.5)}
+    each = {"requests": {"cpu": "250m"}}
+    world.look(world.queue("jobs", worker={"handler": "a:b", "resources": each}), 10, idle=2)
+    world.budgets.share_out()
+    found = {(what, resource): value for what, resource, value in numbers(world.budgets.sharings[key])}
+    assert (found[("used", "workers")], found[("asked", "workers")]) == (2, 10)
+    assert (found[("used", "cpu")], found[("asked", "cpu")]) == (0.5, 2.5)
+    assert not [resource for _, resource in found if resource == "memory"]
 
 
 def test_many_changes_are_shared_out_together(world: World) -> None:

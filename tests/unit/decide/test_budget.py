@@ -258,7 +258,8 @@ def test_a_queue_grows_to_its_share_and_says_why() -> None:
     seen = fleet(queue(100), idle=1)
     decision = Story(limited(4)).at(0.0, seen)
     assert (decision.to_replicas, decision.reason, decision.wanted_replicas) == (4, "Budget", 20)
-    assert decision.unbudgeted_replicas == 20
+    assert (decision.unbudgeted_replicas, decision.budget) == (20, "shop")
+    assert decision.because == "Budget shop", "what the page and the log say"
     assert "budget shop: 4" in explain(decision, seen, limited(4))
 
 

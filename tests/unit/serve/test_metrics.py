@@ -144,6 +144,18 @@ def test_redrives_are_counted_at_the_scrape(metrics: OperatorMetrics) -> None:
     assert _value(metrics, name, **LABELS, phase="Failed") is None
 
 
+def test_a_budget_is_told_at_the_scrape_by_resource(metrics: OperatorMetrics) -> None:
+    told = {Key("shop", "shared"): [("limit", "cpu", 1.5), ("used", "cpu", 0.25), ("limit", "workers", 40.0)]}
+    metrics.follow_budgets(lambda: told)
+    shared = {"namespace": "shop", "name": "shared"}
+    assert _value(metrics, "redisqueue_budget_limit", **shared, resource="cpu") == 1.5
+    assert _value(metrics, "redisqueue_budget_used", **shared, resource="cpu") == 0.25
+    assert _value(metrics, "redisqueue_budget_limit", **shared, resource="workers") == 40
+    assert _value(metrics, "redisqueue_budget_used", **shared, resource="workers") is None
+    told.clear()
+    assert _value(metrics, "redisqueue_budget_limit", **shared, resource="cpu") is None
+
+
 def test_the_series_go_with_the_object(metrics: OperatorMetrics) -> None:
     other = Key("shop", "bills")
     for key in (EMAILS, other):
@@ -213,6 +225,8 @@ def test_the_documented_table_is_the_registry() -> None:
     metrics.observe(EMAILS, fleet(of, busy=1), decision, [READY, REFUSED], limits=(0, 20))
     metrics.follow_redrives(lambda: {(EMAILS, "Failed"): 1})
     metrics.follow_schedules(lambda: {(EMAILS, "enqueued"): 1})
+    told = [(what, "workers", 40.0) for what in ("limit", "used", "asked")]
+    metrics.follow_budgets(lambda: {Key("shop", "shared"): told})
     metrics.api_call("GET", 200)
     metrics.returned(EMAILS, 16)
     wanted = []

@@ -40,7 +40,7 @@ def decide(
         _by_need(path, need)
     if policy.manual_replicas is not None:
         path.policy, path.to, path.reason = policy, policy.manual_replicas, "ManualReplicas"
-        path.clamps, path.blocked_by, path.budget = [], "", ""
+        path.clamps, path.blocked_by, path.budget = [], "", ("", "")
     return _decision(path, known), history
 
 
@@ -91,7 +91,7 @@ class _Path:
     blocked_by: str = ""
     wanted: int | None = None
     unbudgeted: int | None = None
-    budget: str = ""
+    budget: tuple[str, str] = ("", "")
     clamps: list[str] = field(default_factory=list)
     recheck: list[float] = field(default_factory=list)
 
@@ -233,7 +233,8 @@ def _obey_budget(path: _Path, need: Need | None) -> None:
     most = most if need is not None else max(most, path.current)
     if path.to <= most:
         return
-    path.to, path.reason, path.budget, path.blocked_by = most, "Budget", ceiling.text, ""
+    path.to, path.reason, path.blocked_by = most, "Budget", ""
+    path.budget = ceiling.budget, ceiling.text
     path.clamps.append("Budget")
     if path.to == path.current:
         path.blocked_by = "Budget"
@@ -325,5 +326,6 @@ def _decision(path: _Path, need: Need) -> Decision:
         rates=need.history.rates(),
         schedule=path.policy.bounds.text if path.policy.bounds is not None else "",
         unbudgeted_replicas=path.to if path.unbudgeted is None else path.unbudgeted,
-        budget=path.budget,
+        budget=path.budget[0],
+        budget_text=path.budget[1],
     )

@@ -79,7 +79,14 @@ class Decision:
     unbudgeted_replicas: int = 0
     """The number that it would be without a RedisQueueBudget."""
     budget: str = ""
-    """What the budget says, where it cuts the number; empty where it does not."""
+    """The name of the RedisQueueBudget, where it cuts the number; empty where none does or is known."""
+    budget_text: str = ""
+    """What it says, where it cuts the number."""
+
+    @property
+    def because(self) -> str:
+        """The reason, and of a budget its name."""
+        return f"{self.reason} {self.budget}".strip() if self.reason == "Budget" else self.reason
 
     @property
     def changes(self) -> bool:

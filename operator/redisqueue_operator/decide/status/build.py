@@ -184,7 +184,7 @@ def _change(decision: Decision, last: Mapping[str, Any], now: float) -> Json | N
     """
     to = decision.wanted_replicas if decision.reason == "DryRun" else decision.to_replicas
     if to == decision.from_replicas and last:
-        return {**last, "blockedBy": decision.blocked_by}
+        return _held(decision, last)
     if to == decision.from_replicas and not decision.blocked_by:
         return None
     change: Json = {
@@ -197,9 +197,21 @@ def _change(decision: Decision, last: Mapping[str, Any], now: float) -> Json | N
     }
     if decision.schedule:
         change["schedule"] = decision.schedule
+    if decision.budget:
+        change["budget"] = decision.budget
     if all(last.get(part) == change[part] for part in ("from", "to", "reason")):
         return None
     return {"at": timestamp(now), **change}
+
+
+def _held(decision: Decision, last: Mapping[str, Any]) -> Json:
+    """The last change, with what holds the number now; a budget is named as long as one of the two is its."""
+    held = {**last, "blockedBy": decision.blocked_by}
+    if decision.budget:
+        held["budget"] = decision.budget
+    elif last.get("reason") != "Budget":
+        held.pop("budget", None)
+    return held
 
 
 def _conditions(

@@ -92,8 +92,8 @@ def scaling_active(
         text = f"{text[:-1]}, as spec.scaling.schedules say until {timestamp(policy.bounds.until)}."
     if decision.reason in LIMITS:
         text += f" spec.queue.limits let {decision.limit} of them work ({decision.reason}): more would wait."
-    if decision.budget:
-        text += f" It has less than it wants: {decision.budget}."
+    if decision.budget_text:
+        text += f" It has less than it wants: {decision.budget_text}."
     return Condition("True", policy.mode, text)
 
 

@@ -63,16 +63,21 @@ def _became(before: Json, after: Json, status: str) -> bool:
 
 def _scaled(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EventRecord]:
     # What holds the number back now is shown with the last change, and is none itself.
-    news = after and {**before, "blockedBy": after["blockedBy"]} != after and after["from"] != after["to"]
+    news = after and _without_holds(before) != _without_holds(after) and after["from"] != after["to"]
     if news and after["reason"] != "DryRun":
-        text = f"from {after['from']} to {after['to']} workers: {after['reason']}"
+        budget = f" {after['budget']}" if after["reason"] == "Budget" and after.get("budget") else ""
+        text = f"from {after['from']} to {after['to']} workers: {after['reason']}{budget}"
         if after["clamps"]:
             text += f", limited by {', '.join(after['clamps'])}"
         if after.get("schedule"):
             text += f", in the schedule {after['schedule']}"
-        if after["blockedBy"]:
+        if after["blockedBy"] not in ("", after["reason"]):
             text += f", held back by {after['blockedBy']}"
         yield EventRecord("Normal", "Scaled", text, "Scale")
+
+
+def _without_holds(decision: Mapping[str, Any]) -> Json:
+    return {part: value for part, value in decision.items() if part not in ("blockedBy", "budget")}
 
 
 def _ready(before: Json, after: Json) -> Iterator[EventRecord]:

@@ -39,6 +39,7 @@ def _urgent(status: Mapping[str, Any]) -> dict[str, Any]:
     decision = dict(status.get("decision") or {})
     if decision.get("blockedBy") not in NO_ROOM:  # the other holds come and go with every message
         decision.pop("blockedBy", None)
+        decision.pop("budget", None)
     desired = (status.get("workers") or {}).get("desired")
     plain = {part: status.get(part) for part in ("observedGeneration", "selector", "state")}
     rollout = status.get("rollout") or {}

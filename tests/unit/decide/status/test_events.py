@@ -8,6 +8,7 @@ import pytest
 from tests.support.observations import fleet, once, pod, queue, seen
 from tests.support.resources import redis_queue
 
+from redisqueue_operator.decide.budget import Ceiling
 from redisqueue_operator.decide.canary import Phase, Rollout
 from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.status import build_status, events_between
@@ -50,6 +51,23 @@ def test_scaled_less_than_wanted_says_why() -> None:
     limited = {"scaleUp": {"maxStep": 2}}
     [event] = events_between(before, _status(fleet(queue(40), idle=1), before, scaling=limited))
     assert event.message == ("from 1 to 3 workers: BacklogPerSlot, limited by MaxStep, held back by MaxStep")
+
+
+def test_scaled_by_a_budget_says_which_one_and_a_hold_alone_is_no_event() -> None:
+    before, rq = _status(CALM), redis_queue()
+
+    def told(observation: Observation, most: int, last: dict[str, Any]) -> dict[str, Any]:
+        decision = once(observation, Policy.of(rq.spec, None, Ceiling("shop", most, "budget shop: some")))
+        return build_status(rq, observation, decision, OK, last, 0.0)
+
+    cut = told(fleet(queue(40), idle=1), 3, before)
+    [event] = events_between(before, cut)
+    assert event.message == "from 1 to 3 workers: Budget shop, limited by Budget"
+    assert events_between(cut, told(fleet(queue(40), idle=3), 3, cut)) == []
+    grown = _status(fleet(queue(20), idle=1), before)
+    held = told(fleet(queue(40), idle=4), 4, grown)
+    assert held["decision"]["budget"] == "shop"
+    assert events_between(grown, held) == events_between(held, grown) == []
 
 
 def test_a_dry_run_scales_nothing() -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, worker
 from tests.support.resources import redis_queue
 
+from redisqueue_operator.decide.budget import Ceiling
 from redisqueue_operator.decide.scaling import Decision, Policy, Rates
 from redisqueue_operator.decide.status import COUNTERS_SECONDS, build_status, worth_writing
 from redisqueue_operator.decide.status.worth import rounded, significant
@@ -123,6 +124,29 @@ def test_a_hold_that_comes_and_goes_by_itself_waits_for_the_counters() -> None:
     held = {**before, "decision": {**before["decision"], "blockedBy": "BusyWorkers"}}
     assert not worth_writing(before, held, 0.0)
     assert worth_writing(before, held, 60.0)
+
+
+def _budgeted(observation: Observation, most: int, previous: dict[str, Any] | None = None) -> dict[str, Any]:
+    decision = once(observation, Policy(ceiling=Ceiling("shop", most, "budget shop: so many")))
+    return build_status(RQ, observation, decision, OK, previous or {}, 100.0)
+
+
+def test_what_a_budget_cuts_or_holds_names_it_as_long_as_it_does() -> None:
+    cut = _budgeted(seen(queue(40), replicas=0), 2)["decision"]
+    assert (cut["to"], cut["reason"], cut["budget"], cut["blockedBy"]) == (2, "Budget", "shop", "")
+    never = _budgeted(seen(queue(40), replicas=0), 0)["decision"]
+    assert (never["from"], never["to"], never["budget"]) == (0, 0, "shop")
+
+    grown = _status(seen(queue(10), replicas=0))
+    held = _budgeted(seen(queue(40), replicas=2), 2, grown)
+    assert held["decision"] == {**grown["decision"], "blockedBy": "Budget", "budget": "shop"}
+    assert not worth_writing(grown, held, 0.0), "such a hold comes and goes with every message"
+    assert worth_writing(grown, held, COUNTERS_SECONDS)
+    assert held["decision"]["reason"] == "BacklogPerSlot", "which still says what the last change was"
+    free = _budgeted(seen(queue(10), replicas=2), 9, held)
+    assert free["decision"] == grown["decision"]
+    kept = _budgeted(seen(queue(10), replicas=2), 9, {"decision": cut})
+    assert kept["decision"] == cut, "the last change was the budget's"
 
 
 def test_the_same_change_again_is_not_news() -> None:

@@ -103,15 +103,17 @@ def recorded(status: dict[str, Any]) -> Iterator[str]:
     """The last change, from a status."""
     decision = status.get("decision")
     if decision:
-        yield f"{decision['at']}: from {decision['from']} to {decision['to']} workers: {decision['reason']}"
+        words = {"Budget": f"Budget {decision.get('budget', '')}".strip()}
+        why = words.get(decision["reason"], decision["reason"])
+        yield f"{decision['at']}: from {decision['from']} to {decision['to']} workers: {why}"
         for term in decision.get("terms") or ():
             yield said(term["name"], term["value"], past=True)
         if decision.get("clamps"):
             yield f"limited by {', '.join(decision['clamps'])}"
         if decision.get("schedule"):
             yield f"in the schedule {decision['schedule']}"
-        if decision.get("blockedBy"):
-            yield f"held back by {decision['blockedBy']}"
+        if held := decision.get("blockedBy"):
+            yield f"held back by {words.get(held, held)}"
     if bounds := status.get("schedule"):
         why = f"by schedule: {bounds['inForce']}" if bounds["inForce"] else "by no schedule"
         workers = f"{bounds['minReplicas']} to {bounds['maxReplicas']} workers"
