@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 REST_SECONDS, LONGEST_REST_SECONDS, AGAIN_SECONDS = 0.5, 60.0, 5.0
 ASK_SECONDS = 300.0
+MISSING = (403, 404)
+"""The definition is not there, or the right to read its objects is not."""
 
 
 class Follower:
@@ -33,6 +35,7 @@ class Follower:
         resource, kind: which objects, and what one of them is called.
         put: called with each object that is new or has changed.
         drop: called with each object that is gone.
+        read: called with a namespace (None: all of them) when its objects are known, or cannot be read.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Follower:
         scope: Scope,
         put: Callable[[Object], None],
         drop: Callable[[Object], None],
+        read: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self.objects: dict[Key, Object] = {}
         self._api = api
@@ -51,6 +55,7 @@ class Follower:
         self._scope = scope
         self._put = put
         self._drop = drop
+        self._read = read
 
     async def run(self) -> None:
         """List and watch. Ends only by cancellation."""
@@ -74,19 +79,25 @@ class Follower:
         return True
 
     async def _follow(self, namespace: str | None) -> None:
-        path = self._resource.path(namespace)
-        pause = REST_SECONDS
+        path, pause, warned = self._resource.path(namespace), REST_SECONDS, ""
         while True:
             try:
                 listed, version = await self._api.list(path)
                 self._replace(listed, namespace)
+                self._read(namespace)
+                warned = ""
                 async for event in self._api.watch(path, version):
                     self._take(event)
                 pause = REST_SECONDS
             except ApiError as error:
+                if error.status in MISSING:
+                    self._read(namespace)
                 pause = min(2 * pause, LONGEST_REST_SECONDS)
                 if error.status != 410:  # else what the watch began with is history
-                    log.warning("%ss cannot be watched, again in %.0f s: %s", self._kind, pause, error)
+                    text = f"{self._kind}s cannot be watched" + f" in {namespace}" * bool(namespace)
+                    level = logging.DEBUG if warned == str(error) else logging.WARNING  # once for each reason
+                    log.log(level, "%s: it is tried every %.0f s: %s", text, LONGEST_REST_SECONDS, error)
+                    warned = str(error)
             except (OSError, TimeoutError) as error:
                 pause = AGAIN_SECONDS
                 log.debug("the watch of %ss broke: %s", self._kind, error)
