@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,6 +83,42 @@ async def test_it_ends_in_time_with_the_repeats_of_the_client_counted_in(
 @pytest.mark.one_node  # a cluster's client connects before anything is published
 async def test_our_own_repeats_count_in_and_the_last_error_is_told(face: Face, closed: str) -> None:
     client = type(face.client()).from_url(closed, retry=face.retry(0))
+    queue = face.queue(client=client, publish_timeout_seconds=SECONDS, deduplication=True)
+    with in_time(), pytest.raises(RetryBudgetExhaustedError) as caught:
+        await face.call(queue.publish, "x")
+    assert isinstance(caught.value.__cause__, redis.ConnectionError)
+
+
+@pytest.fixture
+def then_silent() -> Iterator[str]:
+    """A server that hangs up on everybody until an attempt has failed, and then answers nothing."""
+    failed = threading.Event()
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "attempt 1 failed" in record.getMessage():
+                failed.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.01)
+
+        def hang_up() -> None:
+            while not failed.is_set():
+                with suppress(TimeoutError):
+                    listener.accept()[0].close()
+
+        hearing, thread = Heard(), threading.Thread(target=hang_up)
+        logging.getLogger("redis_message_queue").addHandler(hearing)
+        thread.start()
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}"
+        failed.set()
+        thread.join()
+        logging.getLogger("redis_message_queue").removeHandler(hearing)
+
+
+@pytest.mark.one_node  # a cluster's client connects before anything is published
+async def test_a_repeat_that_hangs_tells_the_error_of_the_one_before(face: Face, then_silent: str) -> None:
+    client = type(face.client()).from_url(then_silent, retry=face.retry(0), socket_timeout=60)
     queue = face.queue(client=client, publish_timeout_seconds=SECONDS, deduplication=True)
     with in_time(), pytest.raises(RetryBudgetExhaustedError) as caught:
         await face.call(queue.publish, "x")

@@ -132,6 +132,27 @@ deadline_at: contextvars.ContextVar[float] = contextvars.ContextVar(
     "redis_message_queue_deadline", default=NEVER
 )
 
+# The last error of what is repeated in here: who gives up first tells it as the cause.
+_failures: contextvars.ContextVar[list[BaseException] | None] = contextvars.ContextVar(
+    "redis_message_queue_failures", default=None
+)
+
+
+def note_failure(error: BaseException) -> None:
+    """What is repeated has failed with this, and may fail no more before somebody gives up."""
+    if (failures := _failures.get()) is not None:
+        failures[:] = [error]
+
+
+@contextmanager
+def _failures_noted() -> Iterator[list[BaseException]]:
+    failures: list[BaseException] = []
+    before = _failures.set(failures)
+    try:
+        yield failures
+    finally:
+        _failures.reset(before)
+
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
@@ -215,7 +236,7 @@ def in_thread(seconds: float, action: Callable[[], T], what: str = _PUBLISH) -> 
         free.release()
         return functools.partial(outcome.put, result)
 
-    with deadline(ends - monotonic()):
+    with deadline(ends - monotonic()), _failures_noted() as failures:
         context = contextvars.copy_context()
     try:
         _threads.give(work)
@@ -225,7 +246,7 @@ def in_thread(seconds: float, action: Callable[[], T], what: str = _PUBLISH) -> 
     try:
         value, error = outcome.get(timeout=max(0.0, ends - monotonic()))
     except queue.Empty:
-        raise _given_up(seconds, what) from None
+        raise _given_up(seconds, what) from (failures[0] if failures else None)
     if error is not None:
         raise error
     return value  # type: ignore[return-value]
@@ -236,15 +257,16 @@ async def in_task(seconds: float, action: Callable[[], Any], what: str = _PUBLIS
 
     The error tells `what` gave up.
     """
-    try:
-        with deadline(seconds):
-            async with timeout(seconds) as limit:
-                result = action()
-                return await result if inspect.isawaitable(result) else result
-    except TimeoutError:
-        if limit.expired():
-            raise _given_up(seconds, what) from None
-        raise
+    with _failures_noted() as failures:
+        try:
+            with deadline(seconds):
+                async with timeout(seconds) as limit:
+                    result = action()
+                    return await result if inspect.isawaitable(result) else result
+        except TimeoutError:
+            if limit.expired():
+                raise _given_up(seconds, what) from (failures[0] if failures else None)
+            raise
 
 
 def _given_up(seconds: float, what: str) -> RetryBudgetExhaustedError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import tenacity
 
 from redis_message_queue import _io
-from redis_message_queue._clock import Moment, deadline_passes_within, moment
+from redis_message_queue._clock import Moment, deadline_passes_within, moment, note_failure
 from redis_message_queue.exceptions import RetryBudgetExhaustedError
 from redis_message_queue.trouble import described, is_retryable
 
@@ -65,6 +65,7 @@ def repeated(
         state.outcome_timestamp = moment().since(began)  # tenacity's own clock may be frozen
         if interrupted() or not worth(failure):
             raise failure
+        note_failure(failure)
         attempts = state.attempt_number
         logger.warning("%s: attempt %d failed: %s", what, attempts, described(failure))
         pause_seconds = min(tenacious.wait(state), chosen.retry_max_delay_seconds)
