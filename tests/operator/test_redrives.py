@@ -241,7 +241,7 @@ def test_without_the_definition_there_is_scaling_all_the_same(
         redis_client.lpush(QueueKeys("scaled").pending, "one")
         until(lambda: cluster.replicas("scaled") == 1, "a worker")
         for kind in ("RedisQueueRedrives", "RedisQueueSchedules"):
-            told = f"{kind} cannot be watched, again in "
+            told = f"{kind} cannot be watched"
             until(lambda told=told: told in process.log.read_text(), "the log says what is missing")  # type: ignore[misc]
         cluster.install()
         cluster.apply(redrive("late", "scaled"))
