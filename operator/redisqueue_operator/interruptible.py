@@ -65,6 +65,16 @@ async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
             task.exception()  # which is no news
 
 
+async def finished(clean_up: Coroutine[Any, Any, object]) -> None:
+    """Await a clean-up to its end, for a moment also where this is cancelled; that is raised afterwards."""
+    task = asyncio.create_task(clean_up)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,), timeout=_AGAIN_SECONDS)
+        raise
+
+
 _left: set[asyncio.Task[Any]] = set()
 
 

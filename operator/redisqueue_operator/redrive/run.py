@@ -16,7 +16,7 @@ from redis_message_queue.trouble import AWAY
 from redisqueue_operator import api
 from redisqueue_operator.api.objects import conditions_of
 from redisqueue_operator.errors import PlatformError, SettingsUnavailable
-from redisqueue_operator.interruptible import cancelled
+from redisqueue_operator.interruptible import cancelled, finished
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
 from redisqueue_operator.redrive.match import Match
@@ -184,7 +184,7 @@ async def _attempt(
         await around.report(redrive, waiting("Queued", "Others move first: only a few do at a time."))
     async with Turn(around.slots, server) as turn, contextlib.AsyncExitStack() as stack:
         client = around.connect(settings)
-        stack.push_async_callback(client.aclose)
+        stack.push_async_callback(lambda: finished(client.aclose()))
         await around.report(redrive, running(redrive, None))
         if match and match.reason is not None:
             keys = QueueKeys(rq.spec.queue.name, rq.spec.queue.key_separator)

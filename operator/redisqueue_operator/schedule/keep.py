@@ -12,6 +12,7 @@ from redis_message_queue.exceptions import RedisMessageQueueError
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator.decide.due import Progress, due, message_id, progress_of
 from redisqueue_operator.errors import PlatformError, SettingsUnavailable
+from redisqueue_operator.interruptible import finished
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
 from redisqueue_operator.schedule.status import IN_FORCE, SUSPENDED, Told, build_status
@@ -176,7 +177,7 @@ class Keeper:
                     deduplication_seconds=deadline_seconds + KEY_MARGIN_SECONDS,
                 )
             finally:
-                await client.aclose()
+                await finished(client.aclose())
         finally:
             ground.slots.give(hold)
         self._progress = self._progress.enqueued(tick, identity, self._now())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from redisqueue_operator.interruptible import ended
+import pytest
+
+from redisqueue_operator.interruptible import ended, finished
 
 
 async def test_what_swallows_its_cancellation_is_cancelled_again() -> None:
@@ -30,3 +32,20 @@ async def test_what_swallows_its_cancellation_is_cancelled_again() -> None:
     assert asked == ["once", "once"]
     await ended(tasks)  # harmless when repeated
     await ended(())
+
+
+async def test_a_clean_up_goes_on_to_its_end_where_it_is_cancelled() -> None:
+    begun, cleaned = asyncio.Event(), False
+
+    async def clean_up() -> None:
+        nonlocal cleaned
+        begun.set()
+        await asyncio.sleep(0.05)
+        cleaned = True
+
+    task = asyncio.create_task(finished(clean_up()))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cleaned
