@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REST_SECONDS, LONGEST_REST_SECONDS, AGAIN_SECONDS = 0.5, 60.0, 5.0
-ASK_SECONDS = 300.0
+ASK_SECONDS, LOOK_SECONDS = 300.0, 1.0
 MISSING = (403, 404)
 """The definition is not there, or the right to read its objects is not."""
 
@@ -141,11 +142,16 @@ class NamedQueues:
 
     async def get(self, key: Key) -> Object | None:
         """The RedisQueue; None where there is none. Waits for ever for one that another operator serves."""
+        asked_at = float("-inf")
         while (obj := self._store.get(REDISQUEUES, key)) is None:
+            if time.monotonic() - asked_at < ASK_SECONDS:
+                # Of one that a list brings, and not the watch, nobody notifies: so look at the store, too.
+                if await self.change_of(key, LOOK_SECONDS):
+                    asked_at = float("-inf")
+                continue
             if await self._api.get(REDISQUEUES.path_to(key)) is None:
                 return None
-            if self._store.get(REDISQUEUES, key) is None:  # nor was it told while we asked
-                await self.change_of(key, ASK_SECONDS)
+            asked_at = time.monotonic()
         return obj
 
     def notify(self, key: Key) -> None:
@@ -153,10 +159,11 @@ class NamedQueues:
         if (changed := self._changed.get(key)) is not None:
             changed.set()
 
-    async def change_of(self, key: Key, seconds: float) -> None:
-        """Wait that long, or until it changes."""
+    async def change_of(self, key: Key, seconds: float) -> bool:
+        """Wait that long, or until it changes; whether it did."""
         changed = self._changed.setdefault(key, asyncio.Event())
         changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await changed.wait()
+        return changed.is_set()
