@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+Verdict = tuple[bool | str, str, str]
+"""Of a condition: its status, reason and message."""
 QUEUE_LABEL = "redisqueue.dev/queue"
 """By which the children of a RedisQueue are found: nobody else writes a label of our domain."""
 OVERDUE = "ProgressDeadlineExceeded"
@@ -22,3 +24,26 @@ def annotation_of(obj: Mapping[str, Any] | None, name: str) -> str:
 def conditions_of(status: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     """The conditions of a status, by type."""
     return {each["type"]: each for each in (status or {}).get("conditions") or ()}
+
+
+def dated(
+    verdicts: Mapping[str, Verdict],
+    generation: int,
+    previous: Mapping[str, Any] | None,
+    now: str,
+) -> Iterator[dict[str, Any]]:
+    """Conditions, from verdicts by type: each with the time since when it has its status.
+
+    `previous` is the status before, `now` an RFC 3339 time.
+    """
+    before = conditions_of(previous)
+    for kind, (holds, reason, message) in verdicts.items():
+        status, last = str(holds), before.get(kind, {})
+        yield {
+            "type": kind,
+            "status": status,
+            "observedGeneration": generation,
+            "lastTransitionTime": last["lastTransitionTime"] if last.get("status") == status else now,
+            "reason": reason,
+            "message": message,
+        }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.api.objects import Verdict, conditions_of, dated
 from redisqueue_operator.decide.budget import asked, minimums_fit, used
 from redisqueue_operator.decide.status.worth import timestamp
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from redisqueue_operator.budget.shares import Sharing
 
 Json = dict[str, Any]
-Verdict = tuple[str, str, str]
 SHOWN = 50
 """So many queues are listed, those first that lack most; all are counted."""
 NAMED = 5
@@ -83,11 +82,15 @@ def numbers(sharing: Sharing) -> Iterator[tuple[str, str, float]]:
 
 def unusable(generation: int, problem: str, previous: Mapping[str, Any], now: float) -> Json:
     """The status of one whose spec says nothing usable: it limits nothing."""
-    stalled = ("False", "InvalidSpec", f"It limits nothing: {problem}")
-    verdicts = {"Ready": stalled, "Reconciling": ("False", *stalled[1:]), "Stalled": ("True", *stalled[1:])}
+    stalled: Verdict = ("False", "InvalidSpec", f"It limits nothing: {problem}")
+    verdicts: dict[str, Verdict] = {
+        "Ready": stalled,
+        "Reconciling": ("False", *stalled[1:]),
+        "Stalled": ("True", *stalled[1:]),
+    }
     return {
         "observedGeneration": generation,
-        "conditions": list(_dated(verdicts, generation, previous, timestamp(now))),
+        "conditions": list(dated(verdicts, generation, previous, timestamp(now))),
     }
 
 
@@ -132,7 +135,7 @@ def _conditions(sharing: Sharing, short: list[str], previous: Mapping[str, Any],
     )
     verdicts["Exclusive"] = _exclusive(sharing)
     ends = ("False", "InForce", "Nothing is under way.")
-    yield from _dated(
+    yield from dated(
         {**verdicts, "Reconciling": ends, "Stalled": ("False", "NotStalled", "Nobody needs to act.")},
         sharing.budget.generation,
         previous,
@@ -149,22 +152,6 @@ def _exclusive(sharing: Sharing) -> Verdict:
     if texts:
         return ("False", "Overlapping", f"{'; '.join(texts)}: have one budget select each RedisQueue.")
     return ("True", "NoOverlap", "No other budget selects its queues.")
-
-
-def _dated(
-    verdicts: Mapping[str, Verdict], generation: int, previous: Mapping[str, Any], now: str
-) -> Iterator[Json]:
-    before = conditions_of(previous)
-    for kind, (status, reason, message) in verdicts.items():
-        last = before.get(kind, {})
-        yield {
-            "type": kind,
-            "status": status,
-            "observedGeneration": generation,
-            "lastTransitionTime": last["lastTransitionTime"] if last.get("status") == status else now,
-            "reason": reason,
-            "message": message,
-        }
 
 
 def _queues(number: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.api.objects import Verdict, dated
 from redisqueue_operator.decide.status.worth import timestamp
 
 if TYPE_CHECKING:
@@ -90,10 +90,9 @@ def seconds_to_live(redrive: Redrive, status: Mapping[str, Any], now: float) -> 
 
 
 def _conditions(redrive: Redrive, stand: Stand, previous: Mapping[str, Any], now: str) -> Iterator[Json]:
-    before = conditions_of(previous)
     broken, over = stand.phase == "Failed", stand.phase in FINISHED
     done = stand.phase == "Succeeded"
-    verdicts = {
+    verdicts: dict[str, Verdict] = {
         "Complete": (done, stand.reason, stand.message),
         "Failed": (broken, stand.reason, stand.message)
         if broken
@@ -107,16 +106,7 @@ def _conditions(redrive: Redrive, stand: Stand, previous: Mapping[str, Any], now
         if broken
         else (False, "NotStalled", "Nobody needs to act."),
     }
-    for kind, (holds, reason, message) in verdicts.items():
-        status, last = str(holds), before.get(kind, {})
-        yield {
-            "type": kind,
-            "status": status,
-            "observedGeneration": redrive.generation,
-            "lastTransitionTime": last["lastTransitionTime"] if last.get("status") == status else now,
-            "reason": reason,
-            "message": message,
-        }
+    yield from dated(verdicts, redrive.generation, previous, now)
 
 
 def _doing(redrive: Redrive) -> str:

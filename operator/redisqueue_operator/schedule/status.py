@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.api.objects import Verdict, dated
 from redisqueue_operator.decide.due import Progress, stamp
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ def news_of(status: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _conditions(schedule: Schedule, told: Told, previous: Mapping[str, Any], now: str) -> Iterator[Json]:
-    before = conditions_of(previous)
     stalled = not told.ready and told.acts
-    verdicts = {
+    verdicts: dict[str, Verdict] = {
         "Ready": (told.ready, told.reason, told.message),
         # For health checks, by the conventions of kstatus.
         "Reconciling": (True, told.reason, told.message)
@@ -78,13 +77,4 @@ def _conditions(schedule: Schedule, told: Told, previous: Mapping[str, Any], now
         if stalled
         else (False, "NotStalled", "Nobody needs to act."),
     }
-    for kind, (holds, reason, message) in verdicts.items():
-        status, last = str(holds), before.get(kind, {})
-        yield {
-            "type": kind,
-            "status": status,
-            "observedGeneration": schedule.generation,
-            "lastTransitionTime": last["lastTransitionTime"] if last.get("status") == status else now,
-            "reason": reason,
-            "message": message,
-        }
+    yield from dated(verdicts, schedule.generation, previous, now)
