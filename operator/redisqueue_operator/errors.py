@@ -16,6 +16,18 @@ class Conflict(PlatformError):
     """The object changed since it was observed: observe again and decide again."""
 
 
+class QueueUnusable(Exception):
+    """Nothing may be done in the queue of a RedisQueue that another object names.
+
+    `reason` is a CamelCase word for a condition; `acts`: so it stays until somebody acts.
+    """
+
+    def __init__(self, reason: str, message: str, *, acts: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.acts = acts
+
+
 class SettingsUnavailable(Exception):
     """The connection settings cannot be built yet, for example because a Secret is missing.
 

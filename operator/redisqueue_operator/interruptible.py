@@ -75,6 +75,19 @@ async def finished(clean_up: Coroutine[Any, Any, object]) -> None:
         raise
 
 
+async def first_ended(*parts: Coroutine[Any, Any, object]) -> None:
+    """Run these side by side until any of them ends; then cancel the others. Raises what that one raised."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 _left: set[asyncio.Task[Any]] = set()
 
 

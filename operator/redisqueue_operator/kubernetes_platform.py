@@ -37,7 +37,7 @@ from redisqueue_operator.platform import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
@@ -61,6 +61,7 @@ class KubernetesPlatform:
         worker_pull_secrets: names of the Secrets by which that one is pulled.
         version: the operator's own, written on children.
         operator: what tells this operator from others beside it, written on children; its replicas share it.
+        notify: told of each RedisQueue about which a list had news.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class KubernetesPlatform:
         operator: str = "",
         scope: Scope,
         coverage: Coverage | None = None,
+        notify: Callable[[Key], None] = lambda _: None,
     ) -> None:
         self._api = api
         self._store = store
@@ -88,7 +90,7 @@ class KubernetesPlatform:
         self._version = version
         self._operator = operator
         self._coverage = coverage or Coverage(scope)
-        self._listing = Listing(api, store, scope, self._coverage)
+        self._listing = Listing(api, store, scope, self._coverage, notify)
         self._manifests: dict[Key, tuple[tuple[object, ...], tuple[Object, ...], str]] = {}
         self._upgrades = Upgrades(version, lambda: store.all(DEPLOYMENTS) if self._listed else None)
         self._listed = False

@@ -23,6 +23,7 @@ from redisqueue_operator.apply.writer import Writer
 from redisqueue_operator.budget.controller import BudgetController
 from redisqueue_operator.budget.shares import Budgets
 from redisqueue_operator.budget.status import numbers
+from redisqueue_operator.interruptible import first_ended
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi
 from redisqueue_operator.kubernetes_platform import KubernetesPlatform
 from redisqueue_operator.loop.leader import Election, KubernetesLease, LeaseTimes
@@ -155,6 +156,12 @@ class Operator:
         options = self._options
         store, coverage = Store(), Coverage(options.scope)
         self._coverage = coverage
+
+        def notify(key: Key) -> None:
+            engine.notify(key)
+            redrives.notify(key)
+            schedules.notify(key)
+
         references, writer = References(api), Writer(api, instance=options.identity)
         connections = Connections(references, self._folder, options.allowed_redis_hosts)
         connect = options.allowed_redis_hosts.connect
@@ -170,6 +177,7 @@ class Operator:
             operator=f"{options.own_namespace}/{options.lease_name}",
             scope=options.scope,
             coverage=coverage,
+            notify=notify,
         )
         budgets = Budgets(unread=options.scope.namespaces or (None,))
         sharing = BudgetController(api, writer, budgets, options.scope)
@@ -195,11 +203,6 @@ class Operator:
             options.identity,
             LeaseTimes.lasting(options.lease_seconds),
         )
-
-        def notify(key: Key) -> None:
-            engine.notify(key)
-            redrives.notify(key)
-            schedules.notify(key)
 
         watching, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
@@ -232,22 +235,13 @@ class Operator:
         others: Sequence[RedriveController | BudgetController | ScheduleController],
         stop: asyncio.Event,
     ) -> None:
-        """Wait for the Lease, then reconcile for as long as it is held."""
+        """Wait for the Lease, then reconcile until it is lost, `stop` is set or any part of it ends."""
         await election.acquire()
         self._metrics.leading(True)
-        holding = asyncio.create_task(election.hold())
-        working = asyncio.create_task(engine.run(stop))
-        beside = [asyncio.create_task(each.run()) for each in others]
         try:
-            done, _ = await asyncio.wait([holding, working], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await first_ended(election.hold(), engine.run(stop), *(each.run() for each in others))
         finally:
             self._metrics.leading(False)
-            tasks = (holding, working, *beside)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _explain(self, namespace: str, name: str) -> list[str] | None:
         return self._engine.explain(Key(namespace, name)) if self._engine is not None else None

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator import api
+from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import cancelled, ended
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
-from redisqueue_operator.schedule.keep import Destination, Keeper, NotYet
+from redisqueue_operator.schedule.keep import Destination, Keeper
 from redisqueue_operator.schedule.resource import Schedule, parse
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class LocalSchedules:
         item = self._definitions.queues.get((key.namespace, key.name)) if key is not None else None
         if item is None:
             text = f"spec.queueRef.name: no RedisQueue {key.name if key else ''!r} in the file: add it"
-            raise NotYet("QueueMissing", text, acts=True)
+            raise QueueUnusable("QueueMissing", text, acts=True)
         queue = api.parse(item).spec.queue
         return Destination(self._settings, queue.name, queue.key_separator)
 

@@ -19,7 +19,7 @@ from redisqueue_operator.observe.pods import is_canary, pod_of
 from redisqueue_operator.platform import Canary, Fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from redisqueue_operator.observe.facts import PodObservation
 
@@ -134,19 +134,26 @@ class Store:
                 del self._children[resource, owner]
         return owner
 
-    def put_all(self, resource: Resource, listed: Iterable[Object]) -> set[Key]:
-        """Remember a part of a list; the keys of what is in it."""
-        present = set()
-        for obj in listed:
-            self.put(resource, obj)
-            present.add(key_of(obj))
-        return present
+    def keep(
+        self, resource: Resource, present: set[Key], version: int, namespace: str | None
+    ) -> tuple[Key, ...]:
+        """Drop what a whole list does not have; the RedisQueues it was about.
 
-    def keep(self, resource: Resource, present: set[Key], version: int, namespace: str | None) -> None:
-        """Drop what a whole list does not have: what was deleted while a watch was broken is told by none."""
-        for key in self.keys(resource):
-            if key not in present and namespace in (None, key.namespace):
-                self.drop(resource, key, version)
+        What was deleted while a watch was broken is told by none.
+        """
+        missing = (key for key in self.keys(resource) if key not in present)
+        gone = [key for key in missing if namespace in (None, key.namespace)]
+        return tuple(owner for key in gone for owner in self.drop(resource, key, version))
+
+
+def tell(store: Store, resource: Resource, about: Iterable[Key], notify: Callable[[Key], None]) -> None:
+    """Pass on about which RedisQueues there was news, by an object of that kind.
+
+    The workers of those that another operator serves are seen, too: of them nobody wants to hear.
+    """
+    for key in about:
+        if resource is REDISQUEUES or store.get(REDISQUEUES, key) is not None:
+            notify(key)
 
 
 def key_of(obj: Object) -> Key:

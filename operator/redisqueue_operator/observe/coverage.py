@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.resources import Resource
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi
-from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED
+from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, key_of, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.observe.cache import Store
@@ -120,13 +120,24 @@ MOST_UNANSWERED = 3
 
 
 class Listing:
-    """Reads collections into the store, and tells `coverage` of each whether it could be read."""
+    """Reads collections into the store, and tells `coverage` of each whether it could be read.
 
-    def __init__(self, api: KubernetesApi, store: Store, scope: Scope, coverage: Coverage) -> None:
+    What was news to the store is told to `notify`, as by a watch: that does not tell it again.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        store: Store,
+        scope: Scope,
+        coverage: Coverage,
+        notify: Callable[[Key], None],
+    ) -> None:
         self._api = api
         self._store = store
         self._scope = scope
         self._coverage = coverage
+        self._notify = notify
 
     async def everything(self) -> None:
         """Read all collections. Raises OSError or TimeoutError when the API server does not answer."""
@@ -159,6 +170,9 @@ class Listing:
         present: set[Key] = set()
         listed_at = 0
         async for items, version in self._api.pages(path, self._scope.selector_of(resource)):
-            present |= self._store.put_all(resource, items)
+            for obj in items:
+                present.add(key_of(obj))
+                tell(self._store, resource, self._store.put(resource, obj), self._notify)
             listed_at = version
-        self._store.keep(resource, present, listed_at, namespace)
+        gone = self._store.keep(resource, present, listed_at, namespace)
+        tell(self._store, resource, gone, self._notify)

@@ -8,23 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.api import parse
+from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redisqueue_operator.api.model import Key
+    from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.api.resources import Resource
     from redisqueue_operator.scope import Scope
 
 log = logging.getLogger(__name__)
 
 REST_SECONDS, LONGEST_REST_SECONDS, AGAIN_SECONDS = 0.5, 60.0, 5.0
-ASK_SECONDS, LOOK_SECONDS = 300.0, 1.0
+ASK_SECONDS = 300.0
 MISSING = (403, 404)
 """The definition is not there, or the right to read its objects is not."""
 
@@ -132,6 +134,21 @@ class Follower:
             self._drop(obj)
 
 
+def usable(obj: Object | None, key: Key) -> RedisQueue:
+    """The RedisQueue of that name, typed. Raises QueueUnusable when nothing may be done in its queue."""
+    if obj is None:
+        text = f"spec.queueRef.name: RedisQueue {key.name!r} does not exist in {key.namespace}"
+        raise QueueUnusable("QueueMissing", f"{text}: create it, or delete this", acts=True)
+    ready = conditions_of(obj.get("status")).get("Ready", {})
+    if (ready.get("status"), ready.get("reason")) == ("False", "Conflict"):
+        text = f"RedisQueue {key.name!r} may not touch its queue: {ready['message']}"
+        raise QueueUnusable("QueueConflict", text)
+    try:
+        return parse(obj)
+    except ValueError as error:
+        raise QueueUnusable("QueueInvalid", f"RedisQueue {key.name!r}: {error}", acts=True) from error
+
+
 class NamedQueues:
     """RedisQueues by the names that other objects have for them."""
 
@@ -142,16 +159,11 @@ class NamedQueues:
 
     async def get(self, key: Key) -> Object | None:
         """The RedisQueue; None where there is none. Waits for ever for one that another operator serves."""
-        asked_at = float("-inf")
         while (obj := self._store.get(REDISQUEUES, key)) is None:
-            if time.monotonic() - asked_at < ASK_SECONDS:
-                # Of one that a list brings, and not the watch, nobody notifies: so look at the store, too.
-                if await self.change_of(key, LOOK_SECONDS):
-                    asked_at = float("-inf")
-                continue
             if await self._api.get(REDISQUEUES.path_to(key)) is None:
                 return None
-            asked_at = time.monotonic()
+            if self._store.get(REDISQUEUES, key) is None:  # else it came while we asked
+                await self.change_of(key, ASK_SECONDS)
         return obj
 
     def notify(self, key: Key) -> None:
@@ -159,11 +171,10 @@ class NamedQueues:
         if (changed := self._changed.get(key)) is not None:
             changed.set()
 
-    async def change_of(self, key: Key, seconds: float) -> bool:
-        """Wait that long, or until it changes; whether it did."""
+    async def change_of(self, key: Key, seconds: float) -> None:
+        """Wait that long, or until it changes."""
         changed = self._changed.setdefault(key, asyncio.Event())
         changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await changed.wait()
-        return changed.is_set()

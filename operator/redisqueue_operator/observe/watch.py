@@ -14,7 +14,7 @@ import aiohttp
 
 from redisqueue_operator.kopf_alone import kopf
 from redisqueue_operator.kubernetes_api import PAGE, credentials, session
-from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, Store, key_of
+from redisqueue_operator.observe.cache import WATCHED, Store, key_of, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,10 +102,7 @@ def _watch(
         if event["type"] is None and store.get(resource, key_of(obj)) is not None:
             relisted()
         learn = store.deleted if event["type"] == "DELETED" else store.put
-        for key in learn(resource, obj):
-            # The workers of a RedisQueue that another operator serves are told too.
-            if resource is REDISQUEUES or store.get(REDISQUEUES, key) is not None:
-                notify(key)
+        tell(store, resource, learn(resource, obj), notify)
 
 
 def _session(info: kopf.ConnectionInfo, coverage: Coverage) -> kopf.AiohttpSession:

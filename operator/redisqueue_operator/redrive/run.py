@@ -13,10 +13,9 @@ from redis_message_queue.asyncio import RedisGateway, RedisMessageQueue
 from redis_message_queue.exceptions import PayloadTooLargeError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.trouble import AWAY
-from redisqueue_operator import api
-from redisqueue_operator.api.objects import conditions_of
-from redisqueue_operator.errors import PlatformError, SettingsUnavailable
+from redisqueue_operator.errors import PlatformError, QueueUnusable, SettingsUnavailable
 from redisqueue_operator.interruptible import cancelled, finished
+from redisqueue_operator.observe.follow import usable
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
 from redisqueue_operator.redrive.match import Match
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis_message_queue import RedriveProgress
-    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply.writer import TokenBucket
     from redisqueue_operator.observe.redis.bulkhead import Bulkhead, Hold
     from redisqueue_operator.observe.redis.endpoint import Connect
@@ -138,14 +137,6 @@ class Gone(Exception):
     """The RedisQueueRedrive was deleted."""
 
 
-class Waiting(Exception):
-    """It cannot go on yet, for a reason that conditions name."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
     """Go on until it has finished: how it ended."""
     pause, seen = FIRST_PAUSE_SECONDS, LastTold()
@@ -161,7 +152,7 @@ async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
         except PayloadTooLargeError as error:
             text = f"{error}: `redisqueue redrive` moves it, on a machine that has the memory"
             return replace(failed("PayloadTooLarge", text), progress=seen.progress)
-        except Waiting as error:
+        except QueueUnusable as error:
             stand = waiting(error.reason, str(error))
         except PlatformError as error:
             stand = waiting("ApiError", str(error))
@@ -177,7 +168,7 @@ async def _attempt(
     redrive: Redrive, match: Match | None, around: Surroundings, seen: LastTold
 ) -> RedriveProgress:
     spec = redrive.spec
-    rq = _usable(await around.queue(redrive.queue), redrive)
+    rq = usable(await around.queue(redrive.queue), redrive.queue)
     settings = await around.connections.settings(rq, fresh=True)
     server = server_at(settings)
     if not around.slots.has_room(server):
@@ -259,18 +250,3 @@ def _pause_after(
         before.moved if before else 0
     )  # a restart's first batch has all the earlier ones
     return min(moved / per_second, max(BATCH_SECONDS, 1 / per_second))
-
-
-def _usable(obj: dict[str, Any] | None, redrive: Redrive) -> RedisQueue:
-    """The RedisQueue, typed. Raises Waiting when nothing may be moved in it."""
-    name = redrive.spec.queue_ref.name
-    if obj is None:
-        text = f"RedisQueue {name!r} does not exist in {redrive.key.namespace}: create it, or delete this"
-        raise Waiting("QueueMissing", text)
-    ready = conditions_of(obj.get("status")).get("Ready", {})
-    if (ready.get("status"), ready.get("reason")) == ("False", "Conflict"):
-        raise Waiting("QueueConflict", f"RedisQueue {name!r} may not touch its queue: {ready['message']}")
-    try:
-        return api.parse(obj)
-    except ValueError as error:
-        raise Waiting("QueueInvalid", f"RedisQueue {name!r}: {error}") from error

@@ -10,21 +10,19 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator import api as redisqueue
 from redisqueue_operator.api.definition import SCHEDULE_KIND
-from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.api.model import Key
+from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import cancelled, ended
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import key_of
-from redisqueue_operator.observe.follow import Follower, NamedQueues
+from redisqueue_operator.observe.follow import Follower, NamedQueues, usable
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
-from redisqueue_operator.schedule.keep import Destination, Keeper, NotOurs, NotYet
+from redisqueue_operator.schedule.keep import Destination, Keeper, NotOurs
 from redisqueue_operator.schedule.resource import SCHEDULES, Schedule, parse
 from redisqueue_operator.schedule.status import news_of
 
 if TYPE_CHECKING:
-    from redisqueue_operator.api import RedisQueue
-    from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.observe.cache import Store
     from redisqueue_operator.observe.redis.endpoint import Connect
@@ -162,8 +160,11 @@ class ScheduleController:
         if spec.redis is not None and spec.queue is not None:
             settings = await self._connections.settings_of(spec.redis, schedule.key.namespace)
             return Destination(settings, spec.queue.name, spec.queue.key_separator)
-        key = schedule.queue
-        rq = usable(await self._queue(key) if key is not None else None, schedule)
+        key = Key(schedule.key.namespace, schedule.queue.name if schedule.queue is not None else "")
+        rq = usable(await self._queue(key), key)
+        if rq.deletion:
+            text = f"RedisQueue {key.name!r} is being deleted: name another one, or delete this"
+            raise QueueUnusable("QueueDeleting", text)
         queue = rq.spec.queue
         return Destination(await self._connections.settings(rq), queue.name, queue.key_separator)
 
@@ -204,24 +205,3 @@ class ScheduleController:
     def counted(self, schedule: Schedule, outcome: str, ticks: int) -> None:
         """So many ticks came to this."""
         self.ticks[schedule.key, outcome] += ticks
-
-
-def usable(obj: Object | None, schedule: Schedule) -> RedisQueue:
-    """The RedisQueue of a schedule, typed. Raises NotYet when nothing may be enqueued there."""
-    name = schedule.queue.name if schedule.queue is not None else ""
-    if obj is None:
-        text = (
-            f"spec.queueRef.name: RedisQueue {name!r} does not exist in {schedule.key.namespace}:"
-            " create it, name another one, or delete this"
-        )
-        raise NotYet("QueueMissing", text, acts=True)
-    if obj["metadata"].get("deletionTimestamp"):
-        text = f"RedisQueue {name!r} is being deleted: name another one, or delete this"
-        raise NotYet("QueueDeleting", text)
-    ready = conditions_of(obj.get("status")).get("Ready", {})
-    if (ready.get("status"), ready.get("reason")) == ("False", "Conflict"):
-        raise NotYet("QueueConflict", f"RedisQueue {name!r} may not touch its queue: {ready['message']}")
-    try:
-        return redisqueue.parse(obj)
-    except ValueError as error:
-        raise NotYet("QueueInvalid", f"RedisQueue {name!r}: {error}", acts=True) from error

@@ -11,7 +11,7 @@ from redis_message_queue.asyncio import RedisGateway, RedisMessageQueue
 from redis_message_queue.exceptions import RedisMessageQueueError
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator.decide.due import Progress, due, message_id, progress_of
-from redisqueue_operator.errors import PlatformError, SettingsUnavailable
+from redisqueue_operator.errors import PlatformError, QueueUnusable, SettingsUnavailable
 from redisqueue_operator.interruptible import finished
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
@@ -36,15 +36,6 @@ RETRY_BUDGET_SECONDS = 5
 KEY_MARGIN_SECONDS = 600
 
 
-class NotYet(Exception):
-    """Nothing can be enqueued for now; `acts`: until somebody acts."""
-
-    def __init__(self, reason: str, message: str, *, acts: bool = False) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.acts = acts
-
-
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where messages go."""
@@ -66,7 +57,7 @@ class Ground(Protocol):
         ...
 
     async def target(self, schedule: Schedule) -> Destination:
-        """Where its messages go. Raises NotYet, SettingsUnavailable, PlatformError, ValueError."""
+        """Where its messages go. Raises QueueUnusable, SettingsUnavailable, PlatformError, ValueError."""
         ...
 
     async def report(self, schedule: Schedule, status: dict[str, Any]) -> bool:
@@ -145,7 +136,7 @@ class Keeper:
             for tick in ticks:
                 await self._enqueue(target, tick, timing.deadline_seconds)
             self._kept_by = ""
-        except NotYet as error:
+        except QueueUnusable as error:
             return self._kept(error.reason, str(error), acts=error.acts)
         except PlatformError as error:
             return self._kept("ApiError", str(error))

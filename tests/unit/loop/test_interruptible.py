@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from redisqueue_operator.interruptible import ended, finished
+from redisqueue_operator.interruptible import ended, finished, first_ended
 
 
 async def test_what_swallows_its_cancellation_is_cancelled_again() -> None:
@@ -49,3 +49,22 @@ async def test_a_clean_up_goes_on_to_its_end_where_it_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cleaned
+
+
+async def test_where_one_part_ends_the_others_do_too_and_its_error_is_told() -> None:
+    left: list[str] = []
+
+    async def lasting(name: str) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            left.append(name)
+
+    async def failing() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("the third part")
+
+    with pytest.raises(LookupError, match="the third part"):
+        await first_ended(lasting("first"), lasting("second"), failing())
+    assert left == ["first", "second"]
+    await first_ended(lasting("first"), asyncio.sleep(0))

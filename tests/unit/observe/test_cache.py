@@ -60,8 +60,9 @@ def test_a_list_tells_of_what_a_broken_watch_missed() -> None:
     store = Store()
     store.put(PODS, obj("gone", 3))
     store.put(PODS, obj("newer-than-the-list", 12))
-    present = store.put_all(PODS, [obj("missed", 7)])
-    store.keep(PODS, present, version=10, namespace="shop")
+    store.put(PODS, obj("missed", 7))
+    present = {Key("shop", "missed")}
+    assert store.keep(PODS, present, version=10, namespace="shop") == (OWNER,)
     names = sorted(pod["metadata"]["name"] for pod in store.children(PODS, OWNER))
     assert names == ["missed", "newer-than-the-list"]
 

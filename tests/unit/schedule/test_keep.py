@@ -13,8 +13,9 @@ from redis_message_queue import envelope
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.decide.due import stamp
+from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
-from redisqueue_operator.schedule.keep import Destination, Keeper, NotYet
+from redisqueue_operator.schedule.keep import Destination, Keeper
 from redisqueue_operator.schedule.resource import Schedule, parse
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def test_while_redis_is_away_it_is_tried_again_until_the_deadline(
 def test_a_queue_that_is_missing_is_told_before_the_first_tick(
     stage: Stage, redis_client: redis.Redis
 ) -> None:
-    stage.trouble = NotYet("QueueMissing", "create it", acts=True)
+    stage.trouble = QueueUnusable("QueueMissing", "create it", acts=True)
     keeper = stage.leader()
     stage.look(keeper)
     assert keeper.waits
