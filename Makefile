@@ -1,5 +1,7 @@
 # The two commands that matter are `make demo` and `make test`; `make help` lists the rest.
 SHELL := /bin/bash
+# Hundreds of processes begin with what the first has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,8 +41,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	@echo "Installing everything that development needs into $(VENV) (about a minute)…"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@echo "Installing everything that development needs into $(VENV)…"
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]' || \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' # an index that pip alone was told of
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo ## Run the main job on real input (MODE=local|cluster|auto)
@@ -80,7 +84,7 @@ simulate: $(VENV)/.dev ## Play loads against our scaling and a model of KEDA (AR
 pictures: $(VENV)/.dev ## Draw the pictures of the docs, with a Chromium of this machine (ARGS="page --folder FOLDER")
 	@$(BIN)/python -m tests.pictures $(ARGS)
 
-test-pythons: ## Run a smoke set on each other supported Python that is installed
+test-pythons: $(VENV)/.dev ## Run a smoke set on each other supported Python that is installed
 	@tests/support/each_python $(ARGS)
 
 test-servers: $(VENV)/.dev ## Run the conformance tests on each kind of server, with the newest and oldest redis-py

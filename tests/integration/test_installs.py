@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.release import krew
+from tests.support.environments import UV, install_into
 from tests.support.required import required
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
@@ -54,7 +55,8 @@ class Installed:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
     """The package as it would be published; None where it cannot be built, for want of a package index."""
     folder = tmp_path_factory.mktemp("wheel")
-    _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    words = ("build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT))
+    subprocess.run([UV, *words], capture_output=True, check=False)
     return next(folder.glob("*.whl"), None)
 
 
@@ -67,18 +69,11 @@ def install(wheel: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Cal
         built = required(wheel, "the wheel cannot be built: it needs a package index")
         if extras not in made:
             home = tmp_path_factory.mktemp("environment")
-            subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
-            done = _pip("--python", str(home / "bin" / "python"), "install", f"{built}{extras}")
-            assert done.returncode == 0, done.stderr
+            install_into(home, f"{built}{extras}")
             made[extras] = Installed(home)
         return made[extras]
 
     return environment
-
-
-def _pip(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 import yaml
+from tests.support.environments import install_into
 from tests.support.helm import MISSING, Helm, binary
 from tests.support.prometheus import READMES, documented, promtool
 from tests.support.promql import alerts, metrics_in
@@ -238,9 +239,7 @@ def of_pip(what: list[str], story: Story) -> None:
     if "--target" in what:
         story.run(sys.executable, "-m", "pip", "install", *what)
         return
-    story.run(sys.executable, "-m", "venv", "--without-pip", "bare")
-    python = str(story.folder / "bare" / "bin" / "python")
-    story.run(sys.executable, "-m", "pip", "-q", "--python", python, "install", *what, cwd=ROOT)
+    install_into(story.folder / "bare", *(word.replace(".", str(ROOT), 1) for word in what))
 
 
 def makes_files_alone(words: list[str]) -> bool:

@@ -25,7 +25,7 @@ def build(root: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     moment = commit_time(root)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(moment)}
-    command = [sys.executable, "-m", "build", "--outdir", str(folder), str(root)]
+    command = [sys.executable, "-m", "build", "--installer=uv", "--outdir", str(folder), str(root)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stdout + done.stderr)

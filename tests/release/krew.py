@@ -29,20 +29,20 @@ sys.exit(main())
 NAME = "kubectl-redisqueue"
 _COMPILED = (".so", ".pyd", ".pyc")
 # They say where and how the files were installed, which differs from one machine to the next.
-_OF_THE_INSTALLER = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+_OF_THE_INSTALLER = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", ".lock")
 
 
 def pack(root: Path, wheel: Path, folder: Path, version: str, source: str, moment: int) -> list[Path]:
     """The archive and the manifest, made of our wheel; `source` is the address of the repository.
 
-    Raises RuntimeError with what pip said.
+    Raises RuntimeError with what uv said.
     """
     archive = folder / f"{NAME}-{version}.tar.gz"
     with tempfile.TemporaryDirectory() as place:
         lib, lock = Path(place, "lib"), Path(place, "lock")
         lock.write_text(locked((root / "operator" / "requirements.txt").read_text("utf-8")))
-        _pip("--target", str(lib), "--require-hashes", "--only-binary=:all:", "-r", str(lock))
-        _pip("--target", str(lib), str(wheel))
+        _install(lib, "--require-hashes", "--only-binary=:all:", "-r", str(lock))
+        _install(lib, str(wheel))
         files = {f"lib/{path.relative_to(lib)}": path.read_bytes() for path in kept(lib)}
     files |= {NAME: LAUNCHER.encode(), "LICENSE": (root / "LICENSE").read_bytes()}
     archive.write_bytes(packed(files, moment))
@@ -95,9 +95,8 @@ def packed(files: dict[str, bytes], moment: int) -> bytes:
     return result.getvalue()
 
 
-def _pip(*words: str) -> None:
-    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile")
-    command = [sys.executable, "-m", "pip", "install", *options, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _install(lib: Path, *words: str) -> None:
+    command = [Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--no-deps", "--target", lib]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stdout + done.stderr)
