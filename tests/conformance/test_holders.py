@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,6 +72,31 @@ async def test_it_is_told_what_each_process_holds(face: Face, redis_client: redi
     one.deregister()
     other.deregister()
     assert not redis_client.exists(KEYS.workers)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.RETRY])
+@pytest.mark.parametrize("counter", [0, 99_500])
+def test_of_many_in_hand_it_is_known_which(redis_client: redis.Redis, outcome: Outcome, counter: int) -> None:
+    """Whatever tokens are settled together, and where these become longer by a digit."""
+    redis_client.set(KEYS.lease_token_counter, counter)
+    publish(redis_client, KEYS, *map(str, range(1500)))
+    one, order, delay = worker(redis_client, "one"), random.Random(1), 60 * (outcome is Outcome.RETRY)
+    claims = [claim for _ in range(2) for claim in one.claim(500).claims]
+    for count in (1, 16, 3, 400, 100, 2):
+        order.shuffle(claims)
+        ends = [Settlement(claim, outcome, delay_seconds=delay) for claim in claims[:count]]
+        claims = [*claims[count:], *one.settle(ends, claim=count // 2).claimed.claims]
+        field = redis_client.hget(KEYS.workers, held_field("one"))
+        assert field is not None
+        assert field.split()[1:] == sorted((claim.token.encode() for claim in claims), key=int)
+        assert held(redis_client) == {"one": len(claims)}
+    # Nothing rests on their order.
+    order.shuffle(claims)
+    shuffled = b" ".join([field.split()[0], *(claim.token.encode() for claim in claims)])
+    redis_client.hset(KEYS.workers, held_field("one"), shuffled)
+    one.settle([Settlement(claim, outcome, delay_seconds=delay) for claim in claims[:50]])
+    left = (redis_client.hget(KEYS.workers, held_field("one")) or b"").split()[1:]
+    assert left == [claim.token.encode() for claim in claims[50:]]
 
 
 async def test_nobody_else_loses_anything(face: Face, redis_client: redis.Redis) -> None:

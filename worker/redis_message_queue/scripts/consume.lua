@@ -360,13 +360,12 @@ end
 -- The leases of this process, as `time token …`, so that what it has in hand can be given back once it is known to have
 -- ended. The time is that until which they are worth knowing. What is settled goes, also where the lease was lost.
 if state and held ~= '' and (all[1] or claims[1]) then
-  local ended, tokens = {}, { text(now + record_ttl) }
-  for i = 1, #all do ended[all[i][2]] = true end
-  for i = 1, #others do ended[others[i][2]] = true end
-  for i = 1, #claims do ended[claims[i][2]] = true end
-  for token in string.gmatch(fields[2] or '', ' (%d+)') do
-    if not ended[token] then tokens[#tokens + 1] = token end
+  --#include without
+  local ended, left = {}, string.match(fields[2] or '', ' .*') or ''
+  for _, settled in ipairs({ all, others, claims }) do
+    for i = 1, #settled do ended[#ended + 1] = settled[i][2] end
   end
+  local tokens = { text(now + record_ttl) .. without(left, ended) }
   for i = 1, #claims do tokens[#tokens + 1] = claims[i][2] end
   call('HSET', WORKERS, held, table.concat(tokens, ' '))
 end

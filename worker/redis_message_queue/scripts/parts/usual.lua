@@ -244,7 +244,10 @@ local function usual()
     if held ~= '' and m + n > 0 then
       -- As the general way does: what the process held less what is settled, and what is granted.
       left = string.match(holds or '', ' .*') or ''
-      if n < 4 then
+      if #left > 1000 then
+        --#include without
+        left = without(left, leases)
+      elseif n < 4 then
         for i = 1, n do
           local from, to = string.find(left .. ' ', ' ' .. leases[i] .. ' ', 1, true)
           if from then left = string.sub(left, 1, from - 1) .. string.sub(left, to) end
