@@ -277,6 +277,25 @@ def test_a_claim_that_meets_mass_expiry_takes_a_bounded_share(
     assert 10 <= calls["lrem"] <= 100
 
 
+def test_the_newest_of_many_letters_is_as_quick_to_redrive_as_the_oldest(redis_client: redis.Redis) -> None:
+    count = 20_000
+    redis_client.lpush(KEYS.dead_letter, *(str(number) for number in range(count)))
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+
+    def server_us(number: int) -> float:
+        redis_client.config_resetstat()
+        wanted = str(number).encode()
+        assert (
+            queue.redrive(match=lambda batch: [each == wanted for each in batch], max_messages=1).moved == 1
+        )
+        return float(redis_client.info("commandstats")["cmdstat_lrem"]["usec"])
+
+    newest = min(server_us(count - 1 - back) for back in range(5))
+    oldest = min(server_us(on) for on in range(5))
+    # Searching the list from the wrong end would be hundreds of times as slow.
+    assert newest <= 20 * max(oldest, 2)
+
+
 @pytest.mark.parametrize(("name", "functions", "modules"), [("publish", 20, 8), ("process_message", 42, 12)])
 def test_a_call_walks_through_few_rooms(
     redis_client: redis.Redis, name: str, functions: int, modules: int

@@ -295,3 +295,17 @@ def test_a_limit_of_keys_that_was_raised_holds_from_the_next_start(
     assert old.claim(many).next_due_seconds > 900
     begun: list[Any] = []
     eventually(lambda: begun.extend(new.claim(many).claims) or len(begun) >= 2, "one of each key")
+
+
+def test_keys_whose_rate_is_whole_again_are_forgotten_a_part_at_a_time(redis_client: redis.Redis) -> None:
+    before = {f"gone-{number}": 1_000_000 + number for number in range(5000)}
+    redis_client.zadd(KEYS.lanes.rates, before)
+    keys = [f"new-{number}" for number in range(6)]
+    RedisMessageQueue("{jobs}", client=redis_client).enqueue_many(keys, limit_keys=keys)
+    consumer = consumer_of(redis_client, key_limits=Limits(rate_per_second=0.01))
+    left = []
+    for _ in keys:
+        assert len(consumer.claim(1).claims) == 1
+        left.append(redis_client.zcard(KEYS.lanes.rates))
+    assert left[0] == 4000
+    assert left[-1] == len(keys)

@@ -209,9 +209,11 @@ def _as_bytes(value: str | bytes) -> bytes:
 def repair(gateway: RedisGateway, calls: _bulk.RepairCalls) -> RepairReport:
     """From the oldest message on, where those without a lease are: the others leave."""
     looked_at = leased = without_deadline = without_lease = 0
+    here: set[str] = set()
     count = 1
     while True:
         page = gateway._call_retrying(calls.look(looked_at, count))  # noqa: SLF001
+        here.update(page.tokens_here)
         looked_at += page.entries
         leased += page.leased
         without_deadline += page.without_deadline
@@ -221,17 +223,21 @@ def repair(gateway: RedisGateway, calls: _bulk.RepairCalls) -> RepairReport:
         count = _bulk.next_count(count, page)
     restored = 0
     if page.tokens > leased:
-        restored = _restore(gateway, calls, page.length)
+        restored = _restore(gateway, calls, page.length, count, here)
     return RepairReport(looked_at, without_deadline, without_lease, restored)
 
 
-def _restore(gateway: RedisGateway, calls: _bulk.RepairCalls, length: int) -> int:
+def _restore(gateway: RedisGateway, calls: _bulk.RepairCalls, length: int, count: int, here: set[str]) -> int:
+    """Search for the messages of leases that were not seen in processing: all of it is compared for each."""
     cursor, restored = "0", 0
     while True:
-        count = max(1, min(_bulk.MOST_AT_ONCE, _bulk.COMPARED_AT_ONCE // max(1, length)))
         page = gateway._call_retrying(calls.search(cursor, count))  # noqa: SLF001
-        cursor, restored = page.cursor, restored + page.restored
-        length += 0 if calls.dry_run else page.restored
+        missing = [token for token in page.tokens if token not in here]
+        for part in parts(missing, len, max(1, _bulk.COMPARED_AT_ONCE // max(1, length))):
+            page = gateway._call_retrying(calls.search(cursor, count, part))  # noqa: SLF001
+            restored += page.restored
+            length += 0 if calls.dry_run else page.restored
+        cursor = page.cursor
         if cursor == "0":
             return restored
 

@@ -274,12 +274,13 @@ class RepairPage(NamedTuple):
     leased: int
     without_deadline: int
     without_lease: int
+    tokens_here: tuple[str, ...]
 
 
 class RestoredLeases(NamedTuple):
     cursor: str
-    looked_at: int
     restored: int
+    tokens: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,15 +298,16 @@ class RepairCalls:
             script("lease_again"),
             self._names,
             (passing_over, count, lease, grace, self._dry),
-            lambda reply: RepairPage(*map(int, reply)),
+            _repair_page,
         )
 
-    def search(self, cursor: str, count: int) -> Call[RestoredLeases]:
+    def search(self, cursor: str, count: int, missing: Sequence[str] = ()) -> Call[RestoredLeases]:
+        """Which leases there are from a cursor on; and those of `missing` are searched for in processing."""
         return Call(
             script("restore"),
             self._names,
-            (cursor, count, milliseconds(self.lease_seconds), self._dry),
-            lambda reply: RestoredLeases(as_text(reply[0]), int(reply[1]), int(reply[2])),
+            (cursor, count, milliseconds(self.lease_seconds), self._dry, *missing),
+            lambda reply: RestoredLeases(as_text(reply[0]), int(reply[1]), _words(reply[2])),
         )
 
     @property
@@ -315,6 +317,16 @@ class RepairCalls:
     @property
     def _dry(self) -> str:
         return "1" if self.dry_run else ""
+
+
+def _repair_page(reply: Sequence[Any]) -> RepairPage:
+    length, tokens, entries, size, leased, without_deadline, without_lease = map(int, reply[:-1])
+    there = _words(reply[-1])
+    return RepairPage(length, tokens, entries, size, leased, without_deadline, without_lease, there)
+
+
+def _words(reply: Text) -> tuple[str, ...]:
+    return tuple(as_text(reply).split())
 
 
 def next_count(count: int, page: RepairPage) -> int:

@@ -4,7 +4,7 @@
 -- ARGV  1 how many to pass over at the tail, 2 how many to look at, 3 lease ms of those with a token, 4 of those without,
 --       5 '1' to count alone
 -- reply { length of processing, tokens in the hash, entries looked at, their bytes, tokens among them, given a deadline
---       of those with a token, of those without }
+--       of those with a token, of those without, the tokens }
 -- cost  O(number of entries passed over and looked at)
 --#include base
 --#include types
@@ -15,14 +15,14 @@ if wrong then return wrong end
 local from, dry, now = tonumber(ARGV[1]), ARGV[5] == '1', now_ms()
 local entries = call('LRANGE', PROCESSING, -from - ARGV[2], -from - 1)
 if not dry then admit(TOKENS) end
-local bytes, leased, with_token, without = 0, 0, 0, 0
+local bytes, leased, with_token, without = 0, {}, 0, 0
 for _, stored in ipairs(entries) do
   bytes = bytes + #stored
-  local has_token = call('HEXISTS', TOKENS, stored) == 1
-  if has_token then leased = leased + 1 end
+  local token = call('HGET', TOKENS, stored)
+  if token then leased[#leased + 1] = token end
   if not call('ZSCORE', DEADLINES, stored) then
-    if has_token then with_token = with_token + 1 else without = without + 1 end
-    if not dry then call('ZADD', DEADLINES, now + ARGV[has_token and 3 or 4], stored) end
+    if token then with_token = with_token + 1 else without = without + 1 end
+    if not dry then call('ZADD', DEADLINES, now + ARGV[token and 3 or 4], stored) end
   end
 end
-return { call('LLEN', PROCESSING), call('HLEN', TOKENS), #entries, bytes, leased, with_token, without }
+return { call('LLEN', PROCESSING), call('HLEN', TOKENS), #entries, bytes, #leased, with_token, without, table.concat(leased, ' ') }

@@ -7,7 +7,7 @@
 --       not sent twice, its new stored form, or '' to remove it
 -- reply { how many were moved now, how many in all calls, letters at the start }; a repeated call is answered as it was.
 --       It stops at a letter that is not in its place: somebody else changed the list meanwhile
--- cost  O(N) in the place of the last letter, for the removal; O(1) at the tail
+-- cost  O(distance of the last letter from the nearer end of the list), for the removal
 --#include base
 --#include types
 --#include lane
@@ -76,7 +76,9 @@ if #places > 0 then
     local marked = pcall_redis('LSET', LETTERS, places[i], CALL)
     if marked.err then undo(marked, i - 1) end
   end
-  local removed = pcall_redis('LREM', LETTERS, -#places, CALL)
+  -- From the nearer end of the list: places are counted from its tail, the first is the nearest to that.
+  local from_head = before_all + places[1] < -places[#places]
+  local removed = pcall_redis('LREM', LETTERS, from_head and #places or -#places, CALL)
   if type(removed) == 'table' then undo(removed, #places) end
 end
 local forgotten = 0

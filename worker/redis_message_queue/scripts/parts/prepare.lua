@@ -71,7 +71,9 @@ local function conclude(lanes, grant, asked, claimed, now)
     call('ZADD', lanes.rates, unpack(rates))
     if now_and_then or not lanes.known then
       pcall_redis('PEXPIRE', lanes.rates, 2678400000)
-      pcall_redis('ZREMRANGEBYSCORE', lanes.rates, '-inf', '(' .. text(now)) -- they have their whole burst, as unknown ones
+      -- Those that have their whole burst are as unknown ones: about a thousand go, for after a pause it may be all.
+      local last = call('ZRANGE', lanes.rates, 1000, 1000, 'WITHSCORES')[2]
+      pcall_redis('ZREMRANGEBYSCORE', lanes.rates, '-inf', last and tonumber(last) < now and last or '(' .. text(now))
     end
   end
   if held[1] and key.most > 0 then
