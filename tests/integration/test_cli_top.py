@@ -16,6 +16,7 @@ from tests.support.waiting import eventually
 from redis_message_queue import RedisMessageQueue
 from redisqueue_operator.cli import main
 from redisqueue_operator.cli.commands.queues.stats import STATS_SHAPE
+from redisqueue_operator.cli.live.looks import Looks
 from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
@@ -58,6 +59,29 @@ def test_top_outlives_a_redis_that_goes_away_and_says_that_its_numbers_are_old(s
             terminal.shows(lambda lines: "OLD: numbers of " in "".join(lines), "that they are old")
             terminal.press("q")
             assert terminal.ends() == 0, "a Redis that hangs keeps nobody from leaving"
+
+
+@pytest.mark.foreign_keys("a search goes by all keys of a Redis")
+def test_a_large_redis_is_not_searched_for_queues_at_each_look(
+    redis_client: redis.Redis, redis_url: str
+) -> None:
+    foreign = {f"session::{number}d": "x" for number in range(20_000)}
+    redis_client.mset(foreign)
+    publish(redis_url, "emails", 3)
+
+    def scans(looks: int) -> int:
+        redis_client.config_resetstat()
+        for _ in range(looks):
+            assert [queue.name for queue in seen.look().queues] == ["emails"]
+        return int(redis_client.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"])
+
+    seen = Looks(redis_client, [], "::")
+    once = scans(1)
+    assert once < redis_client.dbsize() // 1000 * 2  # every key once
+    assert scans(30) < 15 * once
+    redis_client.delete(*foreign)
+    publish(redis_url, "later", 1)
+    eventually(lambda: len(seen.look().queues) == 2, "the new queue is found")
 
 
 def test_every_size_is_filled_and_the_text_before_comes_back(server: EmbeddedRedis) -> None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CLIENT_NAME = "redisqueue"
 PREFIX = "rq/"
+_PLACES = ("pending", "processing", "delayed", "failed", "dlq", "workers")
+_LAST_LETTERS = "".join(sorted({place[-1] for place in _PLACES}))
 Client: TypeAlias = "redis.Redis | redis.RedisCluster"
 Object = dict[str, Any]
 
@@ -105,14 +107,16 @@ def known(client: Client, keys: QueueKeys) -> bool:
 
 
 def discover(client: Client, separator: str) -> list[QueueKeys]:
-    """Queues that hold messages or have workers, found by their keys; none where one may not search."""
+    """Queues that hold messages or have workers, found by their keys; none where one may not search.
+
+    All keys of the database are looked at, once.
+    """
+    ends = tuple(f"{separator}{place}" for place in _PLACES)
     names: set[str] = set()
     with suppress(NoPermissionError):
-        for place in ("pending", "processing", "delayed", "failed", "dlq", "workers"):
-            suffix = f"{separator}{place}"
-            for key in client.scan_iter(match=f"*{suffix}", count=1000):
-                text = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
-                names.add(text.removesuffix(suffix))
+        for key in client.scan_iter(match=f"*{separator}*[{_LAST_LETTERS}]", count=1000):
+            text = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
+            names.update(text.removesuffix(end) for end in ends if text.endswith(end))
     return [QueueKeys(name, separator) for name in sorted(names)]
 
 

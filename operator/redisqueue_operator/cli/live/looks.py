@@ -24,10 +24,13 @@ from redisqueue_operator.observe.facts import QueueObservation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from redis_message_queue.keys import QueueKeys
     from redisqueue_operator.cli.address import Client, Place
 
 KEPT_SAMPLES = 300
 """As many as the widest terminal has columns."""
+SHARE_OF_SEARCHES = 0.05
+"""Of the time: a search looks at every key that the Redis has."""
 _COUNTERS = [field.name for field in dataclasses.fields(QueueObservation)]
 
 
@@ -76,6 +79,8 @@ class Looks:
         self._rates: dict[str, RateHistory] = {}
         self._pending: dict[str, deque[int]] = {}
         self._remarks: tuple[str, ...] | None = None
+        self._found: list[QueueKeys] = []
+        self._search_again_at = 0.0
 
     def look(self) -> LiveView:
         """Look again. Raises UserError for a queue that never was, RedisError for a Redis that is away."""
@@ -83,10 +88,19 @@ class Looks:
             for place in self._places:
                 place.must_exist(self._client)
             self._remarks = tuple(remarks_on(self._client))
-        found = [each.keys for each in self._places] or discover(self._client, self._separator)
+        found = [each.keys for each in self._places] or self._discovered()
         samples = sample(self._client, found) if found else []
         queues = tuple(self._seen(keys.name, one) for keys, one in zip(found, samples, strict=True))
         return LiveView(queues, self._remarks, datetime.now(UTC))
+
+    def _discovered(self) -> list[QueueKeys]:
+        """All queues there are; those of the last search while another one would cost more than its share."""
+        began = time.monotonic()
+        if began >= self._search_again_at:
+            self._found = discover(self._client, self._separator)
+            now = time.monotonic()
+            self._search_again_at = now + (now - began) / SHARE_OF_SEARCHES
+        return self._found
 
     def _seen(self, name: str, one: QueueSample | Exception) -> LiveQueue:
         if isinstance(one, Exception):
