@@ -17,6 +17,7 @@ from redisqueue_operator.decide.budget import (
     Claim,
     Selecting,
     claim_of,
+    claim_of_unseen,
     cost_of,
     owner_of,
     shares,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.budget.resource import Budget
-    from redisqueue_operator.decide.budget import Allotment, Amount
+    from redisqueue_operator.decide.allocation import Amount
+    from redisqueue_operator.decide.budget import Allotment
     from redisqueue_operator.decide.scaling import Decision
     from redisqueue_operator.observe.facts import Observation
 
@@ -191,6 +193,17 @@ class Budgets:
             self._soil(queue.budget)
         elif decision.to_replicas <= claim.current:
             queue.asked = 0, now  # all is seen, or it shrinks
+        if claim != queue.claim:
+            queue.claim = claim
+            self._soil(queue.budget)
+
+    def hold(self, rq: RedisQueue) -> None:
+        """A look at it has decided nothing: it keeps what it has."""
+        queue = self._known(rq)
+        if queue.budget is None:
+            queue.claim = None
+            return
+        claim = claim_of_unseen(rq, queue.cost)
         if claim != queue.claim:
             queue.claim = claim
             self._soil(queue.budget)

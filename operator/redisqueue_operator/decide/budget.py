@@ -6,27 +6,22 @@ are stabilized before they come here.
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
+from redisqueue_operator.decide.allocation import Allocation, Amount, Limit, less
 from redisqueue_operator.decide.children.drift import quantity
 from redisqueue_operator.decide.children.merge import merged
 from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.scaling.live_pods import LivePods, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.decide.scaling import Decision
     from redisqueue_operator.observe.facts import Observation
-
-Amount = tuple[int, int, int]
-"""Workers, thousandths of a processor, bytes of memory."""
-Limit = tuple[float, float, float]
-"""The most of each; infinite where there is no limit."""
 
 Verdict = Literal["Enough", "Limited", "Waiting", "GivesWay", "Uncounted"]
 
@@ -76,11 +71,11 @@ def shares(claims: Sequence[Claim], limit: Limit) -> dict[str, Allotment]:
     busy = [max(each, min(claim.busy, claim.current)) for claim, each in zip(ordered, held, strict=True)]
     possible = _entitled(ordered, costs, busy, limit)
     goals = [max(min(a, b), each) for a, b, each in zip(right, possible, held, strict=True)]
-    granted = [claim.current for claim in ordered]
-    left = _less(limit, granted, costs)
-    _fill(ordered, costs, granted, goals, left, reserve=True)
+    granted = Allocation(costs, [claim.current for claim in ordered], limit)
+    granted.fill(goals, *_order(ordered), reserve=True)
     return {
-        claim.queue: _share(claim, min(goals[n], granted[n]), right[n]) for n, claim in enumerate(ordered)
+        claim.queue: _share(claim, min(goals[n], granted.counts[n]), right[n])
+        for n, claim in enumerate(ordered)
     }
 
 
@@ -88,7 +83,7 @@ def minimums_fit(claims: Sequence[Claim], limit: Limit) -> bool:
     """Whether the minimums, and what is held, are within the limit all together."""
     costs = [(1, 0, 0) if claim.cost is None else claim.cost for claim in claims]
     least = [claim.current if claim.cost is None else max(claim.held, claim.minimum) for claim in claims]
-    return all(each >= 0 for each in _less(limit, least, costs))
+    return all(each >= 0 for each in less(limit, least, costs))
 
 
 def used(claims: Sequence[Claim]) -> Amount:
@@ -123,60 +118,21 @@ def _share(claim: Claim, ceiling: int, right: int) -> Allotment:
 def _entitled(claims: Sequence[Claim], costs: list[Amount], held: list[int], limit: Limit) -> list[int]:
     """How many each is to have where `held` cannot be taken from it."""
     wanted = [max(claim.wanted, kept) for claim, kept in zip(claims, held, strict=True)]
-    if all(left >= 0 for left in _less(limit, wanted, costs)):
+    if all(left >= 0 for left in less(limit, wanted, costs)):
         return wanted
-    counts = list(held)
-    left = _less(limit, counts, costs)
     least = [
         max(kept, min(claim.minimum, want)) for claim, kept, want in zip(claims, held, wanted, strict=True)
     ]
+    entitled = Allocation(costs, list(held), limit)
     # In proportion, where not even the minimums fit.
-    _fill(claims, costs, counts, least, left, level=lambda n, count: count / least[n])
-    _fill(claims, costs, counts, wanted, left)
-    return counts
+    entitled.fill(least, *_order(claims), parts=[max(1, each) for each in least])
+    entitled.fill(wanted, *_order(claims))
+    return entitled.counts
 
 
-def _fill(
-    claims: Sequence[Claim],
-    costs: list[Amount],
-    counts: list[int],
-    goals: list[int],
-    left: list[float],
-    *,
-    level: Callable[[int, int], float] = lambda _, count: count,
-    reserve: bool = False,
-) -> None:
-    """Add to `counts`, worker by worker, as long as something is `left`: to the lowest `level` of the highest
-    priority, and of equals to one that has that worker already.
-
-    What does not fit is passed over; with `reserve` all that comes after it waits.
-    """
-
-    def entry(n: int) -> tuple[int, float, bool, int]:
-        return -claims[n].priority, level(n, counts[n]), counts[n] >= claims[n].current, n
-
-    heap = [entry(n) for n in range(len(claims)) if counts[n] < goals[n]]
-    heapq.heapify(heap)
-    while heap:
-        n = heap[0][3]
-        if all(have >= each for have, each in zip(left, costs[n], strict=True) if each):
-            for part, each in enumerate(costs[n]):
-                left[part] -= each
-            counts[n] += 1
-            if counts[n] < goals[n]:
-                heapq.heapreplace(heap, entry(n))
-                continue
-        elif reserve:
-            return
-        heapq.heappop(heap)
-
-
-def _less(limit: Limit, counts: Sequence[int], costs: Sequence[Amount]) -> list[float]:
-    """What is left of the limit."""
-    return [
-        most - sum(count * cost[part] for count, cost in zip(counts, costs, strict=True))
-        for part, most in enumerate(limit)
-    ]
+def _order(claims: Sequence[Claim]) -> tuple[list[int], list[int]]:
+    """Of equals a queue comes first that had the worker already: nobody's leaves for another one's."""
+    return [claim.priority for claim in claims], [claim.current for claim in claims]
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,3 +246,10 @@ def claim_of(
         held=current if stays else 0,
         cost=cost,
     )
+
+
+def claim_of_unseen(rq: RedisQueue, cost: Amount | None) -> Claim:
+    """Of one whose workers were not looked at, or nothing was decided about: it has what its status says."""
+    status = rq.raw.get("status") or {}
+    has = int((status.get("workers") or {}).get("desired") or 0)
+    return Claim(rq.key.name, has, has, priority=rq.spec.scaling.priority, held=has, cost=cost)

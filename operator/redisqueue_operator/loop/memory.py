@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,16 @@ class Tracked:
 
 
 def stand_in(raw: dict[str, Any]) -> RedisQueue:
-    """Who an unusable object is, for writing down why it is: its identity with the smallest spec there is."""
+    """Who an unusable object is, for writing down why it is: its identity with the smallest spec there is.
+
+    Where they can be read it has the requests of its workers, which run on and count.
+    """
     smallest = {"redis": {"url": "redis://unused"}, "worker": {"handler": "unused:unused"}}
+    spec = raw.get("spec")
+    worker = spec.get("worker") if isinstance(spec, dict) else None
+    parts = worker if isinstance(worker, dict) else {}
+    requests = {name: parts[name] for name in ("resources", "template") if name in parts}
+    with suppress(ValueError):
+        whole = {**smallest, "worker": {**smallest["worker"], **requests}}
+        return replace(parse({**raw, "spec": whole}), raw=raw)
     return replace(parse({**raw, "spec": smallest}), raw=raw)

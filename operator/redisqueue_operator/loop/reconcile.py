@@ -230,9 +230,13 @@ class Engine:
     def _claim(self, facts: Facts, plan: Plan) -> None:
         """What the queue has and wants of its budget, before anything is done about it."""
         observation, decision = facts.observation, plan.memory.decision
-        if self._budgets is None or observation is None or observation.replicas is None or decision is None:
+        if self._budgets is None:
             return
-        self._budgets.claim(facts.rq, observation, decision, grows=plan.scale is not None, at=self._wall())
+        if observation is None or observation.replicas is None or decision is None:
+            self._budgets.hold(facts.rq)
+        else:
+            grows = plan.scale is not None
+            self._budgets.claim(facts.rq, observation, decision, grows=grows, at=self._wall())
 
     async def _carry_out(self, key: Key, tracked: Tracked, plan: Plan, rq: RedisQueue, now: Now) -> Done:
         if not plan.sampled:

@@ -1,0 +1,64 @@
+"""What counts in a budget after another operator has begun to lead."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.fake_platform import FakePlatform
+from tests.support.queues import publish
+from tests.support.redisqueue_cases import budget
+from tests.support.waiting import until
+
+from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.budget.resource import parse
+from redisqueue_operator.budget.shares import Budgets
+from redisqueue_operator.loop.reconcile import Engine
+
+if TYPE_CHECKING:
+    import redis
+
+    from redisqueue_operator.api.model import Key
+
+BIG = {"requests": {"cpu": "2"}}
+SMALL = {"requests": {"cpu": "1"}}
+
+
+@pytest.mark.parametrize("broken", [{"handler": 5}, {"handler": "a:b", "concurrency": {}}])
+async def test_workers_of_a_spec_that_cannot_be_read_count(
+    redis_url: str, redis_client: redis.Redis, broken: dict[str, Any]
+) -> None:
+    platform, budgets = FakePlatform(redis_url), Budgets()
+    odd = platform.put("odd", worker={**broken, "resources": BIG})
+    platform.have_pods(odd, "one", "two", "three")
+    platform.objects[odd]["status"] = {"workers": {"desired": 3, "ready": 3}}
+    jobs = platform.put(
+        "jobs",
+        worker={"handler": "a:b", "resources": SMALL},
+        scaling={"maxReplicas": 50, "backlogPerSlot": 1},
+    )
+    publish(redis_client, QueueKeys("jobs"), *map(str, range(50)))
+    shared = parse(budget(maxReplicas=None, cpu="10"))
+    budgets.put(shared)
+
+    engine, stop = Engine(platform, budgets=budgets), asyncio.Event()
+    tasks: list[asyncio.Task[Any]] = [
+        asyncio.create_task(engine.run(stop)),
+        asyncio.create_task(budgets.run()),
+    ]
+    try:
+        await until(lambda: platform.scales(jobs), "it grows")
+        assert platform.scales(jobs) == [4]
+        assert has(budgets, shared.key) == {"odd": (3, 3), "jobs": (50, 4)}
+        assert platform.condition(odd, "Ready")["reason"] == "InvalidSpec"
+        assert not platform.scales(odd)
+    finally:
+        tasks[1].cancel()
+        stop.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def has(budgets: Budgets, key: Key) -> dict[str, tuple[int, int]]:
+    """What each wants, and may have."""
+    return {name: (each.wanted, each.ceiling) for name, each in budgets.sharings[key].shares.items()}
