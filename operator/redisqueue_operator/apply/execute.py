@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator.apply.hindrance import hindrance_of, unprotected_of, unreturned_of
 from redisqueue_operator.decide.look import Done
+from redisqueue_operator.decide.status import lost_in
 from redisqueue_operator.errors import PlatformError
 from redisqueue_operator.platform import Mark, Protect, SetFinalizer, SetNumber, WriteStatus
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.decide.canary import Split
-    from redisqueue_operator.decide.look import Plan
+    from redisqueue_operator.decide.look import Object, Plan
+    from redisqueue_operator.decide.status.worth import Path
     from redisqueue_operator.observe.facts import Hindrance, PodObservation
     from redisqueue_operator.observe.redis.sampler import Sampler
     from redisqueue_operator.platform import Platform
@@ -42,6 +44,7 @@ async def _in_order(
 ) -> Done:
     """The steps of which each builds upon those before."""
     step, written, scaled, told = "", None, None, False
+    lost: tuple[Path, ...] = ()
     try:
         if plan.children is not None:
             step = "children"
@@ -57,15 +60,21 @@ async def _in_order(
         if plan.status is not None:
             step = "status"
             await platform.execute(rq, WriteStatus(plan.status))
-            told = True
+            told, lost = True, await _lost(rq, plan.status, platform)
         await _tell(rq, plan, platform)
         if plan.finalizer is not None:
             step = "finalizer"
             await platform.execute(rq, SetFinalizer(plan.finalizer))
     except Exception as error:
         hindrance = hindrance_of(error, now) if step in ("scale", "recall") else None
-        return Done(failed=step, error=error, hindrance=hindrance, told=told)
-    return Done(written=written, scaled=scaled, told=told)
+        return Done(failed=step, error=error, hindrance=hindrance, told=told, lost=lost)
+    return Done(written=written, scaled=scaled, told=told, lost=lost)
+
+
+async def _lost(rq: RedisQueue, status: Object, platform: Platform) -> tuple[Path, ...]:
+    """What of a status that was just written is not there."""
+    kept = await platform.get(rq.key)
+    return tuple(lost_in(kept.get("status") or {}, status)) if kept is not None else ()
 
 
 async def _give_back_ended(

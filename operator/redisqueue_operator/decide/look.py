@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.queue_conflict import Claimant
     from redisqueue_operator.decide.scaling import Decision, History
     from redisqueue_operator.decide.status import EventRecord
+    from redisqueue_operator.decide.status.worth import Path
     from redisqueue_operator.observe.facts import ChildrenSeen, Hindrance, Observation
     from redisqueue_operator.platform import Fleet, Written
 
@@ -106,6 +107,8 @@ class Memory:
     written_at: float = LONG_AGO
     deletion_seen_ms: int | None = None
     """Redis' time at the last sample when the deletion was first seen: only newer ones say what is left."""
+    lost: tuple[Path, ...] = ()
+    """Fields of the status that the API server does not keep: an older definition knows none of that name."""
     farewell_told: bool = False
     """The Events of its end were told: a look that does not see that end yet tells them no second time."""
 
@@ -204,6 +207,8 @@ class Done:
     """The numbers of workers that were written."""
     told: bool = False
     """The status was written."""
+    lost: tuple[Path, ...] = ()
+    """The fields of it that the API server did not keep."""
     returned: int | None = None
     """How many messages of dead workers were given back; None where that was not tried, or refused."""
     unreturned: Hindrance | None = None

@@ -303,7 +303,7 @@ def _told(facts: Facts, memory: Memory, now: Now, again: float, failed: Collecti
         memory.hindrance,
     )
     plan = _remarked(facts, replace(memory, looked_at=now.clock), again, status)
-    if not worth_writing(previous, status, now.clock - memory.written_at):
+    if not worth_writing(previous, status, now.clock - memory.written_at, memory.lost):
         return plan
     if (attempt := memory.attempt("status")).waits(now.clock):
         return replace(plan, again=min(again, attempt.until - now.clock))
@@ -363,7 +363,9 @@ def remembered(plan: Plan, done: Done, now: Now) -> Memory:
     if done.told:
         precedence = memory.precedence.told(memory.outcome, now.clock)
         written_at = now.clock + now.chance * SPREAD_SECONDS
-        memory = replace(memory, written_at=written_at, scaled=None, precedence=precedence).after("status")
+        memory = replace(
+            memory, written_at=written_at, lost=done.lost, scaled=None, precedence=precedence
+        ).after("status")
     return memory
 
 

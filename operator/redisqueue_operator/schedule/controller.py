@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import SCHEDULE_KIND
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.decide.status import lost_in, without
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import cancelled, ended
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
@@ -24,6 +25,7 @@ from redisqueue_operator.schedule.status import news_of
 
 if TYPE_CHECKING:
     from redisqueue_operator.apply.writer import Writer
+    from redisqueue_operator.decide.status.worth import Path
     from redisqueue_operator.observe.cache import Store
     from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.observe.redis.settings import Connections
@@ -78,6 +80,8 @@ class ScheduleController:
         self._queues = NamedQueues(api, store)
         self._followed = Follower(api, SCHEDULES, SCHEDULE_KIND, scope, self._put, self._drop)
         self._kept: dict[Key, Kept] = {}
+        self._lost: tuple[Path, ...] = ()
+        """Fields of a status that the API server does not keep."""
 
     async def run(self) -> None:
         """Watch, and keep what is there. Ends only by cancellation."""
@@ -186,7 +190,7 @@ class ScheduleController:
         if kept is None or obj is None or obj["metadata"]["uid"] != schedule.uid:
             return True  # its end is on its way
         before = obj.get("status") or {}
-        if status == before:
+        if without(status, self._lost) == before:
             return True
         if time.monotonic() - kept.reported_at < REPORT_SECONDS and news_of(status) == news_of(before):
             return False
@@ -197,6 +201,7 @@ class ScheduleController:
             if isinstance(error, ApiError) and error.status in (404, 409):
                 await self._followed.look_again(key, schedule.uid)
             return False
+        self._lost = tuple(lost_in(written.get("status") or {}, status))
         self._followed.remember(written)
         kept.schedule = kept.keeper.schedule = replace(kept.schedule, raw=written)
         kept.reported_at = time.monotonic()

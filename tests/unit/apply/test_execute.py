@@ -72,6 +72,9 @@ class World:
         self._note("give back", *instances)
         return 2 * len(instances)
 
+    async def get(self, _: Key) -> None:
+        return None
+
     async def execute(self, _: RedisQueue, step: Step) -> Written | None:
         match step:
             case Children():

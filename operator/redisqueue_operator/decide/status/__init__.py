@@ -2,6 +2,15 @@
 
 from redisqueue_operator.decide.status.build import build_status
 from redisqueue_operator.decide.status.events import EventRecord, events_between, remarks
-from redisqueue_operator.decide.status.worth import COUNTERS_SECONDS, worth_writing
+from redisqueue_operator.decide.status.worth import COUNTERS_SECONDS, lost_in, without, worth_writing
 
-__all__ = ["COUNTERS_SECONDS", "EventRecord", "build_status", "events_between", "remarks", "worth_writing"]
+__all__ = [
+    "COUNTERS_SECONDS",
+    "EventRecord",
+    "build_status",
+    "events_between",
+    "lost_in",
+    "remarks",
+    "without",
+    "worth_writing",
+]

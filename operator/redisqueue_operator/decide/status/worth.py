@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api.objects import conditions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
+
+Path = tuple[str, ...]
+"""Names of fields, from the outermost one; those of all items of a list alike."""
 
 COUNTERS_SECONDS = 30.0
 """Counters alone are written this often at most."""
@@ -22,9 +25,16 @@ NO_ROOM = ("UnschedulablePods", "ReplicaFailure")
 
 
 def worth_writing(
-    previous: Mapping[str, Any], new: Mapping[str, Any], seconds_since_last_write: float
+    previous: Mapping[str, Any],
+    new: Mapping[str, Any],
+    seconds_since_last_write: float,
+    lost: Collection[Path] = (),
 ) -> bool:
-    """A decision or a condition at once, counters at most every 30 s, a newer sample alone never."""
+    """A decision or a condition at once, counters at most every 30 s, a newer sample alone never.
+
+    `lost` are the fields that the API server does not keep.
+    """
+    new = without(new, lost)
     if _urgent(previous) != _urgent(new):
         return True
     return seconds_since_last_write >= COUNTERS_SECONDS and _lasting(previous) != _lasting(new)
@@ -52,6 +62,32 @@ def _lasting(status: Mapping[str, Any]) -> dict[str, Any]:
     """All of it but the time of the sample, which changes several times a second."""
     queue = {name: value for name, value in (status.get("queue") or {}).items() if name != "sampledAt"}
     return {**status, "queue": queue}
+
+
+def lost_in(kept: Any, written: Any) -> Iterator[Path]:
+    """The fields that were written and not kept: an older definition has none of that name."""
+    if isinstance(kept, dict) and isinstance(written, dict):
+        for name, value in written.items():
+            inner = lost_in(kept[name], value) if name in kept else [()]
+            yield from ((name, *path) for path in inner)
+    elif isinstance(kept, list) and isinstance(written, list):
+        for pair in zip(kept, written, strict=False):
+            yield from lost_in(*pair)
+
+
+def without(value: Any, lost: Collection[Path]) -> Any:
+    """A status, or a part of one, without these fields."""
+    if not lost:
+        return value
+    if isinstance(value, list):
+        return [without(each, lost) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: without(each, [path[1:] for path in lost if path[0] == name])
+        for name, each in value.items()
+        if (name,) not in lost
+    }
 
 
 def rounded(count: int) -> int:
