@@ -13,7 +13,7 @@ from redisqueue_operator.api.resources import Resource
 from redisqueue_operator.decide.children.drift import quantity
 
 if TYPE_CHECKING:
-    from redisqueue_operator.decide.allocation import Limit
+    from redisqueue_operator.decide.budget import Limit
 
 BUDGETS = Resource(definition.GROUP, definition.VERSION, "redisqueuebudgets")
 

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.budget.resource import Budget
-    from redisqueue_operator.decide.allocation import Amount
-    from redisqueue_operator.decide.budget import Allotment
+    from redisqueue_operator.decide.budget import Allotment, Amount
     from redisqueue_operator.decide.scaling import Decision
     from redisqueue_operator.observe.facts import Observation
 

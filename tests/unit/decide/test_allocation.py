@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redisqueue_operator.decide.allocation import Allocation, below, fits, less
+from redisqueue_operator.decide.budget.allocation import Allocation, below, fits, less
 
 if TYPE_CHECKING:
-    from redisqueue_operator.decide.allocation import Amount, Limit
+    from redisqueue_operator.decide.budget import Amount, Limit
 
 
 class WorkerByWorker(Allocation):

@@ -7,21 +7,12 @@ are stabilized before they come here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from redisqueue_operator.decide.allocation import Allocation, Amount, Limit, less
-from redisqueue_operator.decide.children.drift import quantity
-from redisqueue_operator.decide.children.merge import merged
-from redisqueue_operator.decide.scaling import Policy
-from redisqueue_operator.decide.scaling.live_pods import LivePods, State
+from redisqueue_operator.decide.budget.allocation import Allocation, Amount, Limit, less
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.decide.scaling import Decision
-    from redisqueue_operator.observe.facts import Observation
 
 Verdict = Literal["Enough", "Limited", "Waiting", "GivesWay", "Uncounted"]
 
@@ -171,85 +162,3 @@ def why(share: Allotment, budget: str) -> str:
         "set requests in spec.worker.resources",
     }
     return f"budget {budget}: {share.ceiling} of {share.wanted} wanted: {texts[share.verdict]}"
-
-
-_UNITS = {"cpu": Decimal(1000), "memory": Decimal(1)}
-
-
-def cost_of(rq: RedisQueue, limit: Limit) -> Amount | None:
-    """What one worker counts for: what its pod requests. None where it does not say what is limited."""
-    worker = rq.spec.worker
-    ours = {"spec": {"containers": [{"name": "worker", "resources": worker.resources}]}}
-    pod = merged(ours, worker.template).get("spec") or {}
-    parts = [1, 0, 0]
-    for part, name in enumerate(_UNITS, 1):
-        if limit[part] == float("inf"):
-            continue
-        if (amount := _requested(pod, name)) is None:
-            return None
-        parts[part] = int((amount * _UNITS[name]).to_integral_value(ROUND_CEILING))
-    return parts[0], parts[1], parts[2]
-
-
-def _requested(pod: Mapping[str, Any], name: str) -> Decimal | None:
-    """By the whole pod, as Kubernetes counts it: sidecars run beside all that is started after them."""
-    if (whole := _request(pod, name)) is not None:
-        return whole
-    beside = most = Decimal(0)
-    for each in _listed(pod, "initContainers"):
-        amount = _request(each, name) or Decimal(0)
-        sidecar = isinstance(each, dict) and each.get("restartPolicy") == "Always"
-        most = max(most, beside + amount)
-        beside += amount if sidecar else 0
-    running = [_request(each, name) for each in _listed(pod, "containers")]
-    known = [each for each in running if each is not None]
-    return max(most, sum(known, beside)) if len(known) == len(running) > 0 else None
-
-
-def _listed(pod: Mapping[str, Any], name: str) -> list[Any]:
-    found = pod.get(name)
-    return found if isinstance(found, list) else []
-
-
-def _request(holder: Any, name: str) -> Decimal | None:
-    """A limit alone is a request, too: so the API server has it. What it would refuse says nothing."""
-    resources = holder.get("resources") if isinstance(holder, dict) else None
-    for kind in ("requests", "limits"):
-        amounts = resources.get(kind) if isinstance(resources, dict) else None
-        if isinstance(amounts, dict) and (value := amounts.get(name)) is not None:
-            amount = quantity(str(value))
-            return None if amount is None or amount < 0 else amount
-    return None
-
-
-def claim_of(
-    rq: RedisQueue, observation: Observation, decision: Decision, cost: Amount | None, at: float | None = None
-) -> Claim:
-    """What the queue wants and has, after a look at it; `at` as in `Policy.of`.
-
-    Unknown is never zero: without Redis, and where somebody else chooses, it keeps what it has.
-    """
-    policy = Policy.of(rq.spec, at)
-    current = observation.replicas or 0
-    chosen = policy.manual_replicas is not None or policy.mode in ("Paused", "DryRun", "External")
-    stays = chosen or policy.mode == "UpOnly" or observation.queue is None
-    wanted = decision.to_replicas if chosen else decision.unbudgeted_replicas
-    if policy.mode == "DownOnly":
-        wanted = min(wanted, current)
-    return Claim(
-        queue=rq.key.name,
-        wanted=wanted,
-        current=current,
-        busy=LivePods.of(observation, policy).count(State.BUSY, State.UNKNOWN, State.HUNG),
-        minimum=min(policy.min_replicas, policy.max_replicas),
-        priority=rq.spec.scaling.priority,
-        held=current if stays else 0,
-        cost=cost,
-    )
-
-
-def claim_of_unseen(rq: RedisQueue, cost: Amount | None) -> Claim:
-    """Of one whose workers were not looked at, or nothing was decided about: it has what its status says."""
-    status = rq.raw.get("status") or {}
-    has = int((status.get("workers") or {}).get("desired") or 0)
-    return Claim(rq.key.name, has, has, priority=rq.spec.scaling.priority, held=has, cost=cost)

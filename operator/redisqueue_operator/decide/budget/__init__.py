@@ -1,0 +1,35 @@
+"""How RedisQueues share a budget of workers: what each wants goes in, what each may have comes out. Pure."""
+
+from redisqueue_operator.decide.budget.allocation import Amount, Limit
+from redisqueue_operator.decide.budget.claims import claim_of, claim_of_unseen
+from redisqueue_operator.decide.budget.cost import cost_of
+from redisqueue_operator.decide.budget.sharing import (
+    Allotment,
+    Ceiling,
+    Claim,
+    Selecting,
+    asked,
+    minimums_fit,
+    owner_of,
+    shares,
+    used,
+    why,
+)
+
+__all__ = [
+    "Allotment",
+    "Amount",
+    "Ceiling",
+    "Claim",
+    "Limit",
+    "Selecting",
+    "asked",
+    "claim_of",
+    "claim_of_unseen",
+    "cost_of",
+    "minimums_fit",
+    "owner_of",
+    "shares",
+    "used",
+    "why",
+]
