@@ -77,6 +77,14 @@ def top(expression: str) -> tuple[Line, ...]:
     return (Line(f"topk(10, {expression})", QUEUE),)
 
 
+def of_budget(what: str) -> tuple[Line, ...]:
+    """The ten budgets with the largest part of what they have."""
+    part, whole = (
+        f"max by (namespace, name, resource) (redisqueue_budget_{each}{{{ALL}}})" for each in (what, "limit")
+    )
+    return (Line(f"topk(10, {part} / {whole})", f"{QUEUE} {{{{resource}}}}"),)
+
+
 ROWS = {
     "Queues": (
         Graph(
@@ -116,6 +124,26 @@ ROWS = {
             "What was given up and not yet brought back.",
             COUNT,
             top(f"{most('redisqueue_queue_dead_letter')} > 0"),
+        ),
+    ),
+    "Budgets and schedules": (
+        Graph(
+            "Budgets in use",
+            "The part of each RedisQueueBudget that its queues have, by what it limits.",
+            RATIO,
+            of_budget("used"),
+        ),
+        Graph(
+            "Budgets asked for",
+            "What its queues would have without it: above 100% some of them wait.",
+            RATIO,
+            of_budget("asked"),
+        ),
+        Graph(
+            "Ticks of schedules",
+            "Messages that RedisQueueSchedules have enqueued, and ticks that were too late.",
+            RATE,
+            (Line(rate("redisqueue_schedule_ticks_total", ALL, "outcome"), "{{outcome}}"),),
         ),
     ),
     "Operator": (

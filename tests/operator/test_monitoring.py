@@ -15,7 +15,7 @@ from tests.support.prometheus import MONITORING, Prometheus, documented, exposed
 from tests.support.promql import asked
 from tests.support.queues import publish
 from tests.support.readmes import blocks
-from tests.support.redisqueue_cases import redis_queue
+from tests.support.redisqueue_cases import budget, redis_queue, schedule
 from tests.support.worker_process import KEYS, QUEUE, WorkerProcess
 
 from redis_message_queue.keys import QueueKeys
@@ -99,6 +99,9 @@ def scene(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> It
     ):
         for name in (QUEUE, IDLE):
             cluster.apply(redis_queue(name, redis={"url": server.url}, scaling={"minReplicas": 1}))
+        cluster.apply(budget(maxReplicas=50))
+        beat = {"redis": {"url": server.url}, "queue": {"name": "beats"}, "queueRef": None}
+        cluster.apply(schedule(schedule="* * * * * *", **beat))
         ports = {"redisqueue-operator": operator.port, "redisqueue-workers": port}
         with Prometheus(folder, [quick_rules(folder)], jobs(ports)) as prometheus:
             until(lambda: len(prometheus.query("redisqueue_queue_pending")) == 2, "both queues are scraped")
