@@ -14,7 +14,7 @@ JOBS ?=
 .DEFAULT_GOAL := help
 .PHONY: help demo clean
 .PHONY: test test-unit test-cluster test-servers test-pythons
-.PHONY: bench-library bench-worker bench-against bench-limits bench-operator bench-from-zero simulate
+.PHONY: bench-library bench-worker bench-against bench-limits bench-operator bench-from-zero simulate chaos
 .PHONY: lint format types sync-face
 .PHONY: dashboards
 .PHONY: images
@@ -76,6 +76,9 @@ bench-operator: $(VENV)/.dev ## Measure the operator: reaction, burst, fleets of
 
 bench-from-zero: $(VENV)/.dev ## Measure on a real cluster from a message to its handler, with no worker (ARGS="--rounds 30 --json FILE")
 	@$(BIN)/python -m tests.bench.from_zero $(ARGS)
+
+chaos: $(VENV)/.dev ## Break things at random on a real cluster under load, and compare the books (ARGS="--seed 7 --plot chaos.svg")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 simulate: $(VENV)/.dev ## Play loads against our scaling and a model of KEDA (ARGS="--load burst --json FILE")
 	@$(BIN)/python -m tests.simulate $(ARGS)

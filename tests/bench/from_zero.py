@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 from tests.bench.from_zero_report import markdown, parts
 from tests.bench.outcome import Outcome, retell
-from tests.support.cluster import PROVIDER, REPOSITORY, Cluster, CommandFailed, provider, wait_until
+from tests.support.cluster import Cluster, CommandFailed, provider, wait_until
+from tests.support.installation import installed
 from tests.support.story import merged
 
 from redis_message_queue import RedisMessageQueue
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NAMESPACE, QUEUE = "redisqueue-from-zero", "from-zero"
-HELM = REPOSITORY / "helm"
 HANDLER = Path(__file__).parent / "programs" / "first_message.py"
 PATIENCE_SECONDS = 60.0
 Manifest = dict[str, Any]
@@ -156,32 +156,13 @@ class Rounds:
         return not self._cluster.list("pods", NAMESPACE, "redisqueue.dev/queue")
 
 
-@contextmanager
-def installed(keep: bool) -> Iterator[Cluster]:
-    """A cluster with our images and our operator; gone afterwards, unless it was up and shall be kept."""
-    try:
-        if not keep:
-            subprocess.run(["make", "-C", REPOSITORY, "cluster-up"], check=True, stdout=sys.stderr)
-        cluster = Cluster(provider("kubeconfig"), provider("tools"))
-        cluster.helm("upgrade", "--install", "redisqueue-crds", HELM / "redis-queue-crds")
-        cluster.helm(
-            *("upgrade", "--install", "redisqueue", HELM / "redis-queue-operator"),
-            *("--values", PROVIDER.parent / "values.yaml", "--set", "page.enabled=false"),
-            *("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"),
-        )
-        yield cluster
-    finally:
-        if not keep:
-            provider("down")
-
-
 def compete(rounds: int, variants: Mapping[str, Manifest], keep: bool) -> list[Manifest]:
     """All rounds; the variants take turns in random order.
 
     One of each before them is not counted: programs and their files are read from the disk in it.
     """
     results: list[Manifest] = []
-    with installed(keep) as cluster:
+    with installed(NAMESPACE, keep, "--set", "page.enabled=false") as cluster:
         host = provider("host")
         arguments = ("--bind", "127.0.0.1", host, "--protected-mode", "no")
         watches = Watches(cluster)

@@ -9,6 +9,7 @@ import pytest
 import redis
 from tests.e2e.conftest import NAMESPACE, TENANT
 from tests.support.cluster import wait_until
+from tests.support.service_to_host import service_to_host
 from tests.support.story import Story
 
 from redisqueue_worker.embedded_redis import EmbeddedRedis
@@ -16,24 +17,9 @@ from redisqueue_worker.embedded_redis import EmbeddedRedis
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.cluster import Cluster, Manifest
+    from tests.support.cluster import Cluster
 
 NAME, URL = "one-name", "redis://redis:6379/0"
-
-
-def service(namespace: str, host: str, port: int) -> tuple[Manifest, Manifest]:
-    """A Service `redis` that leads to a server of this machine."""
-    metadata = {"name": "redis", "namespace": namespace}
-    ports = [{"port": 6379, "targetPort": port}]
-    slice_ = {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {**metadata, "labels": {"kubernetes.io/service-name": "redis"}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [host]}],
-        "ports": [{"port": port, "protocol": "TCP"}],
-    }
-    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": ports}}, slice_
 
 
 @pytest.fixture
@@ -41,7 +27,7 @@ def wrong(installed: Cluster, redis_host: str) -> Iterator[redis.Redis]:
     """The Redis behind the Service `redis` of the operator's namespace."""
     arguments = ("--bind", "127.0.0.1", redis_host, "--protected-mode", "no")
     with EmbeddedRedis(arguments=arguments) as server, redis.Redis(port=server.port) as client:
-        installed.apply(*service(NAMESPACE, redis_host, server.port))
+        installed.apply(*service_to_host(NAMESPACE, "redis", redis_host, server.port))
         yield client
         installed.kubectl("-n", NAMESPACE, "delete", "service/redis", "endpointslice/redis")
 
@@ -51,7 +37,7 @@ def story(
     installed: Cluster, wrong: redis.Redis, redis_on_host: EmbeddedRedis, redis_host: str
 ) -> Iterator[Story]:
     """In the tenant's namespace, whose Service `redis` is another one."""
-    installed.apply(*service(TENANT, redis_host, redis_on_host.port))
+    installed.apply(*service_to_host(TENANT, "redis", redis_host, redis_on_host.port))
     with redis.Redis(port=redis_on_host.port) as client:
         yield Story(installed, TENANT, NAME, client, URL)
         client.flushdb()

@@ -35,3 +35,5 @@ kind_status() {
 kind_host() { docker network inspect kind --format '{{range .IPAM.Config}}{{println .Gateway}}{{end}}' | grep -m1 '\.'; }
 
 kind_kill() { docker exec -i $kind_name-control-plane bash -c "$(declare -f kill_pod); kill_pod $1 /sys/fs/cgroup"; }
+
+kind_inside() { docker exec -i $kind_name-control-plane "$@"; }

@@ -172,3 +172,20 @@ native_kill() {
   mapfile -t controllers < <(cgroup_controllers)
   kill_pod "$1" "${controllers[@]/%//redisqueue}"
 }
+
+native_inside() { nsenter --target "$(node_pid)" --net --mount --pid "$@"; }
+
+native_crash() { # PROGRAM: it is gone when this returns
+  local number
+  number=$(cat "$state/programs/$1") || die "the node has no program $1; it has $(cd "$state/programs" && echo *)"
+  native_inside kill -KILL "$number"
+  until_ok 15 native_without "$number"
+}
+
+native_without() { ! native_inside test -e "/proc/$1"; }
+
+native_recover() {
+  [ -e "$state/programs/$1" ] || die "the node has no program $1"
+  touch "$state/programs/$1.again"
+  until_ok 15 test ! -e "$state/programs/$1.again"
+}

@@ -1,0 +1,212 @@
+"""What is broken, one function each: it breaks, says whom that concerns, and mends when it goes on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tests.chaos.policies import NAME, refusal
+from tests.support.cluster import provider
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator
+
+    from tests.chaos.world import ClusterWorld
+
+
+@dataclass(frozen=True)
+class Injury:
+    """Who may handle a message again because of it: pods that died, or were kept from Redis (None: all)."""
+
+    deadly: bool = False
+    pods: frozenset[str] | None = frozenset()
+    over: Callable[[], bool] = lambda: True
+    """What else must be true before all is well."""
+
+
+NONE = Injury()
+ALL = Injury(pods=None)
+Body: TypeAlias = "Callable[[Any, random.Random], Iterator[Injury]]"
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    text: str
+    holds_seconds: tuple[float, float]
+    """How long it lasts, at least and at most."""
+    body: Callable[[Any, random.Random], AbstractContextManager[Injury]]
+    brief: bool
+    """Is it proven, and cheap enough for each run of the tests?"""
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(
+    name: str, *, holds_seconds: tuple[float, float] = (0.0, 0.0), brief: bool = False
+) -> Callable[[Body], Body]:
+    """Make a generator function a fault of that name; its documentation says what it does."""
+
+    def known(body: Body) -> Body:
+        text = (body.__doc__ or "").strip()
+        FAULTS[name] = Fault(name, text, holds_seconds, contextmanager(body), brief)
+        return body
+
+    return known
+
+
+def holds(names: list[str]) -> dict[str, tuple[float, float]]:
+    """What `plan` needs to know of these faults."""
+    return {name: FAULTS[name].holds_seconds for name in names}
+
+
+@fault("worker killed", brief=True)
+def worker_killed(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """SIGKILL to all processes of a worker's pod"""
+    workers = world.workers()
+    victim = draw.choice(workers[: max(1, len(workers) // 2)])
+    world.kill(victim)
+    yield Injury(deadly=True, pods=frozenset({victim["metadata"]["name"]}))
+
+
+@fault("operator killed", brief=True)
+def operator_killed(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """SIGKILL to the operator that leads"""
+    world.kill(world.leader())
+    yield NONE
+
+
+@fault("Redis restarted", holds_seconds=(0.5, 10.0), brief=True)
+def redis_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """SIGKILL to the master; it comes back with its file of all writes"""
+    world.redis.stop()
+    try:
+        yield ALL
+    finally:
+        world.redis.start()
+        world.redis.in_step()
+
+
+@fault("failover", brief=True)
+def failed_over(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """The replica takes over, and the name leads to it; the old master lives on as its replica"""
+    world.redis.fail_over()
+    yield ALL
+
+
+@fault("pod cut off", holds_seconds=(2.0, 30.0))
+def pod_cut_off(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """Nothing that a worker's pod sends leaves the node: neither answers nor refusals come"""
+    victim = draw.choice(world.workers())
+    with world.firewall("--source", victim["status"]["podIP"], "--jump", "DROP"):
+        yield Injury(pods=frozenset({victim["metadata"]["name"]}))
+
+
+@fault("Redis cut off", holds_seconds=(2.0, 30.0))
+def redis_cut_off(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """No pod reaches Redis: packets vanish, or connections are reset"""
+    ways = (("DROP",), ("REJECT", "--reject-with", "tcp-reset"))
+    ports = ",".join(map(str, world.redis.ports))
+    rule = ("--protocol", "tcp", "--match", "multiport", "--dports", ports, "--jump", *draw.choice(ways))
+    with world.firewall(*rule):
+        yield ALL
+
+
+@fault("Redis full", holds_seconds=(2.0, 20.0))
+def redis_full(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """maxmemory is less than what is used: what needs room is refused"""
+    world.redis.admin("CONFIG", "SET", "maxmemory", "1mb")
+    try:
+        yield ALL
+    finally:
+        world.redis.admin("CONFIG", "SET", "maxmemory", "0")
+
+
+@fault("too few replicas", holds_seconds=(2.0, 20.0))
+def too_few_replicas(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """min-replicas-to-write is more than there are: no write is taken"""
+    world.redis.admin("CONFIG", "SET", "min-replicas-to-write", "2")
+    try:
+        yield ALL
+    finally:
+        world.redis.admin("CONFIG", "SET", "min-replicas-to-write", "0")
+
+
+def _restarted(world: ClusterWorld, program: str) -> Iterator[Injury]:
+    provider("crash", program)
+    try:
+        yield NONE
+    finally:
+        provider("recover", program)
+
+
+@fault("kubelet restarted", holds_seconds=(1.0, 10.0))
+def kubelet_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """SIGKILL to the kubelet, and it starts again"""
+    return _restarted(world, "kubelet")
+
+
+@fault("containerd restarted", holds_seconds=(1.0, 10.0))
+def containerd_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """SIGKILL to containerd, and it starts again"""
+    return _restarted(world, "containerd")
+
+
+@fault("API server restarted", holds_seconds=(1.0, 15.0))
+def api_server_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """SIGKILL to the API server, and it starts again"""
+    return _restarted(world, "apiserver")
+
+
+@fault("etcd restarted", holds_seconds=(1.0, 15.0))
+def etcd_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """SIGKILL to etcd, and it starts again"""
+    return _restarted(world, "etcd")
+
+
+@fault("template rolled")
+def template_rolled(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """Another template for the pods of one queue, until no pod has the old one"""
+    name = draw.choice(sorted(world.versions))
+    world.versions[name] += 1
+    world.apply(name)
+    yield Injury(over=lambda: world.versions_at_work(name) == {str(world.versions[name])})
+
+
+@fault("scaled by hand")
+def scaled_by_hand(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """Somebody sets the replicas of a Deployment, maybe to 0"""
+    name = draw.choice(sorted(world.versions))
+    world.kubectl("scale", f"deployment/{name}-worker", f"--replicas={draw.randint(0, 4)}")
+    yield NONE
+
+
+@fault("password rotated")
+def password_rotated(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """The Secret has another one, the old one is refused, and whoever used it is logged out"""
+    world.redis.admit(f"password-{draw.randrange(10**9)}")
+    world.tell_password()
+    world.redis.refuse_old()
+    yield ALL
+
+
+@fault("writes refused", holds_seconds=(5.0, 30.0))
+def writes_refused(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """A policy refuses the operator every change of numbers of workers, and of pods"""
+    policy, binding = refusal(world.operators)
+    world.cluster.apply(policy, binding)
+    try:
+        yield NONE
+    finally:
+        world.cluster.kubectl("delete", f"{binding['kind']},{policy['kind']}", NAME)
+
+
+@fault("namespace taken away")
+def namespace_taken_away(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+    """The namespace is deleted with all RedisQueues and the name of their Redis, and all is made again"""
+    world.cluster.kubectl("delete", "namespace", world.namespace, "--timeout=150s")
+    world.make()
+    yield ALL

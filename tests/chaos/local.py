@@ -1,0 +1,206 @@
+"""The same without a cluster: worker processes of this machine, which start again when they end.
+
+It is for the chaos itself: a library or a worker with a known fault must be found out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.chaos.books import Books
+from tests.chaos.faults import holds
+from tests.chaos.load import Load
+from tests.chaos.plan import plan
+from tests.chaos.queues import HANDLER, KINDS, Kind
+from tests.chaos.redis_pair import USER, redis_pair
+from tests.chaos.run import run
+from tests.support.one_name import OneName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.chaos.redis_pair import RedisPair
+
+LEASE_SECONDS = 4
+LOAD = Load(long_seconds=6.0, long_part=0.03)
+FAULTS = (
+    "worker killed",
+    "Redis restarted",
+    "failover",
+    "Redis full",
+    "too few replicas",
+    "template rolled",
+    "password rotated",
+)
+
+
+@dataclass
+class LocalWorker:
+    name: str
+    version: int
+    process: subprocess.Popen[bytes]
+
+
+@dataclass
+class LocalWorld:
+    """What `ClusterWorld` is, as far as FAULTS need it: two workers for each queue."""
+
+    redis: RedisPair
+    books: Books
+    name: OneName
+    folder: Path
+    load: Load = LOAD
+    lease_seconds: int = LEASE_SECONDS
+    patience_seconds: float = 30.0
+    versions: dict[str, int] = field(default_factory=lambda: {kind.name: 1 for kind in KINDS})
+
+    def __post_init__(self) -> None:
+        self._places: dict[tuple[str, int], LocalWorker] = {}
+        self._started = 0
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep)
+        self.tell_password()
+
+    def set_up(self) -> None:
+        self.redis.lead = lambda port: setattr(self.name, "target", port)
+        shutil.copy(HANDLER, self.folder)
+        self._keeper.start()
+
+    def tear_down(self) -> None:
+        self._stopping.set()
+        self._keeper.join()
+        for each in self._places.values():
+            with suppress(ProcessLookupError):
+                os.killpg(each.process.pid, signal.SIGKILL)
+            each.process.wait()
+
+    def _keep(self) -> None:
+        """Start whatever does not run."""
+        while not self._stopping.wait(0.1):
+            for kind in KINDS:
+                for place in (kind.name, 0), (kind.name, 1):
+                    with self._lock:
+                        known = self._places.get(place)
+                        if known is None or known.process.poll() is not None:
+                            self._places[place] = self._start(kind, place[1])
+
+    def _start(self, kind: Kind, place: int) -> LocalWorker:
+        self._started += 1
+        name = f"{kind.name}-{self._started}"
+        run_folder = self.folder / f"run-{kind.name}-{place}"
+        run_folder.mkdir(exist_ok=True)
+        worker, limits = kind.spec["worker"], kind.spec.get("queue", {}).get("limits")
+        environment = {
+            "REDISQUEUE_HANDLER": worker.get("handler", "handler:handle"),
+            "REDISQUEUE_HANDLER_PATH": str(self.folder),
+            "REDISQUEUE_QUEUE": kind.name,
+            "REDISQUEUE_REDIS_URL": self.name.url.replace("//", f"//{USER}@"),
+            "REDISQUEUE_REDIS_PASSWORD_FILE": str(self._password_file),
+            "REDISQUEUE_VISIBILITY_TIMEOUT_SECONDS": str(self.lease_seconds),
+            "REDISQUEUE_MAX_DELIVERY_COUNT": "100",
+            "REDISQUEUE_CONCURRENCY": str(worker["concurrency"]),
+            "REDISQUEUE_DRAIN_TIMEOUT_SECONDS": "60",
+            "REDISQUEUE_WORKER_ID": name,
+            "REDISQUEUE_RUN_DIR": str(run_folder),
+            "REDISQUEUE_HTTP_PORT": "0",
+            "BOOKS": str(self.books.folder),
+            "HOSTNAME": name,
+            **{each["name"]: each["value"] for each in worker.get("env", ())},
+        }
+        if limits:
+            environment["REDISQUEUE_MAX_IN_FLIGHT"] = str(limits["maxInFlight"])
+            environment["REDISQUEUE_KEY_MAX_IN_FLIGHT"] = str(limits["perKey"]["maxInFlight"])
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "redisqueue_worker.cli", "run"],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return LocalWorker(name, self.versions[kind.name], process)
+
+    @property
+    def _password_file(self) -> Path:
+        return self.folder / "password"
+
+    def tell_password(self) -> None:
+        new = self._password_file.with_suffix(".new")
+        new.write_text(self.redis.password)
+        new.rename(self._password_file)
+
+    def _alive(self) -> dict[tuple[str, int], LocalWorker]:
+        with self._lock:
+            return {place: one for place, one in self._places.items() if one.process.poll() is None}
+
+    def workers(self) -> list[dict[str, Any]]:
+        return [{"metadata": {"name": one.name, "uid": one.process.pid}} for one in self._alive().values()]
+
+    def kill(self, worker: dict[str, Any]) -> None:
+        """SIGKILL to all of its processes."""
+        os.killpg(worker["metadata"]["uid"], signal.SIGKILL)
+
+    def apply(self, *names: str) -> None:
+        """Workers of an older version are asked to leave, and others come in their places."""
+        for (kind, _), one in self._alive().items():
+            if kind in names and one.version != self.versions[kind]:
+                one.process.terminate()
+
+    def versions_at_work(self, name: str) -> set[str]:
+        return {str(one.version) for (kind, _), one in self._alive().items() if kind == name}
+
+    def unwell(self, since: float) -> list[str]:
+        return self.books.waiting(since, self.versions)
+
+
+@contextmanager
+def local_world() -> Iterator[LocalWorld]:
+    """Three queues, each with two workers, on a Redis pair behind one name."""
+    with ExitStack() as stack:
+        # Sockets of workers have short names.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rq-", dir="/tmp")))
+        books = folder / "books"
+        books.mkdir()
+        pair = stack.enter_context(redis_pair("127.0.0.1", "first"))
+        name = stack.enter_context(OneName(pair.master.port))
+        world = LocalWorld(pair, Books(books), name, folder)
+        try:
+            world.set_up()
+            yield world
+        finally:
+            world.tear_down()
+
+
+def main() -> int:
+    """One run; 1 where something is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.local", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=75.0)
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    with local_world() as world:
+        steps = plan(options.seed, options.seconds, holds(list(FAULTS)))
+        outcome = run(world, steps, options.seed, 2 * options.seconds)
+    for problem in outcome.problems:
+        print(problem)
+    return 1 if outcome.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The verdict of the chaos: what is lost, or handled again without a cause, is found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.chaos.books import Books, Delivery, Enqueued, Excuse, Verdict, judge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SENT = [Enqueued("a", "jobs", 10.0), Enqueued("b", "jobs", 11.0)]
+
+
+def call(began: float, ended: float | None, *, message: str = "a", pod: str = "one") -> Delivery:
+    return Delivery(message, "jobs", pod, began, ended)
+
+
+B = call(12, 13, message="b")
+
+
+def verdict(*calls: Delivery, excuses: tuple[Excuse, ...] = (), left: tuple[str, ...] = ()) -> Verdict:
+    return judge(SENT, [*calls, B], excuses, lease_seconds=20, heartbeat_seconds=5, left=left)
+
+
+def killed(at: float, pod: str = "one") -> Excuse:
+    return Excuse("killed", at, at, frozenset({pod}), deadly=True)
+
+
+def test_each_once_is_faultless() -> None:
+    found = verdict(call(12, 13))
+    assert found.faultless
+    assert (found.enqueued, found.handled, found.repeats) == (2, 2, ())
+    assert found.waits_seconds == (1, 2)
+
+
+@pytest.mark.parametrize("calls", [(), (call(12, None),)], ids=["never begun", "never ended"])
+def test_what_was_not_handled_to_its_end_is_lost(calls: tuple[Delivery, ...]) -> None:
+    found = verdict(*calls, excuses=(killed(12.5),))
+    assert found.lost == ("a",)
+    assert not found.faultless
+
+
+def test_what_nobody_enqueued_and_what_is_left_in_redis_is_a_fault() -> None:
+    assert verdict(call(12, 13), call(12, 13, message="z")).unknown == ("z",)
+    assert not verdict(call(12, 13), call(12, 13, message="z")).faultless
+    assert not verdict(call(12, 13), left=("jobs: 1 processing",)).faultless
+
+
+def test_what_comes_again_without_a_cause_is_a_fault() -> None:
+    found = verdict(call(12, 13), call(14, 15, pod="two"))
+    assert [each.excuse for each in found.repeats] == [""]
+    assert not found.faultless
+
+
+@pytest.mark.parametrize(
+    ("first", "death", "explained"),
+    [
+        (call(12, None), killed(12.5), True),
+        (call(12, 13), killed(13.2), True),  # before it could tell Redis
+        (call(12, 13), killed(30), False),  # long after it had told Redis
+        (call(12, None), killed(12.5, pod="another"), False),
+        (call(12, None), killed(11), False),  # before it began
+        (call(12, None), killed(41), False),  # after it came again
+    ],
+)
+def test_a_death_explains_what_its_worker_had_in_hand(
+    first: Delivery, death: Excuse, explained: bool
+) -> None:
+    found = verdict(first, call(40, 41, pod="two"), excuses=(death,))
+    assert found.faultless == explained
+    assert found.repeats[0].excuse == ("killed" if explained else "")
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "explained"),
+    [
+        (12, 30, True),
+        (5, 28, True),
+        (12, 26, False),  # no lease ends so soon
+        (30, 60, False),  # of that only 10 s were before it came again
+    ],
+)
+def test_a_lease_that_could_not_be_renewed_explains_it(since: float, until: float, explained: bool) -> None:
+    away = Excuse("away", since, until)
+    assert verdict(call(12, None), call(40, 41, pod="two"), excuses=(away,)).faultless == explained
+
+
+def test_an_end_that_could_not_be_told_dies_with_its_worker() -> None:
+    away = Excuse("away", 12, 24)
+    calls = call(12, 13), call(26, 27, pod="two")
+    assert verdict(*calls, excuses=(away, killed(25))).faultless
+    assert not verdict(*calls, excuses=(away,)).faultless
+
+
+def test_books_are_read_as_they_were_written(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    books.write("enqueued", id="a", queue="jobs", at=10.0)
+    about = {"id": "a", "queue": "jobs", "pod": "one"}
+    books.write("handled-one", kind="start", call="first", at=12.0, **about)
+    books.write("handled-one", kind="start", call="second", at=14.0, **about)
+    books.write("handled-one", kind="end", call="second", at=15.0)
+    assert books.enqueued() == SENT[:1]
+    assert books.deliveries() == [call(12, None), call(14, 15)]
+    assert books.handled_ids() == {"a"}
