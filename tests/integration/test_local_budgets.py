@@ -132,6 +132,7 @@ async def test_a_higher_priority_has_the_workers_of_the_lower_one_as_they_finish
         here.publish("high", 2)
         await here.until(lambda: here.says("high", "once workers of others have finished"))
         assert here.replicas() == {"low": WORKERS, "high": 0}, "busy ones stay"
+        assert {row.key.name: row.reason for row in here.engine.snapshot()}["high"] == "Budget shared"
         here.end(1)
         await here.until(lambda: here.begun("high") == 1)
         assert here.replicas() == {"low": 2, "high": 1}, "the idle one went, though its windows would keep it"

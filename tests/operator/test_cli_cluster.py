@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.operator_process import Cluster, OperatorProcess, until
-from tests.support.redisqueue_cases import redis_queue
+from tests.support.queues import publish
+from tests.support.redisqueue_cases import budget, redis_queue
 
 from redis_message_queue import RedisMessageQueue
+from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.cli import main
 from redisqueue_operator.cli.commands.cluster.logs import NEWS, news_of
 
@@ -64,10 +66,12 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
     return run
 
 
-def made(cluster: Cluster, name: str, redis_url: str, **scaling: Any) -> None:
+def made(
+    cluster: Cluster, name: str, redis_url: str, labels: dict[str, str] | None = None, **scaling: Any
+) -> None:
     """A RedisQueue that the operator has looked at."""
     queue = redis_queue(name, redis={"url": redis_url}, scaling=scaling)
-    queue["metadata"]["namespace"] = NAMESPACE
+    queue["metadata"] |= {"namespace": NAMESPACE, "labels": labels or {}}
     cluster.apply(queue)
     until(lambda: cluster.replicas(name, NAMESPACE) is not None, "it has a Deployment")
 
@@ -142,6 +146,29 @@ def test_explain_says_what_is_wrong_also_without_the_operator(
     assert answer["problem"]
     assert main(["explain", "lost", "-n", NAMESPACE]) == 0
     assert "RedisReachable=False (ConnectionRefused)" in capsys.readouterr().out
+
+
+def test_who_is_held_by_a_budget_is_told(
+    cluster: Cluster, redis_url: str, redis_client: redis.Redis, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(redis_client, QueueKeys("held"), *"abc")
+    shared = budget(maxReplicas=1, selector={"matchLabels": {"team": "held"}})
+    shared["metadata"] |= {"namespace": NAMESPACE}
+    cluster.apply(shared)
+    made(cluster, "held", redis_url, labels={"team": "held"}, backlogPerSlot=1)
+
+    def remarked() -> bool:
+        assert main(["top", "--once", "rq/held", "-n", NAMESPACE]) == 0
+        return "held is held by budget shared: 1 of 3 wanted" in capsys.readouterr().err
+
+    until(remarked, "top tells")
+    answer = ask("explain", "rqb/shared")
+    assert (answer["name"], answer["source"]) == ("shared", "status")
+    assert answer["lines"][0] == "1 queues want 3 workers and have 1"
+    assert {each["type"] for each in answer["conditions"]} >= {"Limited", "Ready"}
+    assert main(["explain", "redisqueuebudgets/shared", "-n", NAMESPACE]) == 0
+    assert "Limited=True (Scarce)" in capsys.readouterr().out
+    cluster.run("delete", "rqb", "shared", "-n", NAMESPACE)
 
 
 def test_names_of_the_cluster_are_completed(

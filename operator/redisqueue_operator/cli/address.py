@@ -9,6 +9,7 @@ import os
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,7 +25,7 @@ from redisqueue_operator.errors import SettingsUnavailable
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import redis
 
@@ -46,6 +47,8 @@ class Place:
     settings: ConnectionSettings
     declared: bool = False
     """A RedisQueue says that this queue is meant, whether or not anything was ever in it."""
+    held: Callable[[], str] | None = None
+    """What its RedisQueueBudget leaves it, asked of the cluster now; empty where that is all it wants."""
 
     @contextmanager
     def connect(self) -> Iterator[Client]:
@@ -92,7 +95,16 @@ def located(options: argparse.Namespace, name: str | None) -> Iterator[Place]:
         if options.redis_url:
             settings = elsewhere(settings, options.redis_url)
         keys = QueueKeys(rq.spec.queue.name, rq.spec.queue.key_separator)
-        yield Place(keys, settings, declared=True)
+        held = partial(held_in_cluster, options, rq) if options.file is None else None
+        yield Place(keys, settings, declared=True, held=held)
+
+
+def held_in_cluster(options: argparse.Namespace, rq: RedisQueue) -> str:
+    """What the status of the RedisQueue says of its budget. Raises UserError."""
+    from redisqueue_operator.decide.status.conditions import held_by_budget  # noqa: PLC0415 - as below
+
+    found = Kubectl(options).get("redisqueue", rq.key.name, namespace=rq.key.namespace)
+    return held_by_budget(found.get("status") or {})
 
 
 def known(client: Client, keys: QueueKeys) -> bool:

@@ -44,5 +44,5 @@ def row_of(key: Key, tracked: Tracked) -> QueueRow:
         ready=seen.ready_replicas if seen else 0,
         busy=sum(worker.busy for worker in seen.workers) if seen else 0,
         wanted=decision.to_replicas if decision else None,
-        reason=decision.reason if decision else tracked.memory.outcome.reason,
+        reason=decision.because if decision else tracked.memory.outcome.reason,
     )

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import math
+from datetime import UTC, datetime, timedelta
 
+import pytest
+from tests.support.redisqueue_cases import budget, schedule
+
+from redisqueue_operator.budget import resource as budgets
+from redisqueue_operator.budget.shares import Sharing
+from redisqueue_operator.budget.status import build_status as status_of_budget
 from redisqueue_operator.cli.commands.cluster.explain import recorded
+from redisqueue_operator.cli.explained import TOLD
+from redisqueue_operator.decide.budget import Claim, shares
+from redisqueue_operator.decide.due import progress_of
+from redisqueue_operator.schedule import resource as schedules
+from redisqueue_operator.schedule.status import IN_FORCE, SUSPENDED
+from redisqueue_operator.schedule.status import build_status as status_of_schedule
 
 
 @pytest.mark.parametrize(
@@ -26,3 +39,46 @@ def test_a_budget_is_named(reason: str, blocked_by: str, lines: list[str]) -> No
 def test_a_budget_of_a_status_of_before_has_no_name() -> None:
     decision = {"at": "2026-01-01T00:00:00Z", "from": 1, "to": 3, "reason": "Budget"}
     assert list(recorded({"decision": decision})) == ["2026-01-01T00:00:00Z: from 1 to 3 workers: Budget"]
+
+
+def test_of_a_budget_it_says_who_has_what_and_why() -> None:
+    claims = (
+        Claim("low", wanted=9, current=3, busy=3),
+        Claim("high", wanted=2, current=1, busy=1, minimum=1, priority=5),
+    )
+    sharing = Sharing(budgets.parse(budget(maxReplicas=4)), claims, shares(claims, (4, math.inf, math.inf)))
+    first, *lines = TOLD["rqb"](status_of_budget(sharing, {}, 0))
+    assert first == "2 queues want 11 workers and have 4"
+    rows = {line.split()[0]: line for line in lines}
+    assert [*rows] == ["QUEUE", "low", "high"], "who lacks most comes first"
+    assert rows["low"].split()[1:8] == ["0", "0", "9", "3", "3", "2", "2"]
+    assert rows["low"].endswith("has more than its part: idle workers go, busy ones finish")
+    assert rows["high"].endswith("gets its part once workers of others have finished")
+
+
+def test_of_a_schedule_it_says_what_became_of_its_ticks_and_when_the_next_one_is() -> None:
+    obj = schedule(schedule="@daily", timeZone="Europe/Berlin")
+    obj["metadata"] |= {"uid": "u", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    parsed, now = schedules.parse(obj), datetime(2026, 1, 5, tzinfo=UTC)
+    fresh = progress_of({}, ("@daily", "Europe/Berlin", False), parsed.created)
+    days = [now - timedelta(days=each) for each in (3, 2, 1)]
+    progress = fresh.enqueued(days[0], "u-1", days[0]).left_out(days[1], 2, "QueueMissing", now)
+    progress = progress.left_out(days[2], 1, "", now)
+    status = status_of_schedule(parsed, progress, IN_FORCE, {}, now, queue="emails", upcoming=now)
+    assert [" ".join(line.split()) for line in TOLD["rqs"](status)] == [
+        "@daily (Europe/Berlin) into the queue emails",
+        "next tick: 2026-01-05T00:00:00Z",
+        "TICK OUTCOME MISSED AT WHY OR WHICH MESSAGE",
+        "2026-01-04T00:00:00Z Missed 1 2026-01-05T00:00:00Z nobody was there in time",
+        "2026-01-03T00:00:00Z Missed 2 2026-01-05T00:00:00Z QueueMissing",
+        "2026-01-02T00:00:00Z Enqueued - 2026-01-02T00:00:00Z u-1",
+    ]
+    stopped = progress.under("@daily", "Europe/Berlin", suspend=True, now=now)
+    assert "suspended: no tick is enqueued" in TOLD["redisqueueschedules"](
+        status_of_schedule(parsed, stopped, SUSPENDED, status, now)
+    )
+
+
+@pytest.mark.parametrize("kind", ["rqb", "rqs"])
+def test_of_what_nobody_has_looked_at_it_says_so(kind: str) -> None:
+    assert list(TOLD[kind]({})) == ["no operator has looked at it yet"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -17,16 +18,18 @@ from redis_message_queue.server import server_facts
 from redis_message_queue.stats import QueueSample, sample
 from redisqueue_operator.cli.address import discover
 from redisqueue_operator.cli.foreign_keys import described
+from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.decide.scaling.decision import Rates
 from redisqueue_operator.decide.scaling.rates import RateHistory
 from redisqueue_operator.observe.facts import QueueObservation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from redis_message_queue.keys import QueueKeys
     from redisqueue_operator.cli.address import Client, Place
 
+HELD_SECONDS = 10.0
 KEPT_SAMPLES = 300
 """As many as the widest terminal has columns."""
 SHARE_OF_SEARCHES = 0.05
@@ -81,6 +84,8 @@ class Looks:
         self._remarks: tuple[str, ...] | None = None
         self._found: list[QueueKeys] = []
         self._search_again_at = 0.0
+        self._held: tuple[str, ...] = ()
+        self._held_at = float("-inf")
 
     def look(self) -> LiveView:
         """Look again. Raises UserError for a queue that never was, RedisError for a Redis that is away."""
@@ -91,7 +96,14 @@ class Looks:
         found = [each.keys for each in self._places] or self._discovered()
         samples = sample(self._client, found) if found else []
         queues = tuple(self._seen(keys.name, one) for keys, one in zip(found, samples, strict=True))
-        return LiveView(queues, self._remarks, datetime.now(UTC))
+        return LiveView(queues, (*self._remarks, *self._budgets()), datetime.now(UTC))
+
+    def _budgets(self) -> tuple[str, ...]:
+        """Which of them a budget holds, as the cluster says now and then; its silence is not told."""
+        if time.monotonic() - self._held_at >= HELD_SECONDS:
+            self._held = tuple(held_by_budgets(self._places))
+            self._held_at = time.monotonic()
+        return self._held
 
     def _discovered(self) -> list[QueueKeys]:
         """All queues there are; those of the last search while another one would cost more than its share."""
@@ -113,6 +125,14 @@ class Looks:
         points = history.points
         bound = bool(points) and points[0].arrived > points[-1].claims
         return LiveQueue(name, one, "", history.rates(), bound, tuple(pending))
+
+
+def held_by_budgets(places: Sequence[Place]) -> Iterator[str]:
+    """Which of these queues have less than they want, and why."""
+    for place in places:
+        with contextlib.suppress(UserError):
+            if place.held is not None and (text := place.held()):
+                yield f"{place.keys.name} is held by {text}"
 
 
 def remarks_on(client: Client) -> list[str]:

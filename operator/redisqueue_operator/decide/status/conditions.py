@@ -6,14 +6,17 @@ A verdict of None leaves the condition as it was: what could not be observed has
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.api.objects import conditions_of
 from redisqueue_operator.decide.scaling.decision import LIMITS
 from redisqueue_operator.decide.scaling.live_pods import is_hung
 from redisqueue_operator.decide.status.ready import Condition
 from redisqueue_operator.decide.status.worth import rounded, timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from redisqueue_operator.decide.canary import Rollout
     from redisqueue_operator.decide.scaling import Decision, Policy
     from redisqueue_operator.observe.facts import ApplyOutcome, Observation, QueueObservation
@@ -65,6 +68,15 @@ _UNABLE = {
 }
 
 
+LESS = " It has less than it wants: "
+
+
+def held_by_budget(status: Mapping[str, Any]) -> str:
+    """What a status says of the budget that leaves its queue less than it wants; empty where none does."""
+    message = conditions_of(status).get("ScalingActive", {}).get("message", "")
+    return str(message).partition(LESS)[2].rstrip(".")
+
+
 def _choice(policy: Policy) -> str:
     """Who chooses the number of workers. An external autoscaler may do it through `spec.replicas`, too."""
     by_hand = policy.manual_replicas is not None and policy.mode != "External"
@@ -93,7 +105,7 @@ def scaling_active(
     if decision.reason in LIMITS:
         text += f" spec.queue.limits let {decision.limit} of them work ({decision.reason}): more would wait."
     if decision.budget_text:
-        text += f" It has less than it wants: {decision.budget_text}."
+        text += f"{LESS}{decision.budget_text}."
     return Condition("True", policy.mode, text)
 
 

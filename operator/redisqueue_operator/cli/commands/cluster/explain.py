@@ -1,5 +1,8 @@
 """`redisqueue explain`: why a RedisQueue has as many workers as it has, with every number that counted.
 
+Of rqb/NAME, a RedisQueueBudget: which queue has what of it, and why. Of rqs/NAME, a RedisQueueSchedule: what
+became of its last ticks, and when the next one is.
+
 The operator that leads is asked, through the API server, for the decision it has just made. Where that is not
 possible (no right to `pods/proxy`, no operator at work) the last change in the status is shown instead. What
 the status says to be wrong follows, in either case.
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.cli.explained import TOLD
 from redisqueue_operator.cli.kubectl import Kubectl, add_cluster, plain_name
 from redisqueue_operator.cli.options import UserError, add_json
 from redisqueue_operator.decide.scaling.decision import said
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from redisqueue_operator.cli.explained import Told
     from redisqueue_operator.cli.options import Subcommands
 
 LEASES = "app.kubernetes.io/name=redis-queue-operator"
@@ -35,7 +40,7 @@ GOOD = {
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
     parser = subcommands.add_parser("explain", description=__doc__)
-    parser.add_argument("name", metavar="NAME", help="rq/NAME, or the RedisQueue's name")
+    parser.add_argument("name", metavar="NAME", help="rq/NAME, or the RedisQueue's name; rqb/NAME, rqs/NAME")
     parser.add_argument(
         "--operator-port", type=int, default=PORT, metavar="N", help=f"its HTTP port (default: {PORT})"
     )
@@ -49,6 +54,9 @@ def add_to(subcommands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the live arithmetic, else the last decision."""
     kubectl = Kubectl(options)
+    kind, slash, name = options.name.partition("/")
+    if slash and (told := TOLD.get(kind.partition(".")[0])) is not None:
+        return run_for(kubectl.get(kind, name), told, json_wanted=options.json)
     rq = kubectl.get("redisqueue", plain_name(options.name))
     metadata, status = rq["metadata"], rq.get("status") or {}
     conditions = status.get("conditions") or []
@@ -66,6 +74,19 @@ def run(options: argparse.Namespace) -> int:
         print(f"(from the status: the operator could not be asked: {problem})")
     shown = conditions if problem else [one for one in conditions if is_wrong(one)]
     print(*lines, *map(spelled_condition, shown), sep="\n")
+    return 0
+
+
+def run_for(obj: dict[str, Any], told: Told, *, json_wanted: bool) -> int:
+    """Print what a status says."""
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    lines, conditions = list(told(status)), status.get("conditions") or []
+    if json_wanted:
+        facts = {"name": metadata["name"], "namespace": metadata["namespace"], "source": "status"}
+        facts |= {"problem": None, "lines": lines, "decision": None, "conditions": conditions}
+        print(json.dumps(facts, ensure_ascii=False))
+        return 0
+    print(*lines, *map(spelled_condition, conditions), sep="\n")
     return 0
 
 

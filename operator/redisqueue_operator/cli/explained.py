@@ -1,0 +1,79 @@
+"""What `redisqueue explain` makes of the status of a RedisQueueBudget and a RedisQueueSchedule. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redisqueue_operator.cli.screen import one_line, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Told = Callable[[dict[str, Any]], Iterator[str]]
+
+SHARES = ("QUEUE", "PRIORITY", "MINIMUM", "WANTS", "HAS", "BUSY", "MAY HAVE", "ITS PART", "WHY")
+VERDICTS = {
+    "Enough": "has all that it wants",
+    "Limited": "the rest belongs to a higher priority, or to equals with no more",
+    "Waiting": "gets its part once workers of others have finished",
+    "GivesWay": "has more than its part: idle workers go, busy ones finish",
+    "Uncounted": "its pods do not request what is limited: it keeps what it has",
+}
+"""By the reasons of shares."""
+TICKS = ("TICK", "OUTCOME", "MISSED", "AT", "WHY OR WHICH MESSAGE")
+
+
+def of_budget(status: dict[str, Any]) -> Iterator[str]:
+    """Who has what of it, and why."""
+    if not status:
+        yield "no operator has looked at it yet"
+        return
+    queues, wanted, workers = (status.get(part, 0) for part in ("queues", "wanted", "workers"))
+    yield f"{queues} queues want {wanted} workers and have {workers}"
+    used = [f"{status[name]} of {name}" for name in ("cpu", "memory") if name in status]
+    if used:
+        yield f"these request {', '.join(used)}"
+    shares = status.get("shares") or []
+    rows = [
+        (
+            *(each.get(part) for part in ("queue", "priority", "minimum", "wanted", "workers", "busy")),
+            each.get("ceiling"),
+            each.get("share"),
+            VERDICTS.get(each.get("reason", ""), each.get("reason")),
+        )
+        for each in shares
+    ]
+    if rows:
+        yield from table(SHARES, rows)
+    if (more := status.get("queues", 0) - len(rows)) > 0:
+        yield f"and {more} more, which lack less"
+
+
+def of_schedule(status: dict[str, Any]) -> Iterator[str]:
+    """What became of its last ticks, and when the next one is."""
+    if not status:
+        yield "no operator has looked at it yet"
+        return
+    force = status.get("inForce") or {}
+    queue = one_line(str(status.get("queue", "?")))
+    yield f"{force.get('schedule')} ({force.get('timeZone')}) into the queue {queue}"
+    following = f"next tick: {status.get('nextScheduleTime', 'not known')}"
+    yield "suspended: no tick is enqueued" if force.get("suspend") else following
+    rows = [
+        (
+            each.get("scheduledTime"),
+            each.get("outcome"),
+            each.get("missed", "-"),
+            each.get("time"),
+            each.get("messageId") or each.get("reason") or "nobody was there in time",
+        )
+        for each in status.get("history") or []
+    ]
+    yield from table(TICKS, rows) if rows else ["no tick yet"]
+
+
+TOLD: dict[str, Told] = {
+    **dict.fromkeys(("rqb", "redisqueuebudget", "redisqueuebudgets"), of_budget),
+    **dict.fromkeys(("rqs", "redisqueueschedule", "redisqueueschedules"), of_schedule),
+}
+"""By the names of a kind that kubectl knows."""
