@@ -94,6 +94,13 @@ def test_lint_accepts_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
     file.write_text(f"{QUEUE}---\n{json.dumps({'apiVersion': 'redisqueue.dev/v1alpha1', **again})}")
     assert main(["lint", str(file)]) == 0
     assert capsys.readouterr().out == "1 RedisQueue, 1 RedisQueueRedrive: no problem found\n"
+    day, noon = ('start: "0 8 * * *", end: "0 18 * * *", ', 'start: "0 12 * * *", end: "0 13 * * *", ')
+    windows = f"[{{{day}minReplicas: 3}}, {{{noon}maxReplicas: 2}}]"
+    file.write_text(QUEUE.replace('"m:f"}', f'"m:f"}}, scaling: {{schedules: {windows}}}'))
+    assert main(["lint", str(file)]) == 0
+    warned, verdict = capsys.readouterr().out.splitlines()
+    assert "warning: emails: spec.scaling.schedules: windows overlap so that minReplicas 3 is above" in warned
+    assert verdict == "1 RedisQueue: no problem found"
     file.write_text(QUEUE.replace('handler: "m:f"', 'handlers: "m:f"'))
     assert main(["lint", str(file)]) == 1
     assert "spec.worker.handlers: unknown field: did you mean handler?" in capsys.readouterr().out

@@ -82,7 +82,11 @@ def test_acl(ask: Ask, redis_client: redis.Redis) -> None:
 def test_lint(ask: Ask, tmp_path: Path) -> None:
     file = tmp_path / "queue.yaml"
     file.write_text(QUEUE)
-    assert ask("lint", str(file), place=False) == {"checked": {"RedisQueue": 1}, "problems": []}
+    assert ask("lint", str(file), place=False) == {
+        "checked": {"RedisQueue": 1},
+        "problems": [],
+        "warnings": [],
+    }
     file.write_text(QUEUE.replace('handler: "m:f"', 'handler: "m:f", concurrency: 0'))
     (problem,) = ask("lint", str(file), place=False, code=1)["problems"]
     assert [*problem] == ["file", "name", "field", "message", "value"]

@@ -2,6 +2,6 @@
 
 from redisqueue_operator.api.model import Key, RedisQueue, Spec
 from redisqueue_operator.api.parsing import parse
-from redisqueue_operator.api.validation import Problem, validate
+from redisqueue_operator.api.validation import Problem, doubts, validate
 
-__all__ = ["Key", "Problem", "RedisQueue", "Spec", "parse", "validate"]
+__all__ = ["Key", "Problem", "RedisQueue", "Spec", "doubts", "parse", "validate"]

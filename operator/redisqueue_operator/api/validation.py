@@ -10,12 +10,12 @@ from redisqueue_operator.api import definition, structure
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import ScalingSchedule
 from redisqueue_operator.api.structure import Problem
-from redisqueue_operator.decide.scaling.schedules import never_opens, problem_of
+from redisqueue_operator.decide.scaling.schedules import clash_of, never_opens, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Problem", "validate"]
+__all__ = ["Problem", "doubts", "validate"]
 
 CLOSED = "ticks whenever start does, so that the window is never open: write when it ends"
 # What Kubernetes asks of the name of any object.
@@ -48,6 +48,31 @@ def validate(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Pro
     if kind == definition.SCHEDULE_KIND:
         return problems or list(_no_ticks(new["spec"]))
     return problems + list(_schedules(new, problems))
+
+
+def doubts(obj: dict[str, Any]) -> list[Problem]:
+    """What is allowed, and perhaps not meant, in an object that is valid."""
+    if obj.get("kind") != definition.KIND:
+        return []
+    spec = with_defaults(_judged(obj), definition.schema(definition.KIND))["spec"]
+    windows = tuple(
+        ScalingSchedule(
+            start=each["start"],
+            end=each["end"],
+            time_zone=each["timeZone"],
+            min_replicas=each.get("minReplicas"),
+            max_replicas=each.get("maxReplicas"),
+        )
+        for each in (spec.get("scaling") or {}).get("schedules") or ()
+    )
+    if (found := clash_of(windows)) is None:
+        return []
+    bounds, moment = found
+    text = (
+        f"windows overlap so that minReplicas {bounds.yielding} is above maxReplicas {bounds.max_replicas}, "
+        f"which holds: {bounds.text}; as on {moment:%A, %d %B at %H:%M:%S} UTC"
+    )
+    return [Problem("spec.scaling.schedules", None, text)]
 
 
 def _schedules(obj: dict[str, Any], known: list[Problem]) -> Iterator[Problem]:

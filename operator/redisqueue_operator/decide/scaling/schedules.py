@@ -6,6 +6,7 @@ closed. It needs no memory: the last ticks say what is in force, also when nobod
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SECOND = timedelta(seconds=1)
 _ANY_YEAR, _DAYS = datetime(2028, 1, 1, tzinfo=UTC), 367
 _ALL_CALENDARS = timedelta(days=40 * 366)
+_CHANGES = 1500
 _FAR = 64
 """So many starts are looked at for one with which no end comes."""
 
@@ -80,6 +82,32 @@ def never_opens(schedule: ScalingSchedule) -> bool:
         if end.last_before(moment + SECOND) != moment:
             return False
     return moment - _ANY_YEAR >= timedelta(days=365)
+
+
+def clash_of(schedules: tuple[ScalingSchedule, ...]) -> tuple[Bounds, datetime] | None:
+    """Windows that are open at one moment of a year with a fewest above a most, and from when on.
+
+    It is told of the first of them, and of none after very many changes. Raises ValueError, as `Cron.parse`.
+    """
+    least = max((each.min_replicas for each in schedules if each.min_replicas is not None), default=0)
+    most = min((each.max_replicas for each in schedules if each.max_replicas is not None), default=least)
+    able = tuple(
+        each
+        for each in schedules
+        if (each.min_replicas or 0) > most or (each.max_replicas is not None and each.max_replicas < least)
+    )
+    if not able:
+        return None
+    timetable = _Timetable(able, 0, sys.maxsize)
+    moment = _ANY_YEAR
+    for _ in range(_CHANGES):
+        bounds = timetable.at(moment.timestamp())
+        if bounds.yielding is not None:
+            return bounds, moment
+        moment = datetime.fromtimestamp(bounds.until, UTC)
+        if moment - _ANY_YEAR > timedelta(days=_DAYS):
+            break
+    return None
 
 
 def _cron(text: str, time_zone: str) -> Cron:

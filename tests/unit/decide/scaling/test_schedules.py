@@ -17,7 +17,7 @@ from tests.support.resources import redis_queue
 from redisqueue_operator.api.model import ScalingSchedule
 from redisqueue_operator.decide.cron import Cron
 from redisqueue_operator.decide.scaling import Policy, explain
-from redisqueue_operator.decide.scaling.schedules import Bounds, bounds_at, problem_of
+from redisqueue_operator.decide.scaling.schedules import Bounds, bounds_at, clash_of, problem_of
 
 if TYPE_CHECKING:
     from redisqueue_operator.observe.facts import Observation
@@ -257,6 +257,31 @@ def test_order_says_nothing_and_one_more_window_is_never_looser(
         if each.max_replicas is not None:
             assert found.max_replicas <= alone.max_replicas
         assert (found.yielding or found.min_replicas) >= (each.min_replicas or 0)
+
+
+@pytest.mark.parametrize(
+    ("windows", "clash"),
+    [
+        ((by_day(5), by_night(most=2)), None),
+        ((by_day(5), window("0 12 * * *", "0 13 * * *", most=5)), None),
+        ((by_day(5), window("0 12 * * *", "0 13 * * *", most=4)), (5, 4, "2028-01-03T12:00")),
+        ((window("0 12 1 12 *", "0 13 1 12 *", most=0), by_day(5)), (5, 0, "2028-12-01T12:00")),
+        ((by_day(5), window("0 12 * * SUN", "0 13 * * SUN", most=0)), None),
+        ((window("0 0 * * *", "59 23 * * *", 9), by_day(5), by_night(most=8)), (9, 8, "2028-01-01T01:00")),
+        ((by_day(5),), None),
+        ((), None),
+    ],
+)
+def test_windows_of_which_one_number_will_give_way_are_found(
+    windows: tuple[ScalingSchedule, ...], clash: tuple[int, int, str] | None
+) -> None:
+    found = clash_of(windows)
+    if found is None or clash is None:
+        assert found == clash
+        return
+    bounds, moment = found
+    least, most, when = clash
+    assert (bounds.yielding, bounds.max_replicas, moment.timestamp()) == (least, most, local(when))
 
 
 def spec_with(*windows: dict[str, object], **scaling: object) -> object:

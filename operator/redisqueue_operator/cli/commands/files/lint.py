@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.api import validate
+from redisqueue_operator.api import doubts, validate
 from redisqueue_operator.api.definition import FILES
 from redisqueue_operator.cli.options import UserError, add_json
 from redisqueue_operator.local.definitions import DefinitionError, objects_in
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
+    from redisqueue_operator.api import Problem
     from redisqueue_operator.cli.options import Subcommands
 
 
@@ -28,14 +30,16 @@ def add_to(subcommands: Subcommands) -> None:
         "files", nargs="+", metavar="FILE", help="YAML of one or more documents; - is standard input"
     )
     add_json(
-        parser, "an object: checked (how many of each kind), problems (file, name, field, message, value)"
+        parser,
+        "an object: checked (how many of each kind), problems, warnings (file, name, field, message, value)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print every problem, one per line; 0 when there is none, 1 otherwise."""
+    """Print every problem, one per line; 0 when there is none, 1 otherwise. Warnings change nothing."""
     problems: list[Finding] = []
+    warnings: list[Finding] = []
     checked: list[str] = []
     for name in options.files:
         try:
@@ -46,11 +50,17 @@ def run(options: argparse.Namespace) -> int:
         if not found:
             problems.append(Finding(name, None, None, "no RedisQueue in it", None))
         checked += [str(item["kind"]) for item in found]
-        problems += [one for item in found for one in findings(name, item)]
+        for item in found:
+            refused = findings(name, item, validate(item))
+            problems += refused
+            warnings += [] if refused else findings(name, item, doubts(item))
     if options.json:
-        told = [dataclasses.asdict(one) for one in problems]
-        print(json.dumps({"checked": Counter(checked), "problems": told}, ensure_ascii=False, default=str))
-    elif problems:
+        kinds = {"problems": problems, "warnings": warnings}
+        told = {kind: [dataclasses.asdict(one) for one in each] for kind, each in kinds.items()}
+        print(json.dumps({"checked": Counter(checked), **told}, ensure_ascii=False, default=str))
+        return 1 if problems else 0
+    print(*(f"{one.file}: warning: {one.line}\n" for one in warnings), sep="", end="")
+    if problems:
         print(*(f"{one.file}: {one.line}" for one in problems), sep="\n")
     else:
         print(f"{', '.join(counted(checked))}: no problem found")
@@ -79,13 +89,13 @@ class Finding:
         return f"{places}{self.message}" + ("" if self.value is None else f" (it is {self.value!r})")
 
 
-def findings(file: str, item: dict[str, Any]) -> list[Finding]:
-    """All problems of an object."""
+def findings(file: str, item: dict[str, Any], problems: Iterable[Problem]) -> list[Finding]:
+    """Problems of an object, with its name."""
     metadata = item.get("metadata")
     name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
-    return [Finding(file, str(name), one.field, one.message, one.value) for one in validate(item)]
+    return [Finding(file, str(name), one.field, one.message, one.value) for one in problems]
 
 
 def problem_lines(item: dict[str, Any]) -> list[str]:
     """One line per problem of an object."""
-    return [one.line for one in findings("", item)]
+    return [one.line for one in findings("", item, validate(item))]
