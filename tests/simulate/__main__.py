@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,16 +21,16 @@ from tests.simulate.loads import LOADS, Load
 from tests.simulate.play import Outcome, play
 from tests.simulate.plot import picture
 from tests.simulate.report import fleet_table, legend, table
-from tests.simulate.scalers import SCALERS, Scaler, redisqueue
+from tests.simulate.scalers import SCALERS, Scaler, in_force, redisqueue
 
 from redisqueue_operator.api import parse
-from redisqueue_operator.decide.scaling import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.simulate.fleet import FleetOutcome
 
+MONDAY = datetime(2026, 6, 1, 8, tzinfo=UTC)
 TRACES = Path(__file__).parent / "traces"
 
 
@@ -38,7 +39,9 @@ def main() -> int:
     if options.fleet:
         return _fleet(options)
     try:
-        scalers = SCALERS if options.resource is None else (_of(options.resource), *SCALERS[1:])
+        scalers = (
+            SCALERS if options.resource is None else (_of(options.resource, options.begins), *SCALERS[1:])
+        )
         loads = _loads(options)
     except (OSError, ValueError, yaml.YAMLError) as error:
         print(f"simulate: {error}", file=sys.stderr)
@@ -87,7 +90,15 @@ def _options() -> argparse.Namespace:
         "--resource",
         type=Path,
         metavar="FILE",
-        help="take spec.scaling of this RedisQueue, but its schedules: a load has no time of day",
+        help="take spec.scaling of this RedisQueue",
+    )
+    parser.add_argument(
+        "--begins",
+        type=datetime.fromisoformat,
+        default=MONDAY,
+        metavar="MOMENT",
+        help="when loads begin, for the schedules of a RedisQueue, such as 2026-06-01T07:30:00+02:00"
+        f" (default: {MONDAY.isoformat()}, a Monday); UTC where it says no zone",
     )
     parser.add_argument(
         "--fleet", action="store_true", help="only queues that share a budget, instead of loads of one queue"
@@ -112,12 +123,13 @@ def _loads(options: argparse.Namespace) -> list[Load]:
     return [trace.read(each) if isinstance(each, Path) else each(options.seed) for each in chosen]
 
 
-def _of(file: Path) -> Scaler:
+def _of(file: Path, begins: datetime) -> Scaler:
     """The first RedisQueue of a file. Raises ValueError when there is none."""
     for document in yaml.safe_load_all(file.read_text()):
         if isinstance(document, dict) and document.get("kind") == "RedisQueue":
             metadata = {"namespace": "default", "uid": "simulated", "generation": 1, **document["metadata"]}
-            return redisqueue(Policy.of(parse({**document, "metadata": metadata}).spec), f"as in {file.name}")
+            spec = parse({**document, "metadata": metadata}).spec
+            return redisqueue(in_force(spec, begins), f"as in {file.name}")
     raise ValueError(f"{file}: there is no RedisQueue in it")
 
 

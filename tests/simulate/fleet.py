@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tests.simulate.keda import DEFAULT_GRACE, Keda, Settings
-from tests.simulate.ours import Operator, Share
+from tests.simulate.ours import Operator, Share, always
 from tests.simulate.play import TAIL_SECONDS, percentile
 from tests.simulate.redis_model import Message
 from tests.simulate.scalers import OUR_GRACE, TUNED
@@ -147,7 +147,7 @@ def _share(
         chance = random.Random(f"scaler {seed} {each.name}")
         share = Share(budgets, rq)
         operators[rq.key] = Operator(
-            timeline, world, Policy.of(rq.spec), chance, sample_seconds=SAMPLE_SECONDS, share=share
+            timeline, world, always(Policy.of(rq.spec)), chance, sample_seconds=SAMPLE_SECONDS, share=share
         )
     told: set[Key] = set()
     budgets.notify = told.add

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,15 @@ class Share:
     queue: RedisQueue
 
 
+PolicyAt = Callable[[float], "Policy"]
+"""What holds at a simulated second."""
+
+
+def always(policy: Policy) -> PolicyAt:
+    """The same at all times."""
+    return lambda _: policy
+
+
 class Operator:
     """Scales the world by `policy`, from the samples that it takes every `sample_seconds`.
 
@@ -56,7 +66,7 @@ class Operator:
         self,
         timeline: Timeline,
         world: World,
-        policy: Policy,
+        policy: PolicyAt,
         random_: random.Random,
         sample_seconds: float = 0.2,
         share: Share | None = None,
@@ -171,7 +181,7 @@ class Operator:
             return
         self.decisions += 1
         observation = self._observation()
-        share, policy = self._share, self._policy
+        share, policy = self._share, self._policy(self._timeline.now)
         if share is not None:
             policy = replace(policy, ceiling=share.budgets.ceiling(share.queue))
         decision, self._history = decide(observation, policy, self._history, self._timeline.now)

@@ -6,10 +6,11 @@ All have the same target (5 messages a slot) and the same bounds (0 to 20 pods).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from tests.simulate.keda import DEFAULT_GRACE, Keda, Settings
-from tests.simulate.ours import Operator
+from tests.simulate.ours import Operator, always
 from tests.simulate.world import Grace
 
 from redisqueue_operator.decide.scaling import Policy
@@ -17,9 +18,13 @@ from redisqueue_operator.decide.scaling import Policy
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
+    from datetime import datetime
 
+    from tests.simulate.ours import PolicyAt
     from tests.simulate.timeline import Timeline
     from tests.simulate.world import World
+
+    from redisqueue_operator.api.model import Spec
 
 MOST_REPLICAS = 20
 OUR_GRACE = Grace(300.0, hands_back=True)
@@ -37,12 +42,20 @@ class Scaler:
     """Timeline, world, source of chance, slots of a pod."""
 
 
-def redisqueue(policy: Policy, text: str, sample_seconds: float = 0.2) -> Scaler:
+def redisqueue(policy: PolicyAt, text: str, sample_seconds: float = 0.2) -> Scaler:
     def start(timeline: Timeline, world: World, random_: random.Random, slots: int) -> Operator:
-        of_load = replace(policy, concurrency=slots, limits=world.redis.limits)
+        def of_load(at: float) -> Policy:
+            return replace(policy(at), concurrency=slots, limits=world.redis.limits)
+
         return Operator(timeline, world, of_load, random_, sample_seconds)
 
     return Scaler("RedisQueue", text, OUR_GRACE, start)
+
+
+def in_force(spec: Spec, begins: datetime) -> PolicyAt:
+    """What a spec says, with its schedules, where the simulation begins at that moment."""
+    start = (begins if begins.tzinfo is not None else begins.replace(tzinfo=UTC)).timestamp()
+    return lambda at: Policy.of(spec, start + at)
 
 
 def keda(name: str, settings: Settings, grace: Grace, text: str) -> Scaler:
@@ -60,7 +73,7 @@ TUNED = Settings(
     pods_at_once=100,
 )
 SCALERS: tuple[Scaler, ...] = (
-    redisqueue(Policy(max_replicas=MOST_REPLICAS), "defaults of the resource"),
+    redisqueue(always(Policy(max_replicas=MOST_REPLICAS)), "defaults of the resource"),
     keda("KEDA", Settings(max_replicas=MOST_REPLICAS), DEFAULT_GRACE, "defaults"),
     keda(
         "KEDA tuned",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.simulate import trace
 from tests.simulate.__main__ import TRACES
-from tests.simulate.ours import Operator
+from tests.simulate.ours import Operator, always
 from tests.simulate.redis_model import Message
-from tests.simulate.scalers import OUR_GRACE
+from tests.simulate.scalers import OUR_GRACE, in_force
 from tests.simulate.timeline import Timeline
 from tests.simulate.world import World
+from tests.support.resources import redis_queue
 
 from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.scaling.limits import Limits
@@ -35,7 +37,7 @@ def _run(world_messages: list[Message], policy: Policy, seconds: float, seed: in
     timeline = Timeline()
     world = World(timeline, random.Random(f"world {seed}"), OUR_GRACE)
     world.publish(world_messages)
-    Operator(timeline, world, policy, random.Random(f"scaler {seed}"))
+    Operator(timeline, world, always(policy), random.Random(f"scaler {seed}"))
     timeline.run(seconds)
     return world
 
@@ -45,12 +47,29 @@ def test_a_limited_queue_gets_the_workers_that_it_can_use() -> None:
     timeline, policy = Timeline(), Policy(max_replicas=20, limits=Limits(rate_per_second=2.0))
     world = World(timeline, random.Random("world"), OUR_GRACE, limits=policy.limits)
     world.publish(messages)
-    Operator(timeline, world, policy, random.Random("scaler"))
+    Operator(timeline, world, always(policy), random.Random("scaler"))
     timeline.run(120)
     assert world.replicas == 3, "once it is known how long a message takes"
     timeline.run(450)
     assert (len(world.waits), world.replicas) == (600, 0)
     assert max(world.waits) == pytest.approx(300, abs=15), "the rate was used"
+
+
+def test_bounds_are_those_of_the_time_of_day() -> None:
+    spec = redis_queue(
+        scaling={
+            "maxReplicas": 5,
+            "schedules": [{"start": "10 8 * * *", "end": "40 8 * * *", "minReplicas": 3, "maxReplicas": 4}],
+        }
+    ).spec
+    timeline = Timeline()
+    world = World(timeline, random.Random("world"), OUR_GRACE)
+    begins = datetime(2026, 6, 1, 8, tzinfo=UTC)
+    Operator(timeline, world, in_force(spec, begins), random.Random("scaler"))
+    for minute, replicas in ((9, 0), (11, 3), (39, 3), (45, 0)):
+        timeline.run(minute * 60.0)
+        assert world.replicas == replicas, minute
+    assert world.writes[0][0] == pytest.approx(600, abs=1), "the second in which it opens"
 
 
 def _each_second(writes: Sequence[tuple[float, int]]) -> list[int]:
