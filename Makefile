@@ -14,7 +14,7 @@ JOBS ?=
 .DEFAULT_GOAL := help
 .PHONY: help demo clean
 .PHONY: test test-unit test-cluster test-servers test-pythons
-.PHONY: bench-library bench-worker bench-against bench-limits bench-operator bench-from-zero simulate chaos
+.PHONY: bench-library bench-worker bench-against bench-limits bench-operator bench-hpa bench-from-zero simulate chaos
 .PHONY: lint format types sync-face
 .PHONY: dashboards
 .PHONY: images
@@ -73,6 +73,9 @@ bench-limits: $(VENV)/.dev ## Watch limits for a minute, how tenants wait for ea
 
 bench-operator: $(VENV)/.dev ## Measure the operator: reaction, burst, fleets of 300 and 1,000 (ARGS="--quick --json FILE")
 	@$(BIN)/python -m tests.bench.fleet $(ARGS)
+
+bench-hpa: $(VENV)/.dev ## Measure the operator beside the HorizontalPodAutoscaler of Kubernetes 1.37 (ARGS="--quick --json FILE")
+	@KUBERNETES=1.37 $(BIN)/python -m tests.bench.hpa $(ARGS)
 
 bench-from-zero: $(VENV)/.dev ## Measure on a real cluster from a message to its handler, with no worker (ARGS="--rounds 30 --json FILE")
 	@$(BIN)/python -m tests.bench.from_zero $(ARGS)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.calls import Failed
 from tests.bench.fleet_report import markdown
-from tests.bench.fleet_stage import Failed, Stage, memory_of_pods
+from tests.bench.fleet_stage import Stage, memory_of_pods
 from tests.bench.outcome import Outcome
 from tests.support.api_server import binaries
 

@@ -6,54 +6,28 @@ asks of the API server is read from that server's own audit log, whose times are
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import random
-import threading
 import time
 import tracemalloc
 from collections import Counter
-from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import datetime
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import redis
+from tests.bench import fleet_load as load
+from tests.bench.calls import Call, Calls
+from tests.bench.usage import cpu_seconds, memory_mib, pin
 from tests.support.api_server import ApiServer
 from tests.support.operator_process import Cluster, OperatorProcess
 
-from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.observe.cache import PODS, Store
 from redisqueue_operator.observe.redis.settings import CLIENT_NAME
 from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
-
-READS = ("get", "list", "watch")
-TICKS = os.sysconf("SC_CLK_TCK")
-AT_ONCE = 200
-
-
-class Failed(Exception):
-    """What was waited for did not happen; the text says what."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request of the operator that was answered. `at` in seconds since the epoch."""
-
-    at: float
-    verb: str
-    resource: str
-    name: str
-    replicas: int | None = None
-
-    @property
-    def writes(self) -> bool:
-        return self.verb not in READS
 
 
 class Stage:
@@ -64,9 +38,7 @@ class Stage:
         self._redis = EmbeddedRedis()
         self._operator = OperatorProcess(self._server, folder / "operator.log")
         self._stack = ExitStack()
-        self._lines: Any = None
         self.cluster = Cluster(self._server)
-        self.calls: list[Call] = []
 
     def __enter__(self) -> Stage:
         with self._stack:
@@ -75,10 +47,11 @@ class Stage:
             self.cluster.install()
             self.client = self._stack.enter_context(redis.Redis.from_url(self._redis.url))
             self._stack.enter_context(self._operator)
-            self._lines = self._stack.enter_context(self._server.audit_log.open())
+            calls = Calls(self._server.audit_log, lambda: self._operator.ended)
+            self._calls = self._stack.enter_context(closing(calls))
             assert self._operator.process is not None
             self.pid = self._operator.process.pid
-            _pin(self.pid)
+            pin(self.pid)
             self._stack = self._stack.pop_all()
         return self
 
@@ -87,32 +60,15 @@ class Stage:
 
     def create(self, names: Sequence[str], **scaling: Any) -> None:
         """RedisQueues that have 20 workers at most and go to sleep as soon as they may."""
-        down = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
-        for start in range(0, len(names), AT_ONCE):
-            items = [
-                {
-                    "apiVersion": "redisqueue.dev/v1alpha1",
-                    "kind": "RedisQueue",
-                    "metadata": {"name": name, "namespace": "default"},
-                    "spec": {
-                        "redis": {"url": self._redis.url},
-                        "worker": {"handler": "app:handle"},
-                        "scaling": {"maxReplicas": 20, "backlogPerSlot": 5, "scaleDown": down, **scaling},
-                    },
-                }
-                for name in names[start : start + AT_ONCE]
-            ]
-            text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-            self.cluster.run("create", "-f", "-", stdin=text)
+        load.create(self.cluster, [load.redis_queue(name, self._redis.url, **scaling) for name in names])
 
     def add_pods(self, names: Sequence[str], each: int) -> int:
         """Running worker pods of these queues, and how many changes a watch was told."""
         self.cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})
         for name in names:
-            items = [_pod(name, number) for number in range(each)]
-            text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-            self.cluster.run("create", "-f", "-", stdin=text)
-            self.cluster.run("replace", "--subresource=status", "-f", "-", stdin=text)
+            pods = [_pod(name, number) for number in range(each)]
+            load.create(self.cluster, pods)
+            load.create(self.cluster, pods, "replace", "--subresource=status")
         return 2 * each * len(names)
 
     def seconds_for(self, change: Callable[[], int]) -> float:
@@ -125,91 +81,49 @@ class Stage:
         return (self.cpu_seconds() - cpu - idle * (time.monotonic() - began)) / events
 
     def push(self, names: Sequence[str], messages: int) -> float:
-        """So many messages into each queue; when the first was sent."""
-        pipeline = self.client.pipeline(transaction=False)
-        for name in names:
-            pipeline.lpush(QueueKeys(name).pending, *(f"message {number}" for number in range(messages)))
-        at = time.time()
-        pipeline.execute()
-        return at
+        """As `fleet_load.push`."""
+        return load.push(self.client, names, messages)
 
     def empty(self, names: Sequence[str]) -> None:
-        """Take all that waits, as workers would."""
-        self.client.delete(*(QueueKeys(name).pending for name in names))
+        """As `fleet_load.empty`."""
+        load.empty(self.client, names)
 
-    def read(self) -> None:
-        """Take in what the audit log has by now."""
-        while line := self._lines.readline():
-            if not line.endswith("\n"):
-                self._lines.seek(self._lines.tell() - len(line.encode()))
-                return
-            if call := _call(json.loads(line)):
-                self.calls.append(call)
+    def traffic(self, names: Sequence[str]) -> AbstractContextManager[None]:
+        """As `fleet_load.traffic`."""
+        return load.traffic(self._redis.url, names)
+
+    @property
+    def calls(self) -> list[Call]:
+        """The operator's, so far."""
+        return self._calls.all
 
     def until(self, look: Callable[[list[Call]], bool], what: str, seconds: float = 120.0) -> None:
-        """Read on until the calls so far are as wanted. Raises Failed."""
-        deadline = time.monotonic() + seconds
-        while not look(self.calls):
-            if time.monotonic() > deadline or self._operator.ended:
-                raise Failed(f"not within {seconds:g} s: {what}")
-            time.sleep(0.02)
-            self.read()
+        """As `Calls.until`."""
+        self._calls.until(look, what, seconds)
 
     def quiet(self, for_seconds: float) -> None:
-        """Wait until nothing was written for so long, the Lease aside."""
-        since = time.time()
-        self.until(
-            lambda calls: time.time() - max([since, *(c.at for c in calls if c.writes)]) > for_seconds,
-            f"no writes for {for_seconds:g} s",
-        )
+        """As `Calls.quiet`."""
+        self._calls.quiet(for_seconds)
 
     def scales(self, since: float) -> list[Call]:
-        """The writes to /scale from then on."""
-        return [call for call in self.calls if call.resource == "deployments/scale" and call.at >= since]
-
-    @contextlib.contextmanager
-    def traffic(self, names: Sequence[str]) -> Iterator[None]:
-        """Every second each queue gets a message and loses one to a claim; one to four wait in each."""
-        over = threading.Event()
-
-        def flow() -> None:
-            with redis.Redis.from_url(self._redis.url) as client:
-                for turn in range(1_000_000):
-                    started = time.monotonic()
-                    pipeline = client.pipeline(transaction=False)
-                    for name in names:
-                        keys = QueueKeys(name)
-                        pipeline.lpush(keys.pending, "message")
-                        pipeline.incr(keys.lease_token_counter)
-                        if turn >= 2:
-                            pipeline.rpop(keys.pending)
-                    pipeline.execute()
-                    if over.wait(max(0.0, started + random.uniform(0.9, 1.1) - time.monotonic())):
-                        return
-
-        thread = threading.Thread(target=flow)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+        """As `Calls.scales`."""
+        return self._calls.scales(since)
 
     def measure(self, seconds: float) -> dict[str, float]:
         """What the operator takes: CPU, memory, calls to the API server, connections and calls to Redis."""
-        self.read()
+        self._calls.read()
         seen, cpu, scripts, began = len(self.calls), self.cpu_seconds(), self._scripts(), time.monotonic()
         time.sleep(seconds)
         cpu, scripts = self.cpu_seconds() - cpu, self._scripts() - scripts
         seconds = time.monotonic() - began
-        self.read()
+        self._calls.read()
         calls = self.calls[seen:]
         writes = Counter(call.resource for call in calls if call.writes)
         clients = [one for one in self.client.client_list() if one["name"] == CLIENT_NAME]
         return {
             "cpu_percent": 100 * cpu / seconds,
-            "resident_mib": self._resident("VmRSS"),
-            "peak_mib": self._resident("VmHWM"),
+            "resident_mib": memory_mib(self.pid),
+            "peak_mib": memory_mib(self.pid, "VmHWM"),
             "reads_per_second": sum(not call.writes for call in calls) / seconds,
             "writes_per_second": sum(writes.values()) / seconds,
             "redis_connections": len(clients),
@@ -219,34 +133,13 @@ class Stage:
 
     def cpu_seconds(self) -> float:
         """What the operator has used of its core since it began."""
-        with open(f"/proc/{self.pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def _resident(self, field: str) -> float:
-        with open(f"/proc/{self.pid}/status") as status:
-            return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
+        return cpu_seconds(self.pid)
 
     def _scripts(self) -> int:
         """Scripts, blocking pops, questions to a connection: the operator's calls, and nobody else's here."""
         names = ("evalsha", "blmove", "hello")
         stats = self.client.info("commandstats")
         return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in names)
-
-
-def _call(event: dict[str, Any]) -> Call | None:
-    """An audit event as a call of the operator; None for anybody else's, and for the Lease."""
-    reference = event.get("objectRef") or {}
-    if event["userAgent"].startswith(("kubectl", "kube-apiserver")) or reference.get("resource") == "leases":
-        return None
-    subresource = reference.get("subresource")
-    return Call(
-        at=datetime.fromisoformat(event["stageTimestamp"]).timestamp(),
-        verb=event["verb"],
-        resource=reference.get("resource", "") + (f"/{subresource}" if subresource else ""),
-        name=reference.get("name", ""),
-        replicas=((event.get("requestObject") or {}).get("spec") or {}).get("replicas"),
-    )
 
 
 def memory_of_pods(count: int) -> float:
@@ -288,11 +181,3 @@ def _pod(queue: str, number: int) -> dict[str, Any]:
             "containerStatuses": [container],
         },
     }
-
-
-def _pin(pid: int) -> None:
-    """Keep a process on one core, where there are two and the system can do it."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(cores) > 1:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            os.sched_setaffinity(int(thread), {cores[-1]})

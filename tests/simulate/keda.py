@@ -4,10 +4,7 @@ KEDA looks at the list every `pollingInterval`: it takes a Deployment from zero 
 the list is longer than `activationListLength`, and to zero when no look within `cooldownPeriod` found it so.
 https://keda.sh/docs/2.21/reference/scaledobject-spec/
 
-Above, the HorizontalPodAutoscaler that KEDA makes looks every 15 seconds, in a phase of its own. It asks KEDA
-for the value at that moment and wants value / `listLength` pods, rounded up; it wants those that there are
-while the value is within 10 % of what these stand for.
-https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#algorithm-details
+Above, the HorizontalPodAutoscaler that KEDA makes (`hpa`) asks KEDA for the value at that moment.
 
 Assumptions, where the documentation leaves a choice: in favour of KEDA.
 
@@ -15,8 +12,6 @@ Assumptions, where the documentation leaves a choice: in favour of KEDA.
 - It reads the list at the moment of the look, and so does the HorizontalPodAutoscaler through it.
 - An error of the scaler changes nothing, without a fallback as with ours
   (https://keda.sh/docs/2.21/reference/scaledobject-spec/#fallback).
-- Without a `behavior`, growth in one step is at most to twice the pods, or to four; tests set that against
-  times measured with KEDA 2.21 on a real API server.
 - Its pods run the same worker on the same queue: at SIGTERM it claims no more and finishes what it runs. But
   nobody has set a grace period, so Kubernetes' 30 seconds hold
   (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination).
@@ -25,10 +20,10 @@ Assumptions, where the documentation leaves a choice: in favour of KEDA.
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.simulate.hpa import Autoscaler, HorizontalPodAutoscaler, messages, write
 from tests.simulate.world import Grace
 
 if TYPE_CHECKING:
@@ -37,11 +32,6 @@ if TYPE_CHECKING:
     from tests.simulate.timeline import Timeline
     from tests.simulate.world import World
 
-SYNC_SECONDS = 15.0
-"""`--horizontal-pod-autoscaler-sync-period`, of the whole cluster; managed ones do not let it be changed."""
-TOLERANCE = 0.1
-"""`--horizontal-pod-autoscaler-tolerance`."""
-WRITE_SECONDS = (0.05, 0.15)
 DEFAULT_GRACE = Grace(30.0, hands_back=False)
 
 
@@ -72,17 +62,19 @@ class Keda:
         self._world = world
         self._settings = settings
         self._random = random_
-        self._target = settings.list_length * slots
         self._active_at = -math.inf
-        self._recommended: deque[tuple[float, int]] = deque()
         timeline.after(random_.uniform(0, settings.polling_seconds), self._poll)
-        timeline.after(random_.uniform(0, SYNC_SECONDS), self._sync)
+        above = Autoscaler(
+            target=settings.list_length * slots,
+            min_replicas=max(1, settings.min_replicas),
+            max_replicas=settings.max_replicas,
+            down_window_seconds=settings.down_window_seconds,
+            pods_at_once=settings.pods_at_once,
+        )
+        HorizontalPodAutoscaler(timeline, world, above, random_, self._value)
 
     def _value(self) -> int | None:
-        redis = self._world.redis
-        if not redis.up:
-            return None
-        return len(redis.pending) + (len(redis.in_flight) if self._settings.counts_in_flight else 0)
+        return messages(self._world, self._settings.counts_in_flight)
 
     def _poll(self) -> None:
         """KEDA's own loop: between zero and one."""
@@ -97,37 +89,5 @@ class Keda:
         elif self._world.replicas and now - self._active_at >= self._settings.cooldown_seconds:
             self._write(self._settings.min_replicas)
 
-    def _sync(self) -> None:
-        """The HorizontalPodAutoscaler: one and more. At zero it is off."""
-        self._timeline.after(SYNC_SECONDS, self._sync)
-        current = self._world.replicas
-        value = self._value()
-        if current == 0 or value is None:
-            return
-        wanted = self._world.live
-        if abs(value - self._target * wanted) > TOLERANCE * self._target * wanted:
-            wanted = math.ceil(value / self._target)
-        stable = self._stabilized(wanted, current)
-        stable = min(max(stable, 1, self._settings.min_replicas), self._settings.max_replicas)
-        self._write(min(stable, self._most(current)))
-
-    def _stabilized(self, wanted: int, current: int) -> int:
-        """Growth counts at once; a shrink goes to the most that was wanted within the window."""
-        now, kept = self._timeline.now, self._recommended
-        if not kept:
-            kept.append((now, current))
-        kept.append((now, wanted))
-        while kept[0][0] < now - self._settings.down_window_seconds:
-            kept.popleft()
-        if wanted >= current:
-            return wanted
-        return min(current, max(value for _, value in kept))
-
-    def _most(self, current: int) -> int:
-        if self._settings.pods_at_once is not None:
-            return current + self._settings.pods_at_once
-        return max(2 * current, 4)
-
     def _write(self, replicas: int) -> None:
-        if replicas != self._world.replicas:
-            self._timeline.after(self._random.uniform(*WRITE_SECONDS), lambda: self._world.scale(replicas))
+        write(self._timeline, self._world, self._random, replicas)

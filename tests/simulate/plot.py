@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 WIDTH, LEFT, RIGHT, ROW, GAP = 900, 60, 12, 90, 34
 BUCKETS = 180
-COLOURS = ("#1565c0", "#9e9e9e", "#ef6c00", "#6a1b9a")
+COLOURS = ("#1565c0", "#9e9e9e", "#ef6c00", "#6a1b9a", "#90a4ae", "#2e7d32")
 
 
 def picture(load: Load, outcomes: Sequence[Outcome]) -> str:

@@ -1,4 +1,4 @@
-"""Who takes part: this project, and KEDA as it comes, tuned, and at its best.
+"""Who takes part: this project, KEDA as it comes, tuned and at its best, and what Kubernetes has alone.
 
 All have the same target (5 messages a slot) and the same bounds (0 to 20 pods).
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from tests.simulate.hpa import Autoscaler, HorizontalPodAutoscaler
 from tests.simulate.keda import DEFAULT_GRACE, Keda, Settings
 from tests.simulate.ours import Operator, always
 from tests.simulate.world import Grace
@@ -65,6 +66,16 @@ def keda(name: str, settings: Settings, grace: Grace, text: str) -> Scaler:
     return Scaler(name, text, grace, start)
 
 
+def hpa(name: str, settings: Autoscaler, grace: Grace, text: str) -> Scaler:
+    def start(
+        timeline: Timeline, world: World, random_: random.Random, slots: int
+    ) -> HorizontalPodAutoscaler:
+        of_load = replace(settings, target=settings.target * slots)
+        return HorizontalPodAutoscaler(timeline, world, of_load, random_)
+
+    return Scaler(name, text, grace, start)
+
+
 TUNED = Settings(
     max_replicas=MOST_REPLICAS,
     polling_seconds=1.0,
@@ -87,6 +98,27 @@ SCALERS: tuple[Scaler, ...] = (
         replace(TUNED, counts_in_flight=True),
         Grace(315.0, hands_back=False),
         "the same, messages in flight counted too (a second trigger, scalingModifiers.formula), "
+        "terminationGracePeriodSeconds 315",
+    ),
+    hpa(
+        "HPA",
+        Autoscaler(target=5, max_replicas=MOST_REPLICAS),
+        DEFAULT_GRACE,
+        "Kubernetes 1.37, minReplicas 0, an external metric of what waits, everything else as it comes",
+    ),
+    hpa(
+        "HPA best",
+        Autoscaler(
+            target=5,
+            max_replicas=MOST_REPLICAS,
+            sync_seconds=1.0,
+            down_window_seconds=60.0,
+            pods_at_once=100,
+            counts_in_flight=True,
+        ),
+        Grace(315.0, hands_back=False),
+        "--horizontal-pod-autoscaler-sync-period=1s, which is the cluster's, scaleUp Pods 100 per second, "
+        "scaleDown.stabilizationWindowSeconds 60, messages in flight counted too, "
         "terminationGracePeriodSeconds 315",
     ),
 )

@@ -150,6 +150,10 @@ class ApiServer:
         finally:
             process.send_signal(signal.SIGCONT)
 
+    def pid(self, name: str) -> int:
+        """Of `etcd` or `kube-apiserver`."""
+        return self._processes[name].pid
+
     def kill(self, name: str) -> None:
         """SIGKILL for `etcd` or `kube-apiserver`; `start_again` brings it back on the same data and port."""
         self._processes[name].kill()

@@ -1,4 +1,4 @@
-"""kube-controller-manager beside a test API server: garbage collection, Deployments and ReplicaSets."""
+"""kube-controller-manager beside a test API server, with those of its controllers that a test is about."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ if TYPE_CHECKING:
 
 PROGRAM = "kube-controller-manager"
 NAMES = ("garbage-collector-controller", "deployment-controller", "replicaset-controller")
+AUTOSCALER = "horizontal-pod-autoscaler-controller"
 
 
 class Controllers:
     """Run from `with` to its end. Kinds defined before are known from the first moment on."""
 
-    def __init__(self, server: ApiServer, log: Path) -> None:
+    def __init__(self, server: ApiServer, log: Path, *flags: str, names: tuple[str, ...] = NAMES) -> None:
         self._command = [
             server.folder / PROGRAM,
             f"--kubeconfig={server.kubeconfig}",
-            f"--controllers={','.join(NAMES)}",
+            f"--controllers={','.join(names)}",
             "--leader-elect=false",
             "--secure-port=0",
+            *flags,
         ]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -32,6 +34,11 @@ class Controllers:
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(self._command, stdout=out, stderr=out)
         return self
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.simulate import __main__ as command
+from tests.simulate import trace
 from tests.simulate.loads import burst, outage, slow, sparse
 from tests.simulate.play import percentile, play, turns
+from tests.simulate.report import table
 from tests.simulate.scalers import SCALERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.simulate.loads import Load
     from tests.simulate.scalers import Scaler
 
-OURS, DEFAULT, TUNED, BEST = SCALERS
+OURS, DEFAULT, TUNED, BEST, HPA, HPA_BEST = SCALERS
 QUICK = (burst, slow, sparse)
+README = Path(__file__).parents[3] / "operator" / "README.md"
 
 
-@pytest.mark.parametrize("scaler", [OURS, BEST])
+@pytest.mark.parametrize("scaler", [OURS, BEST, HPA_BEST])
 def test_the_same_seed_gives_the_same_outcome(scaler: Scaler) -> None:
     assert play(slow(5), scaler, 5) == play(slow(5), scaler, 5)
     assert play(slow(5), scaler, 5) != play(slow(6), scaler, 6)
@@ -46,9 +49,8 @@ def test_a_burst_waits_for_less_than_with_the_best_keda_and_costs_the_same(seed:
 
 
 def test_slow_handlers_are_interrupted_where_nobody_knows_who_is_busy() -> None:
-    default, tuned = (play(slow(2), scaler, 2) for scaler in (DEFAULT, TUNED))
-    assert default.interrupted > 0
-    assert tuned.interrupted > 0
+    for scaler in (DEFAULT, TUNED, HPA):
+        assert play(slow(2), scaler, 2).interrupted > 0
 
 
 def test_an_outage_leaves_nothing_behind() -> None:
@@ -57,6 +59,14 @@ def test_an_outage_leaves_nothing_behind() -> None:
     outcome = play(short, OURS, 2)
     assert (outcome.interrupted, outcome.unfinished) == (0, 0)
     assert outcome.messages == 3500
+
+
+@pytest.mark.parametrize("name", ["sparse", "recorded"])
+def test_the_table_of_the_readme_is_what_is_played(name: str) -> None:
+    """Of the shortest loads: who changes what they show plays all of them anew (`make simulate`)."""
+    load = sparse(1) if name == "sparse" else trace.read(command.TRACES / f"{name}.csv")
+    rows = table([play(load, scaler, 1) for scaler in SCALERS]).splitlines()[2:]
+    assert "\n".join(rows) in README.read_text()
 
 
 @pytest.mark.parametrize(("percent", "value"), [(1, 1), (50, 5), (90, 9), (91, 10), (99, 10), (100, 10)])

@@ -1,0 +1,3 @@
+module bench-external-metrics
+
+go 1.24.0
