@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import secrets
 import shutil
@@ -124,13 +125,27 @@ class ApiServer:
         )
         return done.returncode, done.stdout
 
-    def read(self, path: str) -> tuple[int, str]:
+    def read(self, path: str, accept: str = "application/json") -> tuple[int, str]:
         """Ask as cluster admin; status and text. 0 without an answer.
 
         Tests look at objects many times a second: a kubectl for each look would take most of the machine.
         """
-        headers = {"Authorization": f"Bearer {self._token}", "User-Agent": "kubectl's place in tests"}
-        request = urllib.request.Request(f"{self.url}/{path}", headers=headers)
+        return self._ask(urllib.request.Request(f"{self.url}/{path}", headers={"Accept": accept}))
+
+    def apply(self, path: str, obj: dict[str, Any]) -> tuple[int, str]:
+        """`kubectl apply --server-side --force-conflicts`; status and text. 0 without an answer."""
+        return self._ask(
+            urllib.request.Request(
+                f"{self.url}/{path}?fieldManager=kubectl&force=true&fieldValidation=Strict",
+                json.dumps(obj).encode(),
+                {"Content-Type": "application/apply-patch+yaml"},
+                method="PATCH",
+            )
+        )
+
+    def _ask(self, request: urllib.request.Request) -> tuple[int, str]:
+        request.add_header("Authorization", f"Bearer {self._token}")
+        request.add_header("User-Agent", "kubectl's place in tests")
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS, context=_any_server()) as answer:
                 return answer.status, answer.read().decode()

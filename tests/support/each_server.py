@@ -24,7 +24,7 @@ from tests.support.servers import SERVERS
 from tests.support.site_folder import PipFailed, site_folder
 
 ROOT = Path(__file__).parents[2]
-AT_A_TIME = 5  # they wait for most of their time
+AT_A_TIME = 4  # they wait for most of their time
 ROW_SECONDS = 600
 CONFORMANCE = "tests/conformance"
 CLUSTER = f"{CONFORMANCE}/test_cluster_client.py"

@@ -45,11 +45,29 @@ _PLACES = {
     "rqb": (_OURS, "redisqueuebudgets"),
     "rqs": (_OURS, "redisqueueschedules"),
 }
+_OF_NO_NAMESPACE = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "Namespace",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
+_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+"""What kubectl asks for."""
 
 
 def _place(kind: str, namespace: str) -> str:
     group, plural = _PLACES[kind]
     return f"{group}/namespaces/{namespace}/{plural}"
+
+
+def _path(obj: dict[str, Any]) -> str:
+    """Where an object is, on the server."""
+    group, kind, metadata = obj["apiVersion"], obj["kind"].lower(), obj["metadata"]
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    within = "" if obj["kind"] in _OF_NO_NAMESPACE else f"namespaces/{metadata.get('namespace', 'default')}/"
+    return f"{'apis' if '/' in group else 'api'}/{group}/{within}{plural}/{metadata['name']}"
 
 
 def _shown(obj: dict[str, Any]) -> dict[str, Any]:
@@ -75,18 +93,31 @@ class Cluster:
         self.server = server
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        """`kubectl apply`; fails with kubectl's words."""
+        """As `kubectl apply --server-side --force-conflicts` does; fails with the server's words."""
         for each in objects:
-            self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(each))
+            name = f"{each['kind']} {each['metadata']['name']}"
+            status, text = self.server.apply(_path(each), each)
+            assert status in (200, 201), f"{name}: {status} {text}"
 
     def install(self, *kinds: str) -> None:
         """The CustomResourceDefinitions, all of them unless told which, and wait until they are served."""
-        for kind in kinds or FILES:
-            self.run("apply", "--server-side", "-f", "-", stdin=json.dumps(definition(kind)))
-            name = f"crd/{definition(kind)['metadata']['name']}"
-            # kubectl refuses to wait for the conditions of an object that has none yet.
-            wait = ("wait", "--for=condition=Established", name, "--timeout=20s")
-            until(lambda wait=wait: self.server.kubectl(*wait)[0] == 0, f"{kind} is served")
+        made = [definition(kind) for kind in kinds or FILES]
+        self.apply(*made)
+        names = {each["spec"]["names"]["plural"] for each in made}
+        until(lambda: names <= self._told(), f"{', '.join(names)} are served")
+
+    def _told(self) -> set[str]:
+        """The resources of ours that the server tells kubectl and the operator of, and serves."""
+        status, text = self.server.read("apis", _DISCOVERY)
+        groups = json.loads(text)["items"] if status == 200 else []
+        ours = [each for each in groups if each["metadata"]["name"] == "redisqueue.dev"]
+        told = {
+            item["resource"]
+            for group in ours
+            for version in group["versions"]
+            for item in version["resources"]
+        }
+        return {name for name in told if self.server.read(f"{_OURS}/{name}?limit=1")[0] == 200}
 
     def run(self, *arguments: str, stdin: str = "") -> str:
         """kubectl; its output. Fails when it does."""
