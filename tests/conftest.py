@@ -15,7 +15,7 @@ from redisqueue_worker.embedded_redis import EmbeddedRedis
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FOLDERS = ("e2e", "operator", "integration")
+FOLDERS = ("e2e", "model", "operator", "integration", "faults", "conformance")
 """Side by side, the folders that take longest come first: nothing long is left to wait for at the end."""
 OVER_SERVERS = ("conformance", "faults", "integration", "model", "unit")
 """Where each test leaves its server as a queue would."""
