@@ -37,16 +37,21 @@ build_wheels() { # [MACHINE...]: x86_64, aarch64; the one that this is where non
   for machine in "$machine" "${@:2}"; do fetch_wheels "$machine"; done
 }
 
-# What is pinned, and checked by hash, for the image's Python.
+# What is pinned, and checked by hash, for the image's Python. What was fetched before is taken from the cache.
 fetch_wheels() { # MACHINE
   local platforms=() glibc part
   for glibc in 2_17 2_24 2_26 2_28 2_31 2_34; do platforms+=(--platform "manylinux_${glibc}_$1"); done
   platforms+=(--platform "manylinux2014_$1" --platform "linux_$1")
   for part in worker operator; do
-    "$python" -m pip download --quiet --dest "$wheels" --only-binary :all: --no-deps --require-hashes \
-      --python-version "$image_python" --implementation cp --abi "cp${image_python/./}" --abi abi3 --abi none \
-      "${platforms[@]}" --requirement "$repository/$part/requirements.txt"
+    pinned_wheels --dest "$wheels" --no-index --find-links "$cache/wheels" 2>/dev/null && continue
+    pinned_wheels --dest "$cache/wheels"
+    pinned_wheels --dest "$wheels" --no-index --find-links "$cache/wheels"
   done
+}
+pinned_wheels() { # OPTIONS; of what fetch_wheels is about
+  "$python" -m pip download --quiet "$@" --only-binary :all: --no-deps --require-hashes \
+    --python-version "$image_python" --implementation cp --abi "cp${image_python/./}" --abi abi3 --abi none \
+    "${platforms[@]}" --requirement "$repository/$part/requirements.txt"
 }
 
 build_worker_image() {
