@@ -11,20 +11,22 @@ from tests.support.lane_machine import LaneMachine
 from tests.support.leased_machine import LeasedMachine
 from tests.support.mixed_machine import MixedMachine
 from tests.support.plain_machine import PlainMachine
-from tests.support.v7 import Peer, require_v7
+from tests.support.v7 import Peer, require_v7, require_v11
 
 if TYPE_CHECKING:
     from tests.support.faulty_redis import Wire
+
+PEERS = {"v7": require_v7, "v11": require_v11}
 
 pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 
 
 def test_leased_work_of_all_kinds_of_consumers(wire: Wire) -> None:
-    run_histories(LeasedMachine, wire, steps=7_500)
+    run_histories(LeasedMachine, wire, steps=9_600)
 
 
 def test_plain_work(wire: Wire) -> None:
-    run_histories(PlainMachine, wire, steps=2_500)
+    run_histories(PlainMachine, wire, steps=3_500)
 
 
 def test_priorities_and_limit_keys(wire: Wire) -> None:
@@ -36,14 +38,16 @@ def test_batches(wire: Wire) -> None:
 
 
 @pytest.mark.interop
-def test_priorities_and_limit_keys_beside_7(wire: Wire) -> None:
-    require_v7()
-    with Peer("v7", wire.url) as peer:
+@pytest.mark.parametrize("library", PEERS)
+def test_priorities_and_limit_keys_beside_others(wire: Wire, library: str) -> None:
+    PEERS[library]()
+    with Peer(library, wire.url) as peer:
         run_histories(LaneMachine, wire, steps=700, peer=peer)
 
 
 @pytest.mark.interop
-def test_leased_work_shared_with_7(wire: Wire) -> None:
-    require_v7()
-    with Peer("v7", wire.url) as peer:
+@pytest.mark.parametrize("library", PEERS)
+def test_leased_work_shared_with_others(wire: Wire, library: str) -> None:
+    PEERS[library]()
+    with Peer(library, wire.url) as peer:
         run_histories(MixedMachine, wire, steps=1_500, peer=peer)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,27 +128,47 @@ def test_an_upgrade_while_nobody_leads(releases: Releases, tmp_path: Path) -> No
     assert releases.upgrade("one", "redis-queue-operator"), "one that was left behind is no obstacle"
 
 
-def test_every_option_is_upgraded_rolled_back_and_removed(api_server: ApiServer, helm: Helm) -> None:
-    """Beside another release of the same name, in another namespace, which is not touched."""
+def next_version(folder: Path) -> Path:
+    """The operator's chart as the next version of it will be called."""
+    chart = shutil.copytree(CHARTS / "redis-queue-operator", folder / "next")
+    about = chart / "Chart.yaml"
+    text, places = re.subn(r"(?m)^((?:appV|v)ersion:).*", r'\1 "999.0.0"', about.read_text())
+    assert places == 2
+    about.write_text(text)
+    return chart
+
+
+def chart_of(releases: Releases) -> str:
+    """Which version of the chart its Deployment says it comes from."""
+    deployment = releases.get("deployment", "side-operator")
+    assert deployment is not None
+    return str(deployment["metadata"]["labels"]["helm.sh/chart"])
+
+
+def test_every_option_is_upgraded_rolled_back_and_removed(
+    api_server: ApiServer, helm: Helm, tmp_path: Path
+) -> None:
+    """To the next version; beside a release of the same name in another namespace, which is not touched."""
     Cluster(api_server).install()
     first, second = (Releases(helm, api_server, f"side-{name}") for name in "ab")
     more = "--set=crds.install=false,monitoring.dashboards.enabled=true"
     everything = ("--values", str(EVERYTHING), more)
     for each in (first, second):
         each.upgrade("side", "redis-queue-operator", flags=everything)
-    installed = first.all_of("side")
+    installed, chart = first.all_of("side"), chart_of(first)
     assert {name.partition("/")[0] for name in installed} >= OPTIONAL
     first.upgrade(
         "side",
-        "redis-queue-operator",
+        str(next_version(tmp_path)),
         'logLevel="INFO"',
         "podDisruptionBudget.enabled=false",
         flags=everything,
     )
     assert first.get("pdb", "side-operator") is None
+    assert chart_of(first) == "redis-queue-operator-999.0.0" != chart
     first.helm("rollback", "side", "1")
     assert first.get("pdb", "side-operator")
-    assert first.all_of("side") == installed
+    assert (first.all_of("side"), chart_of(first)) == (installed, chart)
     deployment = second.get("deployment", "side-operator")
     first.uninstall("side")
     assert second.get("deployment", "side-operator") == deployment

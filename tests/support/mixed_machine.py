@@ -1,4 +1,4 @@
-"""Random histories in which a process of redis-message-queue 7.0.0 shares the queue with all of ours."""
+"""Random histories in which a process of redis-message-queue 7 or 11 shares the queue with all of ours."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class TheirHand:
-    """A message within a block of 7.0.0."""
+    """A message within a block of theirs."""
 
     queue: PeerQueue
     lease: Lease
 
 
 class MixedMachine(LeasedMachine):
-    """The rules of leased work, and those of two queues of 7.0.0: it never promotes what is delayed."""
+    """The rules of leased work, and those of two queues of theirs, which never promote what is delayed."""
 
     peer: ClassVar[Peer]
 
@@ -38,7 +38,14 @@ class MixedMachine(LeasedMachine):
     def their_queue(self, face: int, deduplicating: bool) -> PeerQueue:
         """Their queue of that face, made at its first use in a history."""
         if (face, deduplicating) not in self.theirs:
-            key: dict[str, Any] = {"get_deduplication_key": "suffix"} if deduplicating else {}
+            options: dict[str, Any] = {"max_failed_length": KEEP_FAILED}
+            if deduplicating:
+                options["get_deduplication_key"] = "suffix"
+            if self.peer.library == "v7":  # to 11 a length says so, and a key
+                options |= {"deduplication": deduplicating}
+                options |= {"enable_completed_queue": True, "enable_failed_queue": True}
+            else:
+                options |= {"max_completed_length": None}
             self.theirs[face, deduplicating] = self.peer.queue(
                 "jobs",
                 ("sync", "async")[face],
@@ -48,11 +55,7 @@ class MixedMachine(LeasedMachine):
                     "retry_initial_delay_seconds": 0.0001,
                     "retry_max_delay_seconds": 0.0001,
                 },
-                deduplication=deduplicating,
-                enable_completed_queue=True,
-                enable_failed_queue=True,
-                max_failed_length=KEEP_FAILED,
-                **key,
+                **options,
             )
         return self.theirs[face, deduplicating]
 
