@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.chaos.redis_pair import RedisPair
 
 LEASE_SECONDS = 4
-LOAD = Load(long_seconds=6.0, long_part=0.03)
+LOAD = Load(long_seconds=6.0, long_part=0.1)
 FAULTS = (
     "worker killed",
     "Redis restarted",
@@ -48,6 +48,7 @@ FAULTS = (
 
 @dataclass
 class LocalWorker:
+    number: int
     name: str
     version: int
     process: subprocess.Popen[bytes]
@@ -100,7 +101,8 @@ class LocalWorld:
     def _start(self, kind: Kind, place: int) -> LocalWorker:
         self._started += 1
         name = f"{kind.name}-{self._started}"
-        run_folder = self.folder / f"run-{kind.name}-{place}"
+        # A container that starts again gives back what the one before it had; a pod elsewhere knows nothing.
+        run_folder = self.folder / (f"run-{kind.name}" if place == 0 else f"run-{name}")
         run_folder.mkdir(exist_ok=True)
         worker, limits = kind.spec["worker"], kind.spec.get("queue", {}).get("limits")
         environment = {
@@ -132,7 +134,7 @@ class LocalWorld:
                 stderr=log,
                 start_new_session=True,
             )
-        return LocalWorker(name, self.versions[kind.name], process)
+        return LocalWorker(self._started, name, self.versions[kind.name], process)
 
     @property
     def _password_file(self) -> Path:
@@ -148,7 +150,9 @@ class LocalWorld:
             return {place: one for place, one in self._places.items() if one.process.poll() is None}
 
     def workers(self) -> list[dict[str, Any]]:
-        return [{"metadata": {"name": one.name, "uid": one.process.pid}} for one in self._alive().values()]
+        """Those first that have run longest, as nobody has killed them yet."""
+        alive = sorted(self._alive().values(), key=lambda one: one.number)
+        return [{"metadata": {"name": one.name, "uid": one.process.pid}} for one in alive]
 
     def kill(self, worker: dict[str, Any]) -> None:
         """SIGKILL to all of its processes."""
