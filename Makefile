@@ -71,6 +71,13 @@ bench-against: $(VENV)/.dev ## Measure the library and the worker beside an olde
 bench-limits: $(VENV)/.dev ## Watch limits for a minute, how tenants wait for each other, what a claim costs then (ARGS="--only cost")
 	@$(BIN)/python -m tests.bench.limits $(ARGS)
 
+.PHONY: bench-ceilings bench-held
+bench-ceilings: $(VENV)/.dev ## Measure how far one queue goes, and what each call costs as it grows (ARGS="--quick --json FILE")
+	@$(BIN)/python -m tests.bench.ceilings $(ARGS)
+
+bench-held: $(VENV)/.dev ## Hold 70 % of what workers can for half an hour: nothing may grow (ARGS="--minutes 10")
+	@$(BIN)/python -m tests.bench.held $(ARGS)
+
 bench-operator: $(VENV)/.dev ## Measure the operator: reaction, burst, fleets of 300 and 1,000 (ARGS="--quick --json FILE")
 	@$(BIN)/python -m tests.bench.fleet $(ARGS)
 
