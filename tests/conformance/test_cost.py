@@ -296,6 +296,23 @@ def test_the_newest_of_many_letters_is_as_quick_to_redrive_as_the_oldest(redis_c
     assert newest <= 20 * max(oldest, 2)
 
 
+def test_a_report_looks_at_some_of_many_workers(redis_client: redis.Redis) -> None:
+    silent = {f"silent-{number}": '{"v":1,"at":1000}' for number in range(3000)}
+    redis_client.hset(KEYS.workers, mapping=silent)
+    consumer = Consumer(redis_client, "{jobs}", worker=WorkerIdentity("w1", 32))
+
+    def report() -> int:
+        redis_client.config_resetstat()
+        consumer.report(busy=0, oldest_start_age_seconds=None, draining=False)
+        stats = redis_client.info("commandstats")
+        return int(sum(stats[name]["calls"] for name in stats if name in ("cmdstat_hget", "cmdstat_hdel")))
+
+    calls = []
+    while redis_client.hlen(KEYS.workers) > 2900:  # now and then it forgets silent ones
+        calls.append(report())
+    assert max(calls) <= 300
+
+
 @pytest.mark.parametrize(("name", "functions", "modules"), [("publish", 20, 8), ("process_message", 42, 12)])
 def test_a_call_walks_through_few_rooms(
     redis_client: redis.Redis, name: str, functions: int, modules: int

@@ -3,7 +3,7 @@
 -- ARGV  1 worker id, 2 version of its state that it has seen, 3 its state (JSON), 4 age of its oldest start in ms or '',
 --       5 field for what the process holds or '', 6 how long both are kept in ms
 -- reply the version of the state; or as a text that, and the tokens of leases whose messages are to be cancelled
--- cost  O(1); once in a while O(workers + versions), to remove what silent ones left
+-- cost  O(1); once in a while O(versions), to remove what silent ones left
 --#include base
 --#include types
 --#include admit
@@ -57,17 +57,18 @@ if type(state.config) == 'string' and state.config ~= '' then
 end
 
 -- Until when a field says something.
-local function lasts(id)
-  local field = call('HGET', KEYS[1], id)
+local function lasts(id, field)
   if string.sub(id, 1, 5) == 'held:' then return tonumber(string.match(field, '^%d+')) or 0 end
   local other = worker_state(field)
   return other and (tonumber(other.at) or 0) + 60000 or 0
 end
 
+-- Of many fields some are looked at, from any place on: each in its turn, whatever their number is.
 if now % 32 == 0 then
   forget_versions()
-  for _, id in ipairs(call('HKEYS', KEYS[1])) do
-    if lasts(id) < now then call('HDEL', KEYS[1], id) end
+  local some = call('HSCAN', KEYS[1], text(math.floor(now / 32)), 'COUNT', 64)[2]
+  for i = 1, #some, 2 do
+    if lasts(some[i], some[i + 1]) < now then call('HDEL', KEYS[1], some[i]) end
   end
 end
 return state.cancel and text(state.n) .. state.cancel or state.n
