@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -61,4 +62,6 @@ def check(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if check(sys.argv[1:]) else 0)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", help="of known faults; all by default")
+    sys.exit(1 if check(parser.parse_args().names) else 0)

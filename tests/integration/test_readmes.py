@@ -268,7 +268,7 @@ def shell(words: list[str], story: Story, page: Path) -> None:
             story.run(*words)
         case ["helm", command, *rest]:
             of_helm(command, rest)
-        case ["python", "-m", module, *_]:
+        case ["python" | ".venv/bin/python", "-m", module, *_]:
             story.run(sys.executable, "-m", module, "--help", cwd=ROOT)
         case ["./cluster", command]:
             usage = story.run(str(ROOT / page.parent / "cluster"), "help")
