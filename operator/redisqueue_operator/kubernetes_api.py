@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -271,7 +272,7 @@ class ServerClock:
     def told(self, date: str) -> None:
         """The Date header of an answer just received: whole seconds, so the latest one of them is right."""
         try:
-            ahead = parsedate_to_datetime(date).timestamp() - self._clock()
+            ahead = _epoch(date) - self._clock()
         except ValueError:
             return
         if not 0 <= self._ahead - ahead < RESOLUTION_SECONDS:
@@ -280,6 +281,12 @@ class ServerClock:
     def now(self) -> float:
         """Seconds since the epoch."""
         return self._clock() + self._ahead
+
+
+@lru_cache(maxsize=8)
+def _epoch(date: str) -> float:
+    """Of a second in which there may be hundreds of answers. Raises ValueError."""
+    return parsedate_to_datetime(date).timestamp()
 
 
 def _seconds(text: str) -> float:

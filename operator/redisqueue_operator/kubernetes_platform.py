@@ -163,6 +163,8 @@ class KubernetesPlatform:
         await self._stable.look_up(rq)
         workers = self._store.get(DEPLOYMENTS, _deployment_key(rq))
         others = self._dependents.seen(rq, manifests, digest)
+        # All Deployments are counted for that: only where it may be asked.
+        others_version = workers is not None and operator_version_of(workers) != self._version
         return ChildrenSeen(
             self._version,
             self._operator,
@@ -179,7 +181,7 @@ class KubernetesPlatform:
             others_missed_at=others.missed_at,
             unwanted_budget=others.unwanted_budget,
             remark=others.remark,
-            rolling=self._upgrades.rolling(),
+            rolling=self._upgrades.rolling() if others_version else 0,
             starting=len(self._upgrades.starting),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -76,5 +75,5 @@ def _object_with_defaults(value: dict[str, Any], schema: Schema) -> dict[str, An
         result[name] = with_defaults(item, part)
     for name, part in properties.items():
         if name not in result and "default" in part:
-            result[name] = with_defaults(copy.deepcopy(part["default"]), part)
+            result[name] = with_defaults(part["default"], part)
     return result

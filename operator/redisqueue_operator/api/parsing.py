@@ -75,7 +75,7 @@ def build(cls: Any, value: Any, path: str) -> Any:
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
+    origin, arguments = _parts(hint)
     if origin in (Union, types.UnionType):
         members = [item for item in arguments if item is not type(None)]
         hint = next((item for item in members if type(value) is item), members[0])
@@ -104,6 +104,12 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
+@cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(hint), get_args(hint)
+
+
+@cache
 def camel_case(name: str) -> str:
     """`max_in_flight_seconds` → `maxInFlightSeconds`."""
     first, *others = name.split("_")

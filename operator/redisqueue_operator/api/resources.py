@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -35,4 +36,9 @@ def path_of(
     parts = ["apis", group, version] if group else ["api", version]
     parts += ["namespaces", namespace] if namespace else []
     parts += [plural, *(part for part in (name, subresource) if part)]
-    return "/" + "/".join(quote(part, safe="") for part in parts)
+    return "/" + "/".join(map(_quoted, parts))
+
+
+@lru_cache(maxsize=8192)
+def _quoted(part: str) -> str:
+    return quote(part, safe="")

@@ -227,6 +227,8 @@ def _of_numbers(
 
 def _in_force(facts: Facts, now: Now) -> Spec:
     """The spec with the bounds of its schedules."""
+    if not facts.rq.spec.scaling.schedules:
+        return facts.rq.spec
     return Policy.of(facts.rq.spec, now.wall).bounding(facts.rq.spec)
 
 

@@ -32,7 +32,7 @@ from redisqueue_operator.loop.vitals import Vitals
 from redisqueue_operator.loop.workqueue import WorkQueue
 from redisqueue_operator.observe.facts import NOT_IN_FORCE
 from redisqueue_operator.observe.redis.letters import LetterReasons
-from redisqueue_operator.observe.redis.reading import Reading, settings_for
+from redisqueue_operator.observe.redis.reading import Reading, has_work, settings_for
 from redisqueue_operator.observe.redis.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Engine:
         self._tracked: dict[Key, Tracked] = {}
         self._claimants: dict[str, Claimant] = {}
         self._sampler: Sampler[Key] = Sampler(
-            self._queue.add, metrics.sampled if metrics else None, clock, connect=connect
+            self._sampled, metrics.sampled if metrics else None, clock, connect=connect
         )
         self._reading = Reading(platform, self._sampler, clock)
         self._letters = LetterReasons(self._sampler, clock)
@@ -106,8 +106,12 @@ class Engine:
             metrics.follow(self.vitals)
 
     def notify(self, key: Key) -> None:
-        """Something about this RedisQueue or its children changed: look at it now."""
-        self._queue.add(key, skip_backoff=True)
+        """Something about this RedisQueue or its children changed: look at it now; at a new one first."""
+        self._queue.add(key, skip_backoff=True, urgent=key not in self._tracked)
+
+    def _sampled(self, key: Key) -> None:
+        """A sample of its queue says something else than the one before: where messages wait, look first."""
+        self._queue.add(key, urgent=has_work(self._sampler.last(key)))
 
     def resync_soon(self) -> None:
         """Something may have been missed: list everything again."""

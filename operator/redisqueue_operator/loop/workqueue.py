@@ -17,6 +17,8 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF_SECONDS = 0.1
 LAST_BACKOFF_SECONDS = 60.0
+HEAD_START_SECONDS = 5.0
+"""What is urgent is served as if it had been due for so long: no other waits longer for it."""
 SPARE_TIMERS = 64
 
 
@@ -62,8 +64,10 @@ class WorkQueue(Generic[K]):
         idle_since = max(min(ready, default=now), self._taken_at)
         return now - min(idle_since, *self._working.values(), now)
 
-    def add(self, key: K, *, after_seconds: float = 0.0, skip_backoff: bool = False) -> None:
-        """Work on `key` in that many seconds, or earlier when it was due earlier.
+    def add(
+        self, key: K, *, after_seconds: float = 0.0, skip_backoff: bool = False, urgent: bool = False
+    ) -> None:
+        """Work on `key` in that many seconds, or earlier when it was due earlier, if `urgent` before others.
 
         While the key backs off from a failure it waits at least for that, unless `skip_backoff` says that
         something new was learnt (its spec changed), which deserves a fresh try, also when the work that is
@@ -71,7 +75,7 @@ class WorkQueue(Generic[K]):
         """
         if skip_backoff and key in self._working:
             self._news.add(key)
-        due = self._clock() + after_seconds
+        due = self._clock() + after_seconds - (HEAD_START_SECONDS if urgent else 0.0)
         if not skip_backoff:
             due = max(due, self._not_before.get(key, due))
         if due < self._due.get(key, float("inf")):

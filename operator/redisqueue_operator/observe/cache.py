@@ -80,7 +80,7 @@ class Store:
             return ()
         self._ended.pop((resource, key), None)
         left = self._take_out(resource, key)
-        slim = _slim(resource, obj)
+        slim = _slim(resource, obj, known)
         self._objects[resource][key] = slim
         owner = owner_of(resource, obj)
         self._note_ends(owner, slim)
@@ -188,15 +188,20 @@ def _is_foreign(resource: Resource, obj: Object, queue: str) -> bool:
     return kind != "Deployment" or name not in (deployment_name(queue), canary_name(queue))
 
 
-def _slim(resource: Resource, obj: Object) -> Object:
-    """Without what nobody reads. Of a pod, and there may be many, what is left is read once."""
+def _slim(resource: Resource, obj: Object, known: Object | None = None) -> Object:
+    """Without what nobody reads. Of a pod, and there may be many, what is left is read once.
+
+    `known` is the version before.
+    """
     if resource is PODS:
         owner = owner_of(PODS, obj)
         slim = {"metadata": _bare(obj["metadata"], owner.name if owner else None), "seen": pod_of(obj)}
         return {**slim, "ended": ended} if (ended := tuple(ended_in(obj))) else slim
     if resource is DEPLOYMENTS:
-        return {**compact(obj), _OWNS_REPLICAS: _applied_replicas(obj)}
-    obj = compact(obj)
+        return {**compact(obj, known or {}), _OWNS_REPLICAS: _applied_replicas(obj)}
+    # Where a spec is free, as a template in it, 1 and true are two things, and equal here.
+    same = known is not None and known["metadata"].get("generation") == obj["metadata"].get("generation")
+    obj = compact(obj, known if known is not None and same else {})
     if resource is REPLICASETS:
         spec = obj.get("spec") or {}
         volumes = ((spec.get("template") or {}).get("spec") or {}).get("volumes") or ()

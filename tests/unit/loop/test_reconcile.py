@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -17,7 +17,7 @@ from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.decide.status import conditions
 from redisqueue_operator.errors import Conflict, PlatformError
-from redisqueue_operator.loop.reconcile import Engine
+from redisqueue_operator.loop.reconcile import AT_ONCE, Engine
 from redisqueue_operator.observe.redis import sampler
 from redisqueue_operator.platform import Fleet
 from redisqueue_operator.serve.page.history import Gauge, PageHistory
@@ -519,6 +519,49 @@ async def test_reports_that_wait_keep_no_queue_from_its_workers(
     await asyncio.sleep(0.5)
     redis_client.lpush(QueueKeys("jobs").pending, "message")
     await until(lambda: platform.scales(key) == [1], "a worker, although all reports wait")
+
+
+class Clock:
+    """Runs until it is stopped."""
+
+    def __init__(self) -> None:
+        self._stopped_at: float | None = None
+
+    def __call__(self) -> float:
+        return time.monotonic() if self._stopped_at is None else self._stopped_at
+
+    def stop(self) -> None:
+        self._stopped_at = time.monotonic()
+
+
+async def test_a_new_one_is_looked_at_before_those_that_are_known(
+    platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, over = Clock(), asyncio.Event()
+    engine = Engine(platform, clock=clock)
+    running = asyncio.create_task(engine.run(over))
+    keys = [await sampled(platform, engine, f"queue-{number}") for number in range(AT_ONCE + 8)]
+    begun: list[Key] = []
+    go, get = asyncio.Event(), platform.get
+
+    async def slow(key: Key) -> dict[str, Any] | None:
+        begun.append(key)
+        await go.wait()
+        return await get(key)
+
+    monkeypatch.setattr(platform, "get", slow)
+    clock.stop()  # nothing is due but what is told of
+    for key in keys[:AT_ONCE]:
+        engine.notify(key)
+    await until(lambda: len(begun) == AT_ONCE, "everybody is busy")
+    new = platform.put("new")
+    for key in (*keys[AT_ONCE:], new):
+        engine.notify(key)
+    go.set()
+    await until(lambda: set(begun) >= {*keys, new}, "all were looked at")
+    assert begun[AT_ONCE] == new
+    over.set()
+    await running
 
 
 async def test_of_many_new_ones_everybody_is_told(platform: FakePlatform, engine: Engine) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from redisqueue_operator.loop.workqueue import LAST_BACKOFF_SECONDS, WorkQueue
+from redisqueue_operator.loop.workqueue import HEAD_START_SECONDS, LAST_BACKOFF_SECONDS, WorkQueue
 
 
 class Clock:
@@ -48,6 +48,30 @@ async def test_keys_are_served_in_the_order_they_became_due(queue: WorkQueue[str
     for key in "cab":
         queue.add(key)
     assert [await taken(queue) for _ in range(3)] == ["c", "a", "b"]
+
+
+async def test_what_is_urgent_goes_first_and_nobody_waits_for_it_without_end(
+    queue: WorkQueue[str], clock: Clock
+) -> None:
+    for key in "abc":
+        queue.add(key)
+    clock.now += HEAD_START_SECONDS / 2
+    for key in "xyb":
+        queue.add(key, urgent=True)
+    assert [await taken(queue) for _ in range(4)] == ["x", "y", "b", "a"], "in their own order, each once"
+    clock.now += HEAD_START_SECONDS
+    queue.add("z", urgent=True)
+    assert [await taken(queue) for _ in range(3)] == ["c", "z", None]
+
+
+async def test_what_is_urgent_waits_for_its_backoff(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add("a")
+    await taken(queue)
+    seconds = queue.failed("a")
+    queue.add("a", urgent=True)
+    assert await taken(queue) is None
+    clock.now += seconds
+    assert await taken(queue) == "a"
 
 
 async def test_a_key_is_never_worked_on_twice_at_once(queue: WorkQueue[str]) -> None:

@@ -253,6 +253,33 @@ def test_what_looks_alike_stays_what_it_is() -> None:
     ]
 
 
+def test_what_a_newer_version_leaves_as_it_was_is_the_part_that_is_kept() -> None:
+    store, key = Store(), Key("shop", "mails-worker")
+    spec = {"replicas": 0, "template": {"containers": [{"name": "worker", "env": []}]}}
+    for version, replicas in ((1, 0), (2, 5)):
+        answer = json.dumps(obj(key.name, version, spec=spec | {"replicas": replicas}))
+        before, _ = store.get(DEPLOYMENTS, key), store.put(DEPLOYMENTS, json.loads(answer))
+    now = store.get(DEPLOYMENTS, key)
+    assert before is not None
+    assert now is not None
+    assert now["spec"] == spec | {"replicas": 5}
+    assert now["spec"]["template"] is before["spec"]["template"]
+    assert now["metadata"]["labels"] is before["metadata"]["labels"]
+    assert (before["spec"]["replicas"], before["metadata"]["resourceVersion"]) == (0, "1"), (
+        "which is not touched"
+    )
+
+
+def test_a_spec_that_changes_from_1_to_true_has_changed() -> None:
+    store, key = Store(), Key("shop", "mails")
+    for generation, value in enumerate((1, True, 1.0), 1):
+        metadata = {"generation": generation}
+        store.put(REDISQUEUES, obj(key.name, generation, metadata=metadata, spec={"template": {"a": value}}))
+        found = store.get(REDISQUEUES, key)
+        assert found is not None
+        assert repr(found["spec"]) == f"{{'template': {{'a': {value!r}}}}}"
+
+
 @pytest.mark.parametrize(
     ("entries", "owned"),
     [

@@ -26,7 +26,7 @@ _DIRECTIVE = "$patch"
 
 
 def merged(base: Any, patch: Any, name: str = "") -> Any:
-    """`base` with `patch` over it; neither is changed.
+    """`base` with `patch` over it; neither is changed, and parts of the base may be in both.
 
     Maps are merged by key, and null removes one. Lists with a merge key are merged entry by entry: a new one
     goes to the end, `$patch: delete` in one removes it. Anything else is replaced. `name` is the field that
@@ -47,7 +47,7 @@ def _is_entry(item: Any, name: str) -> bool:
 
 
 def _merged_maps(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    result = copy.deepcopy(base)
+    result = dict(base)
     for key, value in patch.items():
         if key == _DIRECTIVE:
             continue
@@ -60,7 +60,7 @@ def _merged_maps(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 def _merged_lists(base: list[Any], patch: list[Any], name: str) -> list[Any]:
     key = _MERGE_KEYS[name]
-    result = {item.get(key): item for item in copy.deepcopy(base)}
+    result = {item.get(key): item for item in base}
     for item in patch:
         identity = item.get(key)
         if item.get(_DIRECTIVE) == "delete":

@@ -108,6 +108,11 @@ def settings_for(tracked: Tracked) -> float:
     return SETTINGS_SECONDS if usable else UNUSABLE_SETTINGS_SECONDS
 
 
+def has_work(seen: QueueSample | Exception | None) -> bool:
+    """Whether messages wait for somebody."""
+    return seen is not None and not isinstance(seen, Exception) and seen.pending + seen.delayed_due > 0
+
+
 def queue_of(sample: QueueSample) -> QueueObservation:
     """The queue's counters."""
     return QueueObservation(
