@@ -29,7 +29,7 @@ SMALL = {"requests": {"cpu": "1"}}
 async def test_workers_of_a_spec_that_cannot_be_read_count(
     redis_url: str, redis_client: redis.Redis, broken: dict[str, Any]
 ) -> None:
-    platform, budgets = FakePlatform(redis_url), Budgets()
+    platform, budgets = FakePlatform(redis_url), Budgets(lambda: 0.0)  # it waits for all looks
     odd = platform.put("odd", worker={**broken, "resources": BIG})
     platform.have_pods(odd, "one", "two", "three")
     platform.objects[odd]["status"] = {"workers": {"desired": 3, "ready": 3}}
@@ -51,7 +51,7 @@ async def test_workers_of_a_spec_that_cannot_be_read_count(
         await until(lambda: platform.scales(jobs), "it grows")
         assert platform.scales(jobs) == [4]
         assert has(budgets, shared.key) == {"odd": (3, 3), "jobs": (50, 4)}
-        assert platform.condition(odd, "Ready")["reason"] == "InvalidSpec"
+        await until(lambda: platform.condition(odd, "Ready").get("reason") == "InvalidSpec", "it says so")
         assert not platform.scales(odd)
     finally:
         tasks[1].cancel()
