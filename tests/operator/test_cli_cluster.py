@@ -155,6 +155,7 @@ def test_who_is_held_by_a_budget_is_told(
     shared = budget(maxReplicas=1, selector={"matchLabels": {"team": "held"}})
     shared["metadata"] |= {"namespace": NAMESPACE}
     cluster.apply(shared)
+    until(lambda: (cluster.get("rqb", "shared", NAMESPACE) or {}).get("status"), "the budget is in force")
     made(cluster, "held", redis_url, labels={"team": "held"}, backlogPerSlot=1)
 
     def remarked() -> bool:
@@ -162,9 +163,11 @@ def test_who_is_held_by_a_budget_is_told(
         return "held is held by budget shared: 1 of 3 wanted" in capsys.readouterr().err
 
     until(remarked, "top tells")
+    until(
+        lambda: "1 queues want 3 workers and have 1" in ask("explain", "rqb/shared")["lines"], "explain tells"
+    )
     answer = ask("explain", "rqb/shared")
     assert (answer["name"], answer["source"]) == ("shared", "status")
-    assert answer["lines"][0] == "1 queues want 3 workers and have 1"
     assert {each["type"] for each in answer["conditions"]} >= {"Limited", "Ready"}
     assert main(["explain", "redisqueuebudgets/shared", "-n", NAMESPACE]) == 0
     assert "Limited=True (Scarce)" in capsys.readouterr().out
