@@ -12,6 +12,7 @@ import signal
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -87,6 +88,8 @@ class ApiServer:
         self._audit_policy = _AUDIT_OF % audit_of if audit_of else _AUDIT_POLICY if audit else ""
         self._commands: dict[str, list[str | Path]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._kept = threading.local()
+        self._connections: list[http.client.HTTPSConnection] = []
         self._directory = Path(tempfile.mkdtemp(prefix="redisqueue-api-"))
         self._token = secrets.token_hex(16)
         self.kubeconfig = self._directory / "kubeconfig"
@@ -103,6 +106,8 @@ class ApiServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for connection in self._connections:
+            connection.close()
         for process in reversed(self._processes.values()):
             process.terminate()
             try:
@@ -130,30 +135,39 @@ class ApiServer:
 
         Tests look at objects many times a second: a kubectl for each look would take most of the machine.
         """
-        return self._ask(urllib.request.Request(f"{self.url}/{path}", headers={"Accept": accept}))
+        return self._ask("GET", path, {"Accept": accept})
 
     def apply(self, path: str, obj: dict[str, Any]) -> tuple[int, str]:
         """`kubectl apply --server-side --force-conflicts`; status and text. 0 without an answer."""
-        return self._ask(
-            urllib.request.Request(
-                f"{self.url}/{path}?fieldManager=kubectl&force=true&fieldValidation=Strict",
-                json.dumps(obj).encode(),
-                {"Content-Type": "application/apply-patch+yaml"},
-                method="PATCH",
-            )
-        )
+        query = "fieldManager=kubectl&force=true&fieldValidation=Strict"
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        return self._ask("PATCH", f"{path}?{query}", headers, json.dumps(obj))
 
-    def _ask(self, request: urllib.request.Request) -> tuple[int, str]:
-        request.add_header("Authorization", f"Bearer {self._token}")
-        request.add_header("User-Agent", "kubectl's place in tests")
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS, context=_any_server()) as answer:
+    def _ask(self, method: str, path: str, headers: dict[str, str], body: str = "") -> tuple[int, str]:
+        headers |= {"Authorization": f"Bearer {self._token}", "User-Agent": "kubectl's place in tests"}
+        connection, problem = self._connection(), ""
+        for _ in range(2):  # one that was kept may have ended meanwhile
+            try:
+                connection.request(method, f"/{path}", body, headers)
+                answer = connection.getresponse()
                 return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as refusal:
-            with refusal:
-                return refusal.code, refusal.read().decode()
-        except (OSError, http.client.HTTPException) as error:
-            return 0, str(error)
+            except TimeoutError as error:
+                connection.close()
+                return 0, str(error)
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                problem = str(error)
+        return 0, problem
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        """This thread's: a new one for each look would cost five times as much, on both sides."""
+        kept: http.client.HTTPSConnection | None = getattr(self._kept, "connection", None)
+        if kept is None:
+            place = self.url.removeprefix("https://")
+            kept = http.client.HTTPSConnection(place, timeout=PATIENCE_SECONDS, context=_any_server())
+            self._kept.connection = kept
+            self._connections.append(kept)
+        return kept
 
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:
