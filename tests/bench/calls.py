@@ -41,6 +41,7 @@ class Calls:
         self._lines: Any = audit_log.open()
         self._ended = ended
         self.all: list[Call] = []
+        self._wrote_at = 0.0
 
     def close(self) -> None:
         self._lines.close()
@@ -53,6 +54,7 @@ class Calls:
                 return
             if found := call(json.loads(line)):
                 self.all.append(found)
+                self._wrote_at = found.at if found.writes else self._wrote_at
 
     def forget(self) -> None:
         """Begin anew: what was asked so far is of no interest."""
@@ -72,7 +74,7 @@ class Calls:
         """Wait until nothing was written for so long, the Lease aside."""
         since = time.time()
         self.until(
-            lambda calls: time.time() - max([since, *(c.at for c in calls if c.writes)]) > for_seconds,
+            lambda _: time.time() - max(since, self._wrote_at) > for_seconds,
             f"no writes for {for_seconds:g} s",
         )
 

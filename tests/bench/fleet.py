@@ -24,7 +24,9 @@ from tests.bench.outcome import Outcome
 from tests.support.api_server import binaries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.bench.calls import Call
 
 MISSING = "etcd, kube-apiserver and kubectl not found: set REDISQUEUE_CLUSTER_BIN to their folder"
 Result = dict[str, Any]
@@ -38,13 +40,18 @@ class Effort:
     burst: int
     bursts: int
     fleets: tuple[int, ...]
+    shared: int
     pods: int
     warm_up: float
     window: float
 
 
-FULL = Effort(phases=30, burst=300, bursts=3, fleets=(300, 1000), pods=1000, warm_up=35, window=60)
-QUICK = Effort(phases=10, burst=50, bursts=1, fleets=(50,), pods=100, warm_up=5, window=10)
+FULL = Effort(
+    phases=30, burst=300, bursts=3, fleets=(300, 1000), shared=10_000, pods=1000, warm_up=35, window=60
+)
+QUICK = Effort(phases=10, burst=50, bursts=1, fleets=(50,), shared=200, pods=100, warm_up=5, window=10)
+SHARDS = ("one", "two")
+"""The namespaces of a fleet that two operators share."""
 
 
 def reactions(stage: Stage, kind: str, phases: int) -> Result:
@@ -89,19 +96,17 @@ def burst(stage: Stage, names: list[str], messages: int = 100) -> Result:
     return {"what": "burst", **about, "delays": list(first.values())}
 
 
-def fleet(stage: Stage, count: int, effort: Effort) -> list[Result]:
-    """Create, rest, and work all the time."""
+def fleet(
+    stage: Stage, count: int, effort: Effort, *, one_in: int = 1, patience: float = 300
+) -> list[Result]:
+    """Create, rest, and work all the time: all of them, or one in so many."""
     names = [f"queue-{number}" for number in range(count)]
     stage.quiet(5)  # and nothing read: it has begun
     empty = stage.measure(5.0)
     began = time.time()
     stage.create(names)
     created = time.time() - began
-
-    def applied(calls: Any) -> bool:
-        return len({call.name for call in calls if call.resource == "redisqueues/status"}) >= count
-
-    stage.until(applied, f"{count} Deployments", 300)
+    stage.until(_told_of(count), f"{count} Deployments", patience)
     deployments: dict[str, float] = {}
     for call in stage.calls:
         if call.resource == "deployments" and call.verb == "patch":
@@ -110,20 +115,34 @@ def fleet(stage: Stage, count: int, effort: Effort) -> list[Result]:
     stage.quiet(10)
     results = [{"what": "fleet", "state": "empty", "queues": count, **empty}]
     results.append({"what": "fleet", "state": "idle", **about, **stage.measure(effort.window)})
-    with stage.traffic(names):
+    active = "active" if one_in == 1 else f"with one in {one_in} active"
+    with stage.traffic(names[::one_in]):
         time.sleep(effort.warm_up)
-        results.append({"what": "fleet", "state": "active", **about, **stage.measure(effort.window)})
+        results.append({"what": "fleet", "state": active, **about, **stage.measure(effort.window)})
     stage.empty(names)
     stage.quiet(5)
     return results
+
+
+def _told_of(count: int) -> Callable[[Sequence[Call]], bool]:
+    """Whether so many RedisQueues have a status: asked again and again, it reads on from where it was."""
+    told: set[str] = set()
+    read = 0
+
+    def look(calls: Sequence[Call]) -> bool:
+        nonlocal read
+        told.update(call.name for call in calls[read:] if call.resource == "redisqueues/status")
+        read = len(calls)
+        return len(told) >= count
+
+    return look
 
 
 def sleepers(stage: Stage, count: int, woken: int, effort: Effort) -> Iterator[Result]:
     """A fleet at rest, of which some at random get a message each at one moment."""
     names = [f"queue-{number}" for number in range(count)]
     stage.create(names)
-    written = lambda calls: {one.name for one in calls if one.resource == "redisqueues/status"}  # noqa: E731
-    stage.until(lambda calls: len(written(calls)) >= count, f"{count} Deployments", 300)
+    stage.until(_told_of(count), f"{count} Deployments", 300)
     stage.quiet(10)
     time.sleep(20)  # they were all looked at in one moment
     yield {"what": "fleet", "state": "idle", "queues": count, **stage.measure(effort.window)}
@@ -145,6 +164,9 @@ def compete(effort: Effort, bin_folder: Path, only: str = "") -> list[Result]:
     """All results, or those of one part. Each part has a server and an operator of its own."""
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="redisqueue-bench-") as folder:
+        if only == "ten-thousand":
+            with Stage(bin_folder, Path(folder), SHARDS) as stage:
+                return [_told(one) for one in fleet(stage, effort.shared, effort, one_in=10, patience=3600)]
         with Stage(bin_folder, Path(folder)) as stage:
             most = effort.fleets[-1]
             results += [_told(one) for one in sleepers(stage, most, most // 10, effort)]
@@ -174,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="10 phases and 50 queues, in a minute or two")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement")
-    parser.add_argument("--only", choices=["sleepers"], default="", help="this part alone")
+    parser.add_argument("--only", choices=["sleepers", "ten-thousand"], default="", help="this part alone")
     options = parser.parse_args()
     if (folder := binaries()) is None:
         sys.exit(f"bench-operator: {MISSING}")

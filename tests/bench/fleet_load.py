@@ -30,14 +30,14 @@ def create(cluster: Cluster, objects: Sequence[dict[str, Any]], *command: str) -
         cluster.run(*(command or ("create",)), "-f", "-", stdin=json.dumps(items))
 
 
-def redis_queue(name: str, url: str, **scaling: Any) -> dict[str, Any]:
+def redis_queue(name: str, url: str, *, namespace: str = "default", **scaling: Any) -> dict[str, Any]:
     """A RedisQueue that has 20 workers at most and goes to sleep as soon as it may."""
     down = {"idleSeconds": 0, "stabilizationSeconds": 0, "minRunSeconds": 0}
     bounds = {"maxReplicas": MOST_WORKERS, "backlogPerSlot": MESSAGES_PER_WORKER}
     return {
         "apiVersion": "redisqueue.dev/v1alpha1",
         "kind": "RedisQueue",
-        "metadata": {"name": name, "namespace": "default"},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "redis": {"url": url},
             "worker": {"handler": "app:handle"},

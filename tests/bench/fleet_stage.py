@@ -1,4 +1,4 @@
-"""Where the operator is measured: a real API server, an embedded Valkey, the operator on one core.
+"""Where the operator is measured: a real API server, an embedded Valkey, each operator on one core.
 
 No kubelet and no controllers: a Deployment gets its number of replicas and no pods. Whatever the operator
 asks of the API server is read from that server's own audit log, whose times are when an answer was complete.
@@ -6,6 +6,7 @@ asks of the API server is read from that server's own audit log, whose times are
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 import tracemalloc
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """Everything that runs, on `with`."""
+    """Everything that runs, on `with`: one operator for everything, or one for each of the namespaces."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, namespaces: Sequence[str] = ()) -> None:
         self._server = ApiServer(binaries, audit=True)
         self._redis = EmbeddedRedis()
-        self._operator = OperatorProcess(self._server, folder / "operator.log")
+        self._namespaces = tuple(namespaces)
+        self._operators = [
+            OperatorProcess(self._server, folder / f"operator-{name}.log", *_serving(name))
+            for name in self._namespaces or ("",)
+        ]
         self._stack = ExitStack()
         self.cluster = Cluster(self._server)
 
@@ -46,12 +51,15 @@ class Stage:
             self._stack.enter_context(self._redis)
             self.cluster.install()
             self.client = self._stack.enter_context(redis.Redis.from_url(self._redis.url))
-            self._stack.enter_context(self._operator)
-            calls = Calls(self._server.audit_log, lambda: self._operator.ended)
+            for name in self._namespaces:
+                self.cluster.run("create", "namespace", name)
+            for operator in self._operators:
+                self._stack.enter_context(operator)
+            calls = Calls(self._server.audit_log, lambda: any(one.ended for one in self._operators))
             self._calls = self._stack.enter_context(closing(calls))
-            assert self._operator.process is not None
-            self.pid = self._operator.process.pid
-            pin(self.pid)
+            self._pids = [one.process.pid for one in self._operators if one.process is not None]
+            for number, pid in enumerate(self._pids, 1):
+                pin(pid, number)
             self._stack = self._stack.pop_all()
         return self
 
@@ -59,8 +67,13 @@ class Stage:
         self._stack.close()
 
     def create(self, names: Sequence[str], **scaling: Any) -> None:
-        """RedisQueues that have 20 workers at most and go to sleep as soon as they may."""
-        load.create(self.cluster, [load.redis_queue(name, self._redis.url, **scaling) for name in names])
+        """RedisQueues, in each namespace in turn: 20 workers at most, and asleep as soon as they may."""
+        places = zip(names, itertools.cycle(self._namespaces or ("default",)), strict=False)
+        url = self._redis.url
+        load.create(
+            self.cluster,
+            [load.redis_queue(name, url, namespace=place, **scaling) for name, place in places],
+        )
 
     def add_pods(self, names: Sequence[str], each: int) -> int:
         """Running worker pods of these queues, and how many changes a watch was told."""
@@ -110,11 +123,12 @@ class Stage:
         return self._calls.scales(since)
 
     def measure(self, seconds: float) -> dict[str, float]:
-        """What the operator takes: CPU, memory, calls to the API server, connections and calls to Redis."""
+        """CPU and memory of the operator with most of them, calls of all to the API server and to Redis."""
         self._calls.read()
-        seen, cpu, scripts, began = len(self.calls), self.cpu_seconds(), self._scripts(), time.monotonic()
+        seen, used, scripts, began = len(self.calls), self._used(), self._scripts(), time.monotonic()
         time.sleep(seconds)
-        cpu, scripts = self.cpu_seconds() - cpu, self._scripts() - scripts
+        cpu = max(now - before for now, before in zip(self._used(), used, strict=True))
+        scripts = self._scripts() - scripts
         seconds = time.monotonic() - began
         self._calls.read()
         calls = self.calls[seen:]
@@ -122,8 +136,8 @@ class Stage:
         clients = [one for one in self.client.client_list() if one["name"] == CLIENT_NAME]
         return {
             "cpu_percent": 100 * cpu / seconds,
-            "resident_mib": memory_mib(self.pid),
-            "peak_mib": memory_mib(self.pid, "VmHWM"),
+            "resident_mib": max(map(memory_mib, self._pids)),
+            "peak_mib": max(memory_mib(pid, "VmHWM") for pid in self._pids),
             "reads_per_second": sum(not call.writes for call in calls) / seconds,
             "writes_per_second": sum(writes.values()) / seconds,
             "redis_connections": len(clients),
@@ -132,14 +146,22 @@ class Stage:
         } | {f"writes to {resource}": count for resource, count in writes.items()}
 
     def cpu_seconds(self) -> float:
-        """What the operator has used of its core since it began."""
-        return cpu_seconds(self.pid)
+        """What the operator has used of its core since it began; of several the one with most."""
+        return max(self._used())
+
+    def _used(self) -> list[float]:
+        return list(map(cpu_seconds, self._pids))
 
     def _scripts(self) -> int:
         """Scripts, blocking pops, questions to a connection: the operator's calls, and nobody else's here."""
         names = ("evalsha", "blmove", "hello")
         stats = self.client.info("commandstats")
         return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in names)
+
+
+def _serving(namespace: str) -> tuple[str, ...]:
+    """The arguments of an operator for one namespace; none of one for all."""
+    return (f"--watch-namespaces={namespace}", f"--lease-name=operator-{namespace}") if namespace else ()
 
 
 def memory_of_pods(count: int) -> float:

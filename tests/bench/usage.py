@@ -20,9 +20,9 @@ def memory_mib(pid: int, field: str = "VmRSS") -> float:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field))
 
 
-def pin(pid: int) -> None:
-    """Keep a process on one core, where there are two and the system can do it."""
+def pin(pid: int, number: int = 1) -> None:
+    """Keep a process on one core, counted from the last, where there are two and the system can do it."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if len(cores) > 1:
         for thread in os.listdir(f"/proc/{pid}/task"):
-            os.sched_setaffinity(int(thread), {cores[-1]})
+            os.sched_setaffinity(int(thread), {cores[-number % len(cores)]})
