@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.calls import Failed
-from tests.bench.hpa_report import markdown, spread
+from tests.bench.hpa_report import markdown, rounded, spread
 from tests.bench.hpa_stage import SIDES, Side, Stage
 from tests.bench.outcome import Outcome, retell
 from tests.support.api_server import KUBERNETES, binaries
@@ -80,9 +80,8 @@ def fleet(stage: Stage, side: Side, names: Sequence[str], effort: Effort) -> Ite
         cpu = running.cpu_seconds() - cpu
         stage.empty(names)
         stage.scaled(names, 0, at)
-        writes = sum(call.writes for call in stage.calls.all) / len(names)
         delays = spread([when - at for when in woken.values()])
-        yield {"what": "burst", **about, **delays, "writes": writes, "cpu_seconds": cpu}
+        yield {"what": "burst", **about, **delays, "cpu_seconds": cpu}
         stage.calls.quiet(3)
         with stage.traffic(names):
             time.sleep(effort.warm_up)
@@ -92,27 +91,37 @@ def fleet(stage: Stage, side: Side, names: Sequence[str], effort: Effort) -> Ite
         stage.scaled(names, 0, at)
 
 
-def compete(effort: Effort, bin_folder: Path) -> Iterator[Result]:
-    """All results: in each round the sides take turns, in random order."""
-    with tempfile.TemporaryDirectory(prefix="redisqueue-bench-") as folder:
-        with Stage(bin_folder, Path(folder)) as stage:
-            solo = {side: f"solo-{number}" for number, side in enumerate(SIDES)}
-            for side, name in solo.items():
-                stage.create(side, [name])
-                rest(stage, side, [name])
-            for _ in range(effort.rounds):
-                for side in random.sample(SIDES, len(SIDES)):
-                    yield from reactions(stage, side, solo[side], effort.phases)
-        with Stage(bin_folder, Path(folder)) as stage:
-            names = {
-                kind: [f"{kind}-{number}" for number in range(effort.fleet)] for kind in ("queue", "scaled")
-            }
-            for side, kind in ((SIDES[0], "queue"), (SIDES[-1], "scaled")):
-                stage.create(side, names[kind])
-                rest(stage, side, names[kind])
-            for _ in range(effort.fleet_rounds):
-                for side in random.sample(SIDES, len(SIDES)):
-                    yield from fleet(stage, side, names["queue" if side.flags is None else "scaled"], effort)
+def solos(stage: Stage, effort: Effort) -> Iterator[Result]:
+    """A queue for each side."""
+    names = {side: f"solo-{number}" for number, side in enumerate(SIDES)}
+    for side, name in names.items():
+        stage.create(side, [name])
+        rest(stage, side, [name])
+    for _ in range(effort.rounds):
+        for side in random.sample(SIDES, len(SIDES)):
+            yield from reactions(stage, side, names[side], effort.phases)
+
+
+def fleets(stage: Stage, effort: Effort) -> Iterator[Result]:
+    """Queues for the operator, and as many for the autoscaler, however often that looks."""
+    ours, theirs = ([f"{kind}-{number}" for number in range(effort.fleet)] for kind in ("queue", "scaled"))
+    for side, names in ((SIDES[0], ours), (SIDES[-1], theirs)):
+        stage.create(side, names)
+        rest(stage, side, names)
+    for _ in range(effort.fleet_rounds):
+        for side in random.sample(SIDES, len(SIDES)):
+            yield from fleet(stage, side, ours if side.flags is None else theirs, effort)
+
+
+PARTS = {"reactions": solos, "fleets": fleets}
+
+
+def compete(effort: Effort, bin_folder: Path, parts: Sequence[str]) -> Iterator[Result]:
+    """All results: in each round the sides take turns, in random order. Each part has a server of its own."""
+    for part in parts:
+        temporary = tempfile.TemporaryDirectory(prefix="redisqueue-bench-")
+        with temporary as folder, Stage(bin_folder, Path(folder)) as stage:
+            yield from PARTS[part](stage, effort)
 
 
 def rest(stage: Stage, side: Side, names: Sequence[str]) -> None:
@@ -134,6 +143,7 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round with 30 queues, in three minutes")
+    parser.add_argument("--only", choices=PARTS, help="this part alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements")
     parser.add_argument("--tables", type=Path, metavar="FILE", help="only print the tables of such a file")
     options = parser.parse_args()
@@ -146,9 +156,10 @@ def main() -> None:
     outcome = Outcome(f"{os.cpu_count()} cores, each side on one of them", platform.python_version())
     results = []
     try:
-        for result in compete(QUICK if options.quick else FULL, folder):
-            print(result, file=sys.stderr)
-            results.append(result)
+        parts = [options.only] if options.only else [*PARTS]
+        for result in compete(QUICK if options.quick else FULL, folder, parts):
+            results.append(rounded(result))
+            print(results[-1], file=sys.stderr)
     except (Failed, Unavailable) as problem:
         sys.exit(f"bench-hpa: {problem}")
     outcome.tell(results, markdown, options.json)

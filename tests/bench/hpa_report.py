@@ -30,11 +30,20 @@ def spread(delays: Sequence[float]) -> dict[str, float]:
     return {"p50": median(delays), "p99": p99, "max": max(delays)}
 
 
+def rounded(value: Any) -> Any:
+    """Plain data with three digits after the point: more is of no interest, and makes a file long."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return round(value, 3) if isinstance(value, float) else value
+
+
 def reactions(results: Sequence[Result]) -> str:
     """Of one queue and of a burst, one line for each side."""
     lines = [
-        "| Message → /scale, s | | p50 | max | writes, there and back |",
-        "|---|---|---:|---:|---:|",
+        "| Message → /scale, s | | p50 | max | API writes, there and back | CPU s |",
+        "|---|---|---:|---:|---:|---:|",
     ]
     for kind in dict.fromkeys(one["kind"] for one in results if one["what"] == "reaction"):
         of_kind = [one for one in results if one["what"] == "reaction" and one["kind"] == kind]
@@ -43,14 +52,14 @@ def reactions(results: Sequence[Result]) -> str:
             delays = [delay for one in found for delay in one["delays"]]
             writes = mean(sum(each.values()) for one in found for each in one["writes"])
             name = "" if number else f"one sleeping queue, {kind} ({len(delays)} times)"
-            lines.append(f"| {name} | {side} | {median(delays):.3f} | {max(delays):.3f} | {writes:.0f} |")
+            lines.append(f"| {name} | {side} | {median(delays):.3f} | {max(delays):.3f} | {writes:.0f} | |")
     bursts = [one for one in results if one["what"] == "burst"]
     for number, side in enumerate(_sides(bursts)):
         found = [one for one in bursts if one["side"] == side]
         name = "" if number else f"all of {found[0]['queues']} at once, 0 → 20 ({len(found)} times)"
         p50, most = median(one["p50"] for one in found), max(one["max"] for one in found)
-        writes = mean(one["writes"] for one in found)
-        lines.append(f"| {name} | {side} | {p50:.3f} | {most:.3f} | {writes:.0f} |")
+        cpu = median(one["cpu_seconds"] for one in found)
+        lines.append(f"| {name} | {side} | {p50:.3f} | {most:.3f} | | {cpu:.2f} |")
     return "\n".join(lines)
 
 

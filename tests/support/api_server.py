@@ -241,7 +241,12 @@ class ApiServer:
             return []
         policy = self._directory / "audit-policy.yaml"
         policy.write_text(self._audit_policy)
-        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}"]
+        # Who reads it would not see that a file of 100 MB, the default, goes on in another one.
+        return [
+            f"--audit-policy-file={policy}",
+            f"--audit-log-path={self.audit_log}",
+            "--audit-log-maxsize=100000",
+        ]
 
     def _write_kubeconfig(self) -> None:
         cluster = {"server": self.url, "insecure-skip-tls-verify": True}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.bench.calls import Calls, Failed
-from tests.bench.hpa_report import fleets, reactions, spread
+from tests.bench.hpa_report import fleets, reactions, rounded, spread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,12 +84,12 @@ def test_rounds_of_a_side_are_one_line_and_ours_is_the_first() -> None:
         reaction("HPA, every 1 s", "0 → 1", 0.5, 0.9),
         reaction("RedisQueue", "0 → 1", 0.01, 0.02),
         reaction("RedisQueue", "0 → 1", 0.03, 0.04),
-        {"what": "burst", "side": "RedisQueue", "queues": 300, "p50": 0.5, "max": 1.25, "writes": 4},
+        {"what": "burst", "side": "RedisQueue", "queues": 300, "p50": 0.5, "max": 1.25, "cpu_seconds": 0.4},
     ]
     assert reactions(results).splitlines()[2:] == [
-        "| one sleeping queue, 0 → 1 (4 times) | RedisQueue | 0.025 | 0.040 | 4 |",
-        "|  | HPA, every 1 s | 0.700 | 0.900 | 4 |",
-        "| all of 300 at once, 0 → 20 (1 times) | RedisQueue | 0.500 | 1.250 | 4 |",
+        "| one sleeping queue, 0 → 1 (4 times) | RedisQueue | 0.025 | 0.040 | 4 | |",
+        "|  | HPA, every 1 s | 0.700 | 0.900 | 4 | |",
+        "| all of 300 at once, 0 → 20 (1 times) | RedisQueue | 0.500 | 1.250 | | 0.40 |",
     ]
 
 
@@ -106,6 +106,10 @@ def test_what_a_side_takes_has_a_line_for_each_state() -> None:
         "| 300 idle | HPA, every 1 s | 84 + 11 | 11.0 | 22.0 | 0.5 | 600 | 1 | 1,300 |",
         "| 300 active | HPA, every 1 s | 84 + 11 | 20.0 | 40.0 | 0.5 | 600 | 1 | 1,300 |",
     ]
+
+
+def test_a_file_is_short() -> None:
+    assert rounded({"a": [0.12345, 1], "b": {"c": "0.12345"}}) == {"a": [0.123, 1], "b": {"c": "0.12345"}}
 
 
 def test_many_times_in_short() -> None:

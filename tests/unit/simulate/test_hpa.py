@@ -5,11 +5,15 @@ What it is held to was seen of that of Kubernetes 1.37.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import random
 from itertools import pairwise
+from pathlib import Path
+from statistics import median
 
 import pytest
-from tests.simulate.hpa import Autoscaler, HorizontalPodAutoscaler
+from tests.simulate.hpa import WRITE_SECONDS, Autoscaler, HorizontalPodAutoscaler
 from tests.simulate.keda import DEFAULT_GRACE
 from tests.simulate.redis_model import Message
 from tests.simulate.timeline import Timeline
@@ -80,3 +84,34 @@ def test_what_cannot_be_told_changes_nothing() -> None:
     world.outage(3.0, 500.0)
     world.timeline.run(400)
     assert world.replicas == 1
+
+
+FILE = Path(__file__).parents[2] / "bench" / "results" / "hpa.json"
+RESULTS = json.loads(FILE.read_text())["results"]
+
+
+@pytest.mark.parametrize("kind", ["0 → 1", "0 → 20"])
+@pytest.mark.parametrize(("side", "period"), [("HPA, every 15 s", 15.0), ("HPA, every 1 s", 1.0)])
+def test_it_reacts_as_the_real_one_was_measured_to(kind: str, side: str, period: float) -> None:
+    """Every measured time is one that the model gives too, and so is the median of so few."""
+    found = [one["delays"] for one in RESULTS if (one.get("side"), one.get("kind")) == (side, kind)]
+    measured = sorted(delay for delays in found for delay in delays)
+    settings = dataclasses.replace(TUNED, sync_seconds=period)
+    messages, replicas = {"0 → 1": (1, 1), "0 → 20": (100, 20)}[kind]
+    modelled = [_reaction(settings, messages, replicas, seed) for seed in range(1000)]
+    medians = [median(modelled[n : n + len(measured)]) for n in range(0, len(modelled), len(measured))]
+    # A write takes as long as the machine wants: the model says a tenth of a second.
+    assert min(modelled) - WRITE_SECONDS[0] <= measured[0]
+    assert measured[-1] <= max(modelled) + WRITE_SECONDS[1]
+    assert min(medians) <= median(measured) <= max(medians)
+
+
+def _reaction(settings: Autoscaler, messages: int, replicas: int, seed: int) -> float:
+    """Seconds from messages in a queue at rest to that number of replicas."""
+    random_ = random.Random(seed)
+    world = _world(slots=0)
+    HorizontalPodAutoscaler(world.timeline, world, settings, random_)
+    published = 30.0 + random_.uniform(0, settings.sync_seconds)
+    world.publish(Message(published, 1.0) for _ in range(messages))
+    world.timeline.run(published + 2 * settings.sync_seconds)
+    return next(at for at, number in world.writes if number == replicas) - published
