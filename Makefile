@@ -65,6 +65,10 @@ bench-library: $(VENV)/.dev ## Measure the library against 7.0.0 and its peers (
 bench-worker: $(VENV)/.dev ## Measure whole workers, ours beside the peers' (ARGS="--quick --json FILE")
 	@$(BIN)/python -m tests.bench.worker $(ARGS)
 
+.PHONY: bench-losses
+bench-losses: $(VENV)/.dev ## Count what workers, ours and the peers', lose and double when something dies (ARGS="--only ours asynq --json FILE")
+	@$(BIN)/python -m tests.bench.losses $(ARGS)
+
 bench-against: $(VENV)/.dev ## Measure the library and the worker beside an older build of ours (REV=a commit, ARGS="--only worker")
 	@$(BIN)/python -m tests.bench.against $(REV) $(ARGS)
 

@@ -33,7 +33,11 @@ var options = struct {
 	Slots        int `json:"slots"`
 	PayloadBytes int `json:"payload_bytes"`
 	HandlerMS    int `json:"handler_ms"`
-}{16, 100, 0}
+
+	Messages     []string `json:"messages"`
+	Book         string   `json:"book"`
+	DrainSeconds int      `json:"drain_seconds"`
+}{Slots: 16, PayloadBytes: 100}
 
 var (
 	started = time.Now()
@@ -231,6 +235,37 @@ func holding(total int) handler {
 	}
 }
 
+// write adds one line, whole, to the book outside Redis.
+func write(what, message string) {
+	book, err := os.OpenFile(options.Book, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	check(err)
+	defer book.Close()
+	_, err = fmt.Fprintf(book, "%s %s %.3f\n", what, message, float64(time.Now().UnixMilli())/1000)
+	check(err)
+}
+
+// keepBook is a worker whose tasks take so many seconds and write what they do.
+func keepBook(connection asynq.RedisConnOpt, seconds float64) {
+	config := asynq.Config{
+		Concurrency:              options.Slots,
+		LogLevel:                 asynq.WarnLevel,
+		ShutdownTimeout:          time.Duration(options.DrainSeconds) * time.Second,
+		DelayedTaskCheckInterval: time.Second,
+		RetryDelayFunc:           func(int, error, *asynq.Task) time.Duration { return time.Second },
+	}
+	check(asynq.NewServer(connection, config).Run(asynq.HandlerFunc(
+		func(ctx context.Context, task *asynq.Task) error {
+			write("began", string(task.Payload()))
+			select {
+			case <-time.After(time.Duration(seconds * float64(time.Second))):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			write("ended", string(task.Payload()))
+			return nil
+		})))
+}
+
 func main() {
 	scenario, url := os.Args[1], os.Args[2]
 	amount, err := strconv.ParseFloat(os.Args[3], 64)
@@ -249,6 +284,12 @@ func main() {
 		publish(client, amount, asynq.Unique(deduplication))
 	case "fill":
 		fill(client, int(amount))
+	case "enqueue":
+		for _, message := range options.Messages {
+			send(client, message, asynq.TaskID(message))
+		}
+	case "book":
+		keepBook(connection, amount)
 	case "work":
 		run(connection, window(amount))
 	case "idle":

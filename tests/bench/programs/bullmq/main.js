@@ -1,7 +1,7 @@
 // BullMQ as a contestant: node main.js SCENARIO URL AMOUNT [OPTIONS]; prints lines of JSON.
 // What each scenario is says tests/README.md, under "Programs in other languages".
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { appendFileSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";
@@ -154,6 +154,30 @@ function hold() {
   });
 }
 
+async function enqueue() {
+  const queue = openQueue();
+  for (const message of options.messages) await queue.add(NAME, message, { jobId: message });
+  finish({});
+}
+
+/** A worker whose jobs take so many seconds and write what they do to a book outside Redis. */
+function keepBook() {
+  const write = (what, message) =>
+    appendFileSync(options.book, `${what} ${message} ${(Date.now() / 1000).toFixed(3)}\n`);
+  const processor = async (job) => {
+    write("began", job.data);
+    await sleep(amount * 1000);
+    write("ended", job.data);
+  };
+  const settings = { connection: client, concurrency: options.slots, stalledInterval: 5000 };
+  const worker = new Worker(NAME, processor, settings);
+  worker.on("error", (error) => process.stderr.write(`${error.message}\n`));
+  process.on("SIGTERM", async () => {
+    await worker.close();
+    process.exit(0);
+  });
+}
+
 const scenarios = {
   publish: () => publish(() => ({})),
   publish_dedup: () => publish(deduplicated),
@@ -163,6 +187,8 @@ const scenarios = {
   idle,
   start: () => run(() => finish({ cpu_ms: cpuMs() })),
   hold,
+  enqueue,
+  book: keepBook,
   take: () => run(() => tell({ taken: 1 })),
 };
 process.on("uncaughtException", (error) => {
