@@ -46,6 +46,7 @@ _PLACES = {
     "rqs": (_OURS, "redisqueueschedules"),
 }
 _OF_NO_NAMESPACE = {
+    "APIService",
     "ClusterRole",
     "ClusterRoleBinding",
     "CustomResourceDefinition",
