@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -256,4 +257,56 @@ async def test_who_waits_is_woken_by_the_next_after_the_first_has_gone(
     await face.call(queue.enqueue, "second", priority="high")
     assert Consumer(redis_client, "{jobs}").wait(0.01)
     assert one_by_one(redis_client, 2) == ["second"]
+    assert left(redis_client) == set()
+
+
+KEY_LIMITS: list[dict[str, Any]] = [{}, {"key_limits": Limits(max_in_flight=4)}]
+
+
+@pytest.mark.parametrize("options", KEY_LIMITS, ids=["no limits", "limits"])
+def test_one_that_had_trouble_has_its_turn_and_holds_up_no_other_of_its_key(
+    redis_client: redis.Redis, options: dict[str, Any]
+) -> None:
+    queue, consumer = face_sync(redis_client), Consumer(redis_client, "{jobs}", **options)
+    for number in range(6):
+        for key in "abc":
+            queue.enqueue(f"{key}{number}", limit_key=key)
+    (current,) = consumer.claim(1).claims
+    assert current.payload == b"a0"
+    ending, found = Settlement(current, Outcome.RETRY, failed=True), []
+    for _ in range(18):
+        (claim,) = consumer.settle([ending], claim=1).claimed.claims
+        found.append(claim.payload.decode())
+        ending = Settlement(claim, Outcome.DONE)
+    assert not consumer.settle([ending], claim=1).claimed.claims
+    assert "a0" in found[:4]
+    for key in "abc":
+        own = [place for place, payload in enumerate(found) if payload.startswith(key)]
+        assert max(after - before for before, after in itertools.pairwise(own)) <= 5, found
+    assert left(redis_client) == set()
+
+
+@pytest.mark.parametrize("options", KEY_LIMITS, ids=["no limits", "limits"])
+def test_one_that_was_kept_comes_before_others_of_all_lanes(
+    redis_client: redis.Redis, options: dict[str, Any]
+) -> None:
+    queue, consumer = face_sync(redis_client), Consumer(redis_client, "{jobs}", **options)
+    queue.enqueue("lost", limit_key="a")
+    consumer.claim(1)
+    let_leases_expire(redis_client, KEYS)
+    for number in range(4):
+        for key in "abc":
+            queue.enqueue(f"{key}{number}", limit_key=key)
+    busy: list[Any] = []
+    while not (busy and busy[-1].kept):
+        busy += consumer.settle((), claim=1, in_hand=1 + len(busy)).claimed.claims
+        assert len(busy) <= 4, "its lane has its turn"
+    *others, kept = busy
+    end(redis_client, others)
+    reply = consumer.settle([Settlement(kept, Outcome.RELEASE)], claim=3, in_hand=0)
+    assert all(reply.applied)
+    (begun,) = reply.claimed.claims
+    assert (begun.payload, begun.kept, begun.lost_leases, begun.delivery_count) == (b"lost", False, 1, 2)
+    end(redis_client, [begun])
+    assert len(one_by_one(redis_client, 13, **options)) == 12 - len(others)
     assert left(redis_client) == set()

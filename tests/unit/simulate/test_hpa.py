@@ -1,6 +1,6 @@
 """The model of the HorizontalPodAutoscaler: from zero, its steps, its window and its tolerance.
 
-What it is held to was seen of that of Kubernetes 1.37.
+Its reaction times are those that were measured of Kubernetes 1.37; the rest is as its documentation says.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@
 --       worker's state; end of the leases granted, ms; ms until the limits of the queue let the next go or -; then token,
 --       delivery count and length of each claim, and `- 0 length` of each dead-lettered one, then of each cancelled one that
 --       was not settled so; the count of a claim that had trouble is followed by :failures:lost
---       leases:kept, see notes. One that is kept is not to be handled, but released once nothing else is in hand
+--       leases:kept, see notes. One that is kept is not to be handled, but released once nothing else is in hand; with lanes
+--       the call that releases it then claims it, and it alone, where it wants any
 -- cost  O(log N) for each message, O(distance from the nearer end of processing) to take it out
 --#include base
 --#include usual
@@ -231,6 +232,21 @@ local function replay(record)
   return claims, { unpack(found, count + 1) }
 end
 
+-- Of what is released, the first that is only kept, as applied; and all else.
+local function kept_longest(all)
+  local first, left = nil, {}
+  for _, one in ipairs(all) do
+    local _, _, kept = note_of(keys, one[1])
+    if not first and one[3] == 'release' and kept and call('HGET', keys.tokens, one[1]) == one[2]
+      and not (keys.cancels and mark_of(keys, one[1])) then
+      one.applied, first = 1, one
+    else
+      left[#left + 1] = one
+    end
+  end
+  return first, left
+end
+
 local all, named, at, fast = {}, {}, 5, true
 while ARGV[at] do
   local token, outcome, delay, failed, lease_end, length =
@@ -282,12 +298,23 @@ end
 
 local change, known_state = 0, state ~= nil
 if worker ~= '' then state = state or cjson.decode(ARGV[3]) end
+local retired = is_retired(state, now)
+local claims, others, buried, reclaimed, problem = {}, {}, {}, 0, nil
 if all[1] and not applied then
-  settle_all(all, fast)
+  -- What was kept is begun now that nothing else is in hand: in lanes others would come before it, again and again.
+  local first, left = nil, all
+  if laned and keys.noted and apart == '1' and count > 0 and fresh == '1' and not record and not retired then
+    first, left = kept_longest(all)
+  end
+  settle_all(left, fast)
+  if first then
+    call('ZADD', keys.deadlines, deadline, first[1])
+    claims[1] = { first[1], first[2], counted(first[1], tonumber(call('HGET', keys.counts, first[1])) or 0, false) }
+  end
   local answers, gone = {}, {}
   for i = 1, #all do
     answers[i] = all[i].applied
-    if laned and all[i].applied == 1 then gone[#gone + 1] = all[i][1] end
+    if laned and all[i].applied == 1 and all[i] ~= first then gone[#gone + 1] = all[i][1] end
   end
   if laned then
     --#include give_back
@@ -298,10 +325,9 @@ if all[1] and not applied then
   if state then count_outcomes(state.config, all) end
 end
 
-local retired = is_retired(state, now)
-local claims, others, buried, reclaimed, problem = {}, {}, {}, 0, nil
 local lane_due, limited
-if count > 0 and record then
+if claims[1] then -- it is to be alone
+elseif count > 0 and record then
   claims, others = replay(record)
   settle_all(others, false)
   change = change - #others
@@ -319,9 +345,13 @@ elseif count > 0 and fresh == '1' and not retired then
     --#include give_back
     --#include prepare
     if reclaimed > 0 then give_back(lanes, keys.returned) end
-    local time = call('TIME')
-    lanes.used = laned
-    grant = prepare(lanes, limits, count, time[1] * 1000000 + time[2], deadline, tonumber(call('GET', keys.counter)) or 0, 0)
+    if prepared then
+      grant, lanes = prepared.grant, prepared.lanes
+    else
+      local time = call('TIME')
+      lanes.used = laned
+      grant = prepare(lanes, limits, count, time[1] * 1000000 + time[2], deadline, tonumber(call('GET', keys.counter)) or 0, 0)
+    end
     complete = conclude
     function strange(stored)
       return grant.key and not grant.owners[stored] and #(lane_of(stored) or '') > 1

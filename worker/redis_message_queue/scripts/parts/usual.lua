@@ -2,6 +2,7 @@
 -- remembered; what waits has no trouble behind it. No answer for any other call: the general way takes that one. Claims
 -- are leased before anything is settled, and undone by `unlease`, so a write that is refused here is refused there too.
 local claims, moved, stage, settling = {}, nil, 0, false -- stage: 1 counted, 2 with a deadline, 3 with a token
+local prepared -- what lanes and limits let it claim: the general way goes on from there, for the lanes have had their turns
 
 local function usual()
   local pending, processing, deadlines, tokens, counter, counts = unpack(KEYS, 1, 6)
@@ -82,6 +83,7 @@ local function usual()
     if want > 0 then
       grant = prepare(lanes, limits, want, time[1] * 1000000 + time[2], now + lease_ms, tonumber(call('GET', counter)) or 0, n)
       want, grant.conclude = grant.want, conclude
+      prepared = { grant = grant, lanes = lanes }
     end
   end
 
