@@ -14,7 +14,7 @@ JOBS ?=
 .DEFAULT_GOAL := help
 .PHONY: help demo clean
 .PHONY: test test-unit test-cluster test-servers test-pythons
-.PHONY: bench-library bench-worker bench-against bench-limits bench-operator bench-hpa bench-from-zero simulate chaos
+.PHONY: bench-library bench-worker bench-against bench-limits bench-operator bench-hpa bench-from-zero evidence simulate chaos
 .PHONY: lint format types sync-face
 .PHONY: dashboards
 .PHONY: images
@@ -90,6 +90,9 @@ bench-hpa: $(VENV)/.dev ## Measure the operator beside the HorizontalPodAutoscal
 
 bench-from-zero: $(VENV)/.dev ## Measure on a real cluster from a message to its handler, with no worker (ARGS="--rounds 30 --json FILE")
 	@$(BIN)/python -m tests.bench.from_zero $(ARGS)
+
+evidence: $(VENV)/.dev ## Measure all of that, and write the tables of the pages (ARGS="--only library --quick")
+	@$(BIN)/python -m tests.bench.evidence $(ARGS)
 
 chaos: $(VENV)/.dev ## Break things at random on a real cluster under load, and compare the books (ARGS="--seed 7 --plot chaos.svg")
 	@$(BIN)/python -m tests.chaos $(ARGS)

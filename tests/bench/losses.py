@@ -99,7 +99,6 @@ def main() -> None:
     entries = [entry for entry in entries if entry.name not in absent]
     outcome = Outcome(f"{os.cpu_count()} cores{runtimes()}", "3.12")
     outcome.about["date"] = f"{datetime.now(UTC):%Y-%m-%d}"
-    outcome.about["priority"] = str(os.getpriority(os.PRIO_PROCESS, 0))
     results = [{"who": name, "what": "missing", "problem": reason} for name, reason in absent.items()]
     results += compete(plan(entries, options.scenarios, options.rounds), folder)
     outcome.tell(results, losses_report.markdown, options.json)

@@ -10,7 +10,7 @@ from tests.bench.losses_run import LIMIT_SECONDS
 from tests.bench.report import grid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from tests.bench.outcome import Results
 
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
 def markdown(results: Results) -> str:
     """The table, and what it has no room for."""
     return "\n\n".join(part for part in (_table(results), _left(results), _ended(results)) if part)
-
-
-def page(about: Mapping[str, Any], results: Results) -> str:
-    """For a README: the tables, and on which machine and day they were measured."""
-    rounds = 1 + max(result["round"] for result in results if "round" in result)
-    measured = (
-        f"Measured {about['date']}: counts are the worst of up to {rounds} runs, seconds their median. "
-        f"{about['machine']}, at priority {about['priority']} beside other work: load average "
-        f"{about['load_before']} before and {about['load_after']} after."
-    )
-    return f"{markdown(results)}\n\n{measured}"
 
 
 def settings() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -18,7 +20,13 @@ class Outcome:
     """Made before anything is measured: it notes how busy the machine is then."""
 
     def __init__(self, machine: str, python: str) -> None:
-        self.about = {"machine": machine, "python": python, "system": platform.system()}
+        self.about = {
+            "machine": machine,
+            "python": python,
+            "system": platform.system(),
+            "version": version("redis-queue-operator"),
+            "date": datetime.now(UTC).date().isoformat(),
+        }
         self._load_before = os.getloadavg()[0]
 
     def tell(self, results: Results, markdown: Callable[[Results], str], file: Path | None) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support import sections
 from tests.support.helm import MISSING, NAMES, Helm, binary
 from tests.support.required import required
 
@@ -31,13 +31,8 @@ def written(pytestconfig: pytest.Config) -> Written:
     """Checks that the section of that name in a page is the text; with --update-golden it is written anew."""
 
     def check(page: Path, name: str, expected: str) -> None:
-        text = page.read_text()
-        section = re.compile(rf"(<!-- {name}: .*? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
         if pytestconfig.getoption("--update-golden", default=False):
-            text = section.sub(lambda found: f"{found[1]}\n{expected}\n\n{found[3]}", text)
-            page.write_text(text)
-        found = section.search(text)
-        assert found is not None
-        assert found[2].strip() == expected, "pytest tests/golden --update-golden writes it anew"
+            sections.write(page, name, expected)
+        assert sections.read(page, name) == expected, "pytest tests/golden --update-golden writes it anew"
 
     return check

@@ -28,7 +28,7 @@ HANDLER = """
 import os
 import redis
 
-client = redis.Redis.from_url(os.environ["RESULTS_URL"])
+client = redis.Redis.from_url(os.environ["RESULTS_URL"], socket_timeout=None)
 
 def handle(payload: str) -> None:
     client.hincrby("begun", payload.partition("-")[0], 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -46,15 +45,6 @@ def test_a_plot_has_a_panel_for_what_has_several_sizes() -> None:
     assert "worker processes" not in words
     lines = [line.get("points") for line in drawn.iter("{http://www.w3.org/2000/svg}polyline")]
     assert len(lines) == 2
-
-
-def test_the_page_shows_what_is_stored() -> None:
-    stored, page = json.loads(STORED.read_text()), PAGE.read_text()
-    assert ceilings_report.growth(stored["results"]) in page
-    assert ceilings_report.calls(stored["results"]) in page
-    about = stored["about"]
-    assert f"{about['date']}, {about['machine']}" in page
-    assert f"load average {about['load_before']} before and {about['load_after']} after" in page
 
 
 def lasting(**last: float) -> list[Sample]:
