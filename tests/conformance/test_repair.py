@@ -82,13 +82,15 @@ async def test_parts_lost_among_many(face: Face, redis_client: redis.Redis) -> N
     assert sorted(back) == sorted(f"order {each}" for each in range(900))
 
 
-async def test_only_what_was_not_seen_is_searched_for(face: Face, redis_client: redis.Redis) -> None:
+async def test_only_what_was_not_seen_is_searched_for(
+    face: Face, redis_client: redis.Redis, node: redis.Redis
+) -> None:
     await in_hand(face, 900)
     redis_client.ltrim(KEYS.processing, 0, 894)
     queue = face.queue()
-    redis_client.config_resetstat()
+    node.config_resetstat()
     assert await face.call(queue.repair) == RepairReport(895, without_message=5)
-    assert redis_client.info("commandstats")["cmdstat_lpos"]["calls"] == 5
+    assert node.info("commandstats")["cmdstat_lpos"]["calls"] == 5
 
 
 async def test_who_has_a_message_in_hand_renews_and_settles_it_as_before(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -39,8 +40,11 @@ def run_histories(machine: type[QueueMachine], wire: Wire, steps: int, **attribu
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(
-        type(machine.__name__, (machine,), {"wire": wire, "steps": done, **attributes}), settings=settled
+    # In a context of its own: a history may end within a handler, whose message is the current one there.
+    copy_context().run(
+        run_state_machine_as_test,
+        type(machine.__name__, (machine,), {"wire": wire, "steps": done, **attributes}),
+        settings=settled,
     )
     # The check runs once more in each history: before its first step.
     made = done["checks"] - done["histories"]
