@@ -206,7 +206,9 @@ def _of_numbers(
             return Plan(memory, events=(vanished,) if vanished else (), finalizer=False, why=why)
         again = min(again, DELETION_LOOK_SECONDS)
     before = memory.rollout
-    if memory.outcome.ok and versions is not None:
+    if (
+        memory.outcome.ok and versions is not None and observation.redis_reason
+    ):  # else nothing can be told yet
         memory = _after_trial(facts, memory, stage, versions, fleet, decision, now)
     if trial.is_a_step(before, memory.rollout):  # it is written down before anything is done about it
         return _told(facts, replace(memory, looked_at=LONG_AGO), now, 0.0, failed)
@@ -280,7 +282,9 @@ def _scale(
         percent = trial.percent_of(spec, stage)
         split = trial.placed(fleet, decision.to_replicas, decision.victims, percent)
         return Scale(fleet, split, decision.victims, decision, percent)
-    split_up = trial.with_missing(spec, stage, fleet, decision) if memory.outcome.ok else None
+    if not memory.outcome.ok or memory.observation is None or memory.observation.queue is None:
+        return None  # without the need nobody knows how many canaries are missing
+    split_up = trial.with_missing(spec, stage, fleet, decision)
     return None if split_up is None else Scale(fleet, split_up)
 
 

@@ -610,6 +610,26 @@ def test_a_step_of_a_trial_is_written_down_before_anything_is_done_about_it() ->
     assert steps(then) == {"scale": (2, 1)}, "a canary beside the others"
 
 
+@pytest.mark.parametrize("reason", ["", "ConnectionRefused"])
+def test_as_long_as_the_queue_is_unread_no_canary_is_started(reason: str) -> None:
+    """Nobody knows how many it takes; and before the first sample a step cannot be written down."""
+    look, at_work = OnTrial.look(canaries=0), OnTrial.look(canaries=1)
+    known = memory(children=Known(Applied("Canary v2", "live", APPLIED, START)))
+    unread = replace(look.seen().observation or observed(None), queue=None, redis_reason=reason)
+    first = plan_of(replace(look.seen(), observation=unread), known, NOW)
+    assert first.scale is None
+    assert (first.status is None, first.memory.rollout is None) == (not reason, not reason)
+    then = plan_of(replace(look.seen(), observation=unread), remembered(first, Done(told=True), NOW), NOW)
+    assert then.scale is None
+    more = replace(at_work.seen().observation or observed(None), queue=None, redis_reason=reason)
+    assert plan_of(replace(at_work.seen(), observation=more), then.memory, NOW).scale is None
+    read = plan_of(look.seen(), remembered(first, Done(told=True), NOW), NOW)
+    if not reason:
+        assert (steps(read)["events"][-1], read.scale) == ("Canary", None)
+    else:
+        assert steps(read) == {"scale": (2, 1)}
+
+
 def test_a_template_that_was_refused_leaves_no_canaries() -> None:
     refused = Rollout(Phase.ROLLED_BACK, "v2", "v1", int(WALL), "Failures", "3 of 10")
     trial = deployment("v2")
