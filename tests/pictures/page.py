@@ -6,15 +6,17 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from playwright.async_api import Error
 from tests.pictures.fleet import Played
 from tests.support.browser import browsing
 
 from redisqueue_operator.serve.page.server import PageServer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, Page
 
 PICTURES: dict[str, dict[str, Any]] = {
     "page-light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
@@ -22,6 +24,9 @@ PICTURES: dict[str, dict[str, Any]] = {
     "queue-light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
     "queue-dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 800}},
 }
+FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Resolved when two frames have been drawn."""
+REFUSED, ASKED_AT_MOST = "Unable to capture screenshot", 5
 COLOURS = 128
 """Of a picture: drawings need no more, and files are a third as large."""
 
@@ -49,7 +54,7 @@ async def shot(browser: Browser, url: str, options: dict[str, Any]) -> bytes:
     context = await browser.new_context(**options)
     page = await context.new_page()
     await page.goto(url)
-    taken = await page.screenshot(full_page=True)
+    taken = await captured(page, lambda: page.screenshot(full_page=True))
     await context.close()
     return small(taken)
 
@@ -58,9 +63,21 @@ async def shot_of(browser: Browser, content: str) -> bytes:
     """The first `pre` of this page, as PNG."""
     page = await browser.new_page(viewport={"width": 1280, "height": 400})
     await page.set_content(content)
-    taken = await page.locator("pre").screenshot()
+    taken = await captured(page, page.locator("pre").screenshot)
     await page.close()
     return small(taken)
+
+
+async def captured(page: Page, take: Callable[[], Awaitable[bytes]]) -> bytes:
+    """The picture, once the page is on the screen: a Chromium that has just started may refuse until then."""
+    for _ in range(ASKED_AT_MOST - 1):
+        await page.evaluate(FRAMES)
+        try:
+            return await take()
+        except Error as error:
+            if REFUSED not in str(error):
+                raise
+    return await take()
 
 
 def small(png: bytes) -> bytes:
