@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api import definition, structure
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import ScalingSchedule
+from redisqueue_operator.api.parsing import build
 from redisqueue_operator.api.structure import Problem
 from redisqueue_operator.decide.scaling.schedules import clash_of, never_opens, problem_of
 
@@ -55,15 +56,9 @@ def doubts(obj: dict[str, Any]) -> list[Problem]:
     if obj.get("kind") != definition.KIND:
         return []
     spec = with_defaults(_judged(obj), definition.schema(definition.KIND))["spec"]
+    path = "spec.scaling.schedules"
     windows = tuple(
-        ScalingSchedule(
-            start=each["start"],
-            end=each["end"],
-            time_zone=each["timeZone"],
-            min_replicas=each.get("minReplicas"),
-            max_replicas=each.get("maxReplicas"),
-        )
-        for each in (spec.get("scaling") or {}).get("schedules") or ()
+        build(ScalingSchedule, each, path) for each in (spec.get("scaling") or {}).get("schedules") or ()
     )
     if (found := clash_of(windows)) is None:
         return []
@@ -72,7 +67,7 @@ def doubts(obj: dict[str, Any]) -> list[Problem]:
         f"windows overlap so that minReplicas {bounds.yielding} is above maxReplicas {bounds.max_replicas}, "
         f"which holds: {bounds.text}; as on {moment:%A, %d %B at %H:%M:%S} UTC"
     )
-    return [Problem("spec.scaling.schedules", None, text)]
+    return [Problem(path, None, text)]
 
 
 def _schedules(obj: dict[str, Any], known: list[Problem]) -> Iterator[Problem]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.api.definition import BUDGET_KIND
 from redisqueue_operator.budget.resource import BUDGETS, parse
 from redisqueue_operator.budget.status import build_status, told, unusable
-from redisqueue_operator.decide.status import lost_in, without
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import key_of
 from redisqueue_operator.observe.follow import Follower
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.budget.shares import Budgets
-    from redisqueue_operator.decide.status.worth import Path
     from redisqueue_operator.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -56,8 +54,6 @@ class BudgetController:
         self._problems: dict[Key, str] = {}
         self._untold: set[Key] = set()
         self._reported_at: dict[Key, float] = {}
-        self._lost: tuple[Path, ...] = ()
-        """Fields of a status that the API server does not keep."""
 
     async def run(self) -> None:
         """Watch, share out and report. Ends only by cancellation."""
@@ -123,7 +119,7 @@ class BudgetController:
             status = build_status(sharing, before, now)
         else:
             return True
-        if without(status, self._lost) == before:
+        if self._followed.says(obj, status):
             return True
         recent = self._clock() - self._reported_at.get(key, float("-inf")) < REPORT_SECONDS
         if recent and told(status) == told(before):
@@ -136,6 +132,5 @@ class BudgetController:
             await self._followed.look_again(key, obj["metadata"]["uid"])
             return False
         self._reported_at[key] = self._clock()
-        self._lost = tuple(lost_in(live.get("status") or {}, status))
-        self._followed.remember(live)
+        self._followed.remember_status(live, status)
         return True

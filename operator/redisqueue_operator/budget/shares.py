@@ -192,9 +192,7 @@ class Budgets:
             self._soil(queue.budget)
         elif decision.to_replicas <= claim.current:
             queue.asked = 0, now  # all is seen, or it shrinks
-        if claim != queue.claim:
-            queue.claim = claim
-            self._soil(queue.budget)
+        self._take(queue, claim)
 
     def hold(self, rq: RedisQueue) -> None:
         """A look at it has decided nothing: it keeps what it has."""
@@ -202,7 +200,9 @@ class Budgets:
         if queue.budget is None:
             queue.claim = None
             return
-        claim = claim_of_unseen(rq, queue.cost)
+        self._take(queue, claim_of_unseen(rq, queue.cost))
+
+    def _take(self, queue: _Queue, claim: Claim) -> None:
         if claim != queue.claim:
             queue.claim = claim
             self._soil(queue.budget)

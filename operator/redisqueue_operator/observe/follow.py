@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.api import parse
 from redisqueue_operator.api.objects import conditions_of
+from redisqueue_operator.decide.status import lost_in, without
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of, version_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.api.resources import Resource
+    from redisqueue_operator.decide.status.worth import Path
     from redisqueue_operator.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ class Follower:
         read: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self.objects: dict[Key, Object] = {}
+        self._lost: tuple[Path, ...] = ()
+        """Fields of a status that the API server does not keep."""
         self._api = api
         self._resource = resource
         self._kind = kind
@@ -71,6 +75,15 @@ class Follower:
         known = self.objects.get(key_of(obj))
         if known is not None and version_of(known) < version_of(obj):
             self.objects[key_of(obj)] = obj
+
+    def says(self, obj: Object, status: Object) -> bool:
+        """Whether that is its status already, but for fields that an older definition does not keep."""
+        return bool(without(status, self._lost) == (obj.get("status") or {}))
+
+    def remember_status(self, written: Object, status: Object) -> None:
+        """What the write of that status answered."""
+        self._lost = tuple(lost_in(written.get("status") or {}, status))
+        self.remember(written)
 
     async def look_again(self, key: Key, uid: str) -> bool:
         """Ask for it; False when that very object is gone. Where nobody answers, it is still there."""

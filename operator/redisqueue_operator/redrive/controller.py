@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.api.definition import REDRIVE_KIND
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.apply.writer import TokenBucket
-from redisqueue_operator.decide.status import lost_in, without
 from redisqueue_operator.interruptible import ended
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redisqueue_operator.apply.writer import Writer
-    from redisqueue_operator.decide.status.worth import Path
     from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.observe.redis.settings import Connections
     from redisqueue_operator.scope import Scope
@@ -75,8 +73,6 @@ class RedriveController:
         self._scope = scope
         self._clock = clock
         self._queues = NamedQueues(api, store)
-        self._lost: tuple[Path, ...] = ()
-        """Fields of a status that the API server does not keep."""
         self._followed = Follower(api, REDRIVES, REDRIVE_KIND, scope, self._put, self._drop)
         self._tasks: dict[Key, tuple[str, asyncio.Task[None]]] = {}
         self._reported_at: dict[str, float] = {}
@@ -171,12 +167,11 @@ class RedriveController:
         before = obj.get("status") or {}
         status = build_status(redrive, stand, before, self._api.now())
         recent = self._clock() - self._reported_at.get(redrive.uid, float("-inf")) < REPORT_SECONDS
-        if without(status, self._lost) == before or (recent and told(status) == told(before)):
+        if self._followed.says(obj, status) or (recent and told(status) == told(before)):
             return True
         try:
             written = await self._writer.status_of(REDRIVES, redrive.key, obj, status)
-            self._lost = tuple(lost_in(written.get("status") or {}, status))
-            self._followed.remember(written)
+            self._followed.remember_status(written, status)
         except (ApiError, OSError, TimeoutError) as error:
             log.warning("the status of redrive %s: %s", redrive.key, error)
             stale = isinstance(error, ApiError) and error.status in (404, 409)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import SCHEDULE_KIND
-from redisqueue_operator.api.model import Key
-from redisqueue_operator.decide.status import lost_in, without
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import cancelled, ended
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
@@ -24,8 +22,8 @@ from redisqueue_operator.schedule.resource import SCHEDULES, Schedule, parse
 from redisqueue_operator.schedule.status import news_of
 
 if TYPE_CHECKING:
+    from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply.writer import Writer
-    from redisqueue_operator.decide.status.worth import Path
     from redisqueue_operator.observe.cache import Store
     from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.observe.redis.settings import Connections
@@ -80,8 +78,6 @@ class ScheduleController:
         self._queues = NamedQueues(api, store)
         self._followed = Follower(api, SCHEDULES, SCHEDULE_KIND, scope, self._put, self._drop)
         self._kept: dict[Key, Kept] = {}
-        self._lost: tuple[Path, ...] = ()
-        """Fields of a status that the API server does not keep."""
 
     async def run(self) -> None:
         """Watch, and keep what is there. Ends only by cancellation."""
@@ -160,11 +156,11 @@ class ScheduleController:
 
     async def target(self, schedule: Schedule) -> Destination:
         """Where its messages go."""
-        spec = schedule.spec
+        spec, key = schedule.spec, schedule.queue
         if spec.redis is not None and spec.queue is not None:
             settings = await self._connections.settings_of(spec.redis, schedule.key.namespace)
             return Destination(settings, spec.queue.name, spec.queue.key_separator)
-        key = Key(schedule.key.namespace, schedule.queue.name if schedule.queue is not None else "")
+        assert key is not None  # noqa: S101  (the spec has one of the two)
         rq = usable(await self._queue(key), key)
         if rq.deletion:
             text = f"RedisQueue {key.name!r} is being deleted: name another one, or delete this"
@@ -190,7 +186,7 @@ class ScheduleController:
         if kept is None or obj is None or obj["metadata"]["uid"] != schedule.uid:
             return True  # its end is on its way
         before = obj.get("status") or {}
-        if without(status, self._lost) == before:
+        if self._followed.says(obj, status):
             return True
         if time.monotonic() - kept.reported_at < REPORT_SECONDS and news_of(status) == news_of(before):
             return False
@@ -201,8 +197,7 @@ class ScheduleController:
             if isinstance(error, ApiError) and error.status in (404, 409):
                 await self._followed.look_again(key, schedule.uid)
             return False
-        self._lost = tuple(lost_in(written.get("status") or {}, status))
-        self._followed.remember(written)
+        self._followed.remember_status(written, status)
         kept.schedule = kept.keeper.schedule = replace(kept.schedule, raw=written)
         kept.reported_at = time.monotonic()
         return True
