@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from tests.bench.report import grid
-from tests.simulate.plot import COLOURS, GAP, LEFT, RIGHT, WIDTH
+from tests.simulate.plot import COLOURS, GAP, LEFT, RIGHT, WIDTH, drawing, placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,15 +90,11 @@ def plot(results: Sequence[Result]) -> str:
         if len(points := [one for one in results if one["what"] == what]) > 1
     ]
     drawn = [
-        f'<g transform="translate({LEFT} {GAP + place * (HEIGHT + 2 * GAP)})">{_panel(name, points)}</g>'
+        placed(LEFT, GAP + place * (HEIGHT + 2 * GAP), _panel(name, points))
         for place, (name, points) in enumerate(panels)
     ]
     height = GAP + len(panels) * (HEIGHT + 2 * GAP)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-        f"{''.join(drawn)}</svg>\n"
-    )
+    return drawing(height, drawn)
 
 
 def _panel(name: str, points: Sequence[Result]) -> str:

@@ -21,6 +21,7 @@ from tests.bench import (
     report,
     worker_report,
 )
+from tests.bench.outcome import where
 from tests.support import sections
 
 if TYPE_CHECKING:
@@ -94,9 +95,7 @@ PARTS = (
 
 def caption(about: Mapping[str, Any]) -> str:
     """When, with what and on what it was measured."""
-    load = f"load average {about['load_before']} before and {about['load_after']} after"
-    where = f"{about['machine']}, Python {about['python']}; {load}"
-    return f"Measured on {about['date']} with version {about['version']}: {where}."
+    return f"Measured on {about['date']} with version {about['version']}: {where(about)}"
 
 
 def releases_since(measured: str, released: Iterable[str]) -> int:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import redis
+from tests.support.waiting import beside
 
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
 
     from tests.support.operator_process import Cluster
@@ -64,9 +65,8 @@ def empty(client: redis.Redis, names: Sequence[str]) -> None:
 @contextlib.contextmanager
 def traffic(url: str, names: Sequence[str]) -> Iterator[None]:
     """Every second each queue gets a message and loses one to a claim; one to four wait in each."""
-    over = threading.Event()
 
-    def flow() -> None:
+    def flow(over: threading.Event) -> None:
         with redis.Redis.from_url(url) as client:
             for turn in range(1_000_000):
                 started = time.monotonic()
@@ -81,10 +81,5 @@ def traffic(url: str, names: Sequence[str]) -> Iterator[None]:
                 if over.wait(max(0.0, started + random.uniform(0.9, 1.1) - time.monotonic())):
                     return
 
-    thread = threading.Thread(target=flow)
-    thread.start()
-    try:
+    with beside(flow):
         yield
-    finally:
-        over.set()
-        thread.join()

@@ -44,9 +44,12 @@ def retell(file: Path, markdown: Callable[[Results], str]) -> None:
     _show(told["about"], told["results"], markdown)
 
 
+def where(about: Mapping[str, Any]) -> str:
+    """On what it was measured, and how busy that was."""
+    load = f"load average {about['load_before']} before and {about['load_after']} after"
+    return f"{about['machine']}, Python {about['python']}; {load}."
+
+
 def _show(about: Mapping[str, Any], results: Results, markdown: Callable[[Results], str]) -> None:
-    print(
-        f"{about['machine']}, Python {about['python']}; load average {about['load_before']} before and "
-        f"{about['load_after']} after.\n"
-    )
+    print(f"{where(about)}\n")
     print(markdown(results))

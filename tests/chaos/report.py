@@ -7,12 +7,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from tests.simulate.plot import BUCKETS, GAP, RIGHT, ROW, WIDTH, drawing, placed
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WIDTH, LEFT, RIGHT, ROW, GAP = 900, 130, 12, 90, 34
-BUCKETS = 180
-LANE = 16
+LEFT, LANE = 130, 16
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
@@ -66,20 +66,13 @@ def picture(result: dict[str, Any]) -> str:
     names = sorted({each["fault"] for each in result["happened"]})
     height = 3 * GAP + 2 * ROW + len(names) * LANE + GAP
     parts = [
-        _at(GAP, _bars("enqueued", result["enqueued_at"], end, "#66bb6a")),
-        _at(2 * GAP + ROW, _bars("handled", result["handled_at"], end, "#1565c0")),
-        _at(3 * GAP + 2 * ROW, _lanes(names, result["happened"], end)),
+        placed(LEFT, GAP, _bars("enqueued", result["enqueued_at"], end, "#66bb6a")),
+        placed(LEFT, 2 * GAP + ROW, _bars("handled", result["handled_at"], end, "#1565c0")),
+        placed(LEFT, 3 * GAP + 2 * ROW, _lanes(names, result["happened"], end)),
     ]
     title = f"Chaos, seed {result['seed']}: each fault, and until when all was well again"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="white"/>'
-        f'<text x="{LEFT}" y="16" font-weight="bold">{escape(title)}</text>{"".join(parts)}</svg>\n'
-    )
-
-
-def _at(y: float, what: str) -> str:
-    return f'<g transform="translate({LEFT} {y})">{what}</g>'
+    heading = f'<text x="{LEFT}" y="16" font-weight="bold">{escape(title)}</text>'
+    return drawing(height, [heading, *parts])
 
 
 def _x(at: float, end: float) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from tests.simulate.loads import Load
     from tests.simulate.play import Outcome
@@ -23,16 +23,23 @@ def picture(load: Load, outcomes: Sequence[Outcome]) -> str:
     rows = [_arrivals(load, end)]
     rows += [_steps(each, end, most, colour) for each, colour in zip(outcomes, COLOURS, strict=False)]
     height = GAP + len(rows) * (ROW + GAP)
-    parts = [
-        f'<g transform="translate({LEFT} {GAP + place * (ROW + GAP)})">{row}</g>'
-        for place, row in enumerate(rows)
-    ]
+    parts = [placed(LEFT, GAP + place * (ROW + GAP), row) for place, row in enumerate(rows)]
     title = f'<text x="{LEFT}" y="16" font-weight="bold">{escape(load.name)}: {escape(load.text)}</text>'
+    return drawing(height, [title, *parts])
+
+
+def drawing(height: float, parts: Iterable[str]) -> str:
+    """An SVG of these parts, as wide as all are."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-        f"{title}{''.join(parts)}</svg>\n"
+        f"{''.join(parts)}</svg>\n"
     )
+
+
+def placed(x: float, y: float, part: str) -> str:
+    """A part of it, at its place."""
+    return f'<g transform="translate({x} {y})">{part}</g>'
 
 
 def _x(at: float, end: float) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from typing import TYPE_CHECKING
 
+from tests.support.waiting import beside
+
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Mapping
 
     from redis_message_queue.consumer import Consumer
@@ -18,9 +20,8 @@ def reporting(busy: Mapping[Consumer, int], *, age_seconds: float = 1.0) -> Iter
 
     `age_seconds` is that of the oldest handler of the busy ones.
     """
-    over = threading.Event()
 
-    def report() -> None:
+    def report(over: threading.Event) -> None:
         while True:
             for consumer, messages in busy.items():
                 age = age_seconds if messages else None
@@ -28,10 +29,5 @@ def reporting(busy: Mapping[Consumer, int], *, age_seconds: float = 1.0) -> Iter
             if over.wait(0.5):
                 return
 
-    thread = threading.Thread(target=report)
-    thread.start()
-    try:
+    with beside(report):
         yield
-    finally:
-        over.set()
-        thread.join()

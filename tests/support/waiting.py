@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 60.0
@@ -21,6 +23,19 @@ def eventually(look: Callable[[], T], what: str, timeout_seconds: float = PATIEN
         assert time.monotonic() < deadline, f"not in {timeout_seconds:g} s: {what}; last seen: {seen!r}"
         time.sleep(0.01)
     return seen
+
+
+@contextmanager
+def beside(work: Callable[[Event], None]) -> Iterator[None]:
+    """Have a thread do that until the end of the block, of which the event tells it."""
+    over = Event()
+    thread = Thread(target=work, args=(over,))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def quiet(look: Callable[[], object], what: str, seconds: float) -> None:

@@ -49,12 +49,9 @@ def an_object(seed: int, *, held: bool, leaves: bool) -> dict[str, Any]:
         "creationTimestamp": "2026-01-01T00:00:00Z",
         "finalizers": [FINALIZER] * held,
     }
-    return made | {
-        "metadata": {
-            **made["metadata"],
-            **({"deletionTimestamp": "2026-01-01T00:00:01Z"} if leaves else {}),
-        }
-    }
+    if leaves:
+        made["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:01Z"
+    return made
 
 
 def facts_of(raw: dict[str, Any], data: st.DataObject) -> Facts:
