@@ -256,7 +256,7 @@ def test_a_mark_of_somebody_between_reading_and_writing_costs_no_second_look(sta
         until(lambda: stage.condition("jobs", "Ready").get("status") == "True", "all is told")
         assert [path.rpartition("/")[2] for path in raced] == ["jobs", "status"]
         for path in raced:
-            answers = [write.status for write in tuple(proxy.writes) if write.path == path]
+            answers = [write.status for write in proxy.writes if write.path == path]
             assert answers[:2] == [409, 200]
         assert 'reconciles_total{outcome="conflict"} 0.0' in operator.read("/metrics")
         stage.delete("jobs")  # it waits for its operator

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -56,14 +57,16 @@ class Write:
 
 
 class ApiProxy:
-    """Forwards to `server`; a context manager. `kubeconfig` leads here. Leases are not kept in `writes`.
+    """Forwards to `server`; a context manager. `kubeconfig` leads here.
 
     With `watches_expired` every watch that asks to go on hears that it must list anew.
     """
 
     def __init__(self, server: ApiServer, folder: Path) -> None:
         self.rule: Rule = lambda _method, _path: None
-        self.writes: list[Write] = []
+        self._writes: list[Write] = []
+        self._under_way: set[int] = set()  # writes whose answer nobody has heard yet
+        self._answered = threading.Condition()
         self.refused = 0
         self.watches_expired = False
         self.kubeconfig = folder / f"proxy-{id(self)}"
@@ -90,9 +93,21 @@ class ApiProxy:
         """Break every connection that a watch streams over; how many there were."""
         return asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(PATIENCE_SECONDS)
 
+    @property
+    def writes(self) -> list[Write]:
+        """The writes so far, but those of Leases.
+
+        Whoever looks at the server itself sees what a write did before its answer has come by here: so
+        those under way are waited for.
+        """
+        with self._answered:
+            begun = set(self._under_way)
+            assert self._answered.wait_for(lambda: not begun & self._under_way, PATIENCE_SECONDS), begun
+            return list(self._writes)
+
     def written(self, part: str) -> list[Write]:
         """The writes so far whose path has this part and which the server did."""
-        return [write for write in tuple(self.writes) if part in write.path and write.done]
+        return [write for write in self.writes if part in write.path and write.done]
 
     async def _cut(self) -> int:
         watches = tuple(self._watches.values())
@@ -120,6 +135,10 @@ class ApiProxy:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        with self._write(request):
+            return await self._answer(request, body)
+
+    async def _answer(self, request: web.Request, body: bytes) -> web.StreamResponse:
         refusal = self.rule(request.method, request.path)
         if refusal is not None:
             self.refused += 1
@@ -159,8 +178,27 @@ class ApiProxy:
             await response.write_eof()
         return response
 
+    @contextlib.contextmanager
+    def _write(self, request: web.Request) -> Iterator[None]:
+        if not _is_write(request):
+            yield
+            return
+        with self._answered:
+            self._under_way.add(id(request))
+        try:
+            yield
+        finally:
+            with self._answered:
+                self._under_way.discard(id(request))
+                self._answered.notify_all()
+
     def _keep(self, request: web.Request, body: bytes, status: int) -> None:
-        if request.method != "GET" and "/leases" not in request.path:
-            self.writes.append(
-                Write(request.method, request.path, json.loads(body) if body else None, status)
-            )
+        if _is_write(request):
+            with self._answered:
+                self._writes.append(
+                    Write(request.method, request.path, json.loads(body) if body else None, status)
+                )
+
+
+def _is_write(request: web.Request) -> bool:
+    return request.method != "GET" and "/leases" not in request.path
