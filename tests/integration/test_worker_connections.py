@@ -42,7 +42,15 @@ class Login:
         self.client.execute_command("CLIENT", "KILL", "USER", "ann")
 
     def mounted(self, password: str) -> None:
+        """The file has this password, and no login with the one before it is under way."""
         replace(self.password, password + "\n")
+        eventually(lambda: self._strangers() == 0, "who has connected is logged in")
+
+    def _strangers(self) -> int:
+        """How many have connected and are not logged in yet: they may have read the file before."""
+        own = self.client.client_id()
+        others: Any = self.client.client_list()
+        return sum(each["user"] != "ann" for each in others if int(each["id"]) != own)
 
     def refusals(self) -> int:
         """Failed logins since the server's start."""
