@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from redisqueue_operator.api.objects import timestamp
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -104,19 +106,19 @@ class Progress:
     def enqueued(self, tick: datetime, identity: str, now: datetime) -> Progress:
         """The message of this tick is in the queue."""
         entry = {
-            "scheduledTime": stamp(tick),
+            "scheduledTime": timestamp(tick),
             "outcome": "Enqueued",
             "messageId": identity,
-            "time": stamp(now),
+            "time": timestamp(now),
         }
         return replace(self, last=tick, last_success=now, history=self._with(entry))
 
     def left_out(self, late: datetime, missed: int, reason: str, now: datetime) -> Progress:
         """So many ticks, up to this one, are too late; of what kept them the reason, where there is one."""
         entry = {
-            "scheduledTime": stamp(late),
+            "scheduledTime": timestamp(late),
             "outcome": "Missed",
-            "time": stamp(now),
+            "time": timestamp(now),
             "missed": missed,
             **({"reason": reason} if reason else {}),
         }
@@ -147,8 +149,3 @@ def progress_of(status: Mapping[str, Any], spec: tuple[str, str, bool], created:
         last_success=datetime.fromisoformat(success) if success else None,
         history=tuple(status.get("history") or ()),
     )
-
-
-def stamp(moment: datetime) -> str:
-    """RFC 3339 in whole seconds."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator import api
+from redisqueue_operator.api.objects import timestamp
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import cancelled, ended
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
@@ -71,7 +72,7 @@ class LocalSchedules:
                 kept.changed.set()
             else:
                 # Also one that was read from a cluster begins here, and owes nothing.
-                born = {"creationTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+                born = {"creationTimestamp": timestamp(time.time())}
                 schedule = parse({**item, "metadata": {**item["metadata"], **born}, "status": {}})
                 self._begin(place, Keeper(schedule, self))
 

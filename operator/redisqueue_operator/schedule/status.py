@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.api.objects import Verdict, dated
-from redisqueue_operator.decide.due import Progress, stamp
+from redisqueue_operator.api.objects import Verdict, dated, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from redisqueue_operator.decide.due import Progress
     from redisqueue_operator.schedule.resource import Schedule
 
 Json = dict[str, Any]
@@ -46,15 +46,15 @@ def build_status(
     if queue or "queue" in previous:
         status["queue"] = queue or previous["queue"]
     spec = {"schedule": progress.schedule, "timeZone": progress.time_zone, "suspend": progress.suspend}
-    status |= {"inForce": spec, "countsFrom": stamp(progress.counts_from)}
+    status |= {"inForce": spec, "countsFrom": timestamp(progress.counts_from)}
     moments = {
         "lastScheduleTime": progress.last,
         "lastSuccessfulTime": progress.last_success,
         "nextScheduleTime": upcoming,
     }
-    status |= {name: stamp(moment) for name, moment in moments.items() if moment is not None}
+    status |= {name: timestamp(moment) for name, moment in moments.items() if moment is not None}
     status |= {"history": list(progress.history)} if progress.history else {}
-    status["conditions"] = list(_conditions(schedule, told, previous, stamp(now)))
+    status["conditions"] = list(_conditions(schedule, told, previous, timestamp(now)))
     return status
 
 

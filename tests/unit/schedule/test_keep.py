@@ -12,7 +12,7 @@ from tests.support.redisqueue_cases import schedule as smallest
 from redis_message_queue import envelope
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.decide.due import stamp
+from redisqueue_operator.api.objects import timestamp
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.schedule.keep import Destination, Keeper
@@ -225,4 +225,4 @@ def test_what_is_no_schedule_is_told_and_counts_from_its_correction(
     stage.clock += MINUTE
     stage.look(stage.leader(timeZone="Europe/Berlin"))
     assert ids(redis_client) == expected(3)
-    assert stamp(stage.leader().schedule.created) == "2027-01-15T08:00:00Z"
+    assert timestamp(stage.leader().schedule.created) == "2027-01-15T08:00:00Z"

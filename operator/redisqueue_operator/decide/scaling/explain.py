@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from redisqueue_operator.api.objects import timestamp
 from redisqueue_operator.decide.scaling.decision import said
 from redisqueue_operator.decide.scaling.live_pods import LivePods, State
 
@@ -79,7 +79,7 @@ def _schedule(policy: Policy) -> list[str]:
     """What the schedules say now, and when that changes."""
     if (bounds := policy.bounds) is None:
         return []
-    until = f"until {_moment(bounds.until)}"
+    until = f"until {timestamp(bounds.until)}"
     if not bounds.windows:
         return [f"no schedule is in force {until}: {policy.min_replicas} to {policy.max_replicas} workers"]
     lines = [f"{policy.min_replicas} to {policy.max_replicas} workers {until}, by schedule: {bounds.text}"]
@@ -87,11 +87,6 @@ def _schedule(policy: Policy) -> list[str]:
         gives_way = f"at least {bounds.yielding} gives way to at most {bounds.max_replicas}"
         lines.append(f"of schedules that overlap, {gives_way}")
     return lines
-
-
-def _moment(seconds: float) -> str:
-    """RFC 3339 in whole seconds, from seconds since the epoch."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _fleet(observation: Observation, fleet: LivePods) -> str:

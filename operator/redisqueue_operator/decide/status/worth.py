@@ -6,7 +6,6 @@ So numbers and times are rounded as it shows them: noise is not worth a write.
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.objects import conditions_of
@@ -101,8 +100,3 @@ def significant(value: float) -> float:
         return 0.0
     digits = 1 - math.floor(math.log10(abs(value)))
     return round(value, digits)
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339 in whole seconds, from seconds since the epoch."""
-    return datetime.fromtimestamp(math.floor(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
