@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator import api
 from redisqueue_operator.api.objects import timestamp
 from redisqueue_operator.errors import QueueUnusable
-from redisqueue_operator.interruptible import cancelled, ended
+from redisqueue_operator.interruptible import ended
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.schedule.keep import Destination, Keeper
 from redisqueue_operator.schedule.resource import Schedule, parse
@@ -24,9 +22,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.local.definitions import Definitions
     from redisqueue_operator.observe.redis.endpoint import Connect
 
-log = logging.getLogger(__name__)
-
-AT_ONCE, SLOW_SECONDS, AGAIN_SECONDS = 8, 3.0, 5.0
+AT_ONCE, SLOW_SECONDS = 8, 3.0
 
 
 @dataclass(slots=True)
@@ -35,7 +31,6 @@ class LocalSchedule:
 
     keeper: Keeper
     task: asyncio.Task[None]
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class LocalSchedules:
@@ -69,35 +64,20 @@ class LocalSchedules:
                 metadata = {**item["metadata"], "generation": generation}
                 status = before.raw.get("status", {})
                 kept.keeper.schedule = parse({**item, "metadata": metadata, "status": status})
-                kept.changed.set()
+                kept.keeper.wake()
             else:
                 # Also one that was read from a cluster begins here, and owes nothing.
                 born = {"creationTimestamp": timestamp(time.time())}
                 schedule = parse({**item, "metadata": {**item["metadata"], **born}, "status": {}})
-                self._begin(place, Keeper(schedule, self))
-
-    def _begin(self, place: tuple[str, str], keeper: Keeper) -> None:
-        changed = asyncio.Event()
-        task = asyncio.create_task(self._keep(keeper, changed), name=f"schedule {place[1]}")
-        self._kept[place] = LocalSchedule(keeper, task, changed)
-
-    async def _keep(self, keeper: Keeper, changed: asyncio.Event) -> None:
-        while not cancelled():  # redis-py loses some cancellations
-            changed.clear()
-            try:
-                seconds = await keeper.look()
-            except Exception:
-                log.exception("schedule %s: again in %.0f s", keeper.schedule.key, AGAIN_SECONDS)
-                seconds = AGAIN_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await changed.wait()
+                keeper = Keeper(schedule, self)
+                task = asyncio.create_task(keeper.run(), name=f"schedule {place[1]}")
+                self._kept[place] = LocalSchedule(keeper, task)
 
     async def close(self) -> None:
         """Enqueue no more."""
         await ended([each.task for each in self._kept.values()])
 
-    # -- what a schedule stands on --
+    # -- what the schedules need --
 
     def now(self) -> float:
         """Seconds since the epoch."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import SCHEDULE_KIND
 from redisqueue_operator.errors import QueueUnusable
-from redisqueue_operator.interruptible import cancelled, ended
+from redisqueue_operator.interruptible import ended
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import key_of
 from redisqueue_operator.observe.follow import Follower, NamedQueues, usable
@@ -32,17 +31,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AT_ONCE, EACH, SLOW_SECONDS = 32, 8, 3.0
-REPORT_SECONDS, AGAIN_SECONDS, ASK_SECONDS = 5.0, 5.0, 30.0
+REPORT_SECONDS, ASK_SECONDS = 5.0, 30.0
 
 
 @dataclass(slots=True)
 class Kept:
     """A schedule with its task."""
 
-    schedule: Schedule
     keeper: Keeper
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None]
     reported_at: float = float("-inf")
 
 
@@ -84,16 +81,16 @@ class ScheduleController:
         try:
             await self._followed.run()
         finally:
-            tasks = [each.task for each in self._kept.values() if each.task is not None]
+            tasks = [each.task for each in self._kept.values()]
             self._kept.clear()
             await ended(tasks)
 
     def notify(self, key: Key) -> None:
         """Something about this RedisQueue changed."""
         self._queues.notify(key)
-        for each in self._kept.values():
-            if each.schedule.queue == key and each.keeper.waits:
-                each.changed.set()
+        for keeper in (each.keeper for each in self._kept.values()):
+            if keeper.schedule.queue == key and keeper.waits:
+                keeper.wake()
 
     # -- which there are --
 
@@ -106,19 +103,19 @@ class ScheduleController:
             self._stop(key)
             return
         kept = self._kept.get(key)
-        if kept is not None and (kept.schedule.uid != uid or obj["metadata"].get("deletionTimestamp")):
+        if kept is not None and (kept.keeper.schedule.uid != uid or obj["metadata"].get("deletionTimestamp")):
             self._stop(key)
             kept = None
         if obj["metadata"].get("deletionTimestamp") or not self._is_ours(schedule):
             return
         if kept is None:
-            kept = self._kept[key] = Kept(schedule, Keeper(schedule, self))
-            kept.task = asyncio.create_task(self._keep(kept), name=f"schedule {key}")
+            keeper = Keeper(schedule, self)
+            self._kept[key] = Kept(keeper, asyncio.create_task(keeper.run(), name=f"schedule {key}"))
             return
-        news = kept.schedule.generation != schedule.generation
-        kept.schedule = kept.keeper.schedule = schedule
+        news = kept.keeper.schedule.generation != schedule.generation
+        kept.keeper.schedule = schedule
         if news:
-            kept.changed.set()
+            kept.keeper.wake()
 
     def _is_ours(self, schedule: Schedule) -> bool:
         return not self._scope.selector or schedule.queue is not None
@@ -131,24 +128,10 @@ class ScheduleController:
 
     def _stop(self, key: Key) -> None:
         kept = self._kept.pop(key, None)
-        if kept is not None and kept.task is not None:
+        if kept is not None:
             kept.task.cancel()
 
     # -- one of them --
-
-    async def _keep(self, kept: Kept) -> None:
-        while True:
-            if cancelled():  # redis-py loses some cancellations
-                raise asyncio.CancelledError
-            kept.changed.clear()
-            try:
-                seconds = await kept.keeper.look()
-            except Exception:
-                log.exception("schedule %s: again in %.0f s", kept.schedule.key, AGAIN_SECONDS)
-                seconds = AGAIN_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await kept.changed.wait()
 
     def now(self) -> float:
         """Seconds since the epoch by the API server's clock."""
@@ -198,7 +181,7 @@ class ScheduleController:
                 await self._followed.look_again(key, schedule.uid)
             return False
         self._followed.remember_status(written, status)
-        kept.schedule = kept.keeper.schedule = replace(kept.schedule, raw=written)
+        kept.keeper.schedule = replace(kept.keeper.schedule, raw=written)
         kept.reported_at = time.monotonic()
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ from redis_message_queue.exceptions import RedisMessageQueueError
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator.decide.due import Progress, due, message_id, progress_of
 from redisqueue_operator.errors import PlatformError, QueueUnusable, SettingsUnavailable
-from redisqueue_operator.interruptible import finished
+from redisqueue_operator.interruptible import cancelled, finished
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
 from redisqueue_operator.schedule.status import IN_FORCE, SUSPENDED, Told, build_status
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 # A clock that was set is noticed then.
 LONGEST_WAIT_SECONDS = 60.0
+AGAIN_SECONDS = 5.0
 # A status that could not be written, or was not worth it yet.
 TELL_AGAIN_SECONDS = 5.0
 RETRY_BUDGET_SECONDS = 5
@@ -45,8 +48,8 @@ class Destination:
     key_separator: str
 
 
-class Ground(Protocol):
-    """What a schedule stands on: a cluster, or this machine."""
+class ScheduleSurroundings(Protocol):
+    """What one schedule needs of whoever keeps it, in a cluster or on this machine."""
 
     connect: Connect
     slots: Bulkhead[str]
@@ -76,11 +79,11 @@ class NotOurs(Exception):
 class Keeper:
     """What is known of one schedule between two looks."""
 
-    def __init__(self, schedule: Schedule, ground: Ground) -> None:
+    def __init__(self, schedule: Schedule, around: ScheduleSurroundings) -> None:
         spec = schedule.spec
         self.schedule = schedule
-        """Replace it when its spec changes, and look again."""
-        self._ground = ground
+        """Replace it when its spec changes, and wake this."""
+        self._around = around
         status = schedule.raw.get("status") or {}
         self._progress: Progress = progress_of(
             status, (spec.schedule, spec.time_zone, spec.suspend), schedule.created
@@ -90,11 +93,29 @@ class Keeper:
         self._told = IN_FORCE
         self._kept_by = ""
         """What keeps the ticks that are due now: a reason of conditions."""
+        self._woken = asyncio.Event()
 
     @property
     def waits(self) -> bool:
         """Whether something keeps it, as far as is known."""
         return not self._told.ready
+
+    def wake(self) -> None:
+        """Have `run` look now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Look whenever it is time, or woken. Ends only by cancellation."""
+        while not cancelled():  # redis-py loses some cancellations
+            self._woken.clear()
+            try:
+                seconds = await self.look()
+            except Exception:
+                log.exception("schedule %s: again in %.0f s", self.schedule.key, AGAIN_SECONDS)
+                seconds = AGAIN_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._woken.wait()
 
     async def look(self) -> float:
         """Do what is due; seconds until the next look is worth it."""
@@ -119,19 +140,19 @@ class Keeper:
             pause = FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 10)
             return min(wait, LONGEST_PAUSE_SECONDS, pause)
         self._failures = 0
-        until: float = found.wake.timestamp() - self._ground.now()
+        until: float = found.wake.timestamp() - self._around.now()
         return min(wait, max(0.0, until))
 
     def _leave_out(self, late: datetime, missed: int, now: datetime) -> None:
         reason = self._kept_by
         self._progress = self._progress.left_out(late, missed, reason, now)
-        self._ground.counted(self.schedule, "missed", missed)
+        self._around.counted(self.schedule, "missed", missed)
         log.warning("schedule %s: %d ticks up to %s are too late", self.schedule.key, missed, late)
 
     async def _enqueue_all(self, timing: Timing, ticks: tuple[datetime, ...]) -> Told:
         """What came of it. Only the queue's existence is looked at when nothing is due."""
         try:
-            target = await self._ground.target(self.schedule)
+            target = await self._around.target(self.schedule)
             self._queue = target.name
             for tick in ticks:
                 await self._enqueue(target, tick, timing.deadline_seconds)
@@ -153,10 +174,10 @@ class Keeper:
         return Told(False, reason, message, acts=acts)
 
     async def _enqueue(self, target: Destination, tick: datetime, deadline_seconds: int) -> None:
-        ground, identity = self._ground, message_id(self.schedule.uid, tick)
-        hold = await ground.slots.take(server_at(target.settings))
+        around, identity = self._around, message_id(self.schedule.uid, tick)
+        hold = await around.slots.take(server_at(target.settings))
         try:
-            client = ground.connect(target.settings)
+            client = around.connect(target.settings)
             try:
                 gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)
                 queue = RedisMessageQueue(target.name, gateway=gateway, key_separator=target.key_separator)
@@ -170,9 +191,9 @@ class Keeper:
             finally:
                 await finished(client.aclose())
         finally:
-            ground.slots.give(hold)
+            around.slots.give(hold)
         self._progress = self._progress.enqueued(tick, identity, self._now())
-        ground.counted(self.schedule, "enqueued", 1)
+        around.counted(self.schedule, "enqueued", 1)
 
     async def _tell(self, told: Told, upcoming: datetime | None, now: datetime) -> float:
         """Report; how long to wait at most."""
@@ -181,8 +202,8 @@ class Keeper:
         status = build_status(
             self.schedule, self._progress, told, before, now, queue=self._queue, upcoming=upcoming
         )
-        whole = await self._ground.report(self.schedule, status)
+        whole = await self._around.report(self.schedule, status)
         return LONGEST_WAIT_SECONDS if whole else TELL_AGAIN_SECONDS
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._ground.now(), UTC)
+        return datetime.fromtimestamp(self._around.now(), UTC)
