@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.cli.screen import one_line, table
+from redisqueue_operator.decide.budget import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -12,14 +13,6 @@ if TYPE_CHECKING:
     Told = Callable[[dict[str, Any]], Iterator[str]]
 
 SHARES = ("QUEUE", "PRIORITY", "MINIMUM", "WANTS", "HAS", "BUSY", "MAY HAVE", "ITS PART", "WHY")
-VERDICTS = {
-    "Enough": "has all that it wants",
-    "Limited": "the rest belongs to a higher priority, or to equals with no more",
-    "Waiting": "gets its part once workers of others have finished",
-    "GivesWay": "has more than its part: idle workers go, busy ones finish",
-    "Uncounted": "its pods do not request what is limited: it keeps what it has",
-}
-"""By the reasons of shares."""
 TICKS = ("TICK", "OUTCOME", "MISSED", "AT", "WHY OR WHICH MESSAGE")
 
 
@@ -39,7 +32,7 @@ def of_budget(status: dict[str, Any]) -> Iterator[str]:
             *(each.get(part) for part in ("queue", "priority", "minimum", "wanted", "workers", "busy")),
             each.get("ceiling"),
             each.get("share"),
-            VERDICTS.get(each.get("reason", ""), each.get("reason")),
+            REASONS.get(each.get("reason"), each.get("reason")),  # a newer operator may have others
         )
         for each in shares
     ]

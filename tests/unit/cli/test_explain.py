@@ -13,7 +13,7 @@ from redisqueue_operator.budget.shares import Sharing
 from redisqueue_operator.budget.status import build_status as status_of_budget
 from redisqueue_operator.cli.commands.cluster.explain import recorded
 from redisqueue_operator.cli.explained import TOLD
-from redisqueue_operator.decide.budget import Claim, shares
+from redisqueue_operator.decide.budget import Claim, shares, why
 from redisqueue_operator.decide.due import progress_of
 from redisqueue_operator.schedule import resource as schedules
 from redisqueue_operator.schedule.status import IN_FORCE, SUSPENDED
@@ -54,6 +54,11 @@ def test_of_a_budget_it_says_who_has_what_and_why() -> None:
     assert rows["low"].split()[1:8] == ["0", "0", "9", "3", "3", "2", "2"]
     assert rows["low"].endswith("has more than its part: idle workers go, busy ones finish")
     assert rows["high"].endswith("gets its part once workers of others have finished")
+    assert why(sharing.shares["high"], "shop").split(": ") == [
+        "budget shop",
+        "1 of 2 wanted, 2 are its part",
+        "it gets its part once workers of others have finished",
+    ], "explain of the queue itself has the same words"
 
 
 def test_of_a_schedule_it_says_what_became_of_its_ticks_and_when_the_next_one_is() -> None:

@@ -4,6 +4,7 @@ from redisqueue_operator.decide.budget.allocation import Amount, Limit
 from redisqueue_operator.decide.budget.claims import claim_of, claim_of_unseen
 from redisqueue_operator.decide.budget.cost import cost_of
 from redisqueue_operator.decide.budget.sharing import (
+    REASONS,
     Allotment,
     Ceiling,
     Claim,
@@ -17,6 +18,7 @@ from redisqueue_operator.decide.budget.sharing import (
 )
 
 __all__ = [
+    "REASONS",
     "Allotment",
     "Amount",
     "Ceiling",

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Verdict = Literal["Enough", "Limited", "Waiting", "GivesWay", "Uncounted"]
+REASONS: Mapping[Verdict, str] = {
+    "Enough": "it has all that it wants",
+    "Limited": "the rest belongs to queues of a higher priority, or of the same one with no more",
+    "Waiting": "it gets its part once workers of others have finished",
+    "GivesWay": "it has more than its part: idle workers go, busy ones finish",
+    "Uncounted": "its pods do not request what the budget limits, so that their number does not grow: "
+    "set requests in spec.worker.resources",
+}
+"""Why a queue may have as many as it may, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +162,5 @@ def owner_of(budgets: Sequence[Selecting]) -> Selecting | None:
 
 def why(share: Allotment, budget: str) -> str:
     """A share in words."""
-    texts: Mapping[Verdict, str] = {
-        "Enough": "it has all that it needs",
-        "Limited": "the rest belongs to queues of a higher priority, or of the same one with no more",
-        "Waiting": f"{share.target} are its part, once workers of others have finished",
-        "GivesWay": f"{share.target} are its part, idle workers go",
-        "Uncounted": "its pods do not request what the budget limits, so that their number does not grow: "
-        "set requests in spec.worker.resources",
-    }
-    return f"budget {budget}: {share.ceiling} of {share.wanted} wanted: {texts[share.verdict]}"
+    part = f", {share.target} are its part" if share.target != share.ceiling else ""
+    return f"budget {budget}: {share.ceiling} of {share.wanted} wanted{part}: {REASONS[share.verdict]}"
