@@ -217,6 +217,23 @@ async def test_a_claim_whose_reply_was_lost_is_the_process_own_too(
     assert await end(face) == 2
 
 
+def test_leases_from_before_and_after_the_counter_was_lost_are_counted(redis_client: redis.Redis) -> None:
+    publish(redis_client, KEYS, *"abcdef")
+    one = worker(redis_client, "one")
+    for newest, count in ((97, 5), (9, 1)):
+        redis_client.set(KEYS.lease_token_counter, newest)
+        one.claim(count)
+    assert redis_client.hget(KEYS.workers, held_field("one")).split()[1:] == [
+        b"98",
+        b"99",
+        b"100",
+        b"101",
+        b"102",
+        b"10",
+    ]
+    assert held(redis_client) == {"one": 6}
+
+
 async def test_what_is_held_is_known_for_as_long_as_the_leases_last(
     face: Face, redis_client: redis.Redis
 ) -> None:

@@ -16,13 +16,15 @@ local function timed(zset)
   return string.format('%d %d %d', call('ZCARD', zset), first <= now and call('ZCOUNT', zset, '-inf', now) or 0, first)
 end
 
--- How many leases a process holds, by what is kept of them: `time token …`. Tokens ascend, so nearly always the first is as
--- long as the last, and then all are: to count many one by one takes ten times as long as all else here.
+-- How many leases a process holds, by what is kept of them: `time token …`. Tokens ascend as long as their counter is not
+-- lost, so nearly always the first is as long as the last, and then all are: to count many one by one takes ten times as long
+-- as all else here.
 local function number_of(held)
-  local first = string.find(held, ' ', 1, true)
-  if not first then return 0 end
-  local length, all = #string.match(held, '^ %d+', first), #held - first + 1
-  if all % length == 0 and string.find(string.sub(held, -length), '^ %d+$') then return all / length end
+  local start = string.find(held, ' ', 1, true)
+  if not start then return 0 end
+  local first, all = string.match(held, '^ %d+', start), #held - start + 1
+  local last = string.sub(held, -#first)
+  if all % #first == 0 and string.find(last, '^ %d+$') and first <= last then return all / #first end
   return select(2, string.gsub(held, ' ', ''))
 end
 
