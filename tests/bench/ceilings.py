@@ -23,6 +23,7 @@ from tests.bench import ceilings_report, costs
 from tests.bench.costs import KEYS, NAME, Size
 from tests.bench.limits import workers
 from tests.bench.outcome import Outcome, retell
+from tests.bench.usage import cpu_seconds
 from tests.support.worker_process import descendants
 
 from redis_message_queue import RedisMessageQueue, envelope
@@ -119,7 +120,8 @@ def kept_at(client: redis.Redis, point: Point, seconds: float) -> dict[str, floa
                 held[place], held[other] = held[other], held[place]
         ends = [Settlement(one, Ended.DONE) for one in held[:AT_ONCE]]
         more = consumer.settle(ends, claim=AT_ONCE).claimed.claims
-        held = [*held[AT_ONCE:], *more] if len(held) <= 1000 else _turned(held, more)
+        del held[:AT_ONCE]
+        held += more
         new = {"limit_keys": order.choices(names, k=AT_ONCE)} if names else {}
         queue.enqueue_many([payload] * AT_ONCE, **new)
         handled += len(more)
@@ -130,25 +132,10 @@ def kept_at(client: redis.Redis, point: Point, seconds: float) -> dict[str, floa
     }
 
 
-def _turned(held: list[Any], more: Sequence[Any]) -> list[Any]:
-    del held[:AT_ONCE]
-    held += more
-    return held
-
-
 def server_seconds(client: redis.Redis) -> float:
     """Processor time of the server so far."""
     used: Any = client.info("cpu")
     return float(used["used_cpu_user"] + used["used_cpu_sys"])
-
-
-def _used_by(processes: Sequence[int]) -> float:
-    """Processor time of these so far, in seconds."""
-    ticks = 0
-    for process in processes:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def side_by_side(server: EmbeddedRedis, client: redis.Redis, number: int, seconds: float) -> dict[str, float]:
@@ -159,20 +146,19 @@ def side_by_side(server: EmbeddedRedis, client: redis.Redis, number: int, second
     fill(client, queue, Point("workers", pending=int(60_000 * (seconds + 3))))
     counter = KEYS.lease_token_counter
     with workers(server.url, number, "nothing") as pause:
-        while (
-            len(client.hkeys(KEYS.workers)) < 2 * number
-        ):  # each has a field for itself and one for what it holds
+        # Each has a field for itself and one for what it holds.
+        while len(client.hkeys(KEYS.workers)) < 2 * number:
             pause()
         processes = [each for each in descendants(os.getpid()) if each not in before]
         claimed, began = int(client.get(counter) or 0), time.perf_counter()
-        busy, used = server_seconds(client), _used_by(processes)
+        busy, used = server_seconds(client), sum(map(cpu_seconds, processes))
         time.sleep(seconds)
         took = time.perf_counter() - began
         handled = int(client.get(counter) or 0) - claimed
         found = {
             "per_second": handled / took,
             "server_us": (server_seconds(client) - busy) / handled * 1e6,
-            "client_us": (_used_by(processes) - used) / handled * 1e6,
+            "client_us": (sum(map(cpu_seconds, processes)) - used) / handled * 1e6,
         }
     if not client.llen(KEYS.pending):
         raise RuntimeError("the queue ran empty: enqueue more")
@@ -250,7 +236,6 @@ def main() -> None:
         return
     rounds = options.rounds or (1 if options.quick else 3)
     outcome = Outcome(f"{os.cpu_count()} cores", ".".join(map(str, sys.version_info[:2])))
-    outcome.about["date"] = time.strftime("%Y-%m-%d", time.gmtime())
     results: list[dict[str, Any]] = []
     most = options.most // (10 if options.quick else 1)
     if "calls" in options.only:

@@ -123,8 +123,9 @@ def main() -> int:
     )
     options = parser.parse_args()
     if options.take is not None:
-        (name,) = options.only
-        names[name].store(json.loads(options.take.read_text()))
+        if len(options.only) != 1:
+            parser.error("--take FILE is of one part: name it, --only PART")
+        names[options.only[0]].store(json.loads(options.take.read_text()))
         return 0
     failed = [name for name in options.only if not _measured(names[name], quick=options.quick)]
     for name in failed:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.calls import Failed
-from tests.bench.hpa_report import markdown, rounded, spread
+from tests.bench.hpa_report import markdown, spread
 from tests.bench.hpa_stage import SIDES, Side, Stage
 from tests.bench.outcome import Outcome, retell
 from tests.support.api_server import KUBERNETES, binaries
@@ -158,8 +158,8 @@ def main() -> None:
     try:
         parts = [options.only] if options.only else [*PARTS]
         for result in compete(QUICK if options.quick else FULL, folder, parts):
-            results.append(rounded(result))
-            print(results[-1], file=sys.stderr)
+            results.append(result)
+            print(result, file=sys.stderr)
     except (Failed, Unavailable) as problem:
         sys.exit(f"bench-hpa: {problem}")
     outcome.tell(results, markdown, options.json)

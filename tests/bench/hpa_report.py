@@ -30,15 +30,6 @@ def spread(delays: Sequence[float]) -> dict[str, float]:
     return {"p50": median(delays), "p99": p99, "max": max(delays)}
 
 
-def rounded(value: Any) -> Any:
-    """Plain data with three digits after the point: more is of no interest, and makes a file long."""
-    if isinstance(value, dict):
-        return {name: rounded(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [rounded(each) for each in value]
-    return round(value, 3) if isinstance(value, float) else value
-
-
 def reactions(results: Sequence[Result]) -> str:
     """Of one queue and of a burst, one line for each side."""
     lines = [

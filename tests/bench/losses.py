@@ -13,7 +13,6 @@ import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +97,6 @@ def main() -> None:
     absent = missing(entries, folder)
     entries = [entry for entry in entries if entry.name not in absent]
     outcome = Outcome(f"{os.cpu_count()} cores{runtimes()}", "3.12")
-    outcome.about["date"] = f"{datetime.now(UTC):%Y-%m-%d}"
     results = [{"who": name, "what": "missing", "problem": reason} for name, reason in absent.items()]
     results += compete(plan(entries, options.scenarios, options.rounds), folder)
     outcome.tell(results, losses_report.markdown, options.json)

@@ -34,10 +34,6 @@ class Happened:
     """When all was well again; None where it was not in time."""
     unwell: tuple[str, ...] = ()
 
-    @property
-    def recovery_seconds(self) -> float | None:
-        return None if self.recovered is None else self.recovered - self.mended
-
 
 @dataclass(frozen=True)
 class Outcome:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tests.chaos.queues import KINDS, SERVICE, login, resource, source
+from tests.chaos.queues import KINDS, SECRET, SERVICE, SOURCE, login, resource, source
 from tests.support.cluster import CommandFailed, provider, wait_until
 from tests.support.service_to_host import service_to_host
 
@@ -74,8 +74,8 @@ class ClusterWorld:
         objects = (
             f"service/{SERVICE}",
             f"endpointslice/{SERVICE}",
-            "secret/redis-login",
-            "configmap/chaos-handler",
+            f"secret/{SECRET}",
+            f"configmap/{SOURCE}",
         )
         self.kubectl("delete", *objects, "--ignore-not-found")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.bench import losses_report
-from tests.bench.evidence import PARTS, ROOT, Part, releases_since
+from tests.bench.evidence import PARTS, ROOT, Part, releases_since, rounded
 from tests.bench.losses_entries import ENTRIES, SCENARIOS
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def test_no_table_is_older_than_a_release(part: Part) -> None:
 )
 def test_how_old_a_table_is(measured: str, released: list[str], newer: int) -> None:
     assert releases_since(measured, released) == newer
+
+
+def test_what_is_kept_is_short() -> None:
+    told = {"a": [0.123456, 1], "b": {"c": "0.123456", "d": 12345.6}}
+    assert rounded(told) == {"a": [0.1235, 1], "b": {"c": "0.123456", "d": 12350.0}}
 
 
 def test_each_contestant_of_today_was_measured_in_all_that_it_loses() -> None:

@@ -71,7 +71,6 @@ class Operator:
         sample_seconds: float = 0.2,
         share: Share | None = None,
     ) -> None:
-        self.decisions = 0
         self._timeline = timeline
         self._world = world
         self._policy = policy
@@ -179,7 +178,6 @@ class Operator:
     def _decide(self) -> None:
         if self._writing or self._sample is None:
             return
-        self.decisions += 1
         observation = self._observation()
         share, policy = self._share, self._policy(self._timeline.now)
         if share is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.bench.calls import Calls, Failed
-from tests.bench.hpa_report import fleets, reactions, rounded, spread
+from tests.bench.hpa_report import fleets, reactions, spread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,10 +106,6 @@ def test_what_a_side_takes_has_a_line_for_each_state() -> None:
         "| 300 idle | HPA, every 1 s | 84 + 11 | 11.0 | 22.0 | 0.5 | 600 | 1 | 1,300 |",
         "| 300 active | HPA, every 1 s | 84 + 11 | 20.0 | 40.0 | 0.5 | 600 | 1 | 1,300 |",
     ]
-
-
-def test_a_file_is_short() -> None:
-    assert rounded({"a": [0.12345, 1], "b": {"c": "0.12345"}}) == {"a": [0.123, 1], "b": {"c": "0.12345"}}
 
 
 def test_many_times_in_short() -> None:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from redisqueue_operator.serve.page.elements import classed, element
-from redisqueue_operator.serve.page.history import BIN_SECONDS, BINS
+from redisqueue_operator.serve.page.history import BINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from redisqueue_operator.serve.page.model import Series
 
 HEIGHT, SPARK_HEIGHT = 100, 28
-MINUTES = round(BINS * BIN_SECONDS / 60)
 
 
 class Curve(NamedTuple):
