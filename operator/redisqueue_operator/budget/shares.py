@@ -106,7 +106,7 @@ class Budgets:
         """It is there, or has changed."""
         self.sharings[budget.key] = Sharing(budget)
         self._select(budget.key.namespace)
-        self._soil(budget.key)
+        self._mark_dirty(budget.key)
 
     def drop(self, key: Key) -> None:
         """It is gone: its queues are free at once."""
@@ -122,7 +122,7 @@ class Budgets:
                 changed.append(key)
         for key, sharing in self.sharings.items():
             if key.namespace == namespace:
-                self._soil(sharing.budget.key)
+                self._mark_dirty(sharing.budget.key)
         self._tell(changed)
 
     def _find(self, key: Key, queue: _Queue) -> bool:
@@ -145,7 +145,7 @@ class Budgets:
         if queue.budget is not None and queue.claim is None:
             self.expect([key])
         for each in (before[0], queue.budget):
-            self._soil(each)
+            self._mark_dirty(each)
         return True
 
     # -- the queues --
@@ -189,7 +189,7 @@ class Budgets:
         claim = claim_of(rq, observation, decision, queue.cost, at)
         if grows and decision.to_replicas > claim.current:
             queue.asked = decision.to_replicas, now
-            self._soil(queue.budget)
+            self._mark_dirty(queue.budget)
         elif decision.to_replicas <= claim.current:
             queue.asked = 0, now  # all is seen, or it shrinks
         self._take(queue, claim)
@@ -205,13 +205,13 @@ class Budgets:
     def _take(self, queue: _Queue, claim: Claim) -> None:
         if claim != queue.claim:
             queue.claim = claim
-            self._soil(queue.budget)
+            self._mark_dirty(queue.budget)
 
     def forget(self, key: Key) -> None:
         """The RedisQueue is gone, and its share is free."""
         self._expected.pop(key, None)
         if (queue := self._queues.pop(key, None)) is not None:
-            self._soil(queue.budget)
+            self._mark_dirty(queue.budget)
 
     def _known(self, rq: RedisQueue) -> _Queue:
         queue = self._queues.get(rq.key)
@@ -287,10 +287,10 @@ class Budgets:
         asked, at = queue.asked
         if asked <= claim.current or self._clock() - at >= UNSEEN_SECONDS:
             return claim
-        self._soil(queue.budget)
+        self._mark_dirty(queue.budget)
         return replace(claim, current=asked)
 
-    def _soil(self, budget: Key | None) -> None:
+    def _mark_dirty(self, budget: Key | None) -> None:
         if budget is not None:
             self._dirty.add(budget)
             self._woken.set()
