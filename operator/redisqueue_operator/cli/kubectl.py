@@ -23,11 +23,11 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def plain_name(name: str) -> str:
-    """Of a RedisQueue that may be given as rq/NAME, or as kubectl prints it."""
+    """Of a RedisQueue that may be given as rq/NAME, or as kubectl prints it. Raises UserError for others."""
     kind, slash, rest = name.rpartition("/")
-    return (
-        rest if slash and kind in ("rq", "redisqueue", "redisqueues", "redisqueue.redisqueue.dev") else name
-    )
+    if slash and kind not in ("rq", "redisqueue", "redisqueues", "redisqueue.redisqueue.dev"):
+        raise UserError(f"NAME: {name!r} is no RedisQueue: give rq/{rest}, or its name alone")
+    return rest
 
 
 class Kubectl:

@@ -13,6 +13,8 @@ from redisqueue_operator.budget.shares import Sharing
 from redisqueue_operator.budget.status import build_status as status_of_budget
 from redisqueue_operator.cli.commands.cluster.explain import recorded
 from redisqueue_operator.cli.explained import TOLD
+from redisqueue_operator.cli.kubectl import plain_name
+from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.decide.budget import Claim, shares, why
 from redisqueue_operator.decide.due import progress_of
 from redisqueue_operator.schedule import resource as schedules
@@ -87,3 +89,10 @@ def test_of_a_schedule_it_says_what_became_of_its_ticks_and_when_the_next_one_is
 @pytest.mark.parametrize("kind", ["rqb", "rqs"])
 def test_of_what_nobody_has_looked_at_it_says_so(kind: str) -> None:
     assert list(TOLD[kind]({})) == ["no operator has looked at it yet"]
+
+
+def test_a_name_of_another_kind_is_refused_before_kubectl_is_asked() -> None:
+    for name in ("emails", "rq/emails", "redisqueue.redisqueue.dev/emails"):
+        assert plain_name(name) == "emails"
+    with pytest.raises(UserError, match="'rqr/emails' is no RedisQueue: give rq/emails"):
+        plain_name("rqr/emails")
