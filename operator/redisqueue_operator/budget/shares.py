@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.decide.budget import (
-    Ceiling,
     Claim,
     Selecting,
     claim_of,
@@ -24,6 +23,7 @@ from redisqueue_operator.decide.budget import (
     why,
 )
 from redisqueue_operator.decide.children.drift import selects
+from redisqueue_operator.decide.scaling import Ceiling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

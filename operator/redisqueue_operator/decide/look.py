@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
     from redis_message_queue.stats import QueueSample
     from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.decide.budget import Ceiling
     from redisqueue_operator.decide.canary import Rollout, Split
     from redisqueue_operator.decide.children.plan import Children
     from redisqueue_operator.decide.queue_conflict import Claimant
-    from redisqueue_operator.decide.scaling import Decision, History
+    from redisqueue_operator.decide.scaling import Ceiling, Decision, History
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.decide.status.worth import Path
     from redisqueue_operator.observe.facts import ChildrenSeen, Hindrance, Observation

@@ -17,12 +17,11 @@ from tests.support.odd_redisqueues import odd_redisqueue
 from redisqueue_operator.api import parse
 from redisqueue_operator.api.definition import schema
 from redisqueue_operator.api.structure import check
-from redisqueue_operator.decide.budget import Ceiling
 from redisqueue_operator.decide.children import children
 from redisqueue_operator.decide.finalizer import FINALIZER
 from redisqueue_operator.decide.look import Done, Facts, Memory, Now
 from redisqueue_operator.decide.plan import plan_of, remembered
-from redisqueue_operator.decide.scaling import History, Policy
+from redisqueue_operator.decide.scaling import Ceiling, History, Policy
 from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.loop.memory import stand_in
 from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, Hindrance

@@ -13,7 +13,6 @@ from tests.support.redisqueue_cases import redis_queue
 
 from redisqueue_operator.api import parse
 from redisqueue_operator.decide.budget import (
-    Ceiling,
     Claim,
     Limit,
     Selecting,
@@ -24,7 +23,7 @@ from redisqueue_operator.decide.budget import (
     shares,
     used,
 )
-from redisqueue_operator.decide.scaling import Policy, explain
+from redisqueue_operator.decide.scaling import Ceiling, Policy, explain
 
 
 def workers(number: float) -> Limit:

@@ -6,7 +6,6 @@ from redisqueue_operator.decide.budget.cost import cost_of
 from redisqueue_operator.decide.budget.sharing import (
     REASONS,
     Allotment,
-    Ceiling,
     Claim,
     Selecting,
     asked,
@@ -21,7 +20,6 @@ __all__ = [
     "REASONS",
     "Allotment",
     "Amount",
-    "Ceiling",
     "Claim",
     "Limit",
     "Selecting",

@@ -136,17 +136,6 @@ def _order(claims: Sequence[Claim]) -> tuple[list[int], list[int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Ceiling:
-    """What a budget says to the decision about one of its queues."""
-
-    budget: str
-    """Its name; empty while the budgets were not read yet."""
-    most: int | None
-    """Workers; None: no more than there are, its share is not known yet."""
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Selecting:
     """A budget, for the question whose a queue is."""
 

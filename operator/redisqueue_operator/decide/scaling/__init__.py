@@ -8,10 +8,11 @@ from redisqueue_operator.decide.scaling.decision import Decision, Rates, Term
 from redisqueue_operator.decide.scaling.explain import explain
 from redisqueue_operator.decide.scaling.history import STEP_SECONDS, History
 from redisqueue_operator.decide.scaling.live_pods import is_hung, reports_by_pod, survivors, to_retire
-from redisqueue_operator.decide.scaling.policy import Mode, Policy
+from redisqueue_operator.decide.scaling.policy import Ceiling, Mode, Policy
 
 __all__ = [
     "STEP_SECONDS",
+    "Ceiling",
     "Decision",
     "History",
     "Mode",

@@ -12,8 +12,7 @@ import pytest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, settled, worker
 
 from redisqueue_operator.decide import scaling
-from redisqueue_operator.decide.budget import Ceiling
-from redisqueue_operator.decide.scaling import History, Mode, Policy
+from redisqueue_operator.decide.scaling import Ceiling, History, Mode, Policy
 from redisqueue_operator.decide.scaling.explain import BLOCKED
 from redisqueue_operator.decide.scaling.limits import Limits
 from redisqueue_operator.observe.facts import Others

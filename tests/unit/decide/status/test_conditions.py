@@ -9,9 +9,8 @@ import pytest
 from tests.support.observations import Story, fleet, pod, queue, seen, worker
 from tests.support.resources import manifest, redis_queue
 
-from redisqueue_operator.decide.budget import Ceiling
 from redisqueue_operator.decide.canary import Phase, Rollout
-from redisqueue_operator.decide.scaling import Policy
+from redisqueue_operator.decide.scaling import Ceiling, Policy
 from redisqueue_operator.decide.status import build_status
 from redisqueue_operator.observe.facts import ApplyOutcome, Observation, ServerObservation
 

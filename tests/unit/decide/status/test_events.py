@@ -8,9 +8,8 @@ import pytest
 from tests.support.observations import fleet, once, pod, queue, seen
 from tests.support.resources import redis_queue
 
-from redisqueue_operator.decide.budget import Ceiling
 from redisqueue_operator.decide.canary import Phase, Rollout
-from redisqueue_operator.decide.scaling import Policy
+from redisqueue_operator.decide.scaling import Ceiling, Policy
 from redisqueue_operator.decide.status import build_status, events_between
 from redisqueue_operator.observe.facts import ApplyOutcome, Observation, ServerObservation
 

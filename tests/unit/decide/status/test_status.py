@@ -9,8 +9,7 @@ import pytest
 from tests.support.observations import Story, fleet, once, pod, queue, seen, worker
 from tests.support.resources import redis_queue
 
-from redisqueue_operator.decide.budget import Ceiling
-from redisqueue_operator.decide.scaling import Decision, Policy, Rates
+from redisqueue_operator.decide.scaling import Ceiling, Decision, Policy, Rates
 from redisqueue_operator.decide.status import COUNTERS_SECONDS, build_status, worth_writing
 from redisqueue_operator.decide.status.worth import rounded, significant
 from redisqueue_operator.observe.facts import ApplyOutcome, Observation
