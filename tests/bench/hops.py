@@ -66,6 +66,7 @@ def of_a_queue(client: redis.Redis, name: str) -> dict[str, Callable[[], object]
     return {
         "publish": lambda: queue.publish(str(next(numbers))),
         "publish without deduplication": lambda: plain.publish(str(next(numbers))),
+        "enqueue": lambda: queue.enqueue(str(next(numbers))),
         "process_message": process_message,
     }
 

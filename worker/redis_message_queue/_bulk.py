@@ -6,12 +6,21 @@ import hashlib
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from redis_message_queue import envelope
 from redis_message_queue._request_size import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.keys import Marker, purged
-from redis_message_queue.operations import PENDING_FULL, Call, Text, as_text, lanes_of, milliseconds, script
+from redis_message_queue.operations import (
+    PENDING_FULL,
+    Call,
+    Text,
+    as_text,
+    lanes_of,
+    milliseconds,
+    publish_keys,
+    script,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,12 +30,12 @@ if TYPE_CHECKING:
 
 # Lua can only pass so many values to one command; more messages take another round trip.
 MOST_AT_ONCE = 500
+Request: TypeAlias = "tuple[Sequence[str], Sequence[str], str]"
+"""Stored messages, the names of their markers, and an id that nothing else has."""
 
 
-def publish_requests(
-    messages: Sequence[str], markers: Sequence[str] | None
-) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-    """Stored messages and the names of their markers, cut into what goes in one request each."""
+def publish_requests(messages: Sequence[str], markers: Sequence[str] | None) -> Iterator[Request]:
+    """Cut into what goes in one request each."""
     for start in range(0, len(messages), MOST_AT_ONCE):
         texts = messages[start : start + MOST_AT_ONCE]
         names: Sequence[str] = () if markers is None else markers[start : start + MOST_AT_ONCE]
@@ -37,11 +46,11 @@ def publish_requests(
             stored = [*map(envelope.encode, texts)]
         # Nearly always there is little to send: then it is not measured. A character is at most four bytes.
         if sum(map(len, stored)) + 4 * sum(map(len, names)) <= BYTES_AT_ONCE:
-            yield stored, names
+            yield stored, names, envelope.new_id()
             continue
         pairs = zip(stored, names or itertools.repeat(""), strict=False)
         for part in parts(pairs, _size_of_pair, MOST_AT_ONCE):
-            yield [one for one, _ in part], [name for _, name in part] if names else ()
+            yield [one for one, _ in part], [name for _, name in part] if names else (), envelope.new_id()
 
 
 def _stored(message: str, marker: str) -> str:
@@ -58,6 +67,9 @@ class Published(NamedTuple):
 
     new: bool
     holder: str | None = None
+
+
+_ONE_IS_NEW = (Published(True),)
 
 
 def publish_many(
@@ -83,11 +95,22 @@ def publish_many(
     that have a lane, or a cap that counts them. `answered` are records of earlier calls, to be removed.
     """
     cap = "" if max_pending_length is None else max_pending_length
+    told = "1" if named else ""
+    if len(stored) == 1 and not where and not lanes:  # one by one: the work of a `publish`, and no more
+        ttl_seconds = deduplication_ttl_seconds if markers else ""
+        return Call(
+            script("publish"),
+            (replay_key, *markers, *answered),
+            (stored[0],),
+            _published_one if named else _flag,
+            names=publish_keys(target),
+            tail=(cap, overload_policy, ttl_seconds, replay_ttl_ms, told),
+        )
     numbers = (deduplication_ttl_seconds, replay_ttl_ms, cap, overload_policy, where)
     return Call(
         script("publish_many"),
         (target, replay_key, *markers, *lanes, *answered),
-        (*numbers, "1" if named else "", len(markers), "1" if lanes else "", *stored),
+        (*numbers, told, len(markers), "1" if lanes else "", *stored),
         _published if named else _flags,
     )
 
@@ -108,6 +131,16 @@ def moment(at: datetime) -> str:
 def _flags(reply: Text) -> tuple[bool, ...] | int:
     digits = as_text(reply)
     return PENDING_FULL if digits == "-1" else tuple(digit == "1" for digit in digits)
+
+
+def _flag(reply: int) -> tuple[bool, ...] | int:
+    return PENDING_FULL if reply == PENDING_FULL else (reply == 1,)
+
+
+def _published_one(reply: Text | int) -> tuple[Published, ...] | int:
+    if isinstance(reply, int):
+        return _ONE_IS_NEW if reply == 1 else reply
+    return _published(reply)
 
 
 def _published(reply: Text) -> tuple[Published, ...] | int:

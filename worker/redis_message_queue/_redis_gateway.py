@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 import redis.exceptions
@@ -253,24 +253,23 @@ class RedisGateway(GatewayAdmin):
 
     def _publish_many(
         self,
-        target: str,
-        requests: Iterable[tuple[Sequence[str], Sequence[str]]],
+        requests: Iterable[_bulk.Request],
         *,
+        target: str,
         where: str = "",
         deduplication_seconds: int | None = None,
         named: bool = False,
         laned: bool = False,
     ) -> list[Any]:
-        """Publish in order, each request (stored messages, markers) in a round trip of its own."""
+        """Publish in order, each request in a round trip of its own."""
         if self._sender.unprobed:
             self._sender.probe()
         answers: list[Any] = []
-        immediate = where in ("", _bulk.FRONT)
-        lanes = (
-            operations.lanes_of(target) if immediate and (laned or self._options.max_pending_length) else ()
-        )
-        for stored, markers in requests:
-            record = f"{target}:publish_operation_result:{new_id()}"
+        cap = self._options.max_pending_length
+        in_lanes = where in ("", _bulk.FRONT) and (laned or cap is not None)
+        lanes = operations.lanes_of(target) if in_lanes else ()
+        for stored, markers, call_id in requests:
+            record = f"{target}:publish_operation_result:{call_id}"
             call = _bulk.publish_many(
                 target=target,
                 stored=stored,
@@ -278,14 +277,16 @@ class RedisGateway(GatewayAdmin):
                 deduplication_ttl_seconds=deduplication_seconds or self._deduplication_seconds,
                 replay_key=record,
                 replay_ttl_ms=self._publish_record_ms,
-                max_pending_length=self._options.max_pending_length,
+                max_pending_length=cap,
                 overload_policy=self._options.pending_overload_policy,
                 where=where,
                 named=named,
                 lanes=lanes,
                 answered=self._answered.pop(target, ()),
             )
-            answers.extend(cast("tuple[Any, ...]", self._bounded(target, partial(self._call_retrying, call))))
+            send = partial(self._call_retrying, call)
+            told: Any = send() if cap is None else self._bounded(target, send)
+            answers.extend(told)
             self._answered.add(target, record)
         return answers
 

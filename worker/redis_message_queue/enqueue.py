@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from redis_message_queue import _bulk, envelope
@@ -43,18 +43,24 @@ class Receipt:
 
 
 class Entry(NamedTuple):
-    """A message to enqueue; `marker` is empty without deduplication."""
+    """A message to enqueue; `marker` is empty without deduplication. `call_id` nothing else has."""
 
     message_id: str
     stored: str
-    marker: str = ""
+    marker: str
+    call_id: str
+
+    @property
+    def request(self) -> _bulk.Request:
+        """What is sent of it, if it goes alone."""
+        return (self.stored,), (self.marker,) if self.marker else (), self.call_id
 
     def receipt(self, answer: _bulk.Published) -> Receipt:
         """What the script answered to it."""
         return Receipt(self.message_id, answer.new, answer.holder)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)  # without slots: what follows from them is reckoned once
 class EnqueueOptions:
     """The arguments of an enqueue that hold for all of its messages, checked."""
 
@@ -97,14 +103,16 @@ class EnqueueOptions:
 
     def check_policy(self, overload_policy: str, *, keyed: bool, limited: bool = False) -> None:
         """Raise ConfigurationError for what a queue that drops the oldest cannot keep."""
+        if overload_policy != "drop_oldest":
+            return
         what = "'deduplication_key'" if keyed else "'at_front'" if self.at_front else ""
-        if overload_policy == "drop_oldest" and (limited or self.priority != "normal"):
+        if limited or self.priority != "normal":
             name = "limit_key" if limited else "priority"
             raise ConfigurationError(
                 f"'{name}' cannot be combined with drop_oldest: the oldest of all is not known among several"
                 " levels and keys"
             )
-        if what and overload_policy == "drop_oldest":
+        if what:
             raise ConfigurationError(
                 f"{what} cannot be combined with drop_oldest: "
                 + (
@@ -114,31 +122,47 @@ class EnqueueOptions:
                 )
             )
 
-    @property
+    @cached_property
     def where(self) -> str:
         """See `_bulk.publish_many`."""
         if self.at is not None:
             return _bulk.moment(self.at)
         return _bulk.FRONT if self.at_front else _bulk.after(self.delay_seconds)
 
-    def target(self, keys: QueueKeys) -> str:
-        """The key that the messages go to."""
-        return keys.pending if self.where in ("", _bulk.FRONT) else keys.delayed
+    @cached_property
+    def lane(self) -> str | None:
+        """See `envelope.lane_of`."""
+        return envelope.lane_of(self.priority, self.limit_key)
+
+    def how(self, keys: QueueKeys) -> dict[str, Any]:
+        """How a gateway publishes them."""
+        return {
+            "target": keys.pending if self.where in ("", _bulk.FRONT) else keys.delayed,
+            "where": self.where,
+            "deduplication_seconds": self.deduplication_seconds,
+            "named": True,
+        }
 
 
-def checked(**options: Any) -> EnqueueOptions:
-    """The same as `EnqueueOptions(**options)`; what most calls have in common is checked once."""
-    if options.get("limit_key") is not None:  # there may be any number of them
-        return EnqueueOptions(**options)
-    try:
-        return _remembered(**options)
-    except TypeError:  # one that has no hash, or that is refused: in the words of the check
-        return EnqueueOptions(**options)
+def checked(
+    delay_seconds: float | None,
+    at: datetime | None,
+    deduplication_seconds: int | None,
+    at_front: bool,
+    priority: Priority,
+    limit_key: str | None,
+) -> EnqueueOptions:
+    """The same as `EnqueueOptions`; what most calls have in common is checked once."""
+    common = delay_seconds, at, deduplication_seconds, at_front, priority
+    if limit_key is None:  # there may be any number of them
+        try:
+            return _remembered(*common)
+        except TypeError:  # one that has no hash, or that is refused: in the words of the check
+            pass
+    return EnqueueOptions(*common, limit_key)
 
 
-@lru_cache(64, typed=True)
-def _remembered(**options: Any) -> EnqueueOptions:
-    return EnqueueOptions(**options)
+_remembered = lru_cache(64, typed=True)(EnqueueOptions)
 
 
 def entry(
@@ -150,7 +174,7 @@ def entry(
     lane: str | None = None,
 ) -> Entry:
     """One message, ready to be sent. Raises as `written` does, and for an id or a key that cannot be one."""
-    salt = None
+    call_id, salt = envelope.new_id(), None
     if message_id is not None:
         check(message_id=message_id)
         if not _MESSAGE_ID.fullmatch(message_id) or message_id.startswith(envelope.RAW_ID):
@@ -158,10 +182,11 @@ def entry(
                 f"'message_id' must be 1 to 128 visible ASCII characters without quotes and backslashes, and"
                 f" not begin with {envelope.RAW_ID!r}, got {message_id!r}"
             )
-        salt = envelope.new_id()[:12]
-    chosen = message_id or envelope.new_id()
+        salt = call_id[:12]
+    chosen = message_id or call_id
     stored = envelope.encode(written(payload, limits), chosen, key=deduplication_key, salt=salt, lane=lane)
-    return Entry(chosen, stored, "" if deduplication_key is None else keys.deduplication(deduplication_key))
+    marker = "" if deduplication_key is None else keys.deduplication(deduplication_key)
+    return Entry(chosen, stored, marker, call_id)
 
 
 def several(
@@ -221,20 +246,19 @@ def entries_of(
     chosen: EnqueueOptions,
     limits: PayloadLimits,
     names: QueueKeys,
-    message_id: str | None,
 ) -> list[Entry]:
     """Each payload with its deduplication key and its limit key, ready to be sent. Raises as `entry`."""
     lanes = [envelope.lane_of(chosen.priority, limit_key) for limit_key in limit_keys]
     return [
-        entry(payload, limits, names, key, message_id, lane)
+        entry(payload, limits, names, key, None, lane)
         for payload, key, lane in zip(payloads, keys, lanes, strict=True)
     ]
 
 
-def requests(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-    """Stored messages and the names of their markers, cut into what goes in one request each."""
-    for part in (entries,) if len(entries) == 1 else parts(entries, _size_of, _bulk.MOST_AT_ONCE):
-        yield [one.stored for one in part], [one.marker for one in part if one.marker]
+def requests(entries: Sequence[Entry]) -> Iterator[_bulk.Request]:
+    """Cut into what goes in one request each."""
+    for part in parts(entries, _size_of, _bulk.MOST_AT_ONCE):
+        yield [one.stored for one in part], [one.marker for one in part if one.marker], part[0].call_id
 
 
 def _size_of(one: Entry) -> int:

@@ -167,10 +167,10 @@ def publish(
     cap = "" if max_pending_length is None else max_pending_length
     return Call(
         script("publish"),
-        (deduplication_key, replay_key, *answered),
+        (replay_key, deduplication_key, *answered),
         (stored,),
         int,
-        names=_publish_keys(pending),
+        names=publish_keys(pending),
         tail=(cap, overload_policy, deduplication_ttl_seconds, replay_ttl_ms),
     )
 
@@ -180,7 +180,7 @@ def add_bounded(
 ) -> Call[int]:
     """Publish into a list with a cap: 1 published, -1 (`PENDING_FULL`) nothing done."""
     args = (stored, max_pending_length, overload_policy)
-    return Call(script("publish"), (), args, int, names=_publish_keys(pending))
+    return Call(script("publish"), (), args, int, names=publish_keys(pending))
 
 
 def lanes_of(pending: str) -> tuple[str, str]:
@@ -190,7 +190,8 @@ def lanes_of(pending: str) -> tuple[str, str]:
 
 
 @lru_cache(_QUEUES)
-def _publish_keys(pending: str) -> tuple[Text, ...]:
+def publish_keys(pending: str) -> tuple[Text, ...]:
+    """The KEYS that all calls of the script `publish` begin with."""
     return encoded(pending, lane_keys(pending).waiting)
 
 

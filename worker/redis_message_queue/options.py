@@ -223,6 +223,19 @@ class QueueOptions(_Options):
         if self.on_heartbeat_failure is not None and self.heartbeat_interval_seconds is None:
             raise ConfigurationError("'on_heartbeat_failure' requires 'heartbeat_interval_seconds'")
 
+    def check_one_publish(self, key: str | None, seconds: int | None) -> None:
+        """Raise ConfigurationError for a deduplication that one publish cannot ask of this queue."""
+        if key is not None and self.pending_overload_policy == "drop_oldest":
+            raise ConfigurationError(
+                "'deduplication_key' cannot be combined with drop_oldest: publishing a dropped message again"
+                " would be silently suppressed"
+            )
+        if seconds is not None and key is None and not self.deduplication:
+            raise ConfigurationError(
+                "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key', or"
+                " deduplication=True to the queue"
+            )
+
     def check_own_client(self) -> None:
         """Rules of the `client=` way, where the queue builds its gateway."""
         lease_seconds = self.visibility_timeout_seconds

@@ -114,7 +114,7 @@ class RedisMessageQueue(LookingQueue):
                 deduplication_key=deduplication_key,
                 deduplication_seconds=deduplication_seconds,
             )
-            self._check_deduplication(deduplication_key, deduplication_seconds)
+            self._options.check_one_publish(deduplication_key, deduplication_seconds)
             flags = self._publish(
                 self._publish_all, [message], delay_seconds, deduplication_key, deduplication_seconds
             )
@@ -174,16 +174,9 @@ class RedisMessageQueue(LookingQueue):
         that is not UTF-8, ConfigurationError for arguments, QueueBackpressureError when the queue is full,
         QueueDrainedError after `drain()`, RetryBudgetExhaustedError when Redis stays away.
         """
-        chosen = checked(
-            delay_seconds=delay_seconds,
-            at=at,
-            deduplication_seconds=deduplication_seconds,
-            at_front=at_front,
-            priority=priority,
-            limit_key=limit_key,
-        )
+        chosen = checked(delay_seconds, at, deduplication_seconds, at_front, priority, limit_key)
         chosen.check_keys(deduplication_key)
-        receipts = self._publish(self._enqueue_all, [payload], [deduplication_key], chosen, message_id)
+        receipts = self._publish(self._enqueue_one, payload, deduplication_key, chosen, message_id)
         return receipts[0]
 
     def enqueue_many(
@@ -204,16 +197,10 @@ class RedisMessageQueue(LookingQueue):
         is one for all. As with `publish_many()` 500 go in a round trip, or 512 KiB, and each round trip is
         all or nothing; nothing is sent unless every payload can be written.
         """
-        chosen = checked(
-            delay_seconds=delay_seconds,
-            at=at,
-            deduplication_seconds=deduplication_seconds,
-            priority=priority,
-            limit_key=limit_key,
-        )
+        chosen = checked(delay_seconds, at, deduplication_seconds, False, priority, limit_key)
         many, keys = several(payloads, deduplication_keys)
         chosen.check_keys(*keys)
-        return self._publish(self._enqueue_all, many, keys, chosen, None, limit_keys)
+        return self._publish(self._enqueue_all, many, keys, chosen, limit_keys)
 
     @contextmanager
     def process_message(self) -> Iterator[MessageData | None]:

@@ -18,7 +18,7 @@ from redis_message_queue.asyncio._claiming import ClaimLoop
 from redis_message_queue.asyncio._processing import Op, Out, Processing, QueueParts, Reporter, elapsed_ms
 from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.client_checks import check_cluster_keys, warn_of_small_pool
-from redis_message_queue.enqueue import EnqueueOptions, Receipt, entries_of, limit_keys_of, requests
+from redis_message_queue.enqueue import EnqueueOptions, Receipt, entries_of, entry, limit_keys_of, requests
 from redis_message_queue.envelope import default_deduplication_key, text_digest
 from redis_message_queue.exceptions import (
     ConfigurationError,
@@ -115,19 +115,6 @@ class BaseQueue:
 
     # -- publish --
 
-    def _check_deduplication(self, key: str | None, seconds: int | None) -> None:
-        """Raise ConfigurationError for what one publish cannot ask of this queue."""
-        if key is not None and self._options.pending_overload_policy == "drop_oldest":
-            raise ConfigurationError(
-                "'deduplication_key' cannot be combined with drop_oldest: publishing a dropped message again"
-                " would be silently suppressed"
-            )
-        if seconds is not None and key is None and not self._options.deduplication:
-            raise ConfigurationError(
-                "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key', or"
-                " deduplication=True to the queue"
-            )
-
     async def _publish(self, enqueue: Callable[..., Awaitable[list[T]]], *args: Any) -> list[T]:
         """Run `enqueue` as a publish of this queue and report how it ended, for each message."""
         began, caller = time.monotonic(), _io.caller()
@@ -202,41 +189,44 @@ class BaseQueue:
             markers = await self._markers(messages, texts)
         answers = await self._send(
             gateway,
-            self.key.pending if delay_seconds is None else self.key.delayed,
             _bulk.publish_requests(texts, markers),
+            target=self.key.pending if delay_seconds is None else self.key.delayed,
             where=_bulk.after(delay_seconds),
             deduplication_seconds=seconds,
             named=key is not None,
         )
         return answers if key is None else [answer.new for answer in answers]
 
+    async def _enqueue_one(
+        self, payload: object, key: str | None, chosen: EnqueueOptions, message_id: str | None
+    ) -> list[Receipt]:
+        gateway, laned = self._built_in("enqueue()"), chosen.lane is not None
+        limited = chosen.limit_key is not None
+        chosen.check_policy(gateway.pending_overload_policy, keyed=key is not None, limited=limited)
+        one = entry(payload, self._limits, self.key, key, message_id, chosen.lane)
+        answers = await self._send(gateway, (one.request,), laned=laned, **chosen.how(self.key))
+        return [one.receipt(answers[0])]
+
     async def _enqueue_all(
         self,
         payloads: Sequence[object],
         keys: Sequence[str | None],
         chosen: EnqueueOptions,
-        message_id: str | None = None,
         limit_keys: Iterable[str | None] | None = None,
     ) -> list[Receipt]:
         gateway = self._built_in("enqueue()")
         limited = limit_keys_of(len(payloads), chosen, limit_keys)
         chosen.check_policy(gateway.pending_overload_policy, keyed=any(keys), limited=any(limited))
-        entries = entries_of(payloads, keys, limited, chosen, self._limits, self.key, message_id)
-        answers = await self._send(
-            gateway,
-            chosen.target(self.key),
-            requests(entries),
-            where=chosen.where,
-            deduplication_seconds=chosen.deduplication_seconds,
-            named=True,
-            laned=any(limited) or chosen.priority != "normal",
-        )
+        entries = entries_of(payloads, keys, limited, chosen, self._limits, self.key)
+        laned = any(limited) or chosen.lane is not None
+        answers = await self._send(gateway, requests(entries), laned=laned, **chosen.how(self.key))
         return [one.receipt(answer) for one, answer in zip(entries, answers, strict=True)]
 
     async def _send(self, gateway: RedisGateway, *what: Any, **how: Any) -> list[Any]:
-        seconds = self._options.publish_timeout_seconds
-        send = partial(gateway._publish_many, *what, **how)  # noqa: SLF001
-        answers: list[Any] = await (send() if seconds is None else _io.in_time(seconds, send))
+        send, seconds = gateway._publish_many, self._options.publish_timeout_seconds  # noqa: SLF001
+        if seconds is None:
+            return await send(*what, **how)
+        answers: list[Any] = await _io.in_time(seconds, partial(send, *what, **how))
         return answers
 
     async def _markers(self, messages: list[str | dict[str, Any]], texts: list[str]) -> list[str]:

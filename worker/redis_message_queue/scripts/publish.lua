@@ -1,42 +1,33 @@
--- Publish, unless a message with the same deduplication key was published within its time to live.
--- KEYS  1 pending, 2 waiting (see lanes), and with a deduplication key 3 its marker, 4 replay record of this call, then
---       records of earlier calls that nobody needs any more
--- ARGV  1 stored message, 2 cap of pending or '', 3 overload policy, 4 marker TTL s, 5 replay TTL ms
--- reply 1 published, 0 duplicate, -1 pending is full
+-- Publish one message, unless one with the same deduplication key was published within its time to live.
+-- KEYS  1 pending, 2 waiting (see lanes), and for a call that may be repeated 3 its replay record, with a deduplication key
+--       4 its marker, then records of earlier calls that nobody needs any more
+-- ARGV  1 stored message, 2 cap of pending or '', 3 overload policy, 4 marker TTL s or '' without a marker, 5 replay TTL ms,
+--       6 '1' to tell of a duplicate who holds the key
+-- reply 1 published, 0 duplicate, -1 pending is full; if that is to be told, then for a duplicate '0', a line feed and the id
+--       that the marker holds, '' where it holds none
 -- cost  O(1)
 --#include base
 --#include types
 --#include guard
 --#include holder
-local pending, waiting, marker, record, cap = KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[2])
+local pending, waiting, record, cap = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[2])
+local marker = tonumber(ARGV[4]) and KEYS[4]
+local answered = marker and 5 or 4
 
 local function wrong()
-  return check(marker and { marker, 'string', pending, 'list', record, 'string' } or { pending, 'list' }) or check({ waiting, 'zset' })
+  return marker and check({ marker, 'string' }) or check({ pending, 'list' }) or record and check({ record, 'string' })
+    or check({ waiting, 'zset' })
 end
 
-local function answer(result)
-  if record then call('SET', record, result, 'PX', ARGV[5]) end
-  if KEYS[5] then call('DEL', unpack(KEYS, 5)) end
-  return result
-end
-
-local function push(dropped)
-  local pushed = pcall_redis('LPUSH', pending, ARGV[1])
-  if type(pushed) ~= 'table' then return end
-  if dropped then call('RPUSH', pending, dropped) end
-  if not marker then return wrong() or redis.error_reply(pushed.err) end
-  call('DEL', marker)
-  local alien = wrong()
-  if alien then return alien end
-  local err, left = pushed.err, 'the deduplication marker was removed'
-  --#include refused
-end
-
-if marker and call('EXISTS', marker, record) > 0 then
+if record and call('EXISTS', record, marker or record) > 0 then
   local alien = wrong()
   if alien then return alien end
   local before = call('GET', record)
-  return before and tonumber(before) or answer(0)
+  if before then return tonumber(before) or before end
+  local held = ARGV[6] == '1' and '0\n' .. (string.match(call('GET', marker), '^[!-~]+$') or '') or 0
+  call('SET', record, held, 'PX', ARGV[5])
+  if KEYS[answered] then call('DEL', unpack(KEYS, answered)) end
+  return held
 end
 return guarded(wrong, function()
   local dropped
@@ -44,11 +35,18 @@ return guarded(wrong, function()
     if ARGV[3] ~= 'drop_oldest' then return -1 end
     dropped = call('RPOP', pending) or nil
   end
-  local marked = marker and pcall_redis('SET', marker, holder_of(ARGV[1]), 'EX', ARGV[4])
-  if marked and marked.err then
+  -- Memory may refuse the first write, an ACL any: then nothing of this call stays.
+  local reply = record and pcall_redis('SET', record, 1, 'PX', ARGV[5]) or {}
+  if marker and not reply.err then reply = pcall_redis('SET', marker, holder_of(ARGV[1]), 'EX', ARGV[4]) end
+  if not reply.err then reply = pcall_redis('LPUSH', pending, ARGV[1]) end
+  if type(reply) == 'table' then
     if dropped then call('RPUSH', pending, dropped) end
-    local err, left = marked.err, 'nothing was written'
+    if record then call('DEL', record, marker or record) end
+    local alien = wrong()
+    if alien then return alien end
+    local err, left = reply.err, 'nothing was written'
     --#include refused
   end
-  return push(dropped) or answer(1)
+  if KEYS[answered] then call('DEL', unpack(KEYS, answered)) end
+  return 1
 end)
