@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.claim_fault_cases import CLAIM_OPERATIONS
 from tests.support.fault_bench import KEYS, USER
 from tests.support.fault_cases import OPERATIONS
 from tests.support.fault_proxy import nothing
@@ -45,7 +46,7 @@ local wrapped = { call = refusing(redis.call), pcall = refusing(redis.pcall) }
 local redis = setmetatable(wrapped, { __index = redis })
 """
 
-EVERY = OPERATIONS | LANE_OPERATIONS
+EVERY = OPERATIONS | CLAIM_OPERATIONS | LANE_OPERATIONS
 over_operations = pytest.mark.parametrize("operation", EVERY.values(), ids=EVERY)
 
 

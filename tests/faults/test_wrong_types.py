@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from tests.support.claim_fault_cases import CLAIM_OPERATIONS
 from tests.support.fault_cases import OPERATIONS
 from tests.support.fault_proxy import nothing
 from tests.support.lane_fault_cases import LANE_OPERATIONS
@@ -23,7 +24,7 @@ pytestmark = [
     pytest.mark.foreign_keys("a key of each script is replaced by something else"),
 ]
 
-EVERY = OPERATIONS | LANE_OPERATIONS
+EVERY = OPERATIONS | CLAIM_OPERATIONS | LANE_OPERATIONS
 SCRIPTED = {name: operation for name, operation in EVERY.items() if name != "publish without deduplication"}
 
 

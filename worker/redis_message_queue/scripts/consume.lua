@@ -40,7 +40,6 @@ if settling then return redis.error_reply(type(answer) == 'table' and answer.err
 --#include records
 --#include promote
 --#include reclaim
---#include own_envelope
 --#include claim
 --#include settle
 --#include notes

@@ -6,63 +6,63 @@
 -- reply 1 done, 0 not there or no longer ours: nothing changed
 -- cost  O(distance from the nearer end of processing)
 --#include base
---#include types
---#include guard
---#include admit
---#include take_out
---#include records
---#include settle
-local keys = { pending = KEYS[1], processing = KEYS[1], deadlines = KEYS[2], tokens = KEYS[3], counter = KEYS[4],
-  counts = KEYS[5], refs = KEYS[6], ids = KEYS[7], backrefs = KEYS[8] }
-local record, destination = KEYS[9], ARGV[4] and KEYS[10]
-local stored, token, answered = ARGV[1], ARGV[2] ~= '' and ARGV[2] or nil, destination and 11 or 10
+local keys = { processing = KEYS[1], counter = KEYS[4] }
+local deadlines, tokens, counts, refs, ids, backrefs, record = KEYS[2], KEYS[3], unpack(KEYS, 5, 9)
+local stored, token, how = ARGV[1], ARGV[2] ~= '' and ARGV[2] or nil, ARGV[4]
+local destination = how and KEYS[10]
 
 local function wrong()
-  return check_leases(keys) or check({ record, 'string' }) or (destination and check({ destination, 'list' }))
+  --#include types
+  return check({ keys.processing, 'list', deadlines, 'zset', tokens, 'hash', keys.counter, 'string', counts, 'hash', refs, 'hash',
+    ids, 'hash', backrefs, 'hash', record, 'string' }) or (destination and check({ destination, 'list' }))
 end
 
-local function place()
-  call(ARGV[4], destination, ARGV[5])
-  return ARGV[4] == 'LPUSH' and 'LPOP' or 'RPOP', destination
-end
-
--- A claim without a lease is known by its value.
-local function take_unleased()
-  local removed
-  if destination then removed = take_out(keys, stored, nil, place()) else removed = take_out(keys, stored) end
-  local claim = removed == 1 and call('HGET', keys.backrefs, stored)
-  if claim then
-    call('HDEL', keys.ids, claim)
-    call('HDEL', keys.backrefs, stored)
-    pcall_redis('DEL', keys.processing .. ':claim_result:' .. claim)
-  end
-  return removed
-end
-
-local function take_leased()
-  local one = { stored, token }
-  settle(keys, { one }, destination and place)
-  if one.applied == 1 then call('HDEL', keys.counts, stored) end
-  return one.applied
-end
-
--- Most calls find none of these, and then there is nothing to check or to read in them.
-keys.records = call('EXISTS', keys.refs, keys.ids, keys.backrefs, record) > 0
-if keys.records then
-  local alien = wrong()
-  if alien then return alien end
-end
-return guarded(wrong, function()
-  local before = keys.records and call('GET', record)
-  if token and call('HGET', keys.tokens, stored) ~= token then return before and 1 or 0 end
+local function body()
+  -- Most calls find none of these, and then there is nothing to read in them.
+  local known = call('EXISTS', refs, ids, backrefs, record) > 0
+  local before = known and call('GET', record)
+  if token and call('HGET', tokens, stored) ~= token then return before and 1 or 0 end
   if before and not token then return tonumber(before) end
-  -- Read before anything is written: each fails for a key of another type.
+
+  -- What is written to is read before anything is written: each of these fails for a key of another type. A claim without
+  -- a lease is known by its value.
+  --#include take_out
   keys.length = call('LLEN', keys.processing)
-  call('ZSCORE', keys.deadlines, stored)
-  call('HGET', keys.counts, stored)
-  admit(keys.refs, answered)
-  local removed = token and take_leased() or not token and take_unleased()
+  local holder = token or stored
+  local claim = known and call('HGET', backrefs, holder)
+  if claim then call('HGET', ids, claim) end
+  local remembered = claim and not token and keys.processing .. ':claim_result:' .. claim
+  if token then
+    call('ZSCORE', deadlines, stored)
+    call('HGET', counts, stored)
+    remembered = known and call('HGET', refs, token)
+    keys.newest = keys.length > SHORT and tonumber(call('GET', keys.counter)) or 0
+  end
+
+  local first = destination and 11 or 10
+  if KEYS[first] then call('DEL', unpack(KEYS, first)) else call('HDEL', refs, '') end -- see admit
+  local removed
+  if destination then
+    call(how, destination, ARGV[5])
+    removed = take_out(keys, stored, token, how == 'LPUSH' and 'LPOP' or 'RPOP', destination)
+  else
+    removed = take_out(keys, stored, token)
+  end
+  if removed == 1 and token then
+    call('HDEL', tokens, stored)
+    call('ZREM', deadlines, stored)
+    if remembered then call('HDEL', refs, token) end
+    call('HDEL', counts, stored)
+  end
+  if removed == 1 and claim then
+    call('HDEL', ids, claim)
+    call('HDEL', backrefs, holder)
+  end
+  -- The name is data, so in a cluster it may be out of reach: then its own expiry removes it.
+  if removed == 1 and remembered then pcall_redis('DEL', remembered) end
   -- With a lease only success is recorded: a failure can be found out again.
   if removed == 1 or not token then call('SET', record, removed, 'PX', ARGV[3]) end
   return removed
-end)
+end
+
+--#include guard

@@ -7,14 +7,13 @@
 --       that the marker holds, '' where it holds none
 -- cost  O(1)
 --#include base
---#include types
---#include guard
 --#include holder
 local pending, waiting, record, cap = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[2])
 local marker = tonumber(ARGV[4]) and KEYS[4]
 local answered = marker and 5 or 4
 
 local function wrong()
+  --#include types
   return marker and check({ marker, 'string' }) or check({ pending, 'list' }) or record and check({ record, 'string' })
     or check({ waiting, 'zset' })
 end
@@ -29,7 +28,7 @@ if record and call('EXISTS', record, marker or record) > 0 then
   if KEYS[answered] then call('DEL', unpack(KEYS, answered)) end
   return held
 end
-return guarded(wrong, function()
+local function body()
   local dropped
   if cap and call('LLEN', pending) + call('ZCARD', waiting) >= cap then
     if ARGV[3] ~= 'drop_oldest' then return -1 end
@@ -49,4 +48,5 @@ return guarded(wrong, function()
   end
   if KEYS[answered] then call('DEL', unpack(KEYS, answered)) end
   return 1
-end)
+end
+--#include guard

@@ -19,37 +19,6 @@ local function lease(keys, stored, want)
   return nil, count, 'lease token: ' .. written.err
 end
 
--- Turn the message at the head of processing into a dead letter; why, if a write was refused.
-local function bury(keys, dead_list, stored)
-  local _, payload = unwrap(stored)
-  local written = pcall_redis('LPUSH', dead_list, payload)
-  if type(written) == 'table' then return 'dead letter: ' .. written.err end
-  written = pcall_redis('LREM', keys.processing, 1, stored)
-  if type(written) == 'table' then
-    call('LPOP', dead_list)
-    return 'dead letter: ' .. written.err
-  end
-  call('HDEL', keys.counts, stored)
-end
-
--- What becomes of a message without a lease: a dead letter, unless there is a problem; then it is pending again, not
--- counted, and the reply says why, and whether to go on with others: what cannot be buried waits behind them all.
-local function without_lease(keys, stored, count, problem, dead_list)
-  local buries = false
-  if not problem then
-    -- Rare enough for all the checks: a dead letter stays one, also when the claim that follows it is refused.
-    local alien = keys.wrong()
-    buries = not alien
-    alien = alien or keys.wrong(true)
-    problem = alien and alien.err or bury(keys, dead_list, stored)
-  end
-  if problem then
-    call('LMOVE', keys.processing, keys.pending, 'LEFT', buries and 'LEFT' or 'RIGHT')
-    if (count or 0) > 0 and call('HINCRBY', keys.counts, stored, -1) <= 0 then call('HDEL', keys.counts, stored) end
-  end
-  return problem, buries
-end
-
 -- The next message, at the head of processing now. What is to be cancelled is taken out on the way.
 local function next_pending(keys, want)
   local stored
@@ -83,6 +52,7 @@ local function claim(keys, want)
     local token, delivery, refused
     if string.sub(stored, 1, #PREFIX) ~= PREFIX
         and (call('HEXISTS', keys.tokens, stored) == 1 or want.delayed and call('ZSCORE', want.delayed, stored)) then
+      --#include own_envelope
       stored, refused = own_envelope(keys.processing, stored, want.unique .. at)
     end
     if not refused then token, delivery, refused = lease(keys, stored, want) end
@@ -90,6 +60,7 @@ local function claim(keys, want)
       claims[at] = { stored, token, delivery }
       if want.granted and want.granted(claims[at], care) then break end
     else
+      --#include without_lease
       local others
       refused, others = without_lease(keys, stored, delivery, refused, want.dead)
       refusal = refused or refusal
