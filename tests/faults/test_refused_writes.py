@@ -81,7 +81,7 @@ async def test_any_single_write_may_be_refused(
 ) -> None:
     commands = write_commands(redis_client)
     number, seen = 0, 1
-    while seen > number:
+    while seen >= number:  # until there is no such write any more
         number += 1
         with subtests.test(write=number):
             async with open_bench() as bench:

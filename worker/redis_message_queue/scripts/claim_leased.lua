@@ -23,7 +23,8 @@ local function remember(stored, token)
 end
 
 -- The usual claim, by few commands: nothing is remembered, due, expired, cancelled or in lanes, and what waits has no trouble
--- behind it. No answer for any other: it is undone by `unlease`, and the general way takes that one.
+-- behind it. No answer for any other: the general way goes on with what is at the head of processing then. What a refused write
+-- has left behind is undone by `unlease`, so that it is refused there too.
 local claims, moved, stage = {}, nil, 0 -- stage: 1 counted, 2 with a deadline, 3 with a token
 
 local function usual()
@@ -59,6 +60,8 @@ local function usual()
 end
 local done, answer = pcall(usual)
 if done and answer ~= nil then return answer end
+local first = done and claims[1]
+if first then moved = nil end
 --#include unlease
 
 --#include admit
@@ -96,7 +99,7 @@ local function body()
     if again then return again end
   end
   local late = call('ZRANGEBYSCORE', keys.deadlines, '-inf', now, 'LIMIT', 0, 1)[1]
-  admit(keys.refs, answered)
+  if not first then admit(keys.refs, answered) end
 
   local reclaimed, dead, facts = 0, 0, {}
   if due or late then
@@ -133,7 +136,7 @@ local function body()
     dead = dead + 1
     facts[#facts + 1], facts[#facts + 2] = id_of(stored), text(deliveries)
   end
-  local claims, refused = claim(keys, { count = 1, deadline = deadline, counted = limit > 0, limit = limit,
+  local claims, refused = claim(keys, { first = first, count = 1, deadline = deadline, counted = limit > 0, limit = limit,
     dead = dead_list, delayed = delayed, unique = record, buried = buried, cancelled = drop })
   local stored, token, deliveries = unpack(claims[1] or { '', '', '' })
   if lane_of(stored) then -- taken over, it may still be counted for its limit key

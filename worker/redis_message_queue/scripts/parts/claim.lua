@@ -23,16 +23,17 @@ end
 local function next_pending(keys, want)
   local stored
   repeat
-    stored = call('LMOVE', keys.pending, keys.processing, 'RIGHT', 'LEFT')
+    stored, want.first = want.first or call('LMOVE', keys.pending, keys.processing, 'RIGHT', 'LEFT'), nil
   until not (stored and want.cancelled and want.cancelled(stored))
   return stored
 end
 
 -- Claim the oldest of pending: { stored, token, delivery } each, and why one could not be stored, if so. `want` says how:
 -- count, deadline; counted (whether deliveries are), limit (0: none), dead (the list of dead letters); delayed (a set, or
--- nil); unique (a text that no other claim has). Of its functions buried(stored, deliveries) is told of each dead letter;
--- those claimed together have the same care(stored); granted(claim, care) says whether none may follow; and what is
--- cancelled(stored) is out, what is strange(stored) is left where it is, with all behind it.
+-- nil); unique (a text that no other claim has); first (what is at the head of processing already, if anything). Of its
+-- functions buried(stored, deliveries) is told of each dead letter; those claimed together have the same care(stored);
+-- granted(claim, care) says whether none may follow; and what is cancelled(stored) is out, what is strange(stored) is left
+-- where it is, with all behind it.
 local function claim(keys, want)
   local claims, refusal, before = {}, nil, nil
   for _ = 1, want.count + 100 do
