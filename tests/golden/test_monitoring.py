@@ -1,4 +1,4 @@
-"""What the chart's monitors and ConfigMaps are, all switched on, compared with what was agreed on."""
+"""What the chart's monitors and ConfigMaps are, with every option, compared with what was agreed on."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from tests.support.helm import MISSING, Helm, binary
+from tests.support import monitors
+from tests.support.helm import CHARTS, MISSING, Helm, binary
 from tests.support.required import required
 
 if TYPE_CHECKING:
     import pytest
 
 EXPECTED = Path(__file__).parent / "monitoring.yaml"
-PARTS = ("serviceMonitor", "podMonitor", "prometheusRule", "dashboards")
 
 
 def test_monitoring(pytestconfig: pytest.Config) -> None:
     helm = Helm(required(binary("helm"), MISSING.format("helm")))
-    items = helm.template("redis-queue-operator", *(f"monitoring.{part}.enabled=true" for part in PARTS))
+    chart = CHARTS / "redis-queue-operator"
+    target = ("--namespace=system", "--kube-version=1.34.0")
+    made = helm.run("template", "redisqueue", chart, "--values", monitors.VALUES, *target)
+    items = [item for item in yaml.load_all(made, yaml.CSafeLoader) if item]
     found = [item for item in items if item["kind"].endswith(("Monitor", "Rule", "ConfigMap"))]
     for item in found:  # what is in them is tested as it is
         item["data"] = dict.fromkeys(item["data"], "") if "data" in item else None

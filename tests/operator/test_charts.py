@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support import monitors
 from tests.support.helm import CHARTS
 from tests.support.operator_process import Cluster, OperatorProcess, until
 
@@ -24,7 +25,10 @@ OPTIONAL = {
     "configmap",
     "networkpolicy.networking.k8s.io",
     "poddisruptionbudget.policy",
+    "podmonitor.monitoring.coreos.com",
+    "prometheusrule.monitoring.coreos.com",
     "service",
+    "servicemonitor.monitoring.coreos.com",
 }
 CRDS = tuple(
     f"crd/{path.stem.removeprefix('redisqueue.dev_')}.redisqueue.dev"
@@ -149,10 +153,12 @@ def test_every_option_is_upgraded_rolled_back_and_removed(
     api_server: ApiServer, helm: Helm, tmp_path: Path
 ) -> None:
     """To the next version; beside a release of the same name in another namespace, which is not touched."""
-    Cluster(api_server).install()
+    cluster = Cluster(api_server)
+    cluster.install()
+    cluster.define(*monitors.definitions())
     first, second = (Releases(helm, api_server, f"side-{name}") for name in "ab")
-    more = "--set=crds.install=false,monitoring.dashboards.enabled=true"
-    everything = ("--values", str(EVERYTHING), more)
+    values = ("--values", str(EVERYTHING), "--values", str(monitors.VALUES))
+    everything = (*values, "--set=crds.install=false")
     for each in (first, second):
         each.upgrade("side", "redis-queue-operator", flags=everything)
     installed, chart = first.all_of("side"), chart_of(first)

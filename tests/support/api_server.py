@@ -137,9 +137,9 @@ class ApiServer:
         """
         return self._ask("GET", path, {"Accept": accept})
 
-    def apply(self, path: str, obj: dict[str, Any]) -> tuple[int, str]:
+    def apply(self, path: str, obj: dict[str, Any], *, dry_run: bool = False) -> tuple[int, str]:
         """`kubectl apply --server-side --force-conflicts`; status and text. 0 without an answer."""
-        query = "fieldManager=kubectl&force=true&fieldValidation=Strict"
+        query = "fieldManager=kubectl&force=true&fieldValidation=Strict" + "&dryRun=All" * dry_run
         headers = {"Content-Type": "application/apply-patch+yaml"}
         return self._ask("PATCH", f"{path}?{query}", headers, json.dumps(obj))
 

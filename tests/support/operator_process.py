@@ -93,32 +93,38 @@ class Cluster:
     def __init__(self, server: ApiServer) -> None:
         self.server = server
 
-    def apply(self, *objects: dict[str, Any]) -> None:
+    def apply(self, *objects: dict[str, Any], dry_run: bool = False) -> None:
         """As `kubectl apply --server-side --force-conflicts` does; fails with the server's words."""
         for each in objects:
             name = f"{each['kind']} {each['metadata']['name']}"
-            status, text = self.server.apply(_path(each), each)
+            status, text = self.server.apply(_path(each), each, dry_run=dry_run)
             assert status in (200, 201), f"{name}: {status} {text}"
 
     def install(self, *kinds: str) -> None:
-        """The CustomResourceDefinitions, all of them unless told which, and wait until they are served."""
-        made = [definition(kind) for kind in kinds or FILES]
-        self.apply(*made)
-        names = {each["spec"]["names"]["plural"] for each in made}
-        until(lambda: names <= self._told(), f"{', '.join(names)} are served")
+        """The CustomResourceDefinitions of ours, all of them unless told which."""
+        self.define(*(definition(kind) for kind in kinds or FILES))
 
-    def _told(self) -> set[str]:
-        """The resources of ours that the server tells kubectl and the operator of, and serves."""
+    def define(self, *definitions: dict[str, Any]) -> None:
+        """Make these CustomResourceDefinitions, and wait until they are served."""
+        self.apply(*definitions)
+        places = {
+            f"apis/{spec['group']}/{version['name']}/{spec['names']['plural']}"
+            for spec in (each["spec"] for each in definitions)
+            for version in spec["versions"]
+        }
+        until(lambda: self._serves(places), f"{', '.join(sorted(places))} are served")
+
+    def _serves(self, places: set[str]) -> bool:
+        """Whether the server tells kubectl and the operator of these resources, and answers for them."""
         status, text = self.server.read("apis", _DISCOVERY)
         groups = json.loads(text)["items"] if status == 200 else []
-        ours = [each for each in groups if each["metadata"]["name"] == "redisqueue.dev"]
         told = {
-            item["resource"]
-            for group in ours
+            f"apis/{group['metadata']['name']}/{version['version']}/{item['resource']}"
+            for group in groups
             for version in group["versions"]
-            for item in version["resources"]
+            for item in version.get("resources", ())
         }
-        return {name for name in told if self.server.read(f"{_OURS}/{name}?limit=1")[0] == 200}
+        return places <= told and all(self.server.read(f"{place}?limit=1")[0] == 200 for place in places)
 
     def run(self, *arguments: str, stdin: str = "") -> str:
         """kubectl; its output. Fails when it does."""
