@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.e2e.conftest import HELM, VALUES
 from tests.e2e.conftest import NAMESPACE as OTHER
-from tests.support.cluster import REPOSITORY, Cluster, wait_until
+from tests.support import monitors
+from tests.support.cluster import REPOSITORY, Cluster, CommandFailed, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,12 +21,33 @@ INSTANCE = "app.kubernetes.io/instance"
 HANDLER = "import time\n\ndef handle(payload: str) -> None:\n    time.sleep(0.05)\n"
 
 
+@pytest.fixture(scope="session")
+def with_monitors(installed: Cluster) -> Iterator[Cluster]:
+    """With the kinds of prometheus-operator: those that the cluster has, or ours, which go in the end."""
+    there = installed.kubectl("get", "crd", "--output=name")
+    ours = [each for each in monitors.definitions() if f"/{each['metadata']['name']}\n" not in there]
+    if ours:
+        installed.apply(*ours)
+        wait_until(lambda: _serves_monitors(installed), 60, "the kinds of prometheus-operator are served")
+    yield installed
+    for each in ours:
+        installed.kubectl("delete", "crd", each["metadata"]["name"], "--wait=false")
+
+
+def _serves_monitors(cluster: Cluster) -> bool:
+    try:
+        cluster.kubectl("get", ",".join(monitors.RESOURCES), "-A")
+    except CommandFailed:
+        return False
+    return True
+
+
 @pytest.fixture
-def trial(installed: Cluster) -> Iterator[Cluster]:
+def trial(with_monitors: Cluster) -> Iterator[Cluster]:
     """A second release beside the first, with all that is optional, in a namespace of its own."""
+    installed = with_monitors
     installed.helm(
-        *("install", "trial", CHART, "--values", EVERYTHING, "--values", VALUES),
-        *("--set", "monitoring.dashboards.enabled=true"),
+        *("install", "trial", CHART, "--values", EVERYTHING, "--values", monitors.VALUES, "--values", VALUES),
         *("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"),
     )
     yield installed
