@@ -5,15 +5,29 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.support.cluster import wait_until
+
+from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.story import Story
 
 SECONDS = 10  # of each handler
+
+
+@pytest.fixture
+def followers() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """What follows logs; none outlives the test."""
+    begun: list[subprocess.Popen[bytes]] = []
+    yield begun
+    for one in begun:
+        one.kill()
+        one.wait()
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
@@ -51,20 +65,30 @@ def assert_drained_by_hook(log: Path) -> None:
     assert places == sorted(places), f"{log.name}: {said}"
 
 
-def test_new_template_and_scale_down(story: Story, tmp_path: Path) -> None:
+def test_new_template_and_scale_down(
+    story: Story, followers: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
     ids = [f"job-{number}" for number in range(12)]
     scaling = {"maxReplicas": 4, "backlogPerSlot": 1}
     story.apply(scaling=scaling)
     story.publish({"id": one, "seconds": SECONDS} for one in ids)
     story.wait_for_starts(4, seconds=60)
     old = {pod["metadata"]["name"] for pod in story.pods()}
-    followers = follow(story, tmp_path)
+    followers += follow(story, tmp_path)
 
     story.apply(scaling=scaling, worker={"template": {"metadata": {"labels": {"generation": "two"}}}})
     wait_until(
         lambda: not old & {pod["metadata"]["name"] for pod in story.pods()}, 90, "every old worker left"
     )
-    wait_until(lambda: len(story.starts()) - len(story.ends()) >= 2, 60, "new workers are at work")
+
+    def two_at_work() -> bool:
+        if not story.client.llen(QueueKeys(story.name).pending):  # all done before the last of the old left
+            more = [f"job-{len(ids) + number}" for number in range(2)]
+            ids.extend(more)
+            story.publish({"id": one, "seconds": SECONDS} for one in more)
+        return len(story.starts()) - len(story.ends()) >= 2
+
+    wait_until(two_at_work, 60, "new workers are at work")
     followers += follow(story, tmp_path)
     story.cluster.kubectl("-n", story.namespace, "scale", f"rq/{story.name}", "--replicas=1")
     story.wait_for_ends(len(ids), seconds=150)

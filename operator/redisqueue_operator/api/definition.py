@@ -7,8 +7,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 FILE = "redisqueue.dev_redisqueues.yaml"
 GROUP = "redisqueue.dev"
 VERSION = "v1alpha1"
@@ -28,7 +26,6 @@ FILES = {
 }
 
 Schema = dict[str, Any]
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where libyaml was built in
 
 
 def text(kind: str = KIND) -> str:
@@ -42,7 +39,10 @@ def text(kind: str = KIND) -> str:
 @cache
 def definition(kind: str = KIND) -> dict[str, Any]:
     """The whole CustomResourceDefinition. Shared: do not change it."""
-    loaded: dict[str, Any] = yaml.load(text(kind), Loader=_Loader)  # noqa: S506 - a safe loader, in C or in Python
+    import yaml  # noqa: PLC0415 - commands that need no definition work without it
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where built in
+    loaded: dict[str, Any] = yaml.load(text(kind), Loader=loader)  # noqa: S506 - a safe loader, in C or in Python
     return loaded
 
 

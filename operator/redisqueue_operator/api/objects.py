@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,12 +24,6 @@ def annotation_of(obj: Mapping[str, Any] | None, name: str) -> str:
 def conditions_of(status: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     """The conditions of a status, by type."""
     return {each["type"]: each for each in (status or {}).get("conditions") or ()}
-
-
-def timestamp(moment: float | datetime) -> str:
-    """RFC 3339 in whole seconds, from seconds since the epoch or a time with its zone."""
-    seconds = moment.timestamp() if isinstance(moment, datetime) else moment
-    return f"{datetime.fromtimestamp(math.floor(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def dated(

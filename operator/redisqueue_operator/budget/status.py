@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.api.objects import Verdict, conditions_of, dated, timestamp
+from redisqueue_operator.api.objects import Verdict, conditions_of, dated
 from redisqueue_operator.decide.budget import asked, minimums_fit, used
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.api.objects import timestamp
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

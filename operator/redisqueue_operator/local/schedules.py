@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_operator import api
-from redisqueue_operator.api.objects import timestamp
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import ended
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.schedule.keep import Destination, Keeper
 from redisqueue_operator.schedule.resource import Schedule, parse
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable

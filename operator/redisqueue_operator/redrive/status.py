@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from redisqueue_operator.api.objects import Verdict, dated, timestamp
+from redisqueue_operator.api.objects import Verdict, dated
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

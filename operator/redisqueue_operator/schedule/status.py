@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.api.objects import Verdict, dated, timestamp
+from redisqueue_operator.api.objects import Verdict, dated
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,11 +12,11 @@ from tests.support.redisqueue_cases import schedule as smallest
 from redis_message_queue import envelope
 from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
-from redisqueue_operator.api.objects import timestamp
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.schedule.keep import Destination, Keeper
 from redisqueue_operator.schedule.resource import Schedule, parse
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     import redis

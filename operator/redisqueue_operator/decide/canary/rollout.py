@@ -10,8 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.api.objects import timestamp
 from redisqueue_operator.decide.canary.judge import BOTH_FAIL, Action, Tally, judge
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from redisqueue_operator.api.objects import timestamp
 from redisqueue_operator.decide.scaling.decision import said
 from redisqueue_operator.decide.scaling.live_pods import LivePods, State
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     from redisqueue_operator.decide.scaling.decision import Decision

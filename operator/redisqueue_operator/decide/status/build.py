@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import RedisQueue
-from redisqueue_operator.api.objects import QUEUE_LABEL, conditions_of, timestamp
+from redisqueue_operator.api.objects import QUEUE_LABEL, conditions_of
 from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.scaling.live_pods import LivePods, State
 from redisqueue_operator.decide.status import conditions
 from redisqueue_operator.decide.status.ready import NOT_OBSERVED, UNREADABLE, Condition, is_enough, summary
 from redisqueue_operator.decide.status.worth import rounded, significant
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.api.objects import conditions_of, timestamp
+from redisqueue_operator.api.objects import conditions_of
 from redisqueue_operator.decide.scaling.decision import LIMITS
 from redisqueue_operator.decide.scaling.live_pods import is_hung
 from redisqueue_operator.decide.status.ready import Condition
 from redisqueue_operator.decide.status.worth import rounded
+from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
