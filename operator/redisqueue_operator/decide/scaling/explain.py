@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.decide.scaling.decision import said
-from redisqueue_operator.decide.scaling.live_pods import LivePods, State
+from redisqueue_operator.decide.scaling.live_pods import LivePods, State, pod_failures
 from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -97,11 +97,9 @@ def _fleet(observation: Observation, fleet: LivePods) -> str:
 
 def _troubles(observation: Observation) -> list[str]:
     """What the cluster says of pods that cannot work or be made, each thing once."""
-    live = [pod for pod in observation.pods if not pod.terminating]
-    failing = {pod.failing: pod.words for pod in live if pod.failing}
-    waiting = {pod.words for pod in live if pod.unschedulable}
+    waiting = {pod.words for pod in observation.pods if pod.unschedulable and not pod.terminating}
     return [
-        *(f"pods fail: {reason}" + f": {words}" * bool(words) for reason, words in sorted(failing.items())),
+        *(f"pods fail: {failure}" for failure in pod_failures(observation)),
         *(f"pods find no room: {words}" for words in sorted(waiting) if words),
         *([f"pods cannot be created: {observation.replica_failure}"] if observation.replica_failure else []),
         *(

@@ -143,6 +143,12 @@ def survivors(observation: Observation) -> tuple[str, ...]:
     return tuple(w.id for w in observation.workers if w.retired and (w.pod_uid or w.id) in live)
 
 
+def pod_failures(observation: Observation) -> list[str]:
+    """Why live pods fail, as "reason: words": each reason once, in the words of one of them."""
+    found = {pod.failing: pod.words for pod in observation.pods if pod.failing and not pod.terminating}
+    return [f"{reason}: {words}" if words else reason for reason, words in sorted(found.items())]
+
+
 def reports_by_pod(observation: Observation) -> dict[str, list[WorkerObservation]]:
     """Reports by pod uid, or by name where a worker knows no uid."""
     reports: dict[str, list[WorkerObservation]] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.objects import conditions_of
 from redisqueue_operator.decide.scaling.decision import LIMITS
-from redisqueue_operator.decide.scaling.live_pods import is_hung
+from redisqueue_operator.decide.scaling.live_pods import is_hung, pod_failures
 from redisqueue_operator.decide.status.ready import Condition
 from redisqueue_operator.decide.status.worth import rounded
 from redisqueue_operator.timestamps import timestamp
@@ -232,15 +232,9 @@ def _not_in_time(observation: Observation) -> list[tuple[str, str]]:
     return [("ProgressDeadlineExceeded", text)] if is_overdue(observation) else []
 
 
-def causes(observation: Observation) -> list[str]:
-    """Why live pods fail, each kind once, in the words of one of them."""
-    found = {pod.failing: pod.words for pod in observation.pods if pod.failing and not pod.terminating}
-    return [f"{reason}: {words}" if words else reason for reason, words in sorted(found.items())]
-
-
 def _pods_failing(observation: Observation, before: str) -> list[tuple[str, str]]:
     live = [pod for pod in observation.pods if not pod.terminating]
-    if failing := causes(observation):
+    if failing := pod_failures(observation):
         return [("PodsFailing", f"worker pods fail: {', '.join(failing)}")]
     # Between two crashes a pod looks like one that starts: it is well again once it is ready.
     if before == "PodsFailing" and any(not pod.ready for pod in live):
