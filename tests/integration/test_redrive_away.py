@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.redrive.status import Stand
+    from redisqueue_operator.redrive.status import RedriveState
 
 KEYS = QueueKeys(QUEUE)
 
@@ -36,7 +36,7 @@ class Around:
         self.slots: Bulkhead[str] = Bulkhead(total=1, each=1, slow_seconds=3)
         self.room = Room(LARGEST_LETTER_BYTES)
         self.batches = TokenBucket(1000, 1000)
-        self.told: list[Stand] = []
+        self.told: list[RedriveState] = []
         self._settings = settings
         self._meanwhile = meanwhile
 
@@ -49,8 +49,8 @@ class Around:
     async def pause(self, _redrive: Redrive, _seconds: float) -> None:
         self._meanwhile()
 
-    async def report(self, _redrive: Redrive, stand: Stand) -> bool:
-        self.told.append(stand)
+    async def report(self, _redrive: Redrive, state: RedriveState) -> bool:
+        self.told.append(state)
         return True
 
 
@@ -73,7 +73,7 @@ async def test_a_redrive_waits_for_its_cluster() -> None:
 
         around = Around(ConnectionSettings(url=nodes[0].url.removesuffix("/0"), mode="Cluster"), back)
         ended = await carry_out(wanted(), around)
-        reasons = {stand.reason for stand in around.told}
+        reasons = {state.reason for state in around.told}
         assert reasons & {"ConnectionRefused", "ClusterDown", "ConnectionLost", "Timeout"}
         assert ended.progress is not None
         assert ended.progress.moved == 2
@@ -85,12 +85,12 @@ async def test_a_redrive_goes_on_with_the_new_master_behind_the_name() -> None:
         around = Around(ConnectionSettings(url=pair.name.url), lambda: None)
         report, moved = around.report, 0
 
-        async def fail_over(redrive: Redrive, stand: Stand) -> bool:
+        async def fail_over(redrive: Redrive, state: RedriveState) -> bool:
             nonlocal moved
-            if not moved and stand.progress is not None:
-                moved = stand.progress.moved
+            if not moved and state.progress is not None:
+                moved = state.progress.moved
                 pair.fail_over()
-            return await report(redrive, stand)
+            return await report(redrive, state)
 
         around.report = fail_over  # type: ignore[method-assign]
         ended = await carry_out(wanted(), around)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.support.fault_proxy import Request
 
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.redrive.status import Stand
+    from redisqueue_operator.redrive.status import RedriveState
 
 
 class Around:
@@ -46,7 +46,7 @@ class Around:
         self.slots: Bulkhead[str] = Bulkhead(total=AT_ONCE, each=EACH, slow_seconds=SLOW_SECONDS)
         self.room = Room(LARGEST_LETTER_BYTES)
         self.batches = TokenBucket(100, 10)
-        self.told: dict[str, Stand] = {}
+        self.told: dict[str, RedriveState] = {}
         self.at: dict[str, ConnectionSettings] = {}
         self._settings = ConnectionSettings(url=redis_url)
 
@@ -59,13 +59,13 @@ class Around:
     async def pause(self, _redrive: Redrive, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def report(self, redrive: Redrive, stand: Stand) -> bool:
-        self.told[redrive.key.name] = stand
+    async def report(self, redrive: Redrive, state: RedriveState) -> bool:
+        self.told[redrive.key.name] = state
         return True
 
     def moved(self, name: str) -> int:
-        stand = self.told.get(name)
-        return stand.progress.moved if stand is not None and stand.progress is not None else 0
+        state = self.told.get(name)
+        return state.progress.moved if state is not None and state.progress is not None else 0
 
 
 def wanted(name: str, **spec: Any) -> Redrive:

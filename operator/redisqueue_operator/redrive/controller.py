@@ -23,7 +23,7 @@ from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.redrive.resource import REDRIVES, Redrive, parse
 from redisqueue_operator.redrive.room import Room
 from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, Gone, carry_out
-from redisqueue_operator.redrive.status import FINISHED, Stand, build_status, seconds_to_live, told
+from redisqueue_operator.redrive.status import FINISHED, RedriveState, build_status, news_of, seconds_to_live
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -134,9 +134,9 @@ class RedriveController:
         """Carry it out, say how it ended, and remove it in time."""
         try:
             if redrive.status.get("phase") not in FINISHED:
-                stand = await carry_out(redrive, self)
-                log.info("redrive %s: %s: %s", redrive.key, stand.phase, stand.message)
-                await _until(lambda: self.report(redrive, stand))
+                state = await carry_out(redrive, self)
+                log.info("redrive %s: %s: %s", redrive.key, state.phase, state.message)
+                await _until(lambda: self.report(redrive, state))
             status = (self._followed.objects.get(redrive.key) or redrive.raw).get("status") or {}
             seconds = seconds_to_live(redrive, status, self._api.now())
             if seconds is not None:
@@ -159,15 +159,15 @@ class RedriveController:
         """Something about this RedisQueue changed."""
         self._queues.notify(key)
 
-    async def report(self, redrive: Redrive, stand: Stand) -> bool:
+    async def report(self, redrive: Redrive, state: RedriveState) -> bool:
         """Write the status if that is worth it; whether nothing is left to be told. Raises Gone."""
         obj = self._followed.objects.get(redrive.key)
         if obj is None or obj["metadata"]["uid"] != redrive.uid:
             raise Gone
         before = obj.get("status") or {}
-        status = build_status(redrive, stand, before, self._api.now())
+        status = build_status(redrive, state, before, self._api.now())
         recent = self._clock() - self._reported_at.get(redrive.uid, float("-inf")) < REPORT_SECONDS
-        if self._followed.says(obj, status) or (recent and told(status) == told(before)):
+        if self._followed.says(obj, status) or (recent and news_of(status) == news_of(before)):
             return True
         try:
             written = await self._writer.status_of(REDRIVES, redrive.key, obj, status)

@@ -21,7 +21,7 @@ from redisqueue_operator.observe.redis.reading import unreadable
 from redisqueue_operator.redrive.match import Match
 from redisqueue_operator.redrive.match_process import MatchError, MatchProcess
 from redisqueue_operator.redrive.room import LargeLetter
-from redisqueue_operator.redrive.status import Stand, failed, running, succeeded, waiting
+from redisqueue_operator.redrive.status import RedriveState, failed, running, succeeded, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,7 +53,7 @@ BATCH_SECONDS, EARLY_SECONDS = 0.25, 0.05
 LONGEST_BATCH_SECONDS = 60.0
 
 
-class Surroundings(Protocol):
+class RedriveContext(Protocol):
     """What one redrive needs of the controller."""
 
     connections: Connections
@@ -73,7 +73,7 @@ class Surroundings(Protocol):
         """Wait that long, or until its RedisQueue changes."""
         ...
 
-    async def report(self, redrive: Redrive, stand: Stand) -> bool:
+    async def report(self, redrive: Redrive, state: RedriveState) -> bool:
         """Write the status if that is worth it; whether nothing is left to be told. Raises Gone."""
         ...
 
@@ -127,8 +127,8 @@ class Turn:
 
 
 @dataclass(slots=True)
-class LastTold:
-    """The last that was told of a run; None before its first batch."""
+class LastReport:
+    """The last that was reported of a run; None before its first batch."""
 
     progress: RedriveProgress | None = None
 
@@ -137,53 +137,53 @@ class Gone(Exception):
     """The RedisQueueRedrive was deleted."""
 
 
-async def carry_out(redrive: Redrive, around: Surroundings) -> Stand:
+async def carry_out(redrive: Redrive, context: RedriveContext) -> RedriveState:
     """Go on until it has finished: how it ended."""
-    pause, seen = FIRST_PAUSE_SECONDS, LastTold()
+    pause, seen = FIRST_PAUSE_SECONDS, LastReport()
     while True:
         try:
             match = Match(**asdict(redrive.spec.match)) if redrive.spec.match else None
         except ValueError as error:
             return failed("PatternInvalid", f"spec.match: {error}")
         try:
-            return succeeded(redrive, await _attempt(redrive, match, around, seen))
+            return succeeded(redrive, await _attempt(redrive, match, context, seen))
         except MatchError as error:
             return replace(failed(error.reason, str(error)), progress=seen.progress)
         except PayloadTooLargeError as error:
             text = f"{error}: `redisqueue redrive` moves it, on a machine that has the memory"
             return replace(failed("PayloadTooLarge", text), progress=seen.progress)
         except QueueUnusable as error:
-            stand = waiting(error.reason, str(error))
+            state = waiting(error.reason, str(error))
         except PlatformError as error:
-            stand = waiting("ApiError", str(error))
+            state = waiting("ApiError", str(error))
         except (SettingsUnavailable, ValueError, *AWAY) as error:
-            stand = waiting(*unreadable(error))
-        log.info("redrive %s waits: %s: %s", redrive.key, stand.reason, stand.message)
-        await around.report(redrive, replace(stand, progress=seen.progress))
-        await around.pause(redrive, pause)
+            state = waiting(*unreadable(error))
+        log.info("redrive %s waits: %s: %s", redrive.key, state.reason, state.message)
+        await context.report(redrive, replace(state, progress=seen.progress))
+        await context.pause(redrive, pause)
         pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
 
 
 async def _attempt(
-    redrive: Redrive, match: Match | None, around: Surroundings, seen: LastTold
+    redrive: Redrive, match: Match | None, context: RedriveContext, seen: LastReport
 ) -> RedriveProgress:
     spec = redrive.spec
-    rq = usable(await around.queue(redrive.queue), redrive.queue)
-    settings = await around.connections.settings(rq, fresh=True)
+    rq = usable(await context.queue(redrive.queue), redrive.queue)
+    settings = await context.connections.settings(rq, fresh=True)
     server = server_at(settings)
-    if not around.slots.has_room(server):
-        await around.report(redrive, waiting("Queued", "Others move first: only a few do at a time."))
-    async with Turn(around.slots, server) as turn, contextlib.AsyncExitStack() as stack:
-        client = around.connect(settings)
+    if not context.slots.has_room(server):
+        await context.report(redrive, waiting("Queued", "Others move first: only a few do at a time."))
+    async with Turn(context.slots, server) as turn, contextlib.AsyncExitStack() as stack:
+        client = context.connect(settings)
         stack.push_async_callback(lambda: finished(client.aclose()))
-        await around.report(redrive, running(redrive, None))
+        await context.report(redrive, running(redrive, None))
         if match and match.reason is not None:
             keys = QueueKeys(rq.spec.queue.name, rq.spec.queue.key_separator)
             match = replace(match, records=await client.lrange(keys.dead_letter_info, 0, -1))
         matches = await stack.enter_async_context(MatchProcess(match)) if match else None
 
-        letter = stack.enter_context(LargeLetter(around.room, server))
-        between = _Between(redrive, around, seen, turn, letter, matches)
+        letter = stack.enter_context(LargeLetter(context.room, server))
+        between = _Between(redrive, context, seen, turn, letter, matches)
         queue = rq.spec.queue
         gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)
         work = RedisMessageQueue(queue.name, gateway=gateway, key_separator=queue.key_separator)
@@ -205,8 +205,8 @@ class _Between:
     """What is done between two batches of one redrive."""
 
     redrive: Redrive
-    around: Surroundings
-    seen: LastTold
+    context: RedriveContext
+    seen: LastReport
     turn: Turn
     letter: LargeLetter
     matches: MatchProcess | None
@@ -220,17 +220,17 @@ class _Between:
         spec = self.redrive.spec
         pause = _pause_after(progress, self.seen.progress, None if spec.dry_run else spec.rate_per_second)
         self.seen.progress = progress
-        await self.around.report(self.redrive, running(self.redrive, progress))
+        await self.context.report(self.redrive, running(self.redrive, progress))
         if pause > TURN_SECONDS:
             await self._rest()
         if self.turn.over or pause > TURN_SECONDS:
             await self.turn.aside(lambda: asyncio.sleep(max(0.0, pause - EARLY_SECONDS)), self._rest)
-        await self.around.batches.take()
+        await self.context.batches.take()
 
     async def make_room(self, size: int) -> None:
         """Wait until so large a letter may be in memory; who waits for that waits outside."""
         self.letter.give()
-        if self.around.room.has(size):
+        if self.context.room.has(size):
             await self.letter.take(size)
         else:
             await self.turn.aside(lambda: self.letter.take(size), self._rest)

@@ -21,7 +21,7 @@ FINISHED = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class RedriveState:
     """Where a redrive stands. `progress` of None leaves the counters as they were."""
 
     phase: Phase
@@ -30,52 +30,52 @@ class Stand:
     progress: RedriveProgress | None = None
 
 
-def waiting(reason: str, message: str) -> Stand:
+def waiting(reason: str, message: str) -> RedriveState:
     """It cannot go on yet."""
-    return Stand("Pending", reason, message)
+    return RedriveState("Pending", reason, message)
 
 
-def running(redrive: Redrive, progress: RedriveProgress | None) -> Stand:
+def running(redrive: Redrive, progress: RedriveProgress | None) -> RedriveState:
     """It is under way."""
-    return Stand("Running", "Running", f"Letters are {_doing(redrive)}.", progress)
+    return RedriveState("Running", "Running", f"Letters are {_doing(redrive)}.", progress)
 
 
-def succeeded(redrive: Redrive, progress: RedriveProgress) -> Stand:
+def succeeded(redrive: Redrive, progress: RedriveProgress) -> RedriveState:
     """It has looked at all letters, or moved as many as it may."""
     parts = [f"{_letters(progress.moved)} {'would move' if redrive.spec.dry_run else 'moved'}"]
     if progress.skipped:
         parts.append(f"{progress.skipped} looked at and left")
     if progress.remaining:
         parts.append(f"{progress.remaining} not looked at, because of spec.max")
-    return Stand(
+    return RedriveState(
         "Succeeded", "Counted" if redrive.spec.dry_run else "Moved", ", ".join(parts) + ".", progress
     )
 
 
-def failed(reason: str, message: str) -> Stand:
+def failed(reason: str, message: str) -> RedriveState:
     """It can never go on."""
-    return Stand("Failed", reason, message)
+    return RedriveState("Failed", reason, message)
 
 
-def build_status(redrive: Redrive, stand: Stand, previous: Mapping[str, Any], now: float) -> Json:
+def build_status(redrive: Redrive, state: RedriveState, previous: Mapping[str, Any], now: float) -> Json:
     """The status to write in place of `previous`; `now` in seconds since the epoch."""
     kept = ("moved", "skipped", "remaining", "startedAt")
     status: Json = {
         "observedGeneration": redrive.generation,
-        "phase": stand.phase,
+        "phase": state.phase,
         **{part: previous[part] for part in kept if part in previous},
     }
-    if stand.progress is not None:
-        status |= {part: getattr(stand.progress, part) for part in ("moved", "skipped", "remaining")}
-    if stand.phase in ("Running", "Succeeded"):
+    if state.progress is not None:
+        status |= {part: getattr(state.progress, part) for part in ("moved", "skipped", "remaining")}
+    if state.phase in ("Running", "Succeeded"):
         status.setdefault("startedAt", timestamp(now))
-    if stand.phase in FINISHED:
+    if state.phase in FINISHED:
         status["finishedAt"] = previous.get("finishedAt") or timestamp(now)
-    status["conditions"] = list(_conditions(redrive, stand, previous, timestamp(now)))
+    status["conditions"] = list(_conditions(redrive, state, previous, timestamp(now)))
     return status
 
 
-def told(status: Mapping[str, Any]) -> tuple[object, ...]:
+def news_of(status: Mapping[str, Any]) -> tuple[object, ...]:
     """What people are told at once when it changes."""
     conditions = status.get("conditions") or ()
     return (status.get("phase"), *((each["reason"], each["message"]) for each in conditions))
@@ -89,20 +89,22 @@ def seconds_to_live(redrive: Redrive, status: Mapping[str, Any], now: float) -> 
     return max(0.0, datetime.fromisoformat(finished).timestamp() + ttl - now)
 
 
-def _conditions(redrive: Redrive, stand: Stand, previous: Mapping[str, Any], now: str) -> Iterator[Json]:
-    broken, over = stand.phase == "Failed", stand.phase in FINISHED
-    done = stand.phase == "Succeeded"
+def _conditions(
+    redrive: Redrive, state: RedriveState, previous: Mapping[str, Any], now: str
+) -> Iterator[Json]:
+    broken, over = state.phase == "Failed", state.phase in FINISHED
+    done = state.phase == "Succeeded"
     verdicts: dict[str, Verdict] = {
-        "Complete": (done, stand.reason, stand.message),
-        "Failed": (broken, stand.reason, stand.message)
+        "Complete": (done, state.reason, state.message),
+        "Failed": (broken, state.reason, state.message)
         if broken
         else (False, "NotFailed", "Nothing is wrong."),
         # For health checks, by the conventions of kstatus.
-        "Ready": (done, stand.reason, stand.message),
+        "Ready": (done, state.reason, state.message),
         "Reconciling": (False, "Finished", "Nothing is under way.")
         if over
-        else (True, stand.reason, stand.message),
-        "Stalled": (broken, stand.reason, stand.message)
+        else (True, state.reason, state.message),
+        "Stalled": (broken, state.reason, state.message)
         if broken
         else (False, "NotStalled", "Nobody needs to act."),
     }

@@ -11,13 +11,13 @@ from redis_message_queue import RedriveProgress
 from redisqueue_operator.api import definition, structure
 from redisqueue_operator.redrive.resource import Redrive, parse
 from redisqueue_operator.redrive.status import (
-    Stand,
+    RedriveState,
     build_status,
     failed,
+    news_of,
     running,
     seconds_to_live,
     succeeded,
-    told,
     waiting,
 )
 
@@ -93,8 +93,8 @@ def test_counters_alone_are_no_news() -> None:
         build_status(one, running(one, RedriveProgress(n, 0, 9)), {"startedAt": "x"}, 1) for n in (1, 2)
     )
     assert some != more
-    assert told(some) == told(more)
-    assert told(some) != told(build_status(one, waiting("Queued", ""), some, 1))
+    assert news_of(some) == news_of(more)
+    assert news_of(some) != news_of(build_status(one, waiting("Queued", ""), some, 1))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,6 @@ def test_counters_alone_are_no_news() -> None:
 )
 def test_how_long_it_stays(ttl: int | None, now: float, left: float | None) -> None:
     one = typed(ttlSecondsAfterFinished=ttl)
-    done = build_status(one, Stand("Succeeded", "Moved", ""), {}, 400)
+    done = build_status(one, RedriveState("Succeeded", "Moved", ""), {}, 400)
     assert seconds_to_live(one, done, now) == left
     assert seconds_to_live(one, {}, now) is None
