@@ -12,8 +12,8 @@ from redisqueue_operator import api
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import ended
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
-from redisqueue_operator.schedule.keep import Destination, Keeper
 from redisqueue_operator.schedule.resource import Schedule, parse
+from redisqueue_operator.schedule.runner import Destination, ScheduleRunner
 from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ AT_ONCE, SLOW_SECONDS = 8, 3.0
 class LocalSchedule:
     """One of the file, with its task."""
 
-    keeper: Keeper
+    runner: ScheduleRunner
     task: asyncio.Task[None]
 
 
@@ -49,33 +49,33 @@ class LocalSchedules:
         self._say = say
         self._said: dict[str, str] = {}
         self._definitions = definitions
-        self._kept: dict[tuple[str, str], LocalSchedule] = {}
+        self._running: dict[tuple[str, str], LocalSchedule] = {}
         self.load(definitions)
 
     def load(self, definitions: Definitions) -> None:
         """Take these in place of the present ones."""
         self._definitions = definitions
-        for place in [place for place in self._kept if place not in definitions.schedules]:
-            self._kept.pop(place).task.cancel()
+        for place in [place for place in self._running if place not in definitions.schedules]:
+            self._running.pop(place).task.cancel()
         for place, item in definitions.schedules.items():
-            if (kept := self._kept.get(place)) is not None:
-                before = kept.keeper.schedule
+            if (running := self._running.get(place)) is not None:
+                before = running.runner.schedule
                 generation = before.generation + (before.raw["spec"] != item["spec"])
                 metadata = {**item["metadata"], "generation": generation}
                 status = before.raw.get("status", {})
-                kept.keeper.schedule = parse({**item, "metadata": metadata, "status": status})
-                kept.keeper.wake()
+                running.runner.schedule = parse({**item, "metadata": metadata, "status": status})
+                running.runner.wake()
             else:
                 # Also one that was read from a cluster begins here, and owes nothing.
                 born = {"creationTimestamp": timestamp(time.time())}
                 schedule = parse({**item, "metadata": {**item["metadata"], **born}, "status": {}})
-                keeper = Keeper(schedule, self)
-                task = asyncio.create_task(keeper.run(), name=f"schedule {place[1]}")
-                self._kept[place] = LocalSchedule(keeper, task)
+                runner = ScheduleRunner(schedule, self)
+                task = asyncio.create_task(runner.run(), name=f"schedule {place[1]}")
+                self._running[place] = LocalSchedule(runner, task)
 
     async def close(self) -> None:
         """Enqueue no more."""
-        await ended([each.task for each in self._kept.values()])
+        await ended([each.task for each in self._running.values()])
 
     # -- what the schedules need --
 

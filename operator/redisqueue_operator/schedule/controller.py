@@ -16,8 +16,8 @@ from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import key_of
 from redisqueue_operator.observe.follow import Follower, NamedQueues, usable
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
-from redisqueue_operator.schedule.keep import Destination, Keeper, NotOurs
 from redisqueue_operator.schedule.resource import SCHEDULES, Schedule, parse
+from redisqueue_operator.schedule.runner import Destination, NotOurs, ScheduleRunner
 from redisqueue_operator.schedule.status import news_of
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ REPORT_SECONDS, ASK_SECONDS = 5.0, 30.0
 
 
 @dataclass(slots=True)
-class Kept:
+class RunningSchedule:
     """A schedule with its task."""
 
-    keeper: Keeper
+    runner: ScheduleRunner
     task: asyncio.Task[None]
     reported_at: float = float("-inf")
 
@@ -74,23 +74,23 @@ class ScheduleController:
         self._scope = scope
         self._queues = NamedQueues(api, store)
         self._followed = Follower(api, SCHEDULES, SCHEDULE_KIND, scope, self._put, self._drop)
-        self._kept: dict[Key, Kept] = {}
+        self._running: dict[Key, RunningSchedule] = {}
 
     async def run(self) -> None:
         """Watch, and keep what is there. Ends only by cancellation."""
         try:
             await self._followed.run()
         finally:
-            tasks = [each.task for each in self._kept.values()]
-            self._kept.clear()
+            tasks = [each.task for each in self._running.values()]
+            self._running.clear()
             await ended(tasks)
 
     def notify(self, key: Key) -> None:
         """Something about this RedisQueue changed."""
         self._queues.notify(key)
-        for keeper in (each.keeper for each in self._kept.values()):
-            if keeper.schedule.queue == key and keeper.waits:
-                keeper.wake()
+        for runner in (each.runner for each in self._running.values()):
+            if runner.schedule.queue == key and runner.waits:
+                runner.wake()
 
     # -- which there are --
 
@@ -102,20 +102,24 @@ class ScheduleController:
             log.warning("RedisQueueSchedule %s: %s", key, error)
             self._stop(key)
             return
-        kept = self._kept.get(key)
-        if kept is not None and (kept.keeper.schedule.uid != uid or obj["metadata"].get("deletionTimestamp")):
+        running = self._running.get(key)
+        if running is not None and (
+            running.runner.schedule.uid != uid or obj["metadata"].get("deletionTimestamp")
+        ):
             self._stop(key)
-            kept = None
+            running = None
         if obj["metadata"].get("deletionTimestamp") or not self._is_ours(schedule):
             return
-        if kept is None:
-            keeper = Keeper(schedule, self)
-            self._kept[key] = Kept(keeper, asyncio.create_task(keeper.run(), name=f"schedule {key}"))
+        if running is None:
+            runner = ScheduleRunner(schedule, self)
+            self._running[key] = RunningSchedule(
+                runner, asyncio.create_task(runner.run(), name=f"schedule {key}")
+            )
             return
-        news = kept.keeper.schedule.generation != schedule.generation
-        kept.keeper.schedule = schedule
+        news = running.runner.schedule.generation != schedule.generation
+        running.runner.schedule = schedule
         if news:
-            kept.keeper.wake()
+            running.runner.wake()
 
     def _is_ours(self, schedule: Schedule) -> bool:
         return not self._scope.selector or schedule.queue is not None
@@ -127,9 +131,9 @@ class ScheduleController:
             del self.ticks[counted]
 
     def _stop(self, key: Key) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            kept.task.cancel()
+        running = self._running.pop(key, None)
+        if running is not None:
+            running.task.cancel()
 
     # -- one of them --
 
@@ -165,13 +169,13 @@ class ScheduleController:
     async def report(self, schedule: Schedule, status: dict[str, Any]) -> bool:
         """Write the status if that is worth it; whether nothing is left to be told."""
         key = schedule.key
-        kept, obj = self._kept.get(key), self._followed.objects.get(key)
-        if kept is None or obj is None or obj["metadata"]["uid"] != schedule.uid:
+        running, obj = self._running.get(key), self._followed.objects.get(key)
+        if running is None or obj is None or obj["metadata"]["uid"] != schedule.uid:
             return True  # its end is on its way
         before = obj.get("status") or {}
         if self._followed.says(obj, status):
             return True
-        if time.monotonic() - kept.reported_at < REPORT_SECONDS and news_of(status) == news_of(before):
+        if time.monotonic() - running.reported_at < REPORT_SECONDS and news_of(status) == news_of(before):
             return False
         try:
             written = await self._writer.status_of(SCHEDULES, key, obj, status)
@@ -181,8 +185,8 @@ class ScheduleController:
                 await self._followed.look_again(key, schedule.uid)
             return False
         self._followed.remember_status(written, status)
-        kept.keeper.schedule = replace(kept.keeper.schedule, raw=written)
-        kept.reported_at = time.monotonic()
+        running.runner.schedule = replace(running.runner.schedule, raw=written)
+        running.reported_at = time.monotonic()
         return True
 
     def counted(self, schedule: Schedule, outcome: str, ticks: int) -> None:

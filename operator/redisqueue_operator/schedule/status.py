@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Readiness:
     """What conditions say. `acts`: somebody must act, it does not mend itself."""
 
     ready: bool
@@ -28,14 +28,14 @@ class Told:
     acts: bool = False
 
 
-IN_FORCE = Told(True, "Scheduled", "The schedule is in force.")
-SUSPENDED = Told(True, "Suspended", "Nothing is enqueued until spec.suspend is false.")
+IN_FORCE = Readiness(True, "Scheduled", "The schedule is in force.")
+SUSPENDED = Readiness(True, "Suspended", "Nothing is enqueued until spec.suspend is false.")
 
 
 def build_status(
     schedule: Schedule,
     progress: Progress,
-    told: Told,
+    readiness: Readiness,
     previous: Mapping[str, Any],
     now: datetime,
     *,
@@ -55,7 +55,7 @@ def build_status(
     }
     status |= {name: timestamp(moment) for name, moment in moments.items() if moment is not None}
     status |= {"history": list(progress.history)} if progress.history else {}
-    status["conditions"] = list(_conditions(schedule, told, previous, timestamp(now)))
+    status["conditions"] = list(_conditions(schedule, readiness, previous, timestamp(now)))
     return status
 
 
@@ -66,15 +66,17 @@ def news_of(status: Mapping[str, Any]) -> tuple[object, ...]:
     return (status.get("observedGeneration"), status.get("queue"), status.get("inForce"), *said)
 
 
-def _conditions(schedule: Schedule, told: Told, previous: Mapping[str, Any], now: str) -> Iterator[Json]:
-    stalled = not told.ready and told.acts
+def _conditions(
+    schedule: Schedule, readiness: Readiness, previous: Mapping[str, Any], now: str
+) -> Iterator[Json]:
+    stalled = not readiness.ready and readiness.acts
     verdicts: dict[str, Verdict] = {
-        "Ready": (told.ready, told.reason, told.message),
+        "Ready": (readiness.ready, readiness.reason, readiness.message),
         # For health checks, by the conventions of kstatus.
-        "Reconciling": (True, told.reason, told.message)
-        if not told.ready and not stalled
+        "Reconciling": (True, readiness.reason, readiness.message)
+        if not readiness.ready and not stalled
         else (False, "Finished", "Nothing is under way."),
-        "Stalled": (True, told.reason, told.message)
+        "Stalled": (True, readiness.reason, readiness.message)
         if stalled
         else (False, "NotStalled", "Nobody needs to act."),
     }

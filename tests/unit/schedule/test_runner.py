@@ -14,8 +14,8 @@ from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
-from redisqueue_operator.schedule.keep import Destination, Keeper
 from redisqueue_operator.schedule.resource import Schedule, parse
+from redisqueue_operator.schedule.runner import Destination, ScheduleRunner
 from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -67,15 +67,15 @@ class Stage:
             self.killed_at = ""
             raise Killed
 
-    def leader(self, **spec: Any) -> Keeper:
+    def leader(self, **spec: Any) -> ScheduleRunner:
         """A new one: it knows what the status says."""
         obj = smallest(schedule="* * * * *", **spec)
         obj["metadata"] |= {"uid": "u-1", "generation": 1}
         obj["metadata"]["creationTimestamp"] = "2027-01-15T08:00:00Z"
-        return Keeper(parse({**obj, "status": self.status}), self)  # type: ignore[arg-type]
+        return ScheduleRunner(parse({**obj, "status": self.status}), self)  # type: ignore[arg-type]
 
-    def look(self, keeper: Keeper) -> float:
-        return asyncio.run(keeper.look())
+    def look(self, runner: ScheduleRunner) -> float:
+        return asyncio.run(runner.look())
 
     @property
     def ready(self) -> tuple[str, str]:
@@ -138,22 +138,22 @@ def test_the_key_outlives_the_deadline(stage: Stage, redis_client: redis.Redis) 
 def test_while_redis_is_away_it_is_tried_again_until_the_deadline(
     stage: Stage, redis_client: redis.Redis
 ) -> None:
-    keeper = stage.leader(startingDeadlineSeconds=30)
+    runner = stage.leader(startingDeadlineSeconds=30)
     stage.trouble = ConnectionRefusedError()
     stage.clock += MINUTE
-    assert 0 < stage.look(keeper) <= 1
+    assert 0 < stage.look(runner) <= 1
     assert stage.ready == ("False", "ConnectionRefused")
-    assert stage.look(keeper) > 1
+    assert stage.look(runner) > 1
     stage.trouble = None
     stage.clock += 29
-    stage.look(keeper)
+    stage.look(runner)
     assert stage.ready == ("True", "Scheduled")
     stage.trouble = ConnectionRefusedError()
     stage.clock = START + 2 * MINUTE
-    stage.look(keeper)
+    stage.look(runner)
     stage.clock += 31
     stage.trouble = None
-    stage.look(keeper)
+    stage.look(runner)
     assert stage.ready == ("False", "TickMissed")
     newest = stage.status["history"][0]
     assert (newest["outcome"], newest["missed"], newest["reason"]) == ("Missed", 1, "ConnectionRefused")
@@ -161,7 +161,7 @@ def test_while_redis_is_away_it_is_tried_again_until_the_deadline(
     assert stage.look(stage.leader(startingDeadlineSeconds=30)) > 20, "nothing is asked of Redis until then"
     assert stage.ready == ("False", "TickMissed")
     stage.clock = START + 3 * MINUTE
-    stage.look(keeper)
+    stage.look(runner)
     assert stage.ready == ("True", "Scheduled")
     assert ids(redis_client) == expected(1, 3)
     assert stage.counts == {"enqueued": 2, "missed": 1}
@@ -171,14 +171,14 @@ def test_a_queue_that_is_missing_is_told_before_the_first_tick(
     stage: Stage, redis_client: redis.Redis
 ) -> None:
     stage.trouble = QueueUnusable("QueueMissing", "create it", acts=True)
-    keeper = stage.leader()
-    stage.look(keeper)
-    assert keeper.waits
+    runner = stage.leader()
+    stage.look(runner)
+    assert runner.waits
     assert stage.ready == ("False Stalled", "QueueMissing")
     stage.clock += MINUTE
-    stage.look(keeper)
+    stage.look(runner)
     stage.trouble = None
-    stage.look(keeper)
+    stage.look(runner)
     assert stage.ready == ("True", "Scheduled")
     assert ids(redis_client) == expected(1)
 

@@ -17,7 +17,7 @@ from redisqueue_operator.errors import PlatformError, QueueUnusable, SettingsUna
 from redisqueue_operator.interruptible import cancelled, finished
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
-from redisqueue_operator.schedule.status import IN_FORCE, SUSPENDED, Told, build_status
+from redisqueue_operator.schedule.status import IN_FORCE, SUSPENDED, Readiness, build_status
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
@@ -48,7 +48,7 @@ class Destination:
     key_separator: str
 
 
-class ScheduleSurroundings(Protocol):
+class ScheduleContext(Protocol):
     """What one schedule needs of whoever keeps it, in a cluster or on this machine."""
 
     connect: Connect
@@ -76,21 +76,21 @@ class NotOurs(Exception):
     """Another operator serves its RedisQueue: it keeps it, and tells of it."""
 
 
-class Keeper:
+class ScheduleRunner:
     """What is known of one schedule between two looks."""
 
-    def __init__(self, schedule: Schedule, around: ScheduleSurroundings) -> None:
+    def __init__(self, schedule: Schedule, context: ScheduleContext) -> None:
         spec = schedule.spec
         self.schedule = schedule
         """Replace it when its spec changes, and wake this."""
-        self._around = around
+        self._context = context
         status = schedule.raw.get("status") or {}
         self._progress: Progress = progress_of(
             status, (spec.schedule, spec.time_zone, spec.suspend), schedule.created
         )
         self._queue = ""
         self._failures = 0
-        self._told = IN_FORCE
+        self._readiness = IN_FORCE
         self._kept_by = ""
         """What keeps the ticks that are due now: a reason of conditions."""
         self._woken = asyncio.Event()
@@ -98,7 +98,7 @@ class Keeper:
     @property
     def waits(self) -> bool:
         """Whether something keeps it, as far as is known."""
-        return not self._told.ready
+        return not self._readiness.ready
 
     def wake(self) -> None:
         """Have `run` look now."""
@@ -123,7 +123,7 @@ class Keeper:
         try:
             timing = schedule.timing()
         except ValueError as error:
-            return await self._tell(Told(False, "InvalidSchedule", str(error), acts=True), None, now)
+            return await self._tell(Readiness(False, "InvalidSchedule", str(error), acts=True), None, now)
         self._progress = self._progress.under(spec.schedule, spec.time_zone, suspend=spec.suspend, now=now)
         if spec.suspend:
             return await self._tell(SUSPENDED, None, now)
@@ -131,28 +131,28 @@ class Keeper:
         if found.late is not None:
             self._leave_out(found.late, found.missed, now)
         try:
-            told = await self._enqueue_all(timing, found.ticks)
+            readiness = await self._enqueue_all(timing, found.ticks)
         except NotOurs:
             return LONGEST_WAIT_SECONDS
-        wait = await self._tell(told, found.next, self._now())
+        wait = await self._tell(readiness, found.next, self._now())
         if self._kept_by:
             self._failures += 1
             pause = FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 10)
             return min(wait, LONGEST_PAUSE_SECONDS, pause)
         self._failures = 0
-        until: float = found.wake.timestamp() - self._around.now()
+        until: float = found.wake.timestamp() - self._context.now()
         return min(wait, max(0.0, until))
 
     def _leave_out(self, late: datetime, missed: int, now: datetime) -> None:
         reason = self._kept_by
         self._progress = self._progress.left_out(late, missed, reason, now)
-        self._around.counted(self.schedule, "missed", missed)
+        self._context.counted(self.schedule, "missed", missed)
         log.warning("schedule %s: %d ticks up to %s are too late", self.schedule.key, missed, late)
 
-    async def _enqueue_all(self, timing: Timing, ticks: tuple[datetime, ...]) -> Told:
+    async def _enqueue_all(self, timing: Timing, ticks: tuple[datetime, ...]) -> Readiness:
         """What came of it. Only the queue's existence is looked at when nothing is due."""
         try:
-            target = await self._around.target(self.schedule)
+            target = await self._context.target(self.schedule)
             self._queue = target.name
             for tick in ticks:
                 await self._enqueue(target, tick, timing.deadline_seconds)
@@ -165,19 +165,19 @@ class Keeper:
             return self._kept(*unreadable(error))
         if reason := self._progress.kept_by:
             text = f"The last tick was left out, because of {reason}: the next one will be tried at its time."
-            return Told(False, "TickMissed", text)
+            return Readiness(False, "TickMissed", text)
         return IN_FORCE
 
-    def _kept(self, reason: str, message: str, *, acts: bool = False) -> Told:
+    def _kept(self, reason: str, message: str, *, acts: bool = False) -> Readiness:
         log.info("schedule %s waits: %s: %s", self.schedule.key, reason, message)
         self._kept_by = reason
-        return Told(False, reason, message, acts=acts)
+        return Readiness(False, reason, message, acts=acts)
 
     async def _enqueue(self, target: Destination, tick: datetime, deadline_seconds: int) -> None:
-        around, identity = self._around, message_id(self.schedule.uid, tick)
-        hold = await around.slots.take(server_at(target.settings))
+        context, identity = self._context, message_id(self.schedule.uid, tick)
+        hold = await context.slots.take(server_at(target.settings))
         try:
-            client = around.connect(target.settings)
+            client = context.connect(target.settings)
             try:
                 gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)
                 queue = RedisMessageQueue(target.name, gateway=gateway, key_separator=target.key_separator)
@@ -191,19 +191,19 @@ class Keeper:
             finally:
                 await finished(client.aclose())
         finally:
-            around.slots.give(hold)
+            context.slots.give(hold)
         self._progress = self._progress.enqueued(tick, identity, self._now())
-        around.counted(self.schedule, "enqueued", 1)
+        context.counted(self.schedule, "enqueued", 1)
 
-    async def _tell(self, told: Told, upcoming: datetime | None, now: datetime) -> float:
+    async def _tell(self, readiness: Readiness, upcoming: datetime | None, now: datetime) -> float:
         """Report; how long to wait at most."""
-        self._told = told
+        self._readiness = readiness
         before = self.schedule.raw.get("status") or {}
         status = build_status(
-            self.schedule, self._progress, told, before, now, queue=self._queue, upcoming=upcoming
+            self.schedule, self._progress, readiness, before, now, queue=self._queue, upcoming=upcoming
         )
-        whole = await self._around.report(self.schedule, status)
+        whole = await self._context.report(self.schedule, status)
         return LONGEST_WAIT_SECONDS if whole else TELL_AGAIN_SECONDS
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._around.now(), UTC)
+        return datetime.fromtimestamp(self._context.now(), UTC)
