@@ -10,7 +10,7 @@ from redisqueue_operator.decide.budget import REASONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Told = Callable[[dict[str, Any]], Iterator[str]]
+    Explainer = Callable[[dict[str, Any]], Iterator[str]]
 
 SHARES = ("QUEUE", "PRIORITY", "MINIMUM", "WANTS", "HAS", "BUSY", "MAY HAVE", "ITS PART", "WHY")
 TICKS = ("TICK", "OUTCOME", "MISSED", "AT", "WHY OR WHICH MESSAGE")
@@ -65,7 +65,7 @@ def of_schedule(status: dict[str, Any]) -> Iterator[str]:
     yield from table(TICKS, rows) if rows else ["no tick yet"]
 
 
-TOLD: dict[str, Told] = {
+EXPLAINERS: dict[str, Explainer] = {
     **dict.fromkeys(("rqb", "redisqueuebudget", "redisqueuebudgets"), of_budget),
     **dict.fromkeys(("rqs", "redisqueueschedule", "redisqueueschedules"), of_schedule),
 }

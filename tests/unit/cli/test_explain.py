@@ -12,7 +12,7 @@ from redisqueue_operator.budget import resource as budgets
 from redisqueue_operator.budget.shares import Sharing
 from redisqueue_operator.budget.status import build_status as status_of_budget
 from redisqueue_operator.cli.commands.cluster.explain import recorded
-from redisqueue_operator.cli.explained import TOLD
+from redisqueue_operator.cli.explained import EXPLAINERS
 from redisqueue_operator.cli.kubectl import plain_name
 from redisqueue_operator.cli.options import UserError
 from redisqueue_operator.decide.budget import Claim, shares, why
@@ -49,7 +49,7 @@ def test_of_a_budget_it_says_who_has_what_and_why() -> None:
         Claim("high", wanted=2, current=1, busy=1, minimum=1, priority=5),
     )
     sharing = Sharing(budgets.parse(budget(maxReplicas=4)), claims, shares(claims, (4, math.inf, math.inf)))
-    first, *lines = TOLD["rqb"](status_of_budget(sharing, {}, 0))
+    first, *lines = EXPLAINERS["rqb"](status_of_budget(sharing, {}, 0))
     assert first == "2 queues want 11 workers and have 4"
     rows = {line.split()[0]: line for line in lines}
     assert [*rows] == ["QUEUE", "low", "high"], "who lacks most comes first"
@@ -72,7 +72,7 @@ def test_of_a_schedule_it_says_what_became_of_its_ticks_and_when_the_next_one_is
     progress = fresh.enqueued(days[0], "u-1", days[0]).left_out(days[1], 2, "QueueMissing", now)
     progress = progress.left_out(days[2], 1, "", now)
     status = status_of_schedule(parsed, progress, IN_FORCE, {}, now, queue="emails", upcoming=now)
-    assert [" ".join(line.split()) for line in TOLD["rqs"](status)] == [
+    assert [" ".join(line.split()) for line in EXPLAINERS["rqs"](status)] == [
         "@daily (Europe/Berlin) into the queue emails",
         "next tick: 2026-01-05T00:00:00Z",
         "TICK OUTCOME MISSED AT WHY OR WHICH MESSAGE",
@@ -81,14 +81,14 @@ def test_of_a_schedule_it_says_what_became_of_its_ticks_and_when_the_next_one_is
         "2026-01-02T00:00:00Z Enqueued - 2026-01-02T00:00:00Z u-1",
     ]
     stopped = progress.under("@daily", "Europe/Berlin", suspend=True, now=now)
-    assert "suspended: no tick is enqueued" in TOLD["redisqueueschedules"](
+    assert "suspended: no tick is enqueued" in EXPLAINERS["redisqueueschedules"](
         status_of_schedule(parsed, stopped, SUSPENDED, status, now)
     )
 
 
 @pytest.mark.parametrize("kind", ["rqb", "rqs"])
 def test_of_what_nobody_has_looked_at_it_says_so(kind: str) -> None:
-    assert list(TOLD[kind]({})) == ["no operator has looked at it yet"]
+    assert list(EXPLAINERS[kind]({})) == ["no operator has looked at it yet"]
 
 
 def test_a_name_of_another_kind_is_refused_before_kubectl_is_asked() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 K = TypeVar("K", bound=Hashable)
-Told = Callable[[K, bool], None]
+OnChange = Callable[[K, bool], None]
 """With the queue, and whether it changed: else it may change unseen from now on."""
 log = logging.getLogger(__name__)
 
@@ -59,10 +59,10 @@ class Untold(Exception):
 
 
 class Tracking(Generic[K]):
-    """Arms queues of one Redis, and calls `told` once for each that changed, or whose connection is lost."""
+    """Arms queues of one Redis; calls `on_change` once for each that changed, or whose connection is lost."""
 
-    def __init__(self, told: Told[K], place: str) -> None:
-        self._told = told
+    def __init__(self, on_change: OnChange[K], place: str) -> None:
+        self._on_change = on_change
         self._place = place
         self._lanes: dict[str, _Lane[K]] = {}
         self._numbers = count(1)
@@ -80,7 +80,7 @@ class Tracking(Generic[K]):
     async def arm(self, client: Any, wanted: Mapping[K, Sequence[str]]) -> dict[K, int]:
         """Have the server tell of these keys of queues; those that are armed, each with a number of its own.
 
-        One that changed between its arming and the return is not among them: `told` was called.
+        One that changed between its arming and the return is not among them: `on_change` was called.
         """
         found: dict[K, int] = {}
         try:
@@ -123,7 +123,7 @@ class Tracking(Generic[K]):
             return lane
         if lane is not None:
             await lane.close()
-        lane = _Lane(self._told, self._failed)
+        lane = _Lane(self._on_change, self._failed)
         try:
             await within(OPEN_SECONDS, lane.open(connect()))
         except BaseException:
@@ -159,8 +159,8 @@ class Tracking(Generic[K]):
 class _Lane(Generic[K]):
     """One connection to one server: what is armed there, and what was told."""
 
-    def __init__(self, told: Told[K], failed: Callable[[BaseException], None]) -> None:
-        self._told = told
+    def __init__(self, on_change: OnChange[K], failed: Callable[[BaseException], None]) -> None:
+        self._on_change = on_change
         self._failed = failed
         self._connection: Any = None
         self._replies: deque[asyncio.Future[Any]] = deque()
@@ -292,7 +292,7 @@ class _Lane(Generic[K]):
 
     def _tell(self, key: K, *, changed: bool) -> None:
         self.forget(key)
-        self._told(key, changed)
+        self._on_change(key, changed)
 
     def _over(self) -> None:
         self.alive = False

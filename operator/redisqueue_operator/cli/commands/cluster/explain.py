@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.cli.explained import TOLD
+from redisqueue_operator.cli.explained import EXPLAINERS
 from redisqueue_operator.cli.kubectl import Kubectl, add_cluster, plain_name
 from redisqueue_operator.cli.options import UserError, add_json
 from redisqueue_operator.decide.scaling.decision import said
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from redisqueue_operator.cli.explained import Told
+    from redisqueue_operator.cli.explained import Explainer
     from redisqueue_operator.cli.options import Subcommands
 
 LEASES = "app.kubernetes.io/name=redis-queue-operator"
@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the live arithmetic, else the last decision."""
     kubectl = Kubectl(options)
     kind, slash, name = options.name.partition("/")
-    if slash and (told := TOLD.get(kind.partition(".")[0])) is not None:
-        return run_for(kubectl.get(kind, name), told, json_wanted=options.json)
+    if slash and (explainer := EXPLAINERS.get(kind.partition(".")[0])) is not None:
+        return run_for(kubectl.get(kind, name), explainer, json_wanted=options.json)
     rq = kubectl.get("redisqueue", plain_name(options.name))
     metadata, status = rq["metadata"], rq.get("status") or {}
     conditions = status.get("conditions") or []
@@ -77,10 +77,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_for(obj: dict[str, Any], told: Told, *, json_wanted: bool) -> int:
+def run_for(obj: dict[str, Any], explainer: Explainer, *, json_wanted: bool) -> int:
     """Print what a status says."""
     metadata, status = obj["metadata"], obj.get("status") or {}
-    lines, conditions = list(told(status)), status.get("conditions") or []
+    lines, conditions = list(explainer(status)), status.get("conditions") or []
     if json_wanted:
         facts = {"name": metadata["name"], "namespace": metadata["namespace"], "source": "status"}
         facts |= {"problem": None, "lines": lines, "decision": None, "conditions": conditions}
