@@ -83,7 +83,7 @@ class Memory:
     observation: Observation | None = None
     decision: Decision | None = None
     precedence: Precedence = field(default_factory=Precedence)
-    rival: Claimant | None = None
+    prior_claimant: Claimant | None = None
     """The RedisQueue with the older right to the same queue."""
     attempts: Mapping[str, Attempt] = field(default_factory=dict)
     """Writes that failed, by the field of the plan: `finalizer`, `children`, `scale`, `status`."""
@@ -108,8 +108,8 @@ class Memory:
     """Redis' time at the last sample when the deletion was first seen: only newer ones say what is left."""
     lost: tuple[Path, ...] = ()
     """Fields of the status that the API server does not keep: an older definition knows none of that name."""
-    farewell_told: bool = False
-    """The Events of its end were told: a look that does not see that end yet tells them no second time."""
+    deletion_reported: bool = False
+    """The Events of its deletion were told: a look that does not see it yet tells them no second time."""
 
     def attempt(self, step: str) -> Attempt:
         """How that kind of write went lately."""

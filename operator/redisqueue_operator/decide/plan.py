@@ -19,7 +19,12 @@ from redisqueue_operator.decide.ended_workers import remembered_ends, with_ended
 from redisqueue_operator.decide.finalizer import is_held, may_go, refused, shall_be_held, workers_vanished
 from redisqueue_operator.decide.look import LONG_AGO, NO_SPEC, Done, Facts, Memory, Now, Object, Plan, Scale
 from redisqueue_operator.decide.protection import with_protection
-from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, rival_of
+from redisqueue_operator.decide.queue_conflict import (
+    claimant_of,
+    conflict_message,
+    owners_of,
+    prior_claimant_of,
+)
 from redisqueue_operator.decide.scaling import Policy, decide, survivors, to_retire
 from redisqueue_operator.decide.status import (
     EventRecord,
@@ -84,13 +89,15 @@ def _plan_of(facts: Facts, memory: Memory, now: Now, failed: Collection[str]) ->
     if is_held(rq) == shall_be_held(rq) and not rq.deletion:
         memory = memory.after("finalizer")
     assert facts.children is not None  # noqa: S101  (it is looked at)
-    rival = _rival(facts, memory)
-    judged = _judged(facts, memory, rival, now)
+    prior_claimant = _prior_claimant(facts, memory)
+    judged = _judged(facts, memory, prior_claimant, now)
     if judged.writes is None:
         memory = memory.after("children")
     outcome = _with_refusals(rq, memory, judged.outcome)
     precedence = memory.precedence.after(outcome, facts.raw.get("status"), now.clock)
-    memory = replace(memory, outcome=outcome, children=judged.known, precedence=precedence, rival=rival)
+    memory = replace(
+        memory, outcome=outcome, children=judged.known, precedence=precedence, prior_claimant=prior_claimant
+    )
     again = math.inf if precedence.may_scale(outcome, now.clock) else ANSWER_SECONDS
     if memory.yields(now.clock):
         again = min(again, precedence.yields_until - now.clock)
@@ -141,22 +148,22 @@ def _with_refusals(rq: RedisQueue, memory: Memory, outcome: ApplyOutcome) -> App
     return refused(rq, finalizer) if finalizer is not None and outcome.ok else outcome
 
 
-def _rival(facts: Facts, memory: Memory) -> Claimant | None:
+def _prior_claimant(facts: Facts, memory: Memory) -> Claimant | None:
     """Who has the older right to the queue."""
     if facts.sample is None or isinstance(facts.sample, Exception):
-        return memory.rival  # unknown: as it was
+        return memory.prior_claimant  # unknown: as it was
     pods = {pod.uid for pod in facts.fleet.pods} if facts.fleet else set()
     owners = owners_of(facts.sample, facts.rq.uid, pods)
-    if memory.rival is None and owners <= {facts.rq.uid}:
+    if memory.prior_claimant is None and owners <= {facts.rq.uid}:
         return None
-    return rival_of(claimant_of(facts.rq), owners, facts.claimants, memory.rival)
+    return prior_claimant_of(claimant_of(facts.rq), owners, facts.claimants, memory.prior_claimant)
 
 
-def _judged(facts: Facts, memory: Memory, rival: Claimant | None, now: Now) -> children_plan.Judged:
+def _judged(facts: Facts, memory: Memory, prior_claimant: Claimant | None, now: Now) -> children_plan.Judged:
     """How the children are, unless somebody has the older right to the queue, or the object leaves."""
     assert facts.children is not None  # noqa: S101  (it is looked at)
-    if rival is not None:
-        conflict = ApplyOutcome(False, "Conflict", conflict_message(rival))
+    if prior_claimant is not None:
+        conflict = ApplyOutcome(False, "Conflict", conflict_message(prior_claimant))
         return children_plan.Judged(conflict, memory.children)
     if facts.rq.deletion:  # what runs may go on; nothing new is made for an object that leaves
         text = "The queue is emptied first, as deletionPolicy says."
@@ -202,7 +209,7 @@ def _of_numbers(
         memory = _with_deletion(memory, observation)
         why = may_go(rq, observation, memory.deletion_seen_ms or 0, now.wall)
         if why and not _is_barred("finalizer", memory, now.clock, failed):
-            vanished = None if memory.farewell_told else workers_vanished(observation)
+            vanished = None if memory.deletion_reported else workers_vanished(observation)
             return Plan(memory, events=(vanished,) if vanished else (), finalizer=False, why=why)
         again = min(again, DELETION_LOOK_SECONDS)
     before = memory.rollout
@@ -278,7 +285,7 @@ def _scale(
 ) -> Scale | None:
     """The change of the number of workers that was decided and is ours to make; else canaries that miss."""
     spec, may = _in_force(facts, now), memory.precedence.may_scale(memory.outcome, now.clock)
-    if decision.changes and memory.rival is None and may:
+    if decision.changes and memory.prior_claimant is None and may:
         percent = trial.percent_of(spec, stage)
         split = trial.placed(fleet, decision.to_replicas, decision.victims, percent)
         return Scale(fleet, split, decision.victims, decision, percent)
@@ -358,7 +365,7 @@ def remembered(plan: Plan, done: Done, now: Now) -> Memory:
     elif plan.finalizer is not None:
         memory = memory.after("finalizer")
     if plan.finalizer is False and plan.events:
-        memory = replace(memory, farewell_told=True)
+        memory = replace(memory, deletion_reported=True)
     if plan.remark is not None and not done.failed:
         memory = replace(memory, remark=plan.remark)
     if plan.scale is not None and done.scaled is not None:

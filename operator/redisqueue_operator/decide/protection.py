@@ -67,7 +67,7 @@ class PodChanges:
 def with_protection(plan: Plan, facts: Facts, now: float) -> Plan:
     """The plan, and whose protection changes; that pods cannot be written to is told once."""
     memory, observation = plan.memory, facts.observation
-    ours = memory.rival is None and memory.precedence.may_scale(memory.outcome, now)
+    ours = memory.prior_claimant is None and memory.precedence.may_scale(memory.outcome, now)
     if not plan.sampled or observation is None or not ours:
         return plan
     judged = judge(observation, facts.rq, memory.protection, now)

@@ -55,7 +55,7 @@ def owners_of(sample: QueueSample, uid: str, own_pods: Collection[str]) -> froze
     )
 
 
-def rival_of(
+def prior_claimant_of(
     me: Claimant, owners: Collection[str], known: Mapping[str, Claimant], last: Claimant | None
 ) -> Claimant | None:
     """Who has the older right to the queue; None when it is `me`.
@@ -78,9 +78,9 @@ def rival_of(
     return None
 
 
-def conflict_message(rival: Claimant) -> str:
+def conflict_message(claimant: Claimant) -> str:
     """For people: who is in the way, and the way out."""
     return (
-        f"RedisQueue {rival.name} already consumes from this queue: delete one of the two, "
+        f"RedisQueue {claimant.name} already consumes from this queue: delete one of the two, "
         "give one another spec.queue.name, or both spec.queue.sharing: Shared"
     )

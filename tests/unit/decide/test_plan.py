@@ -133,7 +133,7 @@ IDLE = tuple(pod(name) for name in BUSY)
 REPORTS = tuple(worker(name) for name in BUSY)
 HELD = {"spec": {"deletionPolicy": "Drain"}, "finalizers": (FINALIZER,)}
 LATER = Hindrance("ScaleRefused", "not on Fridays", START + 3)
-RIVAL = Claimant("2025", "older", "default/older", "there")
+PRIOR = Claimant("2025", "older", "default/older", "there")
 TABLE: dict[str, tuple[Look, dict[str, Any], dict[str, Any], float]] = {
     "nothing is there: the children, and nothing else before they are": (
         Look(of=queue(20), made=False),
@@ -245,7 +245,7 @@ TABLE: dict[str, tuple[Look, dict[str, Any], dict[str, Any], float]] = {
     ),
     "somebody has the older right to the queue: told, and nothing else": (
         Look(of=queue(20), made=False),
-        {"rival": RIVAL, "children": Known()},
+        {"prior_claimant": PRIOR, "children": Known()},
         {"status": "Conflict", "events": ("Conflict",)},
         math.inf,
     ),
@@ -655,9 +655,9 @@ def test_whoever_is_at_work_on_the_queue_and_older_has_the_right_to_it() -> None
         retired=False,
     )
     sample = replace(EMPTY_SAMPLE, pending=20, workers=(at_work,))
-    look = Look(sample=sample, claimants={"older": RIVAL})
+    look = Look(sample=sample, claimants={"older": PRIOR})
     plan = plan_of(look.seen(), memory(), NOW)
     assert steps(plan) == {"status": "Conflict", "events": ("Conflict",)}
-    assert plan.memory.rival == RIVAL
+    assert plan.memory.prior_claimant == PRIOR
     unread = plan_of(replace(look, sample=None).seen(), plan.memory, NOW)
-    assert unread.memory.rival == RIVAL, "unknown is as it was"
+    assert unread.memory.prior_claimant == PRIOR, "unknown is as it was"
