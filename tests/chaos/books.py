@@ -38,7 +38,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Excuse:
+class FaultRecord:
     """Why a message may have come again: whose worker died, or was kept from Redis, and when.
 
     `pods` is None where it holds for all of them.
@@ -57,7 +57,7 @@ class Repeat:
 
     first: Delivery
     second: Delivery
-    excuse: str
+    cause: str
     """The fault that explains it; empty where none does."""
 
 
@@ -77,7 +77,7 @@ class Verdict:
 
     @property
     def unexplained(self) -> tuple[Repeat, ...]:
-        return tuple(each for each in self.repeats if not each.excuse)
+        return tuple(each for each in self.repeats if not each.cause)
 
     @property
     def faultless(self) -> bool:
@@ -87,7 +87,7 @@ class Verdict:
 def judge(
     enqueued: Iterable[Enqueued],
     deliveries: Iterable[Delivery],
-    excuses: Sequence[Excuse],
+    faults: Sequence[FaultRecord],
     *,
     lease_seconds: float,
     heartbeat_seconds: float,
@@ -105,7 +105,7 @@ def judge(
     ended = {name for name, them in calls.items() if any(each.ended is not None for each in them)}
     soonest = lease_seconds - heartbeat_seconds
     repeats = tuple(
-        Repeat(first, second, _excuse(first, second, excuses, soonest))
+        Repeat(first, second, _cause(first, second, faults, soonest))
         for them in calls.values()
         for first, second in pairwise(them)
     )
@@ -122,20 +122,20 @@ def judge(
     )
 
 
-def _excuse(first: Delivery, second: Delivery, excuses: Sequence[Excuse], soonest: float) -> str:
+def _cause(first: Delivery, second: Delivery, faults: Sequence[FaultRecord], soonest: float) -> str:
     """The cause of the second call, as far as one is known."""
-    for each in excuses:
+    for each in faults:
         if each.pods is not None and first.pod not in each.pods:
             continue
         if each.deadly:
-            if _died(first, second, each, excuses):
+            if _died(first, second, each, faults):
                 return each.cause
         elif min(each.until, second.began) - max(each.since, first.began) >= soonest:
             return each.cause
     return ""
 
 
-def _died(first: Delivery, second: Delivery, death: Excuse, excuses: Sequence[Excuse]) -> bool:
+def _died(first: Delivery, second: Delivery, death: FaultRecord, faults: Sequence[FaultRecord]) -> bool:
     """Did the worker die with that message in hand, or before it could tell Redis of its end?"""
     if not (first.began <= death.until and death.since <= second.began):
         return False
@@ -145,7 +145,7 @@ def _died(first: Delivery, second: Delivery, death: Excuse, excuses: Sequence[Ex
         not each.deadly
         and each.since <= first.ended + TOLD_SECONDS
         and death.since <= each.until + TOLD_SECONDS
-        for each in excuses
+        for each in faults
     )
 
 

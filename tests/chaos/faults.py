@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Injury:
+class Impact:
     """Who may handle a message again because of it: pods that died, or were kept from Redis (None: all)."""
 
     deadly: bool = False
@@ -26,9 +26,9 @@ class Injury:
     """What else must be true before all is well."""
 
 
-NONE = Injury()
-ALL = Injury(pods=None)
-Body: TypeAlias = "Callable[[Any, random.Random], Iterator[Injury]]"
+NONE = Impact()
+ALL = Impact(pods=None)
+Body: TypeAlias = "Callable[[Any, random.Random], Iterator[Impact]]"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Fault:
     text: str
     holds_seconds: tuple[float, float]
     """How long it lasts, at least and at most."""
-    body: Callable[[Any, random.Random], AbstractContextManager[Injury]]
+    body: Callable[[Any, random.Random], AbstractContextManager[Impact]]
     brief: bool
     """Is it proven, and cheap enough for each run of the tests?"""
 
@@ -64,23 +64,23 @@ def holds(names: list[str]) -> dict[str, tuple[float, float]]:
 
 
 @fault("worker killed", brief=True)
-def worker_killed(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def worker_killed(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """SIGKILL to all processes of a worker's pod"""
     workers = world.workers()
     victim = draw.choice(workers[: max(1, len(workers) // 2)])
     world.kill(victim)
-    yield Injury(deadly=True, pods=frozenset({victim["metadata"]["name"]}))
+    yield Impact(deadly=True, pods=frozenset({victim["metadata"]["name"]}))
 
 
 @fault("operator killed", brief=True)
-def operator_killed(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def operator_killed(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """SIGKILL to the operator that leads"""
     world.kill(world.leader())
     yield NONE
 
 
 @fault("Redis restarted", holds_seconds=(0.5, 10.0), brief=True)
-def redis_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def redis_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """SIGKILL to the master; it comes back with its file of all writes"""
     world.redis.stop()
     try:
@@ -91,22 +91,22 @@ def redis_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury
 
 
 @fault("failover", brief=True)
-def failed_over(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def failed_over(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """The replica takes over, and the name leads to it; the old master lives on as its replica"""
     world.redis.fail_over()
     yield ALL
 
 
 @fault("pod cut off", holds_seconds=(2.0, 30.0))
-def pod_cut_off(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def pod_cut_off(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """Nothing that a worker's pod sends leaves the node: neither answers nor refusals come"""
     victim = draw.choice(world.workers())
     with world.firewall("--source", victim["status"]["podIP"], "--jump", "DROP"):
-        yield Injury(pods=frozenset({victim["metadata"]["name"]}))
+        yield Impact(pods=frozenset({victim["metadata"]["name"]}))
 
 
 @fault("Redis cut off", holds_seconds=(2.0, 30.0))
-def redis_cut_off(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def redis_cut_off(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """No pod reaches Redis: packets vanish, or connections are reset"""
     ways = (("DROP",), ("REJECT", "--reject-with", "tcp-reset"))
     ports = ",".join(map(str, world.redis.ports))
@@ -116,7 +116,7 @@ def redis_cut_off(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
 
 
 @fault("Redis full", holds_seconds=(2.0, 20.0))
-def redis_full(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def redis_full(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """maxmemory is less than what is used: what needs room is refused"""
     world.redis.admin("CONFIG", "SET", "maxmemory", "1mb")
     try:
@@ -126,7 +126,7 @@ def redis_full(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
 
 
 @fault("too few replicas", holds_seconds=(2.0, 20.0))
-def too_few_replicas(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def too_few_replicas(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """min-replicas-to-write is more than there are: no write is taken"""
     world.redis.admin("CONFIG", "SET", "min-replicas-to-write", "2")
     try:
@@ -135,7 +135,7 @@ def too_few_replicas(world: ClusterWorld, draw: random.Random) -> Iterator[Injur
         world.redis.admin("CONFIG", "SET", "min-replicas-to-write", "0")
 
 
-def _restarted(world: ClusterWorld, program: str) -> Iterator[Injury]:
+def _restarted(world: ClusterWorld, program: str) -> Iterator[Impact]:
     provider("crash", program)
     try:
         yield NONE
@@ -144,40 +144,40 @@ def _restarted(world: ClusterWorld, program: str) -> Iterator[Injury]:
 
 
 @fault("kubelet restarted", holds_seconds=(1.0, 10.0))
-def kubelet_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def kubelet_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """SIGKILL to the kubelet, and it starts again"""
     return _restarted(world, "kubelet")
 
 
 @fault("containerd restarted", holds_seconds=(1.0, 10.0))
-def containerd_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def containerd_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """SIGKILL to containerd, and it starts again"""
     return _restarted(world, "containerd")
 
 
 @fault("API server restarted", holds_seconds=(1.0, 15.0))
-def api_server_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def api_server_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """SIGKILL to the API server, and it starts again"""
     return _restarted(world, "apiserver")
 
 
 @fault("etcd restarted", holds_seconds=(1.0, 15.0))
-def etcd_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def etcd_restarted(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """SIGKILL to etcd, and it starts again"""
     return _restarted(world, "etcd")
 
 
 @fault("template rolled")
-def template_rolled(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def template_rolled(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """Another template for the pods of one queue, until no pod has the old one"""
     name = draw.choice(sorted(world.versions))
     world.versions[name] += 1
     world.apply(name)
-    yield Injury(over=lambda: world.versions_at_work(name) == {str(world.versions[name])})
+    yield Impact(over=lambda: world.versions_at_work(name) == {str(world.versions[name])})
 
 
 @fault("scaled by hand")
-def scaled_by_hand(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def scaled_by_hand(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """Somebody sets the replicas of a Deployment, maybe to 0"""
     name = draw.choice(sorted(world.versions))
     world.kubectl("scale", f"deployment/{name}-worker", f"--replicas={draw.randint(0, 4)}")
@@ -185,7 +185,7 @@ def scaled_by_hand(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]
 
 
 @fault("password rotated")
-def password_rotated(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def password_rotated(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """The Secret has another one, the old one is refused, and whoever used it is logged out"""
     world.redis.admit(f"password-{draw.randrange(10**9)}")
     world.tell_password()
@@ -194,7 +194,7 @@ def password_rotated(world: ClusterWorld, draw: random.Random) -> Iterator[Injur
 
 
 @fault("writes refused", holds_seconds=(5.0, 30.0))
-def writes_refused(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def writes_refused(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """A policy refuses the operator every change of numbers of workers, and of pods"""
     policy, binding = refusal(world.operators)
     world.cluster.apply(policy, binding)
@@ -205,7 +205,7 @@ def writes_refused(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]
 
 
 @fault("namespace taken away")
-def namespace_taken_away(world: ClusterWorld, draw: random.Random) -> Iterator[Injury]:
+def namespace_taken_away(world: ClusterWorld, draw: random.Random) -> Iterator[Impact]:
     """The namespace is deleted with all RedisQueues and the name of their Redis, and all is made again"""
     world.cluster.kubectl("delete", "namespace", world.namespace, "--timeout=150s")
     world.make()

@@ -27,7 +27,7 @@ def _table(results: Sequence[dict[str, Any]]) -> list[str]:
         for each in result["happened"]:
             found[each["fault"]].append(each)
         for each in result["verdict"]["repeats"]:
-            repeats[each["excuse"]] += 1
+            repeats[each["cause"]] += 1
     rows = [
         "| fault | times | lasted, s | all well again after, s: median | most | handled again |",
         "|---|---:|---:|---:|---:|---:|",
@@ -45,7 +45,7 @@ def _table(results: Sequence[dict[str, Any]]) -> list[str]:
 
 def _line(result: dict[str, Any]) -> str:
     verdict = result["verdict"]
-    unexplained = sum(not each["excuse"] for each in verdict["repeats"])
+    unexplained = sum(not each["cause"] for each in verdict["repeats"])
     waits = verdict["waits_seconds"]
     return (
         f"Seed {result['seed']}: {verdict['enqueued']} enqueued, {verdict['handled']} handled, "

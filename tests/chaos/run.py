@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.chaos.books import Excuse, Verdict, judge
+from tests.chaos.books import FaultRecord, Verdict, judge
 from tests.chaos.faults import FAULTS
 from tests.chaos.load import produce
 from tests.chaos.queues import KINDS
@@ -69,7 +69,7 @@ class Outcome:
 def run(world: World, steps: Sequence[Step], seed: int, seconds: float) -> Outcome:
     """Do it; faults that would begin later than `seconds` are left out."""
     began = time.time()
-    excuses: list[Excuse] = []
+    faults: list[FaultRecord] = []
     happened = []
     with produce(world.load, world.redis, world.books, seed):
         wait_until(
@@ -80,7 +80,7 @@ def run(world: World, steps: Sequence[Step], seed: int, seconds: float) -> Outco
             if time.time() - first > seconds:
                 break
             time.sleep(max(0.0, first + step.at_seconds - time.time()))
-            happened.append(_inflict(world, step, began, excuses))
+            happened.append(_inject(world, step, began, faults))
     left = _settled(world)
     deliveries = world.books.deliveries()
     enqueued = world.books.enqueued()
@@ -91,7 +91,7 @@ def run(world: World, steps: Sequence[Step], seed: int, seconds: float) -> Outco
         judge(
             enqueued,
             deliveries,
-            excuses,
+            faults,
             lease_seconds=world.lease_seconds,
             heartbeat_seconds=world.lease_seconds / 4,
             left=left,
@@ -101,23 +101,23 @@ def run(world: World, steps: Sequence[Step], seed: int, seconds: float) -> Outco
     )
 
 
-def _inflict(world: World, step: Step, began: float, excuses: list[Excuse]) -> Happened:
+def _inject(world: World, step: Step, began: float, faults: list[FaultRecord]) -> Happened:
     """Break, wait, mend, wait until all is well."""
     fault = FAULTS[step.fault]
     broke = time.time()
-    with fault.body(world, random.Random(step.seed)) as injury:
+    with fault.body(world, random.Random(step.seed)) as impact:
         broken = time.time()
         _say(f"{broke - began:5.0f} s: {fault.name} for {step.hold_seconds} s")
         time.sleep(step.hold_seconds)
     mended = time.time()
     deadline = mended + world.patience_seconds
-    while unwell := world.unwell(mended) or ([] if injury.over() else [f"{fault.name} is not over"]):
+    while unwell := world.unwell(mended) or ([] if impact.over() else [f"{fault.name} is not over"]):
         if time.time() > deadline:
             break
         time.sleep(0.3)
     well = time.time()
-    until = broken if injury.deadly else well
-    excuses.append(Excuse(fault.name, broke, until, injury.pods, injury.deadly))
+    until = broken if impact.deadly else well
+    faults.append(FaultRecord(fault.name, broke, until, impact.pods, impact.deadly))
     _say(f"       {'; '.join(unwell)}" if unwell else f"       all is well {well - mended:.1f} s later")
     return Happened(
         fault.name,

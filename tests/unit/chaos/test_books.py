@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.chaos.books import Books, Delivery, Enqueued, Excuse, Verdict, judge
+from tests.chaos.books import Books, Delivery, Enqueued, FaultRecord, Verdict, judge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +20,12 @@ def call(began: float, ended: float | None, *, message: str = "a", pod: str = "o
 B = call(12, 13, message="b")
 
 
-def verdict(*calls: Delivery, excuses: tuple[Excuse, ...] = (), left: tuple[str, ...] = ()) -> Verdict:
-    return judge(SENT, [*calls, B], excuses, lease_seconds=20, heartbeat_seconds=5, left=left)
+def verdict(*calls: Delivery, faults: tuple[FaultRecord, ...] = (), left: tuple[str, ...] = ()) -> Verdict:
+    return judge(SENT, [*calls, B], faults, lease_seconds=20, heartbeat_seconds=5, left=left)
 
 
-def killed(at: float, pod: str = "one") -> Excuse:
-    return Excuse("killed", at, at, frozenset({pod}), deadly=True)
+def killed(at: float, pod: str = "one") -> FaultRecord:
+    return FaultRecord("killed", at, at, frozenset({pod}), deadly=True)
 
 
 def test_each_once_is_faultless() -> None:
@@ -37,7 +37,7 @@ def test_each_once_is_faultless() -> None:
 
 @pytest.mark.parametrize("calls", [(), (call(12, None),)], ids=["never begun", "never ended"])
 def test_what_was_not_handled_to_its_end_is_lost(calls: tuple[Delivery, ...]) -> None:
-    found = verdict(*calls, excuses=(killed(12.5),))
+    found = verdict(*calls, faults=(killed(12.5),))
     assert found.lost == ("a",)
     assert not found.faultless
 
@@ -50,7 +50,7 @@ def test_what_nobody_enqueued_and_what_is_left_in_redis_is_a_fault() -> None:
 
 def test_what_comes_again_without_a_cause_is_a_fault() -> None:
     found = verdict(call(12, 13), call(14, 15, pod="two"))
-    assert [each.excuse for each in found.repeats] == [""]
+    assert [each.cause for each in found.repeats] == [""]
     assert not found.faultless
 
 
@@ -66,11 +66,11 @@ def test_what_comes_again_without_a_cause_is_a_fault() -> None:
     ],
 )
 def test_a_death_explains_what_its_worker_had_in_hand(
-    first: Delivery, death: Excuse, explained: bool
+    first: Delivery, death: FaultRecord, explained: bool
 ) -> None:
-    found = verdict(first, call(40, 41, pod="two"), excuses=(death,))
+    found = verdict(first, call(40, 41, pod="two"), faults=(death,))
     assert found.faultless == explained
-    assert found.repeats[0].excuse == ("killed" if explained else "")
+    assert found.repeats[0].cause == ("killed" if explained else "")
 
 
 @pytest.mark.parametrize(
@@ -83,15 +83,15 @@ def test_a_death_explains_what_its_worker_had_in_hand(
     ],
 )
 def test_a_lease_that_could_not_be_renewed_explains_it(since: float, until: float, explained: bool) -> None:
-    away = Excuse("away", since, until)
-    assert verdict(call(12, None), call(40, 41, pod="two"), excuses=(away,)).faultless == explained
+    away = FaultRecord("away", since, until)
+    assert verdict(call(12, None), call(40, 41, pod="two"), faults=(away,)).faultless == explained
 
 
 def test_an_end_that_could_not_be_told_dies_with_its_worker() -> None:
-    away = Excuse("away", 12, 24)
+    away = FaultRecord("away", 12, 24)
     calls = call(12, 13), call(26, 27, pod="two")
-    assert verdict(*calls, excuses=(away, killed(25))).faultless
-    assert not verdict(*calls, excuses=(away,)).faultless
+    assert verdict(*calls, faults=(away, killed(25))).faultless
+    assert not verdict(*calls, faults=(away,)).faultless
 
 
 def test_books_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-from tests.chaos.books import Delivery, Enqueued, Excuse, judge
+from tests.chaos.books import Delivery, Enqueued, FaultRecord, judge
 from tests.chaos.report import markdown, picture
 from tests.chaos.run import Happened, Outcome
 
 CALLS = [Delivery("a", "jobs", "one", 10.0, None), Delivery("a", "jobs", "two", 13.0, 14.0)]
-DEATH = Excuse("worker killed", 11.0, 11.0, frozenset({"one"}), deadly=True)
+DEATH = FaultRecord("worker killed", 11.0, 11.0, frozenset({"one"}), deadly=True)
 
 
-def outcome(*excuses: Excuse) -> Outcome:
-    found = judge([Enqueued("a", "jobs", 9.0)], CALLS, excuses, lease_seconds=20, heartbeat_seconds=5)
+def outcome(*faults: FaultRecord) -> Outcome:
+    found = judge([Enqueued("a", "jobs", 9.0)], CALLS, faults, lease_seconds=20, heartbeat_seconds=5)
     happened = Happened("worker killed", 2.0, 3.0, 5.5), Happened("failover", 8.0, 9.0, 10.0)
     return Outcome(7, 3, happened, found, (0.0,), (5.0,))
 
