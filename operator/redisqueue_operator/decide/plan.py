@@ -19,12 +19,7 @@ from redisqueue_operator.decide.ended_workers import remembered_ends, with_ended
 from redisqueue_operator.decide.finalizer import is_held, may_go, refused, shall_be_held, workers_vanished
 from redisqueue_operator.decide.look import LONG_AGO, NO_SPEC, Done, Facts, Memory, Now, Object, Plan, Scale
 from redisqueue_operator.decide.protection import with_protection
-from redisqueue_operator.decide.queue_conflict import (
-    claimant_of,
-    conflict_message,
-    owners_of,
-    prior_claimant_of,
-)
+from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, prior_of
 from redisqueue_operator.decide.scaling import Policy, decide, survivors, to_retire
 from redisqueue_operator.decide.status import (
     EventRecord,
@@ -156,7 +151,7 @@ def _prior_claimant(facts: Facts, memory: Memory) -> Claimant | None:
     owners = owners_of(facts.sample, facts.rq.uid, pods)
     if memory.prior_claimant is None and owners <= {facts.rq.uid}:
         return None
-    return prior_claimant_of(claimant_of(facts.rq), owners, facts.claimants, memory.prior_claimant)
+    return prior_of(claimant_of(facts.rq), owners, facts.claimants, memory.prior_claimant)
 
 
 def _judged(facts: Facts, memory: Memory, prior_claimant: Claimant | None, now: Now) -> children_plan.Judged:

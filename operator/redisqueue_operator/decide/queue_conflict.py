@@ -55,7 +55,7 @@ def owners_of(sample: QueueSample, uid: str, own_pods: Collection[str]) -> froze
     )
 
 
-def prior_claimant_of(
+def prior_of(
     me: Claimant, owners: Collection[str], known: Mapping[str, Claimant], last: Claimant | None
 ) -> Claimant | None:
     """Who has the older right to the queue; None when it is `me`.
