@@ -19,8 +19,8 @@ PACKAGE = Path(errors.__file__).parents[2]
 PAGE = PACKAGE.parent / "docs" / "troubleshooting.md"
 PLACES = {
     "Condition": 1,
-    "Told": 1,
-    "Stand": 1,
+    "Readiness": 1,
+    "RedriveState": 1,
     "waiting": 0,
     "failed": 0,
     "_kept": 0,
