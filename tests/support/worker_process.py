@@ -417,9 +417,10 @@ class WorkerProcess:
         return line
 
     def noted(self, what: str) -> list[str]:
-        """What handlers noted, in order."""
+        """What handlers noted, in order, but the line that is being written."""
         file = self.folder / what
-        return file.read_text().splitlines() if file.exists() else []
+        whole, _, _ = file.read_text().rpartition("\n") if file.exists() else ("", "", "")
+        return whole.splitlines()
 
     def until_noted(self, what: str, count: int) -> list[str]:
         """Wait until handlers noted something `count` times."""
