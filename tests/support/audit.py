@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.support.whole_lines import whole_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -64,9 +66,7 @@ def granted(manifests: Iterable[dict[str, Any]], account: str) -> set[Right]:
 
 def requests(log: Path, user: str, since: int = 0) -> list[Request]:
     """The requests of that user about objects, from that byte of the log on."""
-    with log.open("rb") as lines:
-        lines.seek(since)
-        events = [json.loads(line) for line in lines]
+    events = [json.loads(line) for line in whole_lines(log, since)]
     return [
         Request(_right_of(event), event.get("responseStatus", {}).get("code", 0))
         for event in events

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support.waiting import PATIENCE_SECONDS, eventually
+from tests.support.whole_lines import whole_lines
 
 from redis_message_queue import envelope
 from redis_message_queue.keys import QueueKeys
@@ -396,7 +397,7 @@ class WorkerProcess:
         return self.process is not None and self.process.poll() is None
 
     def log_lines(self) -> list[dict[str, Any]]:
-        lines = self.log_file.read_text().splitlines() if self.log_file.exists() else []
+        lines = whole_lines(self.log_file)
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def messages(self) -> list[str]:
@@ -418,9 +419,7 @@ class WorkerProcess:
 
     def noted(self, what: str) -> list[str]:
         """What handlers noted, in order, but the line that is being written."""
-        file = self.folder / what
-        whole, _, _ = file.read_text().rpartition("\n") if file.exists() else ("", "", "")
-        return whole.splitlines()
+        return whole_lines(self.folder / what)
 
     def until_noted(self, what: str, count: int) -> list[str]:
         """Wait until handlers noted something `count` times."""
