@@ -202,7 +202,7 @@ HERE = Path(__file__)
 def look():
     while not HERE.with_name("claiming").exists():
         time.sleep(0.005)
-    HERE.with_name("looked").write_text(" ".join(sys.modules))
+    HERE.with_name("looked").write_text(" ".join(sys.modules) + "\\n")
     HERE.with_name("looked").rename(HERE.with_name("seen"))
 
 def handle(payload):
@@ -265,7 +265,7 @@ def handle(payload, context):
     if payload == "first":
         context.publish("second")
     else:
-        Path(__file__).with_name("told").write_text(str(seen))
+        Path(__file__).with_name("told").write_text(f"{seen}\\n")
         Path(__file__).with_name("told").rename(Path(__file__).with_name("seen"))
 """
 
