@@ -7,9 +7,11 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, descendants, eventually, publish
 
 from redis_message_queue import RedisMessageQueue
+from redis_message_queue.results import Result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,18 +56,20 @@ def end(items, context):
     note("finished", json.dumps([item["n"] for item in items]))
     return outcomes
 
-def waits(items):
+def waits(items, context):
+    if any(item.get("do") == "look" for item in items):
+        return not context.cancelled
     return any(item.get("do") == "wait" for item in items) and not gate_is_open()
 
 def sync(items: list[dict], context: BatchContext):
     begin(items, context)
-    while waits(items):
+    while waits(items, context):
         time.sleep(0.01)
     return end(items, context)
 
 async def asynchronous(items: list[dict], context: BatchContext):
     begin(items, context)
-    while waits(items):
+    while waits(items, context):
         await asyncio.sleep(0.01)
     return end(items, context)
 
@@ -386,6 +390,22 @@ def test_one_that_is_cancelled_stops_no_other(
         eventually(lambda: {0, 2} <= {*done(running)}, "the others come to their end")
         settled(redis_client)
         assert noted(running, "called") == [[0, 1, 2], [3]], "and were not disturbed"
+
+
+def test_a_batch_that_sees_that_all_are_cancelled_ends_so(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, kind: str
+) -> None:
+    """It is not stopped, for it is more than one: what it saw has to come to the worker."""
+    queue = RedisMessageQueue("jobs", client=redis_client)
+    send(redis_client, 0, 1, do="look")
+    with worker(tmp_path, redis_url, kind, {"max_size": 2}, results_ttl_seconds=600) as running:
+        running.until_noted("called", 1)
+        for one in ("m0", "m1"):
+            assert queue.cancel(one) == "requested"
+        for one in ("m0", "m1"):
+            ended = queue.result(one, timeout_seconds=PATIENCE_SECONDS)
+            assert ended == Result("cancelled", None, "cancelled while it was handled")
+        assert done(running) == [0, 1], "by itself"
 
 
 def test_one_that_is_cancelled_while_it_waits_is_left_out(

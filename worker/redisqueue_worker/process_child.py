@@ -111,6 +111,7 @@ class Ended(NamedTuple):
         recycle_reason: why the process wants to be replaced; empty when it does not.
         result: the text of what the handler returned, where results are kept.
         called: what is told of a batch, and in `results` the same of each message.
+        has_seen_cancellation: of each message, whether the handler asked once it was cancelled.
     """
 
     failure: Failure | None
@@ -118,6 +119,7 @@ class Ended(NamedTuple):
     result: str = ""
     called: Called | None = None
     results: tuple[str, ...] = ()
+    has_seen_cancellation: tuple[bool, ...] = ()
 
 
 class TellStacks(NamedTuple):
@@ -192,7 +194,9 @@ class ProcessChild:
                     ended = Ended(failure, "", self._contexts[0].result)
                     handled += 1
                 takeovers.undo()
-                self._send(ended._replace(recycle_reason=recycler.reached(handled)))
+                seen = tuple([context.has_seen_cancellation for context in self._contexts])
+                reason = recycler.reached(handled)
+                self._send(ended._replace(recycle_reason=reason, has_seen_cancellation=seen))
             hooks.stop(run, self._base)
 
     def _handle(self, handler: Handler, work: Begin, runner: asyncio.Runner) -> Failure | None:

@@ -146,6 +146,8 @@ class ChildProcess:
             for message in messages:
                 message.pid = None
         self.recycle_reason = ended.recycle_reason
+        for message, seen in zip(messages, ended.has_seen_cancellation, strict=True):
+            message.context.has_seen_cancellation = seen
         return ended
 
     def end(self) -> None:
