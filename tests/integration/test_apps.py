@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import sys
-import threading
 from contextlib import closing, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.apps import ASKED_FOR, SAVED, Site, copy_of, site
 from tests.support.local_mode import local_mode
 from tests.support.programs import output_of
-from tests.support.waiting import PATIENCE_SECONDS, eventually
+from tests.support.waiting import eventually
 
 from redis_message_queue import RedisMessageQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import redis
 
-APPS = Path(__file__).parent / "apps"
 TYPED = {"archive": ["."], "moving": ["shop.py", "with_redisqueue"], "reports": ["."], "exports": ["."]}
 
 
 def python(folder: Path, *words: str) -> str:
     """What Python prints there; it has to end well."""
     return output_of(sys.executable, *words, folder=folder)
-
-
-def copy_of(app: str, folder: Path) -> Path:
-    """The project, where nothing of this repository's tests is near."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    return Path(shutil.copytree(APPS / app, folder / app, ignore=ignored))
 
 
 @pytest.fixture(scope="module")
@@ -52,50 +43,12 @@ def test_the_types_of_an_app_are_whole(app: str, tmp_path: Path, known_types: Pa
 
 # ---- the archive ----
 
-PAGES = {
-    "/tea": "<title>All about tea</title> <p>Pour, and wait.</p>",
-    "/milk": "<title>Milk</title> <p>First or last?</p>",
-    "/evil": f"<title>{'a' * 60}!</title>",
-}
-HELD_SECONDS = PATIENCE_SECONDS * 2
-
-
-class Site(BaseHTTPRequestHandler):
-    """Two fine pages, one that no regular expression can bear; one answers late, one when asked again."""
-
-    asked: list[str]
-    over: threading.Event
-
-    def do_GET(self) -> None:
-        first, path = self.path not in self.asked, self.path
-        self.asked.append(path)
-        if path == "/slow" and first:
-            self.over.wait(HELD_SECONDS)
-        if path == "/busy" and first:
-            path = "/later"
-        elif path in ("/slow", "/busy"):
-            path = "/tea"
-        body = PAGES.get(path, "nothing").encode()
-        self.send_response(200 if path in PAGES else 429 if path == "/later" else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Retry-After", "0.1")
-        self.end_headers()
-        with suppress(BrokenPipeError):  # nobody waits for /slow any more
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
-        """Quiet: what was asked for is in `asked`."""
-
 
 @pytest.fixture
-def site() -> Iterator[str]:
-    """Its URL."""
-    Site.asked, Site.over = [], threading.Event()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        Site.over.set()
-        server.shutdown()
+def web() -> Iterator[str]:
+    """The URL of a site."""
+    with site() as url:
+        yield url
 
 
 @contextmanager
@@ -115,7 +68,7 @@ def saved(database: Path) -> dict[str, tuple[str, int]]:
 
 
 def test_three_kinds_of_work_have_one_worker(
-    tmp_path: Path, redis_url: str, redis_client: redis.Redis, site: str
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, web: str
 ) -> None:
     folder = copy_of("archive", tmp_path)
     check = ("-m", "redisqueue_worker.cli", "check", "archive", "--queue", "archive")
@@ -128,7 +81,7 @@ def test_three_kinds_of_work_have_one_worker(
         assert f"handler  {policy}" in told
 
     database, queue = folder / "archive.db", RedisMessageQueue("archive", client=redis_client)
-    pages = [f"{site}/{name}" for name in ("tea", "milk", "slow", "busy", "gone", "evil")]
+    pages = [web + path for path in ASKED_FOR]
     with local_mode(folder, "queue.yaml", redis_url) as output:
         with locked(database):
             assert python(folder, "add.py", redis_url, *pages).count("is fetched") == 6
@@ -137,8 +90,7 @@ def test_three_kinds_of_work_have_one_worker(
         eventually(lambda: len(saved(database)) == 4, "four pages are saved")
         eventually(lambda: queue.failed() and queue.dead_letters(), "the others are given up")
 
-    tea = ("All about tea", 6)
-    assert saved(database) == {pages[0]: tea, pages[1]: ("Milk", 4), pages[2]: tea, pages[3]: tea}
+    assert saved(database) == {web + path: found for path, found in SAVED.items()}
     (gone,), (evil,) = queue.dead_letters(), queue.failed()
     assert gone.reason == "HTTP 404"
     assert str(evil.reason).startswith("timeout: "), "a process was killed, and nothing else was held up"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.apps import APPS, JOURNAL, without_picture
 from tests.support.environments import Unavailable, python_with
 from tests.support.programs import output_of, running
 from tests.support.readmes import ROOT, blocks
@@ -23,18 +24,9 @@ if TYPE_CHECKING:
 
     import redis
 
-MOVING = Path(__file__).parent / "apps" / "moving"
+MOVING = APPS / "moving"
 DOCS = Path("worker/docs")
 PEERS = {"rq": ("rq==3.0.0", "redis==8.1.0"), "celery": ("celery[redis]==5.7.0",)}
-JOURNAL = [
-    "asked to mail ada@example.org",
-    "bill of 8, packed: True",
-    "mail to ada@example.org: welcome",
-    "packed 8",
-    "refund of 7 was asked for",
-    "reminded ada@example.org",
-    "total of 2",
-]
 
 
 @dataclass
@@ -62,14 +54,11 @@ class Shop:
         """The lines of the journal once all are there, sorted; the picture's alone is not told."""
 
         def look() -> list[str] | None:
-            lines = sorted(self.journal.read_text().splitlines())
+            lines = self.journal.read_text().splitlines()
             return lines if len(lines) > len(JOURNAL) else None
 
         lines = eventually(look, f"the jobs of {self.folder.name} are done")
-        pictures = [line for line in lines if line.startswith("cat.png: ")]
-        assert len(pictures) == 1
-        assert len(pictures[0]) == len("cat.png: ") + 64
-        return [line for line in lines if line not in pictures]
+        return without_picture(lines)
 
 
 def shop(name: str, python: str, folder: Path, redis_url: str, *path: Path) -> Shop:

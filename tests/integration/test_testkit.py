@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.apps import APPS
 from tests.support.required import missing
 from tests.support.site_folder import PipFailed, site_folder
 from tests.support.waiting import PATIENCE_SECONDS
@@ -23,7 +24,7 @@ from redisqueue_worker.testing import Outcomes, RunWorker, WorkerFailed
 if TYPE_CHECKING:
     import redis
 
-APP = Path(__file__).parent / "apps" / "testkit"
+APP = APPS / "testkit"
 # One of each kind that the types have to refuse.
 WRONG = """\
 from redisqueue_worker.testing import Delivery, FakeContext, RunWorker, deliver

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+from tests.support.apps import copy_of
 from tests.support.programs import paused, running
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
@@ -19,19 +18,18 @@ from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     import redis
 
 WAITING = 110
-APPS = Path(__file__).parent / "apps"
 
 
 class Service:
     """A folder of `apps/`, its programs, and a client of what it serves."""
 
     def __init__(self, app: str, folder: Path, redis_url: str) -> None:
-        ignored = shutil.ignore_patterns("__pycache__")
-        self.folder = Path(shutil.copytree(APPS / app, folder / app, ignore=ignored))
+        self.folder = copy_of(app, folder)
         self.queue, self.redis_url, self.port = app, redis_url, free_port()
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 REPOSITORY = Path(__file__).parents[2]
 PROVIDER = REPOSITORY / "tests" / "cluster" / "cluster"
@@ -101,6 +103,19 @@ class Cluster:
                 "--pod-running-timeout=60s",
             ]
             return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=self.environment)
+
+    @contextmanager
+    def forwarded(self, namespace: str, target: str, port: int) -> Iterator[str]:
+        """The URL at which a port of a pod or Deployment is reached from this machine."""
+        words = (*self._tool("kubectl"), "-n", namespace, "port-forward", target, f":{port}")
+        with subprocess.Popen(words, env=self.environment, stdout=subprocess.PIPE, text=True) as forward:
+            try:
+                assert forward.stdout is not None
+                found = re.search(r"127\.0\.0\.1:(\d+) ->", forward.stdout.readline())
+                assert found is not None, f"kubectl port-forward {target} said nothing of a port"
+                yield f"http://127.0.0.1:{found[1]}"
+            finally:
+                forward.terminate()
 
     def _tool(self, name: str) -> tuple[str, ...]:
         own = self.tools / name

@@ -39,9 +39,8 @@ build_wheels() { # [MACHINE...]: x86_64, aarch64; the one that this is where non
 
 # What is pinned, and checked by hash, for the image's Python. What was fetched before is taken from the cache.
 fetch_wheels() { # MACHINE
-  local platforms=() glibc part
-  for glibc in 2_17 2_24 2_26 2_28 2_31 2_34; do platforms+=(--platform "manylinux_${glibc}_$1"); done
-  platforms+=(--platform "manylinux2014_$1" --platform "linux_$1")
+  local target part
+  target_of "$1"
   for part in worker operator; do
     pinned_wheels --dest "$wheels" --no-index --find-links "$cache/wheels" 2>/dev/null && continue
     pinned_wheels --dest "$cache/wheels"
@@ -49,9 +48,15 @@ fetch_wheels() { # MACHINE
   done
 }
 pinned_wheels() { # OPTIONS; of what fetch_wheels is about
-  "$python" -m pip download --quiet "$@" --only-binary :all: --no-deps --require-hashes \
-    --python-version "$image_python" --implementation cp --abi "cp${image_python/./}" --abi abi3 --abi none \
-    "${platforms[@]}" --requirement "$repository/$part/requirements.txt"
+  "$python" -m pip download --quiet "$@" --no-deps --require-hashes "${target[@]}" \
+    --requirement "$repository/$part/requirements.txt"
+}
+target_of() { # MACHINE; pip's options for what runs in the image
+  local glibc
+  target=(--only-binary :all: --python-version "$image_python" --implementation cp)
+  target+=(--abi "cp${image_python/./}" --abi abi3 --abi none)
+  for glibc in 2_17 2_24 2_26 2_28 2_31 2_34; do target+=(--platform "manylinux_${glibc}_$1"); done
+  target+=(--platform "manylinux2014_$1" --platform "linux_$1")
 }
 
 build_worker_image() {
@@ -72,10 +77,23 @@ image_digest() { # NAME
 
 # Files alone, as worker.source.image takes them.
 build_artifact() { # NAME FOLDER
+  build_and_load "$1" "$2" 'FROM scratch\nCOPY . /\n'
+}
+
+# Handlers and what they import, FROM the worker's image, as the README of the worker tells.
+build_app() { # NAME FOLDER REQUIREMENT...
+  local target machine
+  machine=$(uname -m)
+  target_of "${machine/arm64/aarch64}"
+  "$python" -m pip install --quiet --target "$2" "${target[@]}" "${@:3}" >&2
+  build_and_load "$1" "$2" "FROM localhost/redisqueue-worker:$image_tag\nCOPY . /app\n"
+}
+
+build_and_load() { # NAME FOLDER DOCKERFILE
   local image=localhost/redisqueue-$1 reference
   mkdir -p "$cache/src"
-  printf 'FROM scratch\nCOPY . /\n' >"$cache/src/artifact"
-  image_tool build -q -t "$image:$image_tag" -f "$cache/src/artifact" "$2" >&2
+  printf '%b' "$3" >"$cache/src/$1"
+  image_tool build -q -t "$image:$image_tag" -f "$cache/src/$1" "$2" >&2
   reference=$("${provider}_artifact" "$image")
   image_tool rmi "$image:$image_tag" >&2
   echo "$reference"
