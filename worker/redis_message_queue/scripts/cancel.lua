@@ -12,7 +12,7 @@
 --#include free_key
 --#include result
 --#include cancelled
---#include held_by
+--#include leased_by
 --#include lane
 local DELAYED, PENDING, PROCESSING, TOKENS, WORKERS, MARKS, RESULT = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[7], KEYS[8], KEYS[9]
 local WAITING = PENDING .. ':waiting' -- see lanes
@@ -42,7 +42,7 @@ elseif step == 'forget' then
 elseif where == 'in_flight' then
   local token = call('HGET', TOKENS, stored)
   if not token then return call('LPOS', PROCESSING, stored) and 'requested' or 'moved' end
-  local worker = held_by(WORKERS, token)
+  local worker = leased_by(WORKERS, token)
   local state = worker ~= '' and worker_state(call('HGET', WORKERS, worker))
   if state and not string.find((state.cancel or '') .. ' ', ' ' .. token .. ' ', 1, true) then
     state.cancel = (state.cancel or '') .. ' ' .. token

@@ -142,7 +142,7 @@ local function body()
   if lane_of(stored) then -- taken over, it may still be counted for its limit key
     --#include lanes
     --#include give_back
-    give_back({ turns = lanes.turns, held = KEYS[1] .. ':held' }, { stored })
+    give_back({ turns = lanes.turns, in_flight = KEYS[1] .. ':held' }, { stored })
   end
   if claims[1] then
     remember(stored, token)

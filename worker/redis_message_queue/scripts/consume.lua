@@ -1,14 +1,14 @@
 -- Settle what a worker finished, then claim its next messages: one round trip, atomic.
 -- KEYS  1 pending, 2 processing, 3 deadlines, 4 tokens, 5 counter, 6 counts, 7 refs, 8 ids, 9 backrefs, 10 delayed,
 --       11 completed, 12 failed, 13 dead letters, 14 dead-letter info, 15 workers, 16 versions, 17 notes,
---       18 waiting, 19 turns, 20 rates, 21 held (see lanes), 22 settle record, 23 claim record, then records of earlier
+--       18 waiting, 19 turns, 20 rates, 21 in flight for limit keys (see lanes), 22 settle record, 23 claim record, then records of earlier
 --       calls that nobody needs any more
 -- ARGV  1 numbers: messages to claim; 1 = new ones too, 0 = only what the claim record remembers; what comes back by an
 --       expired lease: 0 = as it comes, 1 = apart from others, 2 = the same, and the caller has others in hand; what is
 --       due: 2 = first, 1 = if nothing else waits, 0 = not now; lease ms; delivery limit or 0; record TTL ms; lengths
 --       kept of completed, failed, dead-letter info; limits for the queue and for each key: ms between two or 0, burst, most in
 --       flight or 0, and 1 at the first claim, with commas, or - for none; where results are kept, for how many ms, and the prefix of their keys
---       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for what its process holds or '',
+--       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for the leases of its process or '',
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), and of what is given up its
 --       deduplication marker or '', reason, detail (also of what was cancelled); where results are kept, `key text` or ''. Instead of a large message
 --       its first bytes, and behind `failed` the end of its lease as granted and its length
@@ -53,11 +53,11 @@ local keys = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tok
   cancelled = KEYS[1] .. ':cancelled' }
 local DELAYED, COMPLETED, FAILED, DEAD, INFO, WORKERS = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[22], KEYS[23]
-local lanes = { pending = KEYS[1], waiting = KEYS[18], turns = KEYS[19], rates = KEYS[20], held = KEYS[21], deadlines = KEYS[3] }
+local lanes = { pending = KEYS[1], waiting = KEYS[18], turns = KEYS[19], rates = KEYS[20], in_flight = KEYS[21], deadlines = KEYS[3] }
 local count, fresh, apart, due, lease_ms, limit, record_ttl, keep_completed, keep_failed, keep_info, limits, results_ttl, results =
   string.match(ARGV[1], '^(%d+) (%d) (%d) (%d) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) ?(%d*) ?(.*)$')
 count, limit = tonumber(count), tonumber(limit)
-local worker, held, now = ARGV[2], ARGV[4], now_ms()
+local worker, leases_field, now = ARGV[2], ARGV[4], now_ms()
 local deadline = now + lease_ms
 
 -- Beside each list that messages end in there is one of records, which tell of the newest of them.
@@ -75,7 +75,7 @@ function keys.wrong(burying)
   if ends.failed and keep_failed ~= '0' then add(FAILED, infos.failed) end
   if ends.dead or burying then add(DEAD, INFO) end
   return check_leases(keys) or check({ DELAYED, 'zset', WORKERS, 'hash', keys.notes, 'hash', SETTLED, 'string',
-    CLAIMED, 'string', lanes.waiting, 'zset', lanes.turns, 'zset', lanes.rates, 'zset', lanes.held, 'zset' }) or check(lists)
+    CLAIMED, 'string', lanes.waiting, 'zset', lanes.turns, 'zset', lanes.rates, 'zset', lanes.in_flight, 'zset' }) or check(lists)
 end
 
 -- Write a message that is settled to its next place; the reply undoes that, unless it was there before.
@@ -264,7 +264,7 @@ end
 -- Each of these fails for a key of another type, before anything is written; the full check would take longer.
 -- Most calls find nothing delayed, due or remembered, and then there is nothing to check or to read there.
 local remembered = call('EXISTS', keys.refs, keys.ids, keys.backrefs, SETTLED, CLAIMED, DELAYED, keys.notes,
-  keys.cancelled, lanes.turns, lanes.held) > 0
+  keys.cancelled, lanes.turns, lanes.in_flight) > 0
 local probes = { pcall_redis('LLEN', keys.processing), pcall_redis('LLEN', keys.pending),
   pcall_redis('HGET', keys.counts, ''), pcall_redis('ZRANGEBYSCORE', keys.deadlines, '-inf', now, 'LIMIT', 0, 1),
   remembered and pcall_redis('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, 1),
@@ -275,7 +275,7 @@ end
 local late, waiting = probes[4][1], remembered and probes[5][1]
 keys.length, keys.noted = probes[1], remembered and probes[6] == 1
 keys.cancels = remembered and call('EXISTS', keys.cancelled) == 1
-local laned = remembered and call('EXISTS', lanes.turns, lanes.held) > 0
+local laned = remembered and call('EXISTS', lanes.turns, lanes.in_flight) > 0
 remembered = remembered and call('EXISTS', keys.refs, keys.ids, keys.backrefs, SETTLED, CLAIMED) > 0
 if remembered or not fast or not ok or laned or limits ~= '-' then
   local alien = keys.wrong()
@@ -288,7 +288,7 @@ if remembered then
 else
   keys.records = false
 end
-local fields = worker ~= '' and call('HMGET', WORKERS, worker, held) or {}
+local fields = worker ~= '' and call('HMGET', WORKERS, worker, leases_field) or {}
 local state = worker ~= '' and worker_state(fields[1]) or nil
 for i, stored in ipairs(not applied and find(keys.deadlines, keys.tokens, named) or {}) do
   if not stored then return false end
@@ -388,7 +388,7 @@ end
 
 -- The leases of this process, as `time token …`, so that what it has in hand can be given back once it is known to have
 -- ended. The time is that until which they are worth knowing. What is settled goes, also where the lease was lost.
-if state and held ~= '' and (all[1] or claims[1]) then
+if state and leases_field ~= '' and (all[1] or claims[1]) then
   --#include without
   local ended, left = {}, string.match(fields[2] or '', ' .*') or ''
   for _, settled in ipairs({ all, others, claims }) do
@@ -396,7 +396,7 @@ if state and held ~= '' and (all[1] or claims[1]) then
   end
   local tokens = { text(now + record_ttl) .. without(left, ended) }
   for i = 1, #claims do tokens[#tokens + 1] = claims[i][2] end
-  call('HSET', WORKERS, held, table.concat(tokens, ' '))
+  call('HSET', WORKERS, leases_field, table.concat(tokens, ' '))
 end
 if state and (change ~= 0 or not known_state) then
   state.busy = math.max(0, (tonumber(state.busy) or 0) + change)

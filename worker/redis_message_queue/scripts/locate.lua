@@ -12,7 +12,7 @@
 --#include types
 --#include envelope
 --#include worker
---#include held_by
+--#include leased_by
 local ID, QUOTED, RECORDS = ARGV[1], ARGV[2], 3 -- how far behind its list the records of a place are
 local STATES = { 'delayed', 'pending', 'in_flight', 'dead', 'failed', 'completed' }
 local WAITING = 1.5
@@ -76,7 +76,7 @@ local function found(key, stored, index)
   if place == 1 then return { 'delayed', call('ZSCORE', key, stored), ARGV[9] and stored } end
   if place == 2 then return { 'pending', text(before - 1 - index), ARGV[9] and stored } end
   return { 'in_flight', call('ZSCORE', KEYS[10], stored) or '', call('HGET', KEYS[12], stored) or '',
-    held_by(KEYS[13], call('HGET', KEYS[11], stored)), ARGV[9] and stored }
+    leased_by(KEYS[13], call('HGET', KEYS[11], stored)), ARGV[9] and stored }
 end
 
 while place <= 6 do

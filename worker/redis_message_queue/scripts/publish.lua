@@ -23,10 +23,10 @@ if record and call('EXISTS', record, marker or record) > 0 then
   if alien then return alien end
   local before = call('GET', record)
   if before then return tonumber(before) or before end
-  local held = ARGV[6] == '1' and '0\n' .. (string.match(call('GET', marker), '^[!-~]+$') or '') or 0
-  call('SET', record, held, 'PX', ARGV[5])
+  local answer = ARGV[6] == '1' and '0\n' .. (string.match(call('GET', marker), '^[!-~]+$') or '') or 0
+  call('SET', record, answer, 'PX', ARGV[5])
   if KEYS[answered] then call('DEL', unpack(KEYS, answered)) end
-  return held
+  return answer
 end
 local function body()
   local dropped

@@ -28,11 +28,11 @@ local wrong = check(types)
 if wrong then return wrong end
 
 -- Markers are looked at together: MGET finds nothing in a key of another type, EXISTS finds that there is one.
-local held, absent = {}, {}
+local marked, absent = {}, {}
 for from = 1, count, AT_ONCE do
   local last = math.min(count, from + AT_ONCE - 1)
   for i, holder in ipairs(call('MGET', unpack(KEYS, from + 2, last + 2))) do
-    held[from + i - 1] = holder
+    marked[from + i - 1] = holder
     if not holder then absent[#absent + 1] = KEYS[from + i + 1] end
   end
 end
@@ -52,7 +52,7 @@ local due = moment or later and now_ms() + later
 local digits, values, markers, seen, holders = {}, {}, {}, {}, {}
 for i = FIRST, #ARGV do
   local marker = count > 0 and KEYS[i - FIRST + 3]
-  local holder = marker and (seen[marker] or held[i - FIRST + 1])
+  local holder = marker and (seen[marker] or marked[i - FIRST + 1])
   digits[#digits + 1] = holder and '0' or '1'
   if holder then
     holders[#holders + 1] = '\n' .. (string.match(holder, '^[!-~]+$') or '')

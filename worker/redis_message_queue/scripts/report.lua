@@ -1,7 +1,7 @@
 -- Refresh what a worker says about itself.
 -- KEYS  1 workers, 2 versions
 -- ARGV  1 worker id, 2 version of its state that it has seen, 3 its state (JSON), 4 age of its oldest start in ms or '',
---       5 field for what the process holds or '', 6 how long both are kept in ms
+--       5 field for the leases of the process or '', 6 how long both are kept in ms
 -- reply the version of the state; or as a text that, and the tokens of leases whose messages are to be cancelled
 -- cost  O(1); once in a while O(versions), to remove what silent ones left
 --#include base
@@ -23,16 +23,16 @@ if before then
 end
 state.at = now
 if ARGV[4] ~= '' then state.oldest = now - tonumber(ARGV[4]) end
-local holds = ARGV[5] ~= '' and string.match(call('HGET', KEYS[1], ARGV[5]) or '', ' .*')
-if holds and before and before.cancel then
+local leased = ARGV[5] ~= '' and string.match(call('HGET', KEYS[1], ARGV[5]) or '', ' .*')
+if leased and before and before.cancel then
   local cancels = ''
   for token in string.gmatch(before.cancel, '%d+') do
-    if string.find(holds .. ' ', ' ' .. token .. ' ', 1, true) then cancels = cancels .. ' ' .. token end
+    if string.find(leased .. ' ', ' ' .. token .. ' ', 1, true) then cancels = cancels .. ' ' .. token end
   end
   state.cancel = cancels ~= '' and cancels or nil
 end
 call('HSET', KEYS[1], ARGV[1], cjson.encode(state))
-if holds then call('HSET', KEYS[1], ARGV[5], text(now + ARGV[6]) .. holds) end
+if leased then call('HSET', KEYS[1], ARGV[5], text(now + ARGV[6]) .. leased) end
 call('PEXPIRE', KEYS[1], ARGV[6])
 
 -- A version is remembered for a day after its last worker, the latest 8 of them.

@@ -1,7 +1,7 @@
 -- All numbers of one queue at one moment. Writes nothing.
 -- KEYS  1 pending, 2 processing, 3 completed, 4 failed, 5 dead letters, 6 deadlines, 7 counter, 8 delayed, 9 workers,
 --       10 versions, 11 waiting (see lanes)
--- reply { words, all of versions, then worker id and state of each worker, and for each process that holds some the field
+-- reply { words, all of versions, then worker id and state of each worker, and for each process that has leases the field
 --       that tells which, and their number }. Words: time ms, pending and waiting, processing, completed, failed, dead
 --       letters, in flight, expired, next deadline or -, delayed, due, next due or -, counter or -
 -- cost  O(log N) and O(workers)
@@ -16,16 +16,16 @@ local function timed(zset)
   return string.format('%d %d %d', call('ZCARD', zset), first <= now and call('ZCOUNT', zset, '-inf', now) or 0, first)
 end
 
--- How many leases a process holds, by what is kept of them: `time token …`. Tokens ascend as long as their counter is not
+-- How many leases a process has, by what is kept of them: `time token …`. Tokens ascend as long as their counter is not
 -- lost, so nearly always the first is as long as the last, and then all are: to count many one by one takes ten times as long
 -- as all else here.
-local function number_of(held)
-  local start = string.find(held, ' ', 1, true)
+local function number_of(leased)
+  local start = string.find(leased, ' ', 1, true)
   if not start then return 0 end
-  local first, all = string.match(held, '^ %d+', start), #held - start + 1
-  local last = string.sub(held, -#first)
+  local first, all = string.match(leased, '^ %d+', start), #leased - start + 1
+  local last = string.sub(leased, -#first)
   if all % #first == 0 and string.find(last, '^ %d+$') and first <= last then return all / #first end
-  return select(2, string.gsub(held, ' ', ''))
+  return select(2, string.gsub(leased, ' ', ''))
 end
 
 local function read()

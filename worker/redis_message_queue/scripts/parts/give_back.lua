@@ -10,7 +10,7 @@ local function give_back(lanes, ended)
       end
     end
     -- None has to be looked at where none waits for a limit.
-    if members[1] and call('ZREM', lanes.held, unpack(members)) > 0
+    if members[1] and call('ZREM', lanes.in_flight, unpack(members)) > 0
         and call('ZCOUNT', lanes.turns, '0', '+inf') > 0 then
       for key in pairs(seen) do
         for level = 0, 2 do again[#again + 1], again[#again + 2] = '0', level .. key end

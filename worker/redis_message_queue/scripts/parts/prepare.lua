@@ -40,12 +40,12 @@ end
 -- limits of the queue do: each nil where nothing waits for that.
 local function conclude(lanes, grant, asked, claimed, now)
   local whole, key, due, limited = grant.whole, grant.key, nil, nil
-  local rates, held, begun = {}, {}, {}
+  local rates, in_flight, begun = {}, {}, {}
   for i = 1, key and #claimed or 0 do
     local state = grant.owners[claimed[i]]
     if state then
       begun[state] = (begun[state] or 0) + 1
-      held[#held + 1], held[#held + 2] = '0', state.key .. '\0' .. claimed[i]
+      in_flight[#in_flight + 1], in_flight[#in_flight + 2] = '0', state.key .. '\0' .. claimed[i]
     end
   end
   -- What was brought for a key and not begun, being cancelled or a dead letter by now, holds up no other of that key.
@@ -76,9 +76,9 @@ local function conclude(lanes, grant, asked, claimed, now)
       pcall_redis('ZREMRANGEBYSCORE', lanes.rates, '-inf', last and tonumber(last) < now and last or '(' .. text(now))
     end
   end
-  if held[1] and key.most > 0 then
-    call('ZADD', lanes.held, unpack(held))
-    if now_and_then or call('ZCARD', lanes.held) == #held / 2 then pcall_redis('PEXPIRE', lanes.held, 2678400000) end
+  if in_flight[1] and key.most > 0 then
+    call('ZADD', lanes.in_flight, unpack(in_flight))
+    if now_and_then or call('ZCARD', lanes.in_flight) == #in_flight / 2 then pcall_redis('PEXPIRE', lanes.in_flight, 2678400000) end
   end
   if #claimed == asked then return end
   if whole and #claimed == grant.state.room then limited = free_at(whole, grant.state, now, now + 1000) - now end

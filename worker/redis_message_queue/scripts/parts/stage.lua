@@ -44,7 +44,7 @@ local function stage(lanes, want, limit, now_us, later, number)
     local known = limit.every > 0 and call('ZMSCORE', lanes.rates, unpack(keys)) or {}
     for i = 1, #keys do
       local state, in_flight = states[keys[i]], 0
-      if limit.most > 0 then in_flight = call('ZLEXCOUNT', lanes.held, run_of(keys[i])) end
+      if limit.most > 0 then in_flight = call('ZLEXCOUNT', lanes.in_flight, run_of(keys[i])) end
       state.full_at, state.in_flight = full_at(limit, now, known[i]), in_flight
       if limit.most > 0 and in_flight >= limit.most then
         --#include forget_gone

@@ -8,7 +8,7 @@ local function usual()
   local pending, processing, deadlines, tokens, counter, counts = unpack(KEYS, 1, 6)
   local want, fresh, due, lease_ms, limit, ttl, kept, limits, results =
     string.match(ARGV[1], '^(%d+) (%d) %d (%d) (%d+) (%d+) (%d+) (%d+) %d+ %d+ (%S+) ?(%d*)')
-  local worker, held = ARGV[2], ARGV[4]
+  local worker, leases_field = ARGV[2], ARGV[4]
   want, limit = tonumber(want), tonumber(limit)
   if want > 500 or want > 0 and fresh == '0' or ARGV[5] and kept ~= '0' then return end
 
@@ -41,9 +41,9 @@ local function usual()
     if delayed and call('ZRANGEBYSCORE', KEYS[10], '-inf', now, 'LIMIT', 0, 1)[1] then return end
   end
   if call('ZRANGEBYSCORE', deadlines, '-inf', now, 'LIMIT', 0, 1)[1] and want > 0 then return end
-  local state, config, holds
+  local state, config, leased
   if worker ~= '' then
-    state, holds = unpack(call('HMGET', KEYS[15], worker, held))
+    state, leased = unpack(call('HMGET', KEYS[15], worker, leases_field))
     config = state and not string.find(state, '"retire":', 1, true) and string.match(state, '"config":"([^"\\]*)"')
     if not config then return end
   end
@@ -74,7 +74,7 @@ local function usual()
     --#include lanes
     --#include limits
     --#include prepare
-    lanes = { used = lanes, pending = pending, waiting = KEYS[18], turns = KEYS[19], rates = KEYS[20], held = KEYS[21], deadlines = deadlines }
+    lanes = { used = lanes, pending = pending, waiting = KEYS[18], turns = KEYS[19], rates = KEYS[20], in_flight = KEYS[21], deadlines = deadlines }
     call('HDEL', KEYS[7], '') -- see admit
     if n > 0 and (limits ~= '-' or call('EXISTS', KEYS[21]) == 1) then -- a worker with limits may have had it before
       --#include give_back
@@ -243,24 +243,12 @@ local function usual()
   local version, left = '0', nil
   if state then
     version = string.match(state, '"n":(%d+)') or '0'
-    if held ~= '' and m + n > 0 then
-      -- As the general way does: what the process held less what is settled, and what is granted.
-      left = string.match(holds or '', ' .*') or ''
-      if #left > 1000 then
+    if leases_field ~= '' and m + n > 0 then
+      -- As the general way does: what the process had leased less what is settled, and what is granted.
+      left = string.match(leased or '', ' .*') or ''
+      if n > 0 then
         --#include without
         left = without(left, leases)
-      elseif n < 4 then
-        for i = 1, n do
-          local from, to = string.find(left .. ' ', ' ' .. leases[i] .. ' ', 1, true)
-          if from then left = string.sub(left, 1, from - 1) .. string.sub(left, to) end
-        end
-      else
-        local others, ended = { '' }, {}
-        for i = 1, n do ended[leases[i]] = true end
-        for token in string.gmatch(left, '%d+') do
-          if not ended[token] then others[#others + 1] = token end
-        end
-        left = table.concat(others, ' ')
       end
       left = string.format('%d', now + ttl) .. left .. (m > 0 and ' ' or '') .. granted
     end
@@ -269,9 +257,9 @@ local function usual()
       if not ok then updated = cjson.decode(ARGV[3]) end
       updated.busy, updated.n, updated.at = math.max(0, (tonumber(updated.busy) or 0) + m - n), (tonumber(updated.n) or 0) + 1, now
       version = string.format('%d', updated.n)
-      call('HSET', KEYS[15], worker, cjson.encode(updated), unpack(left and { held, left } or {}))
+      call('HSET', KEYS[15], worker, cjson.encode(updated), unpack(left and { leases_field, left } or {}))
     elseif left then
-      call('HSET', KEYS[15], held, left)
+      call('HSET', KEYS[15], leases_field, left)
     end
   end
   local next_due, next_expiry = '-', '-'

@@ -1,5 +1,5 @@
--- Who holds the lease with this token, as far as workers keep account of that: the worker's id, or ''.
-local function held_by(workers, token)
+-- The worker whose lease has this token, as far as workers keep account of that: its id, or ''.
+local function leased_by(workers, token)
   local fields = token and call('HGETALL', workers) or {}
   local instance
   for i = 1, #fields, 2 do
