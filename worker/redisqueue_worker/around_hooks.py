@@ -9,11 +9,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from redis_message_queue._callbacks import is_async_callable
-from redisqueue_worker.handlers import HandlerError
-from redisqueue_worker.hooks import Kinds
+from redisqueue_worker.exceptions import HandlerError
 from redisqueue_worker.logs import shown, type_name
 from redisqueue_worker.signatures import NotDone, finished, runs_nothing, without_partial
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from redisqueue_worker.context import Context
     from redisqueue_worker.handlers import FunctionHandler
 
+Kinds = Literal["all", "sync", "async"]
 _WANTED = "it must take (call_next, payload, context)"
 _Call = Callable[[Any, "Context"], Any]
 _AsyncCall = Callable[[Any, "Context"], Coroutine[Any, Any, Any]]

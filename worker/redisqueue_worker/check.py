@@ -14,8 +14,9 @@ from redisqueue_worker.arguments import settings_of
 from redisqueue_worker.commands import EXIT_NO_REDIS, EXIT_OK, EXIT_WRONG, complain
 from redisqueue_worker.context import pool_problem
 from redisqueue_worker.effective_policy import policies_of
-from redisqueue_worker.executors import in_words, own_policies, slots_for, slots_problem
-from redisqueue_worker.handlers import HandlerError, load
+from redisqueue_worker.exceptions import HandlerError
+from redisqueue_worker.executors import in_words, slots_for, slots_problem
+from redisqueue_worker.handlers import load, own_policies
 from redisqueue_worker.hooks import around
 from redisqueue_worker.metrics import folder_problem
 from redisqueue_worker.server_check import missing_commands

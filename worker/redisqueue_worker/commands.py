@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from redisqueue_worker import logs
 from redisqueue_worker.arguments import settings_of
 from redisqueue_worker.doors import PlatformError
-from redisqueue_worker.handlers import HandlerError
+from redisqueue_worker.exceptions import HandlerError
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.identity import leave_instance, leave_last_words
 from redisqueue_worker.metrics import Metrics, folder_problem

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from redisqueue_worker.exceptions import HandlerError
 from redisqueue_worker.executors import kind_of, kind_problem
-from redisqueue_worker.handlers import HandlerError
 from redisqueue_worker.registry import called_by
 from redisqueue_worker.retry_policy import RetryPolicy
 

@@ -1,4 +1,4 @@
-"""What a handler can raise to say what shall happen to its message, and what a payload is refused with."""
+"""What a handler can raise to say what shall happen to its message; what it or a payload is refused with."""
 
 from __future__ import annotations
 
@@ -72,6 +72,10 @@ class InvalidPayload(Exception):
 
 class UnknownType(InvalidPayload):
     """No handler is for messages of this type. Another version of the worker may have one."""
+
+
+class HandlerError(Exception):
+    """The handler cannot be used; the text says why and what to do."""
 
 
 def checked_delay(delay: Any) -> float | None:

@@ -24,10 +24,8 @@ from redisqueue_worker.signals import forks_end_here
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from redisqueue_worker.batch_handlers import Called
     from redisqueue_worker.batching import Batch
     from redisqueue_worker.context import Context
-    from redisqueue_worker.effective_policy import EffectivePolicy, WorkerLimits
     from redisqueue_worker.handler_policy import Slots
     from redisqueue_worker.handlers import Handler, Target
     from redisqueue_worker.health import Pulse
@@ -122,17 +120,6 @@ def chosen_for(handler: Handler, payload: str | bytes) -> Handler:
         return handler
 
 
-def in_time(called: Called, part: Sequence[InFlight]) -> Called:
-    """The same, or that the call was over its time where that has ended it."""
-    shared = called.ends[called.shared[0]] if called.shared else None
-    late = [message.age_seconds for message in part if message.timed_out_at is not None]
-    if not late or shared is None or shared.kind is not FailureKind.CANCELLED:
-        return called
-    timeout = failure_of(HandlerTimeout(max(late)))
-    ends = (timeout if place in called.shared else end for place, end in enumerate(called.ends))
-    return called._replace(ends=tuple(ends))
-
-
 def hide(task: asyncio.Task[Any]) -> None:
     """Keep it out of `asyncio.all_tasks()`: a handler that cancels or awaits all of them means its own."""
     asyncio.tasks._unregister_task(task)  # noqa: SLF001  (documented for those who extend asyncio)
@@ -198,18 +185,6 @@ def kind_problem(wanted: str, *, is_async: bool) -> str | None:
         return None
     ours, theirs = ("async def", "def") if is_async else ("def", "async def")
     return f"'{wanted}' are for handlers with {theirs}, and this one has {ours}; use '{kind}' or leave it out"
-
-
-def own_policies(handler: Handler, settings: WorkerLimits) -> dict[str, EffectivePolicy]:
-    """What holds for each type; nothing when no handler says anything: then the worker's settings hold.
-
-    Raises HandlerError for what contradicts the settings.
-    """
-    if all(one.policy is None for one in handler.by_type.values()):
-        return {}
-    from redisqueue_worker.effective_policy import policies_of  # noqa: PLC0415  (most say nothing)
-
-    return policies_of(handler.by_type, settings)
 
 
 def in_words(kinds: Collection[str]) -> str:
@@ -297,11 +272,11 @@ class TaskExecutor:
         else:
             self._loop.call_soon_threadsafe(self._spawn, handler, messages)
 
-    def start_batch(self, batch: Batch) -> None:
-        """Run its async handler on all of its messages."""
+    def begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine that nobody waits for."""
 
         def spawn() -> None:
-            hide(self._loop.create_task(self._run_batch(batch), context=self.context.copy()))
+            hide(self._loop.create_task(work(), context=self.context.copy()))
 
         self._loop.call_soon_threadsafe(spawn)
 
@@ -344,28 +319,3 @@ class TaskExecutor:
         if failure and failure.kind is FailureKind.CANCELLED and message.timed_out_at is not None:
             failure = failure_of(HandlerTimeout(message.age_seconds))
         self._done(message, failure)
-
-    async def _run_batch(self, batch: Batch) -> None:
-        from redisqueue_worker.batch_handlers import Called, called_async  # noqa: PLC0415  (few have any)
-        from redisqueue_worker.batching import may_stop  # noqa: PLC0415
-
-        def stop(part: list[InFlight], task: asyncio.Task[Called]) -> None:
-            if may_stop(part):
-                self._loop.call_soon_threadsafe(task.cancel)
-
-        parts = batch.parts()
-        with contextlib.suppress(StopIteration):
-            part = next(parts)
-            while True:
-                contexts = [message.context for message in part]
-                work = called_async(batch.handler, [one.claim.payload for one in part], contexts)
-                task = self._loop.create_task(work, context=self.context.copy())
-                hide(task)
-                for message in part:
-                    message.begin(partial(stop, part, task))
-                await asyncio.wait({task})
-                failure = failure_of(asyncio.CancelledError())  # before it began
-                told = (
-                    Called.failed(failure, len(part), divisible=False) if task.cancelled() else task.result()
-                )
-                part = parts.send(in_time(told, part))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_worker.exceptions import InvalidPayload, UnknownType
+from redisqueue_worker.exceptions import HandlerError, InvalidPayload, UnknownType
 from redisqueue_worker.headers import sparing
 from redisqueue_worker.hooks import around
 from redisqueue_worker.logs import shown, text_of, type_name
@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from redisqueue_worker.around_hooks import Around
     from redisqueue_worker.batch_handlers import BatchHandler
     from redisqueue_worker.context import Context
+    from redisqueue_worker.effective_policy import EffectivePolicy, WorkerLimits
     from redisqueue_worker.handler_policy import HandlerPolicy
-
-
-class HandlerError(Exception):
-    """The handler cannot be used; the text says why and what to do."""
 
 
 class Target(typing.Protocol):
@@ -191,6 +188,18 @@ def handler_of(target: object, reference: str) -> Handler:
     if policy := batch_policy_of(target):
         return traced(TypedHandlers({"": _of_many(target, reference, policy, [*around], typed=False)}))
     return traced(_surrounded(inspected(target, reference), [*around], reference))
+
+
+def own_policies(handler: Handler, settings: WorkerLimits) -> dict[str, EffectivePolicy]:
+    """What holds for each type; nothing when no handler says anything: then the worker's settings hold.
+
+    Raises HandlerError for what contradicts the settings.
+    """
+    if all(one.policy is None for one in handler.by_type.values()):
+        return {}
+    from redisqueue_worker.effective_policy import policies_of  # noqa: PLC0415  (most say nothing)
+
+    return policies_of(handler.by_type, settings)
 
 
 def _surrounded(handler: FunctionHandler, hooks: Sequence[Around], reference: str) -> FunctionHandler:

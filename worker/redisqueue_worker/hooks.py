@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from redisqueue_worker.logs import text_of, type_name
 from redisqueue_worker.signals import BY_SIGNALS, forks_end_here
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextvars import Context
 
-    from redisqueue_worker.around_hooks import Around
+    from redisqueue_worker.around_hooks import Around, Kinds
 
 log = logging.getLogger(__name__)
 
 Hook = Callable[[], object]
 RunCoroutine = Callable[[Coroutine[Any, Any, object]], object]
 AnyHook = TypeVar("AnyHook", bound=Hook)
-Kinds = Literal["all", "sync", "async"]
 AnyAround = TypeVar("AnyAround", bound=Callable[..., Any])
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import queue
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_worker.executors import MIXED, TaskExecutor, ThreadExecutor, chosen_for, in_words
+from redisqueue_worker.executors import MIXED, TaskExecutor, ThreadExecutor, chosen_for, hide, in_words
 from redisqueue_worker.in_flight import InFlight
+from redisqueue_worker.retry_policy import FailureKind, HandlerTimeout, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -107,7 +110,7 @@ class MixedExecutor(ThreadExecutor):
         if policy.slots == "processes" and self._processes:
             self._processes.start_batch(batch)
         elif handler.is_async:
-            self._tasks.start_batch(batch)
+            self._tasks.begin(partial(self._handle_batch_async, batch))
         else:
             self._work.put(batch)
 
@@ -123,6 +126,34 @@ class MixedExecutor(ThreadExecutor):
 
         batch.run(call)
 
+    async def _handle_batch_async(self, batch: Batch) -> None:
+        """The same with an async handler, on the event loop."""
+        from redisqueue_worker.batch_handlers import Called, called_async  # noqa: PLC0415
+        from redisqueue_worker.batching import may_stop  # noqa: PLC0415
+
+        loop = asyncio.get_running_loop()
+
+        def stop(part: list[InFlight], task: asyncio.Task[Called]) -> None:
+            if may_stop(part):
+                loop.call_soon_threadsafe(task.cancel)
+
+        parts = batch.parts()
+        with contextlib.suppress(StopIteration):
+            part = next(parts)
+            while True:
+                contexts = [message.context for message in part]
+                work = called_async(batch.handler, [one.claim.payload for one in part], contexts)
+                task = loop.create_task(work, context=self.context.copy())
+                hide(task)
+                for message in part:
+                    message.begin(partial(stop, part, task))
+                await asyncio.wait({task})
+                failure = failure_of(asyncio.CancelledError())  # before it began
+                told = (
+                    Called.failed(failure, len(part), divisible=False) if task.cancelled() else task.result()
+                )
+                part = parts.send(_in_time(told, part))
+
     def _handle(self, message: Any, handler: Handler) -> None:
         if not isinstance(message, InFlight):
             self._handle_batch(message)
@@ -137,3 +168,14 @@ class MixedExecutor(ThreadExecutor):
             self._tasks.start_with(chosen, [message])
         else:
             super()._handle(message, chosen)
+
+
+def _in_time(called: Called, part: Sequence[InFlight]) -> Called:
+    """The same, or that the call was over its time where that has ended it."""
+    shared = called.ends[called.shared[0]] if called.shared else None
+    late = [message.age_seconds for message in part if message.timed_out_at is not None]
+    if not late or shared is None or shared.kind is not FailureKind.CANCELLED:
+        return called
+    timeout = failure_of(HandlerTimeout(max(late)))
+    ends = (timeout if place in called.shared else end for place, end in enumerate(called.ends))
+    return called._replace(ends=tuple(ends))

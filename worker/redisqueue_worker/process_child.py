@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redisqueue_worker import logs
 from redisqueue_worker.batch_handlers import Called, called, called_async
 from redisqueue_worker.context import Context, Publisher
-from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, own_policies, run_to_end
-from redisqueue_worker.handlers import Handler, HandlerError, load
+from redisqueue_worker.exceptions import HandlerError
+from redisqueue_worker.executors import chosen_for, failure_in, failure_in_async, run_to_end
+from redisqueue_worker.handlers import Handler, load, own_policies
 from redisqueue_worker.hooks import HookError, hooks
 from redisqueue_worker.restart import Recycler, RestartLimits
 from redisqueue_worker.shutdown import LEFTOVER_SECONDS, leave_at_once, leave_within, run_atexit

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from redis_message_queue._clock import monotonic
 from redisqueue_worker.batch_handlers import Called
 from redisqueue_worker.batching import may_stop
-from redisqueue_worker.handlers import HandlerError, type_of
+from redisqueue_worker.exceptions import HandlerError
+from redisqueue_worker.handlers import type_of
 from redisqueue_worker.hooks import HookError
 from redisqueue_worker.in_flight import InFlight
 from redisqueue_worker.metrics import VARIABLE

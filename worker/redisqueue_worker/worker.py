@@ -19,14 +19,8 @@ from redisqueue_worker.claim_timing import Burst
 from redisqueue_worker.consumer_loop import ConsumerLoop
 from redisqueue_worker.context import Contexts, Publisher, pool_problem
 from redisqueue_worker.doors import Doors, PlatformError
-from redisqueue_worker.executors import (
-    Executor,
-    TaskExecutor,
-    ThreadExecutor,
-    own_policies,
-    slots_problem,
-)
-from redisqueue_worker.handlers import load
+from redisqueue_worker.executors import Executor, TaskExecutor, ThreadExecutor, slots_problem
+from redisqueue_worker.handlers import load, own_policies
 from redisqueue_worker.health import Pulse, RefusalPulse, stalled
 from redisqueue_worker.hooks import hooks
 from redisqueue_worker.in_flight import HandlerTimeouts, InFlightTable

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from redisqueue_worker import CallNext, Context, DeadLetter, Registry, Retry
-from redisqueue_worker.handlers import HandlerError, load
+from redisqueue_worker.exceptions import HandlerError
+from redisqueue_worker.handlers import load
 from redisqueue_worker.hooks import HookError, Hooks, around
 from redisqueue_worker.testing import FakeContext, deliver
 

@@ -16,7 +16,8 @@ from redisqueue_worker import BatchContext, Context, DeadLetter, Registry, Retry
 from redisqueue_worker.batch_handlers import called, called_async
 from redisqueue_worker.batching import Bisection
 from redisqueue_worker.effective_policy import policies_of
-from redisqueue_worker.handlers import HandlerError, handler_of
+from redisqueue_worker.exceptions import HandlerError
+from redisqueue_worker.handlers import handler_of
 from redisqueue_worker.retry_policy import FailureKind
 from redisqueue_worker.testing import FakeContext, deliver, deliver_batch
 from redisqueue_worker.testing.delivery import _Worker

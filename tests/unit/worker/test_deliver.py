@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from tests.support.frozen_clock import freeze
 
 from redisqueue_worker import Context, DeadLetter, Registry, Retry
-from redisqueue_worker.exceptions import InvalidPayload
-from redisqueue_worker.handlers import HandlerError
+from redisqueue_worker.exceptions import HandlerError, InvalidPayload
 from redisqueue_worker.retry_policy import HandlerTimeout
 from redisqueue_worker.testing import Delivery, Enqueued, deliver, deliver_async
 

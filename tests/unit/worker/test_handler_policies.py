@@ -11,9 +11,9 @@ import pytest
 from redis_message_queue.consumer import Claim, Outcome
 from redisqueue_worker import Backoff, Context, Registry
 from redisqueue_worker.effective_policy import EffectivePolicy, policies_of
-from redisqueue_worker.exceptions import UnknownType
-from redisqueue_worker.executors import in_words, own_policies
-from redisqueue_worker.handlers import Handler, HandlerError, handler_of
+from redisqueue_worker.exceptions import HandlerError, UnknownType
+from redisqueue_worker.executors import in_words
+from redisqueue_worker.handlers import Handler, handler_of, own_policies
 from redisqueue_worker.retry_policy import RetryPolicy, failure_of
 from redisqueue_worker.settings import Settings, read_settings
 from redisqueue_worker.testing import deliver

@@ -13,9 +13,9 @@ import pytest
 from redis_message_queue.connection import ConnectionSettings
 from redisqueue_worker import Context, Registry
 from redisqueue_worker.context import Publisher
-from redisqueue_worker.exceptions import InvalidPayload
+from redisqueue_worker.exceptions import HandlerError, InvalidPayload
 from redisqueue_worker.executors import slots_for, slots_problem
-from redisqueue_worker.handlers import HandlerError, inspected, load
+from redisqueue_worker.handlers import inspected, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.worker.test_tracebacks import CONTEXT
 
-from redisqueue_worker.handlers import HandlerError, inspected, load
+from redisqueue_worker.exceptions import HandlerError
+from redisqueue_worker.handlers import inspected, load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from redis_message_queue._clock import monotonic, timeout
 from redis_message_queue.consumer import Claim, Outcome
-from redisqueue_worker.exceptions import checked_seconds
+from redisqueue_worker.exceptions import HandlerError, checked_seconds
 from redisqueue_worker.executors import (
     chosen_for,
     failure_in,
     failure_in_async,
     hide,
-    own_policies,
     run_to_end,
 )
-from redisqueue_worker.handlers import HandlerError, handler_of, load
+from redisqueue_worker.handlers import handler_of, load, own_policies
 from redisqueue_worker.headers import ENQUEUED_AT, TYPE, headers_of
 from redisqueue_worker.in_flight import CANCEL_SECONDS
 from redisqueue_worker.logs import trimmed
