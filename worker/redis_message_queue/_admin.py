@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from redis_message_queue._clock import Moment
-    from redis_message_queue._redis_gateway import RedisGateway
+    from redis_message_queue._redis_gateway import Sender
     from redis_message_queue.keys import QueueKeys
 
 # Of a call that nobody goes on with by name.
@@ -51,8 +51,8 @@ class Redrive:
     the `total - moved` at its tail. What fails again meanwhile is behind them and is left for another time.
     """
 
-    def __init__(self, gateway: RedisGateway, keys: QueueKeys, source: str, chosen: RedriveOptions) -> None:
-        self._gateway = gateway
+    def __init__(self, sender: Sender, keys: QueueKeys, source: str, chosen: RedriveOptions) -> None:
+        self._sender = sender
         self._keys = keys
         self._source = source
         self._options = chosen
@@ -108,13 +108,13 @@ class Redrive:
 
     def _recall(self) -> None:
         """Go on where an earlier run of this name stopped."""
-        moved, total = self._gateway._command("hmget", self._record, ["moved", "total"])  # noqa: SLF001
+        moved, total = self._sender.command("hmget", self._record, ["moved", "total"])
         if total is not None:
             self._moved, self._total = int(moved), int(total)
 
     def _count(self) -> RedriveProgress:
         """How many would be moved, where no payload decides about that."""
-        page = self._gateway._call_retrying(_bulk.tail(key=self._source, count=0))  # noqa: SLF001
+        page = self._sender.call_retrying(_bulk.tail(key=self._source, count=0))
         room = self._room
         self._total, self._moved = page.length, page.length if room is None else min(page.length, room)
         if self._options.on_progress is not None:
@@ -143,7 +143,7 @@ class Redrive:
                 largest_bytes=limit,
                 raw=True,
             )
-            page: Tail = self._gateway._call_retrying(call)  # noqa: SLF001
+            page: Tail = self._sender.call_retrying(call)
             if self._total is None:
                 self._total = page.length
             ours = self._total - (0 if self._options.dry_run else self._moved)
@@ -186,7 +186,7 @@ class Redrive:
             if self._next_at > now:
                 _io.sleep(self._next_at - now)
             self._next_at = max(now, self._next_at) + len(wanted) / self._options.per_second
-        keep = RECORD_SECONDS * 1000 if self._options.record else self._gateway._options.replay_ttl_ms(0)  # noqa: SLF001
+        keep = RECORD_SECONDS * 1000 if self._options.record else self._sender.options.replay_ttl_ms(0)
         call = _bulk.redrive(
             source=self._source,
             pending=self._keys.pending,
@@ -197,7 +197,7 @@ class Redrive:
             record_ttl_ms=keep,
             told=records_of(self._keys, self._source),
         )
-        done = self._gateway._call_retrying(call)  # noqa: SLF001
+        done = self._sender.call_retrying(call)
         self._moved, self._total = done.moved, done.total
         return done.now == len(wanted)
 
@@ -206,13 +206,13 @@ def _as_bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-def repair(gateway: RedisGateway, calls: _bulk.RepairCalls) -> RepairReport:
+def repair(sender: Sender, calls: _bulk.RepairCalls) -> RepairReport:
     """From the oldest message on, where those without a lease are: the others leave."""
     looked_at = leased = without_deadline = without_lease = 0
     here: set[str] = set()
     count = 1
     while True:
-        page = gateway._call_retrying(calls.look(looked_at, count))  # noqa: SLF001
+        page = sender.call_retrying(calls.look(looked_at, count))
         here.update(page.tokens_here)
         looked_at += page.entries
         leased += page.leased
@@ -223,18 +223,18 @@ def repair(gateway: RedisGateway, calls: _bulk.RepairCalls) -> RepairReport:
         count = _bulk.next_count(count, page)
     restored = 0
     if page.tokens > leased:
-        restored = _restore(gateway, calls, page.length, count, here)
+        restored = _restore(sender, calls, page.length, count, here)
     return RepairReport(looked_at, without_deadline, without_lease, restored)
 
 
-def _restore(gateway: RedisGateway, calls: _bulk.RepairCalls, length: int, count: int, here: set[str]) -> int:
+def _restore(sender: Sender, calls: _bulk.RepairCalls, length: int, count: int, here: set[str]) -> int:
     """Search for the messages of leases that were not seen in processing: all of it is compared for each."""
     cursor, restored = "0", 0
     while True:
-        page = gateway._call_retrying(calls.search(cursor, count))  # noqa: SLF001
+        page = sender.call_retrying(calls.search(cursor, count))
         missing = [token for token in page.tokens if token not in here]
         for part in parts(missing, len, max(1, _bulk.COMPARED_AT_ONCE // max(1, length))):
-            page = gateway._call_retrying(calls.search(cursor, count, part))  # noqa: SLF001
+            page = sender.call_retrying(calls.search(cursor, count, part))
             restored += page.restored
             length += 0 if calls.dry_run else page.restored
         cursor = page.cursor
@@ -242,21 +242,21 @@ def _restore(gateway: RedisGateway, calls: _bulk.RepairCalls, length: int, count
             return restored
 
 
-def purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -> int:
+def purge(sender: Sender, keys: QueueKeys, target: str, key: str) -> int:
     """Empty the list or set `key`, which is the queue's `target`; how many messages there were."""
-    entries = _purge(gateway, keys, target, key)
+    entries = _purge(sender, keys, target, key)
     waiting, turns = keys.lanes.waiting, keys.lanes.turns
-    if target == "pending" and gateway._command("exists", waiting, purged(waiting), turns):  # noqa: SLF001
-        entries += _purge(gateway, keys, target, waiting)
+    if target == "pending" and sender.command("exists", waiting, purged(waiting), turns):
+        entries += _purge(sender, keys, target, waiting)
     return entries
 
 
-def _purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -> int:
+def _purge(sender: Sender, keys: QueueKeys, target: str, key: str) -> int:
     waiting = key == keys.lanes.waiting
     call = _bulk.purge(
         key=key,
         record=keys.leases.operation_result(new_id()),
-        record_ttl_ms=gateway._options.replay_ttl_ms(0),  # noqa: SLF001
+        record_ttl_ms=sender.options.replay_ttl_ms(0),
         delivery_counts=keys.delivery_counts,
         notes=keys.notes,
         told=keys.lanes.turns if waiting else records_of(keys, key),
@@ -265,18 +265,18 @@ def _purge(gateway: RedisGateway, keys: QueueKeys, target: str, key: str) -> int
         waiting=waiting,
     )
     while True:
-        done = gateway._call_retrying(call)  # noqa: SLF001
+        done = sender.call_retrying(call)
         if done.entries is not None and not done.unfinished:
             return done.entries
 
 
-def give_new_ids(gateway: RedisGateway, source: str, pending: str, ids: Sequence[str]) -> int:
+def give_new_ids(sender: Sender, source: str, pending: str, ids: Sequence[str]) -> int:
     """Move the oldest letters of the list `source` to `pending` under these ids; how many there were."""
     record, told = keys_beside(pending).redrive(new_id()), records_of(keys_beside(source), source)
     moved = 0
     while left := ids[moved:]:
         look = _bulk.tail(key=source, count=min(len(left), MOST_AT_ONCE), most_bytes=BYTES_AT_ONCE, raw=True)
-        page: Tail = gateway._call_retrying(look)  # noqa: SLF001
+        page: Tail = sender.call_retrying(look)
         pairs = zip(page.entries, left, strict=False)
         letters = [
             _bulk.renewed(PlacedLetter(place, _as_bytes(entry)), message_id=one)
@@ -295,26 +295,26 @@ def give_new_ids(gateway: RedisGateway, source: str, pending: str, ids: Sequence
             record_ttl_ms=_SHORT_RECORD_MS,
             told=told,
         )
-        moved += (gateway._call_retrying(call)).now  # noqa: SLF001
+        moved += (sender.call_retrying(call)).now
     return moved
 
 
-def peek_waiting(gateway: RedisGateway, keys: QueueKeys, count: int) -> list[str | bytes]:
+def peek_waiting(sender: Sender, keys: QueueKeys, count: int) -> list[str | bytes]:
     """The stored form of messages that wait by priority and limit key, the oldest of each first."""
-    members: list[str | bytes] = gateway._command("zrange", keys.lanes.waiting, 0, count - 1)  # noqa: SLF001
+    members: list[str | bytes] = sender.command("zrange", keys.lanes.waiting, 0, count - 1)
     return [one.split("\0", 2)[2] if isinstance(one, str) else one.split(b"\0", 2)[2] for one in members]
 
 
-def find(gateway: RedisGateway, keys: QueueKeys, dead_letters: str, message_id: str) -> Location:
+def find(sender: Sender, keys: QueueKeys, dead_letters: str, message_id: str) -> Location:
     """Look through the queue, page by page, for one message."""
     found: Location | Cursor = Cursor()
     while isinstance(found, Cursor):
-        found = gateway._call_retrying(locate(keys, dead_letters, message_id, found))  # noqa: SLF001
+        found = sender.call_retrying(locate(keys, dead_letters, message_id, found))
     return found
 
 
 def take_letters(
-    gateway: RedisGateway, keys: QueueKeys, source: str, records: str, ids: set[str], *, redrives: bool
+    sender: Sender, keys: QueueKeys, source: str, records: str, ids: set[str], *, redrives: bool
 ) -> dict[str, str]:
     """Take the letters with these ids out of their list, to pending or for good; their new ids, or "".
 
@@ -323,7 +323,7 @@ def take_letters(
     """
     taken: dict[str, str] = {}
     left = {*ids}
-    while chosen := _search_letters(gateway, source, records, left):
+    while chosen := _search_letters(sender, source, records, left):
         renewed = [
             _bulk.renewed(one.letter, dry_run=not redrives, lane=lane_told(one.record)) for one in chosen
         ]
@@ -336,9 +336,9 @@ def take_letters(
             record=keys.redrive(new_id()),
             record_ttl_ms=_SHORT_RECORD_MS,
         )
-        moved = (gateway._call_retrying(call)).now  # noqa: SLF001
+        moved = (sender.call_retrying(call)).now
         for one, form in zip(chosen[:moved], renewed, strict=False):
-            gateway._command("lrem", records, 1, one.record)  # noqa: SLF001
+            sender.command("lrem", records, 1, one.record)
             taken[one.message_id] = decode(form.stored).id or ""
             left.discard(one.message_id)
     return taken
@@ -350,14 +350,14 @@ class _Found(NamedTuple):
     letter: PlacedLetter
 
 
-def _search_letters(gateway: RedisGateway, source: str, records: str, wanted: set[str]) -> list[_Found]:
+def _search_letters(sender: Sender, source: str, records: str, wanted: set[str]) -> list[_Found]:
     """The oldest of the letters with these ids, oldest first: as many as one call may take."""
     found: deque[_Found] = deque()
     left = {*wanted}
     size = start = 0
     while left:
         call = letters(source=source, records=records, start=start, count=LETTERS_AT_ONCE)
-        page = gateway._call_retrying(call)  # noqa: SLF001
+        page = sender.call_retrying(call)
         if not page.pairs:
             break
         known = zip(page.pairs, page.letters(decode=False), strict=True)
@@ -373,7 +373,7 @@ def _search_letters(gateway: RedisGateway, source: str, records: str, wanted: se
     return [*found]
 
 
-def read_letters(gateway: RedisGateway, source: str, records: str, start: int, count: int) -> list[Letter]:
+def read_letters(sender: Sender, source: str, records: str, start: int, count: int) -> list[Letter]:
     """The newest `count` letters behind the first `start`, or 1 MiB; texts where the client decodes."""
     told: list[Letter] = []
     room, shift, length = LETTER_BYTES, 0, None
@@ -381,13 +381,13 @@ def read_letters(gateway: RedisGateway, source: str, records: str, start: int, c
     while len(told) < count and room > 0:
         first = start + len(told) + shift
         call = letters(source=source, records=records, start=first, count=size, most_bytes=room)
-        page = gateway._call_retrying(call)  # noqa: SLF001
+        page = sender.call_retrying(call)
         room -= page.size
         if told and room < 0:  # one comes whatever its size
             break
         # What came to the head meanwhile has moved the others by as much: those were told already.
         again = max(0, page.length - (page.length if length is None else length))
-        told += page.letters(decode=decodes(gateway._client))[again:]  # noqa: SLF001
+        told += page.letters(decode=decodes(sender.client))[again:]
         shift, length = shift + again, page.length
         if len(page.pairs) < size:
             break

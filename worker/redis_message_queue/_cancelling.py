@@ -9,16 +9,16 @@ from redis_message_queue.cancelling import Cancellation, forget, mark, take
 from redis_message_queue.looking import Cursor, Place, locate_stored
 
 if TYPE_CHECKING:
-    from redis_message_queue._redis_gateway import RedisGateway
+    from redis_message_queue._redis_gateway import Sender
     from redis_message_queue.keys import QueueKeys
 
 # How often it is looked for where it moves on all the time; its mark stays then, and does the rest.
 _MOST_SEARCHES = 10
 
 
-def cancel(gateway: RedisGateway, keys: QueueKeys, dead_letters: str, message_id: str) -> Cancellation:
+def cancel(sender: Sender, keys: QueueKeys, dead_letters: str, message_id: str) -> Cancellation:
     """End one message."""
-    ask = gateway._call_retrying  # noqa: SLF001
+    ask = sender.call_retrying
     ask(mark(keys, message_id))
     certain = False
     for _ in range(_MOST_SEARCHES):

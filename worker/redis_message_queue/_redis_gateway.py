@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,11 +17,11 @@ from redis_message_queue._claiming import ClaimLoop
 from redis_message_queue._clock import Moment, monotonic
 from redis_message_queue._gateway_admin import GatewayAdmin
 from redis_message_queue._local_state import AnsweredRecords
-from redis_message_queue._retry import pause, repeated
+from redis_message_queue._retry import repeated, until_room
 from redis_message_queue.client_checks import check_not_cluster_node, is_cluster
 from redis_message_queue.envelope import new_id
-from redis_message_queue.exceptions import ConfigurationError, LuaScriptError, QueueBackpressureError
-from redis_message_queue.trouble import is_pool_exhausted, is_refusal, is_retryable
+from redis_message_queue.exceptions import ConfigurationError, LuaScriptError
+from redis_message_queue.trouble import did_nothing, is_retryable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,15 +35,12 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-def did_nothing(error: BaseException) -> bool:
-    """Whether it is certain that the server did nothing."""
-    return is_refusal(error) or is_pool_exhausted(error)
-
-
 class Sender:
     """One client and the way its calls are sent.
 
-    `unprobed`: it is still to be found out whether the server is a node of a cluster.
+    Attributes:
+        options: those of its gateway.
+        unprobed: it is still to be found out whether the server is a node of a cluster.
     """
 
     def __init__(self, client: Any, chosen: options.GatewayOptions) -> None:
@@ -52,7 +48,7 @@ class Sender:
         self.execute = _transport.execute
         self.interrupt = chosen.interrupt
         self.unprobed = _io.is_unprobed(client)
-        self._chosen = chosen
+        self.options = chosen
 
     def call(self, call: operations.Call[T]) -> T:
         """Send one call, once. Raises the library's error for a refusal by one of its scripts."""
@@ -104,7 +100,11 @@ class Sender:
         worth: Callable[[BaseException], bool],
     ) -> T:
         handlers = interrupts if self.interrupt is None else (*interrupts, self.interrupt)
-        return repeated(what, action, failure, began, self._chosen, handlers, worth)
+        return repeated(what, action, failure, began, self.options, handlers, worth)
+
+    def with_room(self, queue: str, attempt: Callable[[], T]) -> T:
+        """What `attempt`, a publish, answers; while pending is full, wait as the overload policy says."""
+        return until_room(queue, attempt, self.options, self.stopped)
 
     def command(self, name: str, *args: object) -> Any:
         """Call one client method, looked up now."""
@@ -166,10 +166,9 @@ class RedisGateway(GatewayAdmin):
         _io.check_client(redis_client)
         chosen = validation.picked(options.GatewayOptions, locals())
         self._client, self._options = redis_client, chosen
-        self._sender = sender = Sender(redis_client, chosen)
-        self._call, self._call_retrying, self._command = sender.call, sender.call_retrying, sender.command
+        self._sender = Sender(redis_client, chosen)
         self._answered = AnsweredRecords()
-        self._claiming = ClaimLoop(chosen, sender, self._answered)
+        self._claiming = ClaimLoop(chosen, self._sender, self._answered)
         self._deduplication_seconds = chosen.deduplication_ttl_seconds
         self._publish_record_ms = chosen.replay_ttl_ms(0)
         self._settle_record_ms = chosen.replay_ttl_ms(chosen.message_visibility_timeout_seconds or 0)
@@ -225,9 +224,9 @@ class RedisGateway(GatewayAdmin):
             answered=self._answered.pop(queue, ()),
         )
         if self._options.max_pending_length is None:
-            reply = self._call_retrying(call)
+            reply = self._sender.call_retrying(call)
         else:
-            reply = self._bounded(queue, partial(self._call_retrying, call))
+            reply = self._sender.with_room(queue, partial(self._sender.call_retrying, call))
         self._answered.add(queue, record)
         return reply == 1
 
@@ -249,7 +248,7 @@ class RedisGateway(GatewayAdmin):
             max_pending_length=cap,
             overload_policy=self._options.pending_overload_policy,
         )
-        self._bounded(queue, partial(self._call_retrying, call, worth=did_nothing))
+        self._sender.with_room(queue, partial(self._sender.call_retrying, call, worth=did_nothing))
 
     def _publish_many(
         self,
@@ -284,40 +283,11 @@ class RedisGateway(GatewayAdmin):
                 lanes=lanes,
                 answered=self._answered.pop(target, ()),
             )
-            send = partial(self._call_retrying, call)
-            told: Any = send() if cap is None else self._bounded(target, send)
+            send = partial(self._sender.call_retrying, call)
+            told: Any = send() if cap is None else self._sender.with_room(target, send)
             answers.extend(told)
             self._answered.add(target, record)
         return answers
-
-    def _bounded(self, queue: str, attempt: Callable[[], T]) -> T:
-        """Run `attempt`; while pending is full, wait as the overload policy says.
-
-        The deadline belongs to the whole publish call and is tested after each attempt.
-        """
-        cap, timeout = self._options.max_pending_length, self._options.pending_overload_block_timeout_seconds
-        if cap is None or self._options.pending_overload_policy != "block":
-            reply = attempt()
-            if reply == operations.PENDING_FULL:
-                raise QueueBackpressureError(
-                    f"{queue} is at its limit, max_pending_length={cap}: publish again later, or let"
-                    " 'pending_overload_policy' wait for room"
-                )
-            return reply
-        began = _io.now()
-        delay, longest = 0.01, min(0.5, timeout / 10)
-        while True:
-            reply = attempt()
-            if reply != operations.PENDING_FULL:
-                return reply
-            if self._sender.stopped():
-                raise QueueBackpressureError(f"{queue} is full and this process is shutting down")
-            remaining = timeout - _io.now().since(began)
-            if remaining <= 0:
-                raise QueueBackpressureError(f"{queue} stayed at max_pending_length={cap} for {timeout} s")
-            jitter = 0.8 + 0.4 * random.random()  # noqa: S311 - spreads waiters, protects nothing
-            pause(min(min(delay, longest) * jitter, remaining), self._sender.stopped)
-            delay *= 2
 
     # -- claiming and settling --
 
@@ -341,7 +311,7 @@ class RedisGateway(GatewayAdmin):
             replay_ttl_ms=self._settle_record_ms,
             answered=self._answered.pop(queue, ()),
         )
-        removed = self._call_retrying(call)
+        removed = self._sender.call_retrying(call)
         self._answered.add(queue, record)
         return removed
 
@@ -360,7 +330,7 @@ class RedisGateway(GatewayAdmin):
             replay_ttl_ms=self._settle_record_ms,
             answered=self._answered.pop(from_queue, ()),
         )
-        moved = self._call_retrying(call)
+        moved = self._sender.call_retrying(call)
         self._answered.add(from_queue, record)
         return moved
 
@@ -379,11 +349,11 @@ class RedisGateway(GatewayAdmin):
         call = operations.renew(
             processing=queue, stored=message, lease_token=lease_token, visibility_timeout_ms=timeout * 1000
         )
-        return self._call_retrying(call, () if is_interrupted is None else (is_interrupted,))
+        return self._sender.call_retrying(call, () if is_interrupted is None else (is_interrupted,))
 
     def trim_queue(self, queue: str, max_length: int) -> None:
         """Keep the newest `max_length` entries of a list."""
-        self._command("ltrim", queue, 0, max_length - 1)
+        self._sender.command("ltrim", queue, 0, max_length - 1)
 
     def _drain_pending_claim_ids(
         self, processing_key: str, *, deadline_monotonic: float | None = None

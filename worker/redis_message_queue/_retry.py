@@ -1,16 +1,18 @@
 # Written by worker/sync_face.py from asyncio/_retry.py: change that.
-"""Pausing, and repeating a call that failed."""
+"""Pausing, and repeating a call that failed, or found no room."""
 
 from __future__ import annotations
 
 import logging
+import random
 from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
 from redis_message_queue import _io
 from redis_message_queue._clock import Moment, deadline_passes_within, moment, note_failure
-from redis_message_queue.exceptions import RetryBudgetExhaustedError
+from redis_message_queue.exceptions import QueueBackpressureError, RetryBudgetExhaustedError
+from redis_message_queue.operations import PENDING_FULL
 from redis_message_queue.trouble import described, is_retryable
 
 if TYPE_CHECKING:
@@ -79,3 +81,36 @@ def repeated(
             return action()
         except Exception as error:
             failure = error
+
+
+def until_room(
+    queue: str, attempt: Callable[[], T], chosen: GatewayOptions, stopped: Callable[[], bool]
+) -> T:
+    """What `attempt`, a publish to the list `queue`, answers; while that is full, wait as the policy says.
+
+    The deadline belongs to the whole publish call and is tested after each attempt. Raises
+    QueueBackpressureError when the list stayed full.
+    """
+    cap, timeout = chosen.max_pending_length, chosen.pending_overload_block_timeout_seconds
+    if chosen.pending_overload_policy != "block":
+        reply = attempt()
+        if reply == PENDING_FULL:
+            raise QueueBackpressureError(
+                f"{queue} is at its limit, max_pending_length={cap}: publish again later, or let"
+                " 'pending_overload_policy' wait for room"
+            )
+        return reply
+    began = _io.now()
+    delay, longest = 0.01, min(0.5, timeout / 10)
+    while True:
+        reply = attempt()
+        if reply != PENDING_FULL:
+            return reply
+        if stopped():
+            raise QueueBackpressureError(f"{queue} is full and this process is shutting down")
+        remaining = timeout - _io.now().since(began)
+        if remaining <= 0:
+            raise QueueBackpressureError(f"{queue} stayed at max_pending_length={cap} for {timeout} s")
+        jitter = 0.8 + 0.4 * random.random()  # noqa: S311 - spreads waiters, protects nothing
+        pause(min(min(delay, longest) * jitter, remaining), stopped)
+        delay *= 2

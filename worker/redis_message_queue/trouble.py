@@ -9,6 +9,7 @@ from redis import exceptions
 __all__ = [
     "AWAY",
     "described",
+    "did_nothing",
     "explain",
     "first_word",
     "is_elsewhere",
@@ -102,6 +103,11 @@ def is_pool_exhausted(error: BaseException) -> bool:
     return isinstance(error, exceptions.ConnectionError) and (
         isinstance(error, exceptions.MaxConnectionsError) or str(error).startswith("Too many connections")
     )
+
+
+def did_nothing(error: BaseException) -> bool:
+    """Whether it is certain that the server did nothing."""
+    return is_refusal(error) or is_pool_exhausted(error)
 
 
 def is_unreachable_cluster(error: BaseException) -> bool:

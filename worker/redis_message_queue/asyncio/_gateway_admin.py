@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from redis_message_queue import validation
 from redis_message_queue.asyncio._abstract_redis_gateway import AbstractRedisGateway
@@ -10,9 +10,9 @@ from redis_message_queue.asyncio._admin import give_new_ids, purge
 from redis_message_queue.keys import keys_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
 
-    from redis_message_queue.asyncio._redis_gateway import RedisGateway
+    from redis_message_queue.asyncio._redis_gateway import Sender
     from redis_message_queue.messages import MessageData
 
 
@@ -23,16 +23,16 @@ class GatewayAdmin(AbstractRedisGateway):
     are, LuaScriptError for a key of the wrong type that is to be changed.
     """
 
-    _command: Callable[..., Awaitable[Any]]
+    _sender: Sender
 
     async def queue_length(self, queue: str) -> int:
         """How many entries the list `queue` (a key) has."""
-        return int(await self._command("llen", queue))
+        return int(await self._sender.command("llen", queue))
 
     async def peek_messages(self, queue: str, count: int) -> list[MessageData]:
         """The newest `count` stored messages of the list `queue` (a key), newest first; all stay there."""
         validation.check(count=count)
-        found: list[MessageData] = await self._command("lrange", queue, 0, count - 1)
+        found: list[MessageData] = await self._sender.command("lrange", queue, 0, count - 1)
         return found
 
     async def purge_queue(self, queue: str) -> int:
@@ -42,7 +42,7 @@ class GatewayAdmin(AbstractRedisGateway):
         """
         keys = keys_beside(queue)
         target = "pending" if queue == keys.pending else ""
-        return await purge(cast("RedisGateway", self), keys, target, queue)
+        return await purge(self._sender, keys, target, queue)
 
     async def redrive_messages(
         self, dead_letter_queue: str, pending_queue: str, envelope_ids: Iterable[str]
@@ -53,4 +53,4 @@ class GatewayAdmin(AbstractRedisGateway):
         message its deliveries anew. Raises TypeError or ConfigurationError for ids that cannot be.
         """
         ids = validation.checked_new_ids(envelope_ids)
-        return await give_new_ids(cast("RedisGateway", self), dead_letter_queue, pending_queue, ids)
+        return await give_new_ids(self._sender, dead_letter_queue, pending_queue, ids)

@@ -46,7 +46,7 @@ class LookingQueue(BaseQueue):
         when Redis does not answer in time.
         """
         _check_id(message_id)
-        search = partial(find, self._built_in("find()"), self.key, self._dead_letters(), message_id)
+        search = partial(find, self._sender_for("find()"), self.key, self._dead_letters(), message_id)
         if timeout_seconds is None:
             return await search()
         validation.check(timeout_seconds=timeout_seconds)
@@ -80,8 +80,8 @@ class LookingQueue(BaseQueue):
         _check_id(message_id)
         validation.check(timeout_seconds=timeout_seconds)
         read = results.reader_for(type)
-        gateway = self._built_in("result()")
-        text = await wait_for_result(gateway, self.key.result(results.sayable(message_id)), timeout_seconds)
+        sender = self._sender_for("result()")
+        text = await wait_for_result(sender, self.key.result(results.sayable(message_id)), timeout_seconds)
         return None if text is None else read(text)
 
     async def cancel(self, message_id: str) -> Cancellation:
@@ -99,9 +99,9 @@ class LookingQueue(BaseQueue):
         when Redis stays away: then it may be cancelled or not, and the call may be repeated.
         """
         _check_id(message_id)
-        gateway, began = self._built_in("cancel()"), time.monotonic()
+        sender, began = self._sender_for("cancel()"), time.monotonic()
         try:
-            answer = await cancel(gateway, self.key, self._dead_letters(), message_id)
+            answer = await cancel(sender, self.key, self._dead_letters(), message_id)
         except Exception as error:
             facts = {"error": error, "duration_ms": elapsed_ms(began)}
             await self._reporter.emit(Op.CANCEL, Out.FAILURE, message_id=message_id, **facts)
@@ -144,15 +144,15 @@ class LookingQueue(BaseQueue):
 
     async def _letters(self, source: str, records: str, count: int, start: int) -> list[Letter]:
         validation.check(count=count, start=start)
-        gateway = self._built_in("dead_letters() and failed()")
-        return await read_letters(gateway, source, records, start, count)
+        sender = self._sender_for("dead_letters() and failed()")
+        return await read_letters(sender, source, records, start, count)
 
     async def _take(self, message_ids: Iterable[str], source: str, *, redrives: bool) -> dict[str, str]:
-        gateway = self._built_in("redrive_letters() and delete_letters()")
+        sender = self._sender_for("redrive_letters() and delete_letters()")
         key = self._list_named("source", source, get_args(RedriveSource))
         records = self.key.failed_info if source == "failed" else self.key.dead_letter_info
         ids = checked_ids(message_ids)
-        return await take_letters(gateway, self.key, key, records, ids, redrives=redrives)
+        return await take_letters(sender, self.key, key, records, ids, redrives=redrives)
 
     def _dead_letters(self) -> str:
         return self._gateway.dead_letter_queue or self.key.dead_letter

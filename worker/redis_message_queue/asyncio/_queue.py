@@ -1,11 +1,10 @@
-"""What a queue object does with its gateway: set-up, publishing, claiming and the end."""
+"""What a queue object does with its gateway: set-up, publishing and claiming."""
 
 from __future__ import annotations
 
 import logging
 import time
 import weakref
-from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +13,7 @@ from redis_message_queue._callbacks import discard_awaitable
 from redis_message_queue._local_state import InFlightGate
 from redis_message_queue.asyncio import _io
 from redis_message_queue.asyncio._abstract_redis_gateway import AbstractRedisGateway, EventSink, event_sink
-from redis_message_queue.asyncio._claiming import ClaimLoop
+from redis_message_queue.asyncio._draining import QueueDrain
 from redis_message_queue.asyncio._processing import Op, Out, Processing, QueueParts, Reporter, elapsed_ms
 from redis_message_queue.asyncio._redis_gateway import RedisGateway
 from redis_message_queue.client_checks import check_cluster_keys, warn_of_small_pool
@@ -22,7 +21,6 @@ from redis_message_queue.enqueue import EnqueueOptions, Receipt, entries_of, ent
 from redis_message_queue.envelope import default_deduplication_key, text_digest
 from redis_message_queue.exceptions import (
     ConfigurationError,
-    DrainFailedError,
     GatewayContractError,
     QueueDrainedError,
     RedisMessageQueueError,
@@ -30,21 +28,18 @@ from redis_message_queue.exceptions import (
 )
 from redis_message_queue.keys import Marker
 from redis_message_queue.options import QueueOptions
-from redis_message_queue.trouble import is_retryable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from redis_message_queue._clock import Moment
-    from redis_message_queue.events import EventOutcome
+    from redis_message_queue.asyncio._redis_gateway import Sender
+
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # Connections: a renewal, and what its handler or the next claim is at.
 _WITH_HEARTBEAT = 2
-_LOOK_SECONDS = 0.005  # between two looks whether those who are inside have left
-_telling_of_drain: ContextVar[bool] = ContextVar("redis_message_queue_telling_of_drain", default=False)
 
 
 class BaseQueue:
@@ -78,7 +73,7 @@ class BaseQueue:
         self._reporter = Reporter(settings.name, settings.on_event)
         self._parts = QueueParts(settings, self.key, self._gateway, self._gateway_timeout, self._reporter)
         self._gate = InFlightGate()
-        self._drained = False
+        self._drain = QueueDrain(settings.name, self.key, self._gateway, self._gate, self._reporter)
         self._sink = EventSink(self._reporter.emit, self._gate.is_stopping, self.key.delayed)
         hook = getattr(gateway, "_set_event_emitter", None)
         if hook is not None:
@@ -106,12 +101,12 @@ class BaseQueue:
     @property
     def is_draining(self) -> bool:
         """True from the first `drain()` until one has succeeded."""
-        return self._gate.stopping and not self._drained
+        return self._gate.stopping and not self._drain.done
 
     @property
     def is_drained(self) -> bool:
         """True once a `drain()` has returned True."""
-        return self._drained
+        return self._drain.done
 
     # -- publish --
 
@@ -263,6 +258,10 @@ class BaseQueue:
             )
         return self._gateway
 
+    def _sender_for(self, what: str) -> Sender:
+        """The same for what needs nothing of it but its calls."""
+        return self._built_in(what)._sender  # noqa: SLF001
+
     # -- claim --
 
     async def _claim_message(self) -> Processing | None:
@@ -290,90 +289,6 @@ class BaseQueue:
         if message is None:
             await self._reporter.emit(Op.CLAIM_EMPTY, Out.SKIPPED, duration_ms=elapsed_ms(began))
         return message
-
-    # -- the end --
-
-    async def _end(self, timeout: float | None, caller: object) -> bool:  # noqa: ASYNC109
-        """Stop publishing and claiming, wait for who is inside, settle claims of unknown outcome.
-
-        True once nothing is left. False (the time was too short, or Redis unreachable) may be tried again.
-        """
-        validation.check_types(timeout=timeout)
-        if timeout is not None and timeout < 0:
-            raise ConfigurationError(f"'timeout' must not be negative, got {timeout!r}; 0 only looks")
-        began = time.monotonic()
-
-        async def tell(outcome: EventOutcome, error: BaseException | None = None) -> None:
-            waiting = self._unanswered()
-            facts = {"timeout_seconds": timeout, "pending_claim_ids": waiting, "error": error}
-            took = None if outcome is Out.START else elapsed_ms(began)
-            await self._emit_drain(outcome, **facts, duration_ms=took)
-
-        if self._drained:
-            await _io.sleep(0)
-            await tell(Out.SKIPPED)
-            return True
-        self._gate.stop()
-        await tell(Out.START)
-        try:
-            # What cannot be counted down is no limit: NaN is never reached, as infinity is not.
-            limited = timeout is not None and timeout < validation.LONGEST_DELAY_SECONDS
-            await self._until_drained(timeout if limited else None, caller)
-        except Exception as error:
-            if isinstance(error, RedisMessageQueueError):
-                with_context(error, queue=self._options.name, operation="drain")
-            await tell(Out.FAILURE, error)
-            raise
-        if self._drained:
-            await tell(Out.SUCCESS)
-        else:
-            failure = DrainFailedError("something is left; drain again, or let the leases end")
-            await tell(Out.FAILURE, with_context(failure, queue=self._options.name, operation="drain"))
-        return self._drained
-
-    async def _emit_drain(self, outcome: EventOutcome, **fields: Any) -> None:
-        """Report, unless a callback that is told of this very drain drains again."""
-        if not _telling_of_drain.get():
-            _telling_of_drain.set(True)
-            try:
-                await self._reporter.emit(Op.DRAIN, outcome, **fields)
-            finally:
-                _telling_of_drain.set(False)
-
-    async def _until_drained(self, timeout: float | None, caller: object) -> None:  # noqa: ASYNC109
-        began = _io.now()
-        await _io.sleep(0)
-        while not self._drained:
-            with self._gate.draining(caller) as leads:
-                if leads:
-                    self._drained = await self._drain_gateway(timeout, began)
-                    return
-            if timeout is not None and _io.now().since(began) >= timeout:
-                return
-            await _io.sleep(_LOOK_SECONDS)
-
-    async def _drain_gateway(self, timeout: float | None, began: Moment) -> bool:  # noqa: ASYNC109
-        hook = getattr(self._gateway, "_drain_pending_claim_ids", None)
-        if hook is None:
-            return True
-        remaining = None if timeout is None else timeout - _io.now().since(began)
-        deadline = None if timeout is None else began.told + timeout
-
-        def settle() -> Any:
-            return hook(self.key.processing, deadline_monotonic=deadline)
-
-        try:
-            return bool(await _io.within(remaining, settle))
-        except Exception as error:
-            if not is_retryable(error):
-                raise
-            logger.warning("Transient error while draining %s: %s", self._options.name, error)
-            return False
-
-    def _unanswered(self) -> tuple[str, ...] | None:
-        """Claims of unknown outcome; None with a gateway that does not say."""
-        loop = getattr(self._gateway, "_claiming", None)
-        return loop.unanswered.waiting(self.key.processing) if isinstance(loop, ClaimLoop) else None
 
 
 def _emitter_of(reporter: Reporter) -> Callable[..., Awaitable[None]]:

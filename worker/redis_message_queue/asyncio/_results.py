@@ -12,7 +12,7 @@ from redis_message_queue.client_checks import can_block
 from redis_message_queue.trouble import is_retryable
 
 if TYPE_CHECKING:
-    from redis_message_queue.asyncio._redis_gateway import RedisGateway
+    from redis_message_queue.asyncio._redis_gateway import Sender
     from redis_message_queue.operations import Text
 
 # How long one command waits: well under the socket timeouts that clients have.
@@ -22,13 +22,13 @@ _LOOK_SECONDS = 0.25
 _SHORTEST_SECONDS = 0.01
 
 
-async def wait_for_result(gateway: RedisGateway, key: str, seconds: float) -> Text | None:
+async def wait_for_result(sender: Sender, key: str, seconds: float) -> Text | None:
     """The text at the head of the list `key` as soon as there is one; None when the time is over.
 
     Any number may wait for the same: it stays there. Trouble that may pass is waited out, and raised when the
     time is over before it has passed.
     """
-    sender, began = gateway._sender, _io.now()  # noqa: SLF001
+    began = _io.now()
     blocks, found = can_block(sender.client), None
     longest = _BLOCK_SECONDS if sender.interrupt is None else _LOOK_SECONDS
     while True:

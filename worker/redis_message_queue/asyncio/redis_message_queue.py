@@ -239,7 +239,7 @@ class RedisMessageQueue(LookingQueue):
 
         Handlers that are running go on and may settle. Redis and the client are left as they are.
         """
-        return await _io.finished(self._end(timeout, _io.caller()))
+        return await _io.finished(self._drain.run(timeout, _io.caller()))
 
     async def drain(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the documented name
         """The same as `aclose()`."""
@@ -259,11 +259,11 @@ class RedisMessageQueue(LookingQueue):
 
     async def stats(self) -> QueueStats:
         """Count the messages of the queue, in one round trip."""
-        gateway = self._built_in("stats()")
-        numbers = await gateway._call(sample_call(self.key))  # noqa: SLF001
+        sender = self._sender_for("stats()")
+        numbers = await sender.call(sample_call(self.key))
         dead = numbers.dead_letter
         if self._dead_letters() != self.key.dead_letter:
-            dead = await gateway._command("llen", self._dead_letters())  # noqa: SLF001
+            dead = await sender.command("llen", self._dead_letters())
         return QueueStats(
             numbers.pending, numbers.processing, numbers.completed, numbers.failed, dead, numbers.delayed
         )
@@ -276,10 +276,10 @@ class RedisMessageQueue(LookingQueue):
         validation.check(count=count)
         key = self._list_named("source", source, get_args(PeekSource))
         call = _bulk.tail(key=key, count=count)
-        gateway = self._built_in("peek()")
-        entries: list[MessageData] = (await gateway._call(call)).entries  # noqa: SLF001
+        sender = self._sender_for("peek()")
+        entries: list[MessageData] = (await sender.call(call)).entries
         if source == "pending" and len(entries) < count:
-            entries += await peek_waiting(gateway, self.key, count - len(entries))
+            entries += await peek_waiting(sender, self.key, count - len(entries))
         if source in ("pending", "processing"):
             return [envelope.decode(entry).payload for entry in entries]
         return entries
@@ -323,7 +323,7 @@ class RedisMessageQueue(LookingQueue):
         _io.check_event_callback("match", match)
         _io.check_callback("make_room", make_room)
         _io.check_event_callback("on_progress", on_progress)
-        gateway = self._built_in("redrive()")
+        sender = self._sender_for("redrive()")
         key = self._list_named("source", source, get_args(RedriveSource))
         chosen = RedriveOptions(
             max_messages=max_messages,
@@ -335,7 +335,7 @@ class RedisMessageQueue(LookingQueue):
             record=record,
             on_progress=on_progress,
         )
-        return await Redrive(gateway, self.key, key, chosen).run()
+        return await Redrive(sender, self.key, key, chosen).run()
 
     async def redrive_dead_letters(self, max_messages: int | None = None) -> int:
         """Make dead letters pending again, oldest first, with a new delivery budget; how many were moved."""
@@ -360,9 +360,11 @@ class RedisMessageQueue(LookingQueue):
         redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
         """
         validation.check(grace_seconds=grace_seconds, dry_run=dry_run)
-        gateway = self._built_in("repair()")
-        lease = gateway.message_visibility_timeout_seconds or options.DEFAULT_VISIBILITY_TIMEOUT_SECONDS
-        return await repair(gateway, _bulk.RepairCalls(self.key, lease, grace_seconds, dry_run))
+        sender = self._sender_for("repair()")
+        lease = (
+            sender.options.message_visibility_timeout_seconds or options.DEFAULT_VISIBILITY_TIMEOUT_SECONDS
+        )
+        return await repair(sender, _bulk.RepairCalls(self.key, lease, grace_seconds, dry_run))
 
     async def purge(self, *, target: PurgeTarget) -> int:
         """Remove all messages of one list; how many there were. Messages in hand cannot be purged.
@@ -372,7 +374,7 @@ class RedisMessageQueue(LookingQueue):
         redis-py's errors, RetryBudgetExhaustedError when Redis stays away.
         """
         key = self._list_named("target", target, get_args(PurgeTarget))
-        return await purge(self._built_in("purge()"), self.key, target, key)
+        return await purge(self._sender_for("purge()"), self.key, target, key)
 
     def _heartbeat_of(self, message: Processing) -> AsyncLeaseHeartbeat | None:
         interval = self._options.heartbeat_interval_seconds
