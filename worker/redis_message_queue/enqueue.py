@@ -101,7 +101,7 @@ class EnqueueOptions:
                 "'deduplication_seconds' needs something to know a repeat by: pass 'deduplication_key'"
             )
 
-    def check_policy(self, overload_policy: str, *, keyed: bool, limited: bool = False) -> None:
+    def check_policy(self, overload_policy: str, *, keyed: bool, limited: bool) -> None:
         """Raise ConfigurationError for what a queue that drops the oldest cannot keep."""
         if overload_policy != "drop_oldest":
             return

@@ -21,9 +21,9 @@ from redis_message_queue.consumer import Due, Outcome
 from redisqueue_worker.retry_policy import doubled, spread
 
 if TYPE_CHECKING:
-    from redis_message_queue.consumer import Settlement
+    from redis_message_queue.consumer import ClaimReply, Settlement
     from redisqueue_worker.claim_timing import ClaimTiming
-    from redisqueue_worker.in_flight import InFlight
+    from redisqueue_worker.in_flight import InFlight, InFlightTable
     from redisqueue_worker.metrics import Metrics
 
 
@@ -153,6 +153,21 @@ class CircuitBreaker:
             self.state = before.succeeded()
         self._tell(before, now)
         return settlement
+
+    def room(self, free: int, in_flight: InFlightTable, now: float) -> int:
+        """How many messages to claim at most, given how many slots are free and what is in flight."""
+        state = self.state
+        if not state.tripped:
+            return free
+        probes = sum(message.epoch == state.epoch for message in in_flight.running())
+        return state.room(free, probes=probes, now=now)
+
+    def put_off(self, reply: ClaimReply, now: float) -> ClaimReply:
+        """What a claim brought, and that what becomes due is not tried before the end of a pause."""
+        due_seconds = reply.next_due_seconds
+        if due_seconds is None or self.state.due(now) is not Due.LATER:
+            return reply
+        return reply._replace(next_due_seconds=max(due_seconds, self.state.resume_at - now))
 
     def _tell(self, before: Breaker, now: float) -> None:
         after = self.state

@@ -12,12 +12,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from redis_message_queue._clock import monotonic
-from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Due, Outcome, Settlement
+from redis_message_queue.consumer import Claim, ClaimReply, Consumer, Outcome, Settlement
 from redis_message_queue.trouble import AWAY
-from redisqueue_worker.circuit_breaker import CircuitBreaker
+from redisqueue_worker.circuit_breaker import Breaker, CircuitBreaker
 from redisqueue_worker.claim_timing import ClaimTiming, Quarantine
 from redisqueue_worker.in_flight import InFlight, InFlightTable
-from redisqueue_worker.outbox import CLAIM, DEREGISTER, Calls, Outbox, count_settled, tell_outcome
+from redisqueue_worker.outbox import Calls, Outbox, count_settled, tell_outcome
 from redisqueue_worker.retry_policy import HandlerTimeout, failure_of
 from redisqueue_worker.shutdown import Load
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redis_message_queue.leases import Leases
-    from redisqueue_worker.circuit_breaker import Breaker
     from redisqueue_worker.context import Contexts
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.metrics import Metrics
@@ -84,12 +83,11 @@ class ConsumerLoop(threading.Thread):
         self._succession: Succession | None = None
         self._inbox: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         self.outbox = Outbox()
-        self._unanswered = False  # a claim was sent and its reply has not come
         self._draining = threading.Event()
         self._closings = 0  # how often the gate was closed, and for which of them nothing is left
         self._quiet_since = self._hurried = -1
-        self._last_words: Callable[[], list[Settlement]] | None = None
-        self._deregister = True
+        self._leaving = False
+        self._releases = self._deregisters = True
         self._closed_at = 0.0
         self._quarantine = Quarantine()
         self._calls = Calls(connect, self.outbox, self._timing, metrics)
@@ -102,7 +100,7 @@ class ConsumerLoop(threading.Thread):
         self,
         start: Callable[[Sequence[InFlight]], None],
         wakeup: WakeUp,
-        succession: Succession | None = None,
+        succession: Succession | None,
     ) -> None:
         """Give it its slots, its wake-up and whom it comes after; before `start()`."""
         self._start = start
@@ -151,16 +149,8 @@ class ConsumerLoop(threading.Thread):
 
         Returns whether that was done within the timeout.
         """
-
-        def last_words() -> list[Settlement]:
-            return [
-                self._given_up(message)
-                for message in self._in_flight.running()
-                if release or message.abandoned
-            ]
-
-        self._deregister = deregister
-        self._last_words = last_words
+        self._releases, self._deregisters = release, deregister
+        self._leaving = True
         self.poke()
         self.join(timeout_seconds)
         return not self.is_alive()
@@ -174,7 +164,7 @@ class ConsumerLoop(threading.Thread):
     # ---- the loop ------------------------------------------------------------------
 
     def run(self) -> None:
-        while self._last_words is None:
+        while not self._leaving:
             self._collect(self._patience(monotonic()))
             if seconds := self._linger_seconds():
                 self._draining.wait(seconds)
@@ -219,7 +209,7 @@ class ConsumerLoop(threading.Thread):
     def _patience(self, now: float) -> float:
         """Seconds until there is something to do without any news."""
         draining = self._draining.is_set()
-        if self.outbox.waiting(now) or (draining and self._unanswered):
+        if self.outbox.waiting(now) or (draining and self._calls.unanswered):
             return max(0.0, self._timing.retry_at - now)
         patience = self._timing.patience(now, could_claim=not draining and self._room(now) > 0)
         patience = max(0.0, min(patience, self._prefetch.patience_seconds))
@@ -246,18 +236,16 @@ class ConsumerLoop(threading.Thread):
         batch = self.outbox.next(now)
         wanted = self._wanted(now, calling=bool(batch))
         if batch or wanted:
-            self._unanswered = self._unanswered or wanted > 0
             due = self._circuit.state.due(now)
             if reply := self._calls.settle(batch, wanted, in_hand=self._running, due=due):
                 self._prefetch.called(monotonic() - now)
                 self._settled(batch, reply.applied)
                 self._take_claims(reply.claimed)
                 if wanted:
-                    self._unanswered, self.has_claimed = False, True
+                    self.has_claimed = True
                     self._plan(reply.claimed, wanted)
-        elif self._unanswered:  # and claiming no more: what that claim was given goes back
-            self._release(self._calls.consumer(CLAIM).recover())
-            self._unanswered = False
+        elif self._calls.unanswered:  # and claiming no more: what that claim was given goes back
+            self._release(self._calls.recover())
         if self._timing.failures:  # everything was answered
             self._calls.answered_again(in_flight=len(self._in_flight))
 
@@ -271,11 +259,7 @@ class ConsumerLoop(threading.Thread):
         if self.outbox.crowded:
             return 0
         free = self._quarantine.room(self._prefetch.room(self._running), running=self._running)
-        circuit = self._circuit.state
-        if not circuit.tripped:
-            return free
-        probes = sum(message.epoch == circuit.epoch for message in self._in_flight.running())
-        return circuit.room(free, probes=probes, now=now)
+        return self._circuit.room(free, self._in_flight, now)
 
     def _report(self, consumer: Consumer) -> None:
         tokens = consumer.report(
@@ -320,10 +304,7 @@ class ConsumerLoop(threading.Thread):
             log.info("retired by the operator: not claiming")
         if not reply.claims and not reply.retired:
             self._emptied(reply.next_due_seconds, self._running)
-        if reply.next_due_seconds is not None and self._circuit.state.due(now) is Due.LATER:
-            later = max(reply.next_due_seconds, self._circuit.state.resume_at - now)
-            reply = reply._replace(next_due_seconds=later)
-        if self._timing.claimed(now, reply, wanted) and self._wakeup:
+        if self._timing.claimed(now, self._circuit.put_off(reply, now), wanted) and self._wakeup:
             self._wakeup.arm()
 
     def woken(self) -> None:
@@ -366,7 +347,7 @@ class ConsumerLoop(threading.Thread):
             self._hurried = closings
             self.outbox.hurry()
         kept = self._quarantine.kept or self.outbox.untried(self._closed_at)
-        waiting = kept or (self._unanswered and not given_up)
+        waiting = kept or (self._calls.unanswered and not given_up)
         held = [message for message in self._in_flight.running() if not message.abandoned]
         if not waiting and not held:
             self._quiet_since = closings
@@ -376,18 +357,19 @@ class ConsumerLoop(threading.Thread):
         """The last round trip: what ended, what is given up, and the worker's own field."""
         self._collect(0.0)
         self._give_back(held=True)
-        given_up = self._last_words() if self._last_words else []
+        running = self._in_flight.running()
+        given_up = [self._given_up(one) for one in running if self._releases or one.abandoned]
         try:
             with self._pulse.away():
                 self._release(self._quarantine.over(running=0))
                 for settlement in given_up:
                     self.outbox.add(settlement, monotonic())
                 self._empty_outbox()
-                if self._unanswered:
-                    self._release(self._calls.consumer(CLAIM).recover())
+                if self._calls.unanswered:
+                    self._release(self._calls.recover())
                     self._empty_outbox()
-                if self._deregister:
-                    self._calls.consumer(DEREGISTER).deregister()
+                if self._deregisters:
+                    self._calls.deregister()
         except AWAY as error:
             self._calls.left(error, in_flight=len(self._in_flight))
 

@@ -70,17 +70,17 @@ LONGEST_TRACEBACK = 16_000
 _LONGEST_PIECE = 2000
 
 
-def formatted(error: BaseException, *, longest: int = LONGEST_TRACEBACK) -> str:
+def formatted(error: BaseException) -> str:
     """The traceback as text, its end if it is too long; never raises, whatever `error` does."""
     trace: TracebackType | None = None
     try:
         trace = error.__traceback__
         told = traceback.TracebackException(type(error), error, trimmed(trace))
-        return _end(told.format(), longest)
+        return _end(told.format())
     except BaseException:  # the exception's own code
         last = f"{type_name(error)}: {text_of(error)}\n"
     try:  # its notes or causes are what cannot be told; its frames can
-        return _end([*traceback.format_tb(trimmed(trace)), last], longest)
+        return _end([*traceback.format_tb(trimmed(trace)), last])
     except BaseException:
         return last
 
@@ -93,9 +93,9 @@ def trimmed(trace: TracebackType | None) -> TracebackType | None:
     return own or trace
 
 
-def _end(pieces: Iterable[str], longest: int) -> str:
+def _end(pieces: Iterable[str]) -> str:
     text = "".join(_short(piece) for piece in pieces)
-    return text if len(text) <= longest else "…" + text[1 - longest :]
+    return text if len(text) <= LONGEST_TRACEBACK else "…" + text[1 - LONGEST_TRACEBACK :]
 
 
 def _short(piece: str) -> str:

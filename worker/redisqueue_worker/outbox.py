@@ -17,7 +17,7 @@ from redisqueue_worker.logs import TRACEBACK
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from redis_message_queue.consumer import Consumer, Settlement, SettleReply
+    from redis_message_queue.consumer import Claim, Consumer, Settlement, SettleReply
     from redisqueue_worker.claim_timing import ClaimTiming
     from redisqueue_worker.metrics import Metrics
     from redisqueue_worker.retry_policy import Failure
@@ -233,6 +233,9 @@ class Calls:
 
     Args:
         connect: a Consumer on a connection of this thread's own.
+
+    Attributes:
+        unanswered: a claim was sent and its reply has not come.
     """
 
     def __init__(
@@ -245,6 +248,7 @@ class Calls:
         self._consumer: Consumer | None = None
         self._command = "connect"  # what was asked last
         self._refusals = 0  # of what the rest can do without
+        self.unanswered = False
 
     def consumer(self, command: str) -> Consumer:
         """The consumer, to be asked this: a word for it and, in brackets, what is sent."""
@@ -258,9 +262,10 @@ class Calls:
         self, batch: list[Settlement], wanted: int, *, in_hand: int = 0, due: Due = Due.FIRST
     ) -> SettleReply | None:
         """Settle and claim in one call; None when a result was refused, which the outbox sees to then."""
+        self.unanswered = self.unanswered or wanted > 0
         consumer = self.consumer(SETTLE if batch else CLAIM)
         try:
-            return consumer.settle(batch, claim=wanted, in_hand=in_hand, due=due)
+            reply = consumer.settle(batch, claim=wanted, in_hand=in_hand, due=due)
         except ResponseError as error:
             if not batch or not is_final(error):
                 raise
@@ -275,7 +280,20 @@ class Calls:
                     outcome=refused.settlement.outcome.value,
                     pause_seconds=refused.next_at - refused.tried_at,
                 )
-        return None
+            return None
+        if wanted:
+            self.unanswered = False
+        return reply
+
+    def recover(self) -> Sequence[Claim]:
+        """What the claim without an answer was given after all."""
+        claims = self.consumer(CLAIM).recover()
+        self.unanswered = False
+        return claims
+
+    def deregister(self) -> None:
+        """Take the worker out of the queue's table."""
+        self.consumer(DEREGISTER).deregister()
 
     def unless_refused(self, command: str, ask: Callable[[Consumer], object]) -> None:
         """Ask for what the rest can do without: a refusal is told, and keeps no message."""
