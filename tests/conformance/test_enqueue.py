@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import FrozenInstanceError, dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pydantic
@@ -219,6 +220,25 @@ async def test_a_lost_reply_enqueues_nothing_twice(face: Face, redis_client: red
     assert ids(redis_client) == [receipt.message_id for receipt in expected]
     told = [await face.call(queue.enqueue, 1, deduplication_key=str(number)) for number in range(30)]
     assert [one.first_id for one in told] == [one.message_id for one in receipts[30:60]]
+
+
+@pytest.mark.parametrize("holder", [b"", b"0", b"first", b"\xff\n"], ids=["7.0.0", "0", "ours", "odd"])
+async def test_a_duplicate_whose_reply_was_lost_is_one_again(
+    face: Face, redis_client: redis.Redis, holder: bytes
+) -> None:
+    gateway = face.gateway(retry_initial_delay_seconds=0.001, retry_max_delay_seconds=0.002)
+    queue = face.queue(gateway=gateway)
+    redis_client.set(KEYS.deduplication("k"), holder, ex=60)
+    chances = itertools.cycle([1, 0, 1, 1])  # it gets there, its reply is lost, and the same again is answered
+    dice: Any = SimpleNamespace(random=chances.__next__)
+    flaky(face, gateway, dice)
+    named = holder.decode() if holder.isalnum() else None
+    told = await face.call(queue.enqueue, "a", deduplication_key="k")
+    assert (bool(told), told.first_id) == (False, named)
+    (told,) = await face.call(queue.enqueue_many, ["a"], deduplication_keys=["k"])
+    assert (bool(told), told.first_id) == (False, named)
+    assert await face.call(queue.publish, "a", deduplication_key="k") is False
+    assert not redis_client.exists(KEYS.pending)
 
 
 async def test_records_of_answered_calls_go_with_the_next_one(face: Face, redis_client: redis.Redis) -> None:

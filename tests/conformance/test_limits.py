@@ -297,6 +297,23 @@ def test_a_limit_of_keys_that_was_raised_holds_from_the_next_start(
     eventually(lambda: begun.extend(new.claim(many).claims) or len(begun) >= 2, "one of each key")
 
 
+@pytest.mark.parametrize("limits", [Limits(rate_per_second=100, rate_burst=1), Limits(max_in_flight=1)])
+@pytest.mark.parametrize("many", [1, 5])
+def test_a_clock_that_is_put_back_holds_up_no_key(
+    redis_client: redis.Redis, limits: Limits, many: int
+) -> None:
+    RedisMessageQueue("{jobs}", client=redis_client).enqueue_many(["x"] * 4, limit_key="a")
+    consumer = consumer_of(redis_client, key_limits=limits)
+    first = consumer.claim(1).claims
+    assert len(first) == 1
+    assert consumer.settle(done(first)).applied == (True,)
+    # To what was written before it, a clock that goes a day back is one that stands still while that goes on.
+    for times in (KEYS.lanes.turns, KEYS.lanes.rates):
+        for name, at in redis_client.zrange(times, 0, -1, withscores=True):
+            redis_client.zadd(times, {name: max(at, 0) + 86_400_000})
+    eventually(lambda: consumer.claim(many).claims, "the next of the key")
+
+
 def test_keys_whose_rate_is_whole_again_are_forgotten_a_part_at_a_time(redis_client: redis.Redis) -> None:
     before = {f"gone-{number}": 1_000_000 + number for number in range(5000)}
     redis_client.zadd(KEYS.lanes.rates, before)

@@ -22,7 +22,7 @@ if record and call('EXISTS', record, marker or record) > 0 then
   local alien = wrong()
   if alien then return alien end
   local before = call('GET', record)
-  if before then return tonumber(before) or before end
+  if before then return #before == 1 and tonumber(before) or before end -- also '0\n' would be a number
   local answer = ARGV[6] == '1' and '0\n' .. (string.match(call('GET', marker), '^[!-~]+$') or '') or 0
   call('SET', record, answer, 'PX', ARGV[5])
   if KEYS[answered] then call('DEL', unpack(KEYS, answered)) end

@@ -14,10 +14,16 @@ local function prepare(lanes, limits, want, now_us, later, number, leaving)
     end
     if key_every ~= '0' or key_most ~= '0' then
       key = { every = tonumber(key_every), burst = tonumber(key_burst), most = tonumber(key_most) }
-      -- Lanes wait as long as other limits said, perhaps: those that would wait longest are looked at now.
-      local again, last = {}, new == '1' and call('ZRANGE', lanes.turns, -1000, -1, 'WITHSCORES') or {}
-      for i = 1, #last, 2 do
-        if tonumber(last[i + 1]) > now then again[#again + 1], again[#again + 2] = 0, last[i] end
+      -- Lanes wait as long as other limits said, perhaps, or a clock that was put back since: longer than any of these limits
+      -- says. Those are looked at now; and, by who claims for the first time, all that would wait longest.
+      local longest = math.max(later, now + (key.burst + 1) * key.every) + 1000
+      local again, last = {}, call('ZRANGE', lanes.turns, -1, -1, 'WITHSCORES')
+      if new == '1' or last[1] and tonumber(last[2]) > longest then
+        last = call('ZRANGE', lanes.turns, -1000, -1, 'WITHSCORES')
+        longest = new == '1' and now or longest
+        for i = 1, #last, 2 do
+          if tonumber(last[i + 1]) > longest then again[#again + 1], again[#again + 2] = 0, last[i] end
+        end
       end
       if again[1] then call('ZADD', lanes.turns, 'XX', unpack(again)) end
     end
