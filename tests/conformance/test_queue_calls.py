@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -18,6 +18,9 @@ from tests.support.queues import (
 
 from redis_message_queue import _transport, envelope, operations
 from redis_message_queue.keys import QueueKeys
+
+if TYPE_CHECKING:
+    from tests.support.faces import Face
 
 KEYS = QueueKeys("{jobs}")
 MARKER = KEYS.deduplication("k")
@@ -295,6 +298,19 @@ def test_an_unhandled_claim_goes_back_to_the_front(redis_client: redis.Redis) ->
     assert run(redis_client, return_unhandled(KEYS, stored, "{jobs}::replay 1")) is True
     assert run(redis_client, return_unhandled(KEYS, stored, "{jobs}::replay 2")) is False
     assert payloads(redis_client, KEYS.pending) == ["a", "b"]
+
+
+@pytest.mark.parametrize("leased", [True, False], ids=["leased", "plain"])
+async def test_patience_without_end_is_as_good_as_any(face: Face, redis_client: redis.Redis, leased: bool) -> None:
+    lease = {"message_visibility_timeout_seconds": 30} if leased else {}
+    endless = {"retry_budget_seconds": 2**64, "message_wait_interval_seconds": 2**64}
+    queue = face.queue(gateway=face.gateway(**endless, **lease))
+    assert await face.call(queue.publish, "a") is True
+    assert await face.call(queue.enqueue, "b")
+    for expected in (b"a", b"b"):
+        async with face.process(queue) as payload:
+            assert payload == expected
+    assert redis_client.llen(KEYS.processing) == 0
 
 
 # -- refusals --

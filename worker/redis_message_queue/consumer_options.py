@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from redis_message_queue.exceptions import ConfigurationError
-from redis_message_queue.validation import LONGEST_DELAY_SECONDS, MOST_KEPT, shown
+from redis_message_queue.limits import Limits
+from redis_message_queue.messages import WorkerIdentity
+from redis_message_queue.validation import LEASE, check, check_by, check_kind
 
 if TYPE_CHECKING:
     from redis_message_queue.keys import QueueKeys
-    from redis_message_queue.limits import Limits
-    from redis_message_queue.messages import WorkerIdentity
+
+_KEPT = ("keep_completed", "keep_failed", "keep_dead_letter_info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +31,10 @@ class ConsumerOptions:
     key_limits: Limits | None
 
     def __post_init__(self) -> None:
-        """Raise ConfigurationError naming the first argument that cannot work."""
-        if not self.keys.name.strip():
-            raise ConfigurationError("'name' must be a non-empty string")
-        if not self.keys.separator.strip():
-            raise ConfigurationError("'key_separator' must be a non-empty string")
-        if not 0 < self.visibility_timeout_seconds <= LONGEST_DELAY_SECONDS:
-            raise ConfigurationError(
-                f"'visibility_timeout_seconds' must be a number > 0, and at most {LONGEST_DELAY_SECONDS}"
-                f" (ten years), got {shown(self.visibility_timeout_seconds)}"
-            )
-        if self.max_delivery_count is not None and self.max_delivery_count < 1:
-            raise ConfigurationError(
-                f"'max_delivery_count' must be >= 1, or None for no limit; got {self.max_delivery_count!r}"
-            )
-        if not 0 <= self.results_ttl_seconds <= LONGEST_DELAY_SECONDS:
-            raise ConfigurationError(
-                "'results_ttl_seconds' must be a number >= 0 (0 keeps none), and at most"
-                f" {LONGEST_DELAY_SECONDS} (ten years), got {shown(self.results_ttl_seconds)}"
-            )
-        for field in ("keep_completed", "keep_failed", "keep_dead_letter_info"):
-            value = getattr(self, field)
-            if not 0 <= value <= MOST_KEPT:
-                raise ConfigurationError(
-                    f"'{field}' must be >= 0 (0 keeps nothing), and at most {MOST_KEPT}, got {shown(value)}"
-                )
+        """Raise TypeError or ConfigurationError naming the first argument that cannot work."""
+        check(name=self.keys.name, key_separator=self.keys.separator)
+        check_by(LEASE, "visibility_timeout_seconds", self.visibility_timeout_seconds)
+        names = ("max_delivery_count", *_KEPT, "results_ttl_seconds")
+        check(**{name: getattr(self, name) for name in names})
+        check_kind(WorkerIdentity, worker=self.worker)
+        check_kind(Limits, limits=self.limits, key_limits=self.key_limits)

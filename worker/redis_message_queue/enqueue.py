@@ -12,7 +12,7 @@ from redis_message_queue import _bulk, envelope
 from redis_message_queue._request_size import parts, size_of
 from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.payload import is_several, written
-from redis_message_queue.validation import LONGEST_DELAY_SECONDS, check, check_fields
+from redis_message_queue.validation import LONGEST_DELAY_SECONDS, check, check_fields, iterable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -197,12 +197,10 @@ def several(
         raise TypeError(
             f"'payloads' must be an iterable of payloads, got {type(payloads).__name__}; give a list of them"
         )
-    if isinstance(keys, (str, bytes)):
-        raise TypeError(f"'deduplication_keys' must be an iterable of texts, got {type(keys).__name__}")
     many: list[object] = [*payloads]
     if keys is None:
         return many, [None] * len(many)
-    chosen: list[str | None] = [*keys]
+    chosen: list[str | None] = iterable("deduplication_keys", keys, "texts")
     if len(chosen) != len(many) or None in chosen:
         raise ConfigurationError(
             f"'deduplication_keys' must have one for each payload, got {len(chosen)} for {len(many)}"
@@ -229,9 +227,7 @@ def limit_keys_of(
         return [chosen.limit_key] * count
     if chosen.limit_key is not None:
         raise ConfigurationError("'limit_key' cannot be combined with 'limit_keys': pass one")
-    if isinstance(limit_keys, (str, bytes)):
-        raise TypeError(f"'limit_keys' must be an iterable of texts, got {type(limit_keys).__name__}")
-    found = [*map(checked_limit_key, limit_keys)]
+    found = [*map(checked_limit_key, iterable("limit_keys", limit_keys, "texts"))]
     if len(found) != count:
         raise ConfigurationError(
             f"'limit_keys' must have one for each payload, got {len(found)} for {count}; None for none"

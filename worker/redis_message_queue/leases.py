@@ -20,6 +20,7 @@ from redis_message_queue.exceptions import ConfigurationError
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.operations import Call, renew_many
 from redis_message_queue.trouble import AWAY, is_final
+from redis_message_queue.validation import LEASE, check, check_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,11 +60,9 @@ class LeaseBook:
     """
 
     def __init__(self, visibility_timeout_seconds: float, interval_seconds: float | None = None) -> None:
+        check_by(LEASE, "visibility_timeout_seconds", visibility_timeout_seconds)
         interval = visibility_timeout_seconds / 4 if interval_seconds is None else interval_seconds
-        if not 0 < visibility_timeout_seconds < math.inf:
-            raise ConfigurationError(
-                f"'visibility_timeout_seconds' must be above 0 and finite, got {visibility_timeout_seconds!r}"
-            )
+        check_by(LEASE, "interval_seconds", interval)
         if not 0 < interval <= visibility_timeout_seconds / 2:
             raise ConfigurationError(
                 "'interval_seconds' must be above 0 and at most half of 'visibility_timeout_seconds'"
@@ -291,6 +290,7 @@ class LeaseKeeper(Timer, ForgottenAtFork):
         Raises ConfigurationError for times that cannot work, RuntimeError when the keeper is closed.
         """
         self.check_open()
+        check(name=name, key_separator=key_separator)
         book = LeaseBook(visibility_timeout_seconds, interval_seconds)
         leases = Leases(self, QueueKeys(name, key_separator), book, on_renewed, on_lost, on_failed)
         with self.lock:

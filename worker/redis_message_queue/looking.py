@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from redis_message_queue.operations import Call, Text, as_text, script
+from redis_message_queue.validation import iterable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -178,16 +179,14 @@ class LetterPage(NamedTuple):
 
 def checked_ids(message_ids: Iterable[str]) -> set[str]:
     """The ids of letters to take. Raises TypeError for what are none."""
-    if isinstance(message_ids, (str, bytes)):
-        raise TypeError(f"'message_ids' must be an iterable of ids, got {type(message_ids).__name__}")
-    ids = {*message_ids}
+    ids = iterable("message_ids", message_ids, "ids")
     for one in ids:
         if not isinstance(one, str):
             raise TypeError(
                 f"'message_ids' must hold ids, which are str, got {type(one).__name__}: a letter that no"
                 " worker of ours ended has no id, only redrive() and purge() take it"
             )
-    return ids
+    return {*ids}
 
 
 def letters(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
-from redis_message_queue.validation import LONGEST_DELAY_SECONDS, check
+from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.validation import DELAY, LONGEST_DELAY_SECONDS, check, check_by, check_fields
 
 MessageData = str | bytes
 # What versions 9 to 11 call what is received and published, and 8 the latter.
@@ -101,6 +102,10 @@ class WorkerIdentity:
     config_hash: str = ""
     instance: str = ""
 
+    def __post_init__(self) -> None:
+        """Raise TypeError or ConfigurationError naming the first that cannot work."""
+        check_fields(self)
+
 
 class Claim(NamedTuple):
     """One claimed message. `payload` has the type of `stored`; `id` is None for a value without envelope.
@@ -167,9 +172,31 @@ class Settlement:
     result: str = ""
 
     def __post_init__(self) -> None:
-        """Raise ConfigurationError for a delay that is negative, not finite, or beyond ten years."""
-        if not 0 <= self.delay_seconds <= LONGEST_DELAY_SECONDS:  # which nothing but a number in it is
-            check(delay_seconds=self.delay_seconds)
+        """Raise TypeError or ConfigurationError for what cannot work, such as a delay beyond ten years."""
+        kinds = (
+            self.outcome.__class__,
+            self.delay_seconds.__class__,
+            self.reason.__class__,
+            self.detail.__class__,
+            self.result.__class__,
+            self.failed.__class__,
+        )
+        if kinds != _USUAL_KINDS or not 0 <= self.delay_seconds <= LONGEST_DELAY_SECONDS:
+            self.outcome = _outcome_of(self.outcome)
+            check_by(DELAY, "delay_seconds", self.delay_seconds)
+            check(reason=self.reason, detail=self.detail, result=self.result, failed=self.failed)
+
+
+_USUAL_KINDS = (Outcome, float, str, str, str, bool)
+
+
+def _outcome_of(word: object) -> Outcome:
+    """The outcome that a text names. Raises ConfigurationError."""
+    try:
+        return Outcome(word)  # type: ignore[arg-type]
+    except ValueError:
+        names = ", ".join(repr(one.value) for one in Outcome)
+        raise ConfigurationError(f"'outcome' must be one of {names}, got {word!r}") from None
 
 
 class SettleReply(NamedTuple):

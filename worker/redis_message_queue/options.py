@@ -10,6 +10,7 @@ from redis_message_queue.exceptions import ConfigurationError, GatewayContractEr
 from redis_message_queue.interrupt_handler import BaseGracefulInterruptHandler
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.validation import (
+    LONGEST_DELAY_SECONDS,
     check,
     check_types,
     visibility_timeout_of,
@@ -345,7 +346,7 @@ class GatewayOptions(_Options):
     def wait_interval_seconds(self) -> int:
         """How long one claim waits; 0 means one attempt."""
         wait = self.message_wait_interval_seconds
-        return _DEFAULT_WAIT_INTERVAL_SECONDS if wait is None else wait
+        return _DEFAULT_WAIT_INTERVAL_SECONDS if wait is None else min(wait, LONGEST_DELAY_SECONDS)
 
     def retrying(self) -> tenacity.Retrying:
         """Compose tenacity's parts. Costs more than a round trip, so it is done after a first failure."""
@@ -361,4 +362,5 @@ class GatewayOptions(_Options):
 
     def replay_ttl_ms(self, at_least_seconds: int) -> int:
         """How long the server remembers what one call answered."""
-        return max(at_least_seconds, self.retry_budget_seconds + _REPLAY_MARGIN_SECONDS) * 1000
+        seconds = max(at_least_seconds, self.retry_budget_seconds + _REPLAY_MARGIN_SECONDS)
+        return min(seconds, LONGEST_DELAY_SECONDS) * 1000

@@ -17,6 +17,7 @@ from redis_message_queue.enqueue import (
     several,
 )
 from redis_message_queue.envelope import default_deduplication_key
+from redis_message_queue.payload import is_several
 from redis_message_queue.redrive import RedriveOptions, RedriveProgress, RepairReport
 from redis_message_queue.stats import QueueStats, sample_call
 from redis_message_queue.validation import noting_names
@@ -132,7 +133,7 @@ class RedisMessageQueue(LookingQueue):
         queue is full. Raises as `publish()` does, and repeats after a lost reply without duplicating.
         """
         validation.check(delay_seconds=delay_seconds)
-        if isinstance(messages, (str, bytes, dict)):
+        if not is_several(messages):
             raise TypeError(f"'messages' must be an iterable of messages, got {type(messages).__name__}")
         flags = self._publish(self._publish_all, messages, delay_seconds)
         self._tell_suppressed(flags)

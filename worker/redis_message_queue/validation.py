@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import fields
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -12,7 +13,7 @@ from redis_message_queue._callbacks import is_async_callable, promises_awaitable
 from redis_message_queue.exceptions import ConfigurationError, GatewayContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from _typeshed import DataclassInstance
 
@@ -23,6 +24,8 @@ P = ParamSpec("P")
 LONGEST_DELAY_SECONDS = 10 * 365 * 24 * 3600
 # Of a list that is kept: what the servers' scripts still count exactly.
 MOST_KEPT = 10**9
+# What a server can count.
+_MOST_OF_SERVER = 2**63 - 1
 
 # A type as the library means it, by the words that name it in an error: no bool passes for a number.
 _KINDS: Mapping[str, tuple[type, ...]] = {
@@ -39,6 +42,7 @@ class Rule(NamedTuple):
     """What one argument may be.
 
     `above` and `least` are the exclusive and the inclusive lower bound, `most` is the inclusive upper one.
+    `utf8`: a text that the server is sent as it is, as a part of a key's name.
     """
 
     kind: str
@@ -47,6 +51,7 @@ class Rule(NamedTuple):
     least: float | None = None
     most: float | None = None
     blank: bool = True
+    utf8: bool = False
 
     def allows_type_of(self, value: object) -> bool:
         """Whether the value has the right type."""
@@ -59,12 +64,17 @@ class Rule(NamedTuple):
 
 _FLAG, _CALLBACK = Rule("a bool"), Rule("callable", optional=True)
 _LIMIT = Rule("an int", optional=True, above=0)
-_KEPT = Rule("an int", optional=True, least=0)
+_KEPT = Rule("an int", optional=True, least=0, most=_MOST_OF_SERVER)
+_KEPT_BY_WORKER = Rule("an int", least=0, most=MOST_KEPT)
 _WHOLE_SECONDS = Rule("an int", optional=True, above=0, most=LONGEST_DELAY_SECONDS)
 
+DELAY = Rule("a number", least=0, most=LONGEST_DELAY_SECONDS)
+# How long a lease of a consumer lasts; a queue counts whole seconds.
+LEASE = Rule("a number", above=0, most=LONGEST_DELAY_SECONDS)
+
 RULES: Mapping[str, Rule] = {
-    "name": Rule("a string", blank=False),
-    "key_separator": Rule("a string", blank=False),
+    "name": Rule("a string", blank=False, utf8=True),
+    "key_separator": Rule("a string", blank=False, utf8=True),
     "deduplication": _FLAG,
     "enable_completed_queue": _FLAG,
     "enable_failed_queue": _FLAG,
@@ -91,11 +101,11 @@ RULES: Mapping[str, Rule] = {
     "retry_budget_seconds": Rule("an int", least=0),
     "retry_max_delay_seconds": Rule("a number", above=0),
     "retry_initial_delay_seconds": Rule("a number", above=0),
-    "dead_letter_queue": Rule("a str", optional=True),
+    "dead_letter_queue": Rule("a str", optional=True, utf8=True),
     # Calls
     "timeout": Rule("a number", optional=True),
-    "delay_seconds": Rule("a number", optional=True, least=0, most=LONGEST_DELAY_SECONDS),
-    "deduplication_key": Rule("a str", optional=True, blank=False),
+    "delay_seconds": DELAY._replace(optional=True),
+    "deduplication_key": Rule("a str", optional=True, blank=False, utf8=True),
     "deduplication_seconds": _WHOLE_SECONDS,
     "at": Rule("a datetime", optional=True),
     "at_front": _FLAG,
@@ -106,24 +116,45 @@ RULES: Mapping[str, Rule] = {
     "rate_per_second": Rule("a number", optional=True, above=0, most=10**6),
     "rate_burst": Rule("an int", optional=True, above=0, most=10**6),
     "max_in_flight": Rule("an int", optional=True, above=0, most=10**6),
-    "count": Rule("an int", above=0),
-    "start": Rule("an int", least=0),
+    "count": Rule("an int", above=0, most=_MOST_OF_SERVER),
+    "start": Rule("an int", least=0, most=_MOST_OF_SERVER),
     "max_messages": _LIMIT,
     "per_second": Rule("a number", optional=True, above=0),
     "match": _CALLBACK,
     "make_room": _CALLBACK,
     "dry_run": _FLAG,
     "grace_seconds": Rule("a number", above=0, most=LONGEST_DELAY_SECONDS),
-    "record": Rule("a str", optional=True, blank=False),
+    "record": Rule("a str", optional=True, blank=False, utf8=True),
     "on_progress": _CALLBACK,
+    # Consumers
+    "keep_completed": _KEPT_BY_WORKER,
+    "keep_failed": _KEPT_BY_WORKER,
+    "keep_dead_letter_info": _KEPT_BY_WORKER,
+    "results_ttl_seconds": Rule("a number", least=0, most=LONGEST_DELAY_SECONDS),
+    "claim": Rule("an int", most=MOST_KEPT),
+    "id": Rule("a str", blank=False, utf8=True),
+    "slots": Rule("an int", least=0, most=MOST_KEPT),
+    "pod_uid": Rule("a str"),
+    "owner_uid": Rule("a str"),
+    "config_hash": Rule("a str", utf8=True),
+    "instance": Rule("a str", utf8=True),
+    "reason": Rule("a str"),
+    "detail": Rule("a str"),
+    "result": Rule("a str"),
+    "failed": _FLAG,
 }
 
 
 def check(**values: object) -> None:
     """Check type, then range, of each argument in the order given."""
     for name, value in values.items():
-        check_types(**{name: value})
-        check_ranges(**{name: value})
+        check_by(RULES[name], name, value)
+
+
+def check_by(rule: Rule, name: str, value: object) -> None:
+    """Check type, then range, of an argument by a rule of its own."""
+    _check_type(rule, name, value)
+    _check_range(rule, name, value)
 
 
 def check_fields(options: DataclassInstance) -> None:
@@ -134,21 +165,55 @@ def check_fields(options: DataclassInstance) -> None:
 def check_types(**values: object) -> None:
     """Raise TypeError naming the first argument whose type is wrong."""
     for name, value in values.items():
-        rule = RULES[name]
-        if not rule.allows_type_of(value):
-            wanted = rule.kind + (" or None" if rule.optional else "")
-            raise TypeError(f"'{name}' must be {wanted}, got {type(value).__name__}")
+        _check_type(RULES[name], name, value)
+
+
+def _check_type(rule: Rule, name: str, value: object) -> None:
+    if not rule.allows_type_of(value):
+        wanted = rule.kind + (" or None" if rule.optional else "")
+        raise TypeError(f"'{name}' must be {wanted}, got {type(value).__name__}")
 
 
 def check_ranges(**values: object) -> None:
     """Raise ConfigurationError naming the first argument whose value is out of range."""
     for name, value in values.items():
-        rule = RULES[name]
-        if isinstance(value, str):
-            if not rule.blank and not value.strip():
-                raise ConfigurationError(f"'{name}' must be a non-empty string, got {value!r}")
-        elif isinstance(value, (int, float)) and (wanted := _out_of_range(value, rule)):
-            raise ConfigurationError(f"'{name}' must {wanted}, got {shown(value)}")
+        _check_range(RULES[name], name, value)
+
+
+def _check_range(rule: Rule, name: str, value: object) -> None:
+    if isinstance(value, str):
+        if not rule.blank and not value.strip():
+            raise ConfigurationError(f"'{name}' must be a non-empty string, got {value!r}")
+        if rule.utf8 and not is_utf8(value):
+            raise ConfigurationError(
+                f"'{name}' must be a text that UTF-8 can say, got {value!r}; decode bytes by what they were"
+                " encoded in"
+            )
+    elif isinstance(value, (int, float)) and (wanted := _out_of_range(value, rule)):
+        raise ConfigurationError(f"'{name}' must {wanted}, got {shown(value)}")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether it can be sent: a lone surrogate, which stands for a byte that was none, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_kind(kind: type, **values: object) -> None:
+    """Raise TypeError naming the first that is neither of this type nor None."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"'{name}' must be a {kind.__name__} or None, got {type(value).__name__}")
+
+
+def iterable(name: str, value: Any, of: str) -> list[Any]:
+    """What an argument that stands for several holds. Raises TypeError for one that does not."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"'{name}' must be an iterable of {of}, got {type(value).__name__}")
+    return [*value]
 
 
 def _out_of_range(value: float, rule: Rule) -> str:
@@ -181,9 +246,7 @@ def shown(value: float) -> str:
 
 def checked_new_ids(ids: Iterable[str]) -> list[str]:
     """Ids for messages to come. Raises TypeError or ConfigurationError for what can be none."""
-    if isinstance(ids, (str, bytes)):
-        raise TypeError(f"'envelope_ids' must be several ids, as in a list, got {type(ids).__name__}")
-    found = [*ids]
+    found = iterable("envelope_ids", ids, "ids")
     for one in found:
         if not isinstance(one, str):
             raise TypeError(f"'envelope_ids' must be strings, got {type(one).__name__}")

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.limits import Limits
+from redis_message_queue.validation import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _NAMES = ("rate_per_second", "rate_burst", "max_in_flight")
 _HIGHEST_RATE = 10**6
+_TEXTS = ("queue", "key_separator", "worker_id", "instance", "pod_uid", "owner_uid", "config_hash")
 
 
 def listed(value: str) -> tuple[str, ...]:
@@ -88,6 +90,13 @@ def _above_zero(value: str, what: str, most: float) -> float:
 def limits_of(values: Mapping[str, Any], prefix: str = "") -> Limits:
     """Those of the queue, or with the prefix `key_` of each limit key. Raises ValueError."""
     return Limits(**{name: values[prefix + name] for name in _NAMES})
+
+
+def text_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The names of settings whose text Redis cannot be sent, or that is none, with why."""
+    texts = [(name, values[name]) for name in _TEXTS if values[name]]
+    blank = [(name, f"{text!r} must not be blank") for name, text in texts if not text.strip()]
+    return blank + [(name, f"{text!r} must be UTF-8") for name, text in texts if not is_utf8(text)]
 
 
 def limit_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:

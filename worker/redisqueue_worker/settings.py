@@ -23,6 +23,7 @@ from redisqueue_worker.setting_values import (
     rate,
     seconds,
     switch,
+    text_problems,
     whole,
 )
 
@@ -317,7 +318,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             f"{_called('retry_initial_seconds')}: {values['retry_initial_seconds']:g} must not exceed "
             f"{_called('retry_max_seconds')} = {values['retry_max_seconds']:g}"
         )
-    wrong = limit_problems(values)
+    wrong = [*text_problems(values), *limit_problems(values)]
     found += [f"{_called(name)}: {why}" for name, why in wrong]
     queue = values["queue"]
     if queue and "," in queue and not values["pod_uid"]:

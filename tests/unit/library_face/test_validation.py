@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
@@ -15,7 +17,8 @@ import redis_message_queue as sync_face
 import redis_message_queue.asyncio as async_face
 from redis_message_queue import ConfigurationError, GatewayContractError
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
-from redis_message_queue.consumer import Consumer
+from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue.leases import LeaseKeeper
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,6 +37,9 @@ def build(face: Any, name: Any = "q", **options: Any) -> Any:
     if not options.keys() & {"client", "gateway"}:
         options["client"] = Duck()
     return face.RedisMessageQueue(name, **options)
+
+
+CLAIM = Claim("stored", "1", None, "payload", 1)
 
 
 class Count(IntEnum):
@@ -68,6 +74,8 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
         ConfigurationError,
         "requires 'enable_failed_queue=True'",
     ),
+    ({"max_completed_length": 2**64}, ConfigurationError, "'max_completed_length' must not be above"),
+    ({"max_failed_length": 2**64}, ConfigurationError, "'max_failed_length' must not be above"),
     ({"max_delivery_count": "1"}, TypeError, "'max_delivery_count' must be an int or None"),
     ({"max_delivery_count": 0}, ConfigurationError, "'max_delivery_count' must be positive"),
     ({"visibility_timeout_seconds": None}, ConfigurationError, "requires 'visibility_timeout_seconds'"),
@@ -136,22 +144,122 @@ def test_a_wrong_argument_is_named(
         build(face, **options)
 
 
+BEYOND: tuple[Any, ...] = (1e300, 10**5000, math.nan, math.inf, -1, True, "5", b"5", [], "")
+SURROGATE = "caf\udce9"
+
+
 @pytest.mark.parametrize("consumer", [Consumer, AsyncConsumer])
 @pytest.mark.parametrize(
     "options",
     [
-        {"visibility_timeout_seconds": 1e300},
-        {"visibility_timeout_seconds": 10**5000},
-        {"visibility_timeout_seconds": float("nan")},
-        {"keep_completed": 10**20},
-        {"keep_failed": 10**5000},
-        {"keep_dead_letter_info": -1},
+        *({"visibility_timeout_seconds": value} for value in (*BEYOND, 0, None)),
+        *({"max_delivery_count": value} for value in (*BEYOND, 0, 1.5)),
+        *(
+            {name: value}
+            for name in ("keep_completed", "keep_failed", "keep_dead_letter_info")
+            for value in (*BEYOND, 1.5, None)
+        ),
+        *({"results_ttl_seconds": value} for value in (*BEYOND, None)),
+        *({name: value} for name in ("worker", "limits", "key_limits") for value in (0, "", [], "w", 5)),
+        *({name: value} for name in ("name", "key_separator") for value in (None, 5, b"q", " ", SURROGATE)),
     ],
 )
-def test_a_number_that_no_server_can_count_is_named(consumer: Any, options: dict[str, Any]) -> None:
+def test_a_wrong_argument_of_a_consumer_is_named(consumer: Any, options: dict[str, Any]) -> None:
     client: Any = redis.Redis() if consumer is Consumer else redis.asyncio.Redis()
-    with pytest.raises(ConfigurationError, match=f"'{next(iter(options))}' must be .* at most"):
-        consumer(client, "jobs", **options)
+    with pytest.raises((TypeError, ConfigurationError), match=f"'{next(iter(options))}' must "):
+        consumer(client, **{"name": "jobs", **options})
+
+
+@pytest.mark.parametrize("value", [1.5, True, "5", None, 10**20])
+def test_a_wrong_count_to_claim_is_named(value: Any) -> None:
+    with pytest.raises((TypeError, ConfigurationError), match="'claim' must "):
+        Consumer(redis.Redis(), "jobs").claim(value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"outcome": value} for value in ("retried", None, 5)),
+        *({"delay_seconds": value} for value in (-1, math.nan, math.inf, "5", None, True, 10**400)),
+        *({name: value} for name in ("reason", "detail", "result") for value in (None, b"x", 5)),
+        {"failed": "no"},
+    ],
+)
+def test_a_wrong_end_of_a_claim_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ConfigurationError), match=f"'{next(iter(options))}' must "):
+        Settlement(CLAIM, **{"outcome": Outcome.DONE, **options})
+
+
+def test_the_word_of_an_outcome_is_one() -> None:
+    word: Any = "dead"
+    assert Settlement(CLAIM, word, 5).outcome is Outcome.DEAD
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"id": value} for value in (None, 5, b"w", "", SURROGATE)),
+        *({"slots": value} for value in (None, 1.5, "1", -1, True)),
+        *({name: value} for name in ("pod_uid", "config_hash", "instance") for value in (None, 5)),
+        {"instance": SURROGATE},
+    ],
+)
+def test_a_wrong_part_of_an_identity_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ConfigurationError), match=f"'{next(iter(options))}' must "):
+        WorkerIdentity(**{"id": "w", "slots": 1, **options})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"visibility_timeout_seconds": value} for value in (None, "5", True, math.inf, 0)),
+        *({"interval_seconds": value} for value in ("5", True, math.nan)),
+        *({name: value} for name in ("name", "key_separator") for value in (None, " ", SURROGATE)),
+    ],
+)
+def test_a_wrong_argument_of_leases_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ConfigurationError), match=f"'{next(iter(options))}' must "):
+        LeaseKeeper(redis.Redis).queue(**{"name": "jobs", "visibility_timeout_seconds": 30, **options})
+
+
+@FACES
+@pytest.mark.parametrize("name", ["name", "key_separator"])
+def test_a_text_that_cannot_be_sent_is_named(face: Any, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"'{name}' must be a text that UTF-8 can say, got 'caf\\udce9'"):
+        build(face, **{name: SURROGATE})
+    with pytest.raises(ConfigurationError, match="'dead_letter_queue' must be a text"):
+        face.RedisGateway(
+            redis_client=Duck(),
+            message_visibility_timeout_seconds=5,
+            max_delivery_count=1,
+            dead_letter_queue=SURROGATE,
+        )
+
+
+def test_a_wrong_argument_of_a_call_is_named() -> None:
+    queue = sync_face.RedisMessageQueue("q", client=redis.Redis(port=1))
+    nothing: Any
+    for nothing in (5, 1.5, object(), str):
+        for name, call in (
+            ("deduplication_keys", partial(queue.enqueue_many, ["x"], deduplication_keys=nothing)),
+            ("limit_keys", partial(queue.enqueue_many, ["x"], limit_keys=nothing)),
+            ("payloads", partial(queue.enqueue_many, nothing)),
+            ("messages", partial(queue.publish_many, nothing)),
+            ("message_ids", partial(queue.redrive_letters, nothing)),
+            ("message_ids", partial(queue.delete_letters, nothing)),
+        ):
+            with pytest.raises(TypeError, match=f"'{name}' must be an iterable of "):
+                call()
+    for name, call in (
+        ("deduplication_key", partial(queue.enqueue, "x", deduplication_key=SURROGATE)),
+        ("deduplication_key", partial(queue.enqueue_many, ["x"], deduplication_keys=[SURROGATE])),
+        ("deduplication_key", partial(queue.publish, "x", deduplication_key=SURROGATE)),
+        ("record", partial(queue.redrive, record=SURROGATE)),
+        ("count", partial(queue.peek, 2**64)),
+        ("start", partial(queue.dead_letters, start=2**64)),
+    ):
+        with pytest.raises(ConfigurationError, match=f"'{name}' must "):
+            call()
 
 
 @FACES

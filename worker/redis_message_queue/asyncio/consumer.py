@@ -27,7 +27,7 @@ from redis_message_queue.messages import (
 )
 from redis_message_queue.operations import decodes
 from redis_message_queue.trouble import AWAY
-from redis_message_queue.validation import picked
+from redis_message_queue.validation import MOST_KEPT, check, picked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +133,8 @@ class Consumer:
                 soon as they have ended, and claim with that call. None: no such care.
             due: what to do with retried and delayed messages that are due.
         """
+        if claim.__class__ is not int or claim > MOST_KEPT:
+            check(claim=claim)
         parts, answered = requests(settlements), []
         for places in parts:
             count = claim if places is parts[-1] else 0
