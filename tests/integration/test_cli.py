@@ -123,6 +123,23 @@ def test_a_mistake_is_named_without_a_traceback(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["lint"], ["import", "scaledobject"], ["acl", "-f"], ["local"]])
+def test_a_file_that_is_no_text_is_named(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "latin.yaml").write_bytes(b"# caf\xe9\n")
+    assert main([*words, str(file)]) == 1
+    assert f"{file}: cannot be read: 'utf-8' codec can't decode byte 0xe9" in capsys.readouterr().err
+
+
+def test_names_in_a_file_do_not_command_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "queue.yaml").write_text(QUEUE.replace("emails", r'"\e]0;mine\a"', 1))
+    assert main(["lint", str(file)]) == 1
+    assert "\x1b" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [

@@ -150,11 +150,11 @@ def resource(options: argparse.Namespace, name: str | None) -> tuple[RedisQueue,
             return None
         return typed(Kubectl(options).get("redisqueue", wanted), name), []
     # Queues by their name need no YAML: whoever has the base alone may work with them.
-    from redisqueue_operator.local.definitions import DefinitionError, objects_in  # noqa: PLC0415
+    from redisqueue_operator.local.definitions import DefinitionError, objects_in, text_of  # noqa: PLC0415
 
     try:
-        objects = list(objects_in(options.file.read_text(), str(options.file)))
-    except (OSError, UnicodeDecodeError, DefinitionError) as error:
+        objects = list(objects_in(text_of(options.file), str(options.file)))
+    except DefinitionError as error:
         raise UserError(str(error)) from error
     queues = [item for item in objects if item.get("kind") == "RedisQueue"]
     names = [str((item.get("metadata") or {}).get("name")) for item in queues]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import copy
+import sys
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,7 +16,6 @@ from redisqueue_operator.api.kubectl_yaml import load_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 GROUP = "redisqueue.dev/"
 DEEPEST, MOST_VALUES = 200, 10_000_000
@@ -41,11 +42,7 @@ class Definitions:
 
         Raises DefinitionError when it is unreadable, is not YAML, or holds no RedisQueue.
         """
-        try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DefinitionError(f"{path}: cannot be read: {error}") from error
-        return Definitions.parse(text, str(path))
+        return Definitions.parse(text_of(path), str(path))
 
     @staticmethod
     def parse(text: str, where: str = "input") -> Definitions:
@@ -90,6 +87,15 @@ def _decoded(text: Any, name: str) -> bytes:
         return base64.b64decode(str(text), validate=True)
     except ValueError as error:
         raise DefinitionError(f"binaryData.{name}: must be base64: {error}") from error
+
+
+def text_of(file: Path | str) -> str:
+    """The text of a file, of standard input where that is `-`. Raises DefinitionError, which names the file."""
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise DefinitionError(f"{file}: cannot be read: {said}") from error
 
 
 def objects_in(text: str, where: str) -> Iterator[Object]:

@@ -195,6 +195,10 @@ UNKNOWN: dict[str, Callable[[dict[str, Any]], Any]] = {
     ),
     "spec.triggers[1]": lambda spec: spec["triggers"].append({"type": "cron", "metadata": {}}),
     "spec.maxReplicaCount": lambda spec: spec.update(maxReplicaCount=5000),
+    "spec.pollingInterval": lambda spec: spec.update(pollingInterval=True),
+    "spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleUp.policies": lambda spec: spec.update(
+        advanced={"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": {"policies": "Pods"}}}}
+    ),
 }
 
 
@@ -351,6 +355,10 @@ def test_a_password_in_plain_is_neither_taken_over_nor_told(converted: Import, w
         ([yaml.safe_load(DEPLOYMENT), trigger(listName="l")], "the trigger names no address"),
         ([yaml.safe_load(DEPLOYMENT), trigger(address="a:1")], "no list and no stream"),
         ([yaml.safe_load(DEPLOYMENT), trigger("redis-cluster", listName="l")], "addresses of Cluster"),
+        (
+            [yaml.safe_load(DEPLOYMENT), trigger("redis-cluster", listName="l", addresses=", ")],
+            "the addresses of Cluster are not known (there are none)",
+        ),
         ([yaml.safe_load(DEPLOYMENT), trigger(listName="l", address="a:b")], "address is none (Port could"),
         ([yaml.safe_load(DEPLOYMENT), trigger(listName="l", address="[a]:1")], "address is none ('a' does"),
     ],
@@ -359,6 +367,13 @@ def test_what_cannot_be_converted_is_told_with_the_way_out(
     refused: Callable[..., str], objects: list[dict[str, Any]], said: str
 ) -> None:
     assert said in refused(*objects)
+
+
+@pytest.mark.parametrize("address", [f"redis://me:{CANARY}@a:1", f"me:{CANARY}@a:1", "rediss://a:1", "a:1/3"])
+def test_an_address_that_says_more_is_not_cut_in_silence(refused: Callable[..., str], address: str) -> None:
+    told = refused(yaml.safe_load(DEPLOYMENT), trigger(listName="l", address=address))
+    assert "the trigger's address says more than host:port: write user, password, database and TLS" in told
+    assert CANARY not in told
 
 
 @pytest.mark.parametrize(

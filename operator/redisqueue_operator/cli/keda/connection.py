@@ -141,11 +141,14 @@ def either(given: Parameters, name: str) -> Given:
 def addresses(given: Parameters, mode: str) -> list[str]:
     """host:port of each. Raises NotConvertible."""
     several, hosts, ports = (either(given, name) for name in ("address", "host", "port"))
+    found: list[str] = []
     if several.plain:
-        return [hosted(one) for one in several.plain.split(",") if one.strip()]
-    if hosts.plain and ports.plain:
+        found = [hosted(one) for one in several.plain.split(",") if one.strip()]
+    elif hosts.plain and ports.plain:
         pairs = zip(hosts.plain.split(","), ports.plain.split(","), strict=False)
-        return [hosted(f"{host.strip()}:{port.strip()}") for host, port in pairs]
+        found = [hosted(f"{host.strip()}:{port.strip()}") for host, port in pairs if host.strip()]
+    if found:
+        return found
     where = "a Secret has them" if several.secret or hosts.secret or ports.secret else "there are none"
     raise NotConvertible(
         f"the addresses of {mode} are not known ({where}): write them into the trigger's addresses"
@@ -153,15 +156,19 @@ def addresses(given: Parameters, mode: str) -> list[str]:
 
 
 def hosted(address: str) -> str:
-    """host:port of an address, with what else a URL has cut off. Raises NotConvertible for what is none."""
+    """host:port of an address. Raises NotConvertible for what is none, without the words: they may be secret."""
     text = address.strip()
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         port = parts.port
     except ValueError as error:
         raise NotConvertible(f"the trigger's address is none ({error}): write it as host:port") from None
-    place = parts.netloc.rpartition("@")[2]
-    return place if port else f"{place}:6379"
+    if "@" in parts.netloc or parts.scheme not in ("", "redis") or parts.path.strip("/") or parts.query:
+        raise NotConvertible(
+            "the trigger's address says more than host:port: write user, password, database and TLS into"
+            " username, password, databaseIndex and enableTLS of the trigger"
+        )
+    return parts.netloc if port is not None else f"{parts.netloc.removesuffix(':')}:6379"
 
 
 def login(

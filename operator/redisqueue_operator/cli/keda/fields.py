@@ -50,10 +50,10 @@ class Fields:
     def number(self, name: str, low: int = 0, high: int = 1_000_000) -> int | None:
         """A whole number, rounded up, between the bounds; None without any. What is changed is noted."""
         value = self.take(name)
-        if value is None or isinstance(value, bool):
+        if value is None:
             return None
         try:
-            number = math.ceil(float(value))
+            number = math.ceil(float("" if isinstance(value, bool) else value))
         except (TypeError, ValueError, OverflowError):
             self.note(name, f"{value!r} is no number, and left out: correct it")
             return None
@@ -70,6 +70,8 @@ class Fields:
         """The fields of each mapping of a list in it."""
         found = self.take(name)
         items = found if isinstance(found, list) else []
+        if found is not None and items is not found:
+            self.note(name, "no list, and left out: correct it")
         return [
             Fields(item, f"{self._at(name)}[{index}]", self._of, self._notes)
             for index, item in enumerate(items)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -22,7 +21,8 @@ from redisqueue_operator.api.kubectl_yaml import scalar
 from redisqueue_operator.cli.commands.files.lint import problem_lines
 from redisqueue_operator.cli.keda import NotConvertible, convert
 from redisqueue_operator.cli.options import UserError, add_json
-from redisqueue_operator.local.definitions import DefinitionError, objects_in
+from redisqueue_operator.cli.screen import harmless
+from redisqueue_operator.local.definitions import DefinitionError, objects_in, text_of
 
 if TYPE_CHECKING:
     import argparse
@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"redisqueues": result.queues, "notes": notes}, ensure_ascii=False))
     else:
         print(as_yaml(result.queues), end="")
-        print(*(f"{one.object}: {one.field}: {one.text}" for one in result.notes), sep="\n", file=sys.stderr)
+        told = (harmless(f"{one.object}: {one.field}: {one.text}") for one in result.notes)
+        print(*told, sep="\n", file=sys.stderr)
     problems = [line for queue in result.queues for line in problem_lines(queue)]
     if problems:
         raise UserError("\n  ".join(["the API server would refuse the result:", *problems]))
@@ -71,11 +72,9 @@ def run(options: argparse.Namespace) -> int:
 def read(name: str) -> list[dict[str, Any]]:
     """The objects of a file. Raises UserError."""
     try:
-        return list(objects_in(sys.stdin.read() if name == "-" else Path(name).read_text(), name))
-    except (OSError, UnicodeDecodeError, DefinitionError) as error:
-        raise UserError(
-            f"{name}: {error}" if isinstance(error, UnicodeDecodeError) else str(error)
-        ) from error
+        return list(objects_in(text_of(name), name))
+    except DefinitionError as error:
+        raise UserError(str(error)) from error
 
 
 class Dumper(yaml.SafeDumper):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import doubts, validate
 from redisqueue_operator.api.definition import FILES
 from redisqueue_operator.cli.options import UserError, add_json
-from redisqueue_operator.local.definitions import DefinitionError, objects_in
+from redisqueue_operator.cli.screen import harmless
+from redisqueue_operator.local.definitions import DefinitionError, objects_in, text_of
 
 if TYPE_CHECKING:
     import argparse
@@ -43,9 +42,8 @@ def run(options: argparse.Namespace) -> int:
     checked: list[str] = []
     for name in options.files:
         try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text()
-            found = [item for item in objects_in(text, name) if item.get("kind") in FILES]
-        except (OSError, UnicodeDecodeError, DefinitionError) as error:
+            found = [item for item in objects_in(text_of(name), name) if item.get("kind") in FILES]
+        except DefinitionError as error:
             raise UserError(str(error)) from error
         if not found:
             problems.append(Finding(name, None, None, "no RedisQueue in it", None))
@@ -84,9 +82,9 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """For a person: the object's name, the field, what is wrong, the value."""
+        """For a person, on a terminal: the object's name, the field, what is wrong, the value."""
         places = "".join(f"{one}: " for one in (self.name, self.field) if one is not None)
-        return f"{places}{self.message}" + ("" if self.value is None else f" (it is {self.value!r})")
+        return harmless(f"{places}{self.message}") + ("" if self.value is None else f" (it is {self.value!r})")
 
 
 def findings(file: str, item: dict[str, Any], problems: Iterable[Problem]) -> list[Finding]:
