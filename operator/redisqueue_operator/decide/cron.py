@@ -162,7 +162,8 @@ def _zone_of(name: str) -> ZoneInfo:
     with contextlib.suppress(KeyError, ValueError, OSError):
         if name not in _NO_ZONES and not name.startswith(("right/", "posix/")):
             return ZoneInfo(name)
-    close = difflib.get_close_matches(name, sorted(available_timezones()), 1)
+    known = {each.lower(): each for each in sorted(available_timezones().difference(_NO_ZONES))}
+    close = [known[each] for each in difflib.get_close_matches(name.lower(), known, 1)]
     hint = f"did you mean {close[0]}?" if close else "write one like Europe/Berlin, or UTC"
     raise ValueError(f"timeZone {name!r} is not in the IANA time zone database: {hint}")
 

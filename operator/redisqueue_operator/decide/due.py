@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.timestamps import timestamp
+from redisqueue_operator.timestamps import moment_of, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,17 +135,18 @@ class Progress:
 
 
 def progress_of(status: Mapping[str, Any], spec: tuple[str, str, bool], created: datetime) -> Progress:
-    """Read from the status; without one, everything since its creation counts."""
+    """Read from the status; without one, everything since its creation counts.
+
+    What somebody else wrote into it and cannot be read is as good as none: no message is enqueued twice.
+    """
     known = status.get("inForce") or {}
     schedule, time_zone, suspend = spec
-    last, success = status.get("lastScheduleTime"), status.get("lastSuccessfulTime")
-    begins = status.get("countsFrom")
     return Progress(
         schedule=known.get("schedule", schedule),
         time_zone=known.get("timeZone", time_zone),
         suspend=known.get("suspend", suspend),
-        counts_from=datetime.fromisoformat(begins) if begins else created,
-        last=datetime.fromisoformat(last) if last else None,
-        last_success=datetime.fromisoformat(success) if success else None,
+        counts_from=moment_of(status.get("countsFrom")) or created,
+        last=moment_of(status.get("lastScheduleTime")),
+        last_success=moment_of(status.get("lastSuccessfulTime")),
         history=tuple(status.get("history") or ()),
     )

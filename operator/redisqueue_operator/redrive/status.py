@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from redisqueue_operator.api.objects import Verdict, dated
-from redisqueue_operator.timestamps import timestamp
+from redisqueue_operator.timestamps import moment_of, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,10 +82,10 @@ def news_of(status: Mapping[str, Any]) -> tuple[object, ...]:
 
 def seconds_to_live(redrive: Redrive, status: Mapping[str, Any], now: float) -> float | None:
     """How long a finished one stays; None for ever."""
-    ttl, finished = redrive.spec.ttl_seconds_after_finished, status.get("finishedAt")
+    ttl, finished = redrive.spec.ttl_seconds_after_finished, moment_of(status.get("finishedAt"))
     if ttl is None or finished is None:
         return None
-    return max(0.0, datetime.fromisoformat(finished).timestamp() + ttl - now)
+    return max(0.0, finished.timestamp() + ttl - now)
 
 
 def _conditions(

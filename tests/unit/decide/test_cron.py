@@ -162,8 +162,9 @@ def test_what_is_no_schedule_is_told_with_the_way_out(text: str, says: str) -> N
     ("zone", "says"),
     [
         ("Europe/Berln", "did you mean Europe/Berlin?"),
+        ("utc", "did you mean UTC?"),
+        ("localtime", "write one like Europe/Berlin, or UTC"),
         ("Local", "is not in the IANA time zone database"),
-        ("localtime", "is not in the IANA time zone database"),
         ("", "write one like Europe/Berlin, or UTC"),
         ("../etc/passwd", "is not in the IANA time zone database"),
         ("right/Europe/Berlin", "did you mean Europe/Berlin?"),

@@ -105,3 +105,4 @@ def test_how_long_it_stays(ttl: int | None, now: float, left: float | None) -> N
     done = build_status(one, RedriveState("Succeeded", "Moved", ""), {}, 400)
     assert seconds_to_live(one, done, now) == left
     assert seconds_to_live(one, {}, now) is None
+    assert seconds_to_live(one, {**done, "finishedAt": "2027-01-15T08:00:00+99:00"}, now) is None

@@ -197,6 +197,22 @@ def test_suspended_it_leaves_ticks_out_for_good(stage: Stage, redis_client: redi
 
 
 @pytest.mark.parametrize(
+    "odd", ["2027-01-15T08:00:00+99:00", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59-23:00", "yesterday"]
+)
+def test_times_that_somebody_wrote_into_the_status_and_nobody_can_read_stop_nothing(
+    stage: Stage, redis_client: redis.Redis, odd: str
+) -> None:
+    stage.clock += MINUTE
+    stage.look(stage.leader())
+    stage.status |= dict.fromkeys(("countsFrom", "lastScheduleTime", "lastSuccessfulTime"), odd)
+    stage.clock += MINUTE
+    stage.look(stage.leader())
+    assert stage.ready == ("True", "Scheduled")
+    assert ids(redis_client) == expected(1, 2)
+    assert stage.status["lastScheduleTime"] == "2027-01-15T08:02:00Z"
+
+
+@pytest.mark.parametrize(
     ("payload", "stored"), [("a text", "a text"), ({"a": [1, None]}, {"a": [1, None]}), (7, 7)]
 )
 def test_a_text_is_enqueued_as_it_is_anything_else_as_json(
