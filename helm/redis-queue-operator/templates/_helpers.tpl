@@ -8,16 +8,16 @@
 {{ include "operator.name" . }}:{{ .Release.Namespace }}
 {{- end }}
 
-{{- /* What finds the operator's pods. A Deployment's selector cannot be changed, so nothing else goes in here. */}}
+{{- /* What finds the operator's pods. A name such as 1234 or no is a text by toYaml alone. A Deployment's selector cannot be changed, so nothing else goes in here. */}}
 {{- define "operator.selector" -}}
 app.kubernetes.io/name: redis-queue-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end }}
 
 {{- /* What finds the pod of `helm test`, and no selector of the operator does. */}}
 {{- define "operator.testSelector" -}}
 app.kubernetes.io/name: redis-queue-operator-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end }}
 
 {{- /* Labels of an object: the release's own, over the commonLabels. */}}
@@ -177,6 +177,9 @@ readOnlyRootFilesystem: true
 
 {{- /* Fails the render for what a schema cannot see: names that the chart has taken itself. */}}
 {{- define "operator.checkNames" -}}
+{{- if contains "." .Release.Name }}
+{{- fail (printf "a release called %s would make the Service %s, and no Service has a '.' in its name: choose another name" .Release.Name (include "operator.name" .)) }}
+{{- end }}
 {{- range $value, $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels "service.labels" .Values.service.labels }}
 {{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
 {{- if hasKey (default dict $labels) $key }}

@@ -11,6 +11,7 @@ import yaml
 from tests.support.helm import CHARTS, Helm, HelmError, one
 
 from redisqueue_operator.api import definition
+from redisqueue_operator.api.kubectl_yaml import load_all
 
 OPERATOR, CRDS = "redis-queue-operator", "redis-queue-crds"
 CRD_COPIES = [
@@ -235,6 +236,29 @@ def test_pods_meet_the_restricted_standard(helm: Helm) -> None:
                 "capabilities": {"drop": ["ALL"]},
                 "readOnlyRootFilesystem": True,
             }
+
+
+@pytest.mark.parametrize("name", ["no", "null", "1234", "1e3", "0x1f", "y"])
+def test_names_that_yaml_reads_as_something_else_stay_names(helm: Helm, name: str) -> None:
+    parts = ("podMonitor", "serviceMonitor", "prometheusRule", "dashboards")
+    on = [f"monitoring.{part}.enabled" for part in parts]
+    on += ["podDisruptionBudget.enabled", "networkPolicy.enabled", "valkey.enabled", "page.enabled"]
+
+    def made(name: str) -> list[str]:
+        named = {"watchNamespaces": [name], "priorityClassName": name, "serviceAccount.name": name}
+        values = {**dict.fromkeys(on, True), **named, "page.hosts": ["a.example.com"], "crds.install": False}
+        settings = [f"--set-json={key}={json.dumps(value)}" for key, value in values.items()]
+        target = ("--namespace", name, "--kube-version=1.34.0")
+        text = helm.run("template", name, CHARTS / OPERATOR, *target, *settings)
+        return [json.dumps(item) for item in load_all(text) if item]
+
+    usual = [item.replace("plain-name", name) for item in made("plain-name")]
+    assert sorted(made(name)) == sorted(usual)
+
+
+def test_a_release_that_no_service_can_be_called_after_is_refused(helm: Helm) -> None:
+    with pytest.raises(HelmError, match=r"a release called team\.a would make the Service team\.a-operator"):
+        helm.run("template", "team.a", CHARTS / OPERATOR, "--kube-version=1.34.0")
 
 
 @pytest.mark.parametrize(
