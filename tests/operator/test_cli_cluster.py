@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.operator_process import Cluster, OperatorProcess, until
 from tests.support.queues import publish
-from tests.support.redisqueue_cases import budget, redis_queue
+from tests.support.redisqueue_cases import budget, redis_queue, schedule
 
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.keys import QueueKeys
@@ -44,7 +44,7 @@ def cluster(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> 
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     with OperatorProcess(api_server, tmp_path_factory.mktemp("operator") / "log", *FLAGS):
         yield cluster
-        cluster.run("delete", "rq,deployment,pdb,pods", "--all", "-n", NAMESPACE, "--wait=false")
+        cluster.run("delete", "rq,rqs,deployment,pdb,pods", "--all", "-n", NAMESPACE, "--wait=false")
 
 
 @pytest.fixture(autouse=True)
@@ -230,6 +230,8 @@ def container_is(cluster: Cluster, name: str, state: dict[str, Any], **more: Any
 # -- support-bundle --
 
 CANARY = "c4n4ry-s3cr3t-0f-y0urs"
+MESSAGE = "to ann@example.com, of a schedule"
+"""Where the canary is taken out, it is taken out everywhere: what is in one place alone has its own."""
 
 
 def test_a_bundle_tells_all_that_helps_and_no_secret(
@@ -254,7 +256,9 @@ def test_a_bundle_tells_all_that_helps_and_no_secret(
             }
         },
     }
-    cluster.apply(queue)
+    nightly = schedule(queueRef={"name": "bundled"}, payload={"text": MESSAGE}, suspend=True)
+    nightly["metadata"]["namespace"] = NAMESPACE
+    cluster.apply(queue, nightly)
     until(lambda: cluster.condition("bundled", "RedisReachable", NAMESPACE), "it has a status")
     event(cluster, pod_that_failed(cluster))
     file = tmp_path / "bundle.tar.gz"
@@ -263,7 +267,9 @@ def test_a_bundle_tells_all_that_helps_and_no_secret(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     contents = unpacked(file)
     assert sorted(contents) == answer["files"]
-    assert [name for name, text in contents.items() if CANARY in text] == []
+    assert [name for name, text in contents.items() if CANARY in text or MESSAGE in text] == []
+    (timed,) = json.loads(contents["redisqueueschedules.json"])
+    assert (timed["spec"]["payload"], timed["spec"]["schedule"]) == ("REMOVED", "0 3 * * *")
     (ours,) = [
         one for one in json.loads(contents["redisqueues.json"]) if one["metadata"]["name"] == "bundled"
     ]

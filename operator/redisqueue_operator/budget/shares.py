@@ -134,12 +134,15 @@ class Budgets:
             if each.budget.key.namespace == key.namespace and selects(each.budget.selector, labels)
         }
         owner = owner_of([Selecting(each.key.name, each.created_at) for each in found.values()])
-        before = queue.budget, queue.cost
+        before, others = (queue.budget, queue.cost), queue.others
         queue.budget = replace(key, name=owner.name) if owner is not None else None
         queue.others = tuple(sorted(each.name for each in found if each != queue.budget))
         queue.cost = cost_of(queue.rq, found[queue.budget].limit) if queue.budget is not None else None
         if queue.claim is not None:
             queue.claim = replace(queue.claim, cost=queue.cost)
+        if others != queue.others:  # these say whose it is, and the one that counts, that they do not
+            self._mark_all_dirty(key, {*others, *queue.others})
+            self._mark_dirty(queue.budget)
         if before == (queue.budget, queue.cost):
             return False
         if queue.budget is not None and queue.claim is None:
@@ -212,6 +215,7 @@ class Budgets:
         self._expected.pop(key, None)
         if (queue := self._queues.pop(key, None)) is not None:
             self._mark_dirty(queue.budget)
+            self._mark_all_dirty(key, queue.others)
 
     def _known(self, rq: RedisQueue) -> _Queue:
         queue = self._queues.get(rq.key)
@@ -294,6 +298,10 @@ class Budgets:
         if budget is not None:
             self._dirty.add(budget)
             self._woken.set()
+
+    def _mark_all_dirty(self, queue: Key, budgets: Iterable[str]) -> None:
+        for name in budgets:
+            self._mark_dirty(replace(queue, name=name))
 
     def _tell(self, keys: Iterable[Key]) -> None:
         for key in list(keys):

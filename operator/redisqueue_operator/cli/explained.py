@@ -16,12 +16,20 @@ SHARES = ("QUEUE", "PRIORITY", "MINIMUM", "WANTS", "HAS", "BUSY", "MAY HAVE", "I
 TICKS = ("TICK", "OUTCOME", "MISSED", "AT", "WHY OR WHICH MESSAGE")
 
 
+UNSEEN = "no operator has looked at it yet"
+
+
+def is_unseen(status: dict[str, Any]) -> bool:
+    """Whether that is what the API server gives to a new object."""
+    return int(status.get("observedGeneration", -1)) < 0
+
+
 def of_budget(status: dict[str, Any]) -> Iterator[str]:
     """Who has what of it, and why."""
-    if not status:
-        yield "no operator has looked at it yet"
+    if "queues" not in status:
+        yield UNSEEN if is_unseen(status) else "it is not shared out"
         return
-    queues, wanted, workers = (status.get(part, 0) for part in ("queues", "wanted", "workers"))
+    queues, wanted, workers = (status.get(part, "?") for part in ("queues", "wanted", "workers"))
     yield f"{queues} queues want {wanted} workers and have {workers}"
     used = [f"{status[name]} of {name}" for name in ("cpu", "memory") if name in status]
     if used:
@@ -38,16 +46,16 @@ def of_budget(status: dict[str, Any]) -> Iterator[str]:
     ]
     if rows:
         yield from table(SHARES, rows)
-    if (more := status.get("queues", 0) - len(rows)) > 0:
+    if (more := status["queues"] - len(rows)) > 0:
         yield f"and {more} more, which lack less"
 
 
 def of_schedule(status: dict[str, Any]) -> Iterator[str]:
     """What became of its last ticks, and when the next one is."""
-    if not status:
-        yield "no operator has looked at it yet"
+    if "inForce" not in status:
+        yield UNSEEN if is_unseen(status) else "no schedule is in force"
         return
-    force = status.get("inForce") or {}
+    force = status["inForce"]
     queue = one_line(str(status.get("queue", "?")))
     yield f"{force.get('schedule')} ({force.get('timeZone')}) into the queue {queue}"
     following = f"next tick: {status.get('nextScheduleTime', 'not known')}"

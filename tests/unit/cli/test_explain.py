@@ -43,6 +43,14 @@ def test_a_budget_of_a_status_of_before_has_no_name() -> None:
     assert list(recorded({"decision": decision})) == ["2026-01-01T00:00:00Z: from 1 to 3 workers: Budget"]
 
 
+@pytest.mark.parametrize("kind", ["rqb", "rqs"])
+def test_what_nobody_has_looked_at_has_no_numbers(kind: str) -> None:
+    """The status is what the definition gives to a new object."""
+    assert list(EXPLAINERS[kind]({"observedGeneration": -1})) == ["no operator has looked at it yet"]
+    (told,) = EXPLAINERS[kind]({"observedGeneration": 3, "conditions": []})
+    assert told in ("it is not shared out", "no schedule is in force")
+
+
 def test_of_a_budget_it_says_who_has_what_and_why() -> None:
     claims = (
         Claim("low", wanted=9, current=3, busy=3),

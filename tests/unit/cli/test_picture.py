@@ -39,6 +39,17 @@ def lines(
     return picture(seen, "redis://r:6379/0", now, (columns, height), ascii_only=ascii_only).plain.splitlines()
 
 
+def test_messages_of_a_queue_that_cannot_be_read_are_not_none() -> None:
+    lost = LiveQueue("lost", None, "WRONGTYPE")
+    heads = [lines(LiveView(queues, (), AT))[0] for queues in ((lost,), (QUEUE, lost), (QUEUE,), ())]
+    assert [head.split("  ")[1] for head in heads] == [
+        "1 queue, ? pending, 1 cannot be read",
+        "2 queues, 12 pending, 1 cannot be read",
+        "1 queue, 12 pending",
+        "0 queues, 0 pending",
+    ]
+
+
 @pytest.mark.parametrize("name", ["emails", "x" * 200, "メール" * 9, "a\x1b[2Jb"])
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_no_line_is_wider_than_the_terminal(name: str, ascii_only: bool) -> None:

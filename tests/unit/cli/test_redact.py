@@ -32,6 +32,8 @@ def redacted(item: Any, *texts: str, is_operator: bool = False) -> tuple[Any, li
         {"lastState": {"terminated": {"message": f"a\n{CANARY}"}}},
         {"data": {"password": CANARY}},
         {"spec": {"match": {"field": "user", "equals": CANARY}}},
+        {"spec": {"payload": f"to {CANARY}"}},
+        {"spec": {"payload": {"to": [{CANARY: 1}, CANARY]}}},
         {"url": f"rediss://user:{CANARY}@redis:6379"},
         {"url": f"redis://:{CANARY}@redis"},
         [{"deep": [{"env": [{"name": "A", "value": CANARY}]}, {"message": f"it was {CANARY}!"}]}],

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.fake_platform import FakePlatform
 from tests.support.queues import publish
-from tests.support.redisqueue_cases import budget
+from tests.support.redisqueue_cases import budget, redis_queue
 from tests.support.waiting import until
 
 from redis_message_queue.keys import QueueKeys
+from redisqueue_operator.api import parse as parse_queue
 from redisqueue_operator.budget.resource import parse
 from redisqueue_operator.budget.shares import Budgets
 from redisqueue_operator.loop.reconcile import Engine
@@ -57,6 +58,27 @@ async def test_workers_of_a_spec_that_cannot_be_read_count(
         tasks[1].cancel()
         stop.set()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_a_younger_budget_says_whose_a_queue_is_that_came_later() -> None:
+    budgets = Budgets(lambda: 0.0)
+    older, younger = (
+        parse({**budget(), "metadata": {"name": name, "creationTimestamp": f"2026-01-0{day}T00:00:00Z"}})
+        for day, name in enumerate(("older", "younger"), 1)
+    )
+    for each in (older, younger):
+        budgets.put(each)
+    assert budgets.share_out() == {older.key, younger.key}
+    jobs = redis_queue()
+    for queue in (jobs, {**jobs, "metadata": {**jobs["metadata"], "labels": {"team": "shop"}}}):
+        budgets.hold(parse_queue(queue))
+        budgets.looked(parse_queue(queue).key)
+        budgets.share_out()
+        assert budgets.sharings[older.key].won == (("emails", "younger"),)
+        assert budgets.sharings[younger.key].lost == (("emails", "older"),)
+    budgets.forget(parse_queue(jobs).key)
+    budgets.share_out()
+    assert (budgets.sharings[older.key].won, budgets.sharings[younger.key].lost) == ((), ())
 
 
 def has(budgets: Budgets, key: Key) -> dict[str, tuple[int, int]]:

@@ -23,7 +23,8 @@ PACKAGES = ("redis-queue-operator", "redis", "kopf", "kubernetes", "PyYAML")
 ABOUT = (
     "A support bundle of RedisQueue. No Secret is in it, and no message. Values of variables, arguments,",
     "annotations, headers and the last words of containers are REMOVED, there and in every other text,",
-    "and so is what looks like a password. Look it through all the same before you send it.",
+    "and so are payloads of schedules, and what looks like a password. Look it through all the same before",
+    "you send it.",
     "",
 )
 MOST_BYTES_OF_LOG = 20_000_000

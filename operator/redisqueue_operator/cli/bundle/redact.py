@@ -20,6 +20,8 @@ KEPT_ANNOTATIONS = (
 _WORDS = ("command", "args")
 _NAMED_VALUES = ("env", "httpHeaders")
 _DROPPED = ("managedFields", "data", "stringData", "binaryData")
+_MESSAGE = "payload"
+"""Of a RedisQueueSchedule. Words of it elsewhere stay: a type of messages is also a name of a handler."""
 _NAMES = (
     r"(?:passw(?:or)?d|passphrase|pwd|token|secret(?:[_-]?(?:access[_-]?)?key)?|(?:api|access|private)[_-]?key"
     r"|credentials?)"
@@ -59,7 +61,9 @@ class Redactor:
         for name, value in item.items():
             if name in _DROPPED:
                 continue
-            if name in _WORDS and isinstance(value, list):
+            if name == _MESSAGE:
+                result[name] = REMOVED
+            elif name in _WORDS and isinstance(value, list):
                 result[name] = [self._remove(word) for word in value]
             elif name in _NAMED_VALUES and isinstance(value, list):
                 result[name] = [self._named(one, is_operator=is_operator) for one in value]

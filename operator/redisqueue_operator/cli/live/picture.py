@@ -78,9 +78,10 @@ def trouble(seen: LiveView, age: float | None) -> str:
 
 def counted(seen: LiveView) -> str:
     """How many queues, and what all of them have waiting."""
-    number = len(seen.queues)
-    waiting = sum(queue.sample.pending for queue in seen.queues if queue.sample)
-    return f"{number} queue{'s' * (number != 1)}, {waiting} pending"
+    number, read = len(seen.queues), [queue.sample for queue in seen.queues if queue.sample]
+    waiting = sum(sample.pending for sample in read) if read or not number else "?"
+    unread = f", {number - len(read)} cannot be read" if len(read) < number else ""
+    return f"{number} queue{'s' * (number != 1)}, {waiting} pending{unread}"
 
 
 def table(queues: Sequence[LiveQueue], width: int, *, ascii_only: bool, is_old: bool) -> list[Text]:

@@ -118,11 +118,15 @@ def _verdicts(
 
 
 def _workers(status: Json, policy: Policy, observation: Observation, decision: Decision) -> None:
-    status["replicas"] = sum(not pod.terminating for pod in observation.pods)
+    live = sum(not pod.terminating for pod in observation.pods)
+    busy = status.get("workers", {}).get("busy")  # as it was, where only Redis knows and cannot be read
+    if observation.queue is not None or not live:
+        busy = LivePods.of(observation, policy).count(State.BUSY, State.HUNG)
+    status["replicas"] = live
     status["workers"] = {
         "desired": decision.to_replicas,
         "ready": observation.ready_replicas,
-        "busy": LivePods.of(observation, policy).count(State.BUSY, State.HUNG),
+        **({} if busy is None else {"busy": busy}),
         "draining": sum(pod.terminating for pod in observation.pods),
     }
 

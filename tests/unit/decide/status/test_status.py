@@ -73,6 +73,14 @@ def test_counters_that_cannot_be_read_stay_as_they_were() -> None:
     assert "queue" not in _status(seen(None, replicas=1))
 
 
+def test_how_many_are_busy_stays_as_it_was_while_nobody_can_say() -> None:
+    before = _status(fleet(queue(12, in_flight=1), busy=1))
+    away = seen(None, [pod("busy-0")])
+    assert _status(away, before)["workers"]["busy"] == before["workers"]["busy"] == 1
+    assert "busy" not in _status(away)["workers"]
+    assert _status(seen(None, [], replicas=0), before)["workers"]["busy"] == 0, "without a worker nobody is"
+
+
 @pytest.mark.parametrize(
     ("exact", "shown"), [(0, 0), (1, 1), (99, 99), (100, 100), (149, 150), (1_234_567, 1_200_000)]
 )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.cli.explained import EXPLAINERS
 from redisqueue_operator.cli.kubectl import Kubectl, add_cluster, plain_name
 from redisqueue_operator.cli.options import UserError, add_json
+from redisqueue_operator.cli.screen import harmless
 from redisqueue_operator.decide.scaling.decision import said
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(facts, ensure_ascii=False))
         return 0
     if problem:
-        print(f"(from the status: the operator could not be asked: {problem})")
+        print(harmless(f"(from the status: the operator could not be asked: {problem})"))
     shown = conditions if problem else [one for one in conditions if is_wrong(one)]
-    print(*lines, *map(spelled_condition, shown), sep="\n")
+    print(*map(harmless, lines), *map(spelled_condition, shown), sep="\n")
     return 0
 
 
@@ -86,7 +87,7 @@ def run_for(obj: dict[str, Any], explainer: Explainer, *, json_wanted: bool) -> 
         facts |= {"problem": None, "lines": lines, "decision": None, "conditions": conditions}
         print(json.dumps(facts, ensure_ascii=False))
         return 0
-    print(*lines, *map(spelled_condition, conditions), sep="\n")
+    print(*map(harmless, lines), *map(spelled_condition, conditions), sep="\n")
     return 0
 
 
@@ -96,8 +97,9 @@ def is_wrong(condition: dict[str, Any]) -> bool:
 
 
 def spelled_condition(condition: dict[str, Any]) -> str:
-    """In one line."""
-    return f"{condition['type']}={condition['status']} ({condition['reason']}): {condition['message']}"
+    """In one line, for a terminal."""
+    text = f"{condition['type']}={condition['status']} ({condition['reason']}): {condition['message']}"
+    return harmless(text)
 
 
 def live(kubectl: Kubectl, metadata: dict[str, Any], port: int) -> str:
