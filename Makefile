@@ -97,6 +97,10 @@ evidence: $(VENV)/.dev ## Measure all of that, and write the tables of the pages
 chaos: $(VENV)/.dev ## Break things at random on a real cluster under load, and compare the books (ARGS="--seed 7 --plot chaos.svg")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: chaos-local
+chaos-local: $(VENV)/.dev ## The same without a cluster, with processes of this machine (ARGS="--brief": two minutes)
+	@$(BIN)/python -m tests.chaos.local $(ARGS)
+
 simulate: $(VENV)/.dev ## Play loads against our scaling and a model of KEDA (ARGS="--load burst --json FILE")
 	@$(BIN)/python -m tests.simulate $(ARGS)
 

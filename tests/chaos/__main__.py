@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tests.bench.outcome import Outcome as Bench
 from tests.bench.outcome import retell
 from tests.chaos.books import Books
-from tests.chaos.faults import FAULTS, holds
+from tests.chaos.faults import FAULTS, holds, may_overlap
 from tests.chaos.load import Load
 from tests.chaos.plan import plan
 from tests.chaos.redis_pair import redis_pair
@@ -60,7 +60,7 @@ def main() -> int:
         retell(options.tables, markdown)
         return 0
     names = options.fault or [name for name, fault in FAULTS.items() if fault.brief or not options.brief]
-    steps = plan(options.seed, BRIEF_SECONDS if options.brief else options.seconds, holds(names))
+    steps = plan(options.seed, BRIEF_SECONDS if options.brief else options.seconds, holds(names), may_overlap)
     load, lease_seconds = (Load(), BRIEF_LEASE_SECONDS) if options.brief else (LOAD, LEASE_SECONDS)
     bench = Bench(f"{os.cpu_count()} cores, with all of the cluster on them", platform.python_version())
     with (

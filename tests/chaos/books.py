@@ -41,7 +41,9 @@ class Delivery:
 class FaultRecord:
     """Why a message may have come again: whose worker died, or was kept from Redis, and when.
 
-    `pods` is None where it holds for all of them.
+    `pods` is None where it holds for all of them. Where Redis' clock was set forward, `ahead_seconds` says
+    by how much: so much sooner did each lease end that there was. Set back, it explains nothing: leases
+    last longer.
     """
 
     cause: str
@@ -49,6 +51,7 @@ class FaultRecord:
     until: float
     pods: frozenset[str] | None = None
     deadly: bool = False
+    ahead_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def judge(
     ended = {name for name, them in calls.items() if any(each.ended is not None for each in them)}
     soonest = lease_seconds - heartbeat_seconds
     repeats = tuple(
-        Repeat(first, second, _cause(first, second, faults, soonest))
+        Repeat(first, second, _cause(first, second, faults, soonest, heartbeat_seconds))
         for them in calls.values()
         for first, second in pairwise(them)
     )
@@ -122,30 +125,52 @@ def judge(
     )
 
 
-def _cause(first: Delivery, second: Delivery, faults: Sequence[FaultRecord], soonest: float) -> str:
+def _cause(
+    first: Delivery, second: Delivery, faults: Sequence[FaultRecord], soonest: float, heartbeat: float
+) -> str:
     """The cause of the second call, as far as one is known."""
-    for each in faults:
-        if each.pods is not None and first.pod not in each.pods:
-            continue
-        if each.deadly:
-            if _died(first, second, each, faults):
-                return each.cause
-        elif min(each.until, second.began) - max(each.since, first.began) >= soonest:
+    its = [each for each in faults if each.pods is None or first.pod in each.pods]
+    spans = _spans([each for each in its if not each.deadly], heartbeat)
+    for each in its:
+        if each.deadly and _died(first, second, each, spans):
             return each.cause
+    for span in spans:
+        told = first.ended is not None and span[0].since - first.ended > TOLD_SECONDS
+        if not told and _lacked(first, second, span) >= soonest:
+            return max(span, key=lambda one: one.until - one.since + one.ahead_seconds).cause
     return ""
 
 
-def _died(first: Delivery, second: Delivery, death: FaultRecord, faults: Sequence[FaultRecord]) -> bool:
+def _spans(faults: Sequence[FaultRecord], heartbeat: float) -> list[list[FaultRecord]]:
+    """Those that overlap, or leave no time in between for a lease to be renewed, are one span."""
+    spans: list[list[FaultRecord]] = []
+    for each in sorted(faults, key=lambda one: one.since):
+        if spans and each.since - max(one.until for one in spans[-1]) < heartbeat:
+            spans[-1].append(each)
+        else:
+            spans.append([each])
+    return spans
+
+
+def _lacked(first: Delivery, second: Delivery, span: Sequence[FaultRecord]) -> float:
+    """How much of its lease the first call lost to these faults before the second one."""
+    kept = min(max(each.until for each in span), second.began) - max(span[0].since, first.began)
+    steps = (each for each in span if first.began <= each.until and each.since <= second.began)
+    return max(0.0, kept) + sum(each.ahead_seconds for each in steps)
+
+
+def _died(
+    first: Delivery, second: Delivery, death: FaultRecord, spans: Sequence[Sequence[FaultRecord]]
+) -> bool:
     """Did the worker die with that message in hand, or before it could tell Redis of its end?"""
     if not (first.began <= death.until and death.since <= second.began):
         return False
     if first.ended is None or death.since - first.ended <= TOLD_SECONDS:
         return True
     return any(
-        not each.deadly
-        and each.since <= first.ended + TOLD_SECONDS
-        and death.since <= each.until + TOLD_SECONDS
-        for each in faults
+        span[0].since <= first.ended + TOLD_SECONDS
+        and death.since <= max(each.until for each in span) + TOLD_SECONDS
+        for span in spans
     )
 
 

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 from tests.chaos.queues import KINDS, Kind
@@ -62,13 +62,13 @@ def _produce(
         books.write("enqueued", id=job["id"], queue=kind.name, at=time.time())
 
 
-def _until_acknowledged(kind: Kind, job: dict[str, object], options: dict[str, str], pair: RedisPair) -> None:
+def _until_acknowledged(kind: Kind, job: dict[str, object], options: dict[str, Any], pair: RedisPair) -> None:
     """The same message again and again: by its key it is enqueued once, whichever attempt arrives."""
     while True:
         try:
             with pair.producer() as client:
                 queue = RedisMessageQueue(kind.name, client=client, publish_timeout_seconds=PATIENCE_SECONDS)
-                queue.enqueue(job, deduplication_key=str(job["id"]), **options)  # type: ignore[arg-type]
+                queue.enqueue(job, deduplication_key=str(job["id"]), **options)
             return
         except (RetryBudgetExhaustedError, redis.RedisError):
             time.sleep(0.2)

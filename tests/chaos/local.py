@@ -1,6 +1,7 @@
 """The same without a cluster: worker processes of this machine, which start again when they end.
 
-It is for the chaos itself: a library or a worker with a known fault must be found out.
+It is for the chaos itself, a library or a worker with a known fault must be found out; and with `--brief` for
+whoever has two minutes and no cluster.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import platform
+import random
 import shutil
 import signal
 import subprocess
@@ -19,13 +22,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.outcome import Outcome as Bench
 from tests.chaos.books import Books
-from tests.chaos.faults import holds
+from tests.chaos.faults import holds, may_overlap
 from tests.chaos.load import Load
 from tests.chaos.plan import plan
 from tests.chaos.queues import HANDLER, KINDS, Kind
 from tests.chaos.redis_pair import USER, redis_pair
+from tests.chaos.report import markdown, picture
 from tests.chaos.run import run
+from tests.chaos.sentinels import MASTER
 from tests.support.one_name import OneName
 
 if TYPE_CHECKING:
@@ -33,12 +39,15 @@ if TYPE_CHECKING:
 
     from tests.chaos.redis_pair import RedisPair
 
-LEASE_SECONDS = 4
-LOAD = Load(long_seconds=6.0, long_part=0.1)
+LEASE_SECONDS, SECONDS = 4, 75.0
+# No busy machine keeps a worker from renewing leases of a minute.
+BRIEF_LEASE_SECONDS, BRIEF_SECONDS = 60, 45.0
 FAULTS = (
     "worker killed",
     "Redis restarted",
     "failover",
+    "master lost",
+    "clock stepped",
     "Redis full",
     "too few replicas",
     "template rolled",
@@ -62,12 +71,15 @@ class LocalWorld:
     books: Books
     name: OneName
     folder: Path
-    load: Load = LOAD
     lease_seconds: int = LEASE_SECONDS
-    patience_seconds: float = 30.0
+    patience_seconds: float = field(init=False)
     versions: dict[str, int] = field(default_factory=lambda: {kind.name: 1 for kind in KINDS})
 
     def __post_init__(self) -> None:
+        long = self.lease_seconds < BRIEF_LEASE_SECONDS
+        self.load = Load(long_seconds=1.5 * self.lease_seconds, long_part=0.1) if long else Load()
+        # After a worker's end its leases last as long, and longer by what the clock is set back.
+        self.patience_seconds = max(60.0, 3.0 * self.lease_seconds)
         self._places: dict[tuple[str, int], LocalWorker] = {}
         self._started = 0
         self._lock = threading.Lock()
@@ -109,7 +121,7 @@ class LocalWorld:
             "REDISQUEUE_HANDLER": worker.get("handler", "handler:handle"),
             "REDISQUEUE_HANDLER_PATH": str(self.folder),
             "REDISQUEUE_QUEUE": kind.name,
-            "REDISQUEUE_REDIS_URL": self.name.url.replace("//", f"//{USER}@"),
+            **self._way(kind),
             "REDISQUEUE_REDIS_PASSWORD_FILE": str(self._password_file),
             "REDISQUEUE_VISIBILITY_TIMEOUT_SECONDS": str(self.lease_seconds),
             "REDISQUEUE_MAX_DELIVERY_COUNT": "100",
@@ -135,6 +147,17 @@ class LocalWorld:
                 start_new_session=True,
             )
         return LocalWorker(self._started, name, self.versions[kind.name], process)
+
+    def _way(self, kind: Kind) -> dict[str, str]:
+        """To the master: the Sentinels, or the name that leads to it."""
+        if not kind.sentinel:
+            return {"REDISQUEUE_REDIS_URL": self.name.url.replace("//", f"//{USER}@")}
+        return {
+            "REDISQUEUE_REDIS_MODE": "Sentinel",
+            "REDISQUEUE_REDIS_URL": f"redis://{USER}@{MASTER}",
+            "REDISQUEUE_SENTINEL_MASTER": MASTER,
+            "REDISQUEUE_SENTINEL_ADDRESSES": ",".join(self.redis.sentinel_addresses),
+        }
 
     @property
     def _password_file(self) -> Path:
@@ -172,7 +195,7 @@ class LocalWorld:
 
 
 @contextmanager
-def local_world() -> Iterator[LocalWorld]:
+def local_world(lease_seconds: int) -> Iterator[LocalWorld]:
     """Three queues, each with two workers, on a Redis pair behind one name."""
     with ExitStack() as stack:
         # Sockets of workers have short names.
@@ -181,7 +204,7 @@ def local_world() -> Iterator[LocalWorld]:
         books.mkdir()
         pair = stack.enter_context(redis_pair("127.0.0.1", "first"))
         name = stack.enter_context(OneName(pair.master.port))
-        world = LocalWorld(pair, Books(books), name, folder)
+        world = LocalWorld(pair, Books(books), name, folder, lease_seconds)
         try:
             world.set_up()
             yield world
@@ -191,19 +214,44 @@ def local_world() -> Iterator[LocalWorld]:
 
 def main() -> int:
     """One run; 1 where something is wrong."""
+    options = _options()
+    logging.disable(logging.WARNING)
+    seconds, lease_seconds = (
+        (BRIEF_SECONDS, BRIEF_LEASE_SECONDS) if options.brief else (options.seconds, options.lease_seconds)
+    )
+    bench = Bench(f"{os.cpu_count()} cores, without a cluster", platform.python_version())
+    with local_world(lease_seconds) as world:
+        steps = plan(options.seed, seconds, holds(options.fault or list(FAULTS)), may_overlap)
+        outcome = run(world, steps, options.seed, 2 * seconds)
+    for problem in outcome.problems:
+        print(problem)
+    bench.tell([outcome.plain()], markdown, options.json)
+    if options.plot:
+        options.plot.write_text(picture(outcome.plain()))
+    return 1 if outcome.problems else 0
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos.local", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=75.0)
-    options = parser.parse_args()
-    logging.disable(logging.WARNING)
-    with local_world() as world:
-        steps = plan(options.seed, options.seconds, holds(list(FAULTS)))
-        outcome = run(world, steps, options.seed, 2 * options.seconds)
-    for problem in outcome.problems:
-        print(problem)
-    return 1 if outcome.problems else 0
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(10_000), help="default: another one each time"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="no fault ends later (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--lease-seconds",
+        type=int,
+        default=LEASE_SECONDS,
+        help="a short one finds more, on a calm machine (default: %(default)s)",
+    )
+    parser.add_argument("--fault", action="append", choices=FAULTS, help="only this one; may be repeated")
+    parser.add_argument("--brief", action="store_true", help="two minutes, also on a busy machine")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the run, as an SVG")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

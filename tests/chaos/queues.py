@@ -1,4 +1,4 @@
-"""The three RedisQueues: threads with limits, tasks with priorities, processes with canaries."""
+"""The three RedisQueues: threads with limits, tasks with priorities, processes with canaries and delays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.chaos.redis_pair import USER
+from tests.chaos.sentinels import MASTER
 from tests.support.story import merged
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Kind:
     per_second: float
     spec: dict[str, Any]
     options: Callable[[random.Random], dict[str, Any]]
+    sentinel: bool = False
+    """Is its master that of the Sentinels, in place of whatever one name leads to?"""
 
 
 def _limited(draw: random.Random) -> dict[str, Any]:
@@ -38,8 +41,8 @@ def _prioritised(draw: random.Random) -> dict[str, Any]:
     return {"priority": draw.choice(("high", "normal", "normal", "low"))}
 
 
-def _plain(draw: random.Random) -> dict[str, Any]:
-    return {}
+def _delayed(draw: random.Random) -> dict[str, Any]:
+    return draw.choice(({}, {}, {"delay_seconds": 2.0}))
 
 
 KINDS = (
@@ -56,14 +59,15 @@ KINDS = (
     ),
     Kind(
         "async",
-        "tasks of one event loop; three priorities",
+        "tasks of one event loop; three priorities; Sentinels",
         4.0,
         {"worker": {"handler": "handler:handle_async", "concurrency": 8}},
         _prioritised,
+        sentinel=True,
     ),
     Kind(
         "process",
-        "a process for each slot; new templates are tried by a canary",
+        "a process for each slot; new templates are tried by a canary; some messages are delayed",
         2.0,
         {
             "worker": {"concurrency": 2, "env": [{"name": "REDISQUEUE_SLOTS", "value": "processes"}]},
@@ -74,7 +78,7 @@ KINDS = (
                 "gate": {"minMessages": 3, "maxDeadLetters": 0},
             },
         },
-        _plain,
+        _delayed,
     ),
 )
 
@@ -93,12 +97,21 @@ def login(namespace: str, password: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
 
 
-def resource(kind: Kind, namespace: str, books: Path, version: str, lease_seconds: int) -> Manifest:
+def redis_of(kind: Kind, sentinels: list[str]) -> dict[str, Any]:
+    """How its RedisQueue reaches Redis."""
+    if kind.sentinel:
+        return {"mode": "Sentinel", "sentinel": {"masterName": MASTER, "addresses": sentinels}}
+    return {"url": f"redis://{SERVICE}:6379/0"}
+
+
+def resource(
+    kind: Kind, namespace: str, sentinels: list[str], books: Path, version: str, lease_seconds: int
+) -> Manifest:
     """The RedisQueue; another `version` is another template of its pods."""
     env = [{"name": "BOOKS", "value": "/books"}, {"name": "VERSION", "value": version}]
     base = {
         "redis": {
-            "url": f"redis://{SERVICE}:6379/0",
+            **redis_of(kind, sentinels),
             "auth": {"secretRef": {"name": SECRET, "usernameKey": "username"}},
         },
         "queue": {

@@ -25,7 +25,7 @@ def _table(results: Sequence[dict[str, Any]]) -> list[str]:
     repeats: dict[str, int] = defaultdict(int)
     for result in results:
         for each in result["happened"]:
-            found[each["fault"]].append(each)
+            found[each.get("name", each["fault"])].append(each)
         for each in result["verdict"]["repeats"]:
             repeats[each["cause"]] += 1
     rows = [

@@ -1,16 +1,18 @@
-"""One run: the faults of a plan, one after the other, under load; then the books are compared."""
+"""One run: the faults of a plan, in their turn, under load; then the books are compared."""
 
 from __future__ import annotations
 
 import random
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.chaos.books import FaultRecord, Verdict, judge
 from tests.chaos.faults import FAULTS
 from tests.chaos.load import produce
+from tests.chaos.plan import groups
 from tests.chaos.queues import KINDS
 from tests.support.cluster import wait_until
 
@@ -19,6 +21,7 @@ from redis_message_queue import RedisMessageQueue
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.chaos.faults import Impact
     from tests.chaos.plan import Step
     from tests.chaos.world import World
 
@@ -33,6 +36,12 @@ class Happened:
     recovered: float | None
     """When all was well again; None where it was not in time."""
     unwell: tuple[str, ...] = ()
+    beside: str = ""
+    """The fault that had not healed when this one began, or began when this one had not."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.fault}, beside {self.beside}" if self.beside else self.fault
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Outcome:
         """Why this run has failed; empty where it has not."""
         it = self.verdict
         told = [
-            f"{each.fault} at {each.began:.0f} s: {'; '.join(each.unwell)}"
+            f"{each.name} at {each.began:.0f} s: {'; '.join(each.unwell)}"
             for each in self.happened
             if each.unwell
         ]
@@ -63,7 +72,7 @@ class Outcome:
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return asdict(self) | {"happened": [asdict(each) | {"name": each.name} for each in self.happened]}
 
 
 def run(world: World, steps: Sequence[Step], seed: int, seconds: float) -> Outcome:
@@ -76,11 +85,11 @@ def run(world: World, steps: Sequence[Step], seed: int, seconds: float) -> Outco
             lambda: not world.unwell(began), world.patience_seconds, "all is well before anything is broken"
         )
         first = time.time()
-        for step in steps:
+        for group in groups(steps):
             if time.time() - first > seconds:
                 break
-            time.sleep(max(0.0, first + step.at_seconds - time.time()))
-            happened.append(_inject(world, step, began, faults))
+            time.sleep(max(0.0, first + group[0].at_seconds - time.time()))
+            happened += inject(world, group, began, faults)
     left = _settled(world)
     deliveries = world.books.deliveries()
     enqueued = world.books.enqueued()
@@ -101,31 +110,67 @@ def run(world: World, steps: Sequence[Step], seed: int, seconds: float) -> Outco
     )
 
 
-def _inject(world: World, step: Step, began: float, faults: list[FaultRecord]) -> Happened:
-    """Break, wait, mend, wait until all is well."""
-    fault = FAULTS[step.fault]
-    broke = time.time()
-    with fault.body(world, random.Random(step.seed)) as impact:
-        broken = time.time()
-        _say(f"{broke - began:5.0f} s: {fault.name} for {step.hold_seconds} s")
-        time.sleep(step.hold_seconds)
-    mended = time.time()
-    deadline = mended + world.patience_seconds
-    while unwell := world.unwell(mended) or ([] if impact.over() else [f"{fault.name} is not over"]):
+@dataclass(frozen=True)
+class Mended:
+    """A fault that was; it began and ended between two times each, in seconds since the epoch."""
+
+    fault: str
+    impact: Impact
+    broke: float
+    broken: float
+    mending: float
+    mended: float
+
+    def record(self, cause: str, well: float) -> FaultRecord:
+        """For the books, once all is well."""
+        impact = self.impact
+        if impact.deadly:
+            return FaultRecord(cause, self.broke, self.broken, impact.pods, deadly=True)
+        if ahead := impact.ahead_seconds:  # what is set back is set forward in the end
+            since, until = (self.broke, self.broken) if ahead > 0 else (self.mending, self.mended)
+            return FaultRecord(cause, since, until, ahead_seconds=abs(ahead))
+        return FaultRecord(cause, self.broke, well, impact.pods)
+
+
+def inject(world: World, group: Sequence[Step], began: float, faults: list[FaultRecord]) -> list[Happened]:
+    """Break, wait, mend, each in its time; wait until all is well."""
+    first = time.time() - group[0].at_seconds
+    with ThreadPoolExecutor(len(group)) as pool:
+        mended = [*pool.map(lambda step: _break_and_mend(world, step, first + step.at_seconds, began), group)]
+    since = max(each.mended for each in mended)
+    deadline = since + world.patience_seconds
+    while unwell := world.unwell(since) or [
+        f"{each.fault} is not over" for each in mended if not each.impact.over()
+    ]:
         if time.time() > deadline:
             break
         time.sleep(0.3)
     well = time.time()
-    until = broken if impact.deadly else well
-    faults.append(FaultRecord(fault.name, broke, until, impact.pods, impact.deadly))
-    _say(f"       {'; '.join(unwell)}" if unwell else f"       all is well {well - mended:.1f} s later")
-    return Happened(
-        fault.name,
-        round(broke - began, 2),
-        round(mended - began, 2),
-        None if unwell else round(well - began, 2),
-        tuple(unwell),
-    )
+    _say(f"       {'; '.join(unwell)}" if unwell else f"       all is well {well - since:.1f} s later")
+    happened = [
+        Happened(
+            each.fault,
+            round(each.broke - began, 2),
+            round(each.mended - began, 2),
+            None if unwell else round(well - began, 2),
+            tuple(unwell),
+            "".join(other.fault for other in mended if other is not each),
+        )
+        for each in mended
+    ]
+    faults += [each.record(told.name, well) for each, told in zip(mended, happened, strict=True)]
+    return happened
+
+
+def _break_and_mend(world: World, step: Step, at: float, began: float) -> Mended:
+    time.sleep(max(0.0, at - time.time()))
+    broke = time.time()
+    with FAULTS[step.fault].body(world, random.Random(step.seed)) as impact:
+        broken = time.time()
+        _say(f"{broke - began:5.0f} s: {step.fault} for {step.hold_seconds} s")
+        time.sleep(step.hold_seconds)
+        mending = time.time()
+    return Mended(step.fault, impact, broke, broken, mending, time.time())
 
 
 def _settled(world: World) -> list[str]:

@@ -50,9 +50,12 @@ class ClusterWorld:
     load: Load
     lease_seconds: int = 20
     """Renewed after each quarter of it."""
-    patience_seconds: float = 150.0
+    patience_seconds: float = field(init=False)
     """For all to be well after a fault, and for all to be settled at the end."""
     versions: dict[str, int] = field(default_factory=lambda: {kind.name: 1 for kind in KINDS})
+
+    def __post_init__(self) -> None:
+        self.patience_seconds = max(150.0, 3.0 * self.lease_seconds)
 
     def set_up(self) -> None:
         """Make all three, and wait until each has a worker that is ready."""
@@ -90,7 +93,12 @@ class ClusterWorld:
         self.cluster.apply(
             *(
                 resource(
-                    kind, self.namespace, self.books.folder, str(self.versions[kind.name]), self.lease_seconds
+                    kind,
+                    self.namespace,
+                    self.redis.sentinel_addresses,
+                    self.books.folder,
+                    str(self.versions[kind.name]),
+                    self.lease_seconds,
                 )
                 for kind in KINDS
                 if kind.name in names

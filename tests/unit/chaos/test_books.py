@@ -87,6 +87,56 @@ def test_a_lease_that_could_not_be_renewed_explains_it(since: float, until: floa
     assert verdict(call(12, None), call(40, 41, pod="two"), faults=(away,)).faultless == explained
 
 
+@pytest.mark.parametrize(
+    ("first", "ahead", "at", "explained"),
+    [
+        (call(12, None), 16, 20, True),
+        (call(12, 25), 16, 20, True),  # its lease ended while it ran
+        (call(12, 13), 16, 14, True),  # before it could tell Redis
+        (call(12, 13), 16, 20, False),  # long after it had told Redis
+        (call(12, None), 14, 20, False),  # no lease ends so soon
+        (call(12, None), 16, 11, False),  # before it began
+        (call(12, None), 16, 41, False),  # after it came again
+        (call(12, None), 0, 20, False),  # set back
+    ],
+)
+def test_a_clock_that_is_set_forward_ends_the_leases_there_are(
+    first: Delivery, ahead: float, at: float, explained: bool
+) -> None:
+    step = FaultRecord("clock", at, at, ahead_seconds=ahead)
+    assert verdict(first, call(40, 41, pod="two"), faults=(step,)).faultless == explained
+
+
+@pytest.mark.parametrize(
+    ("faults", "cause"),
+    [
+        ([("away", 14, 22), ("full", 20, 30)], "full"),  # 16 s; the longer one is named
+        ([("full", 20, 30), ("away", 14, 22)], "full"),
+        ([("away", 14, 22), ("full", 16, 24)], ""),  # 10 s, not 16
+        ([("away", 14, 22), ("full", 26, 34)], "away"),  # a renewal may come every 5 s only
+        ([("away", 14, 22), ("full", 28, 36)], ""),  # one came in between
+    ],
+)
+def test_faults_that_overlap_add_up_to_a_lease(faults: list[tuple[str, float, float]], cause: str) -> None:
+    records = tuple(FaultRecord(*each) for each in faults)
+    found = verdict(call(12, None), call(40, 41, pod="two"), faults=records)
+    assert found.repeats[0].cause == cause
+
+
+def test_what_was_told_before_a_fault_is_not_explained_by_it() -> None:
+    away = FaultRecord("away", 20, 39)
+    assert not verdict(call(12, 13), call(40, 41, pod="two"), faults=(away,)).faultless
+    assert verdict(call(12, 16), call(40, 41, pod="two"), faults=(away,)).faultless
+
+
+def test_a_step_of_the_clock_and_time_without_redis_add_up() -> None:
+    away, step = FaultRecord("away", 14, 22), FaultRecord("clock", 20, 20, ahead_seconds=8)
+    calls = call(12, None), call(40, 41, pod="two")
+    assert verdict(*calls, faults=(away, step)).faultless
+    assert not verdict(*calls, faults=(away,)).faultless
+    assert not verdict(*calls, faults=(step,)).faultless
+
+
 def test_an_end_that_could_not_be_told_dies_with_its_worker() -> None:
     away = FaultRecord("away", 12, 24)
     calls = call(12, 13), call(26, 27, pod="two")

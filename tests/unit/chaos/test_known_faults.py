@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_there_are_ten() -> None:
-    assert len(KNOWN_FAULTS) == 10
+def test_there_are_eleven() -> None:
+    assert len(KNOWN_FAULTS) == 11
 
 
 @pytest.mark.parametrize("patch", KNOWN_FAULTS, ids=lambda patch: patch.stem)

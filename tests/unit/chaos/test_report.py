@@ -39,6 +39,15 @@ def test_what_failed_is_named() -> None:
     )
 
 
+def test_faults_that_overlapped_have_rows_of_their_own() -> None:
+    beside = Happened("failover", 8.0, 9.0, 12.0, beside="worker killed")
+    death = replace(DEATH, cause=beside.name)
+    plain = replace(outcome(death), happened=(Happened("failover", 2.0, 3.0, 3.5), beside)).plain()
+    assert "| failover | 1 | 1 to 1 | 0.5 | 0.5 | 0 |" in markdown([plain])
+    assert "| failover, beside worker killed | 1 | 1 to 1 | 3.0 | 3.0 | 1 |" in markdown([plain])
+    assert {each.text for each in ET.fromstring(picture(plain)).iter()} >= {"failover"}
+
+
 def test_the_picture_has_each_fault() -> None:
     drawn = picture(outcome(DEATH).plain())
     texts = {each.text for each in ET.fromstring(drawn).iter() if each.text}
