@@ -76,8 +76,9 @@ class LocalWorld:
     versions: dict[str, int] = field(default_factory=lambda: {kind.name: 1 for kind in KINDS})
 
     def __post_init__(self) -> None:
-        long = self.lease_seconds < BRIEF_LEASE_SECONDS
-        self.load = Load(long_seconds=1.5 * self.lease_seconds, long_part=0.1) if long else Load()
+        # Some messages need renewals: so many that there are slots for all of them.
+        needing, long_seconds = self.lease_seconds < BRIEF_LEASE_SECONDS, 1.5 * self.lease_seconds
+        self.load = Load(long_seconds, long_part=0.6 / long_seconds) if needing else Load()
         # After a worker's end its leases last as long, and longer by what the clock is set back.
         self.patience_seconds = max(60.0, 3.0 * self.lease_seconds)
         self._places: dict[tuple[str, int], LocalWorker] = {}

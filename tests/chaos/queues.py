@@ -100,7 +100,8 @@ def login(namespace: str, password: str) -> Manifest:
 def redis_of(kind: Kind, sentinels: list[str]) -> dict[str, Any]:
     """How its RedisQueue reaches Redis."""
     if kind.sentinel:
-        return {"mode": "Sentinel", "sentinel": {"masterName": MASTER, "addresses": sentinels}}
+        named = {"masterName": MASTER, "addresses": sentinels}
+        return {"url": f"redis://{MASTER}", "mode": "Sentinel", "sentinel": named}
     return {"url": f"redis://{SERVICE}:6379/0"}
 
 
