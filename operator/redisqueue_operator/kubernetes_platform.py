@@ -22,19 +22,10 @@ from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import DEPLOYMENTS, REDISQUEUES, Store, fleet_of, has_rolled
 from redisqueue_operator.observe.compact import compact
 from redisqueue_operator.observe.coverage import Coverage, Listing
-from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen
+from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, Fleet
 from redisqueue_operator.observe.references import References, identity_of
 from redisqueue_operator.observe.upgrades import Upgrades
-from redisqueue_operator.platform import (
-    Fleet,
-    Mark,
-    Protect,
-    SetFinalizer,
-    SetNumber,
-    World,
-    WriteStatus,
-    Written,
-)
+from redisqueue_operator.platform import Mark, Protect, SetFinalizer, SetNumber, World, WriteStatus, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -241,7 +232,7 @@ class KubernetesPlatform:
             case WriteStatus():
                 await self._own.status(rq, step.status)
             case EventRecord():
-                await self._writer.event(rq, step)
+                await self._writer.event(rq.raw, step)
             case SetFinalizer():
                 await self._hold(rq, step.held)
         return None

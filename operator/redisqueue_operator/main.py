@@ -73,19 +73,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(Operator(options, Path(folder)).run())
 
 
+class Parts:
+    """All that watches, decides and writes, put together; nothing runs yet."""
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        options: Options,
+        folder: Path,
+        metrics: OperatorMetrics,
+        page: PageHistory | None,
+    ) -> None:
+        scope, connect = options.scope, options.allowed_redis_hosts.connect
+        self.store, self.coverage = Store(), Coverage(scope)
+        references, writer = References(api), Writer(api, instance=options.identity)
+        connections = Connections(references, folder, options.allowed_redis_hosts)
+        platform = KubernetesPlatform(
+            api,
+            self.store,
+            writer,
+            references,
+            connections,
+            worker_image=options.worker_image,
+            worker_pull_secrets=options.worker_pull_secrets,
+            version=version("redis-queue-operator"),
+            operator=f"{options.own_namespace}/{options.lease_name}",
+            scope=scope,
+            coverage=self.coverage,
+            notify=self.notify,
+        )
+        budgets = Budgets(unread=scope.namespaces or (None,))
+        self.engine = Engine(
+            platform,
+            wall=api.now,
+            resync_seconds=options.resync_seconds,
+            metrics=metrics,
+            page=page,
+            connect=connect,
+            budgets=budgets,
+        )
+        self.budgets = BudgetController(api, writer, budgets, scope)
+        self.redrives = RedriveController(api, writer, self.store, connections, connect, scope)
+        self.schedules = ScheduleController(api, writer, self.store, connections, connect, scope)
+        self.election = Election(
+            KubernetesLease(api, options.own_namespace, options.lease_name),
+            options.identity,
+            LeaseTimes.lasting(options.lease_seconds),
+        )
+        metrics.follow(lambda: replace(self.engine.vitals(), unreadable=self.coverage.unseen_count))
+        metrics.follow_budgets(lambda: {key: numbers(each) for key, each in list(budgets.sharings.items())})
+        metrics.follow_redrives(self.redrives.counted)
+        metrics.follow_schedules(lambda: self.schedules.ticks)
+
+    def notify(self, key: Key) -> None:
+        """Something about this RedisQueue changed."""
+        self.engine.notify(key)
+        self.redrives.notify(key)
+        self.schedules.notify(key)
+
+
 class Operator:
     """One process from start to end."""
 
     def __init__(self, options: Options, folder: Path) -> None:
         self._options = options
         self._folder = folder
-        self._engine: Engine | None = None
+        self._parts: Parts | None = None
+        """None until the API server serves RedisQueues."""
         self._told = asyncio.Event()
         self._waits_for = "the API server was not asked yet"
-        self._coverage: Coverage | None = None
         self._metrics = OperatorMetrics(REGISTRY, version=version("redis-queue-operator"))
         self._page = PageHistory() if options.page_port else None
-        self._election: Election | None = None
 
     async def run(self) -> int:
         """The exit status."""
@@ -154,73 +212,31 @@ class Operator:
     async def _lead(self, api: KubernetesApi) -> int:
         """Watch and reconcile until told to leave, or until that cannot be done any more; the exit status."""
         options = self._options
-        store, coverage = Store(), Coverage(options.scope)
-        self._coverage = coverage
-
-        def notify(key: Key) -> None:
-            engine.notify(key)
-            redrives.notify(key)
-            schedules.notify(key)
-
-        references, writer = References(api), Writer(api, instance=options.identity)
-        connections = Connections(references, self._folder, options.allowed_redis_hosts)
-        connect = options.allowed_redis_hosts.connect
-        platform = KubernetesPlatform(
-            api,
-            store,
-            writer,
-            references,
-            connections,
-            worker_image=options.worker_image,
-            worker_pull_secrets=options.worker_pull_secrets,
-            version=version("redis-queue-operator"),
-            operator=f"{options.own_namespace}/{options.lease_name}",
-            scope=options.scope,
-            coverage=coverage,
-            notify=notify,
-        )
-        budgets = Budgets(unread=options.scope.namespaces or (None,))
-        sharing = BudgetController(api, writer, budgets, options.scope)
-        engine = self._engine = Engine(
-            platform,
-            wall=api.now,
-            resync_seconds=options.resync_seconds,
-            metrics=self._metrics,
-            page=self._page,
-            connect=connect,
-            budgets=budgets,
-        )
-        self._metrics.follow_budgets(
-            lambda: {key: numbers(each) for key, each in list(budgets.sharings.items())}
-        )
-        self._metrics.follow(lambda: replace(engine.vitals(), unreadable=coverage.unseen_count))
-        redrives = RedriveController(api, writer, store, connections, connect, options.scope)
-        self._metrics.follow_redrives(redrives.counted)
-        schedules = ScheduleController(api, writer, store, connections, connect, options.scope)
-        self._metrics.follow_schedules(lambda: schedules.ticks)
-        election = self._election = Election(
-            KubernetesLease(api, options.own_namespace, options.lease_name),
-            options.identity,
-            LeaseTimes.lasting(options.lease_seconds),
-        )
-
-        watching, stop_watching, stop_engine = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        parts = Parts(api, options, self._folder, self._metrics, self._page)
+        self._parts = parts
+        stopped, stop_watching, watching = asyncio.Event(), asyncio.Event(), asyncio.Event()
         # Watches run in every replica, so that a standby is warm; only the leader decides and writes.
         watches = asyncio.create_task(
-            watch.watch(store, notify, engine.resync_soon, options.scope, stop_watching, watching, coverage)
+            watch.watch(
+                parts.store,
+                parts.notify,
+                parts.engine.resync_soon,
+                options.scope,
+                stop_watching,
+                watching,
+                parts.coverage,
+            )
         )
         await _first_of(watches, asyncio.create_task(watching.wait()))
         self._catch_signals()  # kopf has installed its own
-        leading = asyncio.create_task(
-            self._reign(election, engine, (redrives, sharing, schedules), stop_engine)
-        )
+        leading = asyncio.create_task(self._reign(parts, stopped))
         await _first_of(watches, leading, asyncio.create_task(self._told.wait()))
         # First our own tasks, then kopf: it cancels at its end whatever was started after it.
-        stop_engine.set()
-        if not election.holding:
+        stopped.set()
+        if not parts.election.holding:
             leading.cancel()
         outcomes = list(await asyncio.gather(leading, return_exceptions=True))
-        await election.release()
+        await parts.election.release()
         stop_watching.set()
         outcomes += await asyncio.gather(watches, return_exceptions=True)
         for outcome in outcomes:
@@ -228,34 +244,30 @@ class Operator:
                 log.error("ended by %s: %s", type(outcome).__name__, outcome)
         return 0 if self._told.is_set() else 1
 
-    async def _reign(
-        self,
-        election: Election,
-        engine: Engine,
-        others: Sequence[RedriveController | BudgetController | ScheduleController],
-        stop: asyncio.Event,
-    ) -> None:
+    async def _reign(self, parts: Parts, stop: asyncio.Event) -> None:
         """Wait for the Lease, then reconcile until it is lost, `stop` is set or any part of it ends."""
-        await election.acquire()
+        await parts.election.acquire()
         self._metrics.leading(True)
         try:
-            await first_ended(election.hold(), engine.run(stop), *(each.run() for each in others))
+            controllers = (each.run() for each in (parts.redrives, parts.budgets, parts.schedules))
+            await first_ended(parts.election.hold(), parts.engine.run(stop), *controllers)
         finally:
             self._metrics.leading(False)
 
     def _explain(self, namespace: str, name: str) -> list[str] | None:
-        return self._engine.explain(Key(namespace, name)) if self._engine is not None else None
+        return self._parts.engine.explain(Key(namespace, name)) if self._parts is not None else None
 
     async def _letters(self, key: Key) -> Mapping[str, Letters]:
-        return await self._engine.letters(key) if self._engine is not None else {}
+        return await self._parts.engine.letters(key) if self._parts is not None else {}
 
     def _shows_nothing(self) -> str:
         """Why this process has nothing to show; empty while it leads."""
-        if self._election is None:
+        if self._parts is None:
             return f"The operator starts: {self._waits_for or 'the watches have not started'}."
-        if self._election.holding:
+        election = self._parts.election
+        if election.holding:
             return ""
-        pod = self._election.holder.rpartition("_")[0]
+        pod = election.holder.rpartition("_")[0]
         if not pod:
             return "No operator leads yet: this one waits for the Lease."
         namespace, port = self._options.own_namespace, self._options.page_port
@@ -265,15 +277,15 @@ class Operator:
         )
 
     def _live(self) -> str:
-        return why_dead(self._engine.vitals()) if self._engine is not None else ""
+        return why_dead(self._parts.engine.vitals()) if self._parts is not None else ""
 
     def _unready(self) -> str:
-        if self._waits_for or self._coverage is None:
+        if self._waits_for or self._parts is None:
             return self._waits_for or "the watches have not started"
-        return self._coverage.unready()
+        return self._parts.coverage.unready()
 
     def _remark(self) -> str:
-        return self._coverage.unseen() if self._coverage is not None else ""
+        return self._parts.coverage.unseen() if self._parts is not None else ""
 
 
 async def _first_of(*tasks: asyncio.Task[Any]) -> None:

@@ -17,7 +17,7 @@ from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
 from redisqueue_operator.scope import Scope, check_namespace, check_secret, names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 _HOST = re.compile(r"(?=.{1,253}\Z)\w(?:[\w-]*\w)?(?:\.\w(?:[\w-]*\w)?)*", re.ASCII)
@@ -45,111 +45,21 @@ class Options:
 
 def read_options(arguments: Sequence[str] | None) -> Options:
     """Flags win over the environment. Exits with status 2 and one line for what cannot be used."""
-    env = os.environ
-    parser = argparse.ArgumentParser(
-        prog="redisqueue-operator", description="Runs and scales the workers of RedisQueue resources."
-    )
-    parser.add_argument(
-        "--worker-image",
-        default=env.get("REDISQUEUE_WORKER_IMAGE", f"redisqueue-worker:{version('redis-queue-operator')}"),
-        help="image of workers whose spec names none (REDISQUEUE_WORKER_IMAGE)",
-    )
-    parser.add_argument(
-        "--worker-image-pull-secrets",
-        default=env.get("REDISQUEUE_WORKER_IMAGE_PULL_SECRETS", ""),
-        help="comma-separated Secrets of the RedisQueue's namespace, by which that image is pulled; its own "
-        "win (REDISQUEUE_WORKER_IMAGE_PULL_SECRETS)",
-    )
-    parser.add_argument(
-        "--watch-namespaces",
-        default=env.get("REDISQUEUE_WATCH_NAMESPACES", ""),
-        help="comma-separated; empty watches all (REDISQUEUE_WATCH_NAMESPACES)",
-    )
-    parser.add_argument(
-        "--watch-selector",
-        default=env.get("REDISQUEUE_WATCH_SELECTOR", ""),
-        help="labels of RedisQueues, as for kubectl -l; empty serves all (REDISQUEUE_WATCH_SELECTOR)",
-    )
-    parser.add_argument(
-        "--lease-name",
-        default=env.get("REDISQUEUE_LEASE_NAME", ""),
-        help=f"the Lease by which one of several equal operators leads; {LEASE_NAME} (REDISQUEUE_LEASE_NAME)",
-    )
-    parser.add_argument(
-        "--lease-seconds",
-        type=int,
-        default=env.get("REDISQUEUE_LEASE_SECONDS", "15"),
-        help="how long a leader that is gone keeps the Lease, at least 3; one that cannot renew gives up "
-        "after two thirds of it (REDISQUEUE_LEASE_SECONDS)",
-    )
-    parser.add_argument(
-        "--resync-seconds",
-        type=int,
-        default=env.get("REDISQUEUE_RESYNC_SECONDS", "300"),
-        help="how often everything is listed and looked at, 2 to 600 (REDISQUEUE_RESYNC_SECONDS)",
-    )
-    parser.add_argument(
-        "--namespace",
-        default=env.get("REDISQUEUE_NAMESPACE", ""),
-        help="where the operator's Lease is; its own by default (REDISQUEUE_NAMESPACE)",
-    )
-    parser.add_argument(
-        "--pod-name",
-        default=env.get("POD_NAME") or env.get("REDISQUEUE_POD_NAME") or os.uname().nodename,
-        help="who holds the Lease (POD_NAME)",
-    )
-    parser.add_argument(
-        "--allowed-redis-hosts",
-        default=env.get("REDISQUEUE_ALLOWED_REDIS_HOSTS", ""),
-        help="comma-separated hosts, *.domains or networks (10.0.0.0/8); empty allows all "
-        "(REDISQUEUE_ALLOWED_REDIS_HOSTS)",
-    )
-    parser.add_argument(
-        "--http-port",
-        type=int,
-        default=env.get("REDISQUEUE_HTTP_PORT", "8080"),
-        help="of /livez, /readyz and /metrics (REDISQUEUE_HTTP_PORT)",
-    )
-    parser.add_argument(
-        "--page-port",
-        type=int,
-        default=env.get("REDISQUEUE_PAGE_PORT", "0"),
-        help="of the page to look at, read-only; 0 serves none (REDISQUEUE_PAGE_PORT)",
-    )
-    parser.add_argument(
-        "--page-hosts",
-        default=env.get("REDISQUEUE_PAGE_HOSTS", ""),
-        help="comma-separated names by which browsers reach that page from elsewhere, without any login; "
-        "empty serves it on the loopback address, for kubectl port-forward (REDISQUEUE_PAGE_HOSTS)",
-    )
-    parser.add_argument(
-        "--log-level",
-        default=env.get("REDISQUEUE_LOG_LEVEL", "INFO").upper(),
-        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
-        help="REDISQUEUE_LOG_LEVEL",
-    )
+    parser = _parser()
     given = parser.parse_args(arguments)
-    try:
+    with _blaming(parser, "--watch-namespaces"):
         namespaces = names_in(given.watch_namespaces)
         for name in namespaces:
             check_namespace(name)
-    except ValueError as error:
-        parser.error(f"--watch-namespaces: {error}")
-    try:
+    with _blaming(parser, "--worker-image-pull-secrets"):
         told = given.worker_image_pull_secrets
         pull_secrets = tuple(dict.fromkeys(name.strip() for name in told.split(",") if told))
         for name in pull_secrets:
             check_secret(name)
-    except ValueError as error:
-        parser.error(f"--worker-image-pull-secrets: {error}")
-    try:
+    with _blaming(parser, "--watch-selector"):
         scope = Scope(namespaces, given.watch_selector.strip())
-    except ValueError as error:
-        parser.error(f"--watch-selector: {error}")
-    try:
+    with _blaming(parser, "--allowed-redis-hosts"):
         allowed = AllowedHosts(names_in(given.allowed_redis_hosts))
-    except ValueError as error:
-        parser.error(f"--allowed-redis-hosts: {error}")
     page_hosts = _page_hosts(parser, given)
     if scope.selector and not given.lease_name:
         parser.error(
@@ -177,12 +87,67 @@ def read_options(arguments: Sequence[str] | None) -> Options:
     )
 
 
-def _page_hosts(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[str, ...]:
-    hosts: tuple[str, ...] = ()
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="redisqueue-operator", description="Runs and scales the workers of RedisQueue resources."
+    )
+
+    def add(flag: str, default: str, text: str, kind: type = str) -> None:
+        """A flag, and the environment variable of its name."""
+        variable = f"REDISQUEUE_{flag.upper().replace('-', '_')}"
+        told = os.environ.get(variable, default)
+        parser.add_argument(f"--{flag}", type=kind, default=told, help=f"{text} ({variable})")
+
+    own_image = f"redisqueue-worker:{version('redis-queue-operator')}"
+    add("worker-image", own_image, "image of workers whose spec names none")
+    text = "comma-separated Secrets of the RedisQueue's namespace, by which that image is pulled; its own win"
+    add("worker-image-pull-secrets", "", text)
+    add("watch-namespaces", "", "comma-separated; empty watches all")
+    add("watch-selector", "", "labels of RedisQueues, as for kubectl -l; empty serves all")
+    text = f"the Lease by which one of several equal operators leads; {LEASE_NAME}"
+    add("lease-name", "", text)
+    text = (
+        "how long a leader that is gone keeps the Lease, at least 3; one that cannot renew gives up after "
+        "two thirds of it"
+    )
+    add("lease-seconds", "15", text, int)
+    add("resync-seconds", "300", "how often everything is listed and looked at, 2 to 600", int)
+    add("namespace", "", "where the operator's Lease is; its own by default")
+    parser.add_argument(
+        "--pod-name",
+        default=os.environ.get("POD_NAME") or os.environ.get("REDISQUEUE_POD_NAME") or os.uname().nodename,
+        help="who holds the Lease (POD_NAME)",
+    )
+    text = "comma-separated hosts, *.domains or networks (10.0.0.0/8); empty allows all"
+    add("allowed-redis-hosts", "", text)
+    add("http-port", "8080", "of /livez, /readyz and /metrics", int)
+    add("page-port", "0", "of the page to look at, read-only; 0 serves none", int)
+    text = (
+        "comma-separated names by which browsers reach that page from elsewhere, without any login; empty "
+        "serves it on the loopback address, for kubectl port-forward"
+    )
+    add("page-hosts", "", text)
+    parser.add_argument(
+        "--log-level",
+        default=os.environ.get("REDISQUEUE_LOG_LEVEL", "INFO").upper(),
+        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        help="REDISQUEUE_LOG_LEVEL",
+    )
+    return parser
+
+
+@contextlib.contextmanager
+def _blaming(parser: argparse.ArgumentParser, flag: str) -> Iterator[None]:
+    """Have a ValueError of the block end the program with the name of the flag."""
     try:
-        hosts = names_in(given.page_hosts)
+        yield
     except ValueError as error:
-        parser.error(f"--page-hosts: {error}")
+        parser.error(f"{flag}: {error}")
+
+
+def _page_hosts(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[str, ...]:
+    with _blaming(parser, "--page-hosts"):
+        hosts = names_in(given.page_hosts)
     for host in hosts:
         if not _HOST.fullmatch(host):
             parser.error(

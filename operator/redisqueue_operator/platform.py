@@ -2,72 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from redisqueue_operator.decide.canary import Split
 from redisqueue_operator.decide.children.plan import Children
 from redisqueue_operator.decide.status import EventRecord
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import Key, RedisQueue
-    from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, Observation, PodObservation
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """The object of the workers that try a new template; `version` as in Fleet."""
-
-    replicas: int
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """The workers of one RedisQueue, as the platform sees them now."""
-
-    replicas: int | None = None
-    """How many workers are asked for, canaries included; None while there is nothing to scale yet."""
-    ready_replicas: int = 0
-    active_replica_sets: int = 0
-    """Generations of the worker template that have workers; above 1 a rollout is under way."""
-    pods: tuple[PodObservation, ...] = ()
-    version: str = ""
-    """Opaque. A change of the number raises Conflict when the workers' object has moved on from it."""
-    canary: Canary | None = None
-    replica_failure: str = ""
-    """Why pods cannot be created (or deleted), in the platform's own words; empty when they can."""
-    overdue: str = ""
-    """That new workers did not get ready within the platform's deadline, in its words; else empty."""
-    marked: tuple[str, ...] = ()
-    """Names of running pods that an earlier shrink has marked as the first to go."""
-    ended: tuple[str, ...] = ()
-    """Instances of worker processes that were seen to be dead."""
-
-    @property
-    def split(self) -> Split:
-        """How many workers of each version are asked for."""
-        canaries = self.canary.replicas if self.canary else 0
-        return Split((self.replicas or 0) - canaries, canaries)
-
-    def without_canary(self) -> Fleet:
-        """The same when the canaries are about to leave: they finish, and others take their place."""
-        if self.canary is None:
-            return self
-        pods = tuple(replace(pod, terminating=pod.terminating or pod.canary) for pod in self.pods)
-        ready = sum(pod.ready and not pod.terminating for pod in pods)
-        return replace(self, replicas=self.split.stable, ready_replicas=ready, pods=pods, canary=None)
-
-    def seen_in(self, observation: Observation) -> Observation:
-        """The observation with these workers in place of those that it was made with."""
-        return replace(
-            observation,
-            pods=self.pods,
-            replicas=self.replicas,
-            ready_replicas=self.ready_replicas,
-            canaries=self.split.canary,
-        )
+    from redisqueue_operator.decide.canary import Split
+    from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, Fleet
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,8 @@ from redisqueue_operator.decide.children.plan import Children
 from redisqueue_operator.decide.finalizer import finalizers
 from redisqueue_operator.decide.status import EventRecord
 from redisqueue_operator.errors import Conflict
-from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, PodObservation
-from redisqueue_operator.platform import (
-    Fleet,
-    Mark,
-    Protect,
-    SetFinalizer,
-    SetNumber,
-    World,
-    WriteStatus,
-    Written,
-)
+from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, Fleet, PodObservation
+from redisqueue_operator.platform import Mark, Protect, SetFinalizer, SetNumber, World, WriteStatus, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -78,13 +79,13 @@ def modules(folder: Path) -> dict[str, Path]:
     return found
 
 
-def imports(path: Path) -> set[str]:
-    """What a module imports when it runs, also late; what only its types need is left out."""
+def imports(path: Path, *, types: bool = False) -> set[str]:
+    """What a module imports when it runs, also late; what only its types need is left out unless wanted."""
     found = set()
     waiting: list[ast.AST] = [ast.parse(path.read_text())]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if not types and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -122,6 +123,17 @@ def test_observe_decide_and_apply_know_nothing_of_who_calls_them(room: str, othe
     for name, path in modules(OPERATOR / room).items():
         known = {each.split(".")[1] for each in imports(path) if each.startswith("redisqueue_operator.")}
         assert not known & others, f"{name} imports of {known & others}"
+
+
+def test_modules_of_the_operator_know_each_other_in_one_direction() -> None:
+    """Also in their types: whoever is changed, what may have to change with it lies on one side of it."""
+    known = modules(OPERATOR)
+    packages = {name for name, path in known.items() if path.name == "__init__.py"}
+    graph = {
+        name: (imports(path, types=True) & known.keys()) - packages - {name} for name, path in known.items()
+    }
+    assert sum(map(len, graph.values())) > 500, "it still finds them"
+    graphlib.TopologicalSorter(graph).prepare()  # a CycleError names the circle
 
 
 def test_no_folder_of_the_operator_has_more_modules_than_one_can_survey() -> None:

@@ -19,8 +19,6 @@ from redisqueue_operator.decide.children.identity import OWNER_UID, belongs_to, 
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.apply.writer import Writer
 
@@ -44,19 +42,16 @@ class _Copy:
 class StableTemplates:
     """Reads and writes these copies. One that may not be written costs nothing but its use."""
 
-    def __init__(
-        self, api: KubernetesApi, writer: Writer, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, api: KubernetesApi, writer: Writer) -> None:
         self._api = api
         self._writer = writer
-        self._clock = clock
         self._copies: dict[Key, _Copy] = {}
 
     async def look_up(self, rq: RedisQueue) -> None:
         """Know the copy, read now and then. Raises as the API does, but for a right that is missing."""
         known = self._copies.get(rq.key)
         if not is_versioned(rq) or (
-            known is not None and known.uid == rq.uid and self._clock() - known.read_at < FRESH_SECONDS
+            known is not None and known.uid == rq.uid and time.monotonic() - known.read_at < FRESH_SECONDS
         ):
             return
         path = path_of("", "v1", "configmaps", rq.key.namespace, stable_name(rq.key.name))
@@ -70,7 +65,7 @@ class StableTemplates:
         foreign = found is not None and not belongs_to(found, rq)
         if foreign:
             log.warning("%s: ConfigMap %s is somebody else's", rq.key, stable_name(rq.key.name))
-        self._copies[rq.key] = _Copy(rq.uid, self._clock(), _template_in(found, rq), foreign)
+        self._copies[rq.key] = _Copy(rq.uid, time.monotonic(), _template_in(found, rq), foreign)
 
     def of(self, rq: RedisQueue) -> Object | None:
         """The template; None where there is no copy, or none of this very object."""
@@ -95,7 +90,7 @@ class StableTemplates:
             if error.status not in (400, 403, 422):
                 raise
             log.warning("%s: the template of all workers is kept nowhere: %s", rq.key, error)
-        self._copies[rq.key] = _Copy(rq.uid, self._clock(), template)
+        self._copies[rq.key] = _Copy(rq.uid, time.monotonic(), template)
 
     def forget(self, key: Key) -> None:
         """There is no RedisQueue for it any more."""

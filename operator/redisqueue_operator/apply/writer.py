@@ -77,10 +77,10 @@ class TokenBucket:
 class Writer:
     """Writes behind one token bucket; the Lease is written elsewhere and never waits here."""
 
-    def __init__(self, api: KubernetesApi, *, instance: str, bucket: TokenBucket | None = None) -> None:
+    def __init__(self, api: KubernetesApi, *, instance: str) -> None:
         self._api = api
         self._instance = instance
-        self._bucket = bucket or TokenBucket(WRITES_PER_SECOND, BURST)
+        self._bucket = TokenBucket(WRITES_PER_SECOND, BURST)
         self._scale_bucket = TokenBucket(SCALES_PER_SECOND, SCALE_BURST)
         self._protection_bucket = TokenBucket(PROTECTIONS_PER_SECOND, PROTECTION_BURST)
 
@@ -187,12 +187,17 @@ class Writer:
         async with self._turn(self._bucket):
             return await self._api.merge(REDISQUEUES.path_to(rq.key), patch, MANAGER)
 
-    async def event(self, rq: RedisQueue, event: EventRecord) -> None:
-        """Tell people. `kubectl describe` shows it."""
+    async def event(self, obj: Object, event: EventRecord) -> None:
+        """Tell people something of the object. `kubectl describe` shows it."""
+        metadata = obj["metadata"]
+        about = {name: metadata[name] for name in ("namespace", "name", "uid", "resourceVersion")}
         body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{rq.key.name[:50].rstrip('.-')}-", "namespace": rq.key.namespace},
+            "metadata": {
+                "generateName": f"{metadata['name'][:50].rstrip('.-')}-",
+                "namespace": metadata["namespace"],
+            },
             "eventTime": datetime.fromtimestamp(self._api.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": "redisqueue.dev/operator",
             "reportingInstance": self._instance[:128],
@@ -200,16 +205,9 @@ class Writer:
             "reason": event.reason,
             "type": event.type,
             "note": event.message[:1024],
-            "regarding": {
-                "apiVersion": rq.raw["apiVersion"],
-                "kind": rq.raw["kind"],
-                "namespace": rq.key.namespace,
-                "name": rq.key.name,
-                "uid": rq.uid,
-                "resourceVersion": rq.raw["metadata"]["resourceVersion"],
-            },
+            "regarding": {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **about},
         }
-        path = path_of("events.k8s.io", "v1", "events", rq.key.namespace)
+        path = path_of("events.k8s.io", "v1", "events", metadata["namespace"])
         async with self._turn(self._bucket):
             await self._api.request("POST", path, query={"fieldManager": MANAGER}, body=body)
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TIMEOUT_SECONDS = 30
+CONTAINER = "worker"
+"""The one of a worker pod in which the handlers run."""
 
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +30,11 @@ def plain_name(name: str) -> str:
     if slash and kind not in ("rq", "redisqueue", "redisqueues", "redisqueue.redisqueue.dev"):
         raise UserError(f"NAME: {name!r} is no RedisQueue: give rq/{rest}, or its name alone")
     return rest
+
+
+def of_queue(name: str) -> str:
+    """The argument that selects the pods of a RedisQueue's workers."""
+    return f"--selector=redisqueue.dev/queue={name}"
 
 
 class Kubectl:

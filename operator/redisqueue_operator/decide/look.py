@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.decide.attempt import Attempt
 from redisqueue_operator.decide.canary import trial
 from redisqueue_operator.decide.children.plan import Known
-from redisqueue_operator.decide.protection import Protection
 from redisqueue_operator.decide.version_skew import Precedence
 from redisqueue_operator.observe.facts import ApplyOutcome
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.scaling import Ceiling, Decision, History
     from redisqueue_operator.decide.status import EventRecord
     from redisqueue_operator.decide.status.worth import Path
-    from redisqueue_operator.observe.facts import ChildrenSeen, Hindrance, Observation
-    from redisqueue_operator.platform import Fleet, Written
+    from redisqueue_operator.observe.facts import ChildrenSeen, Fleet, Hindrance, Observation
+    from redisqueue_operator.platform import Written
 
 Object = dict[str, Any]
 
@@ -68,6 +67,23 @@ class Facts:
     """Seconds until the way to Redis is to be asked for again."""
     ceiling: Ceiling | None = None
     """What its RedisQueueBudget leaves it; None where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What is remembered of the pods of one RedisQueue. Times are the engine's clock."""
+
+    needed_at: Mapping[str, float] = field(default_factory=dict)
+    """When a protected pod, by its uid, was last seen to need it, or when nobody knew."""
+    written_at: float = float("-inf")
+    hindrance: Hindrance | None = None
+    """Why pods cannot be written to; its message is empty where nobody is to be told."""
+    told: bool = False
+    """An Event has said so."""
+
+    def after(self, hindrance: Hindrance | None) -> Protection:
+        """Once a batch was written, or could not be."""
+        return replace(self, hindrance=hindrance, told=self.told and hindrance is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from redisqueue_operator.decide.attempt import RETRY_SECONDS
 from redisqueue_operator.decide.canary import Stage, trial
 from redisqueue_operator.decide.children import plan as children_plan
 from redisqueue_operator.decide.children.identity import OPERATOR
-from redisqueue_operator.decide.ended_workers import remembered_ends, with_ended_workers
+from redisqueue_operator.decide.ended_workers import with_ended_workers
 from redisqueue_operator.decide.finalizer import is_held, may_go, refused, shall_be_held, workers_vanished
-from redisqueue_operator.decide.look import LONG_AGO, NO_SPEC, Done, Facts, Memory, Now, Object, Plan, Scale
+from redisqueue_operator.decide.look import LONG_AGO, NO_SPEC, Facts, Memory, Now, Object, Plan, Scale
 from redisqueue_operator.decide.protection import with_protection
 from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, prior_of
 from redisqueue_operator.decide.scaling import Policy, decide, survivors, to_retire
@@ -30,18 +30,16 @@ from redisqueue_operator.decide.status import (
 )
 from redisqueue_operator.decide.status.conditions import unmade_in_seconds
 from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, FOREIGN
-from redisqueue_operator.errors import Conflict, PlatformError
+from redisqueue_operator.errors import Conflict
 from redisqueue_operator.observe.facts import REMARKS, ApplyOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from redisqueue_operator.api.model import RedisQueue, Spec
-    from redisqueue_operator.decide.canary import Versions
     from redisqueue_operator.decide.queue_conflict import Claimant
     from redisqueue_operator.decide.scaling import Decision
-    from redisqueue_operator.observe.facts import ChildrenSeen, Observation
-    from redisqueue_operator.platform import Fleet
+    from redisqueue_operator.observe.facts import ChildrenSeen, Fleet, Observation
 
 SOONEST_SECONDS = 0.05
 DELETION_LOOK_SECONDS = 0.5
@@ -49,8 +47,6 @@ LOOK_SECONDS = 1.0
 """The status of a busy queue is looked at this often."""
 UNTOLD_SECONDS = 30.0
 """Who waits for room for its status is called when there is some, and looks by itself after that time."""
-SPREAD_SECONDS = 10.0
-"""Queues that began together shall not write their counters together for ever."""
 SETTLE_SECONDS = 2.0
 """From a shrink until it shows whom it took."""
 
@@ -101,7 +97,7 @@ def _plan_of(facts: Facts, memory: Memory, now: Now, failed: Collection[str]) ->
         return _take_over(facts.children, memory)
     if judged.writes is not None and not _is_barred("children", memory, now.clock, failed):
         return Plan(memory, children=judged.writes, again=0)
-    return _of_numbers(facts, memory, judged.stage, judged.versions, now, failed, again)
+    return _of_numbers(facts, memory, judged, now, failed, again)
 
 
 def _is_barred(step: str, memory: Memory, now: float, failed: Collection[str]) -> bool:
@@ -175,8 +171,7 @@ def _take_over(children: ChildrenSeen, memory: Memory) -> Plan:
 def _of_numbers(
     facts: Facts,
     memory: Memory,
-    stage: Stage,
-    versions: Versions | None,
+    judged: children_plan.Judged,
     now: Now,
     failed: Collection[str],
     again: float,
@@ -184,13 +179,13 @@ def _of_numbers(
     """The children are as they are: how many workers, and how the trial of a template goes on."""
     assert facts.fleet is not None  # noqa: S101  (it is looked at)
     assert facts.observation is not None  # noqa: S101  (it is looked at)
-    rq, fleet, observation = facts.rq, facts.fleet, facts.observation
+    fleet, observation = facts.fleet, facts.observation
     if memory.unreturned is not None:
         observation = replace(observation, unreturned=memory.unreturned.message)
-    if stage is Stage.PROMOTE:
+    if judged.stage is Stage.PROMOTE:
         fleet = fleet.without_canary()
         observation = fleet.seen_in(observation)
-    policy = Policy.of(rq.spec, now.wall, facts.ceiling)
+    policy = Policy.of(facts.rq.spec, now.wall, facts.ceiling)
     decision, history = decide(observation, policy, memory.history, now.clock)
     waits = memory.hindrance is not None and now.clock < memory.hindrance.until
     barred = waits or "scale" in failed or "recall" in failed
@@ -199,27 +194,41 @@ def _of_numbers(
     elif decision.changes and "retire" in failed:
         decision = decision.refused("BusyWorkers")
     memory = replace(memory, history=history, observation=observation, decision=decision)
-    again = min(again, _recheck(facts, memory, decision, stage, now))
-    if rq.deletion:
+    again = min(again, _recheck(facts, memory, decision, judged.stage, now))
+    if facts.rq.deletion:
         memory = _with_deletion(memory, observation)
-        why = may_go(rq, observation, memory.deletion_seen_ms or 0, now.wall)
-        if why and not _is_barred("finalizer", memory, now.clock, failed):
-            vanished = None if memory.deletion_reported else workers_vanished(observation)
-            return Plan(memory, events=(vanished,) if vanished else (), finalizer=False, why=why)
+        if (end := _of_deletion(facts, memory, observation, now, failed)) is not None:
+            return end
         again = min(again, DELETION_LOOK_SECONDS)
     before = memory.rollout
-    if (
-        memory.outcome.ok and versions is not None and observation.redis_reason
-    ):  # else nothing can be told yet
-        memory = _after_trial(facts, memory, stage, versions, fleet, decision, now)
+    if memory.outcome.ok and observation.redis_reason:  # else nothing can be told yet
+        memory = _after_trial(facts, memory, judged, fleet, decision, now)
     if trial.is_a_step(before, memory.rollout):  # it is written down before anything is done about it
         return _told(facts, replace(memory, looked_at=LONG_AGO), now, 0.0, failed)
     if barred:
         return _told(facts, memory, now, again, failed)
-    if (scale := _scale(facts, memory, fleet, decision, stage, now)) is not None:
+    if (scale := _scale(facts, memory, fleet, decision, judged.stage, now)) is not None:
         shrinks = scale.decision is not None and decision.to_replicas < decision.from_replicas
         retire = to_retire(decision, observation) if shrinks else ()
         return Plan(memory, retire=retire, scale=scale, again=0)
+    return _of_settled(facts, memory, observation, now, failed, again)
+
+
+def _of_deletion(
+    facts: Facts, memory: Memory, observation: Observation, now: Now, failed: Collection[str]
+) -> Plan | None:
+    """Let the object go; None while its deletion waits."""
+    why = may_go(facts.rq, observation, memory.deletion_seen_ms or 0, now.wall)
+    if not why or _is_barred("finalizer", memory, now.clock, failed):
+        return None
+    vanished = None if memory.deletion_reported else workers_vanished(observation)
+    return Plan(memory, events=(vanished,) if vanished else (), finalizer=False, why=why)
+
+
+def _of_settled(
+    facts: Facts, memory: Memory, observation: Observation, now: Now, failed: Collection[str], again: float
+) -> Plan:
+    """The number is as it shall be: whom a shrink has spared claims again, and all is told."""
     recall = survivors(observation)
     settles_in = memory.scaled_at + SETTLE_SECONDS - now.clock
     if recall and settles_in > 0:
@@ -237,20 +246,16 @@ def _in_force(facts: Facts, now: Now) -> Spec:
 
 
 def _after_trial(
-    facts: Facts,
-    memory: Memory,
-    stage: Stage,
-    versions: Versions,
-    fleet: Fleet,
-    decision: Decision,
-    now: Now,
+    facts: Facts, memory: Memory, judged: children_plan.Judged, fleet: Fleet, decision: Decision, now: Now
 ) -> Memory:
     """With what a look at the canaries has shown."""
+    if judged.versions is None:
+        return memory
     rollout = trial.look(
         _in_force(facts, now),
         memory.rollout,
-        stage,
-        versions,
+        judged.stage,
+        judged.versions,
         fleet=fleet,
         decision=decision,
         sample=facts.sample,
@@ -340,60 +345,3 @@ def _says_too_much(facts: Facts, memory: Memory, failed: Collection[str]) -> boo
         return False
     told = (facts.raw.get("status") or {}).get("observedGeneration")
     return memory.children.applied is None or told != facts.rq.generation
-
-
-def remembered(plan: Plan, done: Done, now: Now) -> Memory:
-    """What is remembered once the plan was carried out as far as `done` says."""
-    memory = plan.memory
-    if done.returned is not None:
-        memory = remembered_ends(memory, plan, done.returned)
-    elif plan.give_back:
-        memory = replace(memory, unreturned=done.unreturned)
-    if plan.protect or plan.release:
-        memory = replace(memory, protection=memory.protection.after(done.unprotected))
-    if plan.children is not None and done.written is not None:
-        written = done.written
-        applied = children_plan.Applied(plan.children.wanted, written.live, written.outcome, now.clock)
-        memory = replace(memory, children=replace(memory.children, applied=applied)).after("children")
-    if done.failed:
-        memory = _after_failure(memory, done, now)
-    elif plan.finalizer is not None:
-        memory = memory.after("finalizer")
-    if plan.finalizer is False and plan.events:
-        memory = replace(memory, deletion_reported=True)
-    if plan.remark is not None and not done.failed:
-        memory = replace(memory, remark=plan.remark)
-    if plan.scale is not None and done.scaled is not None:
-        memory = replace(memory, hindrance=None).after("scale")
-        if (decision := plan.scale.decision) is not None:
-            scaled = replace(decision, to_replicas=sum(done.scaled))
-            memory = replace(memory, scaled=scaled, scaled_at=now.clock, looked_at=LONG_AGO)
-    if done.told:
-        precedence = memory.precedence.told(memory.outcome, now.clock)
-        written_at = now.clock + now.chance * SPREAD_SECONDS
-        memory = replace(
-            memory, written_at=written_at, lost=done.lost, scaled=None, precedence=precedence
-        ).after("status")
-    return memory
-
-
-def _after_failure(memory: Memory, done: Done, now: Now) -> Memory:
-    """With what is to be told of the step that failed, once that is to be told."""
-    step, lasts = "scale" if done.failed == "recall" else done.failed, True
-    if isinstance(done.error, PlatformError):
-        attempt = memory.attempt(step).failed(done.error, now.clock)
-        memory, lasts = memory.after(step, attempt), attempt.error is not None
-    if step == "scale":
-        decision = memory.decision.refused() if memory.decision is not None else None
-        memory = replace(memory, decision=decision, hindrance=done.hindrance if lasts else None)
-    return memory
-
-
-def is_to_be_raised(memory: Memory, done: Done, now: float) -> bool:
-    """Whether the look has failed as a whole: it is repeated after a while, longer each time.
-
-    Not where people are told what is refused: that waits its own time.
-    """
-    if done.failed in ("scale", "recall"):
-        return memory.hindrance is None or memory.hindrance.until <= now
-    return done.error is not None and memory.attempt(done.failed).error is None

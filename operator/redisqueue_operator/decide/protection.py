@@ -8,7 +8,7 @@ Each answer is a write, so it lasts for a while after the work has ended, and fe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.decide.children.identity import KEEPS_NODE, PROTECTED
@@ -16,11 +16,11 @@ from redisqueue_operator.decide.scaling import Policy, is_hung, reports_by_pod
 from redisqueue_operator.decide.status import EventRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from redisqueue_operator.api.model import RedisQueue
-    from redisqueue_operator.decide.look import Facts, Plan
-    from redisqueue_operator.observe.facts import Hindrance, Observation, PodObservation, WorkerObservation
+    from redisqueue_operator.decide.look import Facts, Plan, Protection
+    from redisqueue_operator.observe.facts import Observation, PodObservation, WorkerObservation
 
 LONG_SECONDS = 60.0
 """A handler that has run for longer is worth a node."""
@@ -35,23 +35,6 @@ REASON = "ProtectionRefused"
 
 Pod = tuple[str, str]
 """Name and uid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Protection:
-    """What is remembered of the pods of one RedisQueue. Times are the engine's clock."""
-
-    needed_at: Mapping[str, float] = field(default_factory=dict)
-    """When a protected pod, by its uid, was last seen to need it, or when nobody knew."""
-    written_at: float = float("-inf")
-    hindrance: Hindrance | None = None
-    """Why pods cannot be written to; its message is empty where nobody is to be told."""
-    told: bool = False
-    """An Event has said so."""
-
-    def after(self, hindrance: Hindrance | None) -> Protection:
-        """Once a batch was written, or could not be."""
-        return replace(self, hindrance=hindrance, told=self.told and hindrance is not None)
 
 
 @dataclass(frozen=True, slots=True)

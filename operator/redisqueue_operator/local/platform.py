@@ -20,17 +20,8 @@ from redisqueue_operator.errors import Conflict
 from redisqueue_operator.local.definitions import DefinitionError, Definitions
 from redisqueue_operator.local.template import worker_template, write_sources
 from redisqueue_operator.local.worker_set import WorkerSet
-from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen
-from redisqueue_operator.platform import (
-    Fleet,
-    Mark,
-    Protect,
-    SetFinalizer,
-    SetNumber,
-    World,
-    WriteStatus,
-    Written,
-)
+from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, Fleet
+from redisqueue_operator.platform import Mark, Protect, SetFinalizer, SetNumber, World, WriteStatus, Written
 from redisqueue_worker.settings import MAX_SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:

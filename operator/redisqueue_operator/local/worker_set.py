@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.local.worker_process import WorkerProcess
 from redisqueue_operator.observe.ends import remember
-from redisqueue_operator.platform import Fleet
+from redisqueue_operator.observe.facts import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api import parse
+from redisqueue_operator.decide.look import LONG_AGO
 
 if TYPE_CHECKING:
     from redis_message_queue.connection import ConnectionSettings
     from redisqueue_operator.api.model import RedisQueue
     from redisqueue_operator.decide.look import Memory
-
-LONG_AGO = float("-inf")
 
 
 @dataclass(slots=True)

@@ -18,13 +18,14 @@ from redis_message_queue.connection import ConnectionSettings
 from redis_message_queue.trouble import AWAY
 from redisqueue_operator.apply.execute import execute
 from redisqueue_operator.decide.canary import Rollout, trial
-from redisqueue_operator.decide.look import Facts, Memory, Now
-from redisqueue_operator.decide.plan import is_looked_at, is_to_be_raised, plan_of, remembered
+from redisqueue_operator.decide.look import LONG_AGO, Facts, Memory, Now
+from redisqueue_operator.decide.plan import is_looked_at, plan_of
 from redisqueue_operator.decide.queue_conflict import claimant_of
+from redisqueue_operator.decide.remember import is_to_be_raised, remembered
 from redisqueue_operator.decide.scaling import History, Policy, explain
 from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.interruptible import cancelled
-from redisqueue_operator.loop.memory import LONG_AGO, Tracked, stand_in
+from redisqueue_operator.loop.memory import Tracked, stand_in
 from redisqueue_operator.loop.reports import Reports
 from redisqueue_operator.loop.resync import Resync
 from redisqueue_operator.loop.rows import row_of

@@ -15,8 +15,8 @@ from redisqueue_operator.decide.children.identity import (
 )
 from redisqueue_operator.observe.compact import compact, shared
 from redisqueue_operator.observe.ends import Ends, ended_in
+from redisqueue_operator.observe.facts import Canary, Fleet
 from redisqueue_operator.observe.pods import is_canary, pod_of
-from redisqueue_operator.platform import Canary, Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

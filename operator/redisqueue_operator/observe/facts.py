@@ -6,8 +6,10 @@ never compared. What could not be read is `None`, never zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from redisqueue_operator.decide.canary.share import Split
 
 FRESH_SECONDS = 10.0
 """A worker refreshes its report every 2 s; one older than this says nothing about now."""
@@ -114,7 +116,7 @@ class Observation:
     queue: QueueObservation | None
     """None when Redis could not be read; `redis_reason` then says why."""
     redis_reason: str
-    """`Connected`, or a reason of `redis_reason.classify`."""
+    """`Connected`, or a reason of `observe.redis.errors.classify`."""
     redis_message: str
     workers: tuple[WorkerObservation, ...]
     pods: tuple[PodObservation, ...]
@@ -137,6 +139,61 @@ class Observation:
     """How long already fewer pods are there than are wanted, and none is made."""
     unreturned: str = ""
     """Why messages of dead workers cannot be given back; empty when they can, or there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """The object of the workers that try a new template; `version` as in Fleet."""
+
+    replicas: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The workers of one RedisQueue, as the platform sees them now."""
+
+    replicas: int | None = None
+    """How many workers are asked for, canaries included; None while there is nothing to scale yet."""
+    ready_replicas: int = 0
+    active_replica_sets: int = 0
+    """Generations of the worker template that have workers; above 1 a rollout is under way."""
+    pods: tuple[PodObservation, ...] = ()
+    version: str = ""
+    """Opaque. A change of the number raises Conflict when the workers' object has moved on from it."""
+    canary: Canary | None = None
+    replica_failure: str = ""
+    """Why pods cannot be created (or deleted), in the platform's own words; empty when they can."""
+    overdue: str = ""
+    """That new workers did not get ready within the platform's deadline, in its words; else empty."""
+    marked: tuple[str, ...] = ()
+    """Names of running pods that an earlier shrink has marked as the first to go."""
+    ended: tuple[str, ...] = ()
+    """Instances of worker processes that were seen to be dead."""
+
+    @property
+    def split(self) -> Split:
+        """How many workers of each version are asked for."""
+        canaries = self.canary.replicas if self.canary else 0
+        return Split((self.replicas or 0) - canaries, canaries)
+
+    def without_canary(self) -> Fleet:
+        """The same when the canaries are about to leave: they finish, and others take their place."""
+        if self.canary is None:
+            return self
+        pods = tuple(replace(pod, terminating=pod.terminating or pod.canary) for pod in self.pods)
+        ready = sum(pod.ready and not pod.terminating for pod in pods)
+        return replace(self, replicas=self.split.stable, ready_replicas=ready, pods=pods, canary=None)
+
+    def seen_in(self, observation: Observation) -> Observation:
+        """The observation with these workers in place of those that it was made with."""
+        return replace(
+            observation,
+            pods=self.pods,
+            replicas=self.replicas,
+            ready_replicas=self.ready_replicas,
+            canaries=self.split.canary,
+        )
 
 
 @dataclass(frozen=True, slots=True)

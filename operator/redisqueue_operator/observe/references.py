@@ -13,7 +13,7 @@ from redisqueue_operator.errors import SettingsUnavailable
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 FRESH_SECONDS = 60.0
 ABSENT_SECONDS = 5.0
@@ -30,11 +30,10 @@ class _Entry:
 class References:
     """A cache of named objects; many RedisQueues that name one Secret cost one GET a minute."""
 
-    def __init__(self, api: KubernetesApi, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, api: KubernetesApi) -> None:
         self._api = api
-        self._clock = clock
         self._entries: dict[tuple[str, Key], _Entry] = {}
-        self._swept_at = clock()
+        self._swept_at = time.monotonic()
 
     async def secret(self, key: Key, *, fresh: bool = False) -> Object:
         """The Secret; `fresh` for one that may have been replaced just now. Raises SettingsUnavailable."""
@@ -51,13 +50,13 @@ class References:
 
     def age_seconds(self, namespace: str, secrets: Iterable[str]) -> float:
         """Since the oldest of these Secrets was read."""
-        now = self._clock()
+        now = time.monotonic()
         known = (self._entries.get(("secrets", Key(namespace, name))) for name in secrets)
         return max((now - entry.read_at for entry in known if entry is not None), default=0.0)
 
     async def _read(self, plural: str, key: Key, fresh: bool) -> Object | None:
         entry = self._entries.setdefault((plural, key), _Entry())
-        asked_at = self._clock()
+        asked_at = time.monotonic()
         async with entry.lock:
             limit = ABSENT_SECONDS if fresh or entry.obj is None else FRESH_SECONDS
             if asked_at - entry.read_at < limit:
@@ -73,7 +72,7 @@ class References:
                 if entry.obj is None:
                     raise
                 return entry.obj  # an unreachable API server is no reason to forget a password
-            entry.read_at = self._clock()
+            entry.read_at = time.monotonic()
             self._sweep(entry.read_at)
             return entry.obj
 

@@ -18,17 +18,8 @@ from redisqueue_operator.decide.scaling import Decision, History
 from redisqueue_operator.decide.status import EventRecord
 from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.kubernetes_api import ApiError
-from redisqueue_operator.observe.facts import ApplyOutcome
-from redisqueue_operator.platform import (
-    Canary,
-    Fleet,
-    Mark,
-    Protect,
-    SetFinalizer,
-    SetNumber,
-    WriteStatus,
-    Written,
-)
+from redisqueue_operator.observe.facts import ApplyOutcome, Canary, Fleet
+from redisqueue_operator.platform import Mark, Protect, SetFinalizer, SetNumber, WriteStatus, Written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

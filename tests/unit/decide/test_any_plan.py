@@ -20,12 +20,13 @@ from redisqueue_operator.api.structure import check
 from redisqueue_operator.decide.children import children
 from redisqueue_operator.decide.finalizer import FINALIZER
 from redisqueue_operator.decide.look import Done, Facts, Memory, Now
-from redisqueue_operator.decide.plan import plan_of, remembered
+from redisqueue_operator.decide.plan import plan_of
+from redisqueue_operator.decide.remember import remembered
 from redisqueue_operator.decide.scaling import Ceiling, History, Policy
 from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.loop.memory import stand_in
-from redisqueue_operator.observe.facts import ApplyOutcome, ChildrenSeen, Hindrance
-from redisqueue_operator.platform import Canary, Fleet, Written
+from redisqueue_operator.observe.facts import ApplyOutcome, Canary, ChildrenSeen, Fleet, Hindrance
+from redisqueue_operator.platform import Written
 
 if TYPE_CHECKING:
     from redisqueue_operator.decide.look import Plan

@@ -11,11 +11,10 @@ from redis_message_queue.stats import Holder, QueueSample
 from redisqueue_operator.api import parse
 from redisqueue_operator.decide.ended_workers import with_ended_workers
 from redisqueue_operator.decide.look import Done, Facts, Memory, Now, Plan
-from redisqueue_operator.decide.plan import remembered
+from redisqueue_operator.decide.remember import remembered
 from redisqueue_operator.decide.scaling import History, Policy
 from redisqueue_operator.decide.status.conditions import degraded
-from redisqueue_operator.observe.facts import Hindrance
-from redisqueue_operator.platform import Fleet
+from redisqueue_operator.observe.facts import Fleet, Hindrance
 
 NOW = Now(100.0, 0.0)
 RAW = manifest()

@@ -20,21 +20,24 @@ from redisqueue_operator.decide.children.identity import CONFIG_HASH, OPERATOR, 
 from redisqueue_operator.decide.children.plan import APPLIED, Applied, Known
 from redisqueue_operator.decide.finalizer import FINALIZER
 from redisqueue_operator.decide.look import Done, Facts, Memory, Now, Plan
-from redisqueue_operator.decide.plan import is_to_be_raised, plan_of, remembered
+from redisqueue_operator.decide.plan import plan_of
 from redisqueue_operator.decide.queue_conflict import Claimant
+from redisqueue_operator.decide.remember import is_to_be_raised, remembered
 from redisqueue_operator.decide.scaling import History
 from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, Precedence
 from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.observe.facts import (
     ApplyOutcome,
+    Canary,
     ChildrenSeen,
+    Fleet,
     Hindrance,
     Observation,
     PodObservation,
     QueueObservation,
     WorkerObservation,
 )
-from redisqueue_operator.platform import Canary, Fleet, Written
+from redisqueue_operator.platform import Written
 
 START = 1000.0
 EMPTY = queue()

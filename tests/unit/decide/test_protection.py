@@ -13,8 +13,7 @@ from tests.support.observations import pod, queue, seen, worker
 from tests.support.resources import manifest
 
 from redisqueue_operator.api import parse
-from redisqueue_operator.decide.look import Done, Facts, Memory, Now, Plan
-from redisqueue_operator.decide.plan import remembered
+from redisqueue_operator.decide.look import Done, Facts, Memory, Now, Plan, Protection
 from redisqueue_operator.decide.protection import (
     LONG_SECONDS,
     MOST_AT_ONCE,
@@ -22,15 +21,14 @@ from redisqueue_operator.decide.protection import (
     RELEASE_SECONDS,
     UNKNOWN_SECONDS,
     PodChanges,
-    Protection,
     annotations_of,
     judge,
     with_protection,
 )
+from redisqueue_operator.decide.remember import remembered
 from redisqueue_operator.decide.scaling import History
 from redisqueue_operator.decide.version_skew import NEWER
-from redisqueue_operator.observe.facts import ApplyOutcome, Hindrance
-from redisqueue_operator.platform import Fleet
+from redisqueue_operator.observe.facts import ApplyOutcome, Fleet, Hindrance
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import RedisQueue

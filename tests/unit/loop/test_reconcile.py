@@ -18,8 +18,8 @@ from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.decide.status import conditions
 from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.loop.reconcile import AT_ONCE, Engine
+from redisqueue_operator.observe.facts import Fleet
 from redisqueue_operator.observe.redis import sampler
-from redisqueue_operator.platform import Fleet
 from redisqueue_operator.serve.page.history import Gauge, PageHistory
 from redisqueue_worker.embedded_redis import EmbeddedRedis
 

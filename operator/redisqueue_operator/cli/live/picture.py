@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from redisqueue_operator.cli.screen import CUT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redisqueue_operator.cli.live.looks import LiveQueue, LiveView
 
 GAP = "  "
-CUT = "…"
 LEVELS = "▁▂▃▄▅▆▇█"
 EIGHTHS = " ▏▎▍▌▋▊▉"
 PLAIN_LEVELS = "_.-=+*%#"

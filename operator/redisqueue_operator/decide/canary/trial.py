@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from redisqueue_operator.api.model import Spec
     from redisqueue_operator.decide.canary import Rollout, Versions
     from redisqueue_operator.decide.scaling import Decision
-    from redisqueue_operator.observe.facts import PodObservation
-    from redisqueue_operator.platform import Fleet
+    from redisqueue_operator.observe.facts import Fleet, PodObservation
 
 LOOK_SECONDS = 1.0
 """A trial is judged this often at least."""

@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One Event about a RedisQueue, in the words of events.k8s.io/v1 (`message` is its note)."""
+    """One Event about an object of ours, in the words of events.k8s.io/v1 (`message` is its note)."""
 
     type: Literal["Normal", "Warning"]
     reason: str

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from redis_message_queue.stats import QueueSample
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.loop.memory import Tracked
+    from redisqueue_operator.observe.facts import Fleet
     from redisqueue_operator.observe.redis.sampler import Sampler
-    from redisqueue_operator.platform import Fleet, Platform
+    from redisqueue_operator.platform import Platform
 
 
 SETTINGS_SECONDS, UNUSABLE_SETTINGS_SECONDS = 60.0, 5.0

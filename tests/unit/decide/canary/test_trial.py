@@ -11,7 +11,7 @@ from tests.support.observations import EMPTY_SAMPLE, pod, queue, seen, worker
 from redisqueue_operator.api import parse
 from redisqueue_operator.decide.canary import Phase, Rollout, Split, Stage, Versions, stage_of, trial
 from redisqueue_operator.decide.scaling import History, Policy, decide
-from redisqueue_operator.platform import Canary, Fleet
+from redisqueue_operator.observe.facts import Canary, Fleet
 
 if TYPE_CHECKING:
     from redis_message_queue.stats import QueueSample

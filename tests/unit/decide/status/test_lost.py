@@ -9,7 +9,7 @@ from tests.support.fake_platform import FakePlatform
 from redisqueue_operator.api import parse
 from redisqueue_operator.apply.execute import execute
 from redisqueue_operator.decide.look import Memory, Now, Plan
-from redisqueue_operator.decide.plan import remembered
+from redisqueue_operator.decide.remember import remembered
 from redisqueue_operator.decide.scaling import History
 from redisqueue_operator.decide.status import COUNTERS_SECONDS, lost_in, without, worth_writing
 

@@ -12,8 +12,7 @@ from tests.support.resources import manifest, redis_queue
 from redisqueue_operator.decide.canary import Phase, Rollout
 from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.status import build_status
-from redisqueue_operator.observe.facts import ApplyOutcome, Hindrance, Observation
-from redisqueue_operator.platform import Fleet
+from redisqueue_operator.observe.facts import ApplyOutcome, Fleet, Hindrance, Observation
 
 QUOTA = 'pods "q-worker-1" is forbidden: exceeded quota: small'
 OUTCOMES = {

@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.cli.kubectl import Kubectl, add_cluster, plain_name
+from redisqueue_operator.cli.kubectl import Kubectl, add_cluster, of_queue, plain_name
 from redisqueue_operator.cli.options import UserError, add_json, count
 from redisqueue_operator.cli.screen import Screen
 
@@ -41,7 +41,6 @@ Redis. `--resume` gives the number back to the rules, as `resume` does.
 WAIT = {"drain": "until the last worker is gone, which it does anyway"}
 FORMER_MODE = "redisqueue.dev/resume-mode"
 LOOK_SECONDS = 1.0
-SELECTOR = "redisqueue.dev/queue="
 SHAPE = "an object: name, namespace, mode, replicas (null: the rules choose), desired, ready (null: unknown)"
 
 
@@ -119,7 +118,7 @@ def run_drain(options: argparse.Namespace) -> int:
     if options.no_wait:
         return target.told("no worker any more, until `resume`; those there are finish what they run")
     screen, deadline = Screen(), time.monotonic() + options.timeout
-    while left := target.kubectl.get("pods", f"--selector={SELECTOR}{target.name}")["items"]:
+    while left := target.kubectl.get("pods", of_queue(target.name))["items"]:
         names = ", ".join(pod["metadata"]["name"] for pod in left[:5])
         if time.monotonic() > deadline:
             raise UserError(f"{len(left)} workers are still there after {options.timeout} s: {names}")

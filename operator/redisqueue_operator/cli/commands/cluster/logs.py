@@ -13,7 +13,7 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redisqueue_operator.cli.kubectl import Kubectl, add_cluster, plain_name
+from redisqueue_operator.cli.kubectl import CONTAINER, Kubectl, add_cluster, of_queue, plain_name
 from redisqueue_operator.cli.options import UserError, add_json, count
 from redisqueue_operator.cli.screen import LogLine
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.cli.options import Subcommands
 
-SELECTOR = "redisqueue.dev/queue="
-CONTAINER = "worker"
 NEWS = 'jsonpath={.metadata.name}{" "}{.status.containerStatuses}{"\\n"}'
 """A line for each news of a pod: its name, and what is known of its containers, in JSON; empty at first.
 
@@ -56,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     kubectl, name = Kubectl(options), plain_name(options.name)
     kubectl.get("redisqueue", name)
     chosen = [f"--tail={options.tail or -1}", *([f"--since={options.since}"] if options.since else [])]
-    pods = [pod["metadata"]["name"] for pod in kubectl.get("pods", f"--selector={SELECTOR}{name}")["items"]]
+    pods = [pod["metadata"]["name"] for pod in kubectl.get("pods", of_queue(name))["items"]]
     if options.follow:
         with Followers(kubectl, name, set(pods), chosen) as followers:
             for said in iter(followers.said.get, None):
@@ -154,7 +152,7 @@ class Followers:
 
     def _watch(self) -> None:
         """Hear of pods; a watch that ends, as each does once in a while, begins anew."""
-        words = ("get", "pods", f"--selector={SELECTOR}{self._name}", "--watch", "-o", NEWS)
+        words = ("get", "pods", of_queue(self._name), "--watch", "-o", NEWS)
         while not self._left.is_set():
             if process := self._start(*words):
                 self._read(process, self._heed)

@@ -10,7 +10,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from redisqueue_operator.cli.kubectl import Kubectl, add_cluster
+from redisqueue_operator.cli.kubectl import CONTAINER, Kubectl, add_cluster, of_queue, plain_name
 from redisqueue_operator.cli.options import UserError, add_json
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.cli.options import Subcommands
 
-PREFIX = "rq/"
-SELECTOR = "redisqueue.dev/queue="
-CONTAINER = "worker"
 AT_ONCE = 8
 
 
@@ -40,10 +37,10 @@ def add_to(subcommands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask all workers at once; 1 if one did not answer. Raises UserError where there is none to ask."""
-    name = options.name.removeprefix(PREFIX)
+    name = plain_name(options.name)
     kubectl = Kubectl(options)
     kubectl.get("redisqueue", name)
-    pods = kubectl.get("pods", f"--selector={SELECTOR}{name}")["items"]
+    pods = kubectl.get("pods", of_queue(name))["items"]
     running = [pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") == "Running"]
     if options.pod:
         if options.pod not in running:
