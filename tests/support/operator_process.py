@@ -188,9 +188,9 @@ class Cluster:
         conditions = self.status(name, namespace).get("conditions") or []
         return next((each for each in conditions if each["type"] == kind), {})
 
-    def events(self, name: str, namespace: str = "default") -> dict[str, str]:
-        """The notes of the Events about a RedisQueue, by their reason."""
-        about = f"fieldSelector=regarding.name={name},regarding.kind=RedisQueue"
+    def events(self, name: str, namespace: str = "default", kind: str = "RedisQueue") -> dict[str, str]:
+        """The notes of the Events about a RedisQueue, or an object of another kind, by their reason."""
+        about = f"fieldSelector=regarding.name={name},regarding.kind={kind}"
         return {each["reason"]: each.get("note") or "" for each in self.list("event", namespace, about)}
 
     def writes(self) -> int:

@@ -55,7 +55,12 @@ def _check_template(spec: dict[str, Any]) -> None:
     schema = definition.schema()
     for name in ("spec", "worker", "template"):
         schema = schema["properties"][name]
-    for problem in structure.check(worker["template"], schema, "spec.worker.template"):
+    check_shape(worker["template"], schema, "spec.worker.template")
+
+
+def check_shape(value: Any, schema: definition.Schema, path: str) -> None:
+    """Raises ValueError naming the field where a type or a set of words is not that of the schema."""
+    for problem in structure.check(value, schema, path):
         if problem.blocks_rules:
             raise ValueError(str(problem))
 

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.definition import BUDGET_KIND
+from redisqueue_operator.apply.status_writer import Gone, StatusWriter
 from redisqueue_operator.budget.resource import BUDGETS, parse
-from redisqueue_operator.budget.status import build_status, told, unusable
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
+from redisqueue_operator.budget.status import build_status, news_of, unusable
 from redisqueue_operator.observe.cache import key_of
 from redisqueue_operator.observe.follow import Follower
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.budget.shares import Budgets
+    from redisqueue_operator.kubernetes_api import KubernetesApi, Object
     from redisqueue_operator.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -41,26 +39,32 @@ class BudgetController:
         writer: Writer,
         budgets: Budgets,
         scope: Scope,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
-        self._writer = writer
         self._budgets = budgets
-        self._clock = clock
         self._followed = Follower(
             api, BUDGETS, BUDGET_KIND, scope, self._put, self._drop, read=budgets.listed
         )
+        self._statuses = StatusWriter(
+            writer,
+            self._followed,
+            news=news_of,
+            unusable=unusable,
+            seconds=REPORT_SECONDS,
+            now=api.now,
+        )
         self._known: dict[Key, tuple[object, ...]] = {}
-        self._problems: dict[Key, str] = {}
         self._untold: set[Key] = set()
-        self._reported_at: dict[Key, float] = {}
 
     async def run(self) -> None:
         """Watch, share out and report. Ends only by cancellation."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._followed.run())
-            group.create_task(self._budgets.run(self._untold.update))
-            group.create_task(self._report())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._followed.run())
+                group.create_task(self._budgets.run(self._untold.update))
+                group.create_task(self._report())
+        finally:
+            await self._statuses.close()
 
     # -- which there are --
 
@@ -74,20 +78,18 @@ class BudgetController:
         if self._known.get(key) == identity:
             return
         self._known[key] = identity
-        self._problems.pop(key, None)
         try:
             self._budgets.put(parse(obj))
+            self._untold.add(key)
         except ValueError as error:  # written under another definition
             self._budgets.drop(key)
-            self._problems[key] = str(error)
-        self._reported_at.pop(key, None)
-        self._untold.add(key)
+            self._statuses.tell_unusable(obj, str(error))
 
     def _drop(self, obj: Object) -> None:
         key = key_of(obj)
-        for known in (self._known, self._problems, self._reported_at):
-            known.pop(key, None)
+        self._known.pop(key, None)
         self._untold.discard(key)
+        self._statuses.forget(key)
         self._budgets.drop(key)
 
     # -- what is said of them --
@@ -98,9 +100,8 @@ class BudgetController:
                 self._untold.discard(key)  # first: what changes while it is written is told, too
                 try:
                     whole = await self._tell(key)
-                except (OSError, TimeoutError) as error:
-                    log.debug("the status of budget %s: %s", key, error)
-                    whole = False
+                except Gone:
+                    whole = True
                 except Exception:  # the others are told of all the same
                     log.exception("the status of budget %s cannot be told until it changes again", key)
                     whole = True
@@ -109,28 +110,9 @@ class BudgetController:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _tell(self, key: Key) -> bool:
-        """Write the status if that is worth it; whether nothing is left to be told."""
-        if (obj := self._followed.objects.get(key)) is None or obj["metadata"].get("deletionTimestamp"):
+        """Write the status if that is worth it; whether nothing is left to be told. Raises Gone."""
+        obj, sharing = self._followed.objects.get(key), self._budgets.sharings.get(key)
+        if obj is None or sharing is None:
             return True
-        before, now = obj.get("status") or {}, self._api.now()
-        if (problem := self._problems.get(key)) is not None:
-            status = unusable(obj["metadata"].get("generation") or 0, problem, before, now)
-        elif (sharing := self._budgets.sharings.get(key)) is not None:
-            status = build_status(sharing, before, now)
-        else:
-            return True
-        if self._followed.says(obj, status):
-            return True
-        recent = self._clock() - self._reported_at.get(key, float("-inf")) < REPORT_SECONDS
-        if recent and told(status) == told(before):
-            return False
-        try:
-            live = await self._writer.status_of(BUDGETS, key, obj, status)
-        except ApiError as error:
-            log.warning("the status of budget %s: %s", key, error)
-            self._reported_at[key] = self._clock()
-            await self._followed.look_again(key, obj["metadata"]["uid"])
-            return False
-        self._reported_at[key] = self._clock()
-        self._followed.remember_status(live, status)
-        return True
+        status = build_status(sharing, obj.get("status") or {}, self._api.now())
+        return await self._statuses.tell(key, obj["metadata"]["uid"], status)

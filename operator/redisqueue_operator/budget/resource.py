@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redisqueue_operator.api import definition
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import Key
+from redisqueue_operator.api.parsing import check_shape
 from redisqueue_operator.api.resources import Resource
 from redisqueue_operator.decide.children.drift import quantity
 
@@ -33,9 +34,9 @@ class Budget:
 def parse(obj: dict[str, Any]) -> Budget:
     """The typed RedisQueueBudget that an API server has. Raises ValueError, naming the field, for none."""
     metadata = obj["metadata"]
-    spec = with_defaults(obj, definition.schema(definition.BUDGET_KIND)).get("spec")
-    if not isinstance(spec, dict) or not isinstance(spec.get("selector"), dict):
-        raise ValueError("spec.selector: must be set to a label selector; {} selects all of the namespace")
+    schema = definition.schema(definition.BUDGET_KIND)
+    spec: dict[str, Any] = with_defaults(obj, schema).get("spec")
+    check_shape(spec, schema["properties"]["spec"], "spec")  # as of its selector, which is used as it stands
     return Budget(
         key=Key(metadata.get("namespace") or "default", metadata["name"]),
         generation=metadata.get("generation") or 0,

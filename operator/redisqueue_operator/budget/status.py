@@ -94,7 +94,7 @@ def unusable(generation: int, problem: str, previous: Mapping[str, Any], now: fl
     }
 
 
-def told(status: Mapping[str, Any]) -> tuple[object, ...]:
+def news_of(status: Mapping[str, Any]) -> tuple[object, ...]:
     """What people are told at once when it changes."""
     conditions = conditions_of(status)
     return (

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis_message_queue.connection import ConnectionSettings
@@ -13,7 +11,7 @@ from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import ended
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.schedule.resource import Schedule, parse
-from redisqueue_operator.schedule.runner import Destination, ScheduleRunner
+from redisqueue_operator.schedule.runner import Destination, RunningSchedule
 from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -23,14 +21,6 @@ if TYPE_CHECKING:
     from redisqueue_operator.observe.redis.endpoint import Connect
 
 AT_ONCE, SLOW_SECONDS = 8, 3.0
-
-
-@dataclass(slots=True)
-class LocalSchedule:
-    """One of the file, with its task."""
-
-    runner: ScheduleRunner
-    task: asyncio.Task[None]
 
 
 class LocalSchedules:
@@ -49,7 +39,7 @@ class LocalSchedules:
         self._say = say
         self._said: dict[str, str] = {}
         self._definitions = definitions
-        self._running: dict[tuple[str, str], LocalSchedule] = {}
+        self._running: dict[tuple[str, str], RunningSchedule] = {}
         self.load(definitions)
 
     def load(self, definitions: Definitions) -> None:
@@ -69,9 +59,7 @@ class LocalSchedules:
                 # Also one that was read from a cluster begins here, and owes nothing.
                 born = {"creationTimestamp": timestamp(time.time())}
                 schedule = parse({**item, "metadata": {**item["metadata"], **born}, "status": {}})
-                runner = ScheduleRunner(schedule, self)
-                task = asyncio.create_task(runner.run(), name=f"schedule {place[1]}")
-                self._running[place] = LocalSchedule(runner, task)
+                self._running[place] = RunningSchedule.start(schedule, self)
 
     async def close(self) -> None:
         """Enqueue no more."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api import parse
 from redisqueue_operator.api.objects import conditions_of
-from redisqueue_operator.decide.status import lost_in, without
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of, version_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.api.resources import Resource
-    from redisqueue_operator.decide.status.worth import Path
     from redisqueue_operator.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -54,11 +53,9 @@ class Follower:
         read: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self.objects: dict[Key, Object] = {}
-        self._lost: tuple[Path, ...] = ()
-        """Fields of a status that the API server does not keep."""
+        self.resource = resource
+        self.kind = kind
         self._api = api
-        self._resource = resource
-        self._kind = kind
         self._scope = scope
         self._put = put
         self._drop = drop
@@ -76,26 +73,17 @@ class Follower:
         if known is not None and version_of(known) < version_of(obj):
             self.objects[key_of(obj)] = obj
 
-    def says(self, obj: Object, status: Object) -> bool:
-        """Whether that is its status already, but for fields that an older definition does not keep."""
-        return bool(without(status, self._lost) == (obj.get("status") or {}))
-
-    def remember_status(self, written: Object, status: Object) -> None:
-        """What the write of that status answered."""
-        self._lost = tuple(lost_in(written.get("status") or {}, status))
-        self.remember(written)
-
     async def look_again(self, key: Key, uid: str) -> bool:
         """Ask for it; False when that very object is gone. Where nobody answers, it is still there."""
         with contextlib.suppress(ApiError, OSError, TimeoutError):
-            live = await self._api.get(self._resource.path_to(key))
+            live = await self._api.get(self.resource.path_to(key))
             if live is None or live["metadata"]["uid"] != uid:
                 return False
             self.remember(live)
         return True
 
     async def _follow(self, namespace: str | None) -> None:
-        path, pause, warned = self._resource.path(namespace), REST_SECONDS, ""
+        path, pause, warned = self.resource.path(namespace), REST_SECONDS, ""
         while True:
             try:
                 listed, version = await self._api.list(path)
@@ -110,16 +98,16 @@ class Follower:
                     self._read(namespace)
                 pause = min(2 * pause, LONGEST_REST_SECONDS)
                 if error.status != 410:  # else what the watch began with is history
-                    text = f"{self._kind}s cannot be watched" + f" in {namespace}" * bool(namespace)
+                    text = f"{self.kind}s cannot be watched" + f" in {namespace}" * bool(namespace)
                     level = logging.DEBUG if warned == str(error) else logging.WARNING  # once for each reason
                     log.log(level, "%s: it is tried every %.0f s: %s", text, LONGEST_REST_SECONDS, error)
                     warned = str(error)
             except (OSError, TimeoutError) as error:
                 pause = AGAIN_SECONDS
-                log.debug("the watch of %ss broke: %s", self._kind, error)
+                log.debug("the watch of %ss broke: %s", self.kind, error)
             except Exception:
                 pause = LONGEST_REST_SECONDS
-                log.exception("the watch of %ss failed", self._kind)
+                log.exception("the watch of %ss failed", self.kind)
             await asyncio.sleep(pause)
 
     def _replace(self, listed: list[Object], namespace: str | None) -> None:
@@ -140,11 +128,22 @@ class Follower:
         known = self.objects.get(key_of(obj))
         if known is None or version_of(known) <= version_of(obj):
             self.objects[key_of(obj)] = obj
-            self._put(obj)
+            try:
+                self._put(obj)
+            except Exception:  # the others are seen all the same
+                log.exception("%s %s cannot be followed", self.kind, key_of(obj))
 
     def _gone(self, key: Key) -> None:
         if (obj := self.objects.pop(key, None)) is not None:
             self._drop(obj)
+
+
+def queue_named_by(obj: Object) -> Key | None:
+    """The RedisQueue of `spec.queueRef`, whether or not the rest of the object can be read; None without."""
+    spec = obj.get("spec")
+    ref = spec.get("queueRef") if isinstance(spec, dict) else None
+    name = ref.get("name") if isinstance(ref, dict) else None
+    return replace(key_of(obj), name=name) if isinstance(name, str) else None
 
 
 def usable(obj: Object | None, key: Key) -> RedisQueue:
@@ -165,9 +164,10 @@ def usable(obj: Object | None, key: Key) -> RedisQueue:
 class NamedQueues:
     """RedisQueues by the names that other objects have for them."""
 
-    def __init__(self, api: KubernetesApi, store: Store) -> None:
+    def __init__(self, api: KubernetesApi, store: Store, scope: Scope) -> None:
         self._api = api
         self._store = store
+        self._scope = scope
         self._changed: dict[Key, asyncio.Event] = {}
 
     async def get(self, key: Key) -> Object | None:
@@ -178,6 +178,10 @@ class NamedQueues:
             if self._store.get(REDISQUEUES, key) is None:  # else it came while we asked
                 await self.change_of(key, ASK_SECONDS)
         return obj
+
+    def is_ours(self, key: Key | None) -> bool:
+        """Whether what names this one is ours to tell of: with a selector only where it is served here."""
+        return not self._scope.selector or (key is not None and self._store.get(REDISQUEUES, key) is not None)
 
     def notify(self, key: Key) -> None:
         """Something about this RedisQueue changed."""

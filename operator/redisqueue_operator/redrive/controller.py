@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.definition import REDRIVE_KIND
-from redisqueue_operator.api.model import Key
+from redisqueue_operator.apply.status_writer import AGAIN_SECONDS, Gone, StatusWriter
 from redisqueue_operator.apply.writer import TokenBucket
 from redisqueue_operator.interruptible import ended
 from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
-from redisqueue_operator.observe.cache import REDISQUEUES, Store, key_of
-from redisqueue_operator.observe.follow import Follower, NamedQueues
+from redisqueue_operator.observe.cache import Store, key_of
+from redisqueue_operator.observe.follow import Follower, NamedQueues, queue_named_by
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.redrive.resource import REDRIVES, Redrive, parse
 from redisqueue_operator.redrive.room import Room
-from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, Gone, carry_out
-from redisqueue_operator.redrive.status import FINISHED, RedriveState, build_status, news_of, seconds_to_live
+from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, carry_out
+from redisqueue_operator.redrive.status import (
+    FINISHED,
+    RedriveState,
+    build_status,
+    news_of,
+    seconds_to_live,
+    unusable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply.writer import Writer
     from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.observe.redis.settings import Connections
@@ -39,7 +46,6 @@ AT_ONCE, EACH, SLOW_SECONDS = 8, 4, 3.0
 # Of all together, so that the control loop keeps most of its processor.
 BATCHES_PER_SECOND, BURST = 100.0, 10
 REPORT_SECONDS = 5.0
-AGAIN_SECONDS = 5.0
 
 
 class RedriveController:
@@ -60,22 +66,25 @@ class RedriveController:
         connections: Connections,
         connect: Connect,
         scope: Scope,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connections = connections
         self.connect = connect
         self.slots: Bulkhead[str] = Bulkhead(total=AT_ONCE, each=EACH, slow_seconds=SLOW_SECONDS)
         self.room = Room(LARGEST_LETTER_BYTES)
-        self.batches = TokenBucket(BATCHES_PER_SECOND, BURST, clock)
+        self.batches = TokenBucket(BATCHES_PER_SECOND, BURST)
         self._api = api
         self._writer = writer
-        self._store = store
-        self._scope = scope
-        self._clock = clock
-        self._queues = NamedQueues(api, store)
+        self._queues = NamedQueues(api, store, scope)
         self._followed = Follower(api, REDRIVES, REDRIVE_KIND, scope, self._put, self._drop)
+        self._statuses = StatusWriter(
+            writer,
+            self._followed,
+            news=news_of,
+            unusable=unusable,
+            seconds=REPORT_SECONDS,
+            now=api.now,
+        )
         self._tasks: dict[Key, tuple[str, asyncio.Task[None]]] = {}
-        self._reported_at: dict[str, float] = {}
 
     async def run(self) -> None:
         """Watch, and carry out what is there. Ends only by cancellation."""
@@ -85,6 +94,7 @@ class RedriveController:
             tasks = [task for _, task in self._tasks.values()]
             self._tasks.clear()
             await ended(tasks)
+            await self._statuses.close()
 
     def counted(self) -> Counter[tuple[Key, str]]:
         """How many there are of each RedisQueue, by phase.
@@ -93,8 +103,8 @@ class RedriveController:
         """
         found: Counter[tuple[Key, str]] = Counter()
         for obj in self._followed.objects.values():
-            queue = Key(obj["metadata"]["namespace"], obj["spec"]["queueRef"]["name"])
-            if not self._scope.selector or self._store.get(REDISQUEUES, queue) is not None:
+            queue = queue_named_by(obj)
+            if queue is not None and self._queues.is_ours(queue):
                 found[queue, (obj.get("status") or {}).get("phase", "Pending")] += 1
         return found
 
@@ -113,14 +123,15 @@ class RedriveController:
         try:
             redrive = parse(obj)
         except ValueError as error:  # written under another definition
-            log.warning("RedisQueueRedrive %s: %s", key, error)
+            if self._queues.is_ours(queue_named_by(obj)):
+                self._statuses.tell_unusable(obj, str(error))
             return
         if not _is_over(redrive):
             task = asyncio.create_task(self._see_through(redrive), name=f"redrive {key}")
             self._tasks[key] = (uid, task)
 
     def _drop(self, obj: Object) -> None:
-        self._reported_at.pop(obj["metadata"]["uid"], None)
+        self._statuses.forget(key_of(obj))
         self._stop(key_of(obj))
 
     def _stop(self, key: Key) -> None:
@@ -161,25 +172,9 @@ class RedriveController:
 
     async def report(self, redrive: Redrive, state: RedriveState) -> bool:
         """Write the status if that is worth it; whether nothing is left to be told. Raises Gone."""
-        obj = self._followed.objects.get(redrive.key)
-        if obj is None or obj["metadata"]["uid"] != redrive.uid:
-            raise Gone
-        before = obj.get("status") or {}
-        status = build_status(redrive, state, before, self._api.now())
-        recent = self._clock() - self._reported_at.get(redrive.uid, float("-inf")) < REPORT_SECONDS
-        if self._followed.says(obj, status) or (recent and news_of(status) == news_of(before)):
-            return True
-        try:
-            written = await self._writer.status_of(REDRIVES, redrive.key, obj, status)
-            self._followed.remember_status(written, status)
-        except (ApiError, OSError, TimeoutError) as error:
-            log.warning("the status of redrive %s: %s", redrive.key, error)
-            stale = isinstance(error, ApiError) and error.status in (404, 409)
-            if stale and not await self._followed.look_again(redrive.key, redrive.uid):
-                raise Gone from error
-            return False
-        self._reported_at[redrive.uid] = self._clock()
-        return True
+        before = (self._followed.objects.get(redrive.key) or redrive.raw).get("status") or {}
+        status = build_status(redrive.generation, state, before, self._api.now())
+        return await self._statuses.tell(redrive.key, redrive.uid, status)
 
     async def _remove(self, redrive: Redrive) -> bool:
         """Delete this very object; True when it is gone."""

@@ -36,12 +36,11 @@ class RedriveSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redrive:
-    """One resource. `raw` is what it was parsed from; `leaving` says that it is being deleted."""
+    """One resource. `raw` is what it was parsed from."""
 
     key: Key
     uid: str
     generation: int
-    leaving: bool
     spec: RedriveSpec
     raw: dict[str, Any] = field(repr=False, compare=False)
 
@@ -64,7 +63,6 @@ def parse(obj: dict[str, Any]) -> Redrive:
         key=key_of(obj),
         uid=metadata["uid"],
         generation=metadata.get("generation") or 0,
-        leaving=bool(metadata.get("deletionTimestamp")),
         spec=build(RedriveSpec, spec, "spec"),
         raw=obj,
     )

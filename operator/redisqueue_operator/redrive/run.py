@@ -133,10 +133,6 @@ class LastReport:
     progress: RedriveProgress | None = None
 
 
-class Gone(Exception):
-    """The RedisQueueRedrive was deleted."""
-
-
 async def carry_out(redrive: Redrive, context: RedriveContext) -> RedriveState:
     """Go on until it has finished: how it ended."""
     pause, seen = FIRST_PAUSE_SECONDS, LastReport()

@@ -21,12 +21,16 @@ FINISHED = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True)
 class RedriveState:
-    """Where a redrive stands. `progress` of None leaves the counters as they were."""
+    """Where a redrive stands. `progress` of None leaves the counters as they were.
+
+    `acts`: somebody must act, it does not go on by itself.
+    """
 
     phase: Phase
     reason: str
     message: str
     progress: RedriveProgress | None = None
+    acts: bool = False
 
 
 def waiting(reason: str, message: str) -> RedriveState:
@@ -53,14 +57,14 @@ def succeeded(redrive: Redrive, progress: RedriveProgress) -> RedriveState:
 
 def failed(reason: str, message: str) -> RedriveState:
     """It can never go on."""
-    return RedriveState("Failed", reason, message)
+    return RedriveState("Failed", reason, message, acts=True)
 
 
-def build_status(redrive: Redrive, state: RedriveState, previous: Mapping[str, Any], now: float) -> Json:
+def build_status(generation: int, state: RedriveState, previous: Mapping[str, Any], now: float) -> Json:
     """The status to write in place of `previous`; `now` in seconds since the epoch."""
     kept = ("moved", "skipped", "remaining", "startedAt")
     status: Json = {
-        "observedGeneration": redrive.generation,
+        "observedGeneration": generation,
         "phase": state.phase,
         **{part: previous[part] for part in kept if part in previous},
     }
@@ -70,8 +74,19 @@ def build_status(redrive: Redrive, state: RedriveState, previous: Mapping[str, A
         status.setdefault("startedAt", timestamp(now))
     if state.phase in FINISHED:
         status["finishedAt"] = previous.get("finishedAt") or timestamp(now)
-    status["conditions"] = list(_conditions(redrive, state, previous, timestamp(now)))
+    status["conditions"] = list(_conditions(generation, state, previous, timestamp(now)))
     return status
+
+
+def unusable(generation: int, problem: str, previous: Mapping[str, Any], now: float) -> Json:
+    """The status of one whose spec says nothing usable: an operator of another release may carry it out.
+
+    One that has finished stays so.
+    """
+    if previous.get("phase") in FINISHED:
+        return dict(previous)
+    text = f"It moves nothing: {problem}; the spec cannot be changed: delete it and create another one"
+    return build_status(generation, RedriveState("Pending", "InvalidSpec", text, acts=True), previous, now)
 
 
 def news_of(status: Mapping[str, Any]) -> tuple[object, ...]:
@@ -89,7 +104,7 @@ def seconds_to_live(redrive: Redrive, status: Mapping[str, Any], now: float) -> 
 
 
 def _conditions(
-    redrive: Redrive, state: RedriveState, previous: Mapping[str, Any], now: str
+    generation: int, state: RedriveState, previous: Mapping[str, Any], now: str
 ) -> Iterator[Json]:
     broken, over = state.phase == "Failed", state.phase in FINISHED
     done = state.phase == "Succeeded"
@@ -101,13 +116,13 @@ def _conditions(
         # For health checks, by the conventions of kstatus.
         "Ready": (done, state.reason, state.message),
         "Reconciling": (False, "Finished", "Nothing is under way.")
-        if over
+        if over or state.acts
         else (True, state.reason, state.message),
-        "Stalled": (broken, state.reason, state.message)
-        if broken
+        "Stalled": (True, state.reason, state.message)
+        if state.acts
         else (False, "NotStalled", "Nobody needs to act."),
     }
-    yield from dated(verdicts, redrive.generation, previous, now)
+    yield from dated(verdicts, generation, previous, now)
 
 
 def _doing(redrive: Redrive) -> str:

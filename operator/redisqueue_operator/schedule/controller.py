@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import SCHEDULE_KIND
+from redisqueue_operator.apply.status_writer import Gone, StatusWriter
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import ended
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
 from redisqueue_operator.observe.cache import key_of
-from redisqueue_operator.observe.follow import Follower, NamedQueues, usable
+from redisqueue_operator.observe.follow import Follower, NamedQueues, queue_named_by, usable
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.schedule.resource import SCHEDULES, Schedule, parse
-from redisqueue_operator.schedule.runner import Destination, NotOurs, ScheduleRunner
-from redisqueue_operator.schedule.status import news_of
+from redisqueue_operator.schedule.runner import Destination, NotOurs, RunningSchedule
+from redisqueue_operator.schedule.status import news_of, unusable
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key
     from redisqueue_operator.apply.writer import Writer
+    from redisqueue_operator.kubernetes_api import KubernetesApi, Object
     from redisqueue_operator.observe.cache import Store
     from redisqueue_operator.observe.redis.endpoint import Connect
     from redisqueue_operator.observe.redis.settings import Connections
     from redisqueue_operator.scope import Scope
 
-log = logging.getLogger(__name__)
-
 AT_ONCE, EACH, SLOW_SECONDS = 32, 8, 3.0
 REPORT_SECONDS, ASK_SECONDS = 5.0, 30.0
-
-
-@dataclass(slots=True)
-class RunningSchedule:
-    """A schedule with its task."""
-
-    runner: ScheduleRunner
-    task: asyncio.Task[None]
-    reported_at: float = float("-inf")
 
 
 class ScheduleController:
@@ -69,11 +57,18 @@ class ScheduleController:
         self.ticks: Counter[tuple[Key, str]] = Counter()
         """How many of each schedule, by what came of them."""
         self._api = api
-        self._writer = writer
         self._connections = connections
         self._scope = scope
-        self._queues = NamedQueues(api, store)
+        self._queues = NamedQueues(api, store, scope)
         self._followed = Follower(api, SCHEDULES, SCHEDULE_KIND, scope, self._put, self._drop)
+        self._statuses = StatusWriter(
+            writer,
+            self._followed,
+            news=news_of,
+            unusable=unusable,
+            seconds=REPORT_SECONDS,
+            now=api.now,
+        )
         self._running: dict[Key, RunningSchedule] = {}
 
     async def run(self) -> None:
@@ -84,6 +79,7 @@ class ScheduleController:
             tasks = [each.task for each in self._running.values()]
             self._running.clear()
             await ended(tasks)
+            await self._statuses.close()
 
     def notify(self, key: Key) -> None:
         """Something about this RedisQueue changed."""
@@ -99,8 +95,9 @@ class ScheduleController:
         try:
             schedule = parse(obj)
         except ValueError as error:  # written under another definition
-            log.warning("RedisQueueSchedule %s: %s", key, error)
             self._stop(key)
+            if self._queues.is_ours(queue_named_by(obj)):
+                self._statuses.tell_unusable(obj, str(error))
             return
         running = self._running.get(key)
         if running is not None and (
@@ -111,10 +108,7 @@ class ScheduleController:
         if obj["metadata"].get("deletionTimestamp") or not self._is_ours(schedule):
             return
         if running is None:
-            runner = ScheduleRunner(schedule, self)
-            self._running[key] = RunningSchedule(
-                runner, asyncio.create_task(runner.run(), name=f"schedule {key}")
-            )
+            self._running[key] = RunningSchedule.start(schedule, self)
             return
         news = running.runner.schedule.generation != schedule.generation
         running.runner.schedule = schedule
@@ -127,6 +121,7 @@ class ScheduleController:
     def _drop(self, obj: Object) -> None:
         key = key_of(obj)
         self._stop(key)
+        self._statuses.forget(key)
         for counted in [each for each in self.ticks if each[0] == key]:
             del self.ticks[counted]
 
@@ -168,26 +163,14 @@ class ScheduleController:
 
     async def report(self, schedule: Schedule, status: dict[str, Any]) -> bool:
         """Write the status if that is worth it; whether nothing is left to be told."""
-        key = schedule.key
-        running, obj = self._running.get(key), self._followed.objects.get(key)
-        if running is None or obj is None or obj["metadata"]["uid"] != schedule.uid:
-            return True  # its end is on its way
-        before = obj.get("status") or {}
-        if self._followed.says(obj, status):
-            return True
-        if time.monotonic() - running.reported_at < REPORT_SECONDS and news_of(status) == news_of(before):
-            return False
         try:
-            written = await self._writer.status_of(SCHEDULES, key, obj, status)
-        except (ApiError, OSError, TimeoutError) as error:
-            log.warning("the status of schedule %s: %s", key, error)
-            if isinstance(error, ApiError) and error.status in (404, 409):
-                await self._followed.look_again(key, schedule.uid)
-            return False
-        self._followed.remember_status(written, status)
-        running.runner.schedule = replace(running.runner.schedule, raw=written)
-        running.reported_at = time.monotonic()
-        return True
+            whole = await self._statuses.tell(schedule.key, schedule.uid, status)
+        except Gone:
+            return True  # its end is on its way
+        if whole and (running := self._running.get(schedule.key)) is not None:
+            newest = self._followed.objects.get(schedule.key, schedule.raw)
+            running.runner.schedule = replace(running.runner.schedule, raw=newest)
+        return whole
 
     def counted(self, schedule: Schedule, outcome: str, ticks: int) -> None:
         """So many ticks came to this."""

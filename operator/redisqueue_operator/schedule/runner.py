@@ -207,3 +207,17 @@ class ScheduleRunner:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._context.now(), UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSchedule:
+    """A schedule with its task."""
+
+    runner: ScheduleRunner
+    task: asyncio.Task[None]
+
+    @classmethod
+    def start(cls, schedule: Schedule, context: ScheduleContext) -> RunningSchedule:
+        """Inside a running event loop."""
+        runner = ScheduleRunner(schedule, context)
+        return cls(runner, asyncio.create_task(runner.run(), name=f"schedule {schedule.key}"))

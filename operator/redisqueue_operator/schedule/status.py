@@ -55,8 +55,16 @@ def build_status(
     }
     status |= {name: timestamp(moment) for name, moment in moments.items() if moment is not None}
     status |= {"history": list(progress.history)} if progress.history else {}
-    status["conditions"] = list(_conditions(schedule, readiness, previous, timestamp(now)))
+    status["conditions"] = list(_conditions(schedule.generation, readiness, previous, timestamp(now)))
     return status
+
+
+def unusable(generation: int, problem: str, previous: Mapping[str, Any], now: float) -> Json:
+    """The status of one whose spec says nothing usable: what was done by then is kept, nothing is to come."""
+    kept = {part: value for part, value in previous.items() if part != "nextScheduleTime"}
+    readiness = Readiness(False, "InvalidSpec", f"It enqueues nothing: {problem}", acts=True)
+    conditions = list(_conditions(generation, readiness, previous, timestamp(now)))
+    return {**kept, "observedGeneration": generation, "conditions": conditions}
 
 
 def news_of(status: Mapping[str, Any]) -> tuple[object, ...]:
@@ -67,7 +75,7 @@ def news_of(status: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _conditions(
-    schedule: Schedule, readiness: Readiness, previous: Mapping[str, Any], now: str
+    generation: int, readiness: Readiness, previous: Mapping[str, Any], now: str
 ) -> Iterator[Json]:
     stalled = not readiness.ready and readiness.acts
     verdicts: dict[str, Verdict] = {
@@ -80,4 +88,4 @@ def _conditions(
         if stalled
         else (False, "NotStalled", "Nobody needs to act."),
     }
-    yield from dated(verdicts, schedule.generation, previous, now)
+    yield from dated(verdicts, generation, previous, now)

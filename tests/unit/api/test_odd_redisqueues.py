@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+from contextlib import suppress
 from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.odd_redisqueues import odd_redisqueue
-from tests.support.redisqueue_cases import redis_queue, worker
+from tests.support.redisqueue_cases import budget, redis_queue, redrive, schedule, worker
 
 from redisqueue_operator.api import parse, validate
+from redisqueue_operator.budget.resource import parse as parse_budget
 from redisqueue_operator.decide.children import children
+from redisqueue_operator.decide.children.drift import selects
 from redisqueue_operator.decide.children.merge import merged
 from redisqueue_operator.decide.scaling import Policy
+from redisqueue_operator.redrive.resource import parse as parse_redrive
+from redisqueue_operator.schedule.resource import parse as parse_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 OBJECTS = int(os.environ.get("REDISQUEUE_FUZZ_OBJECTS", "4000"))
 SEED = int(os.environ.get("REDISQUEUE_FUZZ_SEED", "1"))
@@ -77,3 +87,53 @@ def test_a_template_that_is_none_is_refused() -> None:
         ValueError, match=r"spec\.worker\.template\.metadata\.labels: 1: must be of type object"
     ):
         parse(worker(template={"metadata": {"labels": 1}}))
+
+
+EXPRESSION = {"key": "team", "operator": "In", "values": ["a"]}
+WHOLE: tuple[tuple[dict[str, Any], Callable[[dict[str, Any]], Any]], ...] = (
+    (
+        redrive(**{"from": "DeadLetter"}, max=1, ratePerSecond=1, match={"reason": "a", "pattern": "b"}),
+        parse_redrive,
+    ),
+    (
+        schedule(queueRef=None, redis={"url": "redis://a"}, queue={"name": "a"}, jitterSeconds=1),
+        parse_schedule,
+    ),
+    (
+        budget(selector={"matchLabels": {"a": "b"}, "matchExpressions": [EXPRESSION]}, cpu="4", memory="8Gi"),
+        parse_budget,
+    ),
+)
+ODD: tuple[Any, ...] = (None, [], {}, [None], "odd", -1, 0.5, True, 10**400)
+
+
+def each_odd(value: Any) -> Iterator[Any]:
+    """The value with each part of it replaced by each odd one, and left out."""
+    yield from ODD
+    for name in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        for odd in each_odd(value[name]):
+            changed = copy.copy(value)
+            changed[name] = odd
+            yield changed
+        changed = copy.copy(value)
+        del changed[name]
+        yield changed
+
+
+@pytest.mark.parametrize(
+    ("whole", "parsed"), WHOLE, ids=lambda each: each["kind"] if isinstance(each, dict) else ""
+)
+def test_what_another_kind_cannot_be_read_is_told_as_such(
+    whole: dict[str, Any], parsed: Callable[[dict[str, Any]], Any]
+) -> None:
+    """Whatever its definition lets pass: any other error would be nobody's news."""
+    whole["metadata"] |= {"uid": "u", "generation": 1}
+    for spec in each_odd(whole["spec"]):
+        try:
+            with suppress(ValueError):
+                known = parsed({**whole, "spec": spec})
+                if parsed is parse_budget:
+                    selects(known.selector, {"a": "b", "team": "a"})
+        except Exception as error:
+            error.add_note(f"spec {spec!r}")
+            raise

@@ -201,6 +201,27 @@ def test_a_status_says_who_got_what_and_lists_no_more_than_fifty(world: World) -
     assert unusable(1, "spec.cpu: no", {}, 0)["conditions"][0]["reason"] == "InvalidSpec"
 
 
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"maxReplicas": []}, "spec.maxReplicas"),
+        ({"selector": {"matchLabels": ["a"]}}, "spec.selector.matchLabels"),
+        (
+            {"selector": {"matchExpressions": [{"key": "a", "operator": "Gt"}]}},
+            "spec.selector.matchExpressions",
+        ),
+        ({"selector": None}, "spec.selector"),
+        ({"memory": "much"}, "spec.memory"),
+    ],
+)
+def test_what_cannot_be_read_names_its_field(spec: dict[str, Any], field: str) -> None:
+    """As definitions of another release may let it pass."""
+    obj = budget(**spec)
+    obj["metadata"] |= {"uid": "u"}
+    with pytest.raises(ValueError, match=field.replace(".", "[.]")):
+        resource.parse(obj)
+
+
 def test_numbers_tell_of_what_is_limited_and_of_queues_that_were_looked_at(world: World) -> None:
     key = world.budget(maxReplicas=3, cpu="1500m")
     assert set(numbers(world.budgets.sharings[key])) == {("limit", "workers", 3), ("limit", "cpu", 1.5)}

@@ -38,7 +38,7 @@ class Server:
 
 def surroundings() -> tuple[Server, Store, NamedQueues, Listing]:
     server, store, scope = Server(), Store(), Scope()
-    named = NamedQueues(server, store)  # type: ignore[arg-type]
+    named = NamedQueues(server, store, scope)  # type: ignore[arg-type]
     listing = Listing(server, store, scope, Coverage(scope), named.notify)  # type: ignore[arg-type]
     return server, store, named, listing
 

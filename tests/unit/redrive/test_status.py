@@ -18,6 +18,7 @@ from redisqueue_operator.redrive.status import (
     running,
     seconds_to_live,
     succeeded,
+    unusable,
     waiting,
 )
 
@@ -36,7 +37,7 @@ def conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 def test_a_life() -> None:
     one = typed(max=7, ratePerSecond=2)
-    waits = build_status(one, waiting("QueueMissing", "no"), {}, 100)
+    waits = build_status(one.generation, waiting("QueueMissing", "no"), {}, 100)
     assert waits["phase"] == "Pending"
     assert "startedAt" not in waits
     assert conditions(waits) == {
@@ -46,11 +47,11 @@ def test_a_life() -> None:
         "Reconciling": ("True", "QueueMissing"),
         "Stalled": ("False", "NotStalled"),
     }
-    runs = build_status(one, running(one, RedriveProgress(3, 1, 9)), waits, 200)
+    runs = build_status(one.generation, running(one, RedriveProgress(3, 1, 9)), waits, 200)
     assert (runs["phase"], runs["moved"], runs["skipped"], runs["remaining"]) == ("Running", 3, 1, 9)
-    held_up = build_status(one, waiting("ConnectionRefused", "refused"), runs, 300)
+    held_up = build_status(one.generation, waiting("ConnectionRefused", "refused"), runs, 300)
     assert (held_up["phase"], held_up["moved"], held_up["startedAt"]) == ("Pending", 3, runs["startedAt"])
-    done = build_status(one, succeeded(one, RedriveProgress(7, 1, 5)), held_up, 400)
+    done = build_status(one.generation, succeeded(one, RedriveProgress(7, 1, 5)), held_up, 400)
     assert done["phase"] == "Succeeded"
     assert (done["startedAt"], done["finishedAt"]) == ("1970-01-01T00:03:20Z", "1970-01-01T00:06:40Z")
     assert conditions(done)["Complete"] == conditions(done)["Ready"] == ("True", "Moved")
@@ -68,14 +69,14 @@ def test_a_life() -> None:
 
 def test_a_dry_run_counts() -> None:
     one = typed(dryRun=True)
-    done = build_status(one, succeeded(one, RedriveProgress(1, 0, 0)), {}, 1)
+    done = build_status(one.generation, succeeded(one, RedriveProgress(1, 0, 0)), {}, 1)
     assert conditions(done)["Complete"] == ("True", "Counted")
     assert done["conditions"][0]["message"] == "1 letter would move."
 
 
 def test_a_failure_is_final_and_says_why() -> None:
     one = typed(match={"pattern": "("})
-    status = build_status(one, failed("PatternInvalid", "missing )"), {}, 1)
+    status = build_status(one.generation, failed("PatternInvalid", "missing )"), {}, 1)
     assert status["phase"] == "Failed"
     assert status["finishedAt"]
     assert conditions(status) == {
@@ -87,14 +88,32 @@ def test_a_failure_is_final_and_says_why() -> None:
     }
 
 
+def test_one_that_cannot_be_read_waits_for_somebody_and_keeps_what_it_has_counted() -> None:
+    one = typed()
+    runs = build_status(one.generation, running(one, RedriveProgress(3, 1, 9)), {}, 200)
+    status = unusable(2, "spec.from: no", runs, 300)
+    assert list(structure.check(status, SCHEMA, "status")) == []
+    assert (status["phase"], status["moved"], status["observedGeneration"]) == ("Pending", 3, 2)
+    assert conditions(status) == {
+        "Complete": ("False", "InvalidSpec"),
+        "Failed": ("False", "NotFailed"),
+        "Ready": ("False", "InvalidSpec"),
+        "Reconciling": ("False", "Finished"),
+        "Stalled": ("True", "InvalidSpec"),
+    }
+    done = build_status(one.generation, succeeded(one, RedriveProgress(7, 1, 5)), status, 400)
+    assert unusable(2, "spec.from: no", done, 500) == done, "what has finished stays so"
+
+
 def test_counters_alone_are_no_news() -> None:
     one = typed()
     some, more = (
-        build_status(one, running(one, RedriveProgress(n, 0, 9)), {"startedAt": "x"}, 1) for n in (1, 2)
+        build_status(one.generation, running(one, RedriveProgress(n, 0, 9)), {"startedAt": "x"}, 1)
+        for n in (1, 2)
     )
     assert some != more
     assert news_of(some) == news_of(more)
-    assert news_of(some) != news_of(build_status(one, waiting("Queued", ""), some, 1))
+    assert news_of(some) != news_of(build_status(one.generation, waiting("Queued", ""), some, 1))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +121,7 @@ def test_counters_alone_are_no_news() -> None:
 )
 def test_how_long_it_stays(ttl: int | None, now: float, left: float | None) -> None:
     one = typed(ttlSecondsAfterFinished=ttl)
-    done = build_status(one, RedriveState("Succeeded", "Moved", ""), {}, 400)
+    done = build_status(one.generation, RedriveState("Succeeded", "Moved", ""), {}, 400)
     assert seconds_to_live(one, done, now) == left
     assert seconds_to_live(one, {}, now) is None
     assert seconds_to_live(one, {**done, "finishedAt": "2027-01-15T08:00:00+99:00"}, now) is None
