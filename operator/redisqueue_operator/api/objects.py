@@ -27,18 +27,22 @@ def conditions_of(status: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]
 
 
 def dated(
-    verdicts: Mapping[str, Verdict],
+    verdicts: Mapping[str, Verdict | None],
     generation: int,
     previous: Mapping[str, Any] | None,
     now: str,
 ) -> Iterator[dict[str, Any]]:
     """Conditions, from verdicts by type: each with the time since when it has its status.
 
-    `previous` is the status before, `now` an RFC 3339 time.
+    `previous` is the status before, `now` an RFC 3339 time. A verdict of None leaves a condition as it was.
     """
     before = conditions_of(previous)
-    for kind, (holds, reason, message) in verdicts.items():
-        status, last = str(holds), before.get(kind, {})
+    for kind, verdict in verdicts.items():
+        if verdict is None:
+            yield before[kind]
+            continue
+        (holds, reason, message), last = verdict, before.get(kind, {})
+        status = str(holds)
         yield {
             "type": kind,
             "status": status,

@@ -171,9 +171,7 @@ class Budgets:
             return None
         name = queue.budget.name
         share = self.sharings[queue.budget].shares.get(rq.key.name)
-        if share is None:
-            return Ceiling(name, None, f"budget {name}: the share is not known yet")
-        return Ceiling(name, share.ceiling, why(share, name))
+        return Ceiling(name, share.ceiling if share is not None else None, why(share, name), share)
 
     def claim(
         self,

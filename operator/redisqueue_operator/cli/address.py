@@ -101,7 +101,7 @@ def located(options: argparse.Namespace, name: str | None) -> Iterator[Place]:
 
 def held_in_cluster(options: argparse.Namespace, rq: RedisQueue) -> str:
     """What the status of the RedisQueue says of its budget. Raises UserError."""
-    from redisqueue_operator.decide.status.conditions import held_by_budget  # noqa: PLC0415 - as below
+    from redisqueue_operator.decide.budget import held_by_budget  # noqa: PLC0415 - as below
 
     found = Kubectl(options).get("redisqueue", rq.key.name, namespace=rq.key.namespace)
     return held_by_budget(found.get("status") or {})

@@ -7,7 +7,7 @@ are stabilized before they come here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from redisqueue_operator.decide.budget.allocation import Allocation, Amount, Limit, less
 
@@ -149,7 +149,21 @@ def owner_of(budgets: Sequence[Selecting]) -> Selecting | None:
     return min(budgets, key=lambda each: (each.created_at, each.name), default=None)
 
 
-def why(share: Allotment, budget: str) -> str:
-    """A share in words."""
+def why(share: Allotment | None, budget: str) -> str:
+    """A share in words; without one it is not known yet."""
+    if share is None:
+        return f"budget {budget}: the share is not known yet"
+    reason = REASONS.get(share.verdict, share.verdict)  # of a status that a newer operator wrote
     part = f", {share.target} are its part" if share.target != share.ceiling else ""
-    return f"budget {budget}: {share.ceiling} of {share.wanted} wanted{part}: {REASONS[share.verdict]}"
+    return f"budget {budget}: {share.ceiling} of {share.wanted} wanted{part}: {reason}"
+
+
+def held_by_budget(status: Mapping[str, Any]) -> str:
+    """Of a RedisQueue's status: which budget leaves it less than it wants, and why; empty where none does."""
+    if budget := status.get("budget"):
+        known = "ceiling" in budget
+        numbers = (budget.get(part, 0) for part in ("ceiling", "share", "wanted", "reason"))
+        return why(Allotment(*numbers) if known else None, budget["name"])
+    decision = status.get("decision") or {}  # all that an older operator, or definition, says
+    held = decision.get("blockedBy") == "Budget" and decision.get("budget")
+    return f"budget {decision['budget']}" if held else ""

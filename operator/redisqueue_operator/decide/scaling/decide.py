@@ -13,6 +13,7 @@ from redisqueue_operator.decide.scaling.need import Need, need_of, rest_of
 from redisqueue_operator.decide.scaling.rates import BUSY_SHARE
 
 if TYPE_CHECKING:
+    from redisqueue_operator.decide.scaling.decision import Ceiling
     from redisqueue_operator.decide.scaling.history import History
     from redisqueue_operator.decide.scaling.policy import Policy
     from redisqueue_operator.observe.facts import Observation, PodObservation
@@ -40,7 +41,7 @@ def decide(
         _by_need(path, need)
     if policy.manual_replicas is not None:
         path.policy, path.to, path.reason = policy, policy.manual_replicas, "ManualReplicas"
-        path.clamps, path.blocked_by, path.budget = [], "", ("", "")
+        path.clamps, path.blocked_by, path.ceiling = [], "", None
     return _decision(path, known), history
 
 
@@ -91,7 +92,7 @@ class _Path:
     blocked_by: str = ""
     wanted: int | None = None
     unbudgeted: int | None = None
-    budget: tuple[str, str] = ("", "")
+    ceiling: Ceiling | None = None
     clamps: list[str] = field(default_factory=list)
     recheck: list[float] = field(default_factory=list)
 
@@ -234,7 +235,7 @@ def _obey_budget(path: _Path, need: Need | None) -> None:
     if path.to <= most:
         return
     path.to, path.reason, path.blocked_by = most, "Budget", ""
-    path.budget = ceiling.budget, ceiling.text
+    path.ceiling = ceiling
     path.clamps.append("Budget")
     if path.to == path.current:
         path.blocked_by = "Budget"
@@ -326,6 +327,5 @@ def _decision(path: _Path, need: Need) -> Decision:
         rates=need.history.rates(),
         schedule=path.policy.bounds.text if path.policy.bounds is not None else "",
         unbudgeted_replicas=path.to if path.unbudgeted is None else path.unbudgeted,
-        budget=path.budget[0],
-        budget_text=path.budget[1],
+        ceiling=path.ceiling,
     )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redisqueue_operator.decide.budget.sharing import Allotment
 
 LIMITS = ("MaxInFlight", "RateLimit")
 """Names of the terms that are ceilings: what `queue.limits` let through."""
@@ -43,6 +47,20 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a RedisQueueBudget leaves a queue, and why."""
+
+    budget: str
+    """Its name; empty while the budgets were not read yet."""
+    most: int | None
+    """Workers; None: no more than there are, its share is not known yet."""
+    text: str
+    """Why, for people."""
+    share: Allotment | None = None
+    """The same as data; None while it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """How many replicas there shall be, and why.
 
@@ -78,10 +96,13 @@ class Decision:
 
     unbudgeted_replicas: int = 0
     """The number that it would be without a RedisQueueBudget."""
-    budget: str = ""
-    """The name of the RedisQueueBudget, where it cuts the number; empty where none does or is known."""
-    budget_text: str = ""
-    """What it says, where it cuts the number."""
+    ceiling: Ceiling | None = None
+    """What its RedisQueueBudget leaves it, where that cuts the number."""
+
+    @property
+    def budget(self) -> str:
+        """The name of the RedisQueueBudget that cuts the number; empty where none does or is known."""
+        return self.ceiling.budget if self.ceiling is not None else ""
 
     @property
     def because(self) -> str:

@@ -54,8 +54,8 @@ def explain(decision: Decision, observation: Observation, policy: Policy) -> lis
     lines.append(_result(decision))
     if decision.reason in ADVISED and decision.wanted_replicas != decision.to_replicas:
         lines.append(f"the rules would choose {decision.wanted_replicas}")
-    if decision.budget_text:
-        lines.append(decision.budget_text)
+    if decision.ceiling is not None:
+        lines.append(decision.ceiling.text)
     if decision.blocked_by:
         lines.append(f"held back: {_blocked(decision, fleet, policy)}")
     if decision.victims:

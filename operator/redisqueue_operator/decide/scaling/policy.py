@@ -11,19 +11,9 @@ from redisqueue_operator.decide.scaling.schedules import Bounds, bounds_at
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import Spec
+    from redisqueue_operator.decide.scaling.decision import Ceiling
 
 Mode = Literal["Auto", "Paused", "UpOnly", "DownOnly", "DryRun", "External"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ceiling:
-    """What a RedisQueueBudget leaves a queue, and why."""
-
-    budget: str
-    """Its name; empty while the budgets were not read yet."""
-    most: int | None
-    """Workers; None: no more than there are, its share is not known yet."""
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.model import RedisQueue
-from redisqueue_operator.api.objects import QUEUE_LABEL, conditions_of
+from redisqueue_operator.api.objects import QUEUE_LABEL, conditions_of, dated
 from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.scaling.live_pods import LivePods, State
 from redisqueue_operator.decide.status import conditions
@@ -14,10 +14,10 @@ from redisqueue_operator.decide.status.worth import rounded, significant
 from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from redisqueue_operator.decide.canary import Rollout
-    from redisqueue_operator.decide.scaling import Decision, Rates
+    from redisqueue_operator.decide.scaling import Ceiling, Decision, Rates
     from redisqueue_operator.decide.scaling.schedules import Bounds
     from redisqueue_operator.observe.facts import ApplyOutcome, Hindrance, Observation, QueueObservation
 
@@ -57,7 +57,7 @@ def build_status(
     if applied.reason == UNREADABLE:
         unknown = Condition("Unknown", UNREADABLE, applied.message)
         verdicts |= dict.fromkeys(("ScalingActive", "Progressing", "Degraded"), unknown)
-    kept = ("queue", "workers", "rates", "decision")
+    kept = ("queue", "workers", "rates", "decision", "budget")
     status: Json = {
         "observedGeneration": generation,
         "replicas": previous.get("replicas", 0),
@@ -68,14 +68,15 @@ def build_status(
         if applied.reason != UNREADABLE:  # unknown is never zero
             _workers(status, policy, observation, decision)
         _counters(status, observation, decision, now)
+        _budget(status, decision.ceiling)
     if policy is not None and policy.bounds is not None:
         status["schedule"] = _schedule(policy, policy.bounds)
     if rollout is not None:
         status["rollout"] = rollout.to_status()
     enough = policy is None or is_enough(observation, decision, policy)
-    status["conditions"] = list(
-        _conditions(_summed_up(verdicts, applied, previous, enough), generation, previous, timestamp(now))
-    )
+    said, before = _summed_up(verdicts, applied, previous, enough), conditions_of(previous)
+    whole = {kind: said.get(kind) or (None if kind in before else NOT_OBSERVED) for kind in KINDS}
+    status["conditions"] = list(dated(whole, generation, previous, timestamp(now)))
     status["state"] = "NotReady" if not applied.ok else _state(status)
     return status
 
@@ -151,6 +152,16 @@ def _counters(status: Json, observation: Observation, decision: Decision, now: f
         status["decision"] = change
 
 
+def _budget(status: Json, ceiling: Ceiling | None) -> None:
+    """What `decide.budget.held_by_budget` reads."""
+    status.pop("budget", None)
+    if ceiling is not None and ceiling.budget:
+        status["budget"] = {"name": ceiling.budget}
+        if (share := ceiling.share) is not None:
+            numbers = {"wanted": share.wanted, "share": share.target, "ceiling": share.ceiling}
+            status["budget"] |= {**numbers, "reason": share.verdict}
+
+
 def _queue(queue: QueueObservation, rates: Rates) -> Json:
     counters: Json = {
         "pending": rounded(queue.pending),
@@ -217,28 +228,6 @@ def _held(decision: Decision, last: Mapping[str, Any]) -> Json:
     elif last.get("reason") != "Budget":
         held.pop("budget", None)
     return held
-
-
-def _conditions(
-    verdicts: Mapping[str, Condition | None], generation: int, previous: Mapping[str, Any], now: str
-) -> Iterable[Json]:
-    """In a fixed order; the transition time moves with the status alone, as metav1.Condition wants it."""
-    before = conditions_of(previous)
-    for kind in KINDS:
-        verdict, last = verdicts.get(kind), before.get(kind)
-        if verdict is None and last is not None:
-            yield last
-            continue
-        status, reason, message = verdict or NOT_OBSERVED
-        since = last["lastTransitionTime"] if last is not None and last["status"] == status else now
-        yield {
-            "type": kind,
-            "status": status,
-            "observedGeneration": generation,
-            "lastTransitionTime": since,
-            "reason": reason,
-            "message": message,
-        }
 
 
 def _state(status: Json) -> str:

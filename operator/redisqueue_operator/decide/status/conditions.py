@@ -6,9 +6,8 @@ A verdict of None leaves the condition as it was: what could not be observed has
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from redisqueue_operator.api.objects import conditions_of
 from redisqueue_operator.decide.scaling.decision import LIMITS
 from redisqueue_operator.decide.scaling.live_pods import is_hung, pod_failures
 from redisqueue_operator.decide.status.ready import Condition
@@ -16,8 +15,6 @@ from redisqueue_operator.decide.status.worth import rounded
 from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from redisqueue_operator.decide.canary import Rollout
     from redisqueue_operator.decide.scaling import Decision, Policy
     from redisqueue_operator.observe.facts import ApplyOutcome, Observation, QueueObservation
@@ -69,15 +66,6 @@ _UNABLE = {
 }
 
 
-LESS = " It has less than it wants: "
-
-
-def held_by_budget(status: Mapping[str, Any]) -> str:
-    """What a status says of the budget that leaves its queue less than it wants; empty where none does."""
-    message = conditions_of(status).get("ScalingActive", {}).get("message", "")
-    return str(message).partition(LESS)[2].rstrip(".")
-
-
 def _choice(policy: Policy) -> str:
     """Who chooses the number of workers. An external autoscaler may do it through `spec.replicas`, too."""
     by_hand = policy.manual_replicas is not None and policy.mode != "External"
@@ -105,8 +93,8 @@ def scaling_active(
         text = f"{text[:-1]}, as spec.scaling.schedules say until {timestamp(policy.bounds.until)}."
     if decision.reason in LIMITS:
         text += f" spec.queue.limits let {decision.limit} of them work ({decision.reason}): more would wait."
-    if decision.budget_text:
-        text += f"{LESS}{decision.budget_text}."
+    if decision.ceiling is not None:
+        text += f" It has less than it wants: {decision.ceiling.text}."
     return Condition("True", policy.mode, text)
 
 

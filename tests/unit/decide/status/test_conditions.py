@@ -9,6 +9,8 @@ import pytest
 from tests.support.observations import Story, fleet, pod, queue, seen, worker
 from tests.support.resources import manifest, redis_queue
 
+from redisqueue_operator.api import definition, structure
+from redisqueue_operator.decide.budget import Allotment, held_by_budget, why
 from redisqueue_operator.decide.canary import Phase, Rollout
 from redisqueue_operator.decide.scaling import Ceiling, Policy
 from redisqueue_operator.decide.status import build_status
@@ -67,8 +69,41 @@ def test_a_queue_that_its_budget_keeps_where_it_is_says_so(idle: int) -> None:
     assert _message(status, "ScalingActive").endswith(
         f"less than it wants: budget shop: {idle} of 10 wanted."
     )
+    assert status["budget"] == {"name": "shop"}, "its share is not known as data"
     manual = dataclasses.replace(policy, manual_replicas=idle)
     assert Story(manual).at(0.0, observation).budget == "", "a person's number wins over it"
+
+
+def test_what_a_budget_leaves_a_queue_is_in_its_status_as_data() -> None:
+    rq, observation, share = redis_queue(), fleet(queue(50), idle=2), Allotment(2, 3, 10, "Waiting")
+    policy = Policy.of(rq.spec, None, Ceiling("shop", 2, why(share, "shop"), share))
+    held = build_status(rq, observation, Story(policy).at(0.0, observation), OK, {}, 1_000_000.0)
+    assert held["budget"] == {"name": "shop", "wanted": 10, "share": 3, "ceiling": 2, "reason": "Waiting"}
+    assert list(structure.check(held, definition.schema()["properties"]["status"], "status")) == []
+    assert held_by_budget(held) == why(share, "shop")
+    assert build_status(rq, None, None, OK, held, 1_000_000.0)["budget"] == held["budget"], "as it was"
+    alone = Policy.of(rq.spec)
+    free = build_status(rq, observation, Story(alone).at(0.0, observation), OK, held, 1_000_000.0)
+    assert "budget" not in free
+    assert held_by_budget(free) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ({}, ""),
+        ({"decision": {"blockedBy": "Budget", "budget": "shop"}}, "budget shop"),
+        ({"decision": {"blockedBy": "", "budget": "shop", "reason": "Budget"}}, ""),
+        ({"budget": {"name": "shop"}}, "budget shop: the share is not known yet"),
+        (
+            {"budget": {"name": "shop", "wanted": 9, "share": 1, "ceiling": 1, "reason": "Later"}},
+            "budget shop: 1 of 9 wanted: Later",
+        ),
+    ],
+    ids=["nothing", "older", "older and free", "not known yet", "newer"],
+)
+def test_what_other_operators_write_of_a_budget_is_read_too(status: dict[str, Any], said: str) -> None:
+    assert held_by_budget(status) == said
 
 
 def test_every_condition_has_what_metav1_asks_for() -> None:
