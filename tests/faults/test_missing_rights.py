@@ -14,7 +14,7 @@ from tests.support.servers import SERVERS
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.holders import expire_leases
-from redis_message_queue.keys import QueueKeys, leases_field
+from redis_message_queue.keys import QueueKeys, held_field
 from redis_message_queue.stats import retire, sample
 from redis_message_queue.trouble import first_word
 from redisqueue_operator.observe.redis.errors import classify
@@ -104,7 +104,7 @@ def user(server: Server, *rights: str) -> Iterator[redis.Redis]:
         admin.flushall()
         admin.lpush(KEYS.pending, "m")
         report(admin)
-        admin.hset(KEYS.workers, leases_field("dead"), f"{2**41} 1")
+        admin.hset(KEYS.workers, held_field("dead"), f"{2**41} 1")
         admin.execute_command("ACL", "SETUSER", "subject", "reset", "on", "nopass", *rights)
     with redis.Redis.from_url(server.url, username="subject", password="any") as client:
         yield client

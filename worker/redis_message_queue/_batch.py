@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis_message_queue import envelope
 from redis_message_queue._request_size import BYTES_AT_ONCE, at_most, parts, size_of
 from redis_message_queue.exceptions import ConfigurationError
-from redis_message_queue.keys import leases_field
+from redis_message_queue.keys import held_field
 from redis_message_queue.limits import Limits, limit_words
 from redis_message_queue.messages import (
     Claim,
@@ -123,7 +123,7 @@ class ConsumerState:
         self._first_numbers = f"{numbers},1{kept}" if options.key_limits not in (None, Limits()) else ""
         worker = options.worker
         self._identity: tuple[str | bytes, ...] = (
-            (worker.id, _worker_json(worker, busy=0, draining=False), leases_field(worker.instance))
+            (worker.id, _worker_json(worker, busy=0, draining=False), held_field(worker.instance))
             if worker
             else (b"", b"", b"")
         )
@@ -233,7 +233,7 @@ class ConsumerState:
         age = "" if oldest_start_age_seconds is None else round(oldest_start_age_seconds * 1000)
         state = _worker_json(worker, busy=busy, draining=draining, tripped=tripped)
         keys = self.options.keys
-        args = (worker.id, self._seen, state, age, leases_field(worker.instance), self._kept_ms)
+        args = (worker.id, self._seen, state, age, held_field(worker.instance), self._kept_ms)
         return Call(script("report"), (keys.workers, keys.versions), args, self._noted)
 
     @property

@@ -14,7 +14,7 @@ from redis_message_queue._batch import RECOVER_ALL, ConsumerState, requests, set
 from redis_message_queue._clock import monotonic
 from redis_message_queue.client_checks import require_one_slot
 from redis_message_queue.consumer_options import ConsumerOptions
-from redis_message_queue.keys import QueueKeys, leases_field
+from redis_message_queue.keys import QueueKeys, held_field
 from redis_message_queue.limits import Limits
 from redis_message_queue.messages import (
     Claim,
@@ -227,5 +227,5 @@ class Consumer:
     def deregister(self) -> None:
         """Remove the worker's field."""
         worker = self._state.worker
-        fields = (worker.id, leases_field(worker.instance)) if worker.instance else (worker.id,)
+        fields = (worker.id, held_field(worker.instance)) if worker.instance else (worker.id,)
         _transport.send(self._client, "hdel", self.keys.workers, *fields)

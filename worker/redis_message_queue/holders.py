@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis_message_queue import _transport
 from redis_message_queue.exceptions import ConfigurationError
-from redis_message_queue.keys import leases_field
+from redis_message_queue.keys import held_field
 from redis_message_queue.operations import Call, as_text, script
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _look(keys: QueueKeys, instance: str, cursor: str, count: int) -> Call[_Part
         lease.notes,
         keys.workers,
     )
-    return Call(script("expire"), names, (leases_field(instance), cursor, count), _read)
+    return Call(script("expire"), names, (held_field(instance), cursor, count), _read)
 
 
 def _read(reply: Any) -> _Part:

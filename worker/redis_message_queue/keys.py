@@ -240,12 +240,12 @@ def has_hash_tag(name: str) -> bool:
     return bool(opened and closed and tag)
 
 
-LEASES_OF = "held:"
+HELD = "held:"
 
 
-def leases_field(instance: str) -> str:
+def held_field(instance: str) -> str:
     """The field of `QueueKeys.workers` with the leases of a process; empty for a process without instance."""
-    return LEASES_OF + instance if instance else ""
+    return HELD + instance if instance else ""
 
 
 def purged(key: str) -> str:

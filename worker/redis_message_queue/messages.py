@@ -92,7 +92,7 @@ class WorkerIdentity:
     """Who claims: shown in the queue's hash of workers, so that an operator can protect or retire it.
 
     `instance` tells this process from every other one, also from those before and after it under the same id.
-    With it Redis keeps account of the leases of the process: see `holders.expire_leases`.
+    With it Redis keeps account of what the process holds: see `holders.expire_leases`.
     """
 
     id: str

@@ -15,7 +15,7 @@ from redis_message_queue import _transport
 from redis_message_queue._transport import over_fresh, over_fresh_async
 from redis_message_queue.client_checks import is_cluster
 from redis_message_queue.exceptions import ConfigurationError
-from redis_message_queue.keys import LEASES_OF
+from redis_message_queue.keys import HELD
 from redis_message_queue.operations import Call, Text, as_text, milliseconds, script
 from redis_message_queue.trouble import is_elsewhere
 
@@ -285,10 +285,8 @@ def _queue_sample(reply: Sequence[Any]) -> QueueSample:
     time_ms, pending, processing, completed, failed, dead, in_flight, expired = map(int, words[:8])
     deadline, delayed, delayed_due, due, counter = words[8:]
     fields = [(as_text(field), value) for field, value in zip(reply[2::2], reply[3::2], strict=True)]
-    leased = [(field, value) for field, value in fields if field.startswith(LEASES_OF)]
-    workers = (
-        _worker_state(field, value, time_ms) for field, value in fields if not field.startswith(LEASES_OF)
-    )
+    held = [(field, value) for field, value in fields if field.startswith(HELD)]
+    workers = (_worker_state(field, value, time_ms) for field, value in fields if not field.startswith(HELD))
     return QueueSample(
         pending=pending,
         in_flight=in_flight,
@@ -305,7 +303,7 @@ def _queue_sample(reply: Sequence[Any]) -> QueueSample:
         time_ms=time_ms,
         workers=tuple(sorted((w for w in workers if w is not None), key=lambda worker: worker.id)),
         versions=_versions(reply[1]),
-        holders=tuple(sorted(Holder(field.removeprefix(LEASES_OF), int(value)) for field, value in leased)),
+        holders=tuple(sorted(Holder(field.removeprefix(HELD), int(value)) for field, value in held)),
     )
 
 
