@@ -229,7 +229,9 @@ async def test_a_duplicate_whose_reply_was_lost_is_one_again(
     gateway = face.gateway(retry_initial_delay_seconds=0.001, retry_max_delay_seconds=0.002)
     queue = face.queue(gateway=gateway)
     redis_client.set(KEYS.deduplication("k"), holder, ex=60)
-    chances = itertools.cycle([1, 0, 1, 1])  # it gets there, its reply is lost, and the same again is answered
+    chances = itertools.cycle(
+        [1, 0, 1, 1]
+    )  # it gets there, its reply is lost, and the same again is answered
     dice: Any = SimpleNamespace(random=chances.__next__)
     flaky(face, gateway, dice)
     named = holder.decode() if holder.isalnum() else None

@@ -310,3 +310,16 @@ def test_one_that_was_kept_comes_before_others_of_all_lanes(
     end(redis_client, [begun])
     assert len(one_by_one(redis_client, 13, **options)) == 12 - len(others)
     assert left(redis_client) == set()
+
+
+@pytest.mark.parametrize("lane", [b"3", b"9k", b"1\xff", b"2\x00k"])
+async def test_what_is_no_lane_holds_nothing_up(face: Face, redis_client: redis.Redis, lane: bytes) -> None:
+    await face.call(face.queue().enqueue, "laned", limit_key="k")
+    redis_client.rpush(KEYS.pending, b'\x1eRMQ1:{"id":"odd","lane":"' + lane + b'","payload":"odd"}')
+    consumer = face.consumer("{jobs}", key_limits=Limits(max_in_flight=1))
+    claims = (await face.call(consumer.claim, 2)).claims
+    assert len(claims) == 2
+    ended = [Settlement(claim, Outcome.DEAD) for claim in claims]
+    assert (await face.call(consumer.settle, ended)).applied == (True, True)
+    queue = face.queue(client=face.client(decode_responses=True))
+    assert len(await face.call(queue.dead_letters)) == 2

@@ -301,7 +301,9 @@ def test_an_unhandled_claim_goes_back_to_the_front(redis_client: redis.Redis) ->
 
 
 @pytest.mark.parametrize("leased", [True, False], ids=["leased", "plain"])
-async def test_patience_without_end_is_as_good_as_any(face: Face, redis_client: redis.Redis, leased: bool) -> None:
+async def test_patience_without_end_is_as_good_as_any(
+    face: Face, redis_client: redis.Redis, leased: bool
+) -> None:
     lease = {"message_visibility_timeout_seconds": 30} if leased else {}
     endless = {"retry_budget_seconds": 2**64, "message_wait_interval_seconds": 2**64}
     queue = face.queue(gateway=face.gateway(**endless, **lease))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -303,3 +304,40 @@ def test_what_can_be_kept_of_a_value(value: object, told: Result | None) -> None
 
 async def test_of_an_id_that_no_key_can_have_nothing_is_known(face: Face) -> None:
     assert await face.call(face.queue().result, "\ud800", timeout_seconds=0) is None
+
+
+@pytest.mark.parametrize("message_id", [r"\ud800", r"x \ud83d{}", r"\u00e9 {\"state\":"])
+@pytest.mark.parametrize("key", ["", ',"key":"k"'], ids=["", "key"])
+async def test_what_has_an_id_that_no_key_can_have_is_settled(
+    face: Face, redis_client: redis.Redis, message_id: str, key: str
+) -> None:
+    stored = f'\x1eRMQ1:{{"id":"{message_id}","payload":"x"{key}}}'
+    consumer = face.consumer("{jobs}", results_ttl_seconds=60, max_delivery_count=1)
+    for outcome in (Outcome.DONE, Outcome.DEAD, Outcome.CANCELLED):
+        redis_client.lpush(KEYS.pending, stored)
+        (claim,) = (await face.call(consumer.claim, 1)).claims
+        ended = Settlement(claim, outcome, result=results.completed(outcome.value))
+        assert (await face.call(consumer.settle, [ended])).applied == (True,)
+        told = await face.call(face.queue().result, json.loads(f'"{message_id}"'))
+        assert told.value == outcome.value
+    redis_client.lpush(KEYS.pending, stored)  # and it spends its deliveries
+    assert len((await face.call(consumer.claim, 1)).claims) == 1
+    let_leases_expire(redis_client, KEYS)
+    assert (await face.call(consumer.claim, 1)).dead_lettered == 1
+
+
+@pytest.mark.foreign_keys("others have one, and the queue's name makes ours look like theirs")
+async def test_a_result_stands_under_its_own_key_whatever_the_queue_is_called(
+    face: Face, redis_client: redis.Redis
+) -> None:
+    name = '{jobs} {"state":1}'
+    queue, consumer = face.queue(name), face.consumer(name, results_ttl_seconds=60)
+    redis_client.rpush("{jobs}", "of", "others")
+    await face.call(queue.enqueue, "x", message_id="a")
+    (claim,) = (await face.call(consumer.claim, 1)).claims
+    await face.call(consumer.settle, [done(claim, 5)])
+    assert (await face.call(queue.result, "a")).value == 5
+    await face.call(queue.enqueue, "x", message_id="b")
+    assert await face.call(queue.cancel, "b") == "removed"
+    assert (await face.call(queue.result, "b")).state == "cancelled"
+    assert redis_client.lrange("{jobs}", 0, -1) == [b"of", b"others"]

@@ -255,13 +255,15 @@ class ConsumerState:
             for stored in given_up
             if (marker := envelope.marker_of(self.options.keys, stored))
         ]
-        ids = [envelope.decode(stored).id or "" for _, stored in held]
+        ids = [envelope.sayable(envelope.decode(stored).id or "") for _, stored in held]
         return Call(script("free"), tuple(marker for marker, _ in held), tuple(ids), int) if held else None
 
     def _result(self, one: Settlement) -> str:
-        """The key and the text of what is kept of a message; "" where there is nothing to keep."""
-        claim = one.claim
-        return f"{self._results}{claim.id} {one.result}" if one.result and claim.id else ""
+        """What is kept of a message, with its key; "" where there is nothing to keep."""
+        if not (one.result and one.claim.id):
+            return ""
+        key = self._results + envelope.sayable(one.claim.id)
+        return f"{len(key.encode())} {key}{one.result}"
 
     def _settle_id(self, settlements: Sequence[Settlement]) -> str:
         # The same settlements give the same id, so a caller repeats a call by calling again.

@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from redis_message_queue import _io, results, validation
+from redis_message_queue import _io, envelope, results, validation
 from redis_message_queue._admin import find, read_letters, take_letters
 from redis_message_queue._cancelling import cancel
 from redis_message_queue._processing import Op, Out, elapsed_ms
@@ -81,7 +81,7 @@ class LookingQueue(BaseQueue):
         validation.check(timeout_seconds=timeout_seconds)
         read = results.reader_for(type)
         sender = self._sender_for("result()")
-        text = wait_for_result(sender, self.key.result(results.sayable(message_id)), timeout_seconds)
+        text = wait_for_result(sender, self.key.result(envelope.sayable(message_id)), timeout_seconds)
         return None if text is None else read(text)
 
     def cancel(self, message_id: str) -> Cancellation:

@@ -228,6 +228,11 @@ def unwrap(stored: MessageData, *, strict: bool = False) -> Envelope:
     return message
 
 
+def sayable(message_id: str) -> str:
+    """The id as it can be sent: JSON can say one that UTF-8 cannot."""
+    return message_id if message_id.isascii() else message_id.encode(errors="replace").decode()
+
+
 def key_of(stored: str | bytes) -> str | None:
     """The key that an envelope names; None where it names none."""
     key = (_content(stored) or {}).get("key")

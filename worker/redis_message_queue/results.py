@@ -67,11 +67,6 @@ def _without_value(error: BaseException) -> str:
     )
 
 
-def sayable(message_id: str) -> str:
-    """The id as a key can have it: no message has one that is not, and whoever asks for it is told so."""
-    return message_id.encode(errors="replace").decode()
-
-
 def reader_for(kind: Any) -> Callable[[Text], Result]:
     """What reads the text of a result; a value that was returned becomes one of `kind`, unless that is None.
 

@@ -225,7 +225,9 @@ def test_a_wrong_argument_of_leases_is_named(options: dict[str, Any]) -> None:
 @FACES
 @pytest.mark.parametrize("name", ["name", "key_separator"])
 def test_a_text_that_cannot_be_sent_is_named(face: Any, name: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"'{name}' must be a text that UTF-8 can say, got 'caf\\udce9'"):
+    with pytest.raises(
+        ConfigurationError, match=rf"'{name}' must be a text that UTF-8 can say, got 'caf\\udce9'"
+    ):
         build(face, **{name: SURROGATE})
     with pytest.raises(ConfigurationError, match="'dead_letter_queue' must be a text"):
         face.RedisGateway(

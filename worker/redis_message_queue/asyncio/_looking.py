@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from redis_message_queue import results, validation
+from redis_message_queue import envelope, results, validation
 from redis_message_queue.asyncio import _io
 from redis_message_queue.asyncio._admin import find, read_letters, take_letters
 from redis_message_queue.asyncio._cancelling import cancel
@@ -81,7 +81,7 @@ class LookingQueue(BaseQueue):
         validation.check(timeout_seconds=timeout_seconds)
         read = results.reader_for(type)
         sender = self._sender_for("result()")
-        text = await wait_for_result(sender, self.key.result(results.sayable(message_id)), timeout_seconds)
+        text = await wait_for_result(sender, self.key.result(envelope.sayable(message_id)), timeout_seconds)
         return None if text is None else read(text)
 
     async def cancel(self, message_id: str) -> Cancellation:

@@ -17,9 +17,9 @@ from redis_message_queue.enqueue import (
     several,
 )
 from redis_message_queue.envelope import default_deduplication_key
+from redis_message_queue.payload import is_several
 from redis_message_queue.redrive import RedriveOptions, RedriveProgress, RepairReport
 from redis_message_queue.stats import QueueStats, sample_call
-from redis_message_queue.payload import is_several
 from redis_message_queue.validation import noting_names
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@
 --       flight or 0, and 1 at the first claim, with commas, or - for none; where results are kept, for how many ms, and the prefix of their keys
 --       2 worker id or '', 3 the worker's state to start from (JSON), 4 field for the leases of its process or '',
 --       then for each settlement: stored, `token outcome delay-ms failed` (1 if the handler did), and of what is given up its
---       deduplication marker or '', reason, detail (also of what was cancelled); where results are kept, `key text` or ''. Instead of a large message
+--       deduplication marker or '', reason, detail (also of what was cancelled); where results are kept, `length key text` (see result) or ''. Instead of a large message
 --       its first bytes, and behind `failed` the end of its lease as granted and its length
 -- reply nil if a message that was not sent is not found: then nothing was done, and all of them are to be sent. Else one
 --       string, which clients read faster than a list: words, a line feed, the claimed messages end to end; or if they
@@ -362,7 +362,7 @@ elseif count > 0 and fresh == '1' and not retired then
     tell('dead', stored, 'MaxDeliveries', '', deliveries)
     trim_records()
     local id = results ~= '' and id_of(stored) or ''
-    if id ~= '' then keep_result(results .. id .. ' {"state":"failed","reason":"MaxDeliveries"}', results_ttl) end
+    if id ~= '' then keep_text(results .. id, '{"state":"failed","reason":"MaxDeliveries"}', results_ttl) end
   end
   local function drop(stored)
     local drops = drop_cancelled(keys, stored, results_ttl)

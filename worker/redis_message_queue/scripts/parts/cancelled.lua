@@ -17,8 +17,9 @@ end
 
 -- How it ended, for an hour, or as long as results are kept.
 local function keep_cancelled(mark, when, ttl)
-  local text = ' {"state":"cancelled","reason":"cancelled ' .. when .. '"}'
-  keep_result(string.gsub(mark, '^%d+ ', '', 1) .. text, math.max(tonumber(ttl) or 0, 3600000))
+  local text = '{"state":"cancelled","reason":"cancelled ' .. when .. '"}'
+  local key = string.gsub(mark, '^%d+ ', '', 1)
+  keep_text(key, text, math.max(tonumber(ttl) or 0, 3600000))
 end
 
 -- For a claim: whether the message at the head of processing is never to be started. Then it is out.
