@@ -232,6 +232,7 @@ async def test_room_is_made_for_each_large_letter_and_it_is_gone_when_progress_i
         ({"source": "pending"}, ConfigurationError, "'source' must be one of 'dead_letter', 'failed'"),
         ({"max_messages": 0}, ConfigurationError, "'max_messages' must be positive"),
         ({"per_second": 0}, ConfigurationError, "'per_second' must be positive"),
+        ({"per_second": 5e-324}, ConfigurationError, "'per_second' must not be below 3.17"),
         ({"max_payload_bytes": 0}, ConfigurationError, "'max_payload_bytes' must be positive"),
         ({"match": "x"}, TypeError, "'match' must be callable"),
         ({"record": " "}, ConfigurationError, "'record' must be a non-empty string"),

@@ -119,7 +119,7 @@ RULES: Mapping[str, Rule] = {
     "count": Rule("an int", above=0, most=_MOST_OF_SERVER),
     "start": Rule("an int", least=0, most=_MOST_OF_SERVER),
     "max_messages": _LIMIT,
-    "per_second": Rule("a number", optional=True, above=0),
+    "per_second": Rule("a number", optional=True, above=0, least=1 / LONGEST_DELAY_SECONDS),
     "match": _CALLBACK,
     "make_room": _CALLBACK,
     "dry_run": _FLAG,

@@ -62,11 +62,17 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--context", metavar="NAME", help="of kubectl, for rq/NAME and Secrets")
 
 
+# More of a queue no server holds.
+_MOST = 10**9
+_DIGITS = 100  # and leading zeros; Python refuses to read thousands
+
+
 def count(text: str) -> int:
     """An int above zero, for argparse."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
+    number = int(text) if text.isdecimal() and len(text) <= _DIGITS else 0
+    if not 1 <= number <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0, and at most {_MOST}")
+    return number
 
 
 def rate(text: str) -> float:

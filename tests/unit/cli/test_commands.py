@@ -46,3 +46,10 @@ def test_a_folder_of_handlers_that_is_not_there_is_wrong_usage(capsys: pytest.Ca
         main(["local", "queue.yaml", "--handler-path", "/nope"])
     assert ended.value.code == 2
     assert "argument --handler-path: '/nope' is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "²", "9" * 20, "9" * 5000], ids=lambda text: text[:20])
+def test_a_count_that_no_server_has_is_wrong_usage(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["peek", "jobs", f"--count={text}"])
+    assert f"'{text}' is not a whole number above 0, and at most 1000000000" in capsys.readouterr().err
