@@ -205,13 +205,18 @@ def _problem(result: Any) -> str | None:
         return f"a {type_name(result)} that nobody enters; remove the @contextmanager"
     if isinstance(result, _FUNCTIONS):
         return f"a {type_name(result)} that nobody calls; call it, or does a decorator lack its parentheses?"
-    if inspect.isgenerator(result) or inspect.isasyncgen(result) or isinstance(result, (map, filter)):
+    if inspect.isgenerator(result) or inspect.isasyncgen(result) or _is_lazy(result):
         return f"a {type_name(result)} that nobody iterates over; do the work before returning"
     if isinstance(result, BaseException) or (isinstance(result, type) and issubclass(result, BaseException)):
         return f"{type_name(result) if isinstance(result, BaseException) else result.__name__}; raise it"
     if _runs(result) or _may_be_under_way(result):
         return f"a {type_name(result)} that nobody waits for; wait for it before returning"
     return None
+
+
+def _is_lazy(result: Any) -> bool:
+    """Whether it calls or goes through something only as somebody goes through it."""
+    return isinstance(result, (map, filter, zip, enumerate)) or type(result).__module__ == "itertools"
 
 
 def _is_open(one: Any) -> bool:
@@ -237,4 +242,8 @@ def _may_be_under_way(result: Any) -> bool:
     if is_future and hasattr(type(result), "cancel"):
         result.cancel()  # the message comes again
     pools = sys.modules.get("multiprocessing.pool")
-    return is_future or isinstance(result, Awaitable) or bool(pools and isinstance(result, pools.ApplyResult))
+    return (
+        is_future
+        or isinstance(result, Awaitable)
+        or bool(pools and isinstance(result, (pools.ApplyResult, pools.IMapIterator)))
+    )

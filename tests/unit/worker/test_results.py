@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import functools
 import io
+import itertools
 import multiprocessing.pool
 import subprocess
 import sys
@@ -56,6 +57,8 @@ class Promise:
         (lambda: threading.Thread(target=print), "a Thread that nobody waits for"),
         (lambda: multiprocessing.Process(target=print), "a Process that nobody waits for"),
         (lambda: map(print, [1]), "a map that nobody iterates over"),
+        (lambda: itertools.starmap(print, [(1,)]), "a starmap that nobody iterates over"),
+        (lambda: zip(generator(), [1], strict=True), "a zip that nobody iterates over"),
         (lambda: Retry(1), "Retry; raise it"),
         (lambda: Retry, "Retry; raise it"),
         (lambda: DeadLetter("no"), "DeadLetter; raise it"),
@@ -83,6 +86,10 @@ def test_what_is_under_way_is_cancelled_where_that_is_possible() -> None:
     asyncio.run(scenario())
     with multiprocessing.pool.ThreadPool(1) as pool, pytest.raises(NotDone, match="nobody waits for"):
         finished(pool.apply_async(sorted, ([],)))
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        for under_way in (pool.imap(sorted, [[]]), pool.imap_unordered(sorted, [[]])):
+            with pytest.raises(NotDone, match="nobody waits for"):
+                finished(under_way)
 
 
 @pytest.mark.parametrize("result", [None, 0, "", b"x", [], {}, (1,), object(), print, int, io.StringIO()])
