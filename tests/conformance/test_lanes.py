@@ -323,3 +323,14 @@ async def test_what_is_no_lane_holds_nothing_up(face: Face, redis_client: redis.
     assert (await face.call(consumer.settle, ended)).applied == (True, True)
     queue = face.queue(client=face.client(decode_responses=True))
     assert len(await face.call(queue.dead_letters)) == 2
+
+
+@pytest.mark.foreign_keys("another type stands under the name of what limits count")
+async def test_who_has_no_limits_needs_not_what_they_count_by(face: Face, redis_client: redis.Redis) -> None:
+    queue = face.queue()
+    await face.call(queue.enqueue_many, ["a", "b"], limit_key="k")
+    redis_client.sadd(KEYS.lanes.held, "alien")
+    for expected in (b"a", b"b"):
+        async with face.process(queue) as payload:
+            assert payload == expected
+    assert redis_client.llen(KEYS.processing) == 0

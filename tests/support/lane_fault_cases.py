@@ -197,6 +197,7 @@ LANE_OPERATIONS = {
     "claim one from lanes": Operation(
         claim_one, lanes_with_others_lost_and_due, kept=("lost", "due", *ALL_KINDS)
     ),
+    "claim one of those in lanes": Operation(claim_one, lanes, kept=ALL_KINDS),
     "claim from lanes without lease": Operation(
         claim_plain_and_move, lanes, kept=ALL_KINDS, reply=True, leases=False
     ),

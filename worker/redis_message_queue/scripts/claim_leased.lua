@@ -122,6 +122,10 @@ local function body()
     --#include undo
     --#include lanes
     --#include stage
+    -- Read before the lanes are written to, too.
+    call('LLEN', keys.processing)
+    call('HGET', keys.tokens, '')
+    call('HGET', keys.counts, '')
     local time = call('TIME')
     stage(lanes, 1, nil, time[1] * 1000000 + time[2], now, tonumber(call('GET', keys.counter)) or 0)
   end
@@ -142,7 +146,7 @@ local function body()
   if lane_of(stored) then -- taken over, it may still be counted for its limit key
     --#include lanes
     --#include give_back
-    give_back({ turns = lanes.turns, in_flight = KEYS[1] .. ':held' }, { stored })
+    pcall(give_back, { turns = lanes.turns, in_flight = KEYS[1] .. ':held' }, { stored }) -- no claim fails because of that
   end
   if claims[1] then
     remember(stored, token)
