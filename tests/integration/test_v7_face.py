@@ -37,7 +37,7 @@ DIFFERENT |= {
     f"RedisMessageQueue max_{kind}_length #{number}"
     for kind in ("completed", "failed")
     for number, value in enumerate(VALUES)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0 and value != 1000
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 and value != 1000
 }
 _ASYNC_DOUBLE = next(number for number, value in enumerate(VALUES) if isinstance(value, AsyncMock))
 DIFFERENT_IN_THE_SYNC_FACE = {
