@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BACKOFF_SECONDS = (0.5, 1, 2, 3)
 WATCH_SECONDS = 300
 OPENED_AT_ONCE = 32
+END_SECONDS = 10.0
+"""kopf, once it is to end, has that long until its watchers are cancelled again."""
 IDLE_SECONDS = 0.5
 
 
@@ -161,7 +163,9 @@ async def watch(
     coverage: Coverage,
 ) -> None:
     """Watch until `stop`; `ready` says that kopf runs. Raises when the API server refuses us for good."""
-    await kopf.operator(
+    # Begun before kopf, which cancels at its end whatever was begun after it.
+    stopped = asyncio.create_task(stop.wait())
+    runs = kopf.operator(
         registry=registry_for(store, notify, relisted, coverage),
         settings=settings(scope),
         standalone=True,
@@ -172,6 +176,26 @@ async def watch(
         ready_flag=ready,
         stop_flag=stop,
     )
+    running = asyncio.create_task(runs)
+    try:
+        await asyncio.wait([stopped, running], return_when=asyncio.FIRST_COMPLETED)
+        await _ended(running)
+    finally:
+        stopped.cancel()
+        running.cancel()
+
+
+async def _ended(running: asyncio.Task[None]) -> None:
+    """Wait until kopf has ended. Raises what ended it.
+
+    One that ends since a watcher has failed cancels the others together with what tells them to pause. Whose
+    request is under way takes the one for the other, and goes on; and kopf would wait for it for ever.
+    """
+    while not (await asyncio.wait([running], timeout=END_SECONDS))[0]:
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("watcher for "):
+                task.cancel()
+    await running
 
 
 def quiet_logs() -> None:
