@@ -90,7 +90,7 @@ def _decoded(text: Any, name: str) -> bytes:
 
 
 def text_of(file: Path | str) -> str:
-    """The text of a file, of standard input where that is `-`. Raises DefinitionError, which names the file."""
+    """The text of a file; `-` is standard input. Raises DefinitionError, which names the file."""
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:

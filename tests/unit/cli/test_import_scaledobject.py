@@ -195,7 +195,7 @@ UNKNOWN: dict[str, Callable[[dict[str, Any]], Any]] = {
     ),
     "spec.triggers[1]": lambda spec: spec["triggers"].append({"type": "cron", "metadata": {}}),
     "spec.maxReplicaCount": lambda spec: spec.update(maxReplicaCount=5000),
-    "spec.pollingInterval": lambda spec: spec.update(pollingInterval=True),
+    "spec.cooldownPeriod": lambda spec: spec.update(cooldownPeriod=True),
     "spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleUp.policies": lambda spec: spec.update(
         advanced={"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": {"policies": "Pods"}}}}
     ),

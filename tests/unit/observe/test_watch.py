@@ -32,7 +32,7 @@ async def test_a_watcher_that_goes_on_when_it_is_cancelled_does_not_keep_a_dead_
         await asyncio.wait([task])
         raise ConnectionError("why it has ended")
 
-    monkeypatch.setattr(watch.kopf, "operator", operator)
+    monkeypatch.setattr("redisqueue_operator.observe.watch.kopf.operator", operator)
     monkeypatch.setattr(watch, "END_SECONDS", 0.05)
     stop, ready, scope = asyncio.Event(), asyncio.Event(), Scope()
     watches = asyncio.create_task(

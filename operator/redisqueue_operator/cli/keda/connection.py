@@ -156,7 +156,7 @@ def addresses(given: Parameters, mode: str) -> list[str]:
 
 
 def hosted(address: str) -> str:
-    """host:port of an address. Raises NotConvertible for what is none, without the words: they may be secret."""
+    """host:port of an address. Raises NotConvertible for what is none, or more: a login may stand in it."""
     text = address.strip()
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")

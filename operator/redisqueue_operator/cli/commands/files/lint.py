@@ -84,7 +84,8 @@ class Finding:
     def line(self) -> str:
         """For a person, on a terminal: the object's name, the field, what is wrong, the value."""
         places = "".join(f"{one}: " for one in (self.name, self.field) if one is not None)
-        return harmless(f"{places}{self.message}") + ("" if self.value is None else f" (it is {self.value!r})")
+        value = "" if self.value is None else f" (it is {self.value!r})"
+        return harmless(f"{places}{self.message}{value}")
 
 
 def findings(file: str, item: dict[str, Any], problems: Iterable[Problem]) -> list[Finding]:
