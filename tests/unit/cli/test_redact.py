@@ -33,6 +33,8 @@ def redacted(item: Any, *texts: str, is_operator: bool = False) -> tuple[Any, li
         {"data": {"password": CANARY}},
         {"spec": {"match": {"field": "user", "equals": CANARY}}},
         {"spec": {"payload": f"to {CANARY}"}},
+        {"csi": {"volumeAttributes": {"password": CANARY}}},
+        {"flexVolume": {"options": {"clientSecret": CANARY}}},
         {"spec": {"payload": {"to": [{CANARY: 1}, CANARY]}}},
         {"url": f"rediss://user:{CANARY}@redis:6379"},
         {"url": f"redis://:{CANARY}@redis"},

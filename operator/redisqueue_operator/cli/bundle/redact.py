@@ -26,6 +26,8 @@ _NAMES = (
     r"(?:passw(?:or)?d|passphrase|pwd|token|secret(?:[_-]?(?:access[_-]?)?key)?|(?:api|access|private)[_-]?key"
     r"|credentials?)"
 )
+_NAMED_SECRET = re.compile(rf".*{_NAMES}", re.IGNORECASE)
+"""A field such as a volume's attribute `password`, but none that says where one is: `passwordKey`."""
 _QUOTE = r"\\*[\"']"
 """Also in JSON that is a text of JSON, as a message that a handler logs."""
 _URL = re.compile(r"""(://)[^\s/@]{0,256}:(?:(?!://)[^\s"'<>]){0,4096}@""")
@@ -63,6 +65,8 @@ class Redactor:
                 continue
             if name == _MESSAGE:
                 result[name] = REMOVED
+            elif isinstance(value, str) and _NAMED_SECRET.fullmatch(name):
+                result[name] = self._remove(value)
             elif name in _WORDS and isinstance(value, list):
                 result[name] = [self._remove(word) for word in value]
             elif name in _NAMED_VALUES and isinstance(value, list):
