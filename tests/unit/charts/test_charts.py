@@ -246,7 +246,8 @@ def test_names_that_yaml_reads_as_something_else_stay_names(helm: Helm, name: st
 
     def made(name: str) -> list[str]:
         named = {"watchNamespaces": [name], "priorityClassName": name, "serviceAccount.name": name}
-        values = {**dict.fromkeys(on, True), **named, "page.hosts": ["a.example.com"], "crds.install": False}
+        values: dict[str, Any] = {**dict.fromkeys(on, True), **named}
+        values |= {"page.hosts": ["a.example.com"], "crds.install": False}
         settings = [f"--set-json={key}={json.dumps(value)}" for key, value in values.items()]
         target = ("--namespace", name, "--kube-version=1.34.0")
         text = helm.run("template", name, CHARTS / OPERATOR, *target, *settings)

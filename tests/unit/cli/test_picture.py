@@ -41,7 +41,8 @@ def lines(
 
 def test_messages_of_a_queue_that_cannot_be_read_are_not_none() -> None:
     lost = LiveQueue("lost", None, "WRONGTYPE")
-    heads = [lines(LiveView(queues, (), AT))[0] for queues in ((lost,), (QUEUE, lost), (QUEUE,), ())]
+    shown: tuple[tuple[LiveQueue, ...], ...] = ((lost,), (QUEUE, lost), (QUEUE,), ())
+    heads = [lines(LiveView(queues, (), AT))[0] for queues in shown]
     assert [head.split("  ")[1] for head in heads] == [
         "1 queue, ? pending, 1 cannot be read",
         "2 queues, 12 pending, 1 cannot be read",
