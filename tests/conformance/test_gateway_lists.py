@@ -66,7 +66,7 @@ async def test_what_cannot_be_asked_is_named(face: Face, redis_client: redis.Red
     gateway = face.gateway()
     redis_client.rpush(DEAD, "a")
     for ids, error, text in (
-        ("abc", TypeError, "'envelope_ids' must be several ids"),
+        ("abc", TypeError, "'envelope_ids' must be an iterable of ids, got str"),
         ([1], TypeError, "'envelope_ids' must be strings, got int"),
         (["a", "a"], ConfigurationError, "'envelope_ids' must not be empty nor equal"),
         ([""], ConfigurationError, "'envelope_ids' must not be empty nor equal"),
