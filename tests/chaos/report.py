@@ -12,7 +12,7 @@ from tests.simulate.plot import BUCKETS, GAP, RIGHT, ROW, WIDTH, drawing, placed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LEFT, LANE = 130, 16
+LEFT, LANE = 160, 16
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
