@@ -15,6 +15,7 @@ import yaml
 from tests.support.apps import APPS, ASKED_FOR, JOURNAL, SAVED, copy_of, site, without_picture
 from tests.support.cluster import provider, wait_until
 from tests.support.programs import output_of
+from tests.support.story import merged
 
 from redis_message_queue import RedisMessageQueue
 
@@ -66,11 +67,12 @@ class Deployed:
 
     def apply(self, **spec: Any) -> None:
         """Its RedisQueue, with the image."""
-        base = {"redis": {"url": self.story.redis_url}, "queue": {"name": self.app}}
-        spec["worker"] = {"image": self.image, "env": self.environment(), **spec["worker"]}
-        manifest = self.story.manifest()
-        manifest["spec"] = {**base, **spec, "queue": {**base["queue"], **spec.get("queue", {})}}
-        self.story.cluster.apply(manifest)
+        base = {
+            "redis": {"url": self.story.redis_url},
+            "queue": {"name": self.app},
+            "worker": {"image": self.image, "env": self.environment()},
+        }
+        self.story.cluster.apply(self.story.manifest() | {"spec": merged(base, spec)})
 
     def has_worker(self) -> None:
         """Wait for one that is ready."""
