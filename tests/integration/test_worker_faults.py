@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 SLOTS = 4
-IN_HAND = 2 * SLOTS  # what is prefetched counts
+IN_HAND = 4 * SLOTS  # what is prefetched counts
 # Long enough for a machine that has more to do than this test, whose processes may have to wait.
 LEASE_SECONDS = 6
 

@@ -8,6 +8,7 @@ kept for the next call. It belongs to its pool all the while: closing the client
 from __future__ import annotations
 
 import select
+from contextlib import suppress
 from functools import lru_cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from redis.exceptions import ResponseError
 from redis_message_queue._clock import NEVER, check_deadline, deadline_at, monotonic
 from redis_message_queue._local_state import ForgottenAtFork
 from redis_message_queue.operations import Call, Push
-from redis_message_queue.trouble import is_elsewhere
+from redis_message_queue.trouble import AWAY, is_elsewhere
 
 if TYPE_CHECKING:
     from redis_message_queue.operations import Text
@@ -124,7 +125,7 @@ def _measured() -> bool:
     return bool(get_observability_instance().is_enabled())
 
 
-def _packed(call: Call[Any] | Push, connection: Any) -> bytes:
+def packed(call: Call[Any] | Push, connection: Any) -> bytes:
     """What is sent of a call, in the encoding of the connection."""
     encoder = connection.encoder
     encoding = encoder.encoding, encoder.encoding_errors
@@ -178,7 +179,7 @@ async def ask_async(kept: KeptConnection, call: Call[Any] | Push) -> Any:
         connection = await kept.pool.get_connection()
     answered = False
     try:
-        request = [_packed(call, connection)]
+        request = [packed(call, connection)]
         if deadline_at.get() is not NEVER:
             check_deadline()
         try:
@@ -237,6 +238,32 @@ def _hang_up(connection: Any) -> None:
     connection.disconnect()
 
 
+# -- a connection for several calls that overlap, of threads alone --
+
+
+def lend(kept: KeptConnection) -> Any:
+    """The connection that is kept, or one of its pool: to be given back by `give_back` or `hang_up`."""
+    connection, fresh = kept.take()
+    if fresh:
+        return connection
+    if connection is not None:
+        kept.pool.release(connection)
+    return kept.pool.get_connection()
+
+
+def give_back(kept: KeptConnection, connection: Any) -> None:
+    """Keep it: it has answered to all that was sent."""
+    if not kept.keep(connection):
+        kept.pool.release(connection)
+
+
+def hang_up(kept: KeptConnection, connection: Any) -> None:
+    """Close it, whatever it has not answered to."""
+    with suppress(*AWAY):
+        connection.disconnect()
+    kept.pool.release(connection)
+
+
 # -- The sync face, written by worker/sync_face.py from what is above: change that. --
 
 
@@ -249,7 +276,7 @@ def ask(kept: KeptConnection, call: Call[Any] | Push) -> Any:
         connection = kept.pool.get_connection()
     answered = False
     try:
-        request = [_packed(call, connection)]
+        request = [packed(call, connection)]
         if deadline_at.get() is not NEVER:
             check_deadline()
         try:

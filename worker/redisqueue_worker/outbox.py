@@ -5,20 +5,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from redis import ResponseError
-
-from redis_message_queue._clock import monotonic
-from redis_message_queue.consumer import Due, Outcome, settlements_at_once
-from redis_message_queue.trouble import described, is_final
+from redis_message_queue.consumer import Outcome, settlements_at_once
 from redisqueue_worker.logs import TRACEBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from redis_message_queue.consumer import Claim, Consumer, Settlement, SettleReply
-    from redisqueue_worker.claim_timing import ClaimTiming
+    from redis_message_queue.consumer import Settlement
     from redisqueue_worker.metrics import Metrics
     from redisqueue_worker.retry_policy import Failure
 
@@ -51,15 +46,17 @@ class Refused:
 class Outbox:
     """The results that Redis has not taken yet.
 
-    A batch that was sent is repeated as it was until it is answered, or Redis would take it for news. One
-    that is refused is cut in halves, until what is to blame is alone; that is tried again in growing pauses.
+    What was sent is answered in that order. A batch without an answer is repeated as it was, or Redis would
+    take it for news. One that is refused is cut in halves, until what is to blame is alone; that is tried
+    again in growing pauses.
     """
 
     def __init__(self) -> None:
         self._new: dict[object, Settlement] = {}
         self._suspects: deque[list[Settlement]] = deque()
         self._refused: dict[object, Refused] = {}
-        self._sent: list[Settlement] = []
+        self._sent: deque[list[Settlement]] = deque()
+        self._unanswered: deque[list[Settlement]] = deque()
         self._since: dict[object, float] = {}
         self._taken_at = 0.0
         self.keeps_results = False
@@ -77,39 +74,56 @@ class Outbox:
 
     def next(self, now: float) -> list[Settlement]:
         """What to send; empty when there is nothing, or nothing yet."""
-        if not self._sent:
-            due = None
-            if self._refused:
-                due = next((one for one in self._refused.values() if one.next_at <= now), None)
+        due = None
+        if self._refused:
+            due = next((one for one in self._refused.values() if one.next_at <= now), None)
+        batch: list[Settlement] = []
+        if self._unanswered:  # and as suspicious as it was
+            batch = self._unanswered.popleft()
+        else:
             self.suspicious = bool(self._suspects or due)
             if self._suspects:
-                self._sent = self._suspects.popleft()
+                batch = self._suspects.popleft()
             elif due:
-                self._sent = [due.settlement]
+                batch = [due.settlement]
             elif self._new:
-                new = [*self._new.values()]
-                self._sent = settlements_at_once(new)
-                if len(self._sent) == len(new):
-                    self._new.clear()
-                else:
-                    for settlement in self._sent:
-                        del self._new[settlement.claim.lease]
-        return self._sent
+                batch = self._together()
+        if batch:
+            self._sent.append(batch)
+        return batch
+
+    def _together(self) -> list[Settlement]:
+        """Of the new ones, those that go in one request."""
+        new = [*self._new.values()]
+        batch = settlements_at_once(new)
+        if len(batch) == len(new):
+            self._new.clear()
+        else:
+            for settlement in batch:
+                del self._new[settlement.claim.lease]
+        return batch
 
     def taken(self, settlements: Sequence[Settlement], now: float) -> None:
-        """Redis has answered for these."""
+        """Redis has answered for these, which were sent first."""
         for settlement in settlements:
             self._since.pop(settlement.claim.lease, None)
         for settlement in settlements if self._refused else ():
             self._refused.pop(settlement.claim.lease, None)
-        self._sent, self._taken_at = [], now
+        self._taken_at = now
+        if settlements:
+            self._sent.popleft()
+
+    def lost(self) -> None:
+        """Redis has answered for nothing of what is under way."""
+        self._unanswered.extendleft(reversed(self._sent))
+        self._sent.clear()
 
     def refuse(self, now: float, *, claiming: bool) -> Refused | None:
-        """Redis refuses what was sent; what it refuses alone.
+        """Redis refuses what was sent first; what it refuses alone.
 
         `claiming`: a claim went with it, which may be to blame: the same is sent once more without one.
         """
-        batch, self._sent = self._sent, []
+        batch = self._sent.popleft()
         if claiming:
             self._suspects.appendleft(batch)
         elif len(batch) > 1:
@@ -129,13 +143,18 @@ class Outbox:
             refused.next_at = 0.0
 
     @property
+    def new(self) -> int:
+        """How many results were not sent yet."""
+        return len(self._new)
+
+    @property
     def is_plain(self) -> bool:
-        """Whether there are results, and none of them was sent or refused before."""
-        return bool(self._new) and not (self._sent or self._suspects or self._refused)
+        """Whether none of the results has to be sent once more."""
+        return not (self._unanswered or self._suspects or self._refused)
 
     def waiting(self, now: float) -> bool:
         """Whether there is something to send."""
-        return bool(self._sent or self._suspects or self._new) or (self.next_at or now + 1) <= now
+        return bool(self._unanswered or self._suspects or self._new) or (self.next_at or now + 1) <= now
 
     @property
     def next_at(self) -> float | None:
@@ -147,7 +166,8 @@ class Outbox:
     def untried(self, since: float) -> bool:
         """Whether there is something that Redis was not asked to take since then."""
         tried = all(one.tried_at >= since for one in self._refused.values())
-        return bool(self._sent or self._suspects or self._new) or not tried
+        left = self._sent or self._unanswered or self._suspects or self._new
+        return bool(left) or not tried
 
     @property
     def crowded(self) -> bool:
@@ -222,114 +242,3 @@ def count_settled(
         elif settlement.outcome not in _COMES_AGAIN:
             ended += 1
     return ended
-
-
-T = TypeVar("T")
-SETTLE, CLAIM, DEREGISTER = "settle (EVALSHA consume)", "claim (EVALSHA consume)", "deregister (HDEL)"
-
-
-class Calls:
-    """The calls of one thread; all but `settle` and `unless_refused` raise what the consumer raises.
-
-    Args:
-        connect: a Consumer on a connection of this thread's own.
-
-    Attributes:
-        unanswered: a claim was sent and its reply has not come.
-    """
-
-    def __init__(
-        self, connect: Callable[[], Consumer], outbox: Outbox, timing: ClaimTiming, metrics: Metrics
-    ) -> None:
-        self._connect = connect
-        self._outbox = outbox
-        self._timing = timing
-        self._metrics = metrics
-        self._consumer: Consumer | None = None
-        self._command = "connect"  # what was asked last
-        self._refusals = 0  # of what the rest can do without
-        self.unanswered = False
-
-    def consumer(self, command: str) -> Consumer:
-        """The consumer, to be asked this: a word for it and, in brackets, what is sent."""
-        if self._consumer is None:
-            self._command = "connect"
-            self._consumer = self._connect()
-        self._command = command
-        return self._consumer
-
-    def settle(
-        self, batch: list[Settlement], wanted: int, *, in_hand: int = 0, due: Due = Due.FIRST
-    ) -> SettleReply | None:
-        """Settle and claim in one call; None when a result was refused, which the outbox sees to then."""
-        self.unanswered = self.unanswered or wanted > 0
-        consumer = self.consumer(SETTLE if batch else CLAIM)
-        try:
-            reply = consumer.settle(batch, claim=wanted, in_hand=in_hand, due=due)
-        except ResponseError as error:
-            if not batch or not is_final(error):
-                raise
-            self._metrics.redis_errors += 1
-            refused = self._outbox.refuse(monotonic(), claiming=wanted > 0)
-            if refused:
-                self._tell(
-                    "Redis refuses a result, trying it again alone",
-                    error,
-                    refused.times,
-                    message_id=refused.settlement.claim.id,
-                    outcome=refused.settlement.outcome.value,
-                    pause_seconds=refused.next_at - refused.tried_at,
-                )
-            return None
-        if wanted:
-            self.unanswered = False
-        return reply
-
-    def recover(self) -> Sequence[Claim]:
-        """What the claim without an answer was given after all."""
-        claims = self.consumer(CLAIM).recover()
-        self.unanswered = False
-        return claims
-
-    def deregister(self) -> None:
-        """Take the worker out of the queue's table."""
-        self.consumer(DEREGISTER).deregister()
-
-    def unless_refused(self, command: str, ask: Callable[[Consumer], object]) -> None:
-        """Ask for what the rest can do without: a refusal is told, and keeps no message."""
-        consumer = self.consumer(f"{command} (EVALSHA {command})")
-        try:
-            ask(consumer)
-        except ResponseError as error:
-            if not is_final(error):
-                raise
-            self._refusals += 1
-            self._metrics.redis_errors += 1
-            self._tell("Redis refuses, going on without", error, self._refusals)
-
-    def failed(self, error: Exception) -> None:
-        """Tell that a call failed, and plan when to try again."""
-        pause = self._timing.failed(monotonic())
-        self._metrics.redis_errors += 1
-        what = "Redis refuses, trying again" if is_final(error) else "Redis does not answer, trying again"
-        self._tell(what, error, self._timing.failures, pause_seconds=round(pause, 3))
-
-    def answered_again(self, *, in_flight: int) -> None:
-        """Redis has answered to all that was asked, after it did not."""
-        log.info("Redis answers again", extra={"failures": self._timing.failures, "in_flight": in_flight})
-        self._timing.answered()
-        self._outbox.hurry()
-
-    def left(self, error: Exception, *, in_flight: int) -> None:
-        """Tell that the worker leaves after its last call has failed."""
-        what = "Redis refuses" if is_final(error) else "Redis does not answer"
-        self._tell(f"{what}: leases are left to expire", error, 1, in_flight=in_flight)
-
-    def _tell(self, what: str, error: Exception, times: int, **fields: object) -> None:
-        level = logging.WARNING if times in (1, 2, 4, 8) or times % 16 == 0 else logging.DEBUG
-        known = {
-            "command": self._command,
-            "error": f"{type(error).__name__}: {described(error)}",
-            "failures": times,
-        }
-        log.log(level, what, extra={**known, **fields})

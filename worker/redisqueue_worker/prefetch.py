@@ -21,6 +21,8 @@ LONGEST_WAIT_SECONDS = 1.0
 _LONGEST_HANDLER_SECONDS = 0.05
 _SHORTEST_HANDLER_SECONDS = 1e-6
 _MOST_MESSAGES = 64
+# Where they take less than two calls do, calls overlap, and so much is in hand that each has enough to carry.
+_QUICK_CALLS, _QUICK_TIMES, _MOST_QUICK_MESSAGES = 2, 3, 256
 # What is shorter than this is not worth a pause: the consumer loop itself takes as long.
 _SHORTEST_LINGER_SECONDS = 0.0002
 # At most so long, and such a part of a handler's time: where slots wait for the call, and where none does.
@@ -65,6 +67,19 @@ class Prefetch:
         return max(0, self._slots + self._beyond - running)
 
     @property
+    def is_quick(self) -> bool:
+        """Whether slots get through what they have while two calls are answered, and there is more to do."""
+        mean = self._mean_seconds
+        if not (self._ahead and self.saturated) or mean is None:
+            return False
+        return mean <= min(_LONGEST_HANDLER_SECONDS, _QUICK_CALLS * self._call_seconds)
+
+    @property
+    def share(self) -> int:
+        """How many messages each of two calls that overlap is to bring."""
+        return (self._slots + self._beyond) // 2
+
+    @property
     def linger_seconds(self) -> float:
         """How long a result waits for others to go along in one call, while other handlers run.
 
@@ -77,6 +92,8 @@ class Prefetch:
     @property
     def _beyond(self) -> int:
         """How many messages to have beyond the slots: what these get through until a call is answered."""
+        if self.is_quick:
+            return min(_QUICK_TIMES * self._slots, _MOST_QUICK_MESSAGES)
         mean = self._mean_seconds
         if not (self._ahead and self.saturated) or mean is None or mean > _LONGEST_HANDLER_SECONDS:
             return 0

@@ -309,7 +309,7 @@ class Ending:
         if recycle and not self.told_to_stop():
             end_descendants(CHILDREN_SECONDS)
             listener = self.health.hand_over() if self.health else None
-            log.info("starting afresh", extra={**self._fields, "settled": self.loop.settled_total})
+            log.info("starting afresh", extra={**self._fields, "settled": self.loop.deliveries.settled_total})
             self._settle(deregister=False)
             start_afresh(self.snapshot, listener)
         code = self.drained if self._settle(deregister=True) else EXIT_FORCED

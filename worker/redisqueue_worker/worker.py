@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from redis_message_queue._clock import monotonic
 from redis_message_queue._timer import THREAD_NAME
-from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.leases import LeaseKeeper
+from redis_message_queue.pipelined import PipelinedConsumer
 from redisqueue_worker.circuit_breaker import Breaker
 from redisqueue_worker.claim_timing import Burst
 from redisqueue_worker.consumer_loop import ConsumerLoop
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
 
+    from redis_message_queue.consumer import WorkerIdentity
     from redisqueue_worker.effective_policy import EffectivePolicy
     from redisqueue_worker.handlers import Handler
     from redisqueue_worker.metrics import Metrics
@@ -241,9 +242,9 @@ class Worker:
         for thread in (self._wakeup, self._loop):
             thread.start()
 
-    def _consumer(self, identity: WorkerIdentity | None = None) -> Consumer:
+    def _consumer(self, identity: WorkerIdentity | None = None) -> PipelinedConsumer:
         settings = self._settings
-        return Consumer(
+        return PipelinedConsumer(
             settings.connection.connect(),
             settings.queue,
             key_separator=settings.key_separator,
@@ -329,7 +330,7 @@ class Worker:
         if self._timeouts.has_abandoned:
             reason = "a handler cannot be stopped"
         else:
-            reason = self._recycler.reached(self._loop.settled_total)
+            reason = self._recycler.reached(self._loop.deliveries.settled_total)
         if reason:
             log.info("time to start afresh", extra={"reason": reason})
         return bool(reason)
@@ -344,7 +345,7 @@ class Worker:
         if self._burst is None or self._state.phase is not Phase.RUNNING:
             return False
         oldest = self._in_flight.oldest_age_seconds()
-        self._burst.look(monotonic(), ended=self._loop.ended_total, oldest_age_seconds=oldest)
+        self._burst.look(monotonic(), ended=self._loop.deliveries.ended_total, oldest_age_seconds=oldest)
         return self._burst.is_over
 
     # ---- the end -------------------------------------------------------------------

@@ -52,6 +52,7 @@ def test_what_was_sent_is_repeated_as_it_was() -> None:
     sent = outbox.next(0.0)
     outbox.add(result(2), 0.0)
     for _ in range(9):
+        outbox.lost()
         assert outbox.next(1.0) is sent
     outbox.taken(sent, 1.0)
     assert [one.claim.token for one in outbox.next(1.0)] == ["2"]
@@ -126,12 +127,45 @@ def test_it_is_hopeless_only_when_nothing_was_taken_for_long() -> None:
 
 
 def test_only_what_is_new_may_wait_for_others() -> None:
-    assert not Outbox().is_plain, "there is nothing"
     outbox = outbox_of(result(1), result(2))
     assert outbox.is_plain
     batch = outbox.next(0.0)
     outbox.add(result(3), 0.0)
+    outbox.lost()
     assert not outbox.is_plain, "what was sent and not answered is repeated at once"
+    assert outbox.next(0.0) == batch
     outbox.refuse(0.0, claiming=True)
     assert not outbox.is_plain, "and so is what was refused"
-    outbox.taken(batch, 0.0)
+    outbox.taken(outbox.next(0.0), 0.0)
+    assert outbox.is_plain
+    assert outbox.new == 1
+
+
+def test_batches_under_way_are_answered_in_turn_and_repeated_as_they_were() -> None:
+    outbox = outbox_of(result(1), result(2))
+    first = outbox.next(0.0)
+    outbox.add(result(3), 0.0)
+    second = outbox.next(0.0)
+    outbox.add(result(4), 0.0)
+    outbox.lost()
+    assert outbox.untried(1.0)
+    assert [outbox.next(1.0), outbox.next(1.0)] == [first, second]
+    assert not outbox.waiting(1.0) or outbox.new == 1
+    outbox.taken(first, 1.0)
+    assert outbox.oldest_seconds(1.0) == 1.0, "the second was not answered"
+    outbox.lost()
+    assert [outbox.next(2.0), outbox.next(2.0)] == [second, [result(4)]]
+
+
+def test_one_of_two_batches_under_way_is_refused() -> None:
+    outbox = outbox_of(result(1))
+    first = outbox.next(0.0)
+    outbox.add(result(2), 0.0)
+    second = outbox.next(0.0)
+    outbox.refuse(0.0, claiming=False)
+    outbox.lost()
+    assert outbox.next(0.0) == second, "it may have been taken: it goes first, as it was"
+    assert not outbox.suspicious
+    outbox.taken(second, 0.0)
+    assert outbox.next(60.0) == first
+    assert outbox.suspicious

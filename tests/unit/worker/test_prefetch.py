@@ -44,8 +44,9 @@ def test_a_result_waits_longer_where_messages_were_prefetched_for_the_slots() ->
         (16, 0.01, 0.0005, 5),  # 16 slots get through 4 in the 2.5 ms that results linger and a call takes
         (16, 0.01, 0.005, 13),
         (4, 0.01, 0.0005, 2),
-        (16, 0.00001, 0.0005, 16),  # as many as there are slots
-        (100, 0.00001, 0.0005, 64),
+        (16, 0.00101, 0.0005, 14),
+        (16, 0.00099, 0.0005, 48),  # less than two calls take: two calls overlap
+        (100, 0.00001, 0.0005, 256),
         (16, 0.06, 0.0005, 0),  # nobody would notice
         (1, 0.00001, 0.0005, 0),  # one at a time
     ],
@@ -67,3 +68,14 @@ def test_nothing_is_claimed_ahead_where_limits_count_what_begins() -> None:
         known.called(0.001)
         known.took(0.001)
         assert (known.room(0) > 4) is ahead
+
+
+def test_calls_overlap_where_handlers_are_quicker_than_two_of_them() -> None:
+    quick = prefetch(16, 0.00099)
+    assert quick.is_quick
+    assert 2 * quick.share == quick.room(0) == 64
+    assert not prefetch(16, 0.00101).is_quick
+    assert not prefetch(16, 0.00099, saturated=False).is_quick, "one call brings all there is"
+    assert not prefetch(16).is_quick, "nothing is known of handlers yet"
+    assert not prefetch(16, 0.06, call_seconds=0.05).is_quick, "nothing is prefetched for such"
+    assert not prefetch(1, 0.00099).is_quick, "one at a time"
