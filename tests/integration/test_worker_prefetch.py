@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.worker_process import KEYS, WorkerProcess, counters, eventually, publish
 
 from redis_message_queue import envelope
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import redis
+
+    from redisqueue_worker.embedded_redis import EmbeddedRedis
 
 SLOTS = 4
 
@@ -36,6 +39,32 @@ def test_a_drain_gives_back_in_order_what_no_slot_has_begun_with(
     assert sorted(handled) == sent[: len(handled)], "each was handled once"
     after = counters(redis_client)
     assert (after.processing, after.in_flight, redis_client.hlen(KEYS.delivery_counts)) == (0, 0, 0)
+
+
+def test_where_calls_take_longer_than_handlers_two_of_them_have_enough_to_carry(
+    tmp_path: Path, redis_server: EmbeddedRedis, redis_client: redis.Redis
+) -> None:
+    sent = [f"{number:05}" for number in range(20_000)]
+    publish(redis_client, *sent)
+    with (
+        FaultProxy(redis_server.port, lambda _: Fault.DELAY) as proxy,
+        WorkerProcess(tmp_path, proxy.url, "brief", concurrency=SLOTS) as worker,
+    ):
+        found = [eventually(lambda: in_hand(redis_client, more_than=2 * SLOTS), "a second call brings more")]
+        found += [redis_client.llen(KEYS.processing) for _ in range(500)]
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    assert max(found) <= 4 * SLOTS
+    assert 1 < max(map(int, worker.noted("peaks"))) <= SLOTS, "none runs beyond the slots"
+    handled = worker.noted("tally")
+    assert waiting(redis_client) == sent[len(handled) :], "none was begun out of turn"
+    assert sorted(handled) == sent[: len(handled)], "each was handled once"
+
+
+def in_hand(client: redis.Redis, *, more_than: int) -> int | None:
+    """How many messages the worker has; None where that is not more."""
+    number = client.llen(KEYS.processing)
+    return number if number > more_than else None
 
 
 def waiting(client: redis.Redis) -> list[str] | None:

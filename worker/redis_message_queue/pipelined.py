@@ -112,7 +112,9 @@ class PipelinedConsumer(Consumer):
                 raise
         try:
             reply = self._reply_to(attempt)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, exceptions.ResponseError):
+                self._read_off()
             self.abandon()
             raise
         self._under_way.popleft()
@@ -162,10 +164,26 @@ class PipelinedConsumer(Consumer):
             return True
         if isinstance(error, exceptions.TimeoutError):
             return False
-        if isinstance(error, exceptions.ResponseError) and not is_elsewhere(error):
-            return False
+        if isinstance(error, exceptions.ResponseError):
+            if not is_elsewhere(error):
+                return False
+            self._read_off()
         self._hang_up()
         return True
+
+    def _read_off(self) -> None:
+        """Wait for all replies but the first: what is repeated while it is on its way is done twice."""
+        if not self._line:
+            return
+        for _ in range(1, len(self._under_way)):
+            try:
+                self._line[1].read_response(disable_decoding=True)
+            except exceptions.ResponseError:
+                continue
+            except AWAY:
+                self._hang_up()
+                return
+        self._put_back()
 
     def _put_back(self) -> None:
         if self._line:

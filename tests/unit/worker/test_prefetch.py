@@ -44,7 +44,7 @@ def test_a_result_waits_longer_where_messages_were_prefetched_for_the_slots() ->
         (16, 0.01, 0.0005, 5),  # 16 slots get through 4 in the 2.5 ms that results linger and a call takes
         (16, 0.01, 0.005, 13),
         (4, 0.01, 0.0005, 2),
-        (16, 0.00101, 0.0005, 14),
+        (16, 0.00101, 0.0005, 13),
         (16, 0.00099, 0.0005, 48),  # less than two calls take: two calls overlap
         (100, 0.00001, 0.0005, 256),
         (16, 0.06, 0.0005, 0),  # nobody would notice
