@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from tests.support.fault_proxy import Answer, At, Fault, FaultProxy, nothing
 from tests.support.queues import let_leases_expire, payloads, publish
+from tests.support.waiting import eventually
 
 from redis_message_queue.consumer import Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
@@ -216,3 +217,45 @@ def test_a_client_whose_commands_somebody_sees_gets_one_after_the_other(
         handled, _ = handle_all(consumer)
     assert {*seen} <= {"EVALSHA", "EVAL"}
     check(redis_client, handled)
+
+
+def test_what_one_lost_claim_was_given_is_told_though_asking_for_the_next_fails(
+    proxy: FaultProxy, redis_client: redis.Redis
+) -> None:
+    with client_of(proxy.url, 0) as client:
+        consumer = consumer_of(client)
+        consumer.claim(0)  # the server knows the script
+        publish(redis_client, KEYS, *SENT[:6])
+        for _ in range(2):
+            consumer.send((), 3, in_hand=1)
+        eventually(lambda: redis_client.llen(KEYS.processing) == 6, "both are carried out")
+        consumer.abandon()
+        proxy.rule = At(1, lambda _: Fault.CUT_AFTER, WORK)
+        recovered = consumer.recover()
+        assert len(recovered) == 3
+        assert consumer.unresolved == 1
+        recovered += consumer.recover()
+    assert sorted(claim.payload for claim in recovered) == [sent.encode() for sent in SENT[:6]]
+
+
+def test_what_was_claimed_with_nothing_in_hand_is_repeated_before_another_claim(
+    proxy: FaultProxy, redis_client: redis.Redis
+) -> None:
+    with client_of(proxy.url, 0) as client:
+        consumer = consumer_of(client)
+        consumer.claim(0)  # the server knows the script
+        publish(redis_client, KEYS, "deadly")
+        lost = consumer_of(redis_client).claim(1).claims[0]
+        publish(redis_client, KEYS, *SENT[:2])
+        proxy.rule = At(0, lambda _: TROUBLE["for now"], WORK)
+        for _ in range(2):  # the first does nothing, the second brings what was sent
+            consumer.send((), 2, in_hand=1)
+        with pytest.raises(redis.ResponseError):
+            consumer.receive()
+        redis_client.zadd(KEYS.lease_deadlines, {lost.stored: 1}, xx=True)
+        proxy.rule = At(0, lambda _: Fault.CUT_AFTER, WORK)  # the repeat of the first brings what came back
+        with pytest.raises(redis.ConnectionError):
+            consumer.settle((), 2, in_hand=0)
+        alone = consumer.settle((), 2, in_hand=0).claimed.claims
+        assert [(claim.payload, claim.kept) for claim in alone] == [(b"deadly", False)]
+        assert [claim.payload for claim in consumer.recover()] == [sent.encode() for sent in SENT[:2]]

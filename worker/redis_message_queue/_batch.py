@@ -206,10 +206,13 @@ class ConsumerState:
         return SettleReply(tuple(applied[place] for place in range(len(applied))), claimed)
 
     def lost(self, attempt: Attempt) -> None:
-        """Note that the call raised: the next claim repeats it under the same id."""
+        """Note that the call raised: the next claim repeats it under the same id, before any other.
+
+        Else what was claimed with nothing in hand would come once another repeat has brought more.
+        """
         if attempt.claim_id:
             with self._lock:
-                self._unresolved.append(attempt.claim_id)
+                self._unresolved.appendleft(attempt.claim_id)
 
     def renewals(self, claims: Sequence[Claim]) -> list[Call[tuple[bool, ...]]]:
         """Extend the leases of `claims`."""

@@ -162,14 +162,19 @@ class Consumer:
             logger.debug("Deduplication keys of dead letters are left to expire: %s", error)
 
     def recover(self) -> tuple[Claim, ...]:
-        """What claims with a lost reply were given, and nothing new: to be released when a worker stops."""
+        """What claims with a lost reply were given, and nothing new: to be released when a worker stops.
+
+        Where asking for one of several fails, that is what the others before it were given: ask again.
+        """
         recovered: list[Claim] = []
         for _ in range(self._state.unresolved):
             attempt = self._state.begin((), RECOVER_ALL, fresh=False)
             try:
                 reply = _transport.execute(self._client, attempt.whole)
-            except BaseException:
+            except BaseException as error:
                 self._state.lost(attempt)
+                if recovered and isinstance(error, AWAY):  # nobody would be given these once more
+                    break
                 raise
             recovered.extend(self._state.done(attempt, reply).claimed.claims)
         return tuple(recovered)
