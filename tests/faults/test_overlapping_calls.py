@@ -45,8 +45,9 @@ def proxy(redis_server: EmbeddedRedis) -> Iterator[FaultProxy]:
         yield proxy
 
 
-def client_of(url: str, retries: int, socket_timeout: float = 60) -> redis.Redis:
-    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), retries), socket_timeout=socket_timeout)
+def client_of(url: str, retries: int, socket_timeout: float = 60, **options: int) -> redis.Redis:
+    retry = Retry(NoBackoff(), retries)
+    return redis.Redis.from_url(url, retry=retry, socket_timeout=socket_timeout, **options)
 
 
 def consumer_of(client: redis.Redis, **options: object) -> PipelinedConsumer:
@@ -185,6 +186,23 @@ def test_a_second_call_is_sent_before_the_first_is_answered(
     assert in_time == [True]
     assert given == [sent.encode() for sent in SENT[:6]], "and they are answered in turn"
     assert proxy.connections == 1
+
+
+def test_a_health_check_that_falls_due_between_them_takes_no_reply(
+    redis_server: EmbeddedRedis, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, KEYS, *SENT[:6])
+    with client_of(redis_server.url, 2, health_check_interval=3600) as client:
+        consumer = consumer_of(client)
+        consumer.claim(0)
+        consumer.send((), 3, in_hand=1)
+        eventually(lambda: redis_client.llen(KEYS.processing) == 3, "the first is carried out")
+        _, connection = consumer._line  # type: ignore[misc]
+        connection.next_health_check = 0
+        consumer.send((), 2, in_hand=1)
+        for part in SENT[:3], SENT[3:5]:
+            given = [claim.payload for claim in consumer.receive().claimed.claims]
+            assert given == [sent.encode() for sent in part]
 
 
 def test_what_is_given_up_is_given_again(redis_server: EmbeddedRedis, redis_client: redis.Redis) -> None:

@@ -84,7 +84,9 @@ class PipelinedConsumer(Consumer):
             return
         try:
             connection = self._connection()
-            connection.send_packed_command([packed(attempt.call, connection)])
+            # Where a reply is on its way, the PING of a health check would take it for its own.
+            alone = len(self._under_way) == 1
+            connection.send_packed_command([packed(attempt.call, connection)], check_health=alone)
         except AWAY:
             self._hang_up()
 
