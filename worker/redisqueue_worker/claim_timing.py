@@ -66,9 +66,13 @@ class ClaimTiming:
         """Something that the queue's other watchers wait for has changed."""
         self._report_at = 0.0
 
+    def is_report_due(self, now: float) -> bool:
+        """Whether to report."""
+        return now >= self._report_at
+
     def report_due(self, now: float) -> bool:
         """Whether to report; if so, the next report is planned."""
-        if now < self._report_at:
+        if not self.is_report_due(now):
             return False
         self._report_at = now + REPORT_SECONDS
         return True

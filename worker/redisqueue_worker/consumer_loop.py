@@ -217,6 +217,19 @@ class ConsumerLoop(threading.Thread):
         """One round: report if due, then settle and claim in one call."""
         if now < self._timing.retry_at:
             return
+        if not self._calls.under_way:  # else it would take a connection more
+            self._see_to_the_rest(now)
+        if self._overlaps(now):
+            self._overlap()
+        elif self._calls.under_way:
+            self._receive()
+        else:
+            self._call(now)
+        if self._timing.failures:  # everything was answered
+            self._calls.answered_again(in_flight=len(self._in_flight))
+
+    def _see_to_the_rest(self, now: float) -> None:
+        """What comes before settling and claiming."""
         if self._timing.failures:  # first renew, so that the next claim cannot reclaim our own messages
             leased = [*self._in_flight.leased(), *self.deliveries.kept]
             self._calls.unless_refused("renew", lambda consumer: consumer.renew(leased))
@@ -226,16 +239,8 @@ class ConsumerLoop(threading.Thread):
         if succession := self._succession:  # before the first claim
             self._calls.unless_refused("expire", lambda _: succession.give_back())
             self._succession = None
-        if self.deliveries.kept and not self._calls.under_way:
+        if self.deliveries.kept:
             self.deliveries.release_kept(all_of_them=self._draining.is_set())
-        if self._overlaps():
-            self._overlap()
-        elif self._calls.under_way:
-            self._receive()
-        else:
-            self._call(now)
-        if self._timing.failures:  # everything was answered
-            self._calls.answered_again(in_flight=len(self._in_flight))
 
     def _call(self, now: float) -> None:
         """Settle and claim, and wait for the answer."""
@@ -249,8 +254,10 @@ class ConsumerLoop(threading.Thread):
         elif self._calls.unanswered:  # and claiming no more: what that claim was given goes back
             self.deliveries.release(self._calls.recover())
 
-    def _overlaps(self) -> bool:
+    def _overlaps(self, now: float) -> bool:
         """Whether a call is sent before the one before is answered: where Redis is what slots wait for."""
+        if self._timing.is_report_due(now):
+            return False
         calm = not (self._draining.is_set() or self.deliveries.kept or self._circuit.state.tripped)
         answering = not (self._timing.failures or self._calls.unanswered) and self.outbox.is_plain
         return calm and answering and self._prefetch.is_quick and self._calls.may_overlap()
