@@ -205,6 +205,23 @@ def test_a_health_check_that_falls_due_between_them_takes_no_reply(
             assert given == [sent.encode() for sent in part]
 
 
+def test_a_refusal_waits_for_no_reply_to_what_was_too_large_to_be_sent_beside_it(
+    proxy: FaultProxy, redis_client: redis.Redis
+) -> None:
+    consumer_of(redis_client).claim(0)  # the server knows the script
+    publish(redis_client, KEYS, *map(str, range(501)))
+    with client_of(proxy.url, 0, socket_timeout=10) as client:
+        consumer = consumer_of(client)
+        done = [Settlement(claim, Outcome.DONE) for claim in consumer.claim(501).claims]
+        proxy.rule = At(0, lambda _: TROUBLE["refused"], WORK)
+        consumer.send((), 1, in_hand=1)
+        consumer.send(done, 0, in_hand=1)
+        with pytest.raises(redis.ResponseError):
+            consumer.receive()
+        assert all(consumer.settle(done).applied)
+    assert proxy.connections == 1, "the connection was of use to the next call"
+
+
 def test_what_is_given_up_is_given_again(redis_server: EmbeddedRedis, redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, *SENT[:4])
     with redis.Redis.from_url(redis_server.url) as client:

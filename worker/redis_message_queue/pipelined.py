@@ -107,16 +107,8 @@ class PipelinedConsumer(Consumer):
 
         Raises what `settle` raises. No call is under way then, and each may be repeated.
         """
-        settlements, claim, in_hand, due, attempt = self._under_way[0]
-        if not attempt:
-            self._under_way.popleft()
-            try:
-                return self.settle(settlements, claim, in_hand=in_hand, due=due)
-            except BaseException:
-                self.abandon()
-                raise
         try:
-            reply = self._reply_to(attempt)
+            settled = self._settled(self._under_way[0])
         except BaseException as error:
             if isinstance(error, exceptions.ResponseError):
                 self._read_off()
@@ -125,9 +117,6 @@ class PipelinedConsumer(Consumer):
         self._under_way.popleft()
         if not self._under_way:
             self._put_back()
-        settled = self._state.done(attempt, reply)
-        if settled.claimed.given_up:
-            self._free_keys(settled.claimed.given_up)
         return settled
 
     def abandon(self) -> None:
@@ -137,6 +126,15 @@ class PipelinedConsumer(Consumer):
                 self._state.lost(one.attempt)
         self._under_way.clear()
         self._hang_up()
+
+    def _settled(self, asked: _Asked) -> SettleReply:
+        settlements, claim, in_hand, due, attempt = asked
+        if not attempt:
+            return self.settle(settlements, claim, in_hand=in_hand, due=due)
+        settled = self._state.done(attempt, self._reply_to(attempt))
+        if settled.claimed.given_up:
+            self._free_keys(settled.claimed.given_up)
+        return settled
 
     def _connection(self) -> Any:
         if self._line is None:
@@ -180,7 +178,7 @@ class PipelinedConsumer(Consumer):
         """Wait for all replies but the first: what is repeated while it is on its way is done twice."""
         if not self._line:
             return
-        for _ in range(1, len(self._under_way)):
+        for _ in [asked for asked in [*self._under_way][1:] if asked.attempt]:
             try:
                 self._line[1].read_response(disable_decoding=True)
             except exceptions.ResponseError:

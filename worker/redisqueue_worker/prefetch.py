@@ -69,10 +69,8 @@ class Prefetch:
     @property
     def is_quick(self) -> bool:
         """Whether slots get through what they have while two calls are answered, and there is more to do."""
-        mean = self._mean_seconds
-        if not (self._ahead and self.saturated) or mean is None:
-            return False
-        return mean <= min(_LONGEST_HANDLER_SECONDS, _QUICK_CALLS * self._call_seconds)
+        mean = self._mean_prefetched_for
+        return mean is not None and mean <= _QUICK_CALLS * self._call_seconds
 
     @property
     def share(self) -> int:
@@ -90,12 +88,20 @@ class Prefetch:
         return wanted if wanted >= _SHORTEST_LINGER_SECONDS else 0.0
 
     @property
+    def _mean_prefetched_for(self) -> float | None:
+        """What a handler takes; None where nothing is prefetched for it."""
+        mean = self._mean_seconds
+        if not (self._ahead and self.saturated) or mean is None or mean > _LONGEST_HANDLER_SECONDS:
+            return None
+        return mean
+
+    @property
     def _beyond(self) -> int:
         """How many messages to have beyond the slots: what these get through until a call is answered."""
         if self.is_quick:
             return min(_QUICK_TIMES * self._slots, _MOST_QUICK_MESSAGES)
-        mean = self._mean_seconds
-        if not (self._ahead and self.saturated) or mean is None or mean > _LONGEST_HANDLER_SECONDS:
+        mean = self._mean_prefetched_for
+        if mean is None:
             return 0
         away_seconds = self._call_seconds + _lingered(_LINGER_PREFETCHING, mean)
         begun = math.ceil(self._slots * away_seconds / max(mean, _SHORTEST_HANDLER_SECONDS)) + 1

@@ -127,6 +127,7 @@ def test_it_is_hopeless_only_when_nothing_was_taken_for_long() -> None:
 
 
 def test_only_what_is_new_may_wait_for_others() -> None:
+    assert not Outbox().new, "there is nothing"
     outbox = outbox_of(result(1), result(2))
     assert outbox.is_plain
     batch = outbox.next(0.0)
@@ -150,7 +151,8 @@ def test_batches_under_way_are_answered_in_turn_and_repeated_as_they_were() -> N
     outbox.lost()
     assert outbox.untried(1.0)
     assert [outbox.next(1.0), outbox.next(1.0)] == [first, second]
-    assert not outbox.waiting(1.0) or outbox.new == 1
+    assert outbox.waiting(1.0)
+    assert outbox.new == 1
     outbox.taken(first, 1.0)
     assert outbox.oldest_seconds(1.0) == 1.0, "the second was not answered"
     outbox.lost()
