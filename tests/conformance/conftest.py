@@ -11,6 +11,8 @@ from tests.support.required import missing
 from tests.support.server_binaries import Missing
 from tests.support.servers import SERVERS, Server, chosen
 
+from redis_message_queue.leases import LeaseKeeper
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -80,6 +82,20 @@ def node(redis_url: str) -> Iterator[redis.Redis]:
     """A plain client of the node that holds the queue `{jobs}`, for what a node tells of itself."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
+
+
+@pytest.fixture
+def keep() -> Iterator[Callable[[Callable[[], redis.Redis]], LeaseKeeper]]:
+    """Makes lease keepers, and closes them however the test ends: one left over would fail those after it."""
+    made: list[LeaseKeeper] = []
+
+    def make(connect: Callable[[], redis.Redis]) -> LeaseKeeper:
+        made.append(LeaseKeeper(connect))
+        return made[-1]
+
+    yield make
+    closed = [keeper.close() for keeper in made]
+    assert all(closed)
 
 
 @pytest.fixture(params=sorted(FACES))

@@ -17,7 +17,6 @@ from tests.support.waiting import PATIENCE_SECONDS
 from redis_message_queue import QueueBackpressureError, RetryBudgetExhaustedError
 from redis_message_queue.consumer import Consumer
 from redis_message_queue.keys import QueueKeys
-from redis_message_queue.leases import LeaseKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,11 +154,11 @@ async def test_a_consumer_waits_its_time(face: Face, frozen: Any) -> None:
     ids=[*FREEZERS, "in the past"],
 )
 def test_a_keeper_goes_on_and_tells_of_no_loss(
-    redis_client: redis.Redis, redis_url: str, frozen: Any
+    redis_client: redis.Redis, redis_url: str, keep: Any, frozen: Any
 ) -> None:
     lost: list[object] = []
     renewed: list[int] = []
-    keeper = LeaseKeeper(lambda: redis.Redis.from_url(redis_url))
+    keeper = keep(lambda: redis.Redis.from_url(redis_url))
     leases = keeper.queue(
         KEYS.name,
         visibility_timeout_seconds=3,

@@ -26,6 +26,8 @@ from redisqueue_worker.embedded_redis import EmbeddedRedis
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    Keep = Callable[[Callable[[], redis.Redis]], LeaseKeeper]
+
 NAME = "{jobs}"
 KEYS = QueueKeys(NAME)
 THREAD = "redis-message-queue-lease-heartbeat"
@@ -74,20 +76,15 @@ def own_server() -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-def keeper(redis_url: str) -> Iterator[LeaseKeeper]:
+def keeper(redis_url: str, keep: Keep) -> LeaseKeeper:
     """A keeper on the shared server."""
-    keeper = LeaseKeeper(lambda: redis.Redis.from_url(redis_url))
-    yield keeper
-    assert keeper.close()
-    eventually(lambda: not threads())
+    return keep(lambda: redis.Redis.from_url(redis_url))
 
 
 @pytest.fixture
-def own_keeper(own_server: EmbeddedRedis) -> Iterator[LeaseKeeper]:
+def own_keeper(own_server: EmbeddedRedis, keep: Keep) -> LeaseKeeper:
     """A keeper on the server of the test's own; it loses patience soon."""
-    keeper = LeaseKeeper(lambda: redis.Redis.from_url(own_server.url, socket_timeout=0.2))
-    yield keeper
-    assert keeper.close()
+    return keep(lambda: redis.Redis.from_url(own_server.url, socket_timeout=0.2))
 
 
 def claim(client: redis.Redis, count: int, timeout: float, name: str = NAME) -> Sequence[Claim]:
@@ -121,7 +118,9 @@ def test_a_thousand_leases_cost_one_call_in_an_interval(
     assert (told.lost, told.failed) == ([], [])
 
 
-def test_all_queues_go_in_one_round_trip(redis_url: str, redis_client: redis.Redis, told: Told) -> None:
+def test_all_queues_go_in_one_round_trip(
+    redis_url: str, redis_client: redis.Redis, keep: Keep, told: Told
+) -> None:
     trips: list[int] = []
 
     class Counting(redis.Redis):
@@ -129,18 +128,15 @@ def test_all_queues_go_in_one_round_trip(redis_url: str, redis_client: redis.Red
             trips.append(1)
             return super().pipeline(*args, **options)
 
-    keeper = LeaseKeeper(lambda: Counting.from_url(redis_url))
-    try:
-        names = [f"{NAME}{number}" for number in range(5)]
-        kept = [
-            (told.queue(keeper, 30, name, interval_seconds=1), claim(redis_client, 1, 30, name))
-            for name in names
-        ]
-        for leases, claims in kept:
-            leases.add(*claims)
-        eventually(lambda: len(told.renewed) >= 10)
-    finally:
-        assert keeper.close()
+    keeper = keep(lambda: Counting.from_url(redis_url))
+    names = [f"{NAME}{number}" for number in range(5)]
+    kept = [
+        (told.queue(keeper, 30, name, interval_seconds=1), claim(redis_client, 1, 30, name)) for name in names
+    ]
+    for leases, claims in kept:
+        leases.add(*claims)
+    eventually(lambda: len(told.renewed) >= 10)
+    assert keeper.close()
     # The first may find no script on the server: it is loaded, and the round trip made again.
     assert 0 < len(trips) <= len(told.renewed) / 5 + 1
 
@@ -192,10 +188,10 @@ def test_a_pause_longer_than_the_lease_is_told_meanwhile_and_the_lease_saved_if_
 
 
 def test_a_loss_is_told_when_the_lease_ends_however_long_the_client_repeats(
-    own_server: EmbeddedRedis, told: Told
+    own_server: EmbeddedRedis, keep: Keep, told: Told
 ) -> None:
     """A client as it comes: its call has no answer for the best part of a minute."""
-    keeper = LeaseKeeper(lambda: redis.Redis.from_url(own_server.url))
+    keeper = keep(lambda: redis.Redis.from_url(own_server.url))
     leases = told.queue(keeper, 3)
     with redis.Redis.from_url(own_server.url) as client:
         first, second, third = claim(client, 3, 3)
@@ -218,9 +214,9 @@ def test_a_loss_is_told_when_the_lease_ends_however_long_the_client_repeats(
 
 
 def test_a_server_that_hangs_holds_up_no_lease_of_another(
-    own_server: EmbeddedRedis, redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
+    own_server: EmbeddedRedis, redis_client: redis.Redis, keeper: LeaseKeeper, keep: Keep, told: Told
 ) -> None:
-    hanging = LeaseKeeper(lambda: redis.Redis.from_url(own_server.url))
+    hanging = keep(lambda: redis.Redis.from_url(own_server.url))
     here, there = told.queue(keeper, 60, interval_seconds=0.2), Told().queue(hanging, 1)
     (mine,) = claim(redis_client, 1, 60)
     with redis.Redis.from_url(own_server.url) as client:
@@ -238,21 +234,21 @@ def test_a_server_that_hangs_holds_up_no_lease_of_another(
     assert hanging.close()
 
 
-def test_a_loss_is_told_while_the_keeper_still_connects(told: Told) -> None:
+def test_a_loss_is_told_while_the_keeper_still_connects(keep: Keep, told: Told) -> None:
     free = threading.Event()
 
     def connect() -> redis.Redis:
         free.wait(PATIENCE_SECONDS)
         raise redis.ConnectionError("no route")
 
-    keeper = LeaseKeeper(connect)
-    leases = told.queue(keeper, 0.4)
+    leases = told.queue(keep(connect), 0.4)
     mine = Claim("stored", "1", None, "", 1)
     leases.add(mine)
-    eventually(lambda: told.lost == [(mine, Loss.EXPIRED)])
-    assert told.failed == []
-    free.set()
-    assert keeper.close()
+    try:
+        eventually(lambda: told.lost == [(mine, Loss.EXPIRED)])
+        assert told.failed == []
+    finally:
+        free.set()
 
 
 def test_leases_outlive_a_restart_of_the_server(
@@ -290,14 +286,14 @@ async def test_a_blocked_event_loop_keeps_its_leases(
     assert told.lost == []
 
 
-def test_a_failure_is_told_once_however_many_leases_it_concerns(told: Told) -> None:
+def test_a_failure_is_told_once_however_many_leases_it_concerns(keep: Keep, told: Told) -> None:
     attempts: list[int] = []
 
     def refuse() -> redis.Redis:
         attempts.append(1)
         raise redis.ConnectionError("gone")
 
-    keeper = LeaseKeeper(refuse)
+    keeper = keep(refuse)
     leases = told.queue(keeper, 100)
     leases.add(
         *(Claim("stored", str(number), None, "", 1) for number in range(2500)),
@@ -311,7 +307,7 @@ def test_a_failure_is_told_once_however_many_leases_it_concerns(told: Told) -> N
 def test_the_thread_is_there_only_while_leases_are_kept(
     redis_client: redis.Redis, keeper: LeaseKeeper, told: Told
 ) -> None:
-    leases = told.queue(keeper, 0.4)
+    leases = told.queue(keeper, 60, interval_seconds=0.1)
     eventually(lambda: not threads())  # of another test
     for _ in range(2):
         (mine,) = claim(redis_client, 1, 60)
@@ -339,8 +335,8 @@ def test_a_callback_that_raises_harms_no_lease(redis_client: redis.Redis, keeper
         counts.append(count)
         raise LookupError if len(counts) == 1 else SystemExit
 
-    leases = keeper.queue(NAME, visibility_timeout_seconds=0.4, on_renewed=raising)
-    (mine,) = claim(redis_client, 1, 0.4)
+    leases = keeper.queue(NAME, visibility_timeout_seconds=60, interval_seconds=0.1, on_renewed=raising)
+    (mine,) = claim(redis_client, 1, 60)
     with pytest.warns(RuntimeWarning, match="raised (LookupError|SystemExit)"):  # noqa: PT031
         leases.add(mine)
         eventually(lambda: len(counts) > 2)
@@ -348,12 +344,12 @@ def test_a_callback_that_raises_harms_no_lease(redis_client: redis.Redis, keeper
 
 
 def test_a_keeper_that_hangs_is_overdue_and_closes_when_it_is_free(
-    own_server: EmbeddedRedis, told: Told
+    own_server: EmbeddedRedis, keep: Keep, told: Told
 ) -> None:
-    keeper = LeaseKeeper(lambda: redis.Redis.from_url(own_server.url))
-    leases = told.queue(keeper, 0.4)
+    keeper = keep(lambda: redis.Redis.from_url(own_server.url))
+    leases = told.queue(keeper, 60, interval_seconds=0.1)
     with redis.Redis.from_url(own_server.url) as client:
-        (mine,) = claim(client, 1, 0.4)
+        (mine,) = claim(client, 1, 60)
     leases.add(mine)
     with paused(own_server):
         eventually(lambda: keeper.overdue_seconds > 0.1)
@@ -368,7 +364,7 @@ def test_a_keeper_that_hangs_is_overdue_and_closes_when_it_is_free(
 def test_a_lease_whose_thread_cannot_start_is_not_kept(
     redis_client: redis.Redis, keeper: LeaseKeeper, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leases = told.queue(keeper, 0.4)
+    leases = told.queue(keeper, 60, interval_seconds=0.1)
     (mine,) = claim(redis_client, 1, 60)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no more")))

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 QUEUE = "{jobs}"
 MASTER = "main"
-# For how long a master may be silent before a Sentinel gives it up. Some tests, and busy machines, hold up a
-# server for a moment: nobody takes that for its end but where a failover is what is tested.
+# For how long a server may be silent before a Sentinel, or the other nodes of a cluster, give it up. Some
+# tests, and busy machines, hold one up for a moment: nobody takes that for its end but where that is tested.
 STEADY_MS, QUICK_MS = 60_000, 2000
 _SLOTS = 16384
 
@@ -94,15 +94,17 @@ def standalone(find: Callable[[], str]) -> Iterator[Server]:
 @contextlib.contextmanager
 def cluster(find: Callable[[], str]) -> Iterator[Server]:
     """Three masters that share the slots."""
-    with cluster_nodes(find) as (server, _):
+    with cluster_nodes(find, patience_ms=STEADY_MS) as (server, _):
         yield server
 
 
 @contextlib.contextmanager
-def cluster_nodes(find: Callable[[], str]) -> Iterator[tuple[Server, list[EmbeddedRedis]]]:
-    """As `cluster`, and its nodes."""
+def cluster_nodes(
+    find: Callable[[], str], *, patience_ms: int = QUICK_MS
+) -> Iterator[tuple[Server, list[EmbeddedRedis]]]:
+    """As `cluster`, and its nodes, which call the cluster down when one of them is silent for so long."""
     with contextlib.ExitStack() as stack:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(patience_ms))
         nodes = [stack.enter_context(EmbeddedRedis(binary=find(), arguments=options)) for _ in range(3)]
         clients = [stack.enter_context(redis.Redis.from_url(node.url)) for node in nodes]
         bounds = [_SLOTS * position // len(nodes) for position in range(len(nodes) + 1)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import random
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_SECONDS = 60.0
 FREE_PORTS = (10_240, 20_000)
+RESERVED_PORTS = 64
+_reserved: deque[int] = deque()  # descriptors of bound sockets
 _random = random.SystemRandom()  # no seed: processes that start alike must not choose alike
 # What is said against a server that lives as long as the command that started it, and is no news there.
 BY_DESIGN = frozenset({"NoPersistence"})
@@ -53,16 +58,27 @@ def find_server() -> str:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listened on a moment ago.
+    """A TCP port on loopback that nobody has, for a server that sets SO_REUSEADDR, as nearly all do.
 
     It is below those that systems give to outgoing connections, and so is the port 10 000 higher that a node
-    of a cluster opens beside it: a server that is started again finds them free.
+    of a cluster opens beside it: a server that is started again finds them free. On Linux no other process
+    that asks here gets it as long as this one lives and has not asked for `RESERVED_PORTS` more.
     """
     while True:
         port = _random.randrange(*FREE_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _reserve(probe)
             return port
+
+
+def _reserve(probe: socket.socket) -> None:
+    """Keep the port from whoever binds without SO_REUSEADDR, as probes do; elsewhere servers were refused."""
+    if sys.platform == "linux":
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _reserved.append(probe.detach())
+        while len(_reserved) > RESERVED_PORTS:
+            os.close(_reserved.popleft())
 
 
 class EmbeddedRedis:
