@@ -17,6 +17,7 @@ import redis
 import redis.asyncio
 import redis.asyncio.client
 import redis.client
+from redis.credentials import StreamingCredentialProvider
 from redis.exceptions import ResponseError
 
 from redis_message_queue._clock import NEVER, check_deadline, deadline_at, monotonic
@@ -35,7 +36,10 @@ _LARGE_POOL = 50
 _HEADS = 4096
 _UTF8 = "utf-8", "strict"
 _Poll = getattr(select, "poll", None)  # there is none on Windows
-_POOLS = (redis.ConnectionPool, redis.asyncio.ConnectionPool)
+# How pools give connections out and take them back, those of Sentinels too. A blocking pool has its own ways.
+_OWN_POOLS = {
+    (kind.get_connection, kind.release) for kind in (redis.ConnectionPool, redis.asyncio.ConnectionPool)
+}
 _NAME = "_redis_message_queue_kept"
 # How redis-py itself sends a command, unless something that traces commands has replaced it already.
 _CLIENTS: dict[type[Any], Any] = {redis.Redis: redis.client, redis.asyncio.Redis: redis.asyncio.client}
@@ -108,11 +112,13 @@ def kept_of(pool: Any) -> KeptConnection | None:
 
 
 def _suits(pool: Any) -> bool:
+    kind = type(pool)
     return (
-        type(pool) in _POOLS
+        (kind.get_connection, kind.release) in _OWN_POOLS
         and pool.max_connections >= _LARGE_POOL
         and getattr(pool, "cache", None) is None
-        and pool.connection_kwargs.get("credential_provider") is None
+        # These log in anew whenever a connection comes back to its pool.
+        and not isinstance(pool.connection_kwargs.get("credential_provider"), StreamingCredentialProvider)
         and not _measured()
     )
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from redis.credentials import StreamingCredentialProvider
 
 from redis_message_queue.connection import ConnectionSettings, FileCredentials, host_and_port
+from redis_message_queue.pipelined import PipelinedConsumer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SENTINEL: dict[str, Any] = {
     "mode": "Sentinel",
@@ -86,6 +91,52 @@ async def test_credential_files_are_read_at_each_connect(tmp_path: Path) -> None
     password.unlink()
     with pytest.raises(redis.AuthenticationError, match="password"):
         provider.get_credentials()
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {"url": "redis://h"},
+    "with a password file": {"url": "redis://h", "password_file": Path("password")},
+    "TLS": {"url": "rediss://h", "tls_server_name": "n"},
+    "a Unix socket": {"url": "unix:///run/redis.sock"},
+    "Sentinels": SENTINEL | {"password_file": Path("password")},
+    "Sentinels with TLS": SENTINEL | {"url": "rediss://h"},
+    "a name of another namespace": {"url": "redis://h", "host_domain": "shop.svc", "client_name": "w"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_workers_calls_overlap_however_it_reaches_one_server_and_logs_in(way: dict[str, Any]) -> None:
+    with ConnectionSettings(**way).connect() as client:
+        assert PipelinedConsumer(client, "jobs").may_overlap
+
+
+class Renewing(StreamingCredentialProvider):
+    """Logs connections in anew whenever they come back to their pool."""
+
+    def get_credentials(self) -> tuple[str, str]:
+        return "alice", "one"
+
+    def on_next(self, callback: Any) -> None:
+        pass
+
+    def on_error(self, callback: Any) -> None:
+        pass
+
+    def is_streaming(self) -> bool:
+        return True
+
+
+NOT_KEPT: dict[str, Callable[[], redis.Redis]] = {
+    "logged in anew now and then": lambda: redis.Redis(credential_provider=Renewing()),
+    "counted by its owner": lambda: redis.Redis(max_connections=10),
+    "waited for": lambda: redis.Redis.from_pool(redis.BlockingConnectionPool()),
+}
+
+
+@pytest.mark.parametrize("client", NOT_KEPT.values(), ids=NOT_KEPT)
+def test_no_connection_is_kept_from_its_pool_that(client: Callable[[], redis.Redis]) -> None:
+    with client() as made:
+        assert not PipelinedConsumer(made, "jobs").may_overlap
 
 
 @pytest.mark.parametrize("server_name", ["", "redis.internal"])
