@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from tests.support.faces import FACES, Face, until
-from tests.support.servers import MASTER, QUICK_MS, STEADY_MS, behind_sentinel, reached_by_url, sentinel_pair
+from tests.support.servers import (
+    QUICK_MS,
+    STEADY_MS,
+    behind_sentinel,
+    reached_by_url,
+    sentinel_pair,
+    switch_master,
+)
 
 from redis_message_queue import RetryBudgetExhaustedError
 from redisqueue_worker.embedded_redis import EmbeddedRedis
@@ -111,23 +118,9 @@ async def _fail_over(
     if not planned:
         master.stop(kill=True)
         return
-    with redis.Redis(port=address[1], decode_responses=True) as watcher:
-        await until(lambda: _switches(watcher))
-        asked = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
-        await until(lambda: watcher.execute_command(*asked)[1] == str(replica.port))
+    await asyncio.to_thread(switch_master, replica, address)
     # What the Sentinel does too, ten seconds later.
     with redis.Redis.from_url(master.url) as old, old.pipeline() as demotion:
         demotion.replicaof("127.0.0.1", replica.port)
         demotion.client_kill_filter(_type="normal", skipme=True)
         demotion.execute()
-
-
-def _switches(watcher: Any) -> bool:
-    """Ask for the switch. A Sentinel that has not heard of the replica for a moment promotes nobody."""
-    try:
-        watcher.execute_command("SENTINEL", "FAILOVER", MASTER)
-    except redis.ResponseError as refusal:
-        if "NOGOODSLAVE" not in str(refusal):
-            raise
-        return False
-    return True

@@ -39,8 +39,7 @@ async def test_calls_that_follow_one_another_share_a_connection_of_the_pool(face
     for number in range(5):
         await face.call(queue.publish, str(number))
         await face.call(other.publish, str(number))
-    # Behind a Sentinel the pool finds out about a new master, so it has each connection back.
-    assert in_use(client) == (1 if type(client.connection_pool).__name__ == "ConnectionPool" else 0)
+    assert in_use(client) == 1
 
 
 async def test_a_small_pool_gets_every_connection_back(face: Face) -> None:

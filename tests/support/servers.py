@@ -185,6 +185,25 @@ def behind_sentinel(master: EmbeddedRedis, address: tuple[str, int]) -> Server:
     )
 
 
+def switch_master(replica: EmbeddedRedis, address: tuple[str, int]) -> None:
+    """Have the Sentinel name the replica. The old master takes writes until it is told, ten seconds later."""
+    with redis.Redis(port=address[1], decode_responses=True) as watcher:
+        _until(lambda: _switches(watcher))
+        # Where redis-py looks; GET-MASTER-ADDR-BY-NAME names the new one sooner.
+        _until(lambda: watcher.sentinel_masters()[MASTER]["port"] == replica.port)
+
+
+def _switches(watcher: Any) -> bool:
+    """Ask for the switch. A Sentinel that has not heard of the replica for a moment promotes nobody."""
+    try:
+        watcher.execute_command("SENTINEL", "FAILOVER", MASTER)
+    except redis.ResponseError as refusal:
+        if "NOGOODSLAVE" not in str(refusal):
+            raise
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def tls(find: Callable[[], str]) -> Iterator[Server]:
     """One server that wants a certificate of its clients."""

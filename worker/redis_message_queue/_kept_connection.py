@@ -57,6 +57,7 @@ class KeptConnection(ForgottenAtFork):
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool
+        self._follows_master: bool = getattr(pool, "is_master", False)
         super().__init__()
 
     def forget(self) -> None:
@@ -69,12 +70,19 @@ class KeptConnection(ForgottenAtFork):
             connection, since = self._kept.pop()
         except IndexError:
             return None, False
-        return connection, monotonic() - since < _KEPT_SECONDS
+        return connection, monotonic() - since < _KEPT_SECONDS and self.may_keep(connection)
+
+    def may_keep(self, connection: Any) -> bool:
+        """Whether it still leads to where the pool's next one would."""
+        moves = getattr(connection, "should_reconnect", None)  # since redis-py 7
+        if moves is not None and moves():
+            return False
+        # Another connection may have found that Sentinels name another master.
+        return not self._follows_master or self.pool.master_address == (connection.host, connection.port)
 
     def keep(self, connection: Any) -> bool:
         """Keep a connection that has answered; False if its pool shall have it back."""
-        moves = getattr(connection, "should_reconnect", None)  # since redis-py 7
-        if self._kept or (moves is not None and moves()):
+        if self._kept or not self.may_keep(connection):
             return False
         self._kept.append((connection, monotonic()))
         return True
@@ -181,7 +189,7 @@ async def ask_async(kept: KeptConnection, call: Call[Any] | Push) -> Any:
     connection, fresh = kept.take()
     if not fresh or (type(call) is Push and await _is_over_async(connection)):
         if connection is not None:
-            await kept.pool.release(connection)
+            await _release_async(kept, connection)
         connection = await kept.pool.get_connection()
     answered = False
     try:
@@ -201,7 +209,7 @@ async def ask_async(kept: KeptConnection, call: Call[Any] | Push) -> Any:
         if not answered:
             await _hang_up_async(connection)
         if not answered or not kept.keep(connection):
-            await kept.pool.release(connection)
+            await _release_async(kept, connection)
     return reply
 
 
@@ -231,6 +239,13 @@ async def _hang_up_async(connection: Any) -> None:
     await connection.disconnect(nowait=True)
 
 
+async def _release_async(kept: KeptConnection, connection: Any) -> None:
+    """Let the pool have it. Under asyncio redis-py would go on with one that leads to a former master."""
+    if not kept.may_keep(connection):
+        await _hang_up_async(connection)
+    await kept.pool.release(connection)
+
+
 def _is_over(connection: Any) -> bool:
     line = getattr(connection, "_sock", None)
     if line is None or _Poll is None:
@@ -253,14 +268,14 @@ def lend(kept: KeptConnection) -> Any:
     if fresh:
         return connection
     if connection is not None:
-        kept.pool.release(connection)
+        _release(kept, connection)
     return kept.pool.get_connection()
 
 
 def give_back(kept: KeptConnection, connection: Any) -> None:
     """Keep it: it has answered to all that was sent."""
     if not kept.keep(connection):
-        kept.pool.release(connection)
+        _release(kept, connection)
 
 
 def hang_up(kept: KeptConnection, connection: Any) -> None:
@@ -278,7 +293,7 @@ def ask(kept: KeptConnection, call: Call[Any] | Push) -> Any:
     connection, fresh = kept.take()
     if not fresh or (type(call) is Push and _is_over(connection)):
         if connection is not None:
-            kept.pool.release(connection)
+            _release(kept, connection)
         connection = kept.pool.get_connection()
     answered = False
     try:
@@ -298,7 +313,7 @@ def ask(kept: KeptConnection, call: Call[Any] | Push) -> Any:
         if not answered:
             _hang_up(connection)
         if not answered or not kept.keep(connection):
-            kept.pool.release(connection)
+            _release(kept, connection)
     return reply
 
 
@@ -316,3 +331,10 @@ def _repeated(connection: Any, request: list[bytes], raw: bool, failures: list[E
         return connection.read_response(disable_decoding=raw)
 
     return connection.retry.call_with_retry(once, lambda _: connection.disconnect())
+
+
+def _release(kept: KeptConnection, connection: Any) -> None:
+    """Let the pool have it. Under asyncio redis-py would go on with one that leads to a former master."""
+    if not kept.may_keep(connection):
+        _hang_up(connection)
+    kept.pool.release(connection)

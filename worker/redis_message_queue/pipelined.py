@@ -64,8 +64,8 @@ class PipelinedConsumer(Consumer):
             return kept_by(self._client) is not None
         if self._line is None:
             return False
-        moves = getattr(self._line[1], "should_reconnect", None)  # since redis-py 7
-        return moves is None or not moves()
+        kept, connection = self._line
+        return kept.may_keep(connection)
 
     def send(
         self,
