@@ -134,7 +134,7 @@ class KubernetesPlatform:
             if rq.deletion:  # workers that are not seen are not gone
                 raise PlatformError(problem)
             # Who is busy is not known, and nobody shall be taken for idle.
-            return World(Fleet(), self._unknown(ApplyOutcome(False, "Unreadable", problem)))
+            return World(Fleet(unseen=True), self._unknown(ApplyOutcome(False, "Unreadable", problem)))
         if rq.deletion:
             await self._deployments.look_again(_deployment_key(rq))
             seen = ChildrenSeen(self._version, self._operator)

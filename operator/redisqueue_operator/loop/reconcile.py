@@ -144,14 +144,14 @@ class Engine:
         if (tracked := self._tracked.get(key)) is None:
             return None
         memory = tracked.memory
-        outcome, hindrance = memory.outcome, memory.hindrance
-        if tracked.rq is None or memory.observation is None or memory.decision is None:
+        outcome, hindrance, seen = memory.outcome, memory.hindrance, memory.observation
+        if tracked.rq is None or seen is None or seen.unseen or memory.decision is None:
             return [f"{outcome.reason}: {outcome.message or 'not looked at yet'}"]
         told = outcome.ok and outcome.reason not in NOT_IN_FORCE
         trouble = [] if told else [f"{outcome.reason}: {outcome.message}"]
         if hindrance is not None:
             trouble.append(f"{hindrance.reason}: {hindrance.message}")
-        decided = explain(memory.decision, memory.observation, Policy.of(tracked.rq.spec, self._wall()))
+        decided = explain(memory.decision, seen, Policy.of(tracked.rq.spec, self._wall()))
         return [*trouble, *decided, *trial.explained(memory.rollout)]
 
     async def letters(self, key: Key) -> Mapping[str, Letters]:

@@ -139,6 +139,8 @@ class Observation:
     """How long already fewer pods are there than are wanted, and none is made."""
     unreturned: str = ""
     """Why messages of dead workers cannot be given back; empty when they can, or there are none."""
+    unseen: bool = False
+    """As of Fleet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,8 @@ class Fleet:
     """Names of running pods that an earlier shrink has marked as the first to go."""
     ended: tuple[str, ...] = ()
     """Instances of worker processes that were seen to be dead."""
+    unseen: bool = False
+    """The workers cannot be seen: none of these numbers is known, zeros least of all."""
 
     @property
     def split(self) -> Split:

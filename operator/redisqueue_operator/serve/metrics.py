@@ -115,14 +115,16 @@ def _workers(each: LastSeen) -> Mapping[str, int | None]:
     if observation is None:
         return limits
     busy = sum(worker.busy > 0 for worker in observation.workers if worker.is_fresh)
+    known = {**limits, "busy": None if observation.queue is None else busy}
+    if observation.unseen:
+        return known
     return {
-        **limits,
+        **known,
         "limit": decision.limit if decision else None,
         "desired": decision.to_replicas if decision else None,
         "wanted": decision.wanted_replicas if decision else None,
         "replicas": observation.replicas,
         "ready": observation.ready_replicas,
-        "busy": None if observation.queue is None else busy,
         "draining": sum(pod.terminating for pod in observation.pods),
     }
 

@@ -93,6 +93,7 @@ class Reading:
             replica_failure=fleet.replica_failure,
             overdue=fleet.overdue,
             unmade_seconds=self._unmade_seconds(tracked, fleet),
+            unseen=fleet.unseen,
         )
 
     def _unmade_seconds(self, tracked: Tracked, fleet: Fleet) -> float:

@@ -147,6 +147,18 @@ class QueueHistory:
     """The oldest first."""
     expected: Collection[str] = ()
 
+    @property
+    def ready(self) -> int | None:
+        """Workers that are ready; None while they cannot be seen."""
+        seen = self.observation
+        return None if seen is None or seen.unseen else seen.ready_replicas
+
+    @property
+    def wanted(self) -> int | None:
+        """Workers that are wanted; None before a decision, and of one that was made without seeing any."""
+        blind = self.observation is not None and self.observation.unseen
+        return None if blind or self.decision is None else self.decision.to_replicas
+
 
 class PageHistory:
     """All RedisQueues that this process decides about. Kept where somebody may look at it, and nowhere else.
@@ -179,8 +191,8 @@ class PageHistory:
         gauges = (
             queue.pending + queue.delayed_due if queue is not None else None,
             queue.in_flight if queue is not None else None,
-            decision.to_replicas if decision is not None else None,
-            observation.ready_replicas if observation is not None else None,
+            seen.wanted,
+            seen.ready,
         )
         seen.ring.add(now, gauges, counters)
 

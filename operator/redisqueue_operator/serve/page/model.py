@@ -195,8 +195,8 @@ def line_of(key: Key, seen: QueueHistory, now: float, *, series: bool = False) -
         arrivals_per_second=seen.ring.per_second(now, Flow.ARRIVED),
         claims_per_second=seen.ring.per_second(now, Flow.CLAIMED),
         oldest_age_seconds=rates.oldest_age_seconds if rates else None,
-        ready=observation.ready_replicas if observation else None,
-        wanted=decision.to_replicas if decision else None,
+        ready=seen.ready,
+        wanted=seen.wanted,
         waiting_series=tuple(seen.ring.series(now, Gauge.WAITING)) if series else (),
         wanted_series=tuple(seen.ring.series(now, Gauge.WANTED)) if series else (),
     )
