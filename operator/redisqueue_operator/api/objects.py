@@ -11,6 +11,8 @@ Verdict = tuple[bool | str, str, str]
 """Of a condition: its status, reason and message."""
 QUEUE_LABEL = "redisqueue.dev/queue"
 """By which the children of a RedisQueue are found: nobody else writes a label of our domain."""
+LONGEST_MESSAGE = 32_768
+"""Characters of a condition's message: a status with a longer one is refused as a whole."""
 OVERDUE = "ProgressDeadlineExceeded"
 """The reason of a Deployment's condition Progressing when its pods do not get ready in time."""
 
@@ -49,5 +51,5 @@ def dated(
             "observedGeneration": generation,
             "lastTransitionTime": last["lastTransitionTime"] if last.get("status") == status else now,
             "reason": reason,
-            "message": message,
+            "message": message[:LONGEST_MESSAGE],
         }

@@ -35,6 +35,8 @@ SCALES_PER_SECOND, SCALE_BURST = 200.0, 400
 # A help, which takes nothing from those two: whoever finds no room here comes back.
 PROTECTIONS_PER_SECOND, PROTECTION_BURST = 20.0, 20
 LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_NOTE_BYTES = 1024
+"""Of an Event: an API server counts bytes there, and refuses one with more."""
 # Kinds whose plural is not their name in lower case and an s.
 _PLURALS = {"NetworkPolicy": "networkpolicies"}
 
@@ -204,7 +206,7 @@ class Writer:
             "action": event.action,
             "reason": event.reason,
             "type": event.type,
-            "note": event.message[:1024],
+            "note": _in_bytes(event.message, LONGEST_NOTE_BYTES),
             "regarding": {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **about},
         }
         path = path_of("events.k8s.io", "v1", "events", metadata["namespace"])
@@ -223,6 +225,11 @@ def merge_patch(old: Object, new: Object) -> Object:
         elif value != before:
             patch[name] = value
     return patch
+
+
+def _in_bytes(text: str, most: int) -> str:
+    """The text as far as it has room in so many bytes of UTF-8."""
+    return text.encode(errors="replace")[:most].decode(errors="ignore")
 
 
 def path_of_manifest(manifest: Object) -> str:

@@ -10,8 +10,9 @@ import pytest
 from tests.support.resources import redis_queue
 from tests.support.waiting import PATIENCE_SECONDS
 
-from redisqueue_operator.apply.writer import TokenBucket, merge_patch
+from redisqueue_operator.apply.writer import TokenBucket, Writer, merge_patch
 from redisqueue_operator.decide.children.identity import belongs_to
+from redisqueue_operator.decide.status import EventRecord
 from redisqueue_operator.kubernetes_api import ApiError
 from redisqueue_operator.kubernetes_platform import fingerprint, is_refusal
 
@@ -118,3 +119,29 @@ def test_a_deployment_belongs_to_its_controller_else_to_the_queue_of_its_labels(
 )
 def test_only_what_would_be_refused_again_is_a_refusal(status: int, text: str, lasting: bool) -> None:
     assert is_refusal(ApiError(status, "Reason", text)) is lasting
+
+
+class Recorder:
+    """An API server that takes every write."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+
+    def now(self) -> float:
+        return 0.0
+
+    async def request(self, _method: str, _path: str, *, body: dict[str, Any], **_: Any) -> None:
+        self.bodies.append(body)
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "语", "😀"])
+async def test_the_note_of_an_event_has_no_more_bytes_than_a_server_takes(letter: str) -> None:
+    api: Any = Recorder()
+    record = EventRecord("Warning", "PodsFailing", letter * 2000, "Observe")
+    await Writer(api, instance="operator").event(redis_queue().raw | {"metadata": _IDENTITY}, record)
+    note = api.bodies[0]["note"]
+    assert 1020 < len(note.encode()) <= 1024
+    assert note == letter * len(note)
+
+
+_IDENTITY = {"namespace": "default", "name": "emails", "uid": "u", "resourceVersion": "1"}

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.canary.judge import Gate, Seen
 
 
+LONGEST_MESSAGE = 1024
+"""Characters: a status with more is refused as a whole. It may have the cluster's words in it."""
+
+
 class Phase(StrEnum):
     WAITING = "Waiting"  # not on trial yet: nobody may start a worker for it
     CANARY = "Canary"  # on trial
@@ -81,7 +85,7 @@ class Rollout:
             "stableHash": self.stable_hash,
             "since": timestamp(self.since),
             "reason": self.reason,
-            "message": self.message,
+            "message": self.message[:LONGEST_MESSAGE],
             **_shown(self.tally),
             "stable": _shown(self.stable),
         }

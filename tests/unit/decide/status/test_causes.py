@@ -8,6 +8,8 @@ import pytest
 from tests.support.observations import once, queue, seen
 from tests.support.resources import redis_queue
 
+from redisqueue_operator.api import definition, structure
+from redisqueue_operator.decide.canary import Phase, Rollout
 from redisqueue_operator.decide.scaling import Policy, explain
 from redisqueue_operator.decide.status import build_status, events_between
 from redisqueue_operator.observe.facts import ApplyOutcome, PodObservation
@@ -148,3 +150,15 @@ def test_a_cause_is_one_line_of_bounded_length() -> None:
     pod = observed(waits("RunContainerError", "a\n\tb " * 5000))
     assert len(pod.words) <= 1000
     assert "\n" not in pod.words
+
+
+def test_however_much_the_cluster_says_the_status_can_be_written() -> None:
+    """A refusal names each wrong line of a template, a webhook each of its policies."""
+    words = "spec.template.spec.containers[0].env[7].name: Invalid value; " * 1000
+    observation = seen(queue(1), replicas=1, replica_failure=words)
+    refused = ApplyOutcome(ok=False, reason="ApplyRefused", message=words)
+    trial = Rollout(Phase.CANARY, "new", "old", 0, "NotReady", f"no worker of it is ready: {words}")
+    status = build_status(redis_queue(), observation, once(observation), refused, {}, 0.0, trial)
+    schema = definition.schema()["properties"]["status"]
+    assert not list(structure.check(status, schema, "status"))
+    assert words[:1000] in next(each for each in status["conditions"] if each["type"] == "Ready")["message"]
