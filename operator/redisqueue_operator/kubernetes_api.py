@@ -67,6 +67,11 @@ class ApiError(PlatformError):
         self.passing = status in OVERLOADED or stumbled
 
 
+def passes(error: Exception) -> bool:
+    """Whether the same question may be answered in a moment: the API server is away, busy, or stumbled."""
+    return error.passing if isinstance(error, ApiError) else isinstance(error, (OSError, TimeoutError))
+
+
 class KubernetesApi:
     """One connection pool to one API server; an async context manager. Raises LookupError without a login.
 

@@ -16,7 +16,7 @@ from redisqueue_operator.api.objects import annotation_of
 from redisqueue_operator.api.resources import path_of
 from redisqueue_operator.decide.children.deployment import hash_of
 from redisqueue_operator.decide.children.identity import OWNER_UID, belongs_to, stable_name
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, passes
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import Key, RedisQueue
@@ -48,17 +48,21 @@ class StableTemplates:
         self._copies: dict[Key, _Copy] = {}
 
     async def look_up(self, rq: RedisQueue) -> None:
-        """Know the copy, read now and then. Raises as the API does, but for a right that is missing."""
+        """Know the copy, read now and then.
+
+        Raises as the API does where none is known yet, but for a right that is missing.
+        """
         known = self._copies.get(rq.key)
-        if not is_versioned(rq) or (
-            known is not None and known.uid == rq.uid and time.monotonic() - known.read_at < FRESH_SECONDS
-        ):
+        known = known if known is not None and known.uid == rq.uid else None
+        if not is_versioned(rq) or (known is not None and time.monotonic() - known.read_at < FRESH_SECONDS):
             return
         path = path_of("", "v1", "configmaps", rq.key.namespace, stable_name(rq.key.name))
         try:
             found = await self._api.get(path)
-        except ApiError as error:
-            if error.status != 403:
+        except (ApiError, OSError, TimeoutError) as error:
+            if passes(error) and known is not None:
+                return
+            if not isinstance(error, ApiError) or error.status != 403:
                 raise
             log.warning("%s: the template of all workers cannot be looked up: %s", rq.key, error)
             found = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.api.resources import path_of
 from redisqueue_operator.errors import SettingsUnavailable
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, Object, passes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,15 +63,13 @@ class References:
                 return entry.obj
             try:
                 entry.obj = await self._api.get(path_of("", "v1", plural, key.namespace, key.name))
-            except ApiError as error:
-                if error.status != 403:
+            except (ApiError, OSError, TimeoutError) as error:
+                if passes(error) and entry.obj is not None:
+                    return entry.obj  # an API server that does not answer is no reason to forget a password
+                if not isinstance(error, ApiError) or error.status != 403:
                     raise
                 text = f"the operator may not read {plural} {key.name!r} in {key.namespace}: {error}"
                 raise SettingsUnavailable("Forbidden", text) from error
-            except (OSError, TimeoutError):
-                if entry.obj is None:
-                    raise
-                return entry.obj  # an unreachable API server is no reason to forget a password
             entry.read_at = time.monotonic()
             self._sweep(entry.read_at)
             return entry.obj
