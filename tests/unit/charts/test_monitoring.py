@@ -81,6 +81,12 @@ def test_alerts_can_be_left_out_and_labelled_and_lead_to_ones_own_runbook(helm: 
     assert stalled["annotations"]["runbook_url"] == "https://wiki.example.com/redisqueue#redisqueuestalled"
 
 
+def test_dashboards_without_a_namespace_are_those_of_the_release(helm: Helm) -> None:
+    """Null is how a value of a chart is taken back."""
+    items = helm.template(CHART, "monitoring.dashboards.enabled=true", "monitoring.dashboards.namespace=null")
+    assert {item["metadata"]["namespace"] for item in of_kind(items, "ConfigMap")} == {"system"}
+
+
 def test_dashboards_are_where_the_sidecar_looks(helm: Helm) -> None:
     settings = (
         'monitoring.dashboards.namespace="grafana"',
