@@ -182,6 +182,9 @@ def _trial(rollout: Rollout | None) -> Condition | None:
     return None
 
 
+_TOLD_BY_REDIS = ("WorkersFailing", "HungHandler", "OrphanedMessages", "DeadLetters")
+
+
 def degraded(
     observation: Observation | None, policy: Policy, warn_above: int, before: str
 ) -> Condition | None:
@@ -201,9 +204,9 @@ def degraded(
     )
     if observation.queue is not None:
         problems += _lost(observation.queue, warn_above)
-    elif before in ("WorkersFailing", "HungHandler", "OrphanedMessages", "DeadLetters") and not problems:
+    elif not problems and (_not_sampled(observation) or before in _TOLD_BY_REDIS):
         return None
-    elif not problems and not _not_sampled(observation):
+    elif not problems:
         return Condition("Unknown", "RedisUnreadable", "What became of messages is not known.")
     if not problems:
         return Condition("False", "Healthy", "No worker and no message needs attention.")

@@ -358,3 +358,13 @@ def test_a_template_on_trial(phase: Phase, status: str, reason: str, state: str,
     assert _message(told, "Progressing") == message
     assert told["state"] == state
     assert told["rollout"]["phase"] == phase
+
+
+def test_before_the_first_sample_nobody_says_that_messages_are_well() -> None:
+    """The status is written then where a Secret is missing, say."""
+    missing = ApplyOutcome(ok=False, reason="SecretMissing", message="Secret 'mail' does not exist")
+    unread = dataclasses.replace(seen(None, replicas=None), redis_reason="", redis_message="")
+    assert _said(_status(unread, applied=missing), "Degraded") == ("Unknown", "NotObserved")
+    away = _status(seen(None, [pod("a")]))
+    still = _status(unread, applied=missing, previous=away)
+    assert _said(still, "Degraded") == ("Unknown", "RedisUnreadable")
