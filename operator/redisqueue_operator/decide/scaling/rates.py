@@ -51,7 +51,7 @@ class RateHistory:
     def add(self, queue: QueueObservation, busy_slots: int) -> RateHistory:
         """Take in one sample. A counter that fell (FLUSHALL, failover, purge) starts the history anew."""
         if queue.claims_total is None:
-            return RateHistory()
+            return RateHistory(known_per_slot=self.claims_per_slot())
         now, arrived = queue.time_ms / 1000, queue.claims_total + queue.pending + queue.delayed_due
         last = self.points[-1] if self.points else _Point(now, arrived, queue.claims_total, 0, 0.0)
         if queue.claims_total < last.claims or arrived < last.arrived or now < last.at:

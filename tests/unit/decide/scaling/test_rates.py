@@ -103,6 +103,16 @@ def test_without_the_counter_nothing_is_known() -> None:
     assert history.rates().oldest_age_seconds is None
 
 
+def test_an_emptied_server_forgets_no_speed() -> None:
+    """FLUSHALL takes the counter along: until the next claim there is none."""
+    worked = _after((0, 0, 100), (10, 40, 60), busy=1)
+    speed = worked.claims_per_slot()
+    emptied = worked.add(queue(0, claims=None, at=11.0), 0)
+    assert speed is not None
+    assert emptied.claims_per_slot() == emptied.add(queue(5, claims=1, at=12.0), 1).claims_per_slot() == speed
+    assert emptied.handler_seconds() == 1 / speed
+
+
 def test_the_oldest_message_is_the_next_to_be_claimed() -> None:
     """Ten arrive at 0, ten at 20; after 15 claims the oldest waiting is of the second ten."""
     history = _after((0, 0, 10), (20, 5, 15), (50, 9, 11))
