@@ -168,7 +168,8 @@ class NamedQueues:
         self._api = api
         self._store = store
         self._scope = scope
-        self._changed: dict[Key, asyncio.Event] = {}
+        self._waiting: dict[Key, set[asyncio.Event]] = {}
+        """One for each that waits for a change of it."""
 
     async def get(self, key: Key) -> Object | None:
         """The RedisQueue; None where there is none. Waits for ever for one that another operator serves."""
@@ -185,13 +186,18 @@ class NamedQueues:
 
     def notify(self, key: Key) -> None:
         """Something about this RedisQueue changed."""
-        if (changed := self._changed.get(key)) is not None:
+        for changed in self._waiting.get(key, ()):
             changed.set()
 
     async def change_of(self, key: Key, seconds: float) -> None:
         """Wait that long, or until it changes."""
-        changed = self._changed.setdefault(key, asyncio.Event())
-        changed.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await changed.wait()
+        changed, waiting = asyncio.Event(), self._waiting.setdefault(key, set())
+        waiting.add(changed)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await changed.wait()
+        finally:
+            waiting.discard(changed)
+            if not waiting:  # objects come and go, and so do the names that they have for a queue
+                self._waiting.pop(key, None)

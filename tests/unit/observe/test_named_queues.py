@@ -64,6 +64,13 @@ async def test_one_that_a_list_does_not_have_any_more_is_told() -> None:
         assert store.get(REDISQUEUES, KEY) is await named.get(KEY) is None
 
 
+async def test_of_names_that_nobody_waits_for_any_more_nothing_is_kept() -> None:
+    _, _, named, _ = surroundings()
+    for number in range(5):
+        await named.change_of(Key("shop", f"preview-{number}"), 0)
+    assert not named._waiting
+
+
 @pytest.mark.parametrize(
     ("obj", "reason", "acts"),
     [
