@@ -247,19 +247,7 @@ class Engine:
         if not plan.sampled:
             self._sampler.unwatch(key)
             tracked.settings, tracked.settings_at = None, LONG_AGO
-        if (shown := plan.shown) is not None:
-            memory = plan.memory
-            if self._metrics is not None:
-                policy = Policy.of(tracked.rq.spec, now.wall) if tracked.rq is not None else None
-                self._metrics.observe(
-                    key,
-                    memory.observation,
-                    memory.decision,
-                    shown["conditions"],
-                    limits=(policy.min_replicas, policy.max_replicas) if policy is not None else None,
-                )
-            if self._page is not None:
-                self._page.observe(key, memory.observation, memory.decision, shown)
+        self._show(key, tracked, plan, now)
         with self._reports.writing() if plan.status is not None else contextlib.nullcontext():
             done = await execute(rq, plan, self._platform, self._sampler, now.clock)
         tracked.memory = remembered(plan, done, now)
@@ -276,6 +264,28 @@ class Engine:
         if done.scaled is not None and plan.scale is not None and plan.scale.decision is not None:
             self._tell_scaled(key, plan.scale.decision, sum(done.scaled), plan.memory.observation)
         return done
+
+    def _show(self, key: Key, tracked: Tracked, plan: Plan, now: Now) -> None:
+        """Have metrics and page know what the status would be; of what is left alone they know nothing."""
+        memory, shown = plan.memory, plan.shown
+        if shown is None and not plan.sampled:
+            if self._metrics is not None:
+                self._metrics.observe(key, None, None)
+            if self._page is not None:
+                self._page.observe(key, None, None, (tracked.raw or {}).get("status") or {})
+        if shown is None:
+            return
+        if self._metrics is not None:
+            policy = Policy.of(tracked.rq.spec, now.wall) if tracked.rq is not None else None
+            self._metrics.observe(
+                key,
+                memory.observation,
+                memory.decision,
+                shown["conditions"],
+                limits=(policy.min_replicas, policy.max_replicas) if policy is not None else None,
+            )
+        if self._page is not None:
+            self._page.observe(key, memory.observation, memory.decision, shown)
 
     def _tell_scaled(self, key: Key, decision: Decision, to: int, observation: Observation | None) -> None:
         log.info("%s: %d → %d (%s)", key, decision.from_replicas, to, decision.because)
