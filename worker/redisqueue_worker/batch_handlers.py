@@ -254,7 +254,7 @@ class _Call:
             try:
                 values.append(self._handler.read(payload))
                 self._places.append(place)
-            except Exception as error:
+            except BaseException as error:  # as where it comes alone
                 self._ends[place] = failure_of(error)
         return values
 
@@ -276,7 +276,7 @@ class _Call:
 
     def failed(self, error: BaseException) -> None:
         """The handler has raised. What it asks for, and what is done and told wrongly, is for all."""
-        self._shared = tuple(self._places)
+        self._shared = tuple(place for place, end in enumerate(self._ends) if end is None)
         self._divisible = not isinstance(error, (Retry, NotDone, asyncio.CancelledError))
         failure = failure_of(error)
         for place in self._shared:

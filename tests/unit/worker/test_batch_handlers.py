@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redisqueue_worker import BatchContext, Context, DeadLetter, Registry, Retry, around, batch_handler
+from redisqueue_worker import (
+    BatchContext,
+    Context,
+    DeadLetter,
+    Registry,
+    Retry,
+    around,
+    batch_handler,
+    batch_handlers,
+)
 from redisqueue_worker.batch_handlers import called, called_async
 from redisqueue_worker.batching import Bisection
 from redisqueue_worker.effective_policy import policies_of
@@ -105,6 +114,35 @@ def test_one_that_cannot_be_read_takes_no_other_down(made: Any) -> None:
     told = call(made(take), 1, '"seven"', 3)
     assert kinds(told) == [None, "invalid payload", "retry"]
     assert seen == [[(1, "1"), (3, "3")]]
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), ValueError("odd")])
+def test_whatever_reading_raises_no_message_is_done_that_was_not_handled(
+    made: Any, error: BaseException
+) -> None:
+    @dataclass
+    class Odd:
+        id: int
+
+        def __post_init__(self) -> None:
+            if self.id == 2:
+                raise error
+
+    seen: list[Any] = []
+    of = made(lambda documents, context: seen.extend(one.id for one in documents))
+    of.__annotations__["documents"] = list[Odd]
+    told = call(of, 1, 2, 3)
+    assert [end is None for end in told.ends] == [True, False, True]
+    assert (seen, told.shared) == ([1, 3], ())
+
+
+def test_what_fails_before_messages_are_read_is_shared(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
+    def no_state() -> Any:
+        raise OSError("no scope")
+
+    monkeypatch.setattr(batch_handlers, "own_state", no_state)
+    told = call(made(lambda documents, context: pytest.fail("called")), 1, 2)
+    assert (kinds(told), told.shared) == (["error"] * 2, (0, 1))
 
 
 def test_where_none_can_be_read_it_is_not_called(made: Any) -> None:

@@ -170,7 +170,7 @@ class _WatchedCall(Message):
         self._read += 1
         try:
             return self._many.read(payload)
-        except Exception as error:
+        except BaseException as error:
             message.exception = error
             raise
 
