@@ -74,7 +74,8 @@ class InFlight:
         return unless_unwanted(failure, self.context) if self.cancelled else failure
 
     def begin(self, cancel: Callable[[], object] | None) -> None:
-        """A slot begins with it only now: from here its handler's time counts."""
+        """A slot begins with it, or a batch with another call of it: from here its handler's time counts."""
+        self.timed_out_at, self.abandoned = None, False  # as an earlier call may have left it, and has ended
         self.started = monotonic()
         self.context.restart_clock()
         self.cancel = cancel

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redis_message_queue.consumer import Claim
 from redisqueue_worker import (
     BatchContext,
     Context,
@@ -22,12 +23,14 @@ from redisqueue_worker import (
     batch_handler,
     batch_handlers,
 )
-from redisqueue_worker.batch_handlers import called, called_async
-from redisqueue_worker.batching import Bisection
+from redisqueue_worker.batch_handlers import Called, called, called_async
+from redisqueue_worker.batching import Batch, Bisection
 from redisqueue_worker.effective_policy import policies_of
 from redisqueue_worker.exceptions import HandlerError
 from redisqueue_worker.handlers import handler_of
-from redisqueue_worker.retry_policy import FailureKind
+from redisqueue_worker.in_flight import HandlerTimeouts, InFlight, InFlightTable
+from redisqueue_worker.metrics import Metrics
+from redisqueue_worker.retry_policy import FailureKind, failure_of
 from redisqueue_worker.testing import FakeContext, deliver, deliver_batch
 from redisqueue_worker.testing.delivery import _Worker
 
@@ -431,3 +434,36 @@ def test_a_decorator_keeps_it_a_handler_of_many() -> None:
 
     batch_handler(max_size=2)(outer)
     assert deliver_batch(functools.wraps(outer)(outer), ["a"])[0].state == "done"
+
+
+# ---- time ----
+
+
+def test_a_call_that_failed_late_says_nothing_of_the_time_of_the_next() -> None:
+    table = InFlightTable()
+    metrics = Metrics()
+    timeouts = HandlerTimeouts(table, metrics, 3600)
+    messages = [InFlight(Claim(one, "1", one, one, 1), FakeContext(timeout_seconds=3600)) for one in "ab"]
+    table.add(*messages)
+    counted = list[int]()
+
+    def call(part: list[InFlight]) -> Called:
+        for message in part:
+            message.begin(None)
+        timeouts.look()
+        counted.append(metrics.timeouts)
+        if len(part) == 1:
+            assert not part[0].abandoned
+            return Called((None,))
+        for message in part:
+            message.context.limit(1e-9)
+        timeouts.look()
+        assert all(message.abandoned for message in part)
+        for message in part:
+            message.context.limit(3600)
+        return Called.failed(failure_of(ValueError("late")), 2, divisible=True)
+
+    handler: Any = None
+    Batch(handler, messages, lambda message, failure: table.remove(message.claim)).run(call)
+    assert counted == [0, 2, 2]
+    assert not table.all()
