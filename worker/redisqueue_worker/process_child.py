@@ -155,7 +155,7 @@ class _ChildContext(Context):
 
     def extend(self, seconds: float) -> None:
         super().extend(seconds)
-        self._send(Extended(seconds))
+        self._send(Extended(seconds), self)
 
 
 class ProcessChild:
@@ -197,7 +197,7 @@ class ProcessChild:
                 takeovers.undo()
                 seen = tuple([context.has_seen_cancellation for context in self._contexts])
                 reason = recycler.reached(handled)
-                self._send(ended._replace(recycle_reason=reason, has_seen_cancellation=seen))
+                self._end(ended._replace(recycle_reason=reason, has_seen_cancellation=seen))
             hooks.stop(run, self._base)
 
     def _handle(self, handler: Handler, work: Begin, runner: asyncio.Runner) -> Failure | None:
@@ -240,13 +240,24 @@ class ProcessChild:
             work,
             self._draining,
             self._publisher,
-            self._send,
+            self._send_during,
             keeps_result=self._settings.results_ttl_seconds > 0,
         )
 
     def _send(self, word: NamedTuple) -> None:
         with self._sending:
             self._connection.send(word)
+
+    def _send_during(self, word: NamedTuple, context: Context) -> None:
+        """Send it, unless the handler of that context has ended: it would be taken for the next one's."""
+        with self._sending:
+            if context in self._contexts:
+                self._connection.send(word)
+
+    def _end(self, ended: Ended) -> None:
+        with self._sending:
+            self._contexts = ()
+            self._connection.send(ended)
 
     def _listen(self) -> None:
         try:
@@ -255,7 +266,9 @@ class ProcessChild:
                     self._work.put(word)
                     continue
                 if isinstance(word, TellStacks):
-                    self._send(Stacks(tuple([stack_of(context) or () for context in self._contexts])))
+                    if contexts := self._contexts:
+                        stacks = tuple([stack_of(context) or () for context in contexts])
+                        self._send_during(Stacks(stacks), contexts[0])
                     continue
                 (self._draining.set if word.draining else self._draining.clear)()
                 told = zip(self._contexts, word.lease_lost, word.cancelled, strict=False)
