@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+import redis.asyncio
 from tests.support.queues import (
     AsyncLossyRedis,
     LossyRedis,
@@ -18,6 +19,7 @@ from tests.support.queues import (
     publish,
 )
 
+from redis_message_queue import RedisMessageQueue, _transport
 from redis_message_queue.asyncio.consumer import Consumer as AsyncConsumer
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
@@ -25,6 +27,8 @@ from redis_message_queue.stats import sample
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from redis_message_queue.operations import Call
 
 KEYS = QueueKeys("{jobs}")
 
@@ -101,6 +105,57 @@ def test_a_repeat_asking_for_less_gives_the_rest_back(lossy: LossyRedis) -> None
     assert [claim.payload for claim in consumer.claim(1).claims] == [b"a"]
     assert payloads(lossy, KEYS.pending) == ["b", "c"]
     assert [claim.delivery_count for claim in consumer.claim(2).claims] == [1, 1]
+
+
+def spend_a_delivery(client: redis.Redis) -> None:
+    """The next claim buries the first of two messages, which has a deduplication key, and gets the second."""
+    RedisMessageQueue("{jobs}", client=client).enqueue("a", deduplication_key="one")
+    Consumer(client, "{jobs}", max_delivery_count=1).claim(1)
+    let_leases_expire(client, KEYS)
+    publish(client, KEYS, "b")
+
+
+def test_a_claim_that_is_interrupted_while_keys_are_freed_is_given_again(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spend_a_delivery(redis_client)
+    execute = _transport.execute
+
+    def interrupted(client: redis.Redis, call: Call[Any]) -> Any:
+        if call.script.name == "free":
+            raise KeyboardInterrupt
+        return execute(client, call)
+
+    consumer = Consumer(redis_client, "{jobs}", max_delivery_count=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(_transport, "execute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            consumer.claim(2)
+    assert [claim.payload for claim in consumer.claim(2).claims] == [b"b"]
+
+
+async def test_a_claim_that_is_cancelled_while_keys_are_freed_is_given_again(
+    redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spend_a_delivery(redis_client)
+    execute, freeing = _transport.execute_async, asyncio.Event()
+
+    async def hanging(client: Any, call: Call[Any]) -> Any:
+        if call.script.name == "free":
+            freeing.set()
+            await asyncio.Event().wait()
+        return await execute(client, call)
+
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        consumer = AsyncConsumer(client, "{jobs}", max_delivery_count=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(_transport, "execute_async", hanging)
+            claiming = asyncio.create_task(consumer.claim(2))
+            await freeing.wait()
+            claiming.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await claiming
+        assert [claim.payload for claim in (await consumer.claim(2)).claims] == [b"b"]
 
 
 def test_a_repeated_settlement_answers_as_the_first_time(lossy: LossyRedis) -> None:

@@ -145,14 +145,13 @@ class Consumer:
                 reply = _transport.execute(self._client, attempt.call)
                 if reply is None:  # it did not find all messages, and did nothing
                     reply = _transport.execute(self._client, attempt.whole)
-            except BaseException:
+                if given_up := reply[0].claimed.given_up:
+                    self._free_keys(given_up)
+            except BaseException:  # also while keys are freed: what was claimed is given again
                 self._state.lost(attempt)
                 raise
             answered.append((attempt, reply))
-        settled = self._state.all_done(parts, answered)
-        if settled.claimed.given_up:
-            self._free_keys(settled.claimed.given_up)
-        return settled
+        return self._state.all_done(parts, answered)
 
     def _free_keys(self, given_up: Sequence[bytes]) -> None:
         try:

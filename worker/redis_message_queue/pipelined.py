@@ -131,10 +131,10 @@ class PipelinedConsumer(Consumer):
         settlements, claim, in_hand, due, attempt = asked
         if not attempt:
             return self.settle(settlements, claim, in_hand=in_hand, due=due)
-        settled = self._state.done(attempt, self._reply_to(attempt))
-        if settled.claimed.given_up:
-            self._free_keys(settled.claimed.given_up)
-        return settled
+        reply = self._reply_to(attempt)
+        if given_up := reply[0].claimed.given_up:
+            self._free_keys(given_up)
+        return self._state.done(attempt, reply)
 
     def _connection(self) -> Any:
         if self._line is None:
