@@ -362,9 +362,9 @@ class ConsumerLoop(threading.Thread):
 
     def _say_goodbye(self) -> None:
         """The last round trip: what ended, what is given up, and the worker's own field."""
-        self._collect(0.0)
         self._draining.set()  # what comes now goes back
         self._receive_all()
+        self._collect(0.0)  # also what has ended meanwhile
         self.deliveries.give_back(held=True)
         running = self._in_flight.running()
         try:
