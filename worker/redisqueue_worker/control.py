@@ -60,11 +60,17 @@ class ControlServer:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # closed
-                return
-            threading.Thread(
-                target=self._answer, args=(connection,), name="control-client", daemon=True
-            ).start()
+            except OSError:
+                if self._listener.fileno() < 0:  # closed
+                    return
+                time.sleep(_LOOK_SECONDS)  # there is no descriptor left, which may pass
+                continue
+            try:
+                threading.Thread(
+                    target=self._answer, args=(connection,), name="control-client", daemon=True
+                ).start()
+            except RuntimeError:  # there is no thread to be had: who asked is not kept waiting
+                connection.close()
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):  # the client may leave at any time
