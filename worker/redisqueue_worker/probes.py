@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,20 @@ def serve(
         server.handle_request()
 
 
+# Between two looks while there is no descriptor left for who connects.
+_PAUSE_SECONDS = 0.05
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def get_request(self) -> Any:
+        """Who connects. Raises OSError, which the base class passes over and tries again at once."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_PAUSE_SECONDS)
+            raise
 
 
 class _Probe(BaseHTTPRequestHandler):
