@@ -103,11 +103,10 @@ class KubernetesPlatform:
         return self._store.keys(REDISQUEUES)
 
     async def fill_gaps(self) -> bool:
-        """Read again what could not be read the last time; whether something could."""
-        gaps = self._coverage.unlisted
-        if gaps:
-            await self._listing.gaps()
-        return len(self._coverage.unlisted) < len(gaps)
+        """Read again what could not be read the last time; whether more, or less, can be seen now."""
+        blind = self._coverage.blind
+        await self._listing.gaps()
+        return self._coverage.blind != blind
 
     async def get(self, key: Key) -> Object | None:
         """The newest version that a watch, a list or a write of ours has shown."""

@@ -90,7 +90,7 @@ class Platform(Protocol):
         ...
 
     async def fill_gaps(self) -> bool:
-        """Look again at what the last `keys` could not see; whether something of it can be seen now."""
+        """Look again at what the last `keys` could not see; whether more, or less, can be seen now."""
         ...
 
     async def get(self, key: Key) -> dict[str, Any] | None:

@@ -7,10 +7,12 @@ others; and nothing is decided about a namespace that is seen in part.
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.resources import Resource
-from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi
+from redisqueue_operator.kubernetes_api import ApiError, KubernetesApi, passes
 from redisqueue_operator.observe.cache import REDISQUEUES, WATCHED, key_of, tell
 
 if TYPE_CHECKING:
@@ -24,7 +26,25 @@ MISSING = "CustomResourceDefinition redisqueues.redisqueue.dev is missing: insta
 Collection = tuple[Resource, str | None]
 """A kind, and the namespace; None for all of them."""
 
+PASSING_SECONDS = 30.0
+"""So long an API server may refuse to list anew what was listed whole and is watched, and it is still known.
+
+It is asked some six times meanwhile. What a watch misses may go unnoticed ten times as long anyway: from one
+resync to the next.
+"""
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A collection that our own lists could not read the last time."""
+
+    problem: str
+    since: float
+    """By the coverage's clock."""
+    blind: bool
+    """Whether what was known of it holds no more."""
 
 
 class Coverage:
@@ -32,16 +52,19 @@ class Coverage:
 
     Args:
         scope: what is to be seen.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.collections: list[Collection] = [
             (resource, namespace) for resource in WATCHED for namespace in scope.namespaces or (None,)
         ]
         self._paths = {resource.path(where): (resource, where) for resource, where in self.collections}
         self._watched: set[str] = set()
         self._refused: dict[str, int] = {}
-        self._unlisted: dict[Collection, str] = {}
+        self._listed: set[Collection] = set()
+        self._gaps: dict[Collection, Gap] = {}
 
     def is_watched(self, path: str) -> bool:
         """Whether that is the path of one of the collections."""
@@ -61,23 +84,41 @@ class Coverage:
     @property
     def unlisted(self) -> list[Collection]:
         """Those that our own lists could not read the last time."""
-        return list(self._unlisted)
+        return list(self._gaps)
 
-    def listed(self, collection: Collection, *, problem: str = "") -> None:
-        """Our own list of a collection was whole, or why it was not."""
-        known = collection in self._unlisted
+    @property
+    def blind(self) -> frozenset[Collection]:
+        """Those of them of which nothing is known any more."""
+        return frozenset(each for each, gap in self._gaps.items() if gap.blind)
+
+    def listed(self, collection: Collection, *, problem: str = "", passing: bool = False) -> None:
+        """Our own list of a collection was whole, or why it was not; `passing`: it may be in a moment."""
+        known = self._gaps.get(collection)
         if not problem:
-            self._unlisted.pop(collection, None)
-        else:
-            self._unlisted[collection] = problem
-        if bool(problem) != known:
-            log.warning("%s: %s", _named([collection]), problem or "can be read again")
+            self._listed.add(collection)
+            if self._gaps.pop(collection, None) is not None:
+                log.warning("%s: can be read again", _named([collection]))
+            return
+        now = self._clock()
+        since = known.since if known is not None else now
+        holds = passing and now - since < PASSING_SECONDS and self._is_kept(collection)
+        gap = Gap(problem, since, blind=not holds or (known is not None and known.blind))
+        self._gaps[collection] = gap
+        if known is None or known.blind != gap.blind:
+            then = "" if gap.blind else "; what is known of it holds for now"
+            log.warning("%s: %s%s", _named([collection]), problem, then)
+
+    def _is_kept(self, collection: Collection) -> bool:
+        """Whether it was whole once, and a watch tells what becomes of it."""
+        resource, namespace = collection
+        path = resource.path(namespace)
+        return collection in self._listed and path in self._watched and path not in self._refused
 
     def blind_spot(self, namespace: str) -> str:
         """Why nothing can be decided about RedisQueues of that namespace; empty when something can."""
-        for (resource, where), problem in self._unlisted.items():
-            if where in (None, namespace):
-                return f"{resource.plural} of namespace {namespace} cannot be listed: {problem}"
+        for (resource, where), gap in self._gaps.items():
+            if gap.blind and where in (None, namespace):
+                return f"{resource.plural} of namespace {namespace} cannot be listed: {gap.problem}"
         return ""
 
     def unready(self) -> str:
@@ -106,7 +147,7 @@ class Coverage:
         return len(self._unseen())
 
     def _unseen(self) -> set[Collection]:
-        return {self._paths[path] for path in self._refused} | self._unlisted.keys()
+        return {self._paths[path] for path in self._refused} | self.blind
 
 
 def _named(collections: Iterable[Collection]) -> str:
@@ -154,12 +195,12 @@ class Listing:
                 await self._read_one(collection)
             except ApiError as error:
                 unanswered = 0
-                self._coverage.listed(collection, problem=str(error))
+                self._coverage.listed(collection, problem=str(error), passing=passes(error))
             except (OSError, TimeoutError) as error:
                 unanswered += 1
                 if unanswered == MOST_UNANSWERED:
                     raise
-                self._coverage.listed(collection, problem=str(error) or type(error).__name__)
+                self._coverage.listed(collection, problem=str(error) or type(error).__name__, passing=True)
             else:
                 unanswered = 0
                 self._coverage.listed(collection)

@@ -27,7 +27,7 @@ def decide(
     `now` is in seconds of any clock that does not go back, the same one as in `history`.
     """
     if observation.replicas is None:
-        return Decision(0, 0, "DeploymentMissing"), history
+        return Decision(0, 0, "Unreadable" if observation.unseen else "DeploymentMissing"), history
     current = observation.replicas
     fleet = LivePods.of(observation, policy)
     need = need_of(observation, policy, fleet, history)

@@ -65,10 +65,10 @@ def build_status(
         **{part: previous[part] for part in kept if part in previous},
     }
     if policy is not None and observation is not None and decision is not None:
-        if applied.reason != UNREADABLE:  # unknown is never zero
-            _workers(status, policy, observation, decision)
         _counters(status, observation, decision, now)
-        _budget(status, decision.ceiling)
+        if not observation.unseen:  # unknown is never zero
+            _workers(status, policy, observation, decision)
+            _budget(status, decision.ceiling)
     if policy is not None and policy.bounds is not None:
         status["schedule"] = _schedule(policy, policy.bounds)
     if rollout is not None:

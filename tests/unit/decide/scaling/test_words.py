@@ -92,6 +92,7 @@ REASONS: Cases = {
     "RedisUnreadable": lambda: once(seen(None, replicas=2)),
     "Fallback": _fallback,
     "DeploymentMissing": lambda: once(seen(queue(), replicas=None)),
+    "Unreadable": lambda: once(replace(seen(queue(), replicas=None), unseen=True)),
     "Paused": _mode("Paused"),
     "DryRun": _mode("DryRun"),
     "External": _mode("External"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.support.observations import fleet, once, pod, queue, seen, worker
 from tests.support.resources import manifest, redis_queue
 
 from redisqueue_operator.decide.canary import Phase, Rollout
-from redisqueue_operator.decide.scaling import Policy
+from redisqueue_operator.decide.scaling import Ceiling, Policy
 from redisqueue_operator.decide.status import build_status
 from redisqueue_operator.observe.facts import ApplyOutcome, Fleet, Hindrance, Observation
 
@@ -179,10 +180,14 @@ def test_the_clusters_words_are_told() -> None:
         assert QUOTA in _said(status)[kind][2]
 
 
+def blinded() -> Observation:
+    empty = Fleet(unseen=True)
+    return replace(seen(queue(7), empty.pods, replicas=empty.replicas), unseen=empty.unseen)
+
+
 def test_what_cannot_be_seen_is_unknown_and_stays_as_it_was() -> None:
     well = _status(OUTCOMES["applied"], fleet(queue(in_flight=2), busy=2))
-    empty = Fleet()
-    blind = seen(queue(7), empty.pods, replicas=empty.replicas)
+    blind = blinded()
     status = _status(OUTCOMES["Unreadable"], blind, well)
     said = _said(status)
     assert {
@@ -190,6 +195,16 @@ def test_what_cannot_be_seen_is_unknown_and_stays_as_it_was() -> None:
     } == dict.fromkeys(("Ready", "ScalingActive", "Progressing", "Degraded"), ("Unknown", "Unreadable"))
     assert (status["workers"], status["replicas"]) == (well["workers"], well["replicas"])
     assert status["queue"]["pending"] == 7, "Redis can still be read"
+
+
+def test_it_stays_so_where_something_else_is_worse() -> None:
+    """A conflict about the queue is told before, and says nothing of the workers."""
+    at_work = fleet(queue(50), busy=2)
+    cut = once(at_work, Policy(ceiling=Ceiling("shop", 2, "two")))
+    well = build_status(redis_queue(), at_work, cut, OUTCOMES["applied"], {}, 0.0)
+    status = _status(OUTCOMES["Conflict"], blinded(), well)
+    parts = ("replicas", "workers", "budget")
+    assert {part: status[part] for part in parts} == {part: well[part] for part in parts}
 
 
 def test_an_invalid_spec_scales_nothing_and_is_not_well() -> None:
