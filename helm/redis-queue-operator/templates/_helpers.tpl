@@ -73,7 +73,7 @@ would mean all namespaces, with a ClusterRole that reads every Secret: nobody ge
 {{- end }}
 {{- end }}
 
-{{- /* What the operator does to RedisQueues and their workers; it deletes nothing but finished redrives, and lists no Secret. */}}
+{{- /* What the operator does to RedisQueues and their workers; it deletes finished redrives and what it made itself, and lists no Secret. */}}
 {{- define "operator.rules" -}}
 # Serves RedisQueues: reads them, and takes its finalizer off one that is deleted.
 - apiGroups: [redisqueue.dev]
