@@ -76,9 +76,12 @@ def own_server() -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-def keeper(redis_url: str, keep: Keep) -> LeaseKeeper:
+def keeper(redis_url: str, keep: Keep) -> Iterator[LeaseKeeper]:
     """A keeper on the shared server."""
-    return keep(lambda: redis.Redis.from_url(redis_url))
+    keeper = keep(lambda: redis.Redis.from_url(redis_url))
+    yield keeper
+    assert keeper.close()
+    eventually(lambda: not threads())
 
 
 @pytest.fixture

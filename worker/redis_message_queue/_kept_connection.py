@@ -70,22 +70,22 @@ class KeptConnection(ForgottenAtFork):
             connection, since = self._kept.pop()
         except IndexError:
             return None, False
-        return connection, monotonic() - since < _KEPT_SECONDS and self.may_keep(connection)
-
-    def may_keep(self, connection: Any) -> bool:
-        """Whether it still leads to where the pool's next one would."""
-        moves = getattr(connection, "should_reconnect", None)  # since redis-py 7
-        if moves is not None and moves():
-            return False
-        # Another connection may have found that Sentinels name another master.
-        return not self._follows_master or self.pool.master_address == (connection.host, connection.port)
+        fresh = monotonic() - since < _KEPT_SECONDS
+        return connection, fresh and not (self._follows_master and self.is_former(connection))
 
     def keep(self, connection: Any) -> bool:
         """Keep a connection that has answered; False if its pool shall have it back."""
-        if self._kept or not self.may_keep(connection):
+        moves = getattr(connection, "should_reconnect", None)  # since redis-py 7
+        if self._kept or (moves is not None and moves()):
+            return False
+        if self._follows_master and self.is_former(connection):
             return False
         self._kept.append((connection, monotonic()))
         return True
+
+    def is_former(self, connection: Any) -> bool:
+        """Whether it leads to a former master: another connection has found that Sentinels name another."""
+        return self._follows_master and self.pool.master_address != (connection.host, connection.port)
 
 
 def kept_by(client: Any) -> KeptConnection | None:
@@ -241,7 +241,7 @@ async def _hang_up_async(connection: Any) -> None:
 
 async def _release_async(kept: KeptConnection, connection: Any) -> None:
     """Let the pool have it. Under asyncio redis-py would go on with one that leads to a former master."""
-    if not kept.may_keep(connection):
+    if kept.is_former(connection):
         await _hang_up_async(connection)
     await kept.pool.release(connection)
 
@@ -335,6 +335,6 @@ def _repeated(connection: Any, request: list[bytes], raw: bool, failures: list[E
 
 def _release(kept: KeptConnection, connection: Any) -> None:
     """Let the pool have it. Under asyncio redis-py would go on with one that leads to a former master."""
-    if not kept.may_keep(connection):
+    if kept.is_former(connection):
         _hang_up(connection)
     kept.pool.release(connection)

@@ -65,7 +65,8 @@ class PipelinedConsumer(Consumer):
         if self._line is None:
             return False
         kept, connection = self._line
-        return kept.may_keep(connection)
+        moves = getattr(connection, "should_reconnect", None)  # since redis-py 7
+        return not (kept.is_former(connection) or (moves is not None and moves()))
 
     def send(
         self,
