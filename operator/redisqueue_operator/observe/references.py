@@ -22,7 +22,10 @@ UNUSED_SECONDS = 600.0
 
 @dataclass(slots=True)
 class _Entry:
+    """What the API server answered the last time: the object, that there is none, or why it may not be read."""
+
     obj: Object | None = None
+    refused: str = ""
     read_at: float = float("-inf")
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -45,7 +48,7 @@ class References:
         return obj
 
     async def config_map(self, key: Key) -> Object | None:
-        """The ConfigMap, or None where there is none."""
+        """The ConfigMap, or None where there is none. Raises SettingsUnavailable where it may not be read."""
         return await self._read("configmaps", key, fresh=False)
 
     def age_seconds(self, namespace: str, secrets: Iterable[str]) -> float:
@@ -59,20 +62,25 @@ class References:
         asked_at = time.monotonic()
         async with entry.lock:
             limit = ABSENT_SECONDS if fresh or entry.obj is None else FRESH_SECONDS
-            if asked_at - entry.read_at < limit:
-                return entry.obj
-            try:
-                entry.obj = await self._api.get(path_of("", "v1", plural, key.namespace, key.name))
-            except (ApiError, OSError, TimeoutError) as error:
-                if passes(error) and entry.obj is not None:
-                    return entry.obj  # an API server that does not answer is no reason to forget a password
-                if not isinstance(error, ApiError) or error.status != 403:
-                    raise
-                text = f"the operator may not read {plural} {key.name!r} in {key.namespace}: {error}"
-                raise SettingsUnavailable("Forbidden", text) from error
-            entry.read_at = time.monotonic()
-            self._sweep(entry.read_at)
+            if asked_at - entry.read_at >= limit:
+                await self._ask(plural, key, entry)
+            if entry.refused:
+                raise SettingsUnavailable("Forbidden", entry.refused)
             return entry.obj
+
+    async def _ask(self, plural: str, key: Key, entry: _Entry) -> None:
+        try:
+            entry.obj = await self._api.get(path_of("", "v1", plural, key.namespace, key.name))
+            entry.refused = ""
+        except (ApiError, OSError, TimeoutError) as error:
+            if passes(error) and entry.obj is not None:
+                return  # an API server that does not answer is no reason to forget a password
+            if not isinstance(error, ApiError) or error.status != 403:
+                raise
+            entry.obj = None
+            entry.refused = f"the operator may not read {plural} {key.name!r} in {key.namespace}: {error}"
+        entry.read_at = time.monotonic()
+        self._sweep(entry.read_at)
 
     def _sweep(self, now: float) -> None:
         """Forget what nobody has asked for in a while: queues come and go, and Secrets can be large."""

@@ -1,4 +1,4 @@
-"""What was read of a Secret, a ConfigMap or a copy stays known while the API server does not answer."""
+"""What the API server said of a Secret, a ConfigMap or a copy stays known, also while it does not answer."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ class Server:
         metadata = {"uid": "u", "resourceVersion": "1", "annotations": {OWNER_UID: RQ.uid}, "labels": {}}
         self.object: dict[str, Any] = {"metadata": metadata, "data": {TEMPLATE: MARKED}}
         self.failure: Exception | None = None
+        self.asked = 0
 
     async def get(self, _path: str) -> dict[str, Any]:
+        self.asked += 1
         if self.failure is not None:
             raise self.failure
         return self.object
@@ -81,3 +83,21 @@ async def test_a_right_that_was_taken_away_is_told_although_the_secret_was_read(
     server.failure = ApiError(403, "Forbidden", "no")
     with pytest.raises(SettingsUnavailable, match="may not read"):
         await read()
+
+
+@pytest.mark.parametrize("what", ["Secret", "ConfigMap"])
+async def test_what_may_not_be_read_is_not_asked_for_at_each_look(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    read = readers(server)[what]
+    monkeypatch.setattr(references, "ABSENT_SECONDS", float("inf"))
+    server.failure = ApiError(403, "Forbidden", "no")
+    for _ in range(3):
+        with pytest.raises(SettingsUnavailable, match="may not read") as told:
+            await read()
+        assert told.value.reason == "Forbidden"
+    assert server.asked == 1
+    monkeypatch.setattr(references, "ABSENT_SECONDS", 0.0)
+    server.failure = None
+    assert await read() == server.object, "the right was given meanwhile"
