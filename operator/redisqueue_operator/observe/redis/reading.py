@@ -54,11 +54,11 @@ class Reading:
                 tracked.settings, age = await self._platform.settings(rq, fresh=tracked.refused)
                 tracked.settings_error = None
             except (SettingsUnavailable, ValueError) as error:
-                tracked.settings_error = error
+                tracked.settings, tracked.settings_error = None, error
             # As old as the Secrets they were made from, which another object may have had read long before.
             age = min(age, SETTINGS_SECONDS - UNUSABLE_SETTINGS_SECONDS)
             tracked.settings_at = self._clock() - age
-        if tracked.settings_error is not None or tracked.settings is None:
+        if tracked.settings is None:
             self._sampler.unwatch(key)
             return
         queue, scaling = rq.spec.queue, rq.spec.scaling
@@ -106,7 +106,7 @@ class Reading:
 
 def settings_for(tracked: Tracked) -> float:
     """Seconds from `settings_at` until they are asked for again: a Secret may have changed."""
-    usable = tracked.settings is not None and tracked.settings_error is None and not tracked.refused
+    usable = tracked.settings is not None and not tracked.refused
     return SETTINGS_SECONDS if usable else UNUSABLE_SETTINGS_SECONDS
 
 

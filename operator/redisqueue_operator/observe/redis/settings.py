@@ -6,6 +6,9 @@ import base64
 import binascii
 import hashlib
 import os
+import tempfile
+import weakref
+from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redis_message_queue.connection import ConnectionSettings
@@ -13,8 +16,6 @@ from redisqueue_operator.api.model import Auth, Key, RedisQueue
 from redisqueue_operator.errors import SettingsUnavailable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from redisqueue_operator.api.model import Redis, Tls
     from redisqueue_operator.kubernetes_api import Object
     from redisqueue_operator.observe.redis.dial_guard import AllowedHosts
@@ -47,6 +48,7 @@ class Connections:
         self._references = references
         self._folder = folder
         self._allowed_hosts = allowed_hosts
+        self._files: weakref.WeakValueDictionary[bytes, _HeldFile] = weakref.WeakValueDictionary()
 
     async def settings(self, rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
         """Raises SettingsUnavailable or ValueError, both without a credential in the text."""
@@ -114,12 +116,19 @@ class Connections:
         return fields
 
     def _file(self, content: str) -> Path:
-        """A file with this content, readable by us alone, named by its content: equal settings stay equal."""
-        path = self._folder / hashlib.sha256(content.encode()).hexdigest()
-        if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        """A file with this content, readable by us alone; the same one as long as it is there.
+
+        Settings of equal content stay equal so. It goes with the last settings that name it: keys are rotated,
+        and queues come and go.
+        """
+        digest = hashlib.sha256(content.encode()).digest()
+        if (path := self._files.get(digest)) is None:
+            descriptor, name = tempfile.mkstemp(dir=self._folder)
+            path = _HeldFile(name)
+            weakref.finalize(path, Path(name).unlink, missing_ok=True)
             with os.fdopen(descriptor, "w") as out:
                 out.write(content)
+            self._files[digest] = path
         return path
 
     def _check_hosts(self, settings: ConnectionSettings) -> None:
@@ -127,6 +136,10 @@ class Connections:
             if not self._allowed_hosts.allow(host):
                 text = f"host {host!r} is not among the allowed Redis hosts of this operator"
                 raise SettingsUnavailable("HostNotAllowed", text)
+
+
+class _HeldFile(PosixPath):
+    """A path that tells when nobody holds it any more, which those of the standard library do not."""
 
 
 def _refuse_options(url: str, place: str) -> None:
@@ -146,7 +159,7 @@ def value_of(obj: Object, name: str, *, secret: bool = True) -> str:
     if raw is None:
         known = ", ".join(sorted(obj.get("data") or {})) or "none"
         text = f"{kind} {obj['metadata']['name']!r} has no key {name!r} (its keys: {known})"
-        raise SettingsUnavailable("SecretKeyMissing", text)
+        raise SettingsUnavailable("SecretKeyMissing" if secret else "ConfigMapKeyMissing", text)
     if not secret:
         return str(raw)
     try:
