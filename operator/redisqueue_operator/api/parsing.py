@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from redisqueue_operator.api import definition, structure
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import Key, RedisQueue, Spec
+from redisqueue_operator.api.patches import strange_directives
 from redisqueue_operator.decide.scaling.schedules import problem_of
 
 
@@ -48,14 +49,17 @@ def parse(obj: dict[str, Any]) -> RedisQueue:
 
 
 def _check_template(spec: dict[str, Any]) -> None:
-    """It has no type of ours: what is merged must be of the kinds that the schema has."""
+    """It has no type of ours: what is merged must be of the kinds that the schema has, and can be followed."""
     worker = spec.get("worker")
     if not isinstance(worker, dict) or not worker.get("template"):
         return
     schema = definition.schema()
     for name in ("spec", "worker", "template"):
         schema = schema["properties"][name]
-    check_shape(worker["template"], schema, "spec.worker.template")
+    path = "spec.worker.template"
+    check_shape(worker["template"], schema, path)
+    for problem in strange_directives(worker["template"], path):
+        raise ValueError(str(problem))
 
 
 def check_shape(value: Any, schema: definition.Schema, path: str) -> None:

@@ -10,6 +10,7 @@ from redisqueue_operator.api import definition, structure
 from redisqueue_operator.api.definition import with_defaults
 from redisqueue_operator.api.model import ScalingSchedule
 from redisqueue_operator.api.parsing import build
+from redisqueue_operator.api.patches import strange_directives
 from redisqueue_operator.api.structure import Problem
 from redisqueue_operator.decide.scaling.schedules import clash_of, never_opens, problem_of
 
@@ -48,6 +49,8 @@ def validate(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Pro
     problems += list(rules.check(rules.typed(new, schema), schema, "", *before))
     if kind == definition.SCHEDULE_KIND:
         return problems or list(_no_ticks(new["spec"]))
+    template = (new["spec"].get("worker") or {}).get("template")
+    problems += strange_directives(template, "spec.worker.template")
     return problems + list(_schedules(new, problems))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from typing import Any
 
 import pytest
 from tests.support.redisqueue_cases import (
@@ -152,3 +154,35 @@ def test_a_window_that_ends_whenever_it_starts_is_refused_without_an_api_server(
     assert [each.partition(" ")[0] for each in problems] == ["spec.scaling.schedules[0].end:"] * (not opens)
     assert opens or problems[0].endswith("the window is never open: write when it ends")
     api.parse(obj)
+
+
+@pytest.mark.parametrize(
+    ("pod", "field", "says"),
+    [
+        ({"securityContext": {"$patch": "replace"}}, "securityContext.$patch", "write null for each field"),
+        ({"securityContext": {"$patch": "delete"}}, "securityContext.$patch", "write null for each field"),
+        ({"$retainKeys": ["affinity"]}, "$retainKeys", "write null for each field"),
+        ({"$setElementOrder/containers": []}, "$setElementOrder/containers", "leave it out"),
+        ({"volumes": [{"$patch": "replace"}]}, "volumes[0].$patch", "must be delete, which removes the entry"),
+        ({"volumes": [{"$patch": "delete"}]}, "volumes[0].name", "must be set"),
+        ({"tolerations": [{"$patch": "delete"}]}, "tolerations[0].$patch", "replaces the generated one as a"),
+        (
+            {"containers": [{"name": "worker", "env": [{"name": "A", "$patch": "replace"}]}]},
+            "containers[0].env[0].$patch",
+            "the entry of this name",
+        ),
+    ],
+)
+def test_a_directive_that_no_merge_follows_is_refused(pod: dict[str, Any], field: str, says: str) -> None:
+    obj = worker(template={"spec": pod})
+    (problem,) = api.validate(obj)
+    assert problem.field == f"spec.worker.template.spec.{field}"
+    assert says in problem.message
+    with pytest.raises(ValueError, match=re.escape(str(problem))):
+        api.parse(obj)
+
+
+def test_directives_that_a_merge_follows_are_good() -> None:
+    ours = {"name": "worker", "$patch": "merge", "ports": [{"containerPort": 8080, "$patch": "delete"}]}
+    pod = {"volumes": [{"name": "tmp", "$patch": "delete"}], "containers": [ours]}
+    assert api.validate(worker(template={"spec": pod})) == []

@@ -68,6 +68,13 @@ def test_an_entry_is_removed_on_demand() -> None:
     assert container({"env": [{"name": "A", "$patch": "delete"}]})["env"] == [{"name": "B", "value": "2"}]
 
 
+def test_what_is_removed_where_there_is_nothing_leaves_no_trace() -> None:
+    entries = [{"containerPort": 9, "$patch": "delete"}, {"containerPort": 8, "protocol": None}]
+    side = {"name": "side", "ports": entries, "resources": {"limits": None}}
+    patched = merged(BASE, {"containers": [side]})["containers"][1]
+    assert patched == {"name": "side", "ports": [{"containerPort": 8}], "resources": {}}
+
+
 def test_neither_side_is_changed() -> None:
     patch = {"containers": [{"name": "worker", "env": [{"name": "A", "value": "9"}]}]}
     before = copy.deepcopy((BASE, patch))
