@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from tests.support.local_mode import local_mode
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import alive, descendants, eventually, freeze
 
@@ -253,6 +254,21 @@ def test_the_command_runs_a_file_and_ends_cleanly(
     assert f"redisqueue publish jobs --redis-url {redis_url}" in text
     assert "drained" in text
     assert list(temporary.iterdir()) == []
+
+
+def test_a_field_that_is_immutable_stays_as_it_was_when_the_file_is_saved(
+    tmp_path: Path, redis_client: redis.Redis, redis_url: str
+) -> None:
+    (tmp_path / "queue.yaml").write_text(FILE)
+    (tmp_path / "mine.py").write_text("def handle(payload: str) -> None:\n    print('seen', payload)\n")
+    with local_mode(tmp_path, "queue.yaml", redis_url) as output:
+        eventually(lambda: "is read again" in output.read_text(), "the file is watched")
+        (tmp_path / "saved").write_text(FILE.replace("  worker:", "  queue: {name: other}\n  worker:"))
+        (tmp_path / "saved").replace(tmp_path / "queue.yaml")
+        eventually(lambda: "stays in force" in output.read_text(), "it is refused")
+        assert "jobs: spec.queue.name: spec.queue.name is immutable" in output.read_text()
+        publish(redis_client, "it")
+        eventually(lambda: "| seen it" in output.read_text(), "the queue is the one that it was")
 
 
 def test_nothing_outlives_the_command_when_it_is_killed(tmp_path: Path) -> None:

@@ -95,6 +95,6 @@ def findings(file: str, item: dict[str, Any], problems: Iterable[Problem]) -> li
     return [Finding(file, str(name), one.field, one.message, one.value) for one in problems]
 
 
-def problem_lines(item: dict[str, Any]) -> list[str]:
-    """One line per problem of an object."""
-    return [one.line for one in findings("", item, validate(item))]
+def problem_lines(item: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
+    """One line per problem of an object; `old`: what it replaces."""
+    return [one.line for one in findings("", item, validate(item, old))]

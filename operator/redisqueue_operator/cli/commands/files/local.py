@@ -125,14 +125,27 @@ def check_sources(sources: Iterable[tuple[str, Path]], definitions: Definitions,
             )
 
 
-def read_checked(path: Path) -> Definitions:
-    """The objects of a file that the API server would accept. Raises UserError naming what it would not."""
+def read_checked(path: Path, former: Definitions | None = None) -> Definitions:
+    """The objects of a file that the API server would accept. Raises UserError naming what it would not.
+
+    `former`: what they replace, for fields that are immutable.
+    """
     try:
         definitions = Definitions.read(path)
     except DefinitionError as error:
         raise UserError(str(error)) from error
-    items = [*definitions.queues.values(), *definitions.budgets.values(), *definitions.schedules.values()]
-    problems = [line for item in items for line in problem_lines(item)]
+    before = former or Definitions()
+    kinds = (
+        (definitions.queues, before.queues),
+        (definitions.budgets, before.budgets),
+        (definitions.schedules, before.schedules),
+    )
+    problems = [
+        line
+        for present, replaced in kinds
+        for place, item in present.items()
+        for line in problem_lines(item, replaced.get(place))
+    ]
     if problems:
         raise UserError("\n  ".join([f"{path} would be refused:", *problems]))
     return definitions
@@ -224,7 +237,7 @@ class LocalRun:
             return
         self._changed_at = saved_at
         try:
-            self.definitions = read_checked(self.file)
+            self.definitions = read_checked(self.file, self.definitions)
             for each in loaded:
                 each.load(self.definitions)
             self._limit()
