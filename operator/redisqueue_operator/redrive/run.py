@@ -18,6 +18,7 @@ from redisqueue_operator.interruptible import cancelled, finished
 from redisqueue_operator.observe.follow import usable
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
+from redisqueue_operator.outage_log import OutageLog
 from redisqueue_operator.redrive.match import Match
 from redisqueue_operator.redrive.match_process import MatchError, MatchProcess
 from redisqueue_operator.redrive.room import LargeLetter
@@ -128,14 +129,16 @@ class Turn:
 
 @dataclass(slots=True)
 class LastReport:
-    """The last that was reported of a run; None before its first batch."""
+    """The last that was reported of a run, to people and to the log."""
 
+    outage: OutageLog
     progress: RedriveProgress | None = None
+    """None before its first batch."""
 
 
 async def carry_out(redrive: Redrive, context: RedriveContext) -> RedriveState:
     """Go on until it has finished: how it ended."""
-    pause, seen = FIRST_PAUSE_SECONDS, LastReport()
+    pause, seen = FIRST_PAUSE_SECONDS, LastReport(OutageLog(log, f"redrive {redrive.key}"))
     while True:
         try:
             match = Match(**asdict(redrive.spec.match)) if redrive.spec.match else None
@@ -154,7 +157,7 @@ async def carry_out(redrive: Redrive, context: RedriveContext) -> RedriveState:
             state = waiting("ApiError", str(error))
         except (SettingsUnavailable, ValueError, *AWAY) as error:
             state = waiting(*unreadable(error))
-        log.info("redrive %s waits: %s: %s", redrive.key, state.reason, state.message)
+        seen.outage.failed(state.reason, state.message, time.monotonic())
         await context.report(redrive, replace(state, progress=seen.progress))
         await context.pause(redrive, pause)
         pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
@@ -216,6 +219,7 @@ class _Between:
         spec = self.redrive.spec
         pause = _pause_after(progress, self.seen.progress, None if spec.dry_run else spec.rate_per_second)
         self.seen.progress = progress
+        self.seen.outage.over()
         await self.context.report(self.redrive, running(self.redrive, progress))
         if pause > TURN_SECONDS:
             await self._rest()

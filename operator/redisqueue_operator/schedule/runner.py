@@ -17,6 +17,7 @@ from redisqueue_operator.errors import PlatformError, QueueUnusable, SettingsUna
 from redisqueue_operator.interruptible import cancelled, finished
 from redisqueue_operator.observe.redis.bulkhead import server_at
 from redisqueue_operator.observe.redis.reading import unreadable
+from redisqueue_operator.outage_log import OutageLog
 from redisqueue_operator.schedule.status import IN_FORCE, SUSPENDED, Readiness, build_status
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ LONGEST_WAIT_SECONDS = 60.0
 AGAIN_SECONDS = 5.0
 # A status that could not be written, or was not worth it yet.
 TELL_AGAIN_SECONDS = 5.0
-RETRY_BUDGET_SECONDS = 5
 # A key outlives the last moment at which its tick may be enqueued, also where clocks differ.
 KEY_MARGIN_SECONDS = 600
 
@@ -93,6 +93,7 @@ class ScheduleRunner:
         self._readiness = IN_FORCE
         self._kept_by = ""
         """What keeps the ticks that are due now: a reason of conditions."""
+        self._outage = OutageLog(log, f"schedule {schedule.key}")
         self._woken = asyncio.Event()
 
     @property
@@ -134,6 +135,8 @@ class ScheduleRunner:
             readiness = await self._enqueue_all(timing, found.ticks)
         except NotOurs:
             return LONGEST_WAIT_SECONDS
+        if readiness.ready:
+            self._outage.over()
         wait = await self._tell(readiness, found.next, self._now())
         if self._kept_by:
             self._failures += 1
@@ -147,7 +150,8 @@ class ScheduleRunner:
         reason = self._kept_by
         self._progress = self._progress.left_out(late, missed, reason, now)
         self._context.counted(self.schedule, "missed", missed)
-        log.warning("schedule %s: %d ticks up to %s are too late", self.schedule.key, missed, late)
+        level = logging.DEBUG if reason else logging.WARNING  # what keeps them is told already
+        log.log(level, "schedule %s: %d ticks up to %s are too late", self.schedule.key, missed, late)
 
     async def _enqueue_all(self, timing: Timing, ticks: tuple[datetime, ...]) -> Readiness:
         """What came of it. Only the queue's existence is looked at when nothing is due."""
@@ -169,7 +173,7 @@ class ScheduleRunner:
         return IN_FORCE
 
     def _kept(self, reason: str, message: str, *, acts: bool = False) -> Readiness:
-        log.info("schedule %s waits: %s: %s", self.schedule.key, reason, message)
+        self._outage.failed(reason, message, self._context.now())
         self._kept_by = reason
         return Readiness(False, reason, message, acts=acts)
 
@@ -179,7 +183,8 @@ class ScheduleRunner:
         try:
             client = context.connect(target.settings)
             try:
-                gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)
+                # One attempt: the next look is the next one, and what keeps it is told in the status.
+                gateway = RedisGateway(redis_client=client, retry_budget_seconds=0)
                 queue = RedisMessageQueue(target.name, gateway=gateway, key_separator=target.key_separator)
                 # A duplicate is as good: its status was lost, or another leader was faster.
                 await queue.enqueue(

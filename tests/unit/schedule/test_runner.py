@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -165,6 +166,27 @@ def test_while_redis_is_away_it_is_tried_again_until_the_deadline(
     assert stage.ready == ("True", "Scheduled")
     assert ids(redis_client) == expected(1, 3)
     assert stage.counts == {"enqueued": 2, "missed": 1}
+
+
+def test_the_log_tells_of_an_outage_once_and_once_an_hour_and_of_its_end(
+    stage: Stage, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    runner, here, stage.url = stage.leader(startingDeadlineSeconds=30), stage.url, "redis://127.0.0.1:1"
+    waits = "schedule default/nightly waits: ConnectionRefused: Nothing accepts connections at Redis' address."
+    for minute in range(1, 60):
+        stage.clock = START + minute * MINUTE
+        stage.look(runner)
+        stage.look(runner)
+    assert caplog.messages == [waits]
+    stage.clock = START + 61 * MINUTE
+    stage.look(runner)
+    assert caplog.messages == [waits] * 2
+    stage.url = here
+    stage.look(runner)
+    stage.look(runner)
+    assert caplog.messages == [waits] * 2 + ["schedule default/nightly goes on"]
+    assert ids(redis_client) == ["u-1-20270115T090100Z"]
 
 
 def test_a_queue_that_is_missing_is_told_before_the_first_tick(
