@@ -22,9 +22,7 @@ class OutageLog:
     def failed(self, reason: str, message: str, now: float) -> None:
         """Another attempt came to nothing, at `now` (seconds of any one clock)."""
         due = now >= self._told_at + REMIND_SECONDS
-        self._log.log(
-            logging.INFO if due else logging.DEBUG, "%s waits: %s: %s", self._what, reason, message
-        )
+        self._log.log(logging.INFO if due else logging.DEBUG, "%s waits: %s: %s", self._what, reason, message)
         if due:
             self._told_at = now
 

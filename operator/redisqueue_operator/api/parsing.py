@@ -49,7 +49,7 @@ def parse(obj: dict[str, Any]) -> RedisQueue:
 
 
 def _check_template(spec: dict[str, Any]) -> None:
-    """It has no type of ours: what is merged must be of the kinds that the schema has, and can be followed."""
+    """It has no type of ours: what is merged must be of the kinds that the schema has, and be mergeable."""
     worker = spec.get("worker")
     if not isinstance(worker, dict) or not worker.get("template"):
         return

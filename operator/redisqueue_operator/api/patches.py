@@ -1,4 +1,4 @@
-"""What of a strategic merge patch (`kubectl patch`) a pod template may say: the keys of lists, the directives."""
+"""What a pod template may say of a strategic merge patch: the keys of its lists, the directives."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ MERGE_KEYS = {
 PATCH = "$patch"
 _OTHERS = ("$retainKeys", "$setElementOrder/", "$deleteFromPrimitiveList/")
 _OF_MAPS = "is not followed here: leave it out, and write null for each field that is to go"
+_OF_ENTRIES = "must be delete, which removes the entry of this {key}: nothing else is followed here"
 _OF_LISTS = "is not followed here: leave it out, this list replaces the generated one as a whole"
 
 
@@ -44,8 +45,7 @@ def _in_value(value: Any, path: str, name: str, way_out: str) -> Iterator[Proble
                 if item.get(key) is None:
                     yield Problem(f"{where}.{key}", None, "must be set, to say which entry is to be deleted")
                 continue
-            text = f"must be delete, which removes the entry of this {key}: nothing else is followed here" if key else _OF_LISTS
-            yield from _in_value(item, where, "", text)
+            yield from _in_value(item, where, "", _OF_ENTRIES.format(key=key) if key else _OF_LISTS)
     elif isinstance(value, dict):
         for field, item in value.items():
             if field == PATCH and (item != "merge" or way_out == _OF_LISTS):

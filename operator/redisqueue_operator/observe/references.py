@@ -22,7 +22,7 @@ UNUSED_SECONDS = 600.0
 
 @dataclass(slots=True)
 class _Entry:
-    """What the API server answered the last time: the object, that there is none, or why it may not be read."""
+    """What the API server answered the last time: the object, none, or why it may not be read."""
 
     obj: Object | None = None
     refused: str = ""

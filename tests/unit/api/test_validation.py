@@ -163,7 +163,7 @@ def test_a_window_that_ends_whenever_it_starts_is_refused_without_an_api_server(
         ({"securityContext": {"$patch": "delete"}}, "securityContext.$patch", "write null for each field"),
         ({"$retainKeys": ["affinity"]}, "$retainKeys", "write null for each field"),
         ({"$setElementOrder/containers": []}, "$setElementOrder/containers", "leave it out"),
-        ({"volumes": [{"$patch": "replace"}]}, "volumes[0].$patch", "must be delete, which removes the entry"),
+        ({"volumes": [{"$patch": "replace"}]}, "volumes[0].$patch", "must be delete, which removes"),
         ({"volumes": [{"$patch": "delete"}]}, "volumes[0].name", "must be set"),
         ({"tolerations": [{"$patch": "delete"}]}, "tolerations[0].$patch", "replaces the generated one as a"),
         (

@@ -1,4 +1,4 @@
-"""The certificates of `spec.redis.tls`: what is said of one that is missing, and how long their files stay."""
+"""The certificates of `spec.redis.tls`: what is said of a missing one, how long their files stay."""
 
 from __future__ import annotations
 

@@ -173,7 +173,8 @@ def test_the_log_tells_of_an_outage_once_and_once_an_hour_and_of_its_end(
 ) -> None:
     caplog.set_level(logging.INFO)
     runner, here, stage.url = stage.leader(startingDeadlineSeconds=30), stage.url, "redis://127.0.0.1:1"
-    waits = "schedule default/nightly waits: ConnectionRefused: Nothing accepts connections at Redis' address."
+    why = "ConnectionRefused: Nothing accepts connections at Redis' address."
+    waits = f"schedule default/nightly waits: {why}"
     for minute in range(1, 60):
         stage.clock = START + minute * MINUTE
         stage.look(runner)

@@ -118,8 +118,8 @@ class Connections:
     def _file(self, content: str) -> Path:
         """A file with this content, readable by us alone; the same one as long as it is there.
 
-        Settings of equal content stay equal so. It goes with the last settings that name it: keys are rotated,
-        and queues come and go.
+        Settings of equal content stay equal so. It goes with the last settings that name it: keys are
+        rotated, and queues come and go.
         """
         digest = hashlib.sha256(content.encode()).digest()
         if (path := self._files.get(digest)) is None:
