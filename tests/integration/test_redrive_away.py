@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from tests.support import server_binaries as binaries
@@ -20,6 +21,9 @@ from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
+    import redis
 
     from redisqueue_operator.api.model import Key, RedisQueue
     from redisqueue_operator.redrive.status import RedriveState
@@ -98,3 +102,24 @@ async def test_a_redrive_goes_on_with_the_new_master_behind_the_name() -> None:
         assert ended.progress is not None
         assert ended.progress.moved == 250
         assert (pair.new.llen(KEYS.pending), pair.new.llen(KEYS.dead_letter)) == (250, 0)
+
+
+async def test_the_log_tells_once_that_a_redrive_waits_and_that_it_goes_on(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    redis_client.lpush(KEYS.dead_letter, "a")
+    pauses: list[None] = []
+    around = Around(ConnectionSettings(url=redis_url), lambda: pauses.append(None))
+    there = around.queue
+
+    async def missing_at_first(key: Key) -> dict[str, Any] | None:
+        return await there(key) if len(pauses) == 3 else None
+
+    around.queue = missing_at_first  # type: ignore[method-assign, assignment]
+    ended = await carry_out(wanted(), around)
+    assert ended.phase == "Succeeded"
+    told = [message for message in caplog.messages if message.startswith("redrive ")]
+    assert len(told) == 2
+    assert "waits: QueueMissing" in told[0]
+    assert told[1].endswith("goes on")
