@@ -109,17 +109,14 @@ async def test_the_log_tells_once_that_a_redrive_waits_and_that_it_goes_on(
 ) -> None:
     caplog.set_level(logging.INFO)
     redis_client.lpush(KEYS.dead_letter, "a")
-    pauses: list[None] = []
-    around = Around(ConnectionSettings(url=redis_url), lambda: pauses.append(None))
-    there = around.queue
+    urls = iter(["redis://127.0.0.1:1", "redis://127.0.0.1:1", redis_url])
+    around = Around(ConnectionSettings(url="redis://127.0.0.1:1"), lambda: None)
 
-    async def missing_at_first(key: Key) -> dict[str, Any] | None:
-        return await there(key) if len(pauses) == 3 else None
+    async def away_at_first(_rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
+        return ConnectionSettings(url=next(urls))
 
-    around.queue = missing_at_first  # type: ignore[method-assign, assignment]
+    around.settings = away_at_first  # type: ignore[method-assign]
     ended = await carry_out(wanted(), around)
     assert ended.phase == "Succeeded"
-    told = [message for message in caplog.messages if message.startswith("redrive ")]
-    assert len(told) == 2
-    assert "waits: QueueMissing" in told[0]
-    assert told[1].endswith("goes on")
+    first = next(index for index, message in enumerate(caplog.messages) if "waits: Conn" in message)
+    assert [message.partition(" goes on")[1] for message in caplog.messages[first + 1 :]] == [" goes on"]
