@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "tests/e2e" if file.startswith("tests/e2e/") else file
 
     return ByFile(config, log)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what all tests share: it is looked through no more, and a collection takes milliseconds
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Any:
+    """A test that leaves something open fails itself, and not whichever runs when that is collected."""
+    result = yield
+    left: list[str] = []
+    known, sys.unraisablehook = sys.unraisablehook, lambda found: left.append(repr(found.exc_value))
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = known
+    assert not left, "left open"
+    return result
 
 
 class FailuresAtOnce:
