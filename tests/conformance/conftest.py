@@ -10,6 +10,7 @@ from tests.support.faces import FACES, Face
 from tests.support.required import missing
 from tests.support.server_binaries import Missing
 from tests.support.servers import SERVERS, Server, chosen
+from tests.support.waiting import all_hung_up
 
 from redis_message_queue.leases import LeaseKeeper
 
@@ -104,3 +105,4 @@ async def face(request: pytest.FixtureRequest, server: Server, redis_url: str) -
     face = FACES[request.param](server)
     yield face
     await face.close()
+    await all_hung_up()

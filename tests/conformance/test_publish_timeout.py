@@ -162,8 +162,7 @@ async def test_a_publish_that_nobody_waits_for_sends_nothing_later(face: Face) -
         server.start()
         eventually(lambda: not any(thread.name == THREAD for thread in threading.enumerate()), "given up")
         assert admin.llen(KEYS.pending) == 0
-        if face.name == "async":
-            await client.aclose()
+        await face.call(client.aclose if face.name == "async" else client.close)
 
 
 @pytest.mark.one_node  # a cluster's client connects before anything is published

@@ -12,7 +12,7 @@ from tests.support.push_proxy import CUT_AFTER, CUT_BEFORE, PushProxy
 from tests.support.required import missing
 from tests.support.server_binaries import Missing
 from tests.support.servers import SERVERS
-from tests.support.waiting import until
+from tests.support.waiting import all_hung_up, until
 
 from redis_message_queue import RedisMessageQueue
 from redis_message_queue.connection import ConnectionSettings
@@ -71,6 +71,7 @@ async def fleet_at(
         yield fleet
     finally:
         await fleet.sampler.close()
+        await all_hung_up()
 
 
 @pytest.fixture(autouse=True)

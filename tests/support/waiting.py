@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,3 +59,12 @@ async def until(look: Callable[[], T], what: str, timeout_seconds: float = PATIE
         assert time.monotonic() < deadline, f"not in {timeout_seconds:g} s: {what}; last seen: {seen!r}"
         await asyncio.sleep(0.01)
     return seen
+
+
+async def all_hung_up() -> None:
+    """Wait until no connection of this loop is open: what is cancelled hangs up and waits for no answer.
+
+    Over TLS that answer takes a moment, and a loop that ends before leaves the connection open.
+    """
+    loop: Any = asyncio.get_running_loop()
+    await until(lambda: all(one._sock is None for one in loop._transports.values()), "all have hung up")
