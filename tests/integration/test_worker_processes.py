@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.worker_process import KEYS, WorkerProcess, alive, counters, eventually, publish
 
 if TYPE_CHECKING:
@@ -102,6 +103,23 @@ def test_deadline_and_drain_go_through_the_pipe(
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
     assert worker.noted("finished") == ["a draining"]
+
+
+def test_a_drain_that_was_taken_back_is_over_for_the_next_message(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, "a")
+    with processes(tmp_path, redis_url, "lasting", concurrency=1) as worker:
+        worker.until_noted("started", 1)
+        drain = worker.command("drain")
+        told, _ = drain.communicate(timeout=PATIENCE_SECONDS)
+        assert drain.returncode == 0, told
+        assert worker.noted("finished") == ["a draining"]
+        resume = worker.command("resume")
+        assert (resume.communicate(timeout=PATIENCE_SECONDS)[0], resume.returncode) == ("running\n", 0)
+        worker.open_gate("b")
+        publish(redis_client, "b")
+        assert worker.until_noted("finished", 2) == ["a draining", "b"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

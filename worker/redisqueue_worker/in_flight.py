@@ -75,7 +75,8 @@ class InFlight:
 
     def begin(self, cancel: Callable[[], object] | None) -> None:
         """A slot begins with it, or a batch with another call of it: from here its handler's time counts."""
-        self.timed_out_at, self.abandoned = None, False  # as an earlier call may have left it, and has ended
+        # As an earlier call may have left it, and has ended.
+        self.timed_out_at, self.abandoned, self.stopped = None, False, False
         self.started = monotonic()
         self.context.restart_clock()
         self.cancel = cancel

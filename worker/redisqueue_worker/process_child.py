@@ -70,6 +70,9 @@ class Begin(NamedTuple):
     id: str | None
     delivery_count: int
     remaining_seconds: float | None
+    draining: bool = False
+    lease_lost: bool = False
+    cancelled: bool = False
 
 
 class BeginBatch(NamedTuple):
@@ -167,9 +170,11 @@ class ProcessChild:
         self._publisher = Publisher(start.connect, settings.queue, settings.key_separator)
         self._settings = settings
         self._limits = RestartLimits.of(settings, random.random())  # noqa: S311  (spreads load, hides nothing)
-        self._work: queue.SimpleQueue[Begin | BeginBatch | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Begin | BeginBatch, tuple[Context, ...]] | None] = (
+            queue.SimpleQueue()
+        )
         self._draining = threading.Event()
-        self._contexts: tuple[Context, ...] = ()
+        self._contexts: tuple[Context, ...] = ()  # of what is in hand, until its Ended
         self._sending = threading.Lock()
         self._base = contextvars.copy_context()  # what the handler's module set while it was imported
 
@@ -187,22 +192,22 @@ class ProcessChild:
             recycler = Recycler(self._limits)
             recycler.reached(handled)  # which warns of a limit that is too small
             while (work := self._work.get()) is not None:
-                if isinstance(work, BeginBatch):
-                    ended = self._handle_batch(handler, work, runner)
-                    handled += len(work.messages)
+                begin, contexts = work
+                if isinstance(begin, BeginBatch):
+                    ended = self._handle_batch(handler, begin, contexts, runner)
                 else:
-                    failure = self._handle(handler, work, runner)
-                    ended = Ended(failure, "", self._contexts[0].result)
-                    handled += 1
+                    failure = self._handle(handler, begin, contexts[0], runner)
+                    ended = Ended(failure, "", contexts[0].result)
+                handled += len(contexts)
                 takeovers.undo()
-                seen = tuple([context.has_seen_cancellation for context in self._contexts])
+                seen = tuple([context.has_seen_cancellation for context in contexts])
                 reason = recycler.reached(handled)
                 self._end(ended._replace(recycle_reason=reason, has_seen_cancellation=seen))
             hooks.stop(run, self._base)
 
-    def _handle(self, handler: Handler, work: Begin, runner: asyncio.Runner) -> Failure | None:
-        context = self._context_of(work)
-        self._contexts = (context,)
+    def _handle(
+        self, handler: Handler, work: Begin, context: Context, runner: asyncio.Runner
+    ) -> Failure | None:
         own = self._base.copy()
         if handler.is_async is None:
             handler = own.run(chosen_for, handler, work.payload)
@@ -217,8 +222,9 @@ class ProcessChild:
             return ends[0]
         return own.run(failure_in, handler, work.payload, context)
 
-    def _handle_batch(self, handler: Handler, work: BeginBatch, runner: asyncio.Runner) -> Ended:
-        contexts = self._contexts = tuple(map(self._context_of, work.messages))
+    def _handle_batch(
+        self, handler: Handler, work: BeginBatch, contexts: Sequence[Context], runner: asyncio.Runner
+    ) -> Ended:
         payloads = [one.payload for one in work.messages]
         own = self._base.copy()
         many: Any = own.run(chosen_for, handler, payloads[0])
@@ -263,23 +269,30 @@ class ProcessChild:
         try:
             while (word := self._connection.recv()) is not None:
                 if isinstance(word, (Begin, BeginBatch)):
-                    self._work.put(word)
-                    continue
-                if isinstance(word, TellStacks):
-                    if contexts := self._contexts:
-                        stacks = tuple([stack_of(context) or () for context in contexts])
-                        self._send_during(Stacks(stacks), contexts[0])
-                    continue
-                (self._draining.set if word.draining else self._draining.clear)()
-                told = zip(self._contexts, word.lease_lost, word.cancelled, strict=False)
-                for context, is_lost, is_cancelled in told:
-                    if is_lost:
-                        context.mark_lease_lost()
-                    if is_cancelled:
-                        context.mark_cancelled()
+                    begins = word.messages if isinstance(word, BeginBatch) else (word,)
+                    # Made here, not where the handler begins: the next word may come before that.
+                    self._contexts = tuple(map(self._context_of, begins))
+                    lost, cancelled = [one.lease_lost for one in begins], [one.cancelled for one in begins]
+                    self._update(begins[0].draining, lost, cancelled)
+                    self._work.put((word, self._contexts))
+                elif isinstance(word, Update):
+                    self._update(*word)
+                elif contexts := self._contexts:
+                    stacks = tuple([stack_of(context) or () for context in contexts])
+                    self._send_during(Stacks(stacks), contexts[0])
             self._work.put(None)
         except (EOFError, OSError):  # the worker is gone: nobody would settle what is in hand
             os._exit(1)
+
+    def _update(self, draining: bool, lease_lost: Sequence[bool], cancelled: Sequence[bool]) -> None:
+        (self._draining.set if draining else self._draining.clear)()
+        # None are in hand where their handler has ended just now.
+        told = zip(self._contexts, lease_lost, cancelled, strict=False)
+        for context, is_lost, is_cancelled in told:
+            if is_lost:
+                context.mark_lease_lost()
+            if is_cancelled:
+                context.mark_cancelled()
 
 
 def slot(arguments: Sequence[str], _: Mapping[str, str]) -> int:

@@ -40,7 +40,7 @@ from redisqueue_worker.retry_policy import Failure, FailureKind, HandlerTimeout,
 from redisqueue_worker.signals import warn_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from redisqueue_worker.batching import Batch
     from redisqueue_worker.effective_policy import EffectivePolicy
@@ -109,7 +109,7 @@ class ChildProcess:
 
     def handle(self, message: InFlight) -> Failure | None:
         """How the handler failed on `message`, by ProcessDied when the process ended meanwhile."""
-        ended = self._run([message], lambda: _begin_of(message))
+        ended = self._run([message])
         if isinstance(ended, Failure):
             return ended
         message.context.result = ended.result
@@ -117,7 +117,7 @@ class ChildProcess:
 
     def handle_batch(self, messages: list[InFlight]) -> Called:
         """What one call of the handler says of these; where the process has ended, a part may do better."""
-        ended = self._run(messages, lambda: BeginBatch(tuple(map(_begin_of, messages))))
+        ended = self._run(messages, is_batch=True)
         if isinstance(ended, Failure):
             died = self.is_ready and ended.kind is FailureKind.ERROR
             return Called.failed(ended, len(messages), divisible=died)
@@ -126,15 +126,15 @@ class ChildProcess:
         assert ended.called is not None  # noqa: S101  (it was asked for a batch)
         return ended.called
 
-    def _run(self, messages: list[InFlight], begin: Callable[[], Begin | BeginBatch]) -> Ended | Failure:
-        """Have the process handle these, or how that failed; `begin` is asked when their time counts."""
+    def _run(self, messages: list[InFlight], *, is_batch: bool = False) -> Ended | Failure:
+        """Have the process handle these, or how that failed."""
         try:
             self.wait_until_ready()
             self._messages = messages
             for message in messages:
                 message.begin(lambda: self._kill_over(messages))
                 message.pid = self.pid
-            ended = self._converse(messages, begin())
+            ended = self._converse(messages, is_batch=is_batch)
         except (HandlerError, HookError, ProcessDied) as problem:  # from `wait_until_ready`
             return failure_of(problem)
         except Exception:  # the pipe has ended, or the handler wrote to it
@@ -162,12 +162,11 @@ class ChildProcess:
         if self._metrics:
             self._metrics.ended(self.pid)
 
-    def _converse(self, messages: list[InFlight], begin: Begin | BeginBatch) -> Ended:
+    def _converse(self, messages: list[InFlight], *, is_batch: bool) -> Ended:
         """Hand messages over and listen until their handler has ended. Raises EOFError or OSError."""
-        contexts = [message.context for message in messages]
-        no = (False,) * len(contexts)
-        told = Update(draining=False, lease_lost=no, cancelled=no)
-        self._connection.send(begin)
+        told = _update_of(messages)
+        begins = tuple(map(_begin_of, messages))
+        self._connection.send(BeginBatch(begins) if is_batch else begins[0])
         while not isinstance(word := self._next_word(), Ended):
             if isinstance(word, Stacks):
                 for message, stack in zip(messages, word.stacks, strict=True):
@@ -175,14 +174,9 @@ class ChildProcess:
                         message.question.answer(stack)
             self._ask(messages)
             if isinstance(word, Extended):
-                for context in contexts:
-                    context.extend(word.seconds)
-            news = Update(
-                contexts[0].draining,
-                tuple([context.lease_lost for context in contexts]),
-                tuple([message.cancelled for message in messages]),
-            )
-            if news != told:
+                for message in messages:
+                    message.context.extend(word.seconds)
+            if (news := _update_of(messages)) != told:
                 self._connection.send(news)
                 told = news
         return word
@@ -235,8 +229,24 @@ class ChildProcess:
 
 
 def _begin_of(message: InFlight) -> Begin:
-    claim = message.claim
-    return Begin(claim.payload, claim.id, claim.delivery_count, message.context.remaining_seconds)
+    claim, context = message.claim, message.context
+    return Begin(
+        claim.payload,
+        claim.id,
+        claim.delivery_count,
+        context.remaining_seconds,
+        context.draining,
+        context.lease_lost,
+        message.cancelled,
+    )
+
+
+def _update_of(messages: Sequence[InFlight]) -> Update:
+    return Update(
+        messages[0].context.draining,
+        tuple([message.context.lease_lost for message in messages]),
+        tuple([message.cancelled for message in messages]),
+    )
 
 
 class ProcessPool:

@@ -467,3 +467,18 @@ def test_a_call_that_failed_late_says_nothing_of_the_time_of_the_next() -> None:
     Batch(handler, messages, lambda message, failure: table.remove(message.claim)).run(call)
     assert counted == [0, 2, 2]
     assert not table.all()
+
+
+def test_a_message_that_is_cancelled_between_two_calls_is_stopped_in_the_second() -> None:
+    table = InFlightTable()
+    timeouts = HandlerTimeouts(table, Metrics(), 3600)
+    message = InFlight(Claim("a", "1", "a", "a", 1), FakeContext(timeout_seconds=None))
+    table.add(message)
+    told = list[str]()
+    message.begin(lambda: told.append("first"))
+    message.cancelled = True
+    timeouts.look()
+    message.begin(lambda: told.append("second"))
+    timeouts.look()
+    timeouts.look()
+    assert told == ["first", "second"]
