@@ -164,6 +164,28 @@ def test_what_another_call_mends_is_nothing_that_a_caller_sees(
     check(redis_client, handled)
 
 
+@pytest.mark.parametrize("calls", [1, 2])
+def test_what_is_asked_anew_goes_over_no_connection_to_a_former_master(
+    calls: int, proxy: FaultProxy, redis_client: redis.Redis
+) -> None:
+    with client_of(proxy.url, 0) as client:
+        consumer = consumer_of(client)
+        consumer.claim(0)  # the server knows the script
+        publish(redis_client, KEYS, *SENT)
+        pool = client.connection_pool
+        idle = [pool.get_connection() for _ in range(2)]
+        for connection in idle:
+            pool.release(connection)
+        former = proxy.connections
+        elsewhere = TROUBLE["elsewhere"]
+        proxy.rule = lambda request: elsewhere if request[0] in WORK and proxy.connections == former else None
+        for _ in range(calls):
+            consumer.send((), 3, in_hand=1)
+        given = [claim.payload for _ in range(calls) for claim in consumer.receive().claimed.claims]
+    assert given == [sent.encode() for sent in SENT[: 3 * calls]]
+    assert proxy.faults == calls, "it was told once of each"
+
+
 def test_a_second_call_is_sent_before_the_first_is_answered(
     proxy: FaultProxy, redis_client: redis.Redis
 ) -> None:

@@ -113,6 +113,7 @@ class PipelinedConsumer(Consumer):
         except BaseException as error:
             if isinstance(error, exceptions.ResponseError):
                 self._read_off()
+                self._put_back()
             self.abandon()
             raise
         self._under_way.popleft()
@@ -187,7 +188,6 @@ class PipelinedConsumer(Consumer):
             except AWAY:
                 self._hang_up()
                 return
-        self._put_back()
 
     def _put_back(self) -> None:
         if self._line:
