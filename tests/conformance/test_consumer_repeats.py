@@ -280,6 +280,27 @@ async def test_a_cancelled_claim_is_recovered(redis_url: str, redis_client: redi
         assert [found.payload for found in await consumer.recover()] == [b"a"]
 
 
+async def test_a_cancelled_recovery_leaves_all_to_the_next(
+    async_lossy: AsyncLossyRedis, redis_client: redis.Redis
+) -> None:
+    publish(redis_client, KEYS, *"abc")
+    consumer = AsyncConsumer(async_lossy, "{jobs}")
+    await consumer.claim(0)
+    lost = [asyncio.create_task(consumer.claim(1)) for _ in range(3)]
+    async_lossy.lose = 3
+    for claim in lost:
+        with pytest.raises(redis.ConnectionError):
+            await claim
+    done = async_lossy.gate(before_it=1)
+    recovery = asyncio.create_task(consumer.recover())
+    await done.wait()
+    recovery.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recovery
+    assert sorted(found.payload for found in await consumer.recover()) == [b"a", b"b", b"c"]
+    assert await consumer.recover() == ()
+
+
 def test_threads_share_a_consumer(redis_client: redis.Redis) -> None:
     publish(redis_client, KEYS, *map(str, range(200)))
     consumer = Consumer(redis_client, "{jobs}", keep_completed=1000, worker=WorkerIdentity("w", 4))

@@ -128,16 +128,20 @@ class AsyncLossyRedis(redis.asyncio.Redis):
 
     lose = 0
     _answered: asyncio.Event | None = None
+    _before_it = 0
 
-    def gate(self) -> asyncio.Event:
-        """Hold the reply of the next command for ever; the event says that the server has done the work."""
+    def gate(self, before_it: int = 0) -> asyncio.Event:
+        """Hold the reply of the next command, or of a later one, for ever; the event: the work is done."""
+        self._before_it = before_it
         self._answered = asyncio.Event()
         return self._answered
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run the command, then fail if a loss is due."""
         reply = await super().execute_command(*args, **options)
-        if self._answered:
+        if self._answered and self._before_it:
+            self._before_it -= 1
+        elif self._answered:
             answered, self._answered = self._answered, None
             answered.set()
             await asyncio.Event().wait()

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     import redis.asyncio
 
+    from redis_message_queue._batch import Attempt
+
 __all__ = [
     "Claim",
     "ClaimReply",
@@ -163,20 +165,24 @@ class Consumer:
     async def recover(self) -> tuple[Claim, ...]:
         """What claims with a lost reply were given, and nothing new: to be released when a worker stops.
 
-        Where asking for one of several fails, that is what the others before it were given: ask again.
+        Where asking for one of several fails, that is what the others before it were given: ask again. Who is
+        interrupted meanwhile, as by a cancellation, has been given nothing: the next call gives it all.
         """
-        recovered: list[Claim] = []
+        answered: list[tuple[Attempt, tuple[SettleReply, int]]] = []
         for _ in range(self._state.unresolved):
             attempt = self._state.begin((), RECOVER_ALL, fresh=False)
             try:
                 reply = await _transport.execute_async(self._client, attempt.whole)
             except BaseException as error:
                 self._state.lost(attempt)
-                if recovered and isinstance(error, AWAY):  # nobody would be given these once more
+                if answered and isinstance(error, AWAY):
                     break
+                for earlier, _ in reversed(answered):  # the first is the first to be repeated
+                    self._state.lost(earlier)
                 raise
-            recovered.extend(self._state.done(attempt, reply).claimed.claims)
-        return tuple(recovered)
+            answered.append((attempt, reply))
+        replies = [self._state.done(*one) for one in answered]
+        return tuple(claim for reply in replies for claim in reply.claimed.claims)
 
     async def renew(self, claims: Sequence[Claim]) -> tuple[bool, ...]:
         """Extend leases in one round trip, more for above 512 KiB; False for each that was lost."""
