@@ -43,7 +43,7 @@ class Calls:
         connect: a Consumer on a connection of this thread's own.
 
     Attributes:
-        under_way: what was sent and not received yet.
+        under_way: what was asked and not answered yet.
     """
 
     def __init__(
@@ -78,14 +78,11 @@ class Calls:
 
     def settle(
         self, batch: list[Settlement], wanted: int, *, in_hand: int = 0, due: Due = Due.FIRST
-    ) -> SettleReply | None:
-        """Settle and claim in one call; None when a result was refused, which the outbox sees to then."""
+    ) -> tuple[Asked, SettleReply | None]:
+        """Settle and claim in one call; None where a result was refused, which the outbox sees to then."""
+        self.under_way.append(Asked(batch, wanted, in_hand, monotonic()))
         consumer = self.consumer(SETTLE if batch else CLAIM)
-        try:
-            return consumer.settle(batch, claim=wanted, in_hand=in_hand, due=due)
-        except ResponseError as error:
-            self._refused(error, batch, wanted)
-            return None
+        return self._answer(lambda: consumer.settle(batch, claim=wanted, in_hand=in_hand, due=due))
 
     def may_overlap(self) -> bool:
         """Whether one more call may be sent before the first is answered."""
@@ -105,18 +102,25 @@ class Calls:
 
     def receive(self) -> tuple[Asked, SettleReply | None]:
         """End what `send` began first."""
-        asked = self.under_way.popleft()
+        return self._answer(self.consumer(SETTLE).receive)
+
+    def _answer(self, ask: Callable[[], SettleReply]) -> tuple[Asked, SettleReply | None]:
+        """What is answered to the first call under way."""
+        asked = self.under_way[0]
+        reply: SettleReply | None = None
         try:
-            return asked, self.consumer(SETTLE).receive()
+            reply = ask()
         except ResponseError as error:
             self._refused(error, asked.batch, asked.wanted)
+        self.under_way.popleft()
+        if reply is None:
             self.lost()
-            return asked, None
+        return asked, reply
 
     def lost(self) -> None:
         """Nothing that is under way will be answered; it is sent once more, as it was."""
+        self._outbox.lost([asked.batch for asked in self.under_way if asked.batch])
         self.under_way.clear()
-        self._outbox.lost()
         if self._consumer:
             self._consumer.abandon()
 
@@ -125,7 +129,7 @@ class Calls:
         if not batch or not is_final(error):
             raise error
         self._metrics.redis_errors += 1
-        refused = self._outbox.refuse(monotonic(), claiming=wanted > 0)
+        refused = self._outbox.refuse(batch, monotonic(), claiming=wanted > 0)
         if refused:
             self._tell(
                 "Redis refuses a result, trying it again alone",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from redis_message_queue._clock import monotonic
 from redis_message_queue.trouble import AWAY
-from redisqueue_worker.calls import Asked, Calls
+from redisqueue_worker.calls import Calls
 from redisqueue_worker.circuit_breaker import Breaker, CircuitBreaker
 from redisqueue_worker.claim_timing import ClaimTiming
 from redisqueue_worker.deliveries import Deliveries
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from redis_message_queue.consumer import ClaimReply, Consumer, SettleReply
     from redis_message_queue.leases import Leases
     from redis_message_queue.pipelined import PipelinedConsumer
+    from redisqueue_worker.calls import Asked
     from redisqueue_worker.context import Contexts
     from redisqueue_worker.health import Pulse
     from redisqueue_worker.in_flight import InFlight, InFlightTable
@@ -222,7 +223,7 @@ class ConsumerLoop(threading.Thread):
         if self._overlaps(now):
             self._overlap()
         elif self._calls.under_way:
-            self._receive()
+            self._answered(*self._calls.receive())
         else:
             self._call(now)
         if self._timing.failures:  # everything was answered
@@ -248,9 +249,7 @@ class ConsumerLoop(threading.Thread):
         wanted = self._wanted(now, calling=bool(batch))
         if batch or wanted:
             due = self._circuit.state.due(now)
-            asked = Asked(batch, wanted, self.deliveries.running, now)
-            if reply := self._calls.settle(batch, wanted, in_hand=asked.in_hand, due=due):
-                self._answered(asked, reply)
+            self._answered(*self._calls.settle(batch, wanted, in_hand=self.deliveries.running, due=due))
         elif self._calls.unanswered:  # and claiming no more: what that claim was given goes back
             self.deliveries.release(self._calls.recover())
 
@@ -270,7 +269,7 @@ class ConsumerLoop(threading.Thread):
             self._calls.wait()
             self._collect(0.0)
             self._send()
-            self._receive()
+            self._answered(*self._calls.receive())
 
     def _send(self) -> bool:
         """Begin a call: a second one only if it has enough to carry, either way."""
@@ -288,12 +287,9 @@ class ConsumerLoop(threading.Thread):
         self._calls.send(batch, wanted, in_hand=self._in_hand, due=due)
         return True
 
-    def _receive(self) -> None:
-        asked, reply = self._calls.receive()
-        if reply:
-            self._answered(asked, reply)
-
-    def _answered(self, asked: Asked, reply: SettleReply) -> None:
+    def _answered(self, asked: Asked, reply: SettleReply | None) -> None:
+        if reply is None:
+            return
         self._prefetch.called(monotonic() - asked.since)
         self.deliveries.settled(asked.batch, reply.applied)
         self.deliveries.take(reply.claimed)
@@ -386,7 +382,7 @@ class ConsumerLoop(threading.Thread):
         try:
             with self._pulse.away():
                 while self._calls.under_way:
-                    self._receive()
+                    self._answered(*self._calls.receive())
         except AWAY:
             self._calls.lost()
 
@@ -395,5 +391,6 @@ class ConsumerLoop(threading.Thread):
         self.outbox.hurry()
         now = monotonic()
         while batch := self.outbox.next(now):
-            if reply := self._calls.settle(batch, 0):
+            _, reply = self._calls.settle(batch, 0)
+            if reply:
                 self.deliveries.settled(batch, reply.applied)

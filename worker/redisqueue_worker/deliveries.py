@@ -141,7 +141,7 @@ class Deliveries:
             tell_outcome(log, settlement, failure, seconds)
 
     def settled(self, settlements: Sequence[Settlement], applied: tuple[bool, ...]) -> None:
-        """Redis has answered for these, which were sent first: whether each counts."""
+        """Redis has answered for these: whether each counts."""
         claims = [settlement.claim for settlement in settlements]
         self._in_flight.remove(*claims)
         self.ended_total += count_settled(log, self._metrics, settlements, applied)

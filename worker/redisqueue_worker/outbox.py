@@ -44,18 +44,16 @@ class Refused:
 
 
 class Outbox:
-    """The results that Redis has not taken yet.
+    """The results that are to be sent, for the first time or once more.
 
-    What was sent is answered in that order. A batch without an answer is repeated as it was, or Redis would
-    take it for news. One that is refused is cut in halves, until what is to blame is alone; that is tried
-    again in growing pauses.
+    A batch without an answer is repeated as it was, or Redis would take it for news. One that is refused is
+    cut in halves, until what is to blame is alone; that is tried again in growing pauses.
     """
 
     def __init__(self) -> None:
         self._new: dict[object, Settlement] = {}
         self._suspects: deque[list[Settlement]] = deque()
         self._refused: dict[object, Refused] = {}
-        self._sent: deque[list[Settlement]] = deque()
         self._unanswered: deque[list[Settlement]] = deque()
         self._since: dict[object, float] = {}
         self._taken_at = 0.0
@@ -77,20 +75,14 @@ class Outbox:
         due = None
         if self._refused:
             due = next((one for one in self._refused.values() if one.next_at <= now), None)
-        batch: list[Settlement] = []
         if self._unanswered:  # and as suspicious as it was
-            batch = self._unanswered.popleft()
-        else:
-            self.suspicious = bool(self._suspects or due)
-            if self._suspects:
-                batch = self._suspects.popleft()
-            elif due:
-                batch = [due.settlement]
-            elif self._new:
-                batch = self._together()
-        if batch:
-            self._sent.append(batch)
-        return batch
+            return self._unanswered.popleft()
+        self.suspicious = bool(self._suspects or due)
+        if self._suspects:
+            return self._suspects.popleft()
+        if due:
+            return [due.settlement]
+        return self._together() if self._new else []
 
     def _together(self) -> list[Settlement]:
         """Of the new ones, those that go in one request."""
@@ -104,26 +96,22 @@ class Outbox:
         return batch
 
     def taken(self, settlements: Sequence[Settlement], now: float) -> None:
-        """Redis has answered for these, which were sent first."""
+        """Redis has answered for these."""
         for settlement in settlements:
             self._since.pop(settlement.claim.lease, None)
         for settlement in settlements if self._refused else ():
             self._refused.pop(settlement.claim.lease, None)
         self._taken_at = now
-        if settlements:
-            self._sent.popleft()
 
-    def lost(self) -> None:
-        """Redis has answered for nothing of what is under way."""
-        self._unanswered.extendleft(reversed(self._sent))
-        self._sent.clear()
+    def lost(self, batches: Sequence[list[Settlement]]) -> None:
+        """Redis has not answered for these, in the order in which they were sent."""
+        self._unanswered.extendleft(reversed(batches))
 
-    def refuse(self, now: float, *, claiming: bool) -> Refused | None:
-        """Redis refuses what was sent first; what it refuses alone.
+    def refuse(self, batch: list[Settlement], now: float, *, claiming: bool) -> Refused | None:
+        """Redis refuses this; what it refuses alone.
 
         `claiming`: a claim went with it, which may be to blame: the same is sent once more without one.
         """
-        batch = self._sent.popleft()
         if claiming:
             self._suspects.appendleft(batch)
         elif len(batch) > 1:
@@ -166,7 +154,7 @@ class Outbox:
     def untried(self, since: float) -> bool:
         """Whether there is something that Redis was not asked to take since then."""
         tried = all(one.tried_at >= since for one in self._refused.values())
-        left = self._sent or self._unanswered or self._suspects or self._new
+        left = self._unanswered or self._suspects or self._new
         return bool(left) or not tried
 
     @property

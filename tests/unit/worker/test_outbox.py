@@ -26,7 +26,7 @@ def rounds(outbox: Outbox, guilty: set[str], now: float) -> tuple[list[str], int
     while batch := outbox.next(now):
         calls += 1
         if any(one.claim.token in guilty for one in batch):
-            outbox.refuse(now, claiming=not outbox.suspicious)
+            outbox.refuse(batch, now, claiming=not outbox.suspicious)
         else:
             taken += [one.claim.token for one in batch]
             outbox.taken(batch, now)
@@ -52,7 +52,7 @@ def test_what_was_sent_is_repeated_as_it_was() -> None:
     sent = outbox.next(0.0)
     outbox.add(result(2), 0.0)
     for _ in range(9):
-        outbox.lost()
+        outbox.lost([sent])
         assert outbox.next(1.0) is sent
     outbox.taken(sent, 1.0)
     assert [one.claim.token for one in outbox.next(1.0)] == ["2"]
@@ -61,7 +61,7 @@ def test_what_was_sent_is_repeated_as_it_was() -> None:
 def test_a_claim_that_went_along_is_suspected_first() -> None:
     outbox = outbox_of(result(1), result(2))
     batch = outbox.next(0.0)
-    assert outbox.refuse(0.0, claiming=True) is None
+    assert outbox.refuse(batch, 0.0, claiming=True) is None
     assert outbox.next(0.0) == batch
     assert outbox.suspicious
 
@@ -69,16 +69,14 @@ def test_a_claim_that_went_along_is_suspected_first() -> None:
 def test_the_refused_are_tried_again_in_growing_pauses_and_at_once_when_something_changed() -> None:
     outbox, now, pauses = outbox_of(result(1)), 0.0, []
     for _ in range(12):
-        assert outbox.next(now)
-        refused = outbox.refuse(now, claiming=False)
+        refused = outbox.refuse(outbox.next(now), now, claiming=False)
         assert refused
         assert outbox.next(now) == []
         pauses.append(refused.next_at - now)
         now = refused.next_at
     assert pauses == sorted(pauses)
     assert pauses[-1] == 60
-    outbox.next(now)
-    outbox.refuse(now, claiming=False)
+    outbox.refuse(outbox.next(now), now, claiming=False)
     outbox.hurry()
     assert outbox.untried(now + 1)
     taken, _ = rounds(outbox, set(), now)
@@ -132,10 +130,10 @@ def test_only_what_is_new_may_wait_for_others() -> None:
     assert outbox.is_plain
     batch = outbox.next(0.0)
     outbox.add(result(3), 0.0)
-    outbox.lost()
+    outbox.lost([batch])
     assert not outbox.is_plain, "what was sent and not answered is repeated at once"
     assert outbox.next(0.0) == batch
-    outbox.refuse(0.0, claiming=True)
+    outbox.refuse(batch, 0.0, claiming=True)
     assert not outbox.is_plain, "and so is what was refused"
     outbox.taken(outbox.next(0.0), 0.0)
     assert outbox.is_plain
@@ -148,14 +146,14 @@ def test_batches_under_way_are_answered_in_turn_and_repeated_as_they_were() -> N
     outbox.add(result(3), 0.0)
     second = outbox.next(0.0)
     outbox.add(result(4), 0.0)
-    outbox.lost()
+    outbox.lost([first, second])
     assert outbox.untried(1.0)
     assert [outbox.next(1.0), outbox.next(1.0)] == [first, second]
     assert outbox.waiting(1.0)
     assert outbox.new == 1
     outbox.taken(first, 1.0)
     assert outbox.oldest_seconds(1.0) == 1.0, "the second was not answered"
-    outbox.lost()
+    outbox.lost([second])
     assert [outbox.next(2.0), outbox.next(2.0)] == [second, [result(4)]]
 
 
@@ -164,8 +162,8 @@ def test_one_of_two_batches_under_way_is_refused() -> None:
     first = outbox.next(0.0)
     outbox.add(result(2), 0.0)
     second = outbox.next(0.0)
-    outbox.refuse(0.0, claiming=False)
-    outbox.lost()
+    outbox.refuse(first, 0.0, claiming=False)
+    outbox.lost([second])
     assert outbox.next(0.0) == second, "it may have been taken: it goes first, as it was"
     assert not outbox.suspicious
     outbox.taken(second, 0.0)
