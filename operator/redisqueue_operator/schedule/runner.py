@@ -80,14 +80,10 @@ class ScheduleRunner:
     """What is known of one schedule between two looks."""
 
     def __init__(self, schedule: Schedule, context: ScheduleContext) -> None:
-        spec = schedule.spec
         self.schedule = schedule
         """Replace it when its spec changes, and wake this."""
         self._context = context
-        status = schedule.raw.get("status") or {}
-        self._progress: Progress = progress_of(
-            status, (spec.schedule, spec.time_zone, spec.suspend), schedule.created
-        )
+        self._progress, self._is_ours = self._told(), True
         self._queue = ""
         self._failures = 0
         self._readiness = IN_FORCE
@@ -95,6 +91,12 @@ class ScheduleRunner:
         """What keeps the ticks that are due now: a reason of conditions."""
         self._outage = OutageLog(log, f"schedule {schedule.key}")
         self._woken = asyncio.Event()
+
+    def _told(self) -> Progress:
+        """How far it is, as its status says."""
+        schedule, spec = self.schedule, self.schedule.spec
+        status = schedule.raw.get("status") or {}
+        return progress_of(status, (spec.schedule, spec.time_zone, spec.suspend), schedule.created)
 
     @property
     def waits(self) -> bool:
@@ -125,18 +127,23 @@ class ScheduleRunner:
             timing = schedule.timing()
         except ValueError as error:
             return await self._tell(Readiness(False, "InvalidSchedule", str(error), acts=True), None, now)
+        if not self._is_ours:
+            self._progress, self._is_ours = self._told(), True
         self._progress = self._progress.under(spec.schedule, spec.time_zone, suspend=spec.suspend, now=now)
         if spec.suspend:
             return await self._tell(SUSPENDED, None, now)
-        found = due(timing, self._progress.since, now)
+        found, reason = due(timing, self._progress.since, now), self._kept_by
         if found.late is not None:
-            self._leave_out(found.late, found.missed, now)
+            self._progress = self._progress.left_out(found.late, found.missed, reason, now)
         try:
             readiness = await self._enqueue_all(timing, found.ticks)
         except NotOurs:
+            self._is_ours = False  # what was done, and left out, is the other one's to say
             return LONGEST_WAIT_SECONDS
         if readiness.ready:
             self._outage.over()
+        if found.late is not None:
+            self._tell_missed(found.late, found.missed, reason)
         wait = await self._tell(readiness, found.next, self._now())
         if self._kept_by:
             self._failures += 1
@@ -146,9 +153,7 @@ class ScheduleRunner:
         until: float = found.wake.timestamp() - self._context.now()
         return min(wait, max(0.0, until))
 
-    def _leave_out(self, late: datetime, missed: int, now: datetime) -> None:
-        reason = self._kept_by
-        self._progress = self._progress.left_out(late, missed, reason, now)
+    def _tell_missed(self, late: datetime, missed: int, reason: str) -> None:
         self._context.counted(self.schedule, "missed", missed)
         level = logging.DEBUG if reason else logging.WARNING  # what keeps them is told already
         log.log(level, "schedule %s: %d ticks up to %s are too late", self.schedule.key, missed, late)

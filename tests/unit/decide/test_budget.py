@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -277,6 +278,22 @@ def test_more_than_it_wants_changes_nothing() -> None:
     decision = Story(limited(50)).at(0.0, fleet(queue(100), idle=1))
     assert (decision.to_replicas, decision.budget) == (20, "")
     assert "Budget" not in (decision.reason, *decision.clamps)
+
+
+@pytest.mark.parametrize(
+    "spec", [{"scaling": {"mode": "External"}}, {"scaling": {"mode": "DryRun"}}, {"replicas": 1}]
+)
+def test_whoever_chooses_elsewhere_is_advised_by_the_need_and_not_by_what_there_is(
+    spec: dict[str, Any],
+) -> None:
+    rq = parse(redis_queue(**{**spec, "scaling": {**spec.get("scaling", {}), "maxReplicas": 20}}))
+    seen, most = fleet(queue(100), idle=1), None
+    for _ in range(3):
+        policy = Policy.of(rq.spec, ceiling=Ceiling("shop", most, "the share"))
+        decision = Story(policy).at(0.0, seen)
+        assert (decision.to_replicas, decision.wanted_replicas, decision.budget) == (1, 20, "")
+        claim = claim_of(rq, seen, decision, (1, 0, 0))
+        most = shares([claim], workers(40))[claim.queue].ceiling
 
 
 def test_without_redis_nobody_goes() -> None:

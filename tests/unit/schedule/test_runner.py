@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,12 @@ from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.observe.redis.bulkhead import Bulkhead
 from redisqueue_operator.schedule.resource import Schedule, parse
-from redisqueue_operator.schedule.runner import Destination, ScheduleRunner
+from redisqueue_operator.schedule.runner import (
+    LONGEST_WAIT_SECONDS,
+    Destination,
+    NotOurs,
+    ScheduleRunner,
+)
 from redisqueue_operator.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -127,6 +133,27 @@ def test_two_leaders_at_a_time_make_one_message(stage: Stage, redis_client: redi
     stage.look(one)
     stage.look(other)
     assert ids(redis_client) == expected(1)
+
+
+def test_of_a_schedule_that_another_operator_keeps_nothing_is_counted_nor_remembered(
+    stage: Stage, redis_client: redis.Redis
+) -> None:
+    spec = {"startingDeadlineSeconds": 30}
+    other, ours = stage.leader(**spec), stage.leader(**spec)
+    for minute in range(1, 4):
+        stage.clock = START + minute * MINUTE + 1
+        stage.trouble = NotOurs()
+        assert stage.look(ours) == LONGEST_WAIT_SECONDS
+        stage.trouble = None
+        stage.look(other)
+        ours.schedule = replace(ours.schedule, raw={**ours.schedule.raw, "status": stage.status})
+    assert stage.counts == {"enqueued": 3}
+
+    stage.clock += MINUTE
+    stage.look(ours)  # the RedisQueue has come to it
+    assert ids(redis_client) == expected(1, 2, 3, 4)
+    assert [each["outcome"] for each in stage.status["history"]] == ["Enqueued"] * 4
+    assert stage.counts == {"enqueued": 4}
 
 
 def test_the_key_outlives_the_deadline(stage: Stage, redis_client: redis.Redis) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.decide.budget.sharing import Claim
 from redisqueue_operator.decide.scaling import Policy
 from redisqueue_operator.decide.scaling.live_pods import LivePods, State
+from redisqueue_operator.decide.scaling.policy import ADVISORY
 
 if TYPE_CHECKING:
     from redisqueue_operator.api.model import RedisQueue
@@ -24,7 +25,7 @@ def claim_of(
     """
     policy = Policy.of(rq.spec, at)
     current = observation.replicas or 0
-    chosen = policy.manual_replicas is not None or policy.mode in ("Paused", "DryRun", "External")
+    chosen = policy.manual_replicas is not None or policy.mode in ADVISORY
     stays = chosen or policy.mode == "UpOnly" or observation.queue is None
     wanted = decision.to_replicas if chosen else decision.unbudgeted_replicas
     if policy.mode == "DownOnly":

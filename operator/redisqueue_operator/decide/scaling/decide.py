@@ -10,6 +10,7 @@ from redisqueue_operator.decide.scaling.decision import Decision
 from redisqueue_operator.decide.scaling.history import SHRINK_PAUSE_SECONDS, push_highest, push_lowest
 from redisqueue_operator.decide.scaling.live_pods import LivePods
 from redisqueue_operator.decide.scaling.need import Need, need_of, rest_of
+from redisqueue_operator.decide.scaling.policy import ADVISORY
 from redisqueue_operator.decide.scaling.rates import BUSY_SHARE
 
 if TYPE_CHECKING:
@@ -225,10 +226,11 @@ def _spare_the_busy(path: _Path, need: Need) -> None:
 def _obey_budget(path: _Path, need: Need | None) -> None:
     """Others need the workers more: idle ones go without waiting for any window, busy ones stay.
 
-    Without a need nobody goes, for who works is not known.
+    Without a need nobody goes, for who works is not known. Where somebody else chooses the number no share is
+    asked for: what is had counts, and says nothing of what would be left.
     """
     path.unbudgeted = path.to
-    if (ceiling := path.policy.ceiling) is None:
+    if (ceiling := path.policy.ceiling) is None or path.policy.mode in ADVISORY:
         return
     most = path.current if ceiling.most is None else ceiling.most
     most = most if need is not None else max(most, path.current)
@@ -302,7 +304,7 @@ def _obey_mode(path: _Path) -> None:
             path.at_least(path.current, "UpOnly")
         case "DownOnly":
             path.at_most(path.current, "DownOnly")
-        case "Paused" | "DryRun" | "External" as mode:
+        case mode if mode in ADVISORY:
             path.wanted = path.to
             path.blocked_by = mode if path.to != path.current else ""
             path.to, path.reason = path.current, mode

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from redisqueue_operator.decide.scaling.decision import Ceiling
 
 Mode = Literal["Auto", "Paused", "UpOnly", "DownOnly", "DryRun", "External"]
+ADVISORY: tuple[Mode, ...] = ("Paused", "DryRun", "External")
+"""Modes in which the rules write no number: what they say is advice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
