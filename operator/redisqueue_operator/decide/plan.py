@@ -239,10 +239,12 @@ def _of_settled(
 
 
 def _in_force(facts: Facts, now: Now) -> Spec:
-    """The spec with the bounds of its schedules."""
-    if not facts.rq.spec.scaling.schedules:
-        return facts.rq.spec
-    return Policy.of(facts.rq.spec, now.wall).bounding(facts.rq.spec)
+    """The spec with the bounds of its schedules, and no more workers than its budget leaves it."""
+    spec, ceiling = facts.rq.spec, facts.ceiling
+    if not spec.scaling.schedules and ceiling is None:
+        return spec
+    has = facts.fleet.replicas if facts.fleet is not None else None
+    return Policy.of(spec, now.wall, ceiling).bounding(spec, has or 0)
 
 
 def _after_trial(

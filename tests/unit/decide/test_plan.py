@@ -23,7 +23,7 @@ from redisqueue_operator.decide.look import Done, Facts, Memory, Now, Plan
 from redisqueue_operator.decide.plan import plan_of
 from redisqueue_operator.decide.queue_conflict import Claimant
 from redisqueue_operator.decide.remember import is_to_be_raised, remembered
-from redisqueue_operator.decide.scaling import History
+from redisqueue_operator.decide.scaling import Ceiling, History
 from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, Precedence
 from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.observe.facts import (
@@ -611,6 +611,24 @@ def test_a_step_of_a_trial_is_written_down_before_anything_is_done_about_it() ->
     assert first.scale is None
     then = plan_of(look.seen(), remembered(first, Done(told=True), NOW), NOW)
     assert steps(then) == {"scale": (2, 1)}, "a canary beside the others"
+
+
+@pytest.mark.parametrize(("most", "split"), [(None, (5, 5)), (9, (5, 5)), (10, (5, 5)), (12, (10, 2))])
+def test_a_trial_has_no_worker_beyond_what_the_budget_leaves(most: int | None, split: tuple[int, int]) -> None:
+    names = [f"p{n}" for n in range(10)]
+    spec = {"rollout": {"strategy": "Versioned", "canaryPercent": 50}, "scaling": {"maxReplicas": 40}}
+    look = OnTrial.look(
+        spec=spec,
+        of=queue(500, in_flight=10),
+        pods=tuple(map(pod, names)),
+        workers=tuple(worker(name, 1) for name in names),
+        canaries=0,
+    )
+    facts = replace(look.seen(), ceiling=Ceiling("shop", most, "its share"))
+    made = Known(Applied("Canary v2", "live", APPLIED, START))
+    first = plan_of(facts, memory(children=made), NOW)
+    then = plan_of(facts, remembered(first, Done(told=True), NOW), NOW)
+    assert steps(then)["scale"] == split
 
 
 @pytest.mark.parametrize("reason", ["", "ConnectionRefused"])

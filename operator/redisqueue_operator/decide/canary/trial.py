@@ -122,7 +122,10 @@ def _waits_for(spec: Spec, fleet: Fleet, missing: int) -> str:
         return NUMBER_IS_FIXED
     if _room(spec, fleet) < 1 and fleet.split.stable < 2:
         most = spec.scaling.max_replicas
-        return f"maxReplicas is {most}, and the only worker is needed: raise it, or wait until it is not"
+        return (
+            f"no more than {most} may run, and the only worker is needed: raise maxReplicas, or the"
+            " RedisQueueBudget where one leaves it fewer, or wait until it is not"
+        )
     return fleet.replica_failure
 
 

@@ -101,7 +101,10 @@ class Policy:
             ceiling=ceiling,
         )
 
-    def bounding(self, spec: Spec) -> Spec:
-        """The spec with the bounds that are in force."""
-        scaling = replace(spec.scaling, min_replicas=self.min_replicas, max_replicas=self.max_replicas)
+    def bounding(self, spec: Spec, has: int) -> Spec:
+        """The spec with the bounds that are in force for a queue that has so many workers."""
+        most = self.max_replicas
+        if self.ceiling is not None:
+            most = min(most, has if self.ceiling.most is None else self.ceiling.most)
+        scaling = replace(spec.scaling, min_replicas=min(self.min_replicas, most), max_replicas=most)
         return replace(spec, scaling=scaling)
