@@ -195,13 +195,13 @@ class Budgets:
             queue.asked = 0, now  # all is seen, or it shrinks
         self._take(queue, claim)
 
-    def hold(self, rq: RedisQueue) -> None:
-        """A look at it has decided nothing: it keeps what it has."""
+    def hold(self, rq: RedisQueue, has: int | None = None) -> None:
+        """A look at it has decided nothing: it keeps what it has; None: what its status says."""
         queue = self._known(rq)
         if queue.budget is None:
             queue.claim = None
             return
-        self._take(queue, claim_of_unseen(rq, queue.cost))
+        self._take(queue, claim_of_unseen(rq, queue.cost, has))
 
     def _take(self, queue: _Queue, claim: Claim) -> None:
         if claim != queue.claim:

@@ -138,6 +138,12 @@ class Memory:
         others = {each: known for each, known in self.attempts.items() if each != step}
         return replace(self, attempts=others if attempt is None else {**others, step: attempt})
 
+    def not_ours(self, now: float) -> str:
+        """Why the number of workers is not ours to write; empty when it is."""
+        if self.prior_claimant is not None:
+            return "Conflict"
+        return "" if self.precedence.may_scale(self.outcome, now) else self.outcome.reason
+
     def yields(self, now: float) -> bool:
         """Whether the object is left alone, for another operator is at work on it."""
         return self.precedence.yields_until > now

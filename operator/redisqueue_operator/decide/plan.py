@@ -189,7 +189,9 @@ def _of_numbers(
     decision, history = decide(observation, policy, memory.history, now.clock)
     waits = memory.hindrance is not None and now.clock < memory.hindrance.until
     barred = waits or "scale" in failed or "recall" in failed
-    if decision.changes and barred:
+    if decision.changes and (not_ours := memory.not_ours(now.clock)):
+        decision = decision.refused(not_ours)
+    elif decision.changes and barred:
         decision = decision.refused()
     elif decision.changes and "retire" in failed:
         decision = decision.refused("BusyWorkers")
@@ -286,8 +288,8 @@ def _scale(
     facts: Facts, memory: Memory, fleet: Fleet, decision: Decision, stage: Stage, now: Now
 ) -> Scale | None:
     """The change of the number of workers that was decided and is ours to make; else canaries that miss."""
-    spec, may = _in_force(facts, now), memory.precedence.may_scale(memory.outcome, now.clock)
-    if decision.changes and memory.prior_claimant is None and may:
+    spec = _in_force(facts, now)
+    if decision.changes:
         percent = trial.percent_of(spec, stage)
         split = trial.placed(fleet, decision.to_replicas, decision.victims, percent)
         return Scale(fleet, split, decision.victims, decision, percent)

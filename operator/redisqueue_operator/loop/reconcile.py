@@ -239,6 +239,8 @@ class Engine:
             return
         if observation is None or observation.replicas is None or decision is None:
             self._budgets.hold(facts.rq)
+        elif plan.memory.not_ours(self._clock()):
+            self._budgets.hold(facts.rq, observation.replicas)
         else:
             grows = plan.scale is not None
             self._budgets.claim(facts.rq, observation, decision, grows=grows, at=self._wall())

@@ -661,6 +661,15 @@ def test_a_template_that_was_refused_leaves_no_canaries() -> None:
     assert (plan.children.ended, plan.children.canaries) == (trial, None)
 
 
+def test_a_number_that_is_not_ours_to_write_is_not_told_as_wanted() -> None:
+    look = Look(of=queue(20), pods=IDLE, workers=REPORTS)
+    plan = plan_of(look.seen(), memory(prior_claimant=PRIOR), NOW)
+    assert plan.status is not None
+    assert plan.status["workers"]["desired"] == 2
+    decision = plan.status["decision"]
+    assert (decision["from"], decision["to"], decision["blockedBy"]) == (2, 2, "Conflict")
+
+
 def test_whoever_is_at_work_on_the_queue_and_older_has_the_right_to_it() -> None:
     at_work = WorkerState(
         id="w",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.queues import publish
 from tests.support.redisqueue_cases import budget, redis_queue
 from tests.support.waiting import until
 
+from redis_message_queue.consumer import Consumer, WorkerIdentity
 from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.api import parse as parse_queue
 from redisqueue_operator.budget.resource import parse
@@ -18,6 +20,8 @@ from redisqueue_operator.budget.shares import Budgets
 from redisqueue_operator.loop.reconcile import Engine
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import redis
 
     from redisqueue_operator.api.model import Key
@@ -43,17 +47,49 @@ async def test_workers_of_a_spec_that_cannot_be_read_count(
     shared = parse(budget(maxReplicas=None, cpu="10"))
     budgets.put(shared)
 
-    engine, stop = Engine(platform, budgets=budgets), asyncio.Event()
-    tasks: list[asyncio.Task[Any]] = [
-        asyncio.create_task(engine.run(stop)),
-        asyncio.create_task(budgets.run()),
-    ]
-    try:
+    async with running(Engine(platform, budgets=budgets), budgets):
         await until(lambda: platform.scales(jobs), "it grows")
         assert platform.scales(jobs) == [4]
         assert has(budgets, shared.key) == {"odd": (3, 3), "jobs": (50, 4)}
         await until(lambda: platform.condition(odd, "Ready").get("reason") == "InvalidSpec", "it says so")
         assert not platform.scales(odd)
+
+
+async def test_who_may_not_touch_its_queue_takes_no_part_of_the_budget(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    platform, budgets = FakePlatform(redis_url), Budgets()
+    scaling = {"maxReplicas": 50, "backlogPerSlot": 1}
+    old = platform.put("old", queue={"name": "shared"}, replicas=0)
+    uid = platform.objects[old]["metadata"]["uid"]
+    at_work = Consumer(redis_client, "shared", worker=WorkerIdentity("w", 1, pod_uid="w", owner_uid=uid))
+
+    def yields() -> bool:
+        at_work.report(busy=0, oldest_start_age_seconds=None, draining=False)  # as it does every other second
+        return platform.condition(new, "Ready").get("reason") == "Conflict"
+
+    new = platform.put("new", queue={"name": "shared"}, scaling={**scaling, "priority": 5})
+    jobs = platform.put("jobs", scaling=scaling)
+    for name in ("shared", "jobs"):
+        publish(redis_client, QueueKeys(name), *map(str, range(50)))
+    shared = parse(budget(maxReplicas=10))
+    budgets.put(shared)
+    async with running(Engine(platform, budgets=budgets), budgets):
+        await until(yields, "it yields")
+        await until(lambda: has(budgets, shared.key).get("jobs") == (50, 10), "the others have all of it")
+        assert has(budgets, shared.key)["new"] == (0, 0)
+
+
+@contextlib.asynccontextmanager
+async def running(engine: Engine, budgets: Budgets) -> AsyncIterator[None]:
+    """Both at work inside of the block."""
+    stop = asyncio.Event()
+    tasks: list[asyncio.Task[Any]] = [
+        asyncio.create_task(engine.run(stop)),
+        asyncio.create_task(budgets.run()),
+    ]
+    try:
+        yield
     finally:
         tasks[1].cancel()
         stop.set()

@@ -42,8 +42,9 @@ def claim_of(
     )
 
 
-def claim_of_unseen(rq: RedisQueue, cost: Amount | None) -> Claim:
-    """Of one whose workers were not looked at, or nothing was decided about: it has what its status says."""
-    status = rq.raw.get("status") or {}
-    has = int((status.get("workers") or {}).get("desired") or 0)
+def claim_of_unseen(rq: RedisQueue, cost: Amount | None, has: int | None = None) -> Claim:
+    """Of one about which nothing was decided; where its workers were not seen it has what its status says."""
+    if has is None:
+        status = rq.raw.get("status") or {}
+        has = int((status.get("workers") or {}).get("desired") or 0)
     return Claim(rq.key.name, has, has, priority=rq.spec.scaling.priority, held=has, cost=cost)
