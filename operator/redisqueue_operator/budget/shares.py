@@ -203,6 +203,11 @@ class Budgets:
             return
         self._take(queue, claim_of_unseen(rq, queue.cost, has))
 
+    def begin(self, rq: RedisQueue) -> None:
+        """A look at it begins, which may fail: until one has found more it has what its status says."""
+        if self._known(rq).claim is None:
+            self.hold(rq)
+
     def _take(self, queue: _Queue, claim: Claim) -> None:
         if claim != queue.claim:
             queue.claim = claim

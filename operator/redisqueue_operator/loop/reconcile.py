@@ -213,6 +213,8 @@ class Engine:
             await self._forget(key)
             return
         tracked = self._track(key, raw)
+        if self._budgets is not None:
+            self._budgets.begin(tracked.rq or stand_in(raw))
         failed: dict[str, Done] = {}
         crowded = self._reports.is_crowded(key)
         while True:

@@ -17,6 +17,7 @@ from redis_message_queue.keys import QueueKeys
 from redisqueue_operator.api import parse as parse_queue
 from redisqueue_operator.budget.resource import parse
 from redisqueue_operator.budget.shares import Budgets
+from redisqueue_operator.errors import PlatformError
 from redisqueue_operator.loop.reconcile import Engine
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     import redis
 
-    from redisqueue_operator.api.model import Key
+    from redisqueue_operator.api.model import Key, RedisQueue
+    from redisqueue_operator.platform import World
 
 BIG = {"requests": {"cpu": "2"}}
 SMALL = {"requests": {"cpu": "1"}}
@@ -78,6 +80,30 @@ async def test_who_may_not_touch_its_queue_takes_no_part_of_the_budget(
         await until(yields, "it yields")
         await until(lambda: has(budgets, shared.key).get("jobs") == (50, 10), "the others have all of it")
         assert has(budgets, shared.key)["new"] == (0, 0)
+
+
+async def test_workers_of_a_queue_at_which_every_look_fails_count(
+    redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform, budgets = FakePlatform(redis_url), Budgets(lambda: 0.0)  # it waits for all looks
+    unread = platform.put("unread")
+    platform.objects[unread]["status"] = {"workers": {"desired": 3, "ready": 3}}
+    jobs = platform.put("jobs", scaling={"maxReplicas": 50, "backlogPerSlot": 1})
+    publish(redis_client, QueueKeys("jobs"), *map(str, range(50)))
+    shared = parse(budget(maxReplicas=10))
+    budgets.put(shared)
+    observe = platform.observe
+
+    async def without_secrets(rq: RedisQueue) -> World:
+        if rq.key == unread:
+            raise PlatformError("secrets cannot be read: the KMS does not answer")
+        return await observe(rq)
+
+    monkeypatch.setattr(platform, "observe", without_secrets)
+    async with running(Engine(platform, budgets=budgets), budgets):
+        await until(lambda: platform.scales(jobs), "it grows")
+        assert platform.scales(jobs) == [7]
+        assert has(budgets, shared.key) == {"unread": (3, 3), "jobs": (50, 7)}
 
 
 @contextlib.asynccontextmanager
