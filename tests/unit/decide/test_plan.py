@@ -24,6 +24,7 @@ from redisqueue_operator.decide.plan import plan_of
 from redisqueue_operator.decide.queue_conflict import Claimant
 from redisqueue_operator.decide.remember import is_to_be_raised, remembered
 from redisqueue_operator.decide.scaling import Ceiling, History
+from redisqueue_operator.decide.scaling.explain import BLOCKED
 from redisqueue_operator.decide.version_skew import ANSWER_SECONDS, Precedence
 from redisqueue_operator.errors import Conflict, PlatformError
 from redisqueue_operator.observe.facts import (
@@ -668,6 +669,8 @@ def test_a_number_that_is_not_ours_to_write_is_not_told_as_wanted() -> None:
     assert plan.status["workers"]["desired"] == 2
     decision = plan.status["decision"]
     assert (decision["from"], decision["to"], decision["blockedBy"]) == (2, 2, "Conflict")
+    assert plan.memory.decision is not None
+    assert plan.memory.decision.blocked_by in BLOCKED, "what `redisqueue explain` says of it"
 
 
 def test_whoever_is_at_work_on_the_queue_and_older_has_the_right_to_it() -> None:

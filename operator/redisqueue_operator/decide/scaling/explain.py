@@ -35,6 +35,9 @@ BLOCKED = {
     "DryRun": "a dry run writes nothing",
     "External": "somebody else scales the Deployment",
     "RedisUnreadable": "Redis cannot be read, and unknown is never zero",
+    "Conflict": "another RedisQueue has the right to the queue",
+    "NewerOperator": "a newer operator may be at work on it",
+    "ForeignOperator": "another operator may be at work on it",
 }
 
 ADVISED = ("Paused", "DryRun", "External", "ManualReplicas")

@@ -77,6 +77,10 @@ def _mode(mode: Mode) -> Callable[[], Decision]:
     return lambda: once(fleet(queue(50), idle=2), Policy(mode=mode))
 
 
+def _not_ours(why: str) -> Callable[[], Decision]:
+    return lambda: once(seen(queue(50), replicas=0)).refused(why)
+
+
 REASONS: Cases = {
     "Activation": lambda: once(seen(queue(1), replicas=0)),
     "BacklogPerSlot": lambda: once(seen(queue(50), replicas=0)),
@@ -120,6 +124,9 @@ HELD: Cases = {
     ),
     "ReplicaFailure": lambda: once(seen(queue(50), replicas=1, replica_failure="exceeded quota")),
     "ScaleRefused": lambda: once(seen(queue(50), replicas=0)).refused(),
+    "Conflict": _not_ours("Conflict"),
+    "NewerOperator": _not_ours("NewerOperator"),
+    "ForeignOperator": _not_ours("ForeignOperator"),
     "MaxStep": CLAMPS["MaxStep"],
     "MaxPercent": CLAMPS["MaxPercent"],
     "Budget": lambda: once(fleet(queue(50), idle=2), Policy(ceiling=Ceiling("shop", 2, "two"))),
