@@ -614,6 +614,30 @@ def test_a_step_of_a_trial_is_written_down_before_anything_is_done_about_it() ->
     assert steps(then) == {"scale": (2, 1)}, "a canary beside the others"
 
 
+@pytest.mark.parametrize("waits", [True, False], ids=["finds no node", "was not made"])
+def test_a_fixed_number_is_not_left_to_a_canary_that_may_never_start(waits: bool) -> None:
+    canary = pod("canary", ready=False, unschedulable=True, canary=True)
+    look = OnTrial.look(
+        spec={"rollout": {"strategy": "Versioned"}, "scaling": SCALING, "replicas": 1},
+        of=queue(50, in_flight=1),
+        pods=(pod("a"), canary) if waits else (pod("a"),),
+        workers=(worker("a", 1),),
+        children={**OnTrial.CHILDREN, "trial": deployment("v2")},
+        canaries=1,
+    )
+    seen = look.seen()
+    assert seen.fleet is not None
+    assert seen.observation is not None
+    fleet = replace(seen.fleet, replicas=2)
+    seen = replace(seen, fleet=fleet, observation=fleet.seen_in(seen.observation))
+    made = Known(Applied("Canary v2", "live", APPLIED, START))
+    first = plan_of(seen, memory(children=made), NOW)
+    then = plan_of(seen, remembered(first, Done(told=True), NOW), NOW)
+    assert steps(then)["scale"] == (1, 0)
+    assert then.scale is not None
+    assert then.scale.victims == ("canary",) or not waits
+
+
 @pytest.mark.parametrize(("most", "split"), [(None, (5, 5)), (9, (5, 5)), (10, (5, 5)), (12, (10, 2))])
 def test_a_trial_has_no_worker_beyond_what_the_budget_leaves(most: int | None, split: tuple[int, int]) -> None:
     names = [f"p{n}" for n in range(10)]

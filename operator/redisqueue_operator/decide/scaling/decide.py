@@ -314,7 +314,9 @@ def _decision(path: _Path, need: Need) -> Decision:
     manual = path.policy.manual_replicas is not None
     gone = path.pods - path.to if path.to < path.current else 0
     removable = path.fleet.removable(path.policy, need.in_flight, all_go=path.to == 0)
-    candidates = path.fleet.members if manual else removable
+    # A person's number takes anybody: first a canary that does no work yet.
+    anybody = sorted(path.fleet.members, key=lambda member: member.ready or not member.canary)
+    candidates = anybody if manual else removable
     return Decision(
         from_replicas=path.current,
         to_replicas=path.to,
