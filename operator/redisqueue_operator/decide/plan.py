@@ -291,7 +291,8 @@ def _scale(
     spec = _in_force(facts, now)
     if decision.changes:
         percent = trial.percent_of(spec, stage)
-        split = trial.placed(fleet, decision.to_replicas, decision.victims, percent)
+        by_hand = spec.replicas is not None
+        split = trial.placed(fleet, decision.to_replicas, decision.victims, percent, by_hand=by_hand)
         return Scale(fleet, split, decision.victims, decision, percent)
     if not memory.outcome.ok or memory.observation is None or memory.observation.queue is None:
         return None  # without the need nobody knows how many canaries are missing

@@ -62,16 +62,18 @@ def is_a_step(before: Rollout | None, after: Rollout | None) -> bool:
     return (before and (before.phase, before.hash)) != (after and (after.phase, after.hash))
 
 
-def placed(fleet: Fleet, target: int, victims: tuple[str, ...], percent: float | None) -> Split:
+def placed(
+    fleet: Fleet, target: int, victims: tuple[str, ...], percent: float | None, *, by_hand: bool = False
+) -> Split:
     """Who is to have how many of `target` workers, when these victims go; `percent` as of `percent_of`.
 
-    Nobody goes in favour of canaries of which none is ready, and may never be: a person's number would leave
-    the queue to these.
+    A number that is `by_hand` takes anybody: it shall not leave the queue to canaries of which none is ready,
+    and may never be.
     """
     canaries = {pod.name for pod in fleet.pods if pod.canary}
     gone = sum(name in canaries for name in victims)
     at_work = any(pod.ready and pod.canary and not pod.terminating for pod in fleet.pods)
-    if target < sum(fleet.split) and not at_work:
+    if by_hand and target < sum(fleet.split) and not at_work:
         stable = min(target, fleet.split.stable)
         return Split(stable, target - stable)
     return split(
