@@ -314,6 +314,23 @@ def test_the_behaviour_of_the_autoscaler_and_the_fallback(converted: Import) -> 
     assert scaling["mode"] == "UpOnly"
 
 
+def test_no_number_is_above_the_maximum_and_each_cut_is_told(converted: Import) -> None:
+    item = scaled(lambda spec: spec.update(maxReplicaCount=3, minReplicaCount=5, fallback={"replicas": 9}))
+    item["metadata"]["annotations"] = {"autoscaling.keda.sh/paused-replicas": "4"}
+    queue, notes = converted(item)
+    scaling = queue["spec"]["scaling"]
+    assert (scaling["minReplicas"], scaling["fallback"]["replicas"], queue["spec"]["replicas"]) == (3, 3, 3)
+    assert sum("is not between 0 and 3: 3 is taken" in line for line in notes) == 3
+
+
+def test_a_cron_trigger_that_ends_when_it_starts_is_named(converted: Import) -> None:
+    window = {"start": "0 8 * * *", "end": "0 8-9 * * *", "timezone": "UTC", "desiredReplicas": "2"}
+    item = scaled(lambda spec: spec["triggers"].append({"type": "cron", "metadata": window}))
+    queue, notes = converted(item)
+    assert "schedules" not in queue["spec"]["scaling"]
+    assert [line for line in notes if "left out: end ticks whenever start does" in line]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "mode", "replicas"),
     [

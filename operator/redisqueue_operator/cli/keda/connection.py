@@ -92,7 +92,7 @@ def connection(kind: str, given: Parameters, metadata: Fields, name: str) -> Obj
     at = f"{quote(user, safe='')}@" if user else ""
     tls = encryption(given, metadata)
     scheme = "redis" if tls is None else "rediss"
-    database = metadata.number("databaseIndex", high=1_000_000) or None
+    database = metadata.number("databaseIndex", high=16_383) or None
     result: Object = {"mode": mode, "auth": auth, "tls": tls}
     result |= {"database": None if mode == "Cluster" else database}
     if mode == "Standalone":

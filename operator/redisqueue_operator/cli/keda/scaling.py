@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from redisqueue_operator.api.model import ScalingSchedule
 from redisqueue_operator.cli.keda.fields import pruned
-from redisqueue_operator.decide.scaling.schedules import problem_of
+from redisqueue_operator.decide.scaling.schedules import never_opens, problem_of
 
 if TYPE_CHECKING:
     from redisqueue_operator.cli.keda.fields import Fields, Object
@@ -28,7 +28,9 @@ def scaling(spec: Fields, annotations: Fields, per_slot: int | None) -> tuple[Ob
             "pollingInterval", "not needed: an empty queue wakes its first worker at once, others are sampled"
         )
     spec.refuse(initialCooldownPeriod="left out: minReplicas holds from the start, an empty queue goes to it")
-    lowest, idle = spec.number("minReplicaCount", high=MOST), spec.number("idleReplicaCount", high=MOST)
+    asked = spec.number("maxReplicaCount", high=MOST)
+    highest = KEDA_MAX_REPLICAS if asked is None else asked
+    lowest, idle = (spec.number(name, high=highest) for name in ("minReplicaCount", "idleReplicaCount"))
     if idle is not None and lowest:
         spec.note(
             "idleReplicaCount",
@@ -36,24 +38,23 @@ def scaling(spec: Fields, annotations: Fields, per_slot: int | None) -> tuple[Ob
             f" not to {lowest} at least",
         )
         lowest = idle
-    highest = spec.number("maxReplicaCount", high=MOST)
     result: Object = {
         "minReplicas": lowest,
-        "maxReplicas": KEDA_MAX_REPLICAS if highest is None else highest,
+        "maxReplicas": highest,
         "backlogPerSlot": per_slot,
         "scaleDown": {"idleSeconds": spec.number("cooldownPeriod", high=86400)},
-        "fallback": fallback(spec.part("fallback"), polling or KEDA_POLLING_SECONDS),
+        "fallback": fallback(spec.part("fallback"), polling or KEDA_POLLING_SECONDS, highest),
     }
     advanced(spec.part("advanced"), result)
-    mode, replicas = paused(annotations)
+    mode, replicas = paused(annotations, highest)
     if mode:
         result["mode"] = mode
     return pruned(result), replicas
 
 
-def fallback(given: Fields, polling_seconds: int) -> Object:
+def fallback(given: Fields, polling_seconds: int, highest: int) -> Object:
     """What to do while Redis cannot be read."""
-    failures, replicas = given.number("failureThreshold", 1), given.number("replicas", high=MOST)
+    failures, replicas = given.number("failureThreshold", 1), given.number("replicas", high=highest)
     behavior = given.text("behavior") or "static"
     given.close()
     if replicas is None:
@@ -120,9 +121,9 @@ def steps(direction: Fields, names: dict[str, str], most_percent: int) -> Object
     return dict(found)
 
 
-def paused(annotations: Fields) -> tuple[str, int | None]:
+def paused(annotations: Fields, highest: int) -> tuple[str, int | None]:
     """The mode and the fixed number that KEDA's annotations ask for."""
-    replicas = annotations.number(f"{PAUSED}paused-replicas", high=MOST)
+    replicas = annotations.number(f"{PAUSED}paused-replicas", high=highest)
     modes = {"paused": "Paused", "paused-scale-in": "UpOnly", "paused-scale-out": "DownOnly"}
     asked = [mode for name, mode in modes.items() if annotations.flag(f"{PAUSED}{name}")]
     return ("" if replicas is not None else next(iter(asked), "")), replicas
@@ -140,6 +141,8 @@ def schedule(trigger: Fields) -> tuple[Object, str]:
         return {}, "left out: it needs start, end, timezone and desiredReplicas"
     if problem := problem_of(ScalingSchedule(start=start, end=end, time_zone=zone)):
         return {}, f"left out: {problem[0]}: {problem[1]}"
+    if never_opens(ScalingSchedule(start=start, end=end, time_zone=zone)):
+        return {}, "left out: end ticks whenever start does"
     return {"start": start, "end": end, "timeZone": zone, "minReplicas": wanted}, ""
 
 
