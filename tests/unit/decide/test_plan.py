@@ -638,8 +638,8 @@ def test_a_fixed_number_is_not_left_to_a_canary_that_may_never_start(waits: bool
     assert then.scale.victims == ("canary",) or not waits
 
 
-@pytest.mark.parametrize(("most", "split"), [(None, (5, 5)), (9, (5, 5)), (10, (5, 5)), (12, (10, 2))])
-def test_a_trial_has_no_worker_beyond_what_the_budget_leaves(most: int | None, split: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("most", "share"), [(None, (5, 5)), (9, (5, 5)), (10, (5, 5)), (12, (10, 2))])
+def test_a_trial_stays_within_what_the_budget_leaves(most: int | None, share: tuple[int, int]) -> None:
     names = [f"p{n}" for n in range(10)]
     spec = {"rollout": {"strategy": "Versioned", "canaryPercent": 50}, "scaling": {"maxReplicas": 40}}
     look = OnTrial.look(
@@ -653,7 +653,7 @@ def test_a_trial_has_no_worker_beyond_what_the_budget_leaves(most: int | None, s
     made = Known(Applied("Canary v2", "live", APPLIED, START))
     first = plan_of(facts, memory(children=made), NOW)
     then = plan_of(facts, remembered(first, Done(told=True), NOW), NOW)
-    assert steps(then)["scale"] == split
+    assert steps(then)["scale"] == share
 
 
 @pytest.mark.parametrize("reason", ["", "ConnectionRefused"])

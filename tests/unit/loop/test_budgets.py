@@ -71,7 +71,7 @@ async def test_who_may_not_touch_its_queue_takes_no_part_of_the_budget(
         return platform.condition(new, "Ready").get("reason") == "Conflict"
 
     new = platform.put("new", queue={"name": "shared"}, scaling={**scaling, "priority": 5})
-    jobs = platform.put("jobs", scaling=scaling)
+    platform.put("jobs", scaling=scaling)
     for name in ("shared", "jobs"):
         publish(redis_client, QueueKeys(name), *map(str, range(50)))
     shared = parse(budget(maxReplicas=10))
