@@ -98,8 +98,16 @@ def test_what_another_autoscaler_chooses_is_left_to_it(
     cluster: Cluster, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made(cluster, "external", redis_url, mode="External")
-    assert main(["resume", "external", "-n", NAMESPACE, "--wait"]) == 0
-    assert "spec.scaling.mode is External, which still fixes the number" in capsys.readouterr().out
+    for command, number, said in (
+        ("resume", "0", "`redisqueue scale rq/external 1` begins"),
+        ("pause", "2", "pause that, too"),
+        ("resume", "2", "spec.scaling.mode is External, and the other autoscaler chooses the number"),
+    ):
+        cluster.run("scale", "rq/external", f"--replicas={number}", "-n", NAMESPACE)
+        assert main([command, "external", "-n", NAMESPACE, "--wait"]) == 0
+        assert said in capsys.readouterr().out
+        kept = cluster.run("get", "rq/external", "-n", NAMESPACE, "-o", "jsonpath={.spec.replicas}")
+        assert kept == number, "an autoscaler that finds none there is off"
 
 
 def test_a_number_is_fixed_and_drained_and_given_back(cluster: Cluster, redis_url: str, ask: Ask) -> None:

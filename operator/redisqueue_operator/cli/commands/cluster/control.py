@@ -27,7 +27,7 @@ both.
 RESUME = """The rules choose the number of workers again: undoes `pause`, `scale` and `drain`.
 
 It removes spec.replicas, and spec.scaling.mode becomes what it was before `pause`. Another mode (UpOnly,
-External, …) stays.
+External, …) stays; with External spec.replicas, too, which is the other autoscaler's: it is off without.
 """
 SCALE = """A fixed number of workers, until `resume`.
 
@@ -85,15 +85,25 @@ def run_pause(options: argparse.Namespace) -> int:
     former = mode if mode not in ("Auto", "Paused") else None
     kept = {} if mode == "Paused" else {"metadata": {"annotations": {FORMER_MODE: former}}}
     target.patch({**kept, "spec": {"scaling": {"mode": "Paused"}}})
-    return target.done("the number of workers stays as it is, until `resume`", lambda: target.paused("True"))
+    said = "the number of workers stays as it is, until `resume`"
+    if former == "External":
+        said += ", or until the other autoscaler writes another one into spec.replicas: pause that, too"
+    return target.done(said, lambda: target.paused("True"))
 
 
 def run_resume(options: argparse.Namespace) -> int:
     """Take away what fixes the number."""
     target = Target(options)
     former = target.annotation(FORMER_MODE)
+    mode = former or "Auto" if target.mode == "Paused" else target.mode
     scaling = {"scaling": {"mode": former}} if target.mode == "Paused" else {}
-    target.patch({"metadata": {"annotations": {FORMER_MODE: None}}, "spec": {"replicas": None, **scaling}})
+    replicas = {} if mode == "External" else {"replicas": None}
+    target.patch({"metadata": {"annotations": {FORMER_MODE: None}}, "spec": {**replicas, **scaling}})
+    if mode == "External":
+        said = "spec.scaling.mode is External, and the other autoscaler chooses the number"
+        if not target.replicas:
+            said += f"; where it wakes none from zero, `redisqueue scale rq/{target.name} 1` begins"
+        return target.done(said, target.is_observed)
     said = "the number of workers follows the queue again"
     if target.mode not in ("Auto", "UpOnly", "DownOnly"):
         said = f"spec.replicas is gone; spec.scaling.mode is {target.mode}, which still fixes the number"
@@ -141,6 +151,12 @@ class Target:
     def mode(self) -> str:
         """spec.scaling.mode."""
         return str(self._seen["spec"].get("scaling", {}).get("mode", "Auto"))
+
+    @property
+    def replicas(self) -> int | None:
+        """spec.replicas."""
+        found: int | None = self._seen["spec"].get("replicas")
+        return found
 
     @property
     def workers(self) -> tuple[int | None, int | None]:
@@ -200,7 +216,7 @@ class Target:
             desired, ready = self.workers
             metadata = self._seen["metadata"]
             facts = {"name": metadata["name"], "namespace": metadata["namespace"], "mode": self.mode}
-            facts |= {"replicas": self._seen["spec"].get("replicas"), "desired": desired, "ready": ready}
+            facts |= {"replicas": self.replicas, "desired": desired, "ready": ready}
             print(json.dumps(facts))
         else:
             print(f"{self.name}: {said}")
