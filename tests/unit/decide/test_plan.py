@@ -691,6 +691,7 @@ def test_a_number_that_is_not_ours_to_write_is_not_told_as_wanted() -> None:
     plan = plan_of(look.seen(), memory(prior_claimant=PRIOR), NOW)
     assert plan.status is not None
     assert plan.status["workers"]["desired"] == 2
+    assert "Scaled" not in {event.reason for event in plan.events}
     decision = plan.status["decision"]
     assert (decision["from"], decision["to"], decision["blockedBy"]) == (2, 2, "Conflict")
     assert plan.memory.decision is not None
