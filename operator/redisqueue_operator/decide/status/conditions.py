@@ -59,6 +59,7 @@ _INACTIVE = {
     "DryRun": "spec.scaling.mode is DryRun: decisions are made and shown, nothing is written.",
     "External": "spec.scaling.mode is External: another autoscaler chooses the number of workers.",
 }
+_WITHOUT_SCALE = " Its /scale cannot be read before spec.replicas is there: `kubectl scale` sets it."
 _UNABLE = {
     "RedisUnreadable": "Redis cannot be read: the number of workers is held.",
     "Fallback": "Redis cannot be read: at least spec.scaling.fallback.replicas workers are kept.",
@@ -72,14 +73,22 @@ def _choice(policy: Policy) -> str:
     return "ManualReplicas" if by_hand else policy.mode
 
 
+def _fixed(policy: Policy) -> Condition | None:
+    """Whoever else chooses the number of workers, with status False; None where the rules do."""
+    if (choice := _choice(policy)) not in _INACTIVE:
+        return None
+    off = choice == "External" and policy.manual_replicas is None
+    return Condition("False", choice, _INACTIVE[choice] + _WITHOUT_SCALE * off)
+
+
 def scaling_active(
     observation: Observation | None, decision: Decision | None, policy: Policy
 ) -> Condition | None:
     """The number of workers follows the queue."""
     if observation is None or decision is None:
         return None
-    if (choice := _choice(policy)) in _INACTIVE:
-        return Condition("False", choice, _INACTIVE[choice])
+    if (fixed := _fixed(policy)) is not None:
+        return fixed
     if observation.replicas is None:
         return Condition("False", "DeploymentMissing", _UNABLE["DeploymentMissing"])
     if _not_sampled(observation):
@@ -100,9 +109,8 @@ def scaling_active(
 
 def paused(policy: Policy) -> Condition:
     """Somebody wanted the number of workers not to follow the queue."""
-    choice = _choice(policy)
-    if choice in _INACTIVE:
-        return Condition("True", choice, _INACTIVE[choice])
+    if (fixed := _fixed(policy)) is not None:
+        return fixed._replace(status="True")
     return Condition("False", "NotPaused", "Nobody has fixed the number of workers.")
 
 

@@ -172,6 +172,13 @@ def test_paused(spec: dict[str, Any], reason: str, state: str) -> None:
     assert status["state"] == state
 
 
+@pytest.mark.parametrize("spec", [{}, {"replicas": 0}])
+def test_an_autoscaler_that_finds_no_scale_is_told_of(spec: dict[str, int]) -> None:
+    status = _status(fleet(queue()), scaling={"mode": "External"}, **spec)
+    told = [each["message"] for each in status["conditions"] if each["reason"] == "External"]
+    assert ["`kubectl scale` sets it" in message for message in told] == [not spec] * 2
+
+
 @pytest.mark.parametrize("mode", ["UpOnly", "DownOnly"])
 def test_one_direction_is_not_a_pause(mode: str) -> None:
     status = _status(fleet(queue()), scaling={"mode": mode})
