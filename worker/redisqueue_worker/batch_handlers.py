@@ -158,10 +158,12 @@ class BatchHandler:
         """See `BatchTarget.call_all`."""
         if self.is_async:
             return self._call_all_async(values, context)
-        return _outcomes(self.function.call(values, context), len(values))  # type: ignore[arg-type]
+        count = len(values)  # the list is the handler's: it may have emptied it by its end
+        return _outcomes(self.function.call(values, context), count)  # type: ignore[arg-type]
 
     async def _call_all_async(self, values: list[Any], context: BatchContext) -> list[Any]:
-        return _outcomes(await self.function.call(values, context), len(values))  # type: ignore[arg-type]
+        count = len(values)
+        return _outcomes(await self.function.call(values, context), count)  # type: ignore[arg-type]
 
 
 def of_many(function: FunctionHandler, read_one: Decode) -> BatchHandler:

@@ -107,6 +107,21 @@ def test_each_has_an_outcome_of_its_own(made: Any) -> None:
     assert told.ends[1].delay_seconds == 5
 
 
+def test_a_handler_may_use_up_its_list(made: Any) -> None:
+    handled: list[int] = []
+
+    def take(documents: list[Document], context: BatchContext) -> Any:
+        ids = []
+        while documents:
+            ids.append(documents.pop().id)
+        handled.extend(ids)
+        return [DeadLetter("three") if one == 3 else None for one in reversed(ids)] if 3 in ids else None
+
+    assert kinds(call(made(take), 1, 2)) == [None, None]
+    assert kinds(call(made(take), 1, 2, 3)) == [None, None, "dead letter"]
+    assert handled == [2, 1, 3, 2, 1]
+
+
 def test_one_that_cannot_be_read_takes_no_other_down(made: Any) -> None:
     seen: list[Any] = []
 
