@@ -9,6 +9,7 @@ from tests.support.queues import let_leases_expire
 
 from redis_message_queue import ConfigurationError, envelope, results
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
+from redis_message_queue.holders import expire_leases
 from redis_message_queue.keys import QueueKeys
 from redis_message_queue.results import Result
 
@@ -200,6 +201,51 @@ async def test_many_that_are_cancelled_while_their_worker_dies(face: Face, redis
     assert (await face.call(queue.stats)).processing == 1
 
 
+@pytest.mark.parametrize("again", [Outcome.RETRY, Outcome.RELEASE, None])
+async def test_what_takes_its_place_under_the_same_id_is_started(
+    face: Face, redis_client: redis.Redis, again: Outcome | None
+) -> None:
+    queue = face.queue()
+    await face.call(queue.enqueue, "old", message_id="a")
+    first, second = worker(redis_client, "w1"), worker(redis_client, "w2")
+    (old,) = first.claim(1).claims
+    assert await face.call(queue.cancel, "a") == "requested"
+    await face.call(queue.enqueue, "new", message_id="a")
+    (new,) = second.claim(1).claims
+    assert new.payload == b"new"
+    if again:
+        first.settle([Settlement(old, again)])
+    else:
+        redis_client.zadd(KEYS.lease_deadlines, {old.stored: 1})
+    assert not second.claim(1).claims
+    assert not redis_client.exists(KEYS.cancelled)
+    assert second.settle([Settlement(new, Outcome.DONE)]).applied == (True,)
+
+
+async def test_one_that_came_back_meanwhile_leaves_nothing_behind(
+    face: Face, redis_client: redis.Redis
+) -> None:
+    queue = await enqueued(face, "a")
+    worker(redis_client, "w1").claim(1)
+    assert await face.call(queue.cancel, "a") == "requested"
+    assert expire_leases(redis_client, KEYS, "i-w1") == 1
+    assert await face.call(queue.cancel, "a") == "removed"
+    assert await face.call(queue.result, "a") == AGAIN
+    assert not redis_client.exists(KEYS.cancelled)
+
+
+async def test_what_takes_the_place_of_one_that_nobody_could_end_is_started(
+    face: Face, redis_client: redis.Redis
+) -> None:
+    queue = face.queue()
+    await face.call(queue.enqueue, "old", message_id="a")
+    async with face.process(queue):
+        assert await face.call(queue.cancel, "a") == "requested"
+    await face.call(queue.enqueue, "new", message_id="a")
+    async with face.process(queue) as payload:
+        assert payload == b"new"
+
+
 async def test_a_mark_of_another_type_is_named(face: Face, redis_client: redis.Redis) -> None:
     queue = await enqueued(face, "a")
     redis_client.set(KEYS.cancelled, "x", ex=60)
@@ -214,7 +260,8 @@ async def test_marks_that_nobody_took_away_go(face: Face, redis_client: redis.Re
     worker(redis_client).claim(1)
     redis_client.hset(KEYS.cancelled, "old", f"1 {KEYS.result('old')}")
     await face.call(queue.cancel, "a")
-    assert [*redis_client.hgetall(KEYS.cancelled)] == [b"a"]
+    assert redis_client.hlen(KEYS.cancelled) == 1
+    assert not redis_client.hexists(KEYS.cancelled, "old")
     assert 0 < redis_client.ttl(KEYS.cancelled) <= 604_800
 
 

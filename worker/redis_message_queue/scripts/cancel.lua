@@ -41,7 +41,12 @@ elseif step == 'forget' then
   return call('LINDEX', RESULT, 0) or ''
 elseif where == 'in_flight' then
   local token = call('HGET', TOKENS, stored)
-  if not token then return call('LPOS', PROCESSING, stored) and 'requested' or 'moved' end
+  if not (token or call('LPOS', PROCESSING, stored)) then return 'moved' end
+  -- From now on the mark is its own: another message under this id, as one that takes its place, may start.
+  call('HSET', MARKS, redis.sha1hex(stored), text(now_ms()) .. ' ' .. RESULT)
+  call('PEXPIRE', MARKS, ttl)
+  call('HDEL', MARKS, id)
+  if not token then return 'requested' end
   local worker = leased_by(WORKERS, token)
   local state = worker ~= '' and worker_state(call('HGET', WORKERS, worker))
   if state and not string.find((state.cancel or '') .. ' ', ' ' .. token .. ' ', 1, true) then
@@ -70,7 +75,7 @@ if where == 'pending' and lane_of(stored) then
 end
 if taken == 0 then return 'moved' end
 call('HDEL', KEYS[6], stored)
-call('HDEL', MARKS, id)
+call('HDEL', MARKS, id, redis.sha1hex(stored))
 if marker ~= '' then free_key(marker, id) end
 keep_cancelled('0 ' .. RESULT, before_it_came({ counts = KEYS[5] }, stored))
 return 'removed'

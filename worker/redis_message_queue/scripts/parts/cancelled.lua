@@ -1,13 +1,14 @@
--- A message that is to be cancelled has a mark: its id → when that was asked, and the key of its result. Told to whom
--- claims or settles it next; that one takes the mark away, and keeps as the result that it was cancelled.
+-- A message that is to be cancelled has a mark: its id, or once it was found in somebody's hands the SHA-1 of its stored
+-- form, which others under that id have not → when that was asked, and the key of its result. Told to whom claims or settles
+-- it next; that one takes the mark away, and keeps as the result that it was cancelled.
 local function mark_of(keys, stored)
   local id = keys.cancels and id_of(stored) or ''
-  local mark = id ~= '' and pcall_redis('HGET', keys.cancelled, id)
-  return type(mark) == 'string' and mark or nil
+  local marks = id ~= '' and pcall_redis('HMGET', keys.cancelled, redis.sha1hex(stored), id) or {}
+  return marks[1] or marks[2] or nil
 end
 
 local function unmark(keys, stored)
-  pcall_redis('HDEL', keys.cancelled, id_of(stored))
+  pcall_redis('HDEL', keys.cancelled, redis.sha1hex(stored), id_of(stored))
 end
 
 -- When it was cancelled, for one that has left the delivery count behind if it was ever claimed.
