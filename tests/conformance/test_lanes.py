@@ -10,7 +10,7 @@ import pytest
 from tests.support.queues import let_delayed_be_due, let_leases_expire
 
 from redis_message_queue import ConfigurationError, envelope
-from redis_message_queue.consumer import Consumer, Limits, Outcome, Settlement
+from redis_message_queue.consumer import Consumer, Due, Limits, Outcome, Settlement
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
@@ -185,9 +185,7 @@ def test_they_are_found_seen_and_purged(redis_client: redis.Redis) -> None:
     assert queue.find(receipts[1].message_id).position in (0, 1)  # the first may stand in pending itself
     claims = Consumer(redis_client, "{jobs}").claim(2).claims
     end(redis_client, claims, Outcome.RETRY)
-    # What has a key and is retried at once goes that way to its place.
-    assert queue.purge(target="delayed") == sum(b'"lane"' in claim.stored for claim in claims)
-    assert queue.purge(target="pending") == 4 - sum(b'"lane"' in claim.stored for claim in claims)
+    assert queue.purge(target="pending") == 4
     assert queue.stats().pending == 0
     assert not Consumer(redis_client, "{jobs}").claim(1).claims
 
@@ -288,12 +286,15 @@ def test_one_that_had_trouble_has_its_turn_and_holds_up_no_other_of_its_key(
             queue.enqueue(f"{key}{number}", limit_key=key)
     (current,) = consumer.claim(1).claims
     assert current.payload == b"a0"
-    ending, found = Settlement(current, Outcome.RETRY, failed=True), []
+    consumer.settle([Settlement(current, Outcome.RETRY, delay_seconds=60, failed=True)])
+    let_delayed_be_due(redis_client, KEYS)
+    ends: list[Settlement] = []
+    found = []
     for _ in range(18):
-        (claim,) = consumer.settle([ending], claim=1).claimed.claims
+        (claim,) = consumer.settle(ends, claim=1).claimed.claims
         found.append(claim.payload.decode())
-        ending = Settlement(claim, Outcome.DONE)
-    assert not consumer.settle([ending], claim=1).claimed.claims
+        ends = [Settlement(claim, Outcome.DONE)]
+    assert not consumer.settle(ends, claim=1).claimed.claims
     assert "a0" in found[:4]
     for key in "abc":
         own = [place for place, payload in enumerate(found) if payload.startswith(key)]
@@ -324,6 +325,63 @@ def test_one_that_was_kept_comes_before_others_of_all_lanes(
     assert (begun.payload, begun.kept, begun.lost_leases, begun.delivery_count) == (b"lost", False, 1, 2)
     end(redis_client, [begun])
     assert len(one_by_one(redis_client, 13, **options)) == 12 - len(others)
+    assert left(redis_client) == set()
+
+
+LANES: list[dict[str, Any]] = [{"priority": "high"}, {"limit_key": "a"}, {"limit_key": "a", "priority": "low"}]
+
+
+@pytest.mark.parametrize("options", LANES, ids=["high", "a key", "a key, low"])
+async def test_what_is_due_takes_every_other_place_of_its_lane(
+    face: Face, redis_client: redis.Redis, options: dict[str, Any]
+) -> None:
+    queue, consumer = face_sync(redis_client), Consumer(redis_client, "{jobs}")
+    queue.enqueue_many(["due"] * 12, delay_seconds=60, **options)
+    queue.enqueue_many(["fresh"] * 12, **options)
+    let_delayed_be_due(redis_client, KEYS)
+    found = [claim.payload for claim in consumer.settle((), 2, due=Due.LAST).claimed.claims]
+    assert found == [b"fresh"] * 2
+    found += [claim.payload for _ in range(3) for claim in consumer.claim(2).claims]
+    async with face.process(face.queue()) as first, face.process(face.queue()) as second:
+        found += [first, second]
+    assert found[2:] == [b"due", b"fresh"] * 3 + found[8:]
+    assert {*found[8:]} == {b"due", b"fresh"}
+    let_leases_expire(redis_client, KEYS)
+    assert Counter(one_by_one(redis_client, 25)) == {"due": 11, "fresh": 11}  # two are done
+    assert left(redis_client) == set()
+
+
+def test_what_is_due_comes_although_all_in_lanes_are_at_their_limit(redis_client: redis.Redis) -> None:
+    queue = face_sync(redis_client)
+    consumer = Consumer(redis_client, "{jobs}", key_limits=Limits(max_in_flight=1))
+    for _ in range(2):  # whatever the number of claims is, by which those that are due have their turns
+        queue.enqueue_many(["fresh"] * 2, limit_key="a")
+        queue.enqueue("due", delay_seconds=60)
+        let_delayed_be_due(redis_client, KEYS)
+        found = [claim for _ in range(3) for claim in consumer.claim(1).claims]
+        assert sorted(claim.payload for claim in found) == [b"due", b"fresh"]
+        end(redis_client, found)
+        end(redis_client, consumer.claim(1).claims)
+    assert left(redis_client) == set()
+
+
+@pytest.mark.parametrize("options", LANES, ids=["high", "a key", "a key, low"])
+def test_what_is_retried_at_once_goes_behind_those_that_wait(
+    redis_client: redis.Redis, options: dict[str, Any]
+) -> None:
+    queue, consumer = face_sync(redis_client), Consumer(redis_client, "{jobs}")
+    for name in "abc":
+        queue.enqueue(name, **options)
+    ends: list[Settlement] = []
+    found = []
+    for _ in range(7):
+        (claim,) = consumer.settle(ends, 1).claimed.claims
+        found.append(claim.payload.decode())
+        ends = [Settlement(claim, Outcome.DONE if claim.payload == b"b" else Outcome.RETRY)]
+    assert found == [*"abcacac"]
+    consumer.settle(ends)
+    assert not redis_client.exists(KEYS.delayed)
+    assert one_by_one(redis_client, 3) == [*"ac"]
     assert left(redis_client) == set()
 
 

@@ -67,7 +67,7 @@ if first then moved = nil end
 --#include admit
 --#include claim
 local keys = { pending = pending, processing = processing, deadlines = deadlines, tokens = tokens, counter = counter, counts = counts,
-  refs = KEYS[8], ids = KEYS[9], backrefs = KEYS[10], cancelled = cancelled }
+  refs = KEYS[8], ids = KEYS[9], backrefs = KEYS[10], cancelled = cancelled, turns = KEYS[12] }
 local lanes = { pending = pending, waiting = KEYS[11], turns = KEYS[12] }
 
 local function wrong(burying)

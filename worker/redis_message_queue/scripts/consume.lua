@@ -49,7 +49,7 @@ if settling then return redis.error_reply(type(answer) == 'table' and answer.err
 --#include cancelled
 --#include lane
 local keys = { pending = KEYS[1], processing = KEYS[2], deadlines = KEYS[3], tokens = KEYS[4], counter = KEYS[5],
-  counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9], notes = KEYS[17],
+  counts = KEYS[6], refs = KEYS[7], ids = KEYS[8], backrefs = KEYS[9], notes = KEYS[17], turns = KEYS[19],
   cancelled = KEYS[1] .. ':cancelled' }
 local DELAYED, COMPLETED, FAILED, DEAD, INFO, WORKERS = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
 local VERSIONS, SETTLED, CLAIMED = KEYS[16], KEYS[22], KEYS[23]
@@ -82,9 +82,20 @@ end
 local pushed, dropped = {}, {} -- dropped: cancelled ones, whose deduplication keys the caller frees
 local function place(one)
   local stored, outcome, delay = one[1], one[3], one[4]
-  if outcome == 'retry' and delay == '0' and not lane_of(stored) then
-    call('LPUSH', keys.pending, stored) -- behind those that wait
-    return 'LPOP', keys.pending
+  if outcome == 'retry' and delay == '0' then -- behind those that wait
+    local others, entries, numbers = { stored }, {}, {}
+    if lane_of(stored) then
+      --#include lanes
+      --#include enter
+      others, entries, numbers = enter(keys.pending, lanes.waiting, lanes.turns, others)
+      if numbers[1] then call('ZADD', lanes.turns, 'NX', unpack(numbers)) end
+    end
+    if others[1] then
+      call('LPUSH', keys.pending, stored)
+      return 'LPOP', keys.pending
+    end
+    call('ZADD', lanes.waiting, unpack(entries))
+    return 'ZREM', lanes.waiting, entries[2]
   elseif outcome == 'retry' then
     if call('ZADD', DELAYED, now + delay, stored) == 1 then return 'ZREM', DELAYED, stored end
     return
