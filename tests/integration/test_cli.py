@@ -39,6 +39,23 @@ def test_published_messages_are_peeked_at_in_their_order(
     assert capsys.readouterr().out.split()[1:] == ["one"]
 
 
+def test_messages_with_a_priority_or_a_limit_key_are_found_and_peeked_at(
+    redis_client: redis.Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = RedisMessageQueue("exports", client=redis_client)
+    queue.enqueue_many(["one", "two", "three"], priority="high", limit_key="tenant")
+    where = ["--redis-url", redis_url]
+    assert main(["peek", "exports", *where]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["one", "two", "three"]
+    assert main(["peek", "exports", "--count", "2", *where]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["one", "two"]
+    redis_client.delete("exports::pending")  # nothing but the lane is left
+    assert main(["peek", "exports", *where]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["two", "three"]
+    assert main(["stats", *where]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["exports", "2"]
+
+
 def test_lines_of_input_are_published_and_duplicates_skipped_on_request(
     redis_client: redis.Redis,
     redis_url: str,

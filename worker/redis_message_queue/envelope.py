@@ -179,6 +179,11 @@ def lane_of(priority: str, limit_key: str | None) -> str | None:
     return None if level == 1 and limit_key is None else f"{level}{limit_key or ''}"
 
 
+def of_lane_member(member: MessageData) -> MessageData:
+    """The stored form of a message that waits in a lane, where it stands behind the lane and a number."""
+    return member.split("\0", 2)[2] if isinstance(member, str) else member.split(b"\0", 2)[2]
+
+
 def new_id() -> str:
     """A random UUID (version 4) as 32 hex characters; `uuid.uuid4().hex` takes twice as long."""
     number = int.from_bytes(os.urandom(16))

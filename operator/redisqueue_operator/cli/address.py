@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CLIENT_NAME = "redisqueue"
 PREFIX = "rq/"
-_PLACES = ("pending", "processing", "delayed", "failed", "dlq", "workers")
+_PLACES = ("pending", "pending:waiting", "processing", "delayed", "failed", "dlq", "workers")
 _LAST_LETTERS = "".join(sorted({place[-1] for place in _PLACES}))
 Client: TypeAlias = "redis.Redis | redis.RedisCluster"
 Object = dict[str, Any]
@@ -109,7 +109,8 @@ def held_in_cluster(options: argparse.Namespace, rq: RedisQueue) -> str:
 
 def known(client: Client, keys: QueueKeys) -> bool:
     """Whether Redis has anything of the queue, or may not tell."""
-    places = (keys.pending, keys.processing, keys.delayed, keys.failed, keys.completed, keys.dead_letter)
+    waiting = (keys.pending, keys.lanes.waiting, keys.delayed)
+    places = (*waiting, keys.processing, keys.failed, keys.completed, keys.dead_letter)
     leases = lease_keys(keys.processing)
     lasting = (keys.workers, keys.dead_letter_info, leases.token_counter, leases.tokens, leases.deadlines)
     try:

@@ -9,7 +9,7 @@ from redis_message_queue import _bulk
 from redis_message_queue._bulk import PlacedLetter, Renewed, Tail
 from redis_message_queue._request_size import BYTES_AT_ONCE, parts, size_of
 from redis_message_queue.asyncio import _io
-from redis_message_queue.envelope import decode, new_id
+from redis_message_queue.envelope import decode, new_id, of_lane_member
 from redis_message_queue.exceptions import PayloadTooLargeError
 from redis_message_queue.keys import keys_beside, purged
 from redis_message_queue.looking import (
@@ -302,7 +302,7 @@ async def give_new_ids(sender: Sender, source: str, pending: str, ids: Sequence[
 async def peek_waiting(sender: Sender, keys: QueueKeys, count: int) -> list[str | bytes]:
     """The stored form of messages that wait by priority and limit key, the oldest of each first."""
     members: list[str | bytes] = await sender.command("zrange", keys.lanes.waiting, 0, count - 1)
-    return [one.split("\0", 2)[2] if isinstance(one, str) else one.split(b"\0", 2)[2] for one in members]
+    return [of_lane_member(member) for member in members]
 
 
 async def find(sender: Sender, keys: QueueKeys, dead_letters: str, message_id: str) -> Location:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from redis_message_queue.envelope import decode
+from redis_message_queue.envelope import decode, of_lane_member
 from redis_message_queue.looking import moment_of
 from redisqueue_operator.cli.address import located
 from redisqueue_operator.cli.options import QUEUE_HELP, add_json, add_place, as_json, count
@@ -65,7 +65,7 @@ class Peeked:
     payload: str | bytes = b""
 
     @staticmethod
-    def of(due: datetime | None, stored: bytes) -> Peeked:
+    def of(due: datetime | None, stored: str | bytes) -> Peeked:
         """From what Redis has."""
         envelope = decode(stored)
         return Peeked(envelope.id or "", due, envelope.payload)
@@ -73,17 +73,23 @@ class Peeked:
 
 def listed(
     client: Client, keys: QueueKeys, options: argparse.Namespace
-) -> list[tuple[datetime | None, bytes]]:
-    """Messages of a list; pending ones in the order in which they will be claimed, others newest first."""
+) -> list[tuple[datetime | None, str | bytes]]:
+    """Messages of a list, newest first; pending ones in the order in which they will be claimed.
+
+    Of these, those come last that have a priority or a limit key, one lane after the other.
+    """
     name = getattr(keys, options.of.replace("dead-letters", "dead_letter"))
     if options.of == "pending":
-        found = cast("list[bytes]", client.lrange(name, -options.count, -1))[::-1]
+        found = cast("list[str | bytes]", client.lrange(name, -options.count, -1))[::-1]
+        if (left := options.count - len(found)) > 0:
+            members = cast("list[bytes]", client.zrange(keys.lanes.waiting, 0, left - 1))
+            found += [of_lane_member(member) for member in members]
     else:
-        found = cast("list[bytes]", client.lrange(name, 0, options.count - 1))
+        found = cast("list[str | bytes]", client.lrange(name, 0, options.count - 1))
     return [(None, stored) for stored in found]
 
 
-def delayed(client: Client, keys: QueueKeys, most: int) -> list[tuple[datetime | None, bytes]]:
+def delayed(client: Client, keys: QueueKeys, most: int) -> list[tuple[datetime | None, str | bytes]]:
     """Delayed messages with their due time, soonest first."""
     found = cast("list[tuple[bytes, float]]", client.zrange(keys.delayed, 0, most - 1, withscores=True))
     return [(moment_of(due), stored) for stored, due in found]
