@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from tests.support.worker_process import WorkerProcess, counters, publish
+from tests.support.worker_process import QUEUE, WorkerProcess, counters, eventually, publish
 
+from redis_message_queue import RedisMessageQueue
+from redis_message_queue.consumer import Consumer, Limits, Outcome, Settlement
 from redisqueue_worker.embedded_redis import EmbeddedRedis, free_port
 from redisqueue_worker.shutdown import EXIT_IMPATIENT
 
@@ -37,6 +39,34 @@ def test_what_is_due_later_than_its_patience_is_left(
         assert worker.wait() == 0
     assert worker.noted("finished") == ["good"]
     assert counters(redis_client).delayed == 1
+
+
+@pytest.mark.parametrize("limit", ["rate_per_second", "key_rate_per_second"])
+def test_what_waits_for_a_rate_is_waited_for(
+    limit: str, tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    names = [f"{number} good" for number in range(4)]
+    RedisMessageQueue(QUEUE, client=redis_client).enqueue_many(names, limit_key="tenant")
+    with WorkerProcess(tmp_path, redis_url, "postponing", burst=True, **{limit: 4}) as worker:
+        assert worker.wait() == 0
+    assert worker.noted("finished") == names
+    assert counters(redis_client).pending == 0
+
+
+@pytest.mark.parametrize("limit", ["max_in_flight", "key_max_in_flight"])
+def test_what_others_have_in_hand_of_a_limit_is_waited_for(
+    limit: str, tmp_path: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    RedisMessageQueue(QUEUE, client=redis_client).enqueue_many(["first", "second"], limit_key="tenant")
+    one = Limits(max_in_flight=1)
+    other = Consumer(redis_client, QUEUE, **{"key_limits" if limit.startswith("key") else "limits": one})
+    (claim,) = other.claim(1).claims
+    settings = {"burst": True, "burst_patience_seconds": 60, limit: 1}
+    with WorkerProcess(tmp_path, redis_url, "postponing", **settings) as worker:
+        eventually(lambda: counters(redis_client).workers, "it is at work")
+        other.settle([Settlement(claim, Outcome.DONE)])
+        assert worker.wait() == 0
+    assert worker.noted("finished") == ["second"]
 
 
 @pytest.mark.parametrize("delay", ["0", "0.3"])

@@ -220,6 +220,12 @@ class Consumer:
             return False
         return woken is not None
 
+    def waiting(self) -> int:
+        """How many messages wait to be claimed, what limits hold up included, what is delayed not."""
+        pending, lanes = self.keys.pending, self.keys.lanes.waiting
+        first = _transport.send(self._client, "llen", pending)
+        return int(first) + int(_transport.send(self._client, "zcard", lanes))
+
     def report(
         self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool = False
     ) -> frozenset[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SETTLE, CLAIM, DEREGISTER = "settle (EVALSHA consume)", "claim (EVALSHA consume)", "deregister (HDEL)"
+COUNT = "count (LLEN, ZCARD)"
 
 
 class Asked(NamedTuple):
@@ -143,6 +144,10 @@ class Calls:
     def recover(self) -> Sequence[Claim]:
         """What the claim without an answer was given after all."""
         return self.consumer(CLAIM).recover()
+
+    def waiting(self) -> int:
+        """How many messages wait, whatever holds them up."""
+        return self.consumer(COUNT).waiting()
 
     def deregister(self) -> None:
         """Take the worker out of the queue's table."""

@@ -52,8 +52,8 @@ class ConsumerLoop(threading.Thread):
     Args:
         connect: a consumer on a connection of this thread's own; may raise what `trouble.AWAY` names.
         changed: called when something happened that a drain may be waiting for.
-        emptied: called when a claim brought nothing, with the seconds until something delayed is due, and how
-            many messages are in hand.
+        emptied: called when a claim brought nothing, with the seconds until something delayed is due, how many
+            messages are in hand, and what tells how many wait all the same, for a limit.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ConsumerLoop(threading.Thread):
         metrics: Metrics,
         pulse: Pulse,
         changed: Callable[[], None],
-        emptied: Callable[[float | None, int], None],
+        emptied: Callable[[float | None, int, Callable[[], int]], None],
     ) -> None:
         super().__init__(name="redisqueue-consumer-loop", daemon=True)
         self._in_flight = in_flight
@@ -327,7 +327,7 @@ class ConsumerLoop(threading.Thread):
         if reply.retired and not self._timing.was_held(now):
             log.info("retired by the operator: not claiming")
         if not reply.claims and not reply.retired:
-            self._emptied(reply.next_due_seconds, self._in_hand)
+            self._emptied(reply.next_due_seconds, self._in_hand, self._calls.waiting)
         if self._timing.claimed(now, self._circuit.put_off(reply, now), wanted) and self._wakeup:
             self._wakeup.arm()
 

@@ -220,6 +220,12 @@ class Consumer:
             return False
         return woken is not None
 
+    async def waiting(self) -> int:
+        """How many messages wait to be claimed, what limits hold up included, what is delayed not."""
+        pending, lanes = self.keys.pending, self.keys.lanes.waiting
+        first = await _transport.send_async(self._client, "llen", pending)
+        return int(first) + int(await _transport.send_async(self._client, "zcard", lanes))
+
     async def report(
         self, *, busy: int, oldest_start_age_seconds: float | None, draining: bool, tripped: bool = False
     ) -> frozenset[str]:
