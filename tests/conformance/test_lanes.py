@@ -328,7 +328,11 @@ def test_one_that_was_kept_comes_before_others_of_all_lanes(
     assert left(redis_client) == set()
 
 
-LANES: list[dict[str, Any]] = [{"priority": "high"}, {"limit_key": "a"}, {"limit_key": "a", "priority": "low"}]
+LANES: list[dict[str, Any]] = [
+    {"priority": "high"},
+    {"limit_key": "a"},
+    {"limit_key": "a", "priority": "low"},
+]
 
 
 @pytest.mark.parametrize("options", LANES, ids=["high", "a key", "a key, low"])

@@ -147,7 +147,8 @@ class QueueKeys:
     )
     cancelled = _name(
         "{name}{separator}pending:cancelled",
-        "Hash: message to cancel, by its id or the SHA-1 of its stored form → `ms key`: since when, its result's key.",
+        "Hash: id, or SHA-1 of the stored form, of a message that is to be cancelled → `ms key`: when that"
+        " was asked, its result's key.",
     )
     workers = _name(
         "{name}{separator}workers",

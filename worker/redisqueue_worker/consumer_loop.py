@@ -52,8 +52,8 @@ class ConsumerLoop(threading.Thread):
     Args:
         connect: a consumer on a connection of this thread's own; may raise what `trouble.AWAY` names.
         changed: called when something happened that a drain may be waiting for.
-        emptied: called when a claim brought nothing, with the seconds until something delayed is due, how many
-            messages are in hand, and what tells how many wait all the same, for a limit.
+        emptied: called when a claim brought nothing, with the seconds until something delayed is due, how
+            many messages are in hand, and what tells how many wait all the same, for a limit.
     """
 
     def __init__(

@@ -338,9 +338,10 @@ class Worker:
     def _on_empty(self, next_due_seconds: float | None, in_hand: int, waiting: Callable[[], int]) -> None:
         if self._burst and in_hand:
             self._hurry()  # no batch waits for more
-        elif self._burst and not self._burst.waits_for(next_due_seconds):
-            if not (self._settings.is_limited and waiting()):  # a limit is waited for
-                self._events.put(Event.EMPTY)
+        elif self._burst and not (
+            self._burst.waits_for(next_due_seconds) or (self._settings.is_limited and waiting())
+        ):
+            self._events.put(Event.EMPTY)
 
     def _is_impatient(self) -> bool:
         if self._burst is None or self._state.phase is not Phase.RUNNING:
