@@ -80,12 +80,12 @@ def listed(
     """
     name = getattr(keys, options.of.replace("dead-letters", "dead_letter"))
     if options.of == "pending":
-        found = cast("list[str | bytes]", client.lrange(name, -options.count, -1))[::-1]
+        found = client.lrange(name, -options.count, -1)[::-1]
         if (left := options.count - len(found)) > 0:
-            members = cast("list[bytes]", client.zrange(keys.lanes.waiting, 0, left - 1))
+            members = client.zrange(keys.lanes.waiting, 0, left - 1)
             found += [of_lane_member(member) for member in members]
     else:
-        found = cast("list[str | bytes]", client.lrange(name, 0, options.count - 1))
+        found = client.lrange(name, 0, options.count - 1)
     return [(None, stored) for stored in found]
 
 
