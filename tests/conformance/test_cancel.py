@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.queues import let_leases_expire
 
-from redis_message_queue import ConfigurationError, envelope, results
+from redis_message_queue import ConfigurationError, _cancelling, envelope, results
+from redis_message_queue.asyncio import _cancelling as asyncio_cancelling
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity
 from redis_message_queue.holders import expire_leases
 from redis_message_queue.keys import QueueKeys
+from redis_message_queue.looking import locate_stored
 from redis_message_queue.results import Result
 
 if TYPE_CHECKING:
@@ -244,6 +246,26 @@ async def test_what_takes_the_place_of_one_that_nobody_could_end_is_started(
     await face.call(queue.enqueue, "new", message_id="a")
     async with face.process(queue) as payload:
         assert payload == b"new"
+
+
+@pytest.mark.parametrize("again", [Outcome.RETRY, Outcome.RELEASE])
+async def test_one_that_comes_back_while_it_is_looked_for_is_in_somebodys_hands(
+    face: Face, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, again: Outcome
+) -> None:
+    queue = await enqueued(face, "a")
+    consumer = worker(redis_client)
+    (a,) = consumer.claim(1).claims
+
+    def search(*arguments: Any) -> Any:
+        consumer.settle([Settlement(a, again)])
+        return locate_stored(*arguments)
+
+    for module in (_cancelling, asyncio_cancelling):
+        monkeypatch.setattr(module, "locate_stored", search)
+    assert await face.call(queue.cancel, "a") == "requested"
+    assert await face.call(queue.result, "a") == STARTED
+    assert await face.call(queue.cancel, "a") == "finished"
+    assert not redis_client.exists(KEYS.cancelled)
 
 
 async def test_a_mark_of_another_type_is_named(face: Face, redis_client: redis.Redis) -> None:

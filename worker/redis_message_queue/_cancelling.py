@@ -19,7 +19,7 @@ _MOST_SEARCHES = 10
 def cancel(sender: Sender, keys: QueueKeys, dead_letters: str, message_id: str) -> Cancellation:
     """End one message."""
     ask = sender.call_retrying
-    ask(mark(keys, message_id))
+    before = ask(mark(keys, message_id))
     certain = False
     for _ in range(_MOST_SEARCHES):
         found: Place | Cursor = Cursor()
@@ -33,5 +33,6 @@ def cancel(sender: Sender, keys: QueueKeys, dead_letters: str, message_id: str) 
         elif found.location.state == "unknown" and pages > 1 and not certain:
             certain = True  # what a lease gave back meanwhile may have been missed: look once more
         else:
-            return ask(forget(keys, message_id, ended=found.location.state != "unknown"))
+            ended = found.location.state != "unknown"
+            return ask(forget(keys, message_id, ended=ended, before=before))
     return "requested"

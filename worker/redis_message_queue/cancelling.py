@@ -19,9 +19,9 @@ MARK_SECONDS = 7 * 24 * 3600
 _BEFORE = "cancelled before "  # it was started, or came again: the beginning of such a result's reason
 
 
-def mark(keys: QueueKeys, message_id: str) -> Call[None]:
-    """Nobody starts the message from now on."""
-    return Call(script("cancel"), _keys(keys, message_id), ("mark", _id(message_id), _MARK_MS), _nothing)
+def mark(keys: QueueKeys, message_id: str) -> Call[Text]:
+    """Nobody starts the message from now on; the result that there is under its id already, or ""."""
+    return Call(script("cancel"), _keys(keys, message_id), ("mark", _id(message_id), _MARK_MS), _as_it_is)
 
 
 def take(keys: QueueKeys, message_id: str, place: Place) -> Call[Cancellation | None]:
@@ -34,14 +34,22 @@ def take(keys: QueueKeys, message_id: str, place: Place) -> Call[Cancellation | 
     return Call(script("cancel"), _keys(keys, message_id), args, _taken)
 
 
-def forget(keys: QueueKeys, message_id: str, *, ended: bool) -> Call[Cancellation]:
-    """It is not in the queue: take the mark back. `ended`: it is among those that ended and are kept."""
+def forget(keys: QueueKeys, message_id: str, *, ended: bool, before: Text) -> Call[Cancellation]:
+    """It is not in the queue: take the mark back.
+
+    Args:
+        ended: it is among those that ended and are kept.
+        before: the result that there was when it was marked.
+    """
 
     def told(reply: Text) -> Cancellation:
         if not reply:
             return "finished" if ended else "unknown"
-        # Taken out by a claim meanwhile, or by this call, whose reply was lost.
-        return "removed" if results.read(reply).reason.startswith(_BEFORE) else "finished"
+        result = results.read(reply)
+        if result.state == "cancelled" and result.reason.startswith(_BEFORE):
+            return "removed"  # by a claim meanwhile, or by this call, whose reply was lost
+        # Who had it in hand has met the mark, while it was looked for.
+        return "requested" if result.state == "cancelled" and reply != before else "finished"
 
     return Call(script("cancel"), _keys(keys, message_id), ("forget", _id(message_id), _MARK_MS), told)
 
@@ -59,8 +67,8 @@ def _keys(keys: QueueKeys, message_id: str) -> tuple[Text, ...]:
     return (keys.delayed, keys.pending, keys.processing, *leases, keys.workers, keys.cancelled, result)
 
 
-def _nothing(_: Any) -> None:
-    return None
+def _as_it_is(reply: Text) -> Text:
+    return reply
 
 
 def _taken(reply: Text) -> Cancellation | None:

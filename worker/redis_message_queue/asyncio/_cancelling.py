@@ -18,7 +18,7 @@ _MOST_SEARCHES = 10
 async def cancel(sender: Sender, keys: QueueKeys, dead_letters: str, message_id: str) -> Cancellation:
     """End one message."""
     ask = sender.call_retrying
-    await ask(mark(keys, message_id))
+    before = await ask(mark(keys, message_id))
     certain = False
     for _ in range(_MOST_SEARCHES):
         found: Place | Cursor = Cursor()
@@ -32,5 +32,6 @@ async def cancel(sender: Sender, keys: QueueKeys, dead_letters: str, message_id:
         elif found.location.state == "unknown" and pages > 1 and not certain:
             certain = True  # what a lease gave back meanwhile may have been missed: look once more
         else:
-            return await ask(forget(keys, message_id, ended=found.location.state != "unknown"))
+            ended = found.location.state != "unknown"
+            return await ask(forget(keys, message_id, ended=ended, before=before))
     return "requested"

@@ -3,7 +3,7 @@
 -- KEYS  1 delayed, 2 pending, 3 processing, 4 tokens, 5 counts, 6 notes, 7 workers, 8 marks, 9 its result
 -- ARGV  1 the step, 2 the message's id, 3 for how long marks are kept, in ms; and to take: 4 the message as it is stored,
 --       5 where: delayed, pending or in_flight, 6 how many are before it, 7 its deduplication marker or ''
--- reply of mark ''; of take `removed`, `requested`, or `moved` if it is not there; of forget its result or ''
+-- reply of mark its result or ''; of take `removed`, `requested`, or `moved` if it is not there; of forget its result or ''
 -- cost  O(1); to take it O(distance from the nearer end of pending), or O(workers)
 --#include base
 --#include types
@@ -35,7 +35,7 @@ if step == 'mark' then
   prune(now)
   call('HSET', MARKS, id, text(now) .. ' ' .. RESULT)
   call('PEXPIRE', MARKS, ttl)
-  return ''
+  return call('LINDEX', RESULT, 0) or ''
 elseif step == 'forget' then
   call('HDEL', MARKS, id)
   return call('LINDEX', RESULT, 0) or ''
