@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.queues import let_leases_expire
+from tests.support.queues import let_delayed_be_due, let_leases_expire
 from tests.support.waiting import eventually
 
 from redis_message_queue import ConfigurationError, RedisMessageQueue
@@ -326,3 +327,23 @@ def test_keys_whose_rate_is_whole_again_are_forgotten_a_part_at_a_time(redis_cli
         left.append(redis_client.zcard(KEYS.lanes.rates))
     assert left[0] == 4000
     assert left[-1] == len(keys)
+
+
+@pytest.mark.parametrize("limits", [Limits(rate_per_second=0.01, rate_burst=1), Limits(max_in_flight=1)])
+def test_what_is_due_takes_every_other_place_however_often_a_limit_is_met(
+    redis_client: redis.Redis, limits: Limits
+) -> None:
+    queue = RedisMessageQueue("{jobs}", client=redis_client)
+    queue.enqueue_many(["due"] * 9, delay_seconds=60)
+    queue.enqueue_many(["fresh"] * 9)
+    let_delayed_be_due(redis_client, KEYS)
+    consumers = [Consumer(redis_client, "{jobs}", limits=limits) for _ in range(3)]
+    found = []
+    for number in range(12):
+        (claim,) = consumers[number % 3].claim(4).claims
+        found.append(claim.payload)
+        for consumer in consumers:  # which ask again, while nothing may begin
+            assert not consumer.claim(4).claims
+        consumers[number % 3].settle([Settlement(claim, Outcome.DONE)])
+        redis_client.delete(KEYS.lanes.rates)
+    assert Counter(found) == {b"due": 6, b"fresh": 6}

@@ -342,7 +342,15 @@ elseif count > 0 and record then
   settle_all(others, false)
   change = change - #others
 elseif count > 0 and fresh == '1' and not retired then
-  if waiting and due ~= '0' then promote(keys, DELAYED, now, count, due == '2' and count or 0) end
+  if waiting and due ~= '0' then
+    local places, every, burst, most = count, string.match(limits, '^([^,]+),([^,]+),([^,]+),')
+    if every then -- as many as may begin: else all that are due would stand before those that wait in the end
+      --#include limits
+      local _, state = of_queue(lanes, every, burst, most, now, 0)
+      places = math.min(count, state.room)
+    end
+    promote(keys, DELAYED, now, places, due == '2' and places or 0)
+  end
   keys.lost = lost_with_lease
   if late then reclaimed = reclaim(keys, now) end
   for _, stored in ipairs((reclaimed > 0 or waiting) and call('LRANGE', keys.pending, -count, -1) or {}) do

@@ -21,3 +21,13 @@ local function free_at(limit, state, now, later)
   if limit.most > 0 and state.in_flight + state.taken >= limit.most then at = math.max(at, later) end
   return math.ceil(at)
 end
+
+-- The limit of the queue itself, and where it stands.
+local function of_queue(lanes, every, burst, most, now, leaving)
+  local whole = { every = tonumber(every), burst = tonumber(burst), most = tonumber(most) }
+  local known = whole.every > 0 and call('ZSCORE', lanes.rates, '')
+  local state = { full_at = full_at(whole, now, known), taken = 0, known = known }
+  state.in_flight = whole.most > 0 and call('ZCARD', lanes.deadlines) - leaving or 0
+  state.room = room_of(whole, now, state.full_at, state.in_flight)
+  return whole, state
+end

@@ -5,12 +5,8 @@ local function prepare(lanes, limits, want, now_us, later, number, leaving)
   if limits ~= '-' then
     local every, burst, most, key_every, key_burst, key_most, new = string.match(limits, '^([^,]+),([^,]+),([^,]+),([^,]+),([^,]+),([^,]+),?(1?)$')
     if every ~= '0' or most ~= '0' then
-      local whole = { every = tonumber(every), burst = tonumber(burst), most = tonumber(most) }
-      local known = whole.every > 0 and call('ZSCORE', lanes.rates, '')
-      local state = { full_at = full_at(whole, now, known), taken = 0 }
-      state.in_flight = whole.most > 0 and call('ZCARD', lanes.deadlines) - leaving or 0
-      state.room = room_of(whole, now, state.full_at, state.in_flight)
-      grant.whole, grant.state, lanes.known, grant.want = whole, state, known, math.min(want, state.room)
+      local whole, state = of_queue(lanes, every, burst, most, now, leaving)
+      grant.whole, grant.state, lanes.known, grant.want = whole, state, state.known, math.min(want, state.room)
     end
     if key_every ~= '0' or key_most ~= '0' then
       key = { every = tonumber(key_every), burst = tonumber(key_burst), most = tonumber(key_most) }
