@@ -27,6 +27,7 @@ from redis_message_queue import (
 )
 from redis_message_queue.consumer import Consumer, Outcome, Settlement
 from redis_message_queue.enqueue import Receipt
+from redis_message_queue.exceptions import PayloadTooLargeError
 from redis_message_queue.keys import QueueKeys
 
 if TYPE_CHECKING:
@@ -435,3 +436,21 @@ async def test_events_tell_of_each_message(face: Face) -> None:
         ("publish", "failure", None),
         ("publish", "failure", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (object(), TypeError, r"payloads\[1\]: object cannot be said in JSON"),
+        ({"a": [timedelta(1)]}, TypeError, r"payloads\[1\]: a\[0\]: timedelta cannot be said"),
+        ("\ud800", ValueError, r"payloads\[1\]: the message is not encodable"),
+        ("x" * 200, PayloadTooLargeError, r"payloads\[1\]: the payload has 200 bytes"),
+    ],
+)
+async def test_which_of_many_cannot_be_enqueued_is_told(
+    face: Face, redis_client: redis.Redis, wrong: object, error: type[Exception], words: str
+) -> None:
+    queue = face.queue(max_payload_bytes=100)
+    with pytest.raises(error, match=words):
+        await face.call(queue.enqueue_many, ["fine", wrong, "fine"])
+    assert (await face.call(queue.stats)).pending == 0

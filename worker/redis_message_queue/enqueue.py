@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from redis_message_queue import _bulk, envelope
 from redis_message_queue._request_size import parts, size_of
-from redis_message_queue.exceptions import ConfigurationError
+from redis_message_queue.exceptions import ConfigurationError, PayloadTooDeepError, PayloadTooLargeError
 from redis_message_queue.payload import is_several, written
 from redis_message_queue.validation import LONGEST_DELAY_SECONDS, check, check_fields, iterable
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Priority = Literal["high", "normal", "low"]
 _LONGEST_LIMIT_KEY = 200
+# What may be wrong with one of many.
+_OF_ONE = (TypeError, ValueError, ConfigurationError, PayloadTooLargeError, PayloadTooDeepError)
 # As the scripts find it in an envelope without reading JSON.
 _MESSAGE_ID = re.compile(r"[!#-\[\]-~]{1,128}")
 
@@ -243,12 +245,20 @@ def entries_of(
     limits: PayloadLimits,
     names: QueueKeys,
 ) -> list[Entry]:
-    """Each payload with its deduplication key and its limit key, ready to be sent. Raises as `entry`."""
+    """Each payload with its deduplication key and its limit key, ready to be sent.
+
+    Raises as `entry`, with the place of the payload.
+    """
     lanes = [envelope.lane_of(chosen.priority, limit_key) for limit_key in limit_keys]
-    return [
-        entry(payload, limits, names, key, None, lane)
-        for payload, key, lane in zip(payloads, keys, lanes, strict=True)
-    ]
+    made: list[Entry] = []
+    try:
+        for payload, key, lane in zip(payloads, keys, lanes, strict=True):
+            made.append(entry(payload, limits, names, key, None, lane))
+    except _OF_ONE as error:
+        if type(error) in _OF_ONE:  # one of somebody else's kind may be made otherwise
+            raise type(error)(f"payloads[{len(made)}]: {str(error).removeprefix('payload: ')}") from error
+        raise
+    return made
 
 
 def requests(entries: Sequence[Entry]) -> Iterator[_bulk.Request]:
