@@ -6,6 +6,7 @@ import warnings
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha1
 from typing import Any
 
 import hypothesis.strategies as st
@@ -523,8 +524,9 @@ class LeasedMachine(QueueMachine):
         assert set(backrefs) <= live
         assert Counter(backrefs.values()) == Counter(ids)
         # What others than workers settle may leave a mark behind.
-        alive = {mark.decode() for mark in marks} & {self.id_of(name) for name in self.stored}
-        assert alive == {self.id_of(name) for name in model.unwanted if name in self.stored}
+        names = {sha1(stored).hexdigest(): name for name, stored in self.stored.items()}
+        alive = {names[mark.decode()] for mark in marks if mark.decode() in names}
+        assert alive == {name for name in model.unwanted if name in self.stored}
         assert not marks or 0 < marks_ms <= MARK_SECONDS * 1000
 
 
