@@ -95,6 +95,7 @@ SHOWN_BY = {
     "A request to Redis": "refusals.requests_that_a_proxy_finds_too_large",
     "A worker that the operator retires": "failures.a_retired_worker_claims_nothing",
     "With `--burst`": "burst.retries_that_are_soon_due_are_waited_for",
+    "What waits for a limit": "burst.what_waits_for_a_rate_is_waited_for",
     "When no message came to an end": "burst.without_redis_it_gives_up",
     "With REDISQUEUE_MAX_MESSAGES": "handling.starts_afresh_after_max_messages",
     "Before that, functions": "ending.a_fresh_start_finds_everything_as_the_first_one_did",
