@@ -82,7 +82,7 @@ def listed(
     if options.of == "pending":
         found = client.lrange(name, -options.count, -1)[::-1]
         if (left := options.count - len(found)) > 0:
-            members = client.zrange(keys.lanes.waiting, 0, left - 1)
+            members = cast("list[bytes]", client.zrange(keys.lanes.waiting, 0, left - 1))
             found += [of_lane_member(member) for member in members]
     else:
         found = client.lrange(name, 0, options.count - 1)
