@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from tests.support.faces import FACES, Face, until
+from tests.support.faces import FACES, Face
 from tests.support.servers import (
     QUICK_MS,
     STEADY_MS,
@@ -17,6 +17,7 @@ from tests.support.servers import (
     sentinel_pair,
     switch_master,
 )
+from tests.support.waiting import until
 
 from redis_message_queue import RetryBudgetExhaustedError
 from redisqueue_worker.embedded_redis import EmbeddedRedis

@@ -7,8 +7,8 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.faces import until
 from tests.support.queues import everything, let_leases_expire, payloads, publish
+from tests.support.waiting import until
 
 from redis_message_queue import ConfigurationError, _transport, holders, stats
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity

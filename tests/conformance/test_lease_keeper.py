@@ -15,7 +15,7 @@ import pytest
 import redis
 import redis.asyncio
 from tests.support import queues
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 import redis_message_queue.asyncio.consumer
 from redis_message_queue.consumer import Claim, Consumer, Outcome, Settlement
@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 NAME = "{jobs}"
 KEYS = QueueKeys(NAME)
 THREAD = "redis-message-queue-lease-heartbeat"
-
-
-def eventually(fact: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < end, "did not come true"
-        time.sleep(0.005)
 
 
 def threads() -> int:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from tests.support.faces import until
 
 from redis_message_queue import (
     ClaimedMessage,
@@ -21,6 +20,7 @@ from redis_message_queue import (
 
 if TYPE_CHECKING:
     from tests.support.faces import Face
+from tests.support.waiting import until
 
 CANONICAL = '{"a": 1, "b": "\\u00e9/"}'
 AT_MOST_ONCE = {"visibility_timeout_seconds": None, "max_delivery_count": None}

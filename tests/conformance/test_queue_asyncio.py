@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.faces import AsyncFace, until
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.faces import AsyncFace
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     import redis

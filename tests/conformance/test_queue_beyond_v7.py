@@ -6,12 +6,13 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.faces import Face, until
+from tests.support.waiting import until
 
 from redis_message_queue import ConfigurationError, GatewayContractError, QueueBackpressureError
 
 if TYPE_CHECKING:
     import redis
+    from tests.support.faces import Face
 
 
 async def drain_list(face: Face, queue: object) -> list[object]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from tests.support.faces import until
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 from redis_message_queue import DrainFailedError, QueueBackpressureError
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.faces import until
 
 from redis_message_queue import (
     CleanupFailedError,
@@ -23,6 +22,7 @@ from redis_message_queue import (
 if TYPE_CHECKING:
     import redis
     from tests.support.faces import Face
+from tests.support.waiting import until
 
 AT_MOST_ONCE = {"visibility_timeout_seconds": None, "max_delivery_count": None}
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from tests.support.faces import AsyncFace, until
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.faces import AsyncFace
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 from redis_message_queue import RedisGateway, RedisMessageQueue
 from redis_message_queue import asyncio as async_face

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.faces import until
 from tests.support.queues import everything, let_leases_expire, payloads
+from tests.support.waiting import until
 
 from redis_message_queue import ConfigurationError, GatewayContractError, RepairReport
 from redis_message_queue.consumer import Outcome, Settlement

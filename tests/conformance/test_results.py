@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from tests.support.faces import until
 from tests.support.queues import let_leases_expire
+from tests.support.waiting import until
 
 from redis_message_queue import ConfigurationError, results
 from redis_message_queue.consumer import Consumer, Outcome, Settlement, WorkerIdentity

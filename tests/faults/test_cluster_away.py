@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from tests.support import server_binaries as binaries
-from tests.support.faces import FACES, until
+from tests.support.faces import FACES
 from tests.support.one_name import OneName
 from tests.support.servers import QUEUE, cluster_nodes
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 from redis_message_queue import RetryBudgetExhaustedError
 from redis_message_queue.connection import ConnectionSettings

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from tests.support import server_binaries as binaries
-from tests.support.faces import FACES, until
+from tests.support.faces import FACES
 from tests.support.one_name import Pair, one_name
 from tests.support.required import missing
 from tests.support.server_binaries import Missing
 from tests.support.servers import reached_by_url
+from tests.support.waiting import until
 
 from redis_message_queue.consumer import Outcome, Settlement, WorkerIdentity
 from redis_message_queue.keys import QueueKeys

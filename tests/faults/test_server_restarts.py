@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 import redis.asyncio
-from tests.support.faces import until
 from tests.support.fault_bench import KEYS
+from tests.support.waiting import until
 
 import redis_message_queue.asyncio
 import redis_message_queue.asyncio.consumer

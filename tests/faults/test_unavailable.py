@@ -12,9 +12,10 @@ import pytest
 import redis
 import redis.asyncio
 from tests.support import server_binaries as binaries
-from tests.support.faces import FACES, until
+from tests.support.faces import FACES
 from tests.support.fault_bench import KEYS
 from tests.support.servers import Server
+from tests.support.waiting import until
 
 from redis_message_queue import RetryBudgetExhaustedError
 from redisqueue_operator.observe.redis.errors import classify

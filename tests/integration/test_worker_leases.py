@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from tests.support import queues
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redis_message_queue.consumer import Claim, Consumer
 from redis_message_queue.keys import QueueKeys
@@ -27,13 +27,6 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60.0
 SHORT_LEASE_SECONDS = 0.4
-
-
-def eventually(fact: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not fact():
-        assert time.monotonic() < end, "did not come true"
-        time.sleep(0.005)
 
 
 class Desk:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.retry
 from redis.backoff import NoBackoff
-from tests.support.waiting import PATIENCE_SECONDS
 
 import redis_message_queue
 import redis_message_queue.asyncio
@@ -19,17 +17,10 @@ import redis_message_queue.asyncio.consumer
 import redis_message_queue.consumer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from types import ModuleType
 
     from tests.support.servers import Server
-
-
-async def until(fact: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait for a fact; TimeoutError if it does not come true."""
-    async with asyncio.timeout(seconds):
-        while not fact():  # noqa: ASYNC110 - facts of another process raise no event here
-            await asyncio.sleep(0.01)
 
 
 class SyncFace:

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
+WHAT = "what is waited for"
 PATIENCE_SECONDS = 60.0
 """No speed that a test asks for: only what never comes true costs it."""
 
 
-def eventually(look: Callable[[], T], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> T:
+def eventually(look: Callable[[], T], what: str = WHAT, timeout_seconds: float = PATIENCE_SECONDS) -> T:
     """The first true value of `look`; fails naming `what` when there is none in time."""
     deadline = time.monotonic() + timeout_seconds
     while not (seen := look()):
@@ -51,7 +52,7 @@ def quiet(look: Callable[[], object], what: str, seconds: float) -> None:
     eventually(lasts, f"{what} for {seconds:g} s")
 
 
-async def until(look: Callable[[], T], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> T:
+async def until(look: Callable[[], T], what: str = WHAT, timeout_seconds: float = PATIENCE_SECONDS) -> T:
     """The same in an event loop, whose other tasks get a turn in any case."""
     deadline = time.monotonic() + timeout_seconds
     await asyncio.sleep(0)

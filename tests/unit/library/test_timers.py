@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redis_message_queue._clock import monotonic
 from redis_message_queue._timer import Timer, Timers
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NEVER = float("inf")
-
-
-def eventually(fact: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not fact():
-        assert time.monotonic() < end, "did not come true"
-        time.sleep(0.005)
 
 
 class Noted(Timer):

@@ -7,13 +7,12 @@ import itertools
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 from redis_message_queue import AbstractRedisGateway, ClaimedMessage, QueueEvent, RedisMessageQueue
 
@@ -67,13 +66,6 @@ class Gateway(AbstractRedisGateway):
 
 def carriers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == NAME]
-
-
-def eventually(fact: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < end, "did not come true"
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -310,6 +302,7 @@ print("fine")
 
 def test_an_interrupt_at_any_moment_leaves_no_renewal_and_harms_no_later_message() -> None:
     run("""
+import time
 import random, signal
 
 def interrupt(*_):
