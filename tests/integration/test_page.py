@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Locator, Page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOSTILE = (
@@ -73,6 +73,12 @@ async def cells(page: Page, row: int = 0) -> list[str]:
     ]
 
 
+async def follow(link: Locator) -> None:
+    """Click it, and wait until the page that it leads to is there."""
+    async with link.page.expect_navigation():
+        await link.click()
+
+
 async def test_the_table_is_there_without_javascript_and_comes_anew_by_itself(browser: Browser) -> None:
     told = Told()
     told.see("emails", queue(1234, in_flight=5, delayed=6, failed=7, dead_letter=8, claims=9), ready=2)
@@ -82,12 +88,12 @@ async def test_the_table_is_there_without_javascript_and_comes_anew_by_itself(br
         assert found[10].startswith("2\u202f/\u202f")
         again = page.locator("meta[http-equiv=refresh]")
         assert await again.get_attribute("content") == "10"
-        await page.get_by_role("link", name="Stop refreshing").click()
+        await follow(page.get_by_role("link", name="Stop refreshing"))
         assert await again.count() == 0
-        await page.get_by_role("link", name="emails").click()
+        await follow(page.get_by_role("link", name="emails"))
         assert await page.get_by_role("heading", level=1).inner_text() == "shop/emails"
         assert await page.locator("svg.plot").count() == 3
-        await page.get_by_role("link", name="RedisQueue").click()
+        await follow(page.get_by_role("link", name="RedisQueue"))
         assert "refresh=off" in page.url
 
 
@@ -167,7 +173,7 @@ async def test_whatever_comes_from_the_cluster_or_from_redis_is_text(browser: Br
             assert HOSTILE[1] in text
             assert not {"\x00", "\x1b", "\u202e"} & {*text}
             for number in range(len(HOSTILE)):
-                await rows.nth(number).get_by_role("link").click()
+                await follow(rows.nth(number).get_by_role("link"))
                 assert (await page.title()).endswith("· RedisQueue")
                 assert await page.get_by_role("heading", level=1).count() == 1
                 await page.go_back()
@@ -202,17 +208,17 @@ async def test_a_thousand_queues_come_in_pages_that_can_be_sorted_and_searched(b
     told.fleet(1000)
     async with told.served() as server, opened(browser, server) as page:
         assert await page.locator("tbody tr").count() == 50
-        await page.get_by_role("link", name="Next").click()
+        await follow(page.get_by_role("link", name="Next"))
         assert (await cells(page))[0].startswith("queue-0050")
-        await page.get_by_role("link", name="Pending").click()
+        await follow(page.get_by_role("link", name="Pending"))
         assert (await cells(page))[0].startswith("queue-0000")
         head = page.get_by_role("columnheader", name="Pending")
         assert await head.get_attribute("aria-sort") == "descending"
         await page.get_by_label("Name").fill("queue-0999")
-        await page.get_by_role("button", name="Filter").click()
+        await follow(page.get_by_role("button", name="Filter"))
         assert (await page.locator("tbody tr").count(), (await cells(page))[2]) == (1, "1")
         await page.get_by_label("Show").select_option("attention")
-        await page.get_by_role("button", name="Filter").click()
+        await follow(page.get_by_role("button", name="Filter"))
         await page.get_by_text("No queue is like that.").wait_for()
 
 
