@@ -175,6 +175,43 @@ def test_a_letter_that_is_redriven_keeps_them_too(redis_client: redis.Redis, whi
     assert (claim.payload, b'"lane":"0Zo\\u00eb"' in claim.stored) == (b"it", True)
 
 
+def third(payloads: Any) -> list[bool]:
+    return [one.isdigit() and int(one) % 3 == 0 for one in payloads]
+
+
+@pytest.mark.parametrize("how", [{}, {"max_messages": 7}, {"match": third}], ids=["all", "few", "chosen"])
+@pytest.mark.parametrize("source", ["dead_letter", "failed"])
+async def test_letters_beside_others_that_nothing_tells_of_keep_them_too(
+    face: Face, redis_client: redis.Redis, source: str, how: dict[str, Any]
+) -> None:
+    """`process_message` and 7.0.0 leave no record: those of other letters stand apart from them then."""
+    queue, numbers = face.queue(), [str(number) for number in range(130)]
+    letters, outcome = (
+        (KEYS.failed, Outcome.FAILED) if source == "failed" else (KEYS.dead_letter, Outcome.DEAD)
+    )
+    keys = [f"k{number}" for number in numbers]
+    await face.call(queue.enqueue_many, numbers, priority="high", limit_keys=keys)
+    await face.call(queue.enqueue, "same", limit_key="same")
+    redis_client.lpush(letters, "oldest")
+    while claims := Consumer(redis_client, "{jobs}").claim(40).claims:
+        end(redis_client, claims, outcome)
+        redis_client.lpush(letters, f"beside {claims[0].id}", "same")
+    if "match" in how:
+        how = {"match": face.callback(third)}
+    kept: dict[str, set[bytes]] = {}
+    while moved := (await face.call(queue.redrive, source, **how)).moved:
+        claims = Consumer(redis_client, "{jobs}").claim(moved).claims
+        assert len(claims) == moved
+        for claim in claims:
+            lane = claim.stored.partition(b'"lane":"')[2].partition(b'"')[0]
+            kept.setdefault(claim.payload.decode(), set()).add(lane)
+        end(redis_client, claims)
+    wanted = numbers[::3] if "match" in how else numbers
+    assert {one: kept[one] for one in wanted} == {one: {f"0k{one}".encode()} for one in wanted}
+    if "match" not in how:
+        assert (kept["oldest"], kept["same"]) == ({b""}, {b"", b"1same"})
+
+
 def test_they_are_found_seen_and_purged(redis_client: redis.Redis) -> None:
     queue = face_sync(redis_client)
     receipts = queue.enqueue_many([f"a{n}" for n in range(3)], limit_key="a", priority="low")

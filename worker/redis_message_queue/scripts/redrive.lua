@@ -7,7 +7,8 @@
 --       not sent twice, its new stored form, or '' to remove it
 -- reply { how many were moved now, how many in all calls, letters at the start }; a repeated call is answered as it was.
 --       It stops at a letter that is not in its place: somebody else changed the list meanwhile
--- cost  O(distance of the last letter from the nearer end of the list), for the removal
+-- cost  O(distance of the last letter from the nearer end of the list), for the removal; O(distance of the last letter from
+--       the tail) where one has no record in its place, at most all records, of which there are at most 1000
 --#include base
 --#include types
 --#include lane
@@ -28,22 +29,54 @@ if not before[4] then -- a login that may not have it expire leaves no record fo
   end
 end
 
-local places, payloads, stored, records = {}, {}, {}, {}
+local places, payloads, lost, records, found_at = {}, {}, {}, {}, {}
 local before_all, recorded = call('LLEN', LETTERS), INFO and call('LLEN', INFO) or 0
+local function digest_of(record)
+  return string.match(record, '"digest":"(%x+)"')
+end
+
+-- What tells of a letter stands as far from the head as the letter does. Where letters that nothing tells of (process_message
+-- or 7.0.0 gave them up) are newer, it stands nearer to the head, and is known by its digest, unless an equal letter stands
+-- as far from the head as it does. From the tail it is no further than its letter: to read them all takes long, where many
+-- letters have none.
+local function find_lost()
+  for to = -1, places[#places], -100 do
+    local part = call('LRANGE', INFO, math.max(to - 99, places[#places]), to)
+    for i = #part, 1, -1 do
+      local at, letters = recorded + to - #part + i, lost[digest_of(part[i]) or '']
+      local oldest = letters and letters[1]
+      if oldest and at < before_all + places[oldest] and call('LINDEX', LETTERS, at) ~= payloads[oldest] then
+        records[oldest], found_at[oldest] = part[i], at
+        table.remove(letters, 1)
+      end
+    end
+  end
+end
+
 for i = 5, #ARGV, 3 do
-  local place = -1 - ARGV[i]
+  local place, digest = -1 - ARGV[i], ARGV[i + 1]
   local payload = moved + #places < most and call('LINDEX', LETTERS, place)
-  if not payload or redis.sha1hex(payload) ~= ARGV[i + 1] then break end
+  if not payload or redis.sha1hex(payload) ~= digest then break end
   places[#places + 1], payloads[#payloads + 1] = place, payload
-  -- What tells of a letter stands as far from the head as the letter does. Beside letters that nothing tells of (of 7.0.0) it
-  -- may not: then it stays, until the last letter has gone.
-  local record = before_all + place < recorded and call('LINDEX', INFO, before_all + place) or ''
-  if string.match(record, '"digest":"(%x+)"') == ARGV[i + 1] then records[#places] = record end
-  if ARGV[i + 2] ~= '' then
-    local ok, known = pcall(cjson.decode, records[#places] or '')
-    local head, rest = string.match(ARGV[i + 2], '^(' .. PREFIX .. '{"id":"[^"]+")(.*)$')
+  local at = before_all + place
+  local record = at < recorded and call('LINDEX', INFO, at) or ''
+  if digest_of(record) == digest then
+    records[#places], found_at[#places] = record, at
+  elseif recorded > 0 then
+    lost[digest] = lost[digest] or {}
+    table.insert(lost[digest], #places)
+  end
+end
+if next(lost) then find_lost() end
+
+local stored = {}
+for i = 1, #places do
+  local new = ARGV[4 + 3 * i]
+  if new ~= '' then
+    local ok, known = pcall(cjson.decode, records[i] or '')
+    local head, rest = string.match(new, '^(' .. PREFIX .. '{"id":"[^"]+")(.*)$')
     local lane = ok and type(known) == 'table' and known.lane -- of the same priority and limit key as before
-    stored[#stored + 1] = type(lane) == 'string' and head and head .. ',"lane":"' .. lane .. '"' .. rest or ARGV[i + 2]
+    stored[#stored + 1] = type(lane) == 'string' and head and head .. ',"lane":"' .. lane .. '"' .. rest or new
   end
 end
 
@@ -82,8 +115,8 @@ if #places > 0 then
   if type(removed) == 'table' then undo(removed, #places) end
 end
 local forgotten = 0
-for i in pairs(records) do
-  if not pcall_redis('LSET', INFO, before_all + places[i], CALL).err then forgotten = forgotten + 1 end
+for _, at in pairs(found_at) do
+  if not pcall_redis('LSET', INFO, at, CALL).err then forgotten = forgotten + 1 end
 end
 if forgotten > 0 then pcall_redis('LREM', INFO, -forgotten, CALL) end
 if recorded > 0 and before_all == #places then pcall_redis('UNLINK', INFO) end
