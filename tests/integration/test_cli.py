@@ -126,8 +126,8 @@ def test_lint_accepts_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["publish", "emails", "x", "--redis-url", "nonsense"], 1, "--redis-url"),
-        (["publish", " ", "x"], 1, "name"),
+        (["publish", "emails", "x", "--redis-url", "nonsense"], 2, "--redis-url"),
+        (["publish", " ", "x"], 2, "QUEUE must be"),
         (["top", "--redis-url", "redis://127.0.0.1:1"], 1, "Connection refused"),
         (["lint", "absent.yaml"], 1, "absent.yaml"),
         (["local", "absent.yaml"], 1, "absent.yaml: cannot be read"),

@@ -158,18 +158,20 @@ def test_every_kind_of_redis_is_reached(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (["redrive"], "which queue?"),
-        (["redrive", "emails", "--match", "("], "--match, --reason: '(' is no regular expression"),
-        (["redrive", "emails", "--from", "failed", "--reason", "a"], "--reason: only dead letters"),
-        (["redrive", "emails", "--field", "type"], "--field: 'type' is not of the form PATH=VALUE"),
-        (["redrive", "-f", "absent.yaml"], "absent.yaml"),
-        (["redrive", " "], "name"),
+        (["redrive"], 1, "which queue?"),
+        (["redrive", "emails", "--match", "("], 2, "--match, --reason: '(' is no regular expression"),
+        (["redrive", "emails", "--from", "failed", "--reason", "a"], 2, "--reason: only dead letters"),
+        (["redrive", "emails", "--field", "type"], 2, "--field: 'type' is not of the form PATH=VALUE"),
+        (["redrive", "-f", "absent.yaml"], 1, "absent.yaml"),
+        (["redrive", " "], 2, "QUEUE must be a non-empty string"),
     ],
 )
-def test_a_mistake_is_named(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 1
+def test_a_mistake_is_named(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
     assert said in capsys.readouterr().err
 
 

@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if problem is None:
             raise
         print(f"redisqueue: {harmless(problem)}", file=sys.stderr)
-        return 1
+        return error.exit_code if isinstance(error, UserError) else 1
     return result
 
 

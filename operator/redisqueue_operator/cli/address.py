@@ -20,7 +20,7 @@ from redis_message_queue.connection import ConnectionSettings, Mode
 from redis_message_queue.keys import QueueKeys, lease_keys
 from redisqueue_operator.cli.foreign_keys import named
 from redisqueue_operator.cli.kubectl import Kubectl
-from redisqueue_operator.cli.options import DEFAULT_URL, URL_VARIABLE, UserError
+from redisqueue_operator.cli.options import DEFAULT_URL, URL_VARIABLE, UsageError, UserError, given_by
 from redisqueue_operator.errors import SettingsUnavailable
 
 if TYPE_CHECKING:
@@ -69,10 +69,12 @@ class Place:
 
     def queue(self, client: Client, **options: Any) -> RedisMessageQueue:
         """The queue. Raises UserError for a name that none can have."""
+        arguments = {} if self.declared else {"name": "QUEUE", "key_separator": "--key-separator"}
         try:
-            return RedisMessageQueue(
-                self.keys.name, client=client, key_separator=self.keys.separator, **options
-            )
+            with given_by(**arguments):
+                return RedisMessageQueue(
+                    self.keys.name, client=client, key_separator=self.keys.separator, **options
+                )
         except ConfigurationError as error:
             raise UserError(str(error)) from error
 
@@ -134,12 +136,12 @@ def discover(client: Client, separator: str) -> list[QueueKeys]:
 
 
 def at_url(options: argparse.Namespace, name: str) -> Place:
-    """A queue by its name, at the URL of the options. Raises UserError when that is none."""
+    """A queue by its name, at the URL of the options. Raises UsageError when that is none."""
     url = options.redis_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
     try:
         settings = ConnectionSettings(url=url, client_name=CLIENT_NAME)
     except ValueError as error:
-        raise UserError(f"--redis-url: {error}") from error
+        raise UsageError(f"--redis-url: {error}") from error
     return Place(QueueKeys(name, options.key_separator or "::"), settings)
 
 
@@ -196,7 +198,7 @@ def elsewhere(settings: ConnectionSettings, url: str) -> ConnectionSettings:
         here: dict[str, Any] = {"sentinel_master": "", "sentinel_addresses": (), "host_domain": ""}
         return replace(settings, url=url, mode=mode, **here)
     except ValueError as error:
-        raise UserError(f"--redis-url: {error}") from error
+        raise UsageError(f"--redis-url: {error}") from error
 
 
 class KubectlReferences:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from redisqueue_operator.cli.screen import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # What add_subparsers returns has no public name.
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
@@ -24,6 +28,31 @@ NOT_DONE = 3
 
 class UserError(Exception):
     """A mistake in the input; the message names it and the way out."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """Wrong usage: an option with a value that it cannot have, or beside one that excludes it."""
+
+    exit_code = 2
+
+
+@contextmanager
+def given_by(**options: str) -> Iterator[None]:
+    """Name the options that gave what the library refuses of its arguments. Raises UsageError."""
+    from redis_message_queue.exceptions import ConfigurationError  # noqa: PLC0415 - --help needs no Redis client
+
+    try:
+        yield
+    except ConfigurationError as error:
+        problem, got, value = str(error).partition(", got ")
+        named = problem
+        for argument, option in options.items():
+            named = named.replace(f"'{argument}'", option)
+        if named == problem:
+            raise
+        raise UsageError(f"{named}{got}{value}") from error
 
 
 def check_texts(options: argparse.Namespace) -> None:
@@ -84,6 +113,21 @@ def rate(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
+
+
+def moment(text: str) -> datetime:
+    """A time that is the same everywhere, for argparse."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time in ISO 8601, as 2026-01-31T08:00+01:00"
+        ) from None
+    if at.utcoffset() is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has no offset from UTC: add it, as in 2026-01-31T08:00+01:00, or Z for UTC"
+        )
+    return at
 
 
 def add_json(parser: argparse.ArgumentParser, shape: str) -> None:

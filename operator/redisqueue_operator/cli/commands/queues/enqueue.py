@@ -5,7 +5,6 @@ Exit code 3: at least one was a duplicate.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from redis_message_queue.enqueue import Priority
@@ -13,11 +12,13 @@ from redisqueue_operator.cli.address import located
 from redisqueue_operator.cli.commands.queues.publish import add_messages, lines_of_input
 from redisqueue_operator.cli.options import (
     NOT_DONE,
-    UserError,
+    UsageError,
     add_json,
     add_place,
     as_json,
     count,
+    given_by,
+    moment,
     rate,
 )
 
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
     from redis_message_queue import Receipt
     from redisqueue_operator.cli.options import Subcommands
 
+OPTIONS = {
+    "delay_seconds": "--delay",
+    "at": "--at",
+    "at_front": "--front",
+    "limit_key": "--limit-key",
+    "message_id": "--id",
+    "deduplication_key": "--deduplication-key",
+    "deduplication_seconds": "--deduplication-seconds",
+}
+
 
 def add_to(subcommands: Subcommands) -> None:
     """Declare the command."""
@@ -34,7 +45,10 @@ def add_to(subcommands: Subcommands) -> None:
     add_messages(parser)
     parser.add_argument("--delay", type=rate, metavar="SECONDS", help="it is due so much later")
     parser.add_argument(
-        "--at", metavar="TIME", help="it is due then: ISO 8601 with an offset, as 2026-01-31T08:00+01:00"
+        "--at",
+        type=moment,
+        metavar="TIME",
+        help="it is due then: ISO 8601 with an offset, as 2026-01-31T08:00+01:00",
     )
     parser.add_argument("--front", action="store_true", help="before all that wait")
     parser.add_argument(
@@ -68,26 +82,23 @@ def run(options: argparse.Namespace) -> int:
     """Enqueue, and say what became of each message."""
     for flag, value in (("--id", options.id), ("--deduplication-key", options.deduplication_key)):
         if value is not None and len(options.messages) != 1:
-            raise UserError(f"{flag}: it is for one message; give one")
+            raise UsageError(f"{flag}: it is for one message; give one")
     duplicates = 0
     with located(options, options.queue) as place, place.connect() as client:
         queue, chosen = place.queue(client), arguments(options)
         for message in options.messages or lines_of_input():
-            receipt = queue.enqueue(message, **chosen)
+            with given_by(**OPTIONS):
+                receipt = queue.enqueue(message, **chosen)
             duplicates += not receipt
             print(as_json(receipt) if options.json else told(receipt), flush=True)
     return NOT_DONE if duplicates else 0
 
 
 def arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """What `enqueue` is asked. Raises UserError for a time that is none."""
-    try:
-        at = None if options.at is None else datetime.fromisoformat(options.at)
-    except ValueError as error:
-        raise UserError(f"--at: {error}") from error
+    """What `enqueue` is asked."""
     return {
         "delay_seconds": options.delay,
-        "at": at,
+        "at": options.at,
         "at_front": options.front,
         "priority": options.priority,
         "limit_key": options.limit_key,

@@ -15,6 +15,7 @@ from redisqueue_operator.cli.options import (
     add_json,
     add_place,
     as_json,
+    given_by,
     known,
 )
 from redisqueue_operator.cli.screen import harmless
@@ -92,7 +93,8 @@ def show(options: argparse.Namespace) -> int:
     """Look, and say what is known."""
     with located(options, options.queue) as place, place.connect() as client:
         place.must_exist(client)
-        location = place.queue(client).find(options.id)
+        with given_by(message_id="ID"):
+            location = place.queue(client).find(options.id)
     print(as_json(location) if options.json else "\n".join(told(location)))
     return NOT_DONE if location.state == "unknown" else 0
 
@@ -125,7 +127,8 @@ def result(options: argparse.Namespace) -> int:
     with located(options, options.queue) as place, place.connect() as client:
         place.must_exist(client)
         try:
-            found = place.queue(client).result(options.id, timeout_seconds=options.timeout_seconds)
+            with given_by(message_id="ID", timeout_seconds="--timeout-seconds"):
+                found = place.queue(client).result(options.id, timeout_seconds=options.timeout_seconds)
         except ValueError as error:
             raise UserError(f"{options.id}: {error}") from error
     if options.json:
@@ -162,7 +165,8 @@ def cancel(options: argparse.Namespace) -> int:
     """Cancel it, and say what that did."""
     with located(options, options.queue) as place, place.connect() as client:
         place.must_exist(client)
-        answer = place.queue(client).cancel(options.id)
+        with given_by(message_id="ID"):
+            answer = place.queue(client).cancel(options.id)
     told = {"message_id": options.id, "cancelled": answer}
     print(json.dumps(told) if options.json else f"{options.id}: {ANSWERS[answer]}")
     return 0 if answer in ("removed", "requested") else NOT_DONE

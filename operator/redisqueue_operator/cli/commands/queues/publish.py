@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from redisqueue_operator.cli.address import located
 from redisqueue_operator.cli.options import (
     QUEUE_HELP,
-    UserError,
+    UsageError,
     add_json,
     add_place,
     as_json,
     check_text,
     count,
+    given_by,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from redisqueue_operator.cli.options import Subcommands
+
+OPTIONS = {
+    "deduplication_key": "--deduplication-key",
+    "deduplication_seconds": "--deduplication-seconds",
+}
 
 
 def add_messages(parser: argparse.ArgumentParser) -> None:
@@ -68,10 +74,10 @@ def run(options: argparse.Namespace) -> int:
             "deduplication_seconds": options.deduplication_seconds,
         }
         for message in options.messages or lines_of_input():
-            if queue.publish(message, **remembered):
-                published += 1
-            else:
-                skipped += 1
+            with given_by(**OPTIONS):
+                new = queue.publish(message, **remembered)
+            published += new
+            skipped += not new
     name = place.keys.name
     if options.json:
         print(as_json({"queue": name, "published": published, "skipped": skipped}))
@@ -81,15 +87,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise UserError for options that do not go together."""
+    """Raise UsageError for options that do not go together."""
     if options.deduplication_key is not None and len(options.messages) != 1:
-        raise UserError(
+        raise UsageError(
             "--deduplication-key: with one key all messages but the first would be skipped; give one"
         )
     if options.deduplication_key == "":
-        raise UserError("--deduplication-key: it is empty")
+        raise UsageError("--deduplication-key: it is empty")
     if options.deduplication_seconds and not (options.deduplicate or options.deduplication_key):
-        raise UserError("--deduplication-seconds: needs --deduplicate or --deduplication-key")
+        raise UsageError("--deduplication-seconds: needs --deduplicate or --deduplication-key")
 
 
 def lines_of_input() -> Iterator[str]:

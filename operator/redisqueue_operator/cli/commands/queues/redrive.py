@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, cast
 
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_json, add_place, as_json, count, rate
+from redisqueue_operator.cli.options import QUEUE_HELP, UsageError, add_json, add_place, as_json, count, rate
 from redisqueue_operator.cli.screen import Screen
 from redisqueue_operator.redrive.match import Match
 
@@ -94,17 +94,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def match_of(options: argparse.Namespace) -> Match:
-    """What the options choose. Raises UserError."""
+    """What the options choose. Raises UsageError."""
     path, given, value = (options.field or "").partition("=")
     if options.field is not None and not (path and given):
-        raise UserError(f"--field: {options.field!r} is not of the form PATH=VALUE, as type=invoice")
+        raise UsageError(f"--field: {options.field!r} is not of the form PATH=VALUE, as type=invoice")
     if options.reason is not None and options.source != "dead-letter":
-        raise UserError("--reason: only dead letters have a record of why; leave --from out")
+        raise UsageError("--reason: only dead letters have a record of why; leave --from out")
     field, equals = path or None, value if given else None
     try:
         return Match(pattern=options.match, field=field, equals=equals, reason=options.reason)
     except ValueError as error:
-        raise UserError(f"--match, --reason: {error}") from error
+        raise UsageError(f"--match, --reason: {error}") from error
 
 
 def summary(options: argparse.Namespace, name: str, progress: RedriveProgress) -> str:

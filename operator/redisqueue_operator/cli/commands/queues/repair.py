@@ -11,10 +11,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from redis_message_queue import ConfigurationError
 from redis_message_queue.options import DEFAULT_GRACE_SECONDS, DEFAULT_VISIBILITY_TIMEOUT_SECONDS
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.options import QUEUE_HELP, UserError, add_json, add_place, as_json, rate
+from redisqueue_operator.cli.options import (
+    QUEUE_HELP,
+    UserError,
+    add_json,
+    add_place,
+    as_json,
+    given_by,
+    rate,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -51,10 +58,8 @@ def run(options: argparse.Namespace) -> int:
     with located(options, options.queue) as place, place.connect() as client:
         place.must_exist(client)
         queue = place.queue(client)
-        try:
+        with given_by(grace_seconds="--grace"):
             report = queue.repair(grace_seconds=options.grace, dry_run=dry_run)
-        except ConfigurationError as error:
-            raise UserError(f"--grace: {error}") from error
     if report.found and dry_run and not options.dry_run:
         told = summary(place.keys.name, report, options)
         raise UserError("\n".join(["--yes: nothing is changed without it", *told]))
