@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.support import server_binaries as binaries
 from tests.support.one_name import one_name
 from tests.support.redisqueue_cases import redrive
@@ -22,7 +23,6 @@ from redisqueue_operator.redrive.run import LARGEST_LETTER_BYTES, carry_out
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pytest
     import redis
 
     from redisqueue_operator.api.model import Key, RedisQueue
@@ -47,7 +47,7 @@ class Around:
     async def settings(self, _rq: RedisQueue, *, fresh: bool = False) -> ConnectionSettings:
         return self._settings
 
-    async def queue(self, _key: Key) -> dict[str, Any]:
+    async def queue(self, _key: Key) -> dict[str, Any] | None:
         return manifest(queue={"name": QUEUE})
 
     async def pause(self, _redrive: Redrive, _seconds: float) -> None:
@@ -58,8 +58,8 @@ class Around:
         return True
 
 
-def wanted() -> Redrive:
-    obj = redrive(queueRef={"name": "emails"})
+def wanted(**spec: Any) -> Redrive:
+    obj = redrive(queueRef={"name": "emails"}, **spec)
     obj["metadata"] |= {"uid": "u", "generation": 1, "resourceVersion": "1"}
     return parse(obj)
 
@@ -120,3 +120,57 @@ async def test_the_log_tells_once_that_a_redrive_waits_and_that_it_goes_on(
     assert ended.phase == "Succeeded"
     first = next(index for index, message in enumerate(caplog.messages) if "waits: Conn" in message)
     assert [message.partition(" goes on")[1] for message in caplog.messages[first + 1 :]] == [" goes on"]
+
+
+@pytest.mark.parametrize("left", ["being deleted", "gone"])
+async def test_nothing_more_moves_into_a_queue_whose_redisqueue_leaves_and_it_goes_on_in_the_next_one(
+    redis_url: str, redis_client: redis.Redis, left: str
+) -> None:
+    redis_client.lpush(KEYS.dead_letter, *(f"letter {number}" for number in range(1000)))
+    there = manifest(queue={"name": QUEUE}, deletionPolicy="Drain")
+    leaving = {**there, "metadata": {**there["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    now: dict[str, Any] | None = there
+    waited: list[int] = []
+
+    def look() -> None:
+        nonlocal now
+        waited.append(redis_client.llen(KEYS.pending))
+        now = now if len(waited) == 1 else there
+
+    around = Around(ConnectionSettings(url=redis_url), look)
+    report = around.report
+
+    async def queue(_key: Key) -> dict[str, Any] | None:
+        return now
+
+    async def leave(redrive: Redrive, state: RedriveState) -> bool:
+        nonlocal now
+        if state.progress is not None and not waited:
+            now = leaving if left == "being deleted" else None
+        return await report(redrive, state)
+
+    around.queue, around.report = queue, leave  # type: ignore[method-assign]
+    ended = await carry_out(wanted(), around)
+    reason = "QueueDeleting" if left == "being deleted" else "QueueMissing"
+    stopped = [state for state in around.told if state.reason == reason]
+    assert [(state.phase, state.progress and state.progress.moved) for state in stopped] == [
+        ("Pending", waited[0])
+    ] * 2
+    assert 0 < waited[0] == waited[1] < 1000
+    assert (ended.phase, redis_client.llen(KEYS.pending)) == ("Succeeded", 1000)
+
+
+async def test_one_that_has_moved_all_is_done_although_its_redisqueue_leaves(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    redis_client.lpush(KEYS.dead_letter, "a", "b")
+    around = Around(ConnectionSettings(url=redis_url), lambda: None)
+
+    async def queue(_key: Key) -> dict[str, Any] | None:
+        return None if redis_client.llen(KEYS.pending) else manifest(queue={"name": QUEUE})
+
+    around.queue = queue  # type: ignore[method-assign]
+    for most in (1, None):
+        redis_client.delete(KEYS.pending)
+        ended = await carry_out(wanted(**({} if most is None else {"max": most})), around)
+        assert ended.phase == "Succeeded"

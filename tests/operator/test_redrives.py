@@ -192,6 +192,26 @@ def test_what_it_waits_for_is_said(
         assert process.answer("/livez") == 200
 
 
+def test_a_queue_that_is_drained_gets_no_more_letters(
+    cluster: Cluster, letters: str, redis_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    keys, held = QueueKeys(letters), redis_queue(redis_url, letters)
+    held["spec"]["deletionPolicy"] = "Drain"
+    with operator(cluster, tmp_path):
+        cluster.apply(held)
+        until(lambda: cluster.metadata("rq", letters).get("finalizers"), "it waits for its drain")
+        cluster.apply(redrive("late", letters, ratePerSecond=1))
+        until(lambda: redis_client.llen(keys.pending) >= 3, "some moved")
+        cluster.run("delete", "rq", letters, "--wait=false")
+        until(lambda: reason(cluster, "late") == "QueueDeleting", "it says why it waits")
+        assert phase(cluster, "late") == "Pending"
+        assert redis_client.llen(keys.pending) == status(cluster, "late")["moved"] < 300
+        redis_client.delete(keys.pending)
+        until(lambda: cluster.get("rq", letters) is None, "the drain ends")
+        until(lambda: reason(cluster, "late") == "QueueMissing", "there is none")
+        assert redis_client.llen(keys.pending) == 0
+
+
 def test_the_command_line_takes_the_queue_from_the_cluster(
     cluster: Cluster,
     letters: str,

@@ -156,9 +156,13 @@ def usable(obj: Object | None, key: Key) -> RedisQueue:
         text = f"RedisQueue {key.name!r} may not touch its queue: {ready['message']}"
         raise QueueUnusable("QueueConflict", text)
     try:
-        return parse(obj)
+        rq = parse(obj)
     except ValueError as error:
         raise QueueUnusable("QueueInvalid", f"RedisQueue {key.name!r}: {error}", acts=True) from error
+    if rq.deletion:
+        text = f"RedisQueue {key.name!r} is being deleted: name another one, or delete this"
+        raise QueueUnusable("QueueDeleting", text)
+    return rq
 
 
 class NamedQueues:

@@ -167,7 +167,8 @@ async def _attempt(
     redrive: Redrive, match: Match | None, context: RedriveContext, seen: LastReport
 ) -> RedriveProgress:
     spec = redrive.spec
-    rq = usable(await context.queue(redrive.queue), redrive.queue)
+    obj = await context.queue(redrive.queue)
+    rq = usable(obj, redrive.queue)
     settings = await context.connections.settings(rq, fresh=True)
     server = server_at(settings)
     if not context.slots.has_room(server):
@@ -182,7 +183,7 @@ async def _attempt(
         matches = await stack.enter_async_context(MatchProcess(match)) if match else None
 
         letter = stack.enter_context(LargeLetter(context.room, server))
-        between = _Between(redrive, context, seen, turn, letter, matches)
+        between = _Between(redrive, context, obj, seen, turn, letter, matches)
         queue = rq.spec.queue
         gateway = RedisGateway(redis_client=client, retry_budget_seconds=RETRY_BUDGET_SECONDS)
         work = RedisMessageQueue(queue.name, gateway=gateway, key_separator=queue.key_separator)
@@ -205,6 +206,8 @@ class _Between:
 
     redrive: Redrive
     context: RedriveContext
+    obj: dict[str, Any] | None
+    """The RedisQueue as it was last looked at."""
     seen: LastReport
     turn: Turn
     letter: LargeLetter
@@ -226,6 +229,15 @@ class _Between:
         if self.turn.over or pause > TURN_SECONDS:
             await self.turn.aside(lambda: asyncio.sleep(max(0.0, pause - EARLY_SECONDS)), self._rest)
         await self.context.batches.take()
+        if progress.remaining and progress.moved != spec.max:
+            await self._look_again()
+
+    async def _look_again(self) -> None:
+        """Nothing more is moved into the queue of a RedisQueue that is being deleted, or may not touch it."""
+        obj = await self.context.queue(self.redrive.queue)
+        if obj is not self.obj:  # to read one takes milliseconds
+            usable(obj, self.redrive.queue)
+            self.obj = obj
 
     async def make_room(self, size: int) -> None:
         """Wait until so large a letter may be in memory; who waits for that waits outside."""

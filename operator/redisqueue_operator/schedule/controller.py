@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from redisqueue_operator.api.definition import SCHEDULE_KIND
 from redisqueue_operator.apply.status_writer import Gone, StatusWriter
-from redisqueue_operator.errors import QueueUnusable
 from redisqueue_operator.interruptible import ended
 from redisqueue_operator.observe.cache import key_of
 from redisqueue_operator.observe.follow import Follower, NamedQueues, queue_named_by, usable
@@ -144,9 +143,6 @@ class ScheduleController:
             return Destination(settings, spec.queue.name, spec.queue.key_separator)
         assert key is not None  # noqa: S101  (the spec has one of the two)
         rq = usable(await self._queue(key), key)
-        if rq.deletion:
-            text = f"RedisQueue {key.name!r} is being deleted: name another one, or delete this"
-            raise QueueUnusable("QueueDeleting", text)
         queue = rq.spec.queue
         return Destination(await self._connections.settings(rq), queue.name, queue.key_separator)
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.resources import manifest
 
 from redisqueue_operator.api.model import Key
 from redisqueue_operator.errors import QueueUnusable
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 KEY = Key("shop", "jobs")
 QUEUE = {"metadata": {"name": "jobs", "namespace": "shop", "uid": "u", "resourceVersion": "7"}, "spec": {}}
+
+
+def leaving() -> dict[str, Any]:
+    obj = manifest("jobs", deletionPolicy="Drain")
+    obj["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    return obj
 
 
 class Server:
@@ -88,6 +95,7 @@ async def test_of_names_that_nobody_waits_for_any_more_nothing_is_kept() -> None
             False,
         ),
         (QUEUE, "QueueInvalid", True),
+        (leaving(), "QueueDeleting", False),
     ],
 )
 def test_what_may_not_be_used_says_why(obj: dict[str, Any] | None, reason: str, acts: bool) -> None:
