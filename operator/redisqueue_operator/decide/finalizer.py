@@ -60,7 +60,7 @@ def may_go(rq: RedisQueue, observation: Observation, seen_ms: int, now: float) -
     if not shall_be_held(rq):
         return f"deletionPolicy is {rq.spec.deletion_policy}"
     if observation.replicas is None:
-        return "its workers are gone"
+        return "it has no workers"
     if seconds_left(rq, now) <= 0:
         return f"the {rq.spec.deletion_deadline_seconds} s of deletionDeadlineSeconds have passed"
     queue = observation.queue
@@ -69,11 +69,21 @@ def may_go(rq: RedisQueue, observation: Observation, seen_ms: int, now: float) -
     return "the queue is empty" if queue.pending + queue.delayed + queue.in_flight == 0 else ""
 
 
-def workers_vanished(observation: Observation) -> EventRecord | None:
-    """What is to be told when a drain ends since somebody deleted the workers; None when that was not so."""
+def messages_left(observation: Observation, *, made: bool) -> EventRecord | None:
+    """What is to be told when a drain ends for want of workers; None when that is not so, or nothing is left.
+
+    `made`: they are known to have been there. Else the template may have been refused, or the deletion was
+    faster than the first apply, or an operator that knew is gone: then nobody is said to have deleted them.
+    """
     if observation.replicas is not None:
         return None
     queue = observation.queue
     left = "an unknown number of" if queue is None else queue.pending + queue.delayed + queue.in_flight
-    text = f"somebody deleted the workers before the queue was empty: {left} messages are left in it"
-    return EventRecord("Warning", "WorkersVanished", text, "Drain") if left else None
+    if not left:
+        return None
+    reason, text = (
+        ("WorkersVanished", "somebody deleted the workers before the queue was empty")
+        if made
+        else ("MessagesLeft", "there are no workers to empty the queue")
+    )
+    return EventRecord("Warning", reason, f"{text}: {left} messages are left in it", "Drain")

@@ -16,7 +16,7 @@ from redisqueue_operator.decide.canary import Stage, trial
 from redisqueue_operator.decide.children import plan as children_plan
 from redisqueue_operator.decide.children.identity import OPERATOR
 from redisqueue_operator.decide.ended_workers import with_ended_workers
-from redisqueue_operator.decide.finalizer import is_held, may_go, refused, shall_be_held, workers_vanished
+from redisqueue_operator.decide.finalizer import is_held, may_go, messages_left, refused, shall_be_held
 from redisqueue_operator.decide.look import LONG_AGO, NO_SPEC, Facts, Memory, Now, Object, Plan, Scale
 from redisqueue_operator.decide.protection import with_protection
 from redisqueue_operator.decide.queue_conflict import claimant_of, conflict_message, owners_of, prior_of
@@ -223,8 +223,10 @@ def _of_deletion(
     why = may_go(facts.rq, observation, memory.deletion_seen_ms or 0, now.wall)
     if not why or _is_barred("finalizer", memory, now.clock, failed):
         return None
-    vanished = None if memory.deletion_reported else workers_vanished(observation)
-    return Plan(memory, events=(vanished,) if vanished else (), finalizer=False, why=why)
+    applied = memory.children.applied
+    made = applied is not None and applied.outcome.ok
+    left = None if memory.deletion_reported else messages_left(observation, made=made)
+    return Plan(memory, events=(left,) if left else (), finalizer=False, why=why)
 
 
 def _of_settled(

@@ -46,7 +46,7 @@ def test_a_sample_from_before_the_deletion_says_nothing() -> None:
 
 def test_it_goes_when_nobody_is_left_to_empty_the_queue() -> None:
     gone = seen(queue(5), replicas=None)
-    assert may_go(deleted(), gone, 0, NOW) == "its workers are gone"
+    assert may_go(deleted(), gone, 0, NOW) == "it has no workers"
 
 
 def test_a_change_of_mind_lets_it_go_at_once() -> None:

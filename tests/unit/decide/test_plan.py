@@ -229,6 +229,24 @@ TABLE: dict[str, tuple[Look, dict[str, Any], dict[str, Any], float]] = {
         {"events": ("WorkersVanished",), "finalizer": False},
         math.inf,
     ),
+    "deleted before any workers were made: nobody is said to have deleted them": (
+        Look(**HELD, of=queue(3), deleted=True, made=False),
+        {"children": Known()},
+        {"events": ("MessagesLeft",), "finalizer": False},
+        math.inf,
+    ),
+    "deleted, and its workers were refused: the same": (
+        Look(**HELD, of=queue(3), deleted=True, made=False),
+        {"children": Known(Applied("Roll v1", "", ApplyOutcome(False, "ApplyRefused", "no"), START))},
+        {"events": ("MessagesLeft",), "finalizer": False},
+        math.inf,
+    ),
+    "deleted without workers or messages: there is nothing to tell": (
+        Look(**HELD, deleted=True, made=False),
+        {"children": Known()},
+        {"finalizer": False},
+        math.inf,
+    ),
     "on its way out without us: nothing at all": (
         Look(of=queue(20), deleted=True),
         {},
