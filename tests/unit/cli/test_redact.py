@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -35,6 +36,8 @@ def redacted(item: Any, *texts: str, is_operator: bool = False) -> tuple[Any, li
         {"spec": {"payload": f"to {CANARY}"}},
         {"csi": {"volumeAttributes": {"password": CANARY}}},
         {"flexVolume": {"options": {"clientSecret": CANARY}}},
+        {"flexVolume": {"options": {"accountkey": CANARY}}},
+        {"csi": {"volumeAttributes": {"sas": CANARY}}, "message": f"mount: {CANARY} is refused"},
         {"spec": {"payload": {"to": [{CANARY: 1}, CANARY]}}},
         {"url": f"rediss://user:{CANARY}@redis:6379"},
         {"url": f"redis://:{CANARY}@redis"},
@@ -61,6 +64,11 @@ def test_it_is_taken_out_wherever_secrets_may_stand(item: Any) -> None:
         f"password=a,{CANARY}",
         f"AWS_SECRET_ACCESS_KEY={CANARY}",
         f"--redis-password {CANARY}",
+        f"mount -o username=shop,accountkey={CANARY}",
+        f"AccountName=shop;AccountKey={CANARY};EndpointSuffix=x",
+        f"403 for Bearer {CANARY}",
+        f"[('authorization', 'basic {CANARY}=')]",
+        json.dumps({"message": f"password=\u00fc\\{CANARY}"}),
         f"-----BEGIN RSA PRIVATE KEY-----\nMII\n{CANARY}\n-----END RSA PRIVATE KEY-----",
     ],
 )
@@ -72,11 +80,34 @@ def test_what_stands_around_a_password_stays() -> None:
     said = [
         "rediss://u:a@one:1,rediss://:b@two:2 to ann@example.com",
         '{"message": "got {\\"token\\": \\"a b\\", \\"to\\": \\"ann\\"}"}',
+        "neither basic authentication nor a bearer token was sent",
     ]
     assert redacted({}, *said)[1] == [
         f"rediss://{REMOVED}@one:1,rediss://{REMOVED}@two:2 to ann@example.com",
         said[1].replace("a b", REMOVED),
+        said[2],
     ]
+
+
+@pytest.mark.parametrize("secret", ["ä-c4n4ry", 'ü"c4n4ry', "c4n4ry\\ß", "\N{GRINNING FACE}c4n4ry"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_it_is_recognised_as_json_writes_it(secret: str, depth: int) -> None:
+    log = json.dumps({"message": f"it was {secret}!"})
+    for _ in range(depth - 1):
+        log = json.dumps({"message": log})
+    upper = re.sub(r"(?<=\\u)[0-9a-f]{4}", lambda found: found[0].upper(), log)
+    of_another_library = upper.replace('\\"c4', "\\u0022c4")
+    item = {"env": [{"name": "A", "value": secret}]}
+    for told in redacted(item, log, of_another_library)[1]:
+        text = told
+        for _ in range(depth):
+            text = json.loads(text)["message"]
+        assert text == f"it was {REMOVED}!"
+
+
+def test_an_escape_that_is_no_character_stays() -> None:
+    said = [r'{"message": "a\ud83d b\u000a c\u00z d\\u"}', "C:\\users"]
+    assert redacted({}, *said)[1] == said
 
 
 def test_what_is_removed_once_is_removed_everywhere() -> None:

@@ -22,9 +22,9 @@ CHILDREN = ("deployments", "replicasets", "pods", "poddisruptionbudgets")
 PACKAGES = ("redis-queue-operator", "redis", "kopf", "kubernetes", "PyYAML")
 ABOUT = (
     "A support bundle of RedisQueue. No Secret is in it, and no message. Values of variables, arguments,",
-    "annotations, headers and the last words of containers are REMOVED, there and in every other text,",
-    "and so are payloads of schedules, and what looks like a password. Look it through all the same before",
-    "you send it.",
+    "annotations, headers, options of volumes and the last words of containers are REMOVED, there and in",
+    "every other text, and so are payloads of schedules, and what looks like a password. Look it through all",
+    "the same before you send it.",
     "",
 )
 MOST_BYTES_OF_LOG = 20_000_000

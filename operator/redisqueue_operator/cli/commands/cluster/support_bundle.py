@@ -2,8 +2,8 @@
 
 RedisQueues, their redrives, budgets and schedules, their Deployments, pods and Events, the operator's log,
 metrics and decisions, and all versions. No Secret and no message is in it; values of variables, arguments,
-annotations and the last words of containers are taken out, there and wherever they come again. What could not
-be read is named in the README.txt inside.
+annotations, options of volumes and the last words of containers are taken out, there and wherever they come
+again. What could not be read is named in the README.txt inside.
 """
 
 from __future__ import annotations
