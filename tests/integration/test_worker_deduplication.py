@@ -79,5 +79,5 @@ def test_the_shell_takes_a_key_and_a_time(
     assert capsys.readouterr().out == said
     assert 50 < redis_client.ttl("jobs::deduplication::k") <= 60
     for wrong in (["a", "b", *where], ["a", "--deduplication-seconds", "5"], ["a", "--deduplication-key="]):
-        assert main(["publish", "jobs", *wrong, "--redis-url", redis_url]) == 1
+        assert main(["publish", "jobs", *wrong, "--redis-url", redis_url]) == 2
         assert "--deduplication-" in capsys.readouterr().err
