@@ -133,7 +133,7 @@ CHILD = '''
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: os.kill(int(sys.argv[1]), signal.SIGTERM))
 print("ready", flush=True)
-time.sleep(60)
+[time.sleep(0.05) for _ in range(1200)]  # a signal just before a long wait is heard at its end
 '''
 
 def start(payload: str):
