@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from tests.support.redisqueue_cases import redis_queue, schedule
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import until
 
 from redis_message_queue import envelope
 from redis_message_queue.keys import QueueKeys
@@ -18,7 +18,6 @@ from redisqueue_operator.local.definitions import Definitions
 from redisqueue_operator.local.schedules import LocalSchedules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import redis
@@ -31,12 +30,6 @@ def definitions(*schedules: dict[str, Any]) -> Definitions:
 def messages(client: redis.Redis, queue: str) -> list[str | bytes]:
     stored: Any = client.lrange(QueueKeys(queue).pending, 0, -1)
     return [envelope.decode(each).payload for each in reversed(stored)]
-
-
-async def until(look: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not look():  # noqa: ASYNC110 - Redis tells nobody
-            await asyncio.sleep(0.05)
 
 
 def test_the_schedules_of_a_file_are_kept_and_follow_it(redis_url: str, redis_client: redis.Redis) -> None:

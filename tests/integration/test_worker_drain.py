@@ -109,8 +109,7 @@ def test_drain_by_command_waits_stays_and_can_be_taken_back(
         assert counters(redis_client).pending == 1
         looked, _ = worker.command("drain", "--status").communicate(timeout=PATIENCE_SECONDS)
         assert looked.startswith("drained")
-        resume = worker.command("resume")
-        assert (resume.communicate(timeout=PATIENCE_SECONDS)[0], resume.returncode) == ("running\n", 0)
+        assert worker.answer("resume") == ("running\n", 0)
         assert worker.until_noted("finished", 2) == ["a", "b"]
         assert worker.running
 

@@ -354,6 +354,12 @@ class WorkerProcess:
             text=True,
         )
 
+    def answer(self, *words: str) -> tuple[str, int]:
+        """What another sub-command says, and its exit code."""
+        process = self.command(*words)
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        return said, process.returncode
+
     def start(self) -> WorkerProcess:
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from redis_message_queue.enqueue import Priority
 from redisqueue_operator.cli.address import located
-from redisqueue_operator.cli.commands.queues.publish import add_messages, lines_of_input
+from redisqueue_operator.cli.commands.queues.publish import DEDUPLICATION, add_messages, lines_of_input
 from redisqueue_operator.cli.options import (
     NOT_DONE,
     UsageError,
@@ -34,8 +34,7 @@ OPTIONS = {
     "at_front": "--front",
     "limit_key": "--limit-key",
     "message_id": "--id",
-    "deduplication_key": "--deduplication-key",
-    "deduplication_seconds": "--deduplication-seconds",
+    **DEDUPLICATION,
 }
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from redisqueue_operator.cli.options import Subcommands
 
-OPTIONS = {
+DEDUPLICATION = {
     "deduplication_key": "--deduplication-key",
     "deduplication_seconds": "--deduplication-seconds",
 }
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
             "deduplication_seconds": options.deduplication_seconds,
         }
         for message in options.messages or lines_of_input():
-            with given_by(**OPTIONS):
+            with given_by(**DEDUPLICATION):
                 new = queue.publish(message, **remembered)
             published += new
             skipped += not new
